@@ -1,0 +1,179 @@
+//! Every bound of the system, with its unit. What happens at a bound is said here and tested where
+//! it is enforced; `docs/semantics.md` gives the rules for users.
+
+use std::time::Duration;
+
+/// One kibibyte in bytes.
+pub const KIB: usize = 1 << 10;
+/// One mebibyte in bytes.
+pub const MIB: usize = 1 << 20;
+/// One gibibyte in bytes.
+pub const GIB: u64 = 1 << 30;
+
+// Names and texts, in bytes. Longer ones are refused where they are given.
+/// A node's name: fits a DNS label.
+pub const NODE_NAME_BYTES: usize = 63;
+/// A job's or session's name.
+pub const ENTRY_NAME_BYTES: usize = 255;
+/// An idempotency key.
+pub const IDEMPOTENCY_KEY_BYTES: usize = 128;
+/// A node expression or a selector, as typed.
+pub const EXPRESSION_BYTES: usize = 64 * KIB;
+/// Names that one node expression or nodes file may expand to; more is an error.
+pub const EXPRESSION_NODES: usize = 65_536;
+/// Nesting of a node expression's operators.
+pub const EXPRESSION_DEPTH: usize = 64;
+/// A message of an error that crosses a link; longer ones are cut with `…`.
+pub const ERROR_TEXT_BYTES: usize = 4 * KIB;
+/// A command shown in a view; longer ones are cut with `…`.
+pub const COMMAND_SHOWN_BYTES: usize = 4 * KIB;
+/// Child locations that a parent's `location` names before `,…`.
+pub const LOCATIONS_SHOWN: usize = 32;
+/// Child ids in a view of one job.
+pub const CHILD_IDS_SHOWN: usize = 1_000;
+
+// Submissions.
+/// Children of one job. A map that would pass it is ended with `limit{children}`.
+pub const CHILDREN_PER_JOB: u32 = 16_000_000;
+/// Children of one job in progress at once, unless the submission says otherwise.
+pub const THROTTLE_DEFAULT: u32 = 32;
+/// Unfinished children that a job hands to one node when its throttle is unlimited.
+pub const UNFINISHED_PER_NODE: u32 = 4_096;
+/// Lines of a map that are read ahead of their start.
+pub const MAP_READ_AHEAD: usize = 1_024;
+/// One line of a map, in bytes; a longer one is an error before it runs.
+pub const MAP_LINE_BYTES: usize = MIB;
+/// Arguments, environment and script of one submission, in bytes.
+pub const SPEC_BYTES: usize = 4 * MIB;
+/// Input that `start` and `invoke --as-job` store for a job, in bytes.
+pub const STORED_INPUT_BYTES: u64 = 4 * GIB;
+/// Idempotency keys that one session remembers; the oldest of finished jobs goes first, and when all
+/// belong to unfinished jobs a start is refused.
+pub const KEYS_PER_SESSION: usize = 65_536;
+/// How long a key is remembered after its job was removed.
+pub const KEY_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// Jobs of one session; a start beyond it is refused.
+pub const JOBS_PER_SESSION: usize = 1_000_000;
+/// Sessions of one node; opening one beyond it is refused.
+pub const SESSIONS_PER_NODE: usize = 10_000;
+
+// Mailboxes, in bytes unless said otherwise.
+/// What one mailbox keeps in memory before it writes to its file.
+pub const MAILBOX_MEMORY_BYTES: usize = MIB;
+/// What all mailboxes of a node keep in memory.
+pub const NODE_MAILBOX_MEMORY_BYTES: usize = 256 * MIB;
+/// Quota of one mailbox: there the session's output policy acts.
+pub const MAILBOX_QUOTA_BYTES: u64 = 4 * GIB;
+/// Quota of all mailboxes of a node.
+pub const NODE_QUOTA_BYTES: u64 = 64 * GIB;
+/// Free disk that spilling never uses: the smaller of this and 5 % of the disk.
+pub const DISK_RESERVE_BYTES: u64 = GIB;
+/// Mailbox files that are open at once; others are reopened on need.
+pub const OPEN_MAILBOX_FILES: usize = 512;
+/// Offers of one mailbox in flight; one more receive waits for a place.
+pub const OFFERS_PER_MAILBOX: usize = 16;
+/// One record's body, and one read of a pipe.
+pub const RECORD_BYTES: usize = 256 * KIB;
+/// One value of a function, encoded; a larger one fails the child with `limit{value}`.
+pub const VALUE_BYTES: usize = 8 * MIB;
+/// Records in one batch of a receive, by count.
+pub const BATCH_RECORDS: usize = 4_096;
+/// Records in one batch of a receive, by bytes (one record may pass it).
+pub const BATCH_BYTES: usize = MIB;
+
+// Links.
+/// Unacknowledged output of one child, on its executing node and in flight.
+pub const CHILD_CREDIT_BYTES: usize = MIB;
+/// The same for all children of one link.
+pub const LINK_CREDIT_BYTES: usize = 64 * MIB;
+/// Output of a child that rides the shared stream; what comes after gets a stream of its own.
+pub const INLINE_BYTES: usize = 16 * KIB;
+/// One control frame, after the hello.
+pub const FRAME_BYTES: usize = 16 * MIB;
+/// The hello and its answer: what a peer can make us read before we know it.
+pub const HELLO_FRAME_BYTES: usize = 4 * KIB;
+/// One message of the join, request or answer.
+pub const JOIN_FRAME_BYTES: usize = 256 * KIB;
+/// Items in one batched message (starts, ends, records).
+pub const FRAME_ITEMS: usize = 4_096;
+/// Control frames that wait to be written; beyond it the link is closed as too slow.
+pub const CONTROL_QUEUE_FRAMES: usize = 65_536;
+/// Streams of each kind that a peer may have open at once.
+pub const STREAMS_PER_LINK: u32 = 4_096;
+/// QUIC window of one stream.
+pub const STREAM_WINDOW_BYTES: u32 = 4 * MIB as u32;
+/// QUIC window of one connection; covers the streams that may stall within the link's credit.
+pub const CONNECTION_WINDOW_BYTES: u32 = 128 * MIB as u32;
+/// Socket buffers that we ask the system for.
+pub const SOCKET_BUFFER_BYTES: usize = 8 * MIB;
+/// Handshakes under way at once; more are refused.
+pub const INCOMING_HANDSHAKES: usize = 256;
+/// Handshakes under way above which a peer must first prove its address.
+pub const RETRY_ABOVE_HANDSHAKES: usize = 32;
+/// Bytes buffered for one handshake that was not accepted yet.
+pub const INCOMING_BUFFER_BYTES: u64 = 64 * KIB as u64;
+/// The same for all of them.
+pub const INCOMING_BUFFER_TOTAL_BYTES: u64 = 4 * MIB as u64;
+/// Links of one node, users' connections included.
+pub const LINKS_PER_NODE: usize = 4_096;
+/// Requests of one user's connection that are served at once; the next ones wait.
+pub const REQUESTS_PER_LINK: usize = 1_024;
+/// From the first packet to the acknowledged hello.
+pub const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
+/// How long a start waits for the first connection to a node.
+pub const CONNECT_TIME: Duration = Duration::from_secs(5);
+/// Time between heartbeats.
+pub const HEARTBEAT: Duration = Duration::from_secs(1);
+/// Silence after which a node is shown as suspect.
+pub const SUSPECT_AFTER: Duration = Duration::from_secs(3);
+/// Silence after which an executing node kills the children of a temporary session.
+pub const LEASE: Duration = Duration::from_secs(8);
+/// Silence after which the owner ends those children as `node_lost`. Greater than [`LEASE`] by a
+/// margin, so that it never says lost while the child can still succeed.
+pub const LOST_AFTER: Duration = Duration::from_secs(12);
+/// QUIC idle time-out.
+pub const LINK_IDLE: Duration = Duration::from_secs(30);
+/// QUIC keep-alive.
+pub const LINK_KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// First wait between two dials of one peer; doubles, with jitter.
+pub const REDIAL_FIRST: Duration = Duration::from_millis(100);
+/// Longest wait between two dials of one peer.
+pub const REDIAL_LONGEST: Duration = Duration::from_secs(5);
+
+// Bodies.
+/// Grace between the stop signal and the kill.
+pub const GRACE: Duration = Duration::from_secs(10);
+/// What `stop` waits beyond the grace before it returns.
+pub const STOP_MARGIN: Duration = Duration::from_secs(5);
+/// How long a process's pipes are read after its end.
+pub const DRAIN: Duration = Duration::from_secs(2);
+/// Pipes between us and a process that writes much.
+pub const PIPE_BYTES: usize = MIB;
+/// Process children of one node that run at once; more wait in their host's queue.
+pub const PROCESSES_PER_NODE: usize = 4_096;
+/// Function children that one child-job actor holds.
+pub const SLOTS_PER_ACTOR: usize = 256;
+/// Input bytes on their way to one child.
+pub const INPUT_WINDOW_BYTES: usize = MIB;
+
+// Cluster.
+/// Members of one cluster.
+pub const MEMBERS: usize = 65_536;
+/// Labels of one node.
+pub const LABELS_PER_NODE: usize = 64;
+/// How long a join token works.
+pub const TOKEN_LIFE: Duration = Duration::from_secs(15 * 60);
+/// Join tokens that are out at once; more are refused.
+pub const TOKENS: usize = 1_024;
+/// Wrong tokens after which joins are refused until the next minute.
+pub const WRONG_TOKENS_PER_MINUTE: u32 = 20;
+
+// Views.
+/// Jobs in one page of `get`.
+pub const PAGE: usize = 1_000;
+/// Jobs that one page may be asked to hold.
+pub const PAGE_MOST: usize = 10_000;
+/// Last error lines that `explain` shows.
+pub const EXPLAIN_LINES: usize = 20;
+/// Events that wait for a slow watcher; beyond it the watcher is told how many it missed.
+pub const EVENTS_QUEUED: usize = 4_096;

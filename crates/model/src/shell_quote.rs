@@ -1,0 +1,1 @@
+//! Quoting words so that a shell reads them back.

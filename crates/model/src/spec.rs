@@ -1,0 +1,262 @@
+//! What a submission asks for (`docs/semantics.md`, section 3.1).
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::nodeset::NodeExpr;
+use crate::{JobName, limits};
+
+/// Bytes that a process gets as an argument, a variable or a directory: anything but NUL.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Bytes", into = "Bytes")]
+pub struct OsBytes(Bytes);
+
+/// A NUL byte where the operating system takes none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an argument, a variable or a directory cannot contain a NUL byte")]
+pub struct NulByte;
+
+impl OsBytes {
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl TryFrom<Bytes> for OsBytes {
+    type Error = NulByte;
+
+    fn try_from(bytes: Bytes) -> Result<Self, NulByte> {
+        if bytes.contains(&0) { Err(NulByte) } else { Ok(Self(bytes)) }
+    }
+}
+
+impl TryFrom<&str> for OsBytes {
+    type Error = NulByte;
+
+    fn try_from(text: &str) -> Result<Self, NulByte> {
+        Self::try_from(Bytes::copy_from_slice(text.as_bytes()))
+    }
+}
+
+impl From<OsBytes> for Bytes {
+    fn from(bytes: OsBytes) -> Self {
+        bytes.0
+    }
+}
+
+impl fmt::Debug for OsBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&String::from_utf8_lossy(&self.0), f)
+    }
+}
+
+/// What every child of the job executes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BodySpec {
+    /// A program and its arguments, executed without a shell.
+    Command {
+        /// The program, then its arguments; never empty.
+        words: Vec<OsBytes>,
+    },
+    /// A script, written to a file on the executing node and run there: by the interpreter its
+    /// `#!` line names, else by `sh`.
+    Script {
+        /// The script's text.
+        text: Bytes,
+        /// Its arguments.
+        arguments: Vec<OsBytes>,
+    },
+    /// A function registered under a name on the executing node.
+    Task {
+        /// The name.
+        name: String,
+        /// The input: MessagePack with field names.
+        input: Bytes,
+    },
+}
+
+/// Where the children go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Placement {
+    /// One child on the session's own node; its location shows as `localhost`.
+    Here,
+    /// The nodes that an expression names when the job is accepted, in its order of first mention.
+    Nodes {
+        /// Which nodes.
+        on: NodeExpr,
+        /// Which of them to leave out.
+        exclude: Option<NodeExpr>,
+    },
+}
+
+/// Whether and how one submission becomes many children.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fan {
+    /// One child per node of the placement, `copies` times over (1 for every command).
+    PerNode {
+        /// Children on each node.
+        copies: NonZeroU32,
+    },
+    /// One child per input item, each on one of the nodes.
+    Spread,
+    /// One child per input item on every node, item by item.
+    Each,
+}
+
+/// At most how many children are in progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Throttle {
+    /// This many.
+    AtMost(NonZeroU32),
+    /// No bound of the job's own.
+    Unlimited,
+}
+
+impl Default for Throttle {
+    fn default() -> Self {
+        NonZeroU32::new(limits::THROTTLE_DEFAULT).map_or(Self::Unlimited, Self::AtMost)
+    }
+}
+
+/// What the children read on their standard input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InputSpec {
+    /// Nothing: at its end from the start.
+    None,
+    /// The submission's input stream: it reaches one child, or is broadcast in order to all.
+    Stream,
+}
+
+/// When a job stops the rest of its children by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MaxFails {
+    /// Never.
+    Unlimited,
+    /// Once more than this many children failed (0: at the first).
+    Count(u32),
+    /// Once more than this share of all children failed, in percent; needs a closed list of children.
+    Percent(u8),
+}
+
+/// The environment of a process child.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentSpec {
+    /// The base: the caller's environment for a child on the user's own node, nothing elsewhere
+    /// (then the node's clean, documented one).
+    pub inherited: Option<Vec<(OsBytes, OsBytes)>>,
+    /// What `-e` and `--env-file` set, in order; later ones win.
+    pub set: Vec<(OsBytes, OsBytes)>,
+}
+
+/// How long the children may live after their owner's node fell silent (`docs/semantics.md`,
+/// section 4). Until sessions become durable both behave alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Hosting {
+    /// As the owner's command: ends with it.
+    Temporary,
+    /// As the owner's session.
+    Persistent,
+}
+
+/// One submission.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// The display name; `Job<id>` if none.
+    pub name: Option<JobName>,
+    /// What was submitted, as text for people.
+    pub command: String,
+    /// What each child executes.
+    pub body: BodySpec,
+    /// Where.
+    pub placement: Placement,
+    /// One or many.
+    pub fan: Fan,
+    /// At most how many at once.
+    pub throttle: Throttle,
+    /// Standard input.
+    pub input: InputSpec,
+    /// Run-time limit of each child.
+    pub timeout: Option<Duration>,
+    /// Between stop signal and kill.
+    pub grace: Duration,
+    /// How long pipes are read after a process's end.
+    pub drain: Duration,
+    /// Bytes of output after which a child fails with `limit{output}`.
+    pub output_limit: Option<u64>,
+    /// When to stop the rest.
+    pub max_fails: MaxFails,
+    /// Runs first in each process child, by `sh -c`; its output comes first.
+    pub init: Option<String>,
+    /// The working directory; the session's or the caller's if none.
+    pub directory: Option<OsBytes>,
+    /// The environment.
+    pub environment: EnvironmentSpec,
+    /// How the children are hosted.
+    pub hosting: Hosting,
+    /// How long the first connection to a node may take.
+    pub connect_timeout: Duration,
+}
+
+impl JobSpec {
+    /// A submission of `body` on this node, with every other choice at its default.
+    pub fn new(command: impl Into<String>, body: BodySpec) -> Self {
+        Self {
+            name: None,
+            command: command.into(),
+            body,
+            placement: Placement::Here,
+            fan: Fan::PerNode { copies: NonZeroU32::MIN },
+            throttle: Throttle::default(),
+            input: InputSpec::None,
+            timeout: None,
+            grace: limits::GRACE,
+            drain: limits::DRAIN,
+            output_limit: None,
+            max_fails: MaxFails::Unlimited,
+            init: None,
+            directory: None,
+            environment: EnvironmentSpec::default(),
+            hosting: Hosting::Persistent,
+            connect_timeout: limits::CONNECT_TIME,
+        }
+    }
+}
+
+/// How `stop` goes about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopSpec {
+    /// The signal that asks; TERM unless said otherwise.
+    pub signal: i32,
+    /// How long until the kill; zero kills at once. The job's own grace if none.
+    pub grace: Option<Duration>,
+}
+
+/// The number of the signal that asks a process to end.
+pub const TERM: i32 = 15;
+
+impl Default for StopSpec {
+    fn default() -> Self {
+        Self { signal: TERM, grace: None }
+    }
+}
+
+impl StopSpec {
+    /// Kill at once.
+    pub const NOW: Self = Self { signal: 9, grace: Some(Duration::ZERO) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nul_byte_is_refused_where_the_system_takes_none() {
+        assert_eq!(OsBytes::try_from("a\0b"), Err(NulByte));
+        assert_eq!(OsBytes::try_from("\u{1b}[0m").map(|ok| ok.as_bytes().len()), Ok(4));
+    }
+}

@@ -1,0 +1,1 @@
+//! What the guardian and its node say to each other over their socket pair.

@@ -1,0 +1,325 @@
+//! What a parent job and the nodes that execute its children say to each other (kinds 100 to 199).
+//!
+//! Commands travel on the control stream, from the owning node. Reports travel on unidirectional
+//! streams, from the executing node: one shared stream per session, whose reports are numbered and
+//! acknowledged by number, and one stream for each child whose output passed the inline limit, whose
+//! records are acknowledged by their own numbers. In a report, starts come before records and
+//! records before ends.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use sortie_model::spec::{BodySpec, EnvironmentSpec, Hosting, OsBytes, StopSpec};
+use sortie_model::{
+    JobInstance, NodeName, Ordinal, Reason, Seq, SessionInstance, Stream, Timestamp,
+};
+
+use crate::frame::{Kind, Message};
+use crate::link_proto::kinds;
+
+/// What an executing node must know of a job, once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostSpec {
+    /// What each child executes; `{}`, `{#}` and `{node}` are put in from the child's item.
+    pub body: BodySpec,
+    /// Whether the words hold placeholders.
+    pub template: bool,
+    /// Whether the children's standard input is a stream that follows.
+    pub input: bool,
+    /// Run-time limit of each child.
+    pub timeout: Option<Duration>,
+    /// Between stop signal and kill, unless a stop says otherwise.
+    pub grace: Duration,
+    /// How long pipes are read after a process's end.
+    pub drain: Duration,
+    /// Bytes of output after which a child fails.
+    pub output_limit: Option<u64>,
+    /// Runs first in each process child.
+    pub init: Option<String>,
+    /// The working directory.
+    pub directory: Option<OsBytes>,
+    /// The environment.
+    pub environment: EnvironmentSpec,
+    /// How the children are hosted.
+    pub hosting: Hosting,
+    /// The session's number and the owning node, for the children's environment.
+    pub session: u32,
+    /// The job's number in its session.
+    pub job: u64,
+    /// The owning node's name.
+    pub owner_node: NodeName,
+}
+
+/// Children to start, in order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ChildBatch {
+    /// Children without an item of input: the ordinals from `first`, and their numbers from `id`.
+    Range {
+        /// The first ordinal.
+        first: Ordinal,
+        /// The first child's number in its session.
+        id: u64,
+        /// How many.
+        count: u32,
+    },
+    /// Children of a map.
+    Items(Vec<ChildItem>),
+}
+
+/// One child of a map.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChildItem {
+    /// The child.
+    pub ordinal: Ordinal,
+    /// Its number in its session.
+    pub id: u64,
+    /// The item's number, from 1.
+    pub number: u64,
+    /// The item: a line of a command's map, or a function's encoded input.
+    pub item: Bytes,
+}
+
+/// Owner to host: start these. The same child twice is started once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartChildren {
+    /// The session they belong to.
+    pub session: SessionInstance,
+    /// Their job.
+    pub job: JobInstance,
+    /// The job's spec; always in the first message about a job on this link, later ones omit it.
+    pub spec: Option<Box<HostSpec>>,
+    /// Which children.
+    pub children: ChildBatch,
+}
+
+/// Which children of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ChildSet {
+    /// All that the host has.
+    All,
+    /// These.
+    Some(Vec<Ordinal>),
+}
+
+/// Owner to host: stop these. A child that is still queued there never starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopChildren {
+    /// The session they belong to.
+    pub session: SessionInstance,
+    /// Their job.
+    pub job: JobInstance,
+    /// Which children.
+    pub children: ChildSet,
+    /// How.
+    pub how: StopSpec,
+}
+
+/// Owner to host: forget the job; what is unfinished is killed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForgetJob {
+    /// Its session.
+    pub session: SessionInstance,
+    /// The job.
+    pub job: JobInstance,
+}
+
+/// Owner to host: the session is over; what is unfinished is killed, everything is forgotten.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndSession {
+    /// The session.
+    pub session: SessionInstance,
+}
+
+/// Where one child's own stream stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChildPosition {
+    /// The child's job.
+    pub job: JobInstance,
+    /// The child.
+    pub ordinal: Ordinal,
+    /// The number of the next record that the mailbox has not stored.
+    pub next: Seq,
+    /// Bytes that may be unacknowledged from there on: shrinks when the mailbox is at its quota.
+    pub credit: u32,
+}
+
+/// Owner to host: what the mailboxes have stored. Frees the outbox up to there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledge {
+    /// The session.
+    pub session: SessionInstance,
+    /// The shared stream's reports up to this number are stored.
+    pub reports: u64,
+    /// Positions of children with a stream of their own.
+    pub children: Vec<ChildPosition>,
+}
+
+/// Owner to host, first message about a session on a new connection: go on from here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resume {
+    /// The session.
+    pub session: SessionInstance,
+    /// The last report of the shared stream that was stored.
+    pub reports: u64,
+    /// Positions of unfinished children with a stream of their own.
+    pub children: Vec<ChildPosition>,
+    /// The jobs that the owner believes this node executes.
+    pub jobs: Vec<JobInstance>,
+}
+
+/// Host to owner, the answer: which of those jobs it does not know (it lost them with its life).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resumed {
+    /// The session.
+    pub session: SessionInstance,
+    /// Jobs whose children are lost.
+    pub unknown: Vec<JobInstance>,
+}
+
+/// First message of a unidirectional stream from host to owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportStream {
+    /// The session that the reports are about.
+    pub session: SessionInstance,
+    /// The one child whose stream this is; none on the shared stream.
+    pub child: Option<(JobInstance, Ordinal)>,
+}
+
+/// A record without its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordHead {
+    /// Its stream.
+    pub stream: Stream,
+    /// Whether it is a typed value.
+    pub value: bool,
+    /// When it was made.
+    pub time: Timestamp,
+    /// How many bytes of the payload are its own.
+    pub length: u32,
+}
+
+/// Consecutive records of one child.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordRun {
+    /// The child.
+    pub ordinal: Ordinal,
+    /// The first record's number.
+    pub first: Seq,
+    /// The records.
+    pub records: Vec<RecordHead>,
+}
+
+/// How a child ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChildOutcome {
+    /// Completed, failed with a reason, or stopped.
+    pub verdict: Verdict,
+    /// The exit status, if a process gave one.
+    pub exit_code: Option<i32>,
+    /// The signal that ended it, if one did.
+    pub signal: Option<i32>,
+    /// Processes of its tree that were left at its end and killed.
+    pub left_behind: u32,
+    /// Bytes of output that a limit cut off.
+    pub cut_bytes: u64,
+}
+
+impl ChildOutcome {
+    /// An outcome with nothing else to tell.
+    pub const fn of(verdict: Verdict) -> Self {
+        Self { verdict, exit_code: None, signal: None, left_behind: 0, cut_bytes: 0 }
+    }
+}
+
+/// The terminal state, with why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// Ended well.
+    Completed,
+    /// Ended badly.
+    Failed(Reason),
+    /// Ended because of a stop.
+    Stopped,
+}
+
+/// The item after a child's last record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChildEnd {
+    /// The child.
+    pub ordinal: Ordinal,
+    /// The number after its last record's.
+    pub end: Seq,
+    /// When it began, if it did.
+    pub begin_time: Option<Timestamp>,
+    /// When it ended.
+    pub end_time: Timestamp,
+    /// How.
+    pub outcome: ChildOutcome,
+}
+
+/// A child that began to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChildStart {
+    /// The child.
+    pub ordinal: Ordinal,
+    /// When.
+    pub time: Timestamp,
+}
+
+/// Head of a report; the records' bytes follow as the frame's payload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// On the shared stream: its number, from 1. On a child's own stream: 0.
+    pub number: u64,
+    /// The job.
+    pub job: JobInstance,
+    /// Children that began.
+    pub started: Vec<ChildStart>,
+    /// Records of any of its children.
+    pub records: Vec<RecordRun>,
+    /// Children that ended.
+    pub ended: Vec<ChildEnd>,
+}
+
+/// First message of a unidirectional stream from owner to host: input for children of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputStream {
+    /// The session.
+    pub session: SessionInstance,
+    /// The job.
+    pub job: JobInstance,
+}
+
+/// Head of a piece of input; its bytes follow as the frame's payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputPiece {
+    /// How many bytes of input came before.
+    pub offset: u64,
+    /// Whether this is the end of the input.
+    pub last: bool,
+}
+
+/// Owner to host: the client died before the end of its input.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputLost {
+    /// The session.
+    pub session: SessionInstance,
+    /// The job.
+    pub job: JobInstance,
+}
+
+kinds! {
+    StartChildren = 100,
+    StopChildren = 101,
+    ForgetJob = 102,
+    EndSession = 103,
+    Acknowledge = 104,
+    Resume = 105,
+    Resumed = 106,
+    InputLost = 107,
+    ReportStream = 120,
+    Report = 121,
+    InputStream = 122,
+    InputPiece = 123,
+}

@@ -1,0 +1,18 @@
+//! What travels between nodes, clients and the guardian: messages, frames, versions, one codec.
+//!
+//! No I/O happens here. Kinds are numbers that are never reused; no type on the wire is recursive;
+//! every length is checked before anything is allocated. `docs/protocol.md` lists every message.
+
+pub mod codec;
+pub mod frame;
+pub mod guardian_proto;
+pub mod host_proto;
+pub mod join_proto;
+pub mod link_proto;
+pub mod remote_error;
+pub mod session_proto;
+pub mod version;
+
+pub use codec::{DecodeError, decode, encode};
+pub use frame::{Frame, Kind, Message};
+pub use remote_error::{ErrorCode, RemoteError};

@@ -1,0 +1,455 @@
+//! What a client and the node that serves its session say to each other (kinds 200 to 299).
+//!
+//! Every request has a bidirectional stream of its own: the client writes one [`Request`], the node
+//! answers with one or more frames. Resetting the stream abandons the request. The name of an
+//! [`Ask`] is the verb's.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sortie_model::nodeset::NodeExpr;
+use sortie_model::record::StreamSet;
+use sortie_model::selector::{Query, Selection, Selector};
+use sortie_model::spec::{StopSpec, Throttle};
+use sortie_model::view::EntryView;
+use sortie_model::{
+    ChildView, EntryId, IdempotencyKey, JobSpec, JobView, NodeName, NodeView, Ordinal, Reason,
+    SessionInstance, SessionView, State, Timestamp,
+};
+
+use crate::frame::{Kind, Message};
+use crate::host_proto::RecordRun;
+use crate::link_proto::kinds;
+use crate::remote_error::RemoteError;
+
+/// Which session a request is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SessionRef {
+    /// The owner's persistent session `default` on the node that is asked.
+    Default,
+    /// That one.
+    Instance(SessionInstance),
+    /// The one session with that name or number.
+    Named(String),
+}
+
+/// A request: which session, and what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// The session; requests about the node ignore it.
+    pub session: SessionRef,
+    /// What is asked.
+    pub ask: Ask,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ask {
+    /// Open a temporary session: it lives as long as this stream. Answer: [`Answer::Session`].
+    OpenTemporary,
+    /// Start a job. Answer: [`Answer::Started`]; then, when the spec takes input, the client sends
+    /// [`InputData`] frames up to the last, and the node answers [`Answer::InputStored`].
+    Start {
+        /// Makes a repeated submission the same submission.
+        key: IdempotencyKey,
+        /// What to start.
+        spec: Box<JobSpec>,
+    },
+    /// Answer: [`Answer::Plan`]. Touches nothing.
+    DryRun {
+        /// What would be started.
+        spec: Box<JobSpec>,
+    },
+    /// Answer: [`Answer::Entries`].
+    Get(Box<Query>),
+    /// Answers: [`Delivery`] frames, up to [`Delivery::End`]; the client sends [`Acknowledged`].
+    Receive(Box<ReceiveSpec>),
+    /// Answer: [`Answer::Waited`].
+    Wait(WaitSpec),
+    /// Answer: [`Answer::Entries`], when all are finished or the grace and its margin are over.
+    Stop {
+        /// Which.
+        selection: Selection,
+        /// How.
+        how: StopSpec,
+        /// Whether to answer only when they are finished.
+        wait: bool,
+    },
+    /// Answer: [`Answer::Entries`], as they were.
+    Remove {
+        /// Which.
+        selection: Selection,
+        /// Stop what is unfinished first.
+        force: bool,
+    },
+    /// Answer: [`Answer::Explanation`].
+    Explain(Selector),
+    /// Answers: [`Happening`] frames, until the stream is reset.
+    Watch {
+        /// Which jobs; empty is every job.
+        selection: Selection,
+    },
+    /// Answer: [`Answer::Entries`].
+    SetThrottle {
+        /// Which jobs.
+        selection: Selection,
+        /// The new throttle.
+        throttle: Throttle,
+    },
+    /// Answer: [`Answer::Sessions`].
+    Sessions,
+    /// Answer: [`Answer::Nodes`].
+    Nodes {
+        /// Which; all if none.
+        expression: Option<NodeExpr>,
+    },
+    /// Answer: [`Answer::Pong`].
+    Ping {
+        /// Which node; the one that is asked if none.
+        node: Option<NodeName>,
+    },
+    /// Answer: [`Answer::Done`], then the node shuts down.
+    StopNode,
+    /// Answer: [`Answer::Nodes`].
+    SetLabels {
+        /// Which node.
+        node: NodeName,
+        /// Labels to set; an empty value removes one.
+        labels: Vec<(String, String)>,
+    },
+    /// Make this node reachable for others. Answer: [`Answer::Token`].
+    ClusterInit {
+        /// Where the others reach it, `host:port`, if not where it listens.
+        advertise: Option<String>,
+    },
+    /// Answer: [`Answer::Token`].
+    ClusterToken,
+    /// Join another node's cluster. Answer: [`Answer::Nodes`].
+    ClusterJoin {
+        /// `host:port` of a member.
+        address: String,
+        /// The token it gave.
+        token: String,
+    },
+    /// Answer: [`Answer::Diagnosis`].
+    Diagnose,
+}
+
+/// How a receive goes about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiveSpec {
+    /// Which entries.
+    pub selection: Selection,
+    /// Take or keep, and for how long.
+    pub mode: ReceiveMode,
+    /// Only these streams; what is not taken stays.
+    pub streams: StreamSet,
+    /// Only children on these nodes.
+    pub on: Option<NodeExpr>,
+    /// Only the last so many lines of bytes, or records of values, per child.
+    pub tail: Option<u32>,
+    /// Only records made since.
+    pub since: Option<Timestamp>,
+    /// Remove finished jobs once everything of them was received.
+    pub auto_remove: bool,
+    /// Also one event per entry that settles.
+    pub events: bool,
+}
+
+/// Take or keep, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReceiveMode {
+    /// What is there now; it is gone once acknowledged.
+    Take,
+    /// What is there now; it stays.
+    Keep,
+    /// What is there and what comes, in order of arrival, until every entry is settled (or, with
+    /// `finished`, finished); it is gone once acknowledged.
+    TakeUntil {
+        /// Wait for finished rather than settled.
+        finished: bool,
+    },
+    /// The same, and it stays.
+    Follow,
+}
+
+/// Which waiter it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitSpec {
+    /// Which entries.
+    pub selection: Selection,
+    /// How many of them.
+    pub count: WaitCount,
+    /// Wait for finished rather than settled.
+    pub finished: bool,
+    /// How long; zero is a poll.
+    pub timeout: Option<Duration>,
+}
+
+/// How many entries a waiter waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WaitCount {
+    /// All of them.
+    All,
+    /// One: the first in input order that is settled.
+    Any,
+    /// So many.
+    AtLeast(u32),
+}
+
+/// A selector that named nothing, or an entry to which the verb does not apply; the others are done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// The selector, as typed, or the entry's number.
+    pub about: String,
+    /// What is wrong.
+    pub error: RemoteError,
+}
+
+/// Entries, with what could not be done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entries {
+    /// The entries, in order.
+    pub entries: Vec<EntryView>,
+    /// How many there would be without the page.
+    pub total: u64,
+    /// Selectors that named nothing, entries left out.
+    pub troubles: Vec<Trouble>,
+}
+
+/// What the resolved plan of a start looks like.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The nodes, in order.
+    pub nodes: Vec<NodeName>,
+    /// The nodes of them that cannot be reached now.
+    pub unreachable: Vec<NodeName>,
+    /// How many children, when that is known.
+    pub children: Option<u64>,
+}
+
+/// A join token and where to bring it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinOffer {
+    /// `host:port` of the node that takes it.
+    pub address: String,
+    /// The token.
+    pub token: String,
+}
+
+/// One child in an explanation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChildExplanation {
+    /// The child.
+    pub child: ChildView,
+    /// The last lines of its error stream.
+    pub last_errors: Vec<Vec<u8>>,
+}
+
+/// One screen about a job or a child.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The job, or the child's job.
+    pub job: JobView,
+    /// The child that was asked for, or the children worth showing: failed ones first, at most 20.
+    pub children: Vec<ChildExplanation>,
+    /// States so far, oldest first.
+    pub history: Vec<(State, Timestamp)>,
+    /// Why it is where it is, a sentence each.
+    pub because: Vec<String>,
+    /// What to type next.
+    pub next: Vec<String>,
+}
+
+/// What a node says of its own health.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagnosis {
+    /// The node.
+    pub node: NodeName,
+    /// Its program's version.
+    pub version: String,
+    /// Its wall clock.
+    pub clock: Timestamp,
+    /// How process trees are contained.
+    pub containment: String,
+    /// One row per check.
+    pub checks: Vec<Check>,
+}
+
+/// One check of a diagnosis.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// What was looked at.
+    pub name: String,
+    /// Whether it is well.
+    pub ok: bool,
+    /// What was found, and what to do.
+    pub finding: String,
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// The request was refused; nothing was done.
+    Refused(RemoteError),
+    /// It was done.
+    Done,
+    /// A session was opened.
+    Session(SessionView),
+    /// A job was started, or the key's job found.
+    Started(JobView),
+    /// All input was stored.
+    InputStored,
+    /// What a start would do.
+    Plan(Plan),
+    /// Entries.
+    Entries(Entries),
+    /// The wait is over.
+    Waited {
+        /// The entries it was about, in input order; for one of many, only that one.
+        entries: Entries,
+        /// Whether the time ran out.
+        timed_out: bool,
+    },
+    /// One screen.
+    Explanation(Box<Explanation>),
+    /// Sessions.
+    Sessions(Vec<SessionView>),
+    /// Nodes.
+    Nodes(Vec<NodeView>),
+    /// The round trip between the asked node and the named one; none between a node and itself.
+    Pong {
+        /// The node.
+        node: NodeName,
+        /// The round trip.
+        round_trip: Option<Duration>,
+    },
+    /// Where to join, with what.
+    Token(JoinOffer),
+    /// A node's health.
+    Diagnosis(Box<Diagnosis>),
+}
+
+/// The child that the records of a delivery come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// The child's number.
+    pub child: EntryId,
+    /// Its job's number.
+    pub job: EntryId,
+    /// Its place among its siblings.
+    pub ordinal: Ordinal,
+    /// Its node's name, or `localhost`.
+    pub location: String,
+    /// How many siblings share its node: more than 1 makes its prefix `node[k]`.
+    pub place: Option<u32>,
+}
+
+/// What a receive brings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Delivery {
+    /// Records of one child; their bytes follow as the frame's payload. `number` is what to
+    /// acknowledge; 0 needs no acknowledgement.
+    Records {
+        /// What to acknowledge.
+        number: u64,
+        /// From which child.
+        source: Source,
+        /// The records; runs have the child's ordinal.
+        runs: Vec<RecordRun>,
+    },
+    /// An entry settled.
+    Settled {
+        /// The entry.
+        id: EntryId,
+        /// Its state.
+        state: State,
+    },
+    /// The receive is over.
+    End {
+        /// Reasons of failed children, in child order.
+        failures: Vec<Failure>,
+        /// The entries at the end, as for `get`.
+        entries: Entries,
+        /// Whether the end is a blocked job, not a settled one.
+        deadlock: Option<EntryId>,
+    },
+    /// The receive was refused, or broke.
+    Refused(RemoteError),
+}
+
+/// A child that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The child.
+    pub child: EntryId,
+    /// Its node's name, or `localhost`.
+    pub location: String,
+    /// Why.
+    pub reason: Reason,
+    /// Its exit status.
+    pub exit_code: Option<i32>,
+}
+
+/// Client to node: the records up to that delivery are written out; they may be freed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledged {
+    /// The delivery's number.
+    pub number: u64,
+}
+
+/// Client to node: input of a job; its bytes follow as the frame's payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputData {
+    /// Whether this is the end of the input.
+    pub last: bool,
+}
+
+/// Something that happened to a job or a child.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Happening {
+    /// When.
+    pub time: Timestamp,
+    /// What.
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// A job was accepted.
+    Accepted {
+        /// The job.
+        job: EntryId,
+    },
+    /// An entry changed its state.
+    Changed {
+        /// The entry.
+        id: EntryId,
+        /// Its job's number; its own for a job.
+        job: EntryId,
+        /// Its state now.
+        state: State,
+        /// Why, if it failed.
+        reason: Option<Reason>,
+    },
+    /// A job was removed.
+    Removed {
+        /// The job.
+        job: EntryId,
+    },
+    /// The watcher was too slow.
+    Missed {
+        /// How many events it did not get.
+        count: u64,
+    },
+}
+
+kinds! {
+    Request = 200,
+    Answer = 201,
+    Delivery = 202,
+    Acknowledged = 203,
+    InputData = 204,
+    Happening = 205,
+}
