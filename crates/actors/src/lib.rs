@@ -1,1 +1,7 @@
-//! Placeholder replaced within this change.
+//! The ractor shells around the engine, and the data plane beside them.
+//!
+//! Control: a handler is a match whose arms are single calls into the engine; what the engine
+//! decides comes out as effects, which `perform` carries out. Data: records move between pipes,
+//! mailboxes, links and readers in [`data`], under credit, and never pass through an actor's inbox.
+
+pub mod data;

@@ -9,6 +9,7 @@ pub mod guardian_proto;
 pub mod host_proto;
 pub mod join_proto;
 pub mod link_proto;
+pub mod record_run;
 pub mod remote_error;
 pub mod session_proto;
 pub mod version;

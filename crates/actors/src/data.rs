@@ -1,0 +1,3 @@
+//! The data plane: records and input on their way, outside every actor's inbox.
+
+pub mod exchange;

@@ -1,0 +1,314 @@
+//! One request and its answers: a pair of ends, in memory or over a link's bidirectional stream.
+//!
+//! Both ways carry the same typed messages, so a session behaves alike whether its client is in the
+//! same process or on another machine; in memory nothing is encoded.
+
+use bytes::Bytes;
+use sortie_link::streams::{FrameReceiver, FrameSender};
+use sortie_model::Record;
+use sortie_wire::frame::Message;
+use sortie_wire::host_proto::RecordRun;
+use sortie_wire::session_proto::{
+    Acknowledged, Answer, Delivery, Happening, InputData, Request, Source,
+};
+use sortie_wire::{DecodeError, frame};
+use tokio::sync::mpsc;
+
+/// Messages of one direction that wait in memory. Small: the reader's pace is the writer's.
+const QUEUED_MESSAGES: usize = 4;
+
+/// From the client to the serving node, after its request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToServer {
+    /// The records up to that delivery are written out; they may be freed.
+    Acknowledged(u64),
+    /// Input of a job.
+    Input {
+        /// The bytes.
+        bytes: Bytes,
+        /// Whether this is the end of the input.
+        last: bool,
+    },
+}
+
+/// From the serving node to the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToClient {
+    /// An answer.
+    Answer(Answer),
+    /// Records of one child; acknowledge `number` unless it is 0.
+    Records {
+        /// What to acknowledge.
+        number: u64,
+        /// From which child.
+        source: Source,
+        /// The records, in order.
+        records: Vec<Record>,
+    },
+    /// Anything else that a receive brings; never [`Delivery::Records`].
+    Delivery(Delivery),
+    /// Something that happened to a job or a child.
+    Happening(Happening),
+}
+
+/// Why an exchange ended before its time.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExchangeError {
+    /// The other end is gone: its process, its link, or it abandoned the exchange.
+    #[error("the connection to the node was lost")]
+    Gone,
+    /// The other end sent what cannot be read.
+    #[error("the other side sent a message that cannot be read")]
+    Malformed(#[from] DecodeError),
+    /// A message is larger than a frame may be.
+    #[error("the request is larger than {} bytes", sortie_model::limits::FRAME_BYTES)]
+    TooLarge,
+}
+
+/// The client's end. Dropping it abandons the request.
+#[derive(Debug)]
+pub struct ClientEnd {
+    /// Towards the node.
+    pub sender: ClientSender,
+    /// From the node.
+    pub receiver: ClientReceiver,
+}
+
+/// The serving node's end. Dropping it ends the exchange.
+#[derive(Debug)]
+pub struct ServerEnd {
+    /// Towards the client.
+    pub sender: ServerSender,
+    /// From the client.
+    pub receiver: ServerReceiver,
+}
+
+/// Sends to the serving node.
+#[derive(Debug)]
+pub enum ClientSender {
+    /// In this process.
+    Local(mpsc::Sender<ToServer>),
+    /// Over a link.
+    Link(FrameSender),
+}
+
+/// Receives from the serving node.
+#[derive(Debug)]
+pub enum ClientReceiver {
+    /// In this process.
+    Local(mpsc::Receiver<ToClient>),
+    /// Over a link.
+    Link(FrameReceiver),
+}
+
+/// Sends to the client.
+#[derive(Debug)]
+pub enum ServerSender {
+    /// In this process.
+    Local(mpsc::Sender<ToClient>),
+    /// Over a link.
+    Link(FrameSender),
+}
+
+/// Receives from the client.
+#[derive(Debug)]
+pub enum ServerReceiver {
+    /// In this process.
+    Local(mpsc::Receiver<ToServer>),
+    /// Over a link.
+    Link(FrameReceiver),
+}
+
+/// Both ends of an exchange within this process.
+pub fn local() -> (ClientEnd, ServerEnd) {
+    let (to_server, from_client) = mpsc::channel(QUEUED_MESSAGES);
+    let (to_client, from_server) = mpsc::channel(QUEUED_MESSAGES);
+    let client = ClientEnd {
+        sender: ClientSender::Local(to_server),
+        receiver: ClientReceiver::Local(from_server),
+    };
+    let server = ServerEnd {
+        sender: ServerSender::Local(to_client),
+        receiver: ServerReceiver::Local(from_client),
+    };
+    (client, server)
+}
+
+impl ClientEnd {
+    /// Asks over a stream of a link.
+    ///
+    /// # Errors
+    /// [`ExchangeError`] when the request is too large or the link is gone.
+    pub async fn over_link(
+        mut sender: FrameSender,
+        receiver: FrameReceiver,
+        request: &Request,
+    ) -> Result<Self, ExchangeError> {
+        sender.send(request).await.map_err(|_| ExchangeError::Gone)?;
+        Ok(Self { sender: ClientSender::Link(sender), receiver: ClientReceiver::Link(receiver) })
+    }
+}
+
+impl ServerEnd {
+    /// Reads the request that opens a stream of a link.
+    ///
+    /// # Errors
+    /// [`ExchangeError`] when the stream ends or carries anything else.
+    pub async fn accept(
+        sender: FrameSender,
+        mut receiver: FrameReceiver,
+    ) -> Result<(Request, Self), ExchangeError> {
+        let frame = receiver.next().await.map_err(|_| ExchangeError::Gone)?;
+        let request = frame.ok_or(ExchangeError::Gone)?.open()?;
+        let end = Self {
+            sender: ServerSender::Link(sender),
+            receiver: ServerReceiver::Link(receiver),
+        };
+        Ok((request, end))
+    }
+}
+
+impl ClientSender {
+    /// Sends, waiting for room.
+    ///
+    /// # Errors
+    /// [`ExchangeError::Gone`] when the serving end is gone.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe over a link: a message may be cut, which ends the exchange.
+    pub async fn send(&mut self, message: ToServer) -> Result<(), ExchangeError> {
+        match self {
+            Self::Local(channel) => channel.send(message).await.map_err(|_| ExchangeError::Gone),
+            Self::Link(stream) => match message {
+                ToServer::Acknowledged(number) => stream.send(&Acknowledged { number }).await,
+                ToServer::Input { bytes, last } => {
+                    stream.send_with_payload(&InputData { last }, vec![bytes]).await
+                }
+            }
+            .map_err(|_| ExchangeError::Gone),
+        }
+    }
+}
+
+impl ClientReceiver {
+    /// The next message; none once the serving end has finished.
+    ///
+    /// # Errors
+    /// [`ExchangeError`] when the link is gone or the message cannot be read.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn next(&mut self) -> Result<Option<ToClient>, ExchangeError> {
+        let stream = match self {
+            Self::Local(channel) => return Ok(channel.recv().await),
+            Self::Link(stream) => stream,
+        };
+        let Some(frame) = stream.next().await.map_err(|_| ExchangeError::Gone)? else {
+            return Ok(None);
+        };
+        let message = match frame.kind {
+            Answer::KIND => ToClient::Answer(frame.open()?),
+            Happening::KIND => ToClient::Happening(frame.open()?),
+            _ => read_delivery(frame)?,
+        };
+        Ok(Some(message))
+    }
+}
+
+fn read_delivery(frame: frame::Frame) -> Result<ToClient, DecodeError> {
+    let kind = frame.kind;
+    match frame::open_head(frame)? {
+        (Delivery::Records { number, source, runs }, mut payload) => {
+            let mut records = Vec::new();
+            for run in runs {
+                records.extend(run.unpack(&mut payload, kind)?);
+            }
+            Ok(ToClient::Records { number, source, records })
+        }
+        (delivery, _) => Ok(ToClient::Delivery(delivery)),
+    }
+}
+
+impl ServerSender {
+    /// Sends, waiting for room.
+    ///
+    /// # Errors
+    /// [`ExchangeError::Gone`] when the client is gone.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe over a link: a message may be cut, which ends the exchange.
+    pub async fn send(&mut self, message: ToClient) -> Result<(), ExchangeError> {
+        let stream = match self {
+            Self::Local(channel) => {
+                return channel.send(message).await.map_err(|_| ExchangeError::Gone);
+            }
+            Self::Link(stream) => stream,
+        };
+        match message {
+            ToClient::Answer(answer) => stream.send(&answer).await,
+            ToClient::Happening(happening) => stream.send(&happening).await,
+            ToClient::Delivery(delivery) => stream.send_with_payload(&delivery, Vec::new()).await,
+            ToClient::Records { number, source, records } => {
+                let mut payload = Vec::with_capacity(records.len());
+                let run = RecordRun::pack(source.ordinal, records, &mut payload);
+                let delivery = Delivery::Records { number, source, runs: vec![run] };
+                stream.send_with_payload(&delivery, payload).await
+            }
+        }
+        .map_err(|_| ExchangeError::Gone)
+    }
+
+    /// Sends an answer as the last message, so that the client sees a clean end.
+    ///
+    /// # Errors
+    /// [`ExchangeError::Gone`] when the client is gone.
+    pub async fn finish_with(mut self, answer: Answer) -> Result<(), ExchangeError> {
+        self.send(ToClient::Answer(answer)).await?;
+        self.finish().await
+    }
+
+    /// Ends the exchange cleanly.
+    ///
+    /// # Errors
+    /// [`ExchangeError::Gone`] when the client is gone.
+    pub async fn finish(self) -> Result<(), ExchangeError> {
+        match self {
+            Self::Local(_) => Ok(()),
+            Self::Link(mut stream) => stream.finish().await.map_err(|_| ExchangeError::Gone),
+        }
+    }
+
+    /// Resolves when the client has abandoned the exchange.
+    pub async fn abandoned(&mut self) {
+        match self {
+            Self::Local(channel) => channel.closed().await,
+            Self::Link(stream) => stream.stopped().await,
+        }
+    }
+}
+
+impl ServerReceiver {
+    /// The next message; none once the client has ended its side or is gone.
+    ///
+    /// # Errors
+    /// [`ExchangeError`] when the link is gone or the message cannot be read.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn next(&mut self) -> Result<Option<ToServer>, ExchangeError> {
+        let stream = match self {
+            Self::Local(channel) => return Ok(channel.recv().await),
+            Self::Link(stream) => stream,
+        };
+        let Some(frame) = stream.next().await.map_err(|_| ExchangeError::Gone)? else {
+            return Ok(None);
+        };
+        if frame.kind == Acknowledged::KIND {
+            let Acknowledged { number } = frame.open()?;
+            return Ok(Some(ToServer::Acknowledged(number)));
+        }
+        let (InputData { last }, bytes) = frame::open_head(frame)?;
+        Ok(Some(ToServer::Input { bytes, last }))
+    }
+}
