@@ -64,9 +64,7 @@ impl FromStr for NodeId {
 pub struct Incarnation(pub u64);
 
 /// A session's small number, unique on its node.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SessionId(pub u32);
 
 impl fmt::Display for SessionId {
@@ -80,9 +78,7 @@ impl fmt::Display for SessionId {
 pub struct SessionInstance(pub Uuid);
 
 /// A job's or a child's small number: one counter per session covers both, and none is reused.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EntryId(pub u64);
 
 impl fmt::Display for EntryId {
@@ -123,15 +119,11 @@ macro_rules! uuid_text {
 uuid_text!(SessionInstance, JobInstance, ChildInstance);
 
 /// A child's place among its siblings, from 0 in child order.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Ordinal(pub u32);
 
 /// How a child is named on the wire: its job and its ordinal.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ChildKey {
     /// The job.
     pub job: JobInstance,
@@ -166,10 +158,7 @@ impl IdempotencyKey {
 
 /// A key that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "an idempotency key has 1 to {} printable ASCII characters",
-    limits::IDEMPOTENCY_KEY_BYTES
-)]
+#[error("an idempotency key has 1 to {} printable ASCII characters", limits::IDEMPOTENCY_KEY_BYTES)]
 pub struct BadKey;
 
 impl TryFrom<String> for IdempotencyKey {

@@ -21,6 +21,8 @@ pub const IDEMPOTENCY_KEY_BYTES: usize = 128;
 pub const EXPRESSION_BYTES: usize = 64 * KIB;
 /// Names that one node expression or nodes file may expand to; more is an error.
 pub const EXPRESSION_NODES: usize = 65_536;
+/// Globs, labels and groups in one node expression: what it may cost per member.
+pub const EXPRESSION_PATTERNS: usize = 1_024;
 /// Nesting of a node expression's operators.
 pub const EXPRESSION_DEPTH: usize = 64;
 /// A message of an error that crosses a link; longer ones are cut with `…`.

@@ -123,7 +123,8 @@ mod tests {
 
     #[test]
     fn a_job_name_never_reads_as_a_selector() {
-        for bad in ["7", "3-7", "last", "ALL", "we*", "-x", "01890a5d-ac96-774b-bcce-b302099a8057"] {
+        for bad in ["7", "3-7", "last", "ALL", "we*", "-x", "01890a5d-ac96-774b-bcce-b302099a8057"]
+        {
             assert!(bad.parse::<JobName>().is_err(), "{bad}");
         }
         for good in ["web", "Job1", "nightly build", "v1-2", "3-a"] {
