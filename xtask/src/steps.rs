@@ -1,0 +1,145 @@
+//! The steps of `verify` and `fix`: each is a command that a person could type.
+
+use std::env;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::tidy::{self, Warnings};
+
+/// Whether `verify` runs the tests.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tests {
+    /// It does.
+    Run,
+    /// The caller has just run them with the same profile.
+    Skip,
+}
+
+/// A command of `verify`, and what to type when it fails.
+struct Step {
+    name: &'static str,
+    command: &'static [&'static str],
+    remedy: &'static str,
+}
+
+const FORMAT: Step =
+    Step { name: "format", command: &["fmt", "--all", "--check"], remedy: "cargo xtask fix" };
+const CLIPPY: Step = Step {
+    name: "clippy",
+    command: &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"],
+    remedy: "cargo clippy --workspace --all-targets -- -D warnings",
+};
+const TEST: Step = Step {
+    name: "tests",
+    command: &["test", "--workspace", "--quiet"],
+    remedy: "cargo test --workspace",
+};
+const NEXTEST: Step = Step {
+    name: "tests",
+    command: &["nextest", "run", "--workspace", "--no-fail-fast"],
+    remedy: "cargo nextest run --workspace",
+};
+const DOCTEST: Step = Step {
+    name: "doc tests",
+    command: &["test", "--workspace", "--doc", "--quiet"],
+    remedy: "cargo test --workspace --doc",
+};
+const DOCS: Step = Step {
+    name: "docs",
+    command: &["doc", "--workspace", "--no-deps", "--quiet"],
+    remedy: "RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps",
+};
+
+/// How a step went.
+struct Outcome {
+    name: &'static str,
+    passed: bool,
+    took: Duration,
+    remedy: &'static str,
+}
+
+/// Runs every step, also after one failed, and sums up. Edits nothing.
+pub(crate) fn verify(root: &Path, tests: Tests, warnings: Warnings) -> ExitCode {
+    let mut steps = vec![FORMAT, CLIPPY];
+    match tests {
+        Tests::Skip => {}
+        Tests::Run if has_nextest(root) => steps.extend([NEXTEST, DOCTEST]),
+        Tests::Run => steps.push(TEST),
+    }
+    steps.push(DOCS);
+    let mut outcomes: Vec<Outcome> = steps.iter().map(|step| perform(root, step)).collect();
+    outcomes.push(perform_tidy(root, warnings));
+    sum_up(&outcomes)
+}
+
+/// Formats and applies clippy's fixes, also over uncommitted changes.
+pub(crate) fn fix(root: &Path) -> ExitCode {
+    let commands: [&[&str]; 2] = [
+        &["clippy", "--workspace", "--all-targets", "--fix", "--allow-dirty", "--allow-staged"],
+        &["fmt", "--all"],
+    ];
+    let worked = commands.map(|command| run(root, command));
+    if worked.iter().all(|worked| *worked) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn perform(root: &Path, step: &Step) -> Outcome {
+    announce(step.name, &format!("cargo {}", step.command.join(" ")));
+    let begin = Instant::now();
+    let passed = run(root, step.command);
+    Outcome { name: step.name, passed, took: begin.elapsed(), remedy: step.remedy }
+}
+
+fn perform_tidy(root: &Path, warnings: Warnings) -> Outcome {
+    announce("tidy", "cargo xtask tidy");
+    let begin = Instant::now();
+    let passed = tidy::report(root, warnings) == ExitCode::SUCCESS;
+    Outcome { name: "tidy", passed, took: begin.elapsed(), remedy: "cargo xtask tidy" }
+}
+
+fn announce(name: &str, command: &str) {
+    eprintln!("── {name}: {command}");
+}
+
+fn cargo(root: &Path, words: &[&str]) -> Command {
+    let program = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(program);
+    command.args(words).current_dir(root).stdin(Stdio::null());
+    if words.first() == Some(&"doc") {
+        command.env("RUSTDOCFLAGS", "-D warnings");
+    }
+    command
+}
+
+fn run(root: &Path, words: &[&str]) -> bool {
+    match cargo(root, words).status() {
+        Ok(status) => status.success(),
+        Err(error) => {
+            eprintln!("cannot run cargo: {error}");
+            false
+        }
+    }
+}
+
+fn has_nextest(root: &Path) -> bool {
+    let mut command = cargo(root, &["nextest", "--version"]);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+fn sum_up(outcomes: &[Outcome]) -> ExitCode {
+    eprintln!("── summary");
+    for Outcome { name, passed, took, remedy } in outcomes {
+        let seconds = took.as_secs_f64();
+        if *passed {
+            eprintln!("{name:<10} ok      {seconds:>7.1} s");
+        } else {
+            eprintln!("{name:<10} FAILED  {seconds:>7.1} s   run: {remedy}");
+        }
+    }
+    if outcomes.iter().all(|outcome| outcome.passed) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
