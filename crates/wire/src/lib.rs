@@ -3,12 +3,14 @@
 //! No I/O happens here. Kinds are numbers that are never reused; no type on the wire is recursive;
 //! every length is checked before anything is allocated. `docs/protocol.md` lists every message.
 
+pub mod close;
 pub mod codec;
 pub mod frame;
 pub mod guardian_proto;
 pub mod host_proto;
 pub mod join_proto;
 pub mod link_proto;
+pub mod permit;
 pub mod record_run;
 pub mod remote_error;
 pub mod session_proto;
