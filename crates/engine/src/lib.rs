@@ -1,1 +1,4 @@
-//! Placeholder replaced within this change.
+//! Every decision of Sortie, without clock, threads, randomness or I/O.
+
+pub mod credit;
+pub mod mailbox;

@@ -76,6 +76,21 @@ pub const OPEN_MAILBOX_FILES: usize = 512;
 pub const OFFERS_PER_MAILBOX: usize = 16;
 /// One record's body, and one read of a pipe.
 pub const RECORD_BYTES: usize = 256 * KIB;
+/// What a record takes in a mailbox beside its body, in bytes: number, time, length twice. Quotas
+/// count it.
+pub const RECORD_OVERHEAD_BYTES: u64 = 24;
+/// A mailbox with no more than this, in bytes and in records ...
+pub const COMPACT_MAILBOX_BYTES: usize = 2 * KIB;
+/// ... is kept in one small block.
+pub const COMPACT_MAILBOX_RECORDS: usize = 8;
+/// Bodies from this size on are kept in a mailbox as they came; smaller ones are copied together, so
+/// that none of them keeps the large buffer alive that it arrived in.
+pub const OWN_BUFFER_BYTES: usize = 16 * KIB;
+/// Files shared by small mailboxes, and others where freed space cannot be given back piece by
+/// piece: a new one is begun at this size.
+pub const SEGMENT_BYTES: u64 = 64 * MIB as u64;
+/// Freed stretches of files that wait to be given back; beyond it the one who frees gives back.
+pub const HOLES_QUEUED: usize = 1_024;
 /// One value of a function, encoded; a larger one fails the child with `limit{value}`.
 pub const VALUE_BYTES: usize = 8 * MIB;
 /// Records in one batch of a receive, by count.

@@ -1,0 +1,354 @@
+//! What one mailbox has, what is offered to whom, and what is free (`docs/semantics.md`,
+//! sections 1.3 and 3.3).
+//!
+//! Headers only: the ledger knows how many records and bytes each stream got and up to where each
+//! stream was offered and acknowledged. It never sees a record, so its size depends on the offers
+//! in flight, not on what is unread.
+
+mod ledger;
+mod tally;
+#[cfg(test)]
+mod tests;
+
+use sortie_model::limits::{CHILD_CREDIT_BYTES, OFFERS_PER_MAILBOX};
+use sortie_model::record::StreamSet;
+use sortie_model::{Seq, Stream};
+
+use ledger::StreamLedger;
+pub use tally::{PerStream, Piece, Tally};
+
+/// What happens at the quota when nobody receives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OutputPolicy {
+    /// The producer pauses; nothing is lost.
+    #[default]
+    Block,
+    /// The oldest records that are not offered go; how much went is counted.
+    DropOldest,
+    /// The child fails with `limit{output}`.
+    Fail,
+}
+
+/// Why records are refused; nothing of the batch was stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendRefused {
+    /// Records before this batch are missing.
+    #[error("record {} is missing before record {}", expected.0, first.0)]
+    Gap {
+        /// The number that has to come next.
+        expected: Seq,
+        /// The number that came.
+        first: Seq,
+    },
+    /// The child has ended.
+    #[error("the mailbox is closed: its child has ended")]
+    Closed,
+}
+
+/// What the quota says to new records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Store them.
+    Store,
+    /// Store them after as much of the oldest was dropped.
+    MakeRoom {
+        /// In units of [`Tally::weight`].
+        weight: u64,
+    },
+    /// Not now: the producer pauses until records were taken.
+    Pause,
+    /// Not at all: the child fails.
+    Fail,
+}
+
+/// An offer's number in its mailbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OfferId(pub u64);
+
+/// Why an offer cannot be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OfferRefused {
+    /// All [`OFFERS_PER_MAILBOX`] places are taken.
+    #[error("{OFFERS_PER_MAILBOX} offers of this mailbox wait for their acknowledgement")]
+    NoPlace,
+    /// More than what may be offered now.
+    #[error("the offer is no prefix of what may be offered")]
+    NotAPrefix,
+}
+
+/// A stretch of a stream that nobody needs any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Freed {
+    /// The stream.
+    pub stream: Stream,
+    /// What became free.
+    pub piece: Piece,
+    /// The same with the free stretches that adjoin it.
+    pub gap: Piece,
+}
+
+#[derive(Debug, Clone)]
+struct InFlight {
+    id: OfferId,
+    pieces: PerStream<Piece>,
+}
+
+/// The ledger of one mailbox.
+#[derive(Debug, Clone)]
+pub struct Mailbox {
+    next: Seq,
+    closed: bool,
+    quota: u64,
+    policy: OutputPolicy,
+    streams: PerStream<StreamLedger>,
+    unread: Tally,
+    dropped: Tally,
+    in_flight: Vec<InFlight>,
+    next_offer: u64,
+}
+
+impl Mailbox {
+    /// An empty, open mailbox. `quota` counts [`Tally::weight`].
+    pub fn new(quota: u64, policy: OutputPolicy) -> Self {
+        Self {
+            next: Seq(0),
+            closed: false,
+            quota,
+            policy,
+            streams: PerStream::default(),
+            unread: Tally::ZERO,
+            dropped: Tally::ZERO,
+            in_flight: Vec::new(),
+            next_offer: 0,
+        }
+    }
+
+    /// The number that the next record must have.
+    pub const fn next(&self) -> Seq {
+        self.next
+    }
+
+    /// How many records at the front of a batch are here already.
+    ///
+    /// # Errors
+    /// [`AppendRefused::Gap`] when records before the batch are missing, [`AppendRefused::Closed`]
+    /// when the batch has new records and the mailbox is closed.
+    pub const fn known_prefix(&self, first: Seq, count: u64) -> Result<u64, AppendRefused> {
+        if first.0 > self.next.0 {
+            return Err(AppendRefused::Gap { expected: self.next, first });
+        }
+        let known = self.next.0 - first.0;
+        if known >= count {
+            return Ok(count);
+        }
+        if self.closed {
+            return Err(AppendRefused::Closed);
+        }
+        Ok(known)
+    }
+
+    /// What the quota and the policy say to `new` records.
+    ///
+    /// Under [`OutputPolicy::Block`] what the producer could not yet know is still taken: up to
+    /// [`CHILD_CREDIT_BYTES`] beyond the quota, so that records under credit never wait on a link.
+    pub const fn admission(&self, new: Tally) -> Admission {
+        let (unread, new) = (self.unread.weight(), new.weight());
+        let over = unread.saturating_add(new).saturating_sub(self.quota);
+        if over == 0 {
+            return Admission::Store;
+        }
+        match self.policy {
+            OutputPolicy::Fail => Admission::Fail,
+            OutputPolicy::DropOldest => Admission::MakeRoom { weight: over },
+            OutputPolicy::Block if unread < self.quota => Admission::Store,
+            OutputPolicy::Block if over <= CHILD_CREDIT_BYTES as u64 => Admission::Store,
+            OutputPolicy::Block => Admission::Pause,
+        }
+    }
+
+    /// Records new records, whose known prefix was cut off before.
+    pub fn append(&mut self, new: &PerStream<Tally>) {
+        let mut sum = Tally::ZERO;
+        for (stream, tally) in new.iter() {
+            self.streams.of_mut(stream).append(*tally);
+            sum = sum.plus(*tally);
+        }
+        self.next = self.next.after(sum.records);
+        self.unread = self.unread.plus(sum);
+    }
+
+    /// The child has ended: no record is accepted after. Closing twice is the same as once.
+    pub const fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// Whether the child has ended.
+    pub const fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Records that were neither acknowledged nor dropped, those on offer included.
+    pub const fn unread(&self) -> Tally {
+        self.unread
+    }
+
+    /// Whether any record was neither acknowledged nor dropped.
+    pub const fn has_unread(&self) -> bool {
+        self.unread.records > 0
+    }
+
+    /// What the policy dropped so far.
+    pub const fn dropped(&self) -> Tally {
+        self.dropped
+    }
+
+    /// Whether the error stream ever got a record.
+    pub const fn with_errors(&self) -> bool {
+        self.streams.of(Stream::Error).end().records > 0
+    }
+
+    /// What may still come before the quota, in units of [`Tally::weight`].
+    pub const fn room(&self) -> u64 {
+        self.quota.saturating_sub(self.unread.weight())
+    }
+
+    /// Whether one more offer may be made.
+    pub const fn has_place(&self) -> bool {
+        self.in_flight.len() < OFFERS_PER_MAILBOX
+    }
+
+    /// Whether any of these streams has records that are not on offer.
+    pub fn has_available(&self, streams: StreamSet) -> bool {
+        streams.iter().any(|stream| !self.streams.of(stream).first_available().is_empty())
+    }
+
+    /// What an offer of these streams may take a prefix of: for each its first stretch that is not
+    /// on offer. Withdrawn stretches come before what was never offered.
+    pub fn available(&self, streams: StreamSet) -> PerStream<Piece> {
+        let mut pieces = PerStream::default();
+        for stream in streams.iter() {
+            *pieces.of_mut(stream) = self.streams.of(stream).first_available();
+        }
+        pieces
+    }
+
+    /// Whether a stream has records after its first available stretch that are not on offer.
+    pub fn has_available_after_first(&self, stream: Stream) -> bool {
+        self.streams.of(stream).has_second_available()
+    }
+
+    /// Puts a prefix of what is [`available`](Self::available) on offer: of each stream up to
+    /// `to`; what is equal to the stretch's start takes nothing.
+    ///
+    /// # Errors
+    /// [`OfferRefused`]; nothing has changed then.
+    pub fn offer(&mut self, taken: &PerStream<Piece>) -> Result<OfferId, OfferRefused> {
+        if !self.has_place() {
+            return Err(OfferRefused::NoPlace);
+        }
+        self.offer_beyond_places(taken)
+    }
+
+    fn offer_beyond_places(&mut self, taken: &PerStream<Piece>) -> Result<OfferId, OfferRefused> {
+        let fits = |(stream, piece): (Stream, &Piece)| {
+            piece.is_empty() || self.streams.of(stream).first_available().has_prefix(*piece)
+        };
+        if !taken.iter().all(fits) {
+            return Err(OfferRefused::NotAPrefix);
+        }
+        for (stream, piece) in taken.iter().filter(|(_, piece)| !piece.is_empty()) {
+            self.streams.of_mut(stream).take(*piece);
+        }
+        let id = OfferId(self.next_offer);
+        self.next_offer += 1;
+        self.in_flight.push(InFlight { id, pieces: taken.clone() });
+        Ok(id)
+    }
+
+    /// The reader has the records: they are free. None when the offer is not in flight.
+    pub fn acknowledge(&mut self, id: OfferId) -> Option<Vec<Freed>> {
+        let offer = self.remove(id)?;
+        let sum = offer.pieces.iter().fold(Tally::ZERO, |sum, (_, piece)| sum.plus(piece.tally()));
+        self.unread = self.unread.minus(sum);
+        let pieces = offer.pieces.iter().filter(|(_, piece)| !piece.is_empty());
+        Some(
+            pieces
+                .map(|(stream, piece)| Freed {
+                    stream,
+                    piece: *piece,
+                    gap: self.gap_around(stream, *piece),
+                })
+                .collect(),
+        )
+    }
+
+    /// The reader died: its records are offered again first, under the same numbers. Returns
+    /// whether the offer was in flight.
+    pub fn withdraw(&mut self, id: OfferId) -> bool {
+        let Some(offer) = self.remove(id) else { return false };
+        for (stream, piece) in offer.pieces.iter().filter(|(_, piece)| !piece.is_empty()) {
+            self.streams.of_mut(stream).give_back(*piece);
+        }
+        true
+    }
+
+    /// Drops a prefix of what is available, as [`Admission::MakeRoom`] asks for, and counts it.
+    ///
+    /// # Errors
+    /// [`OfferRefused::NotAPrefix`]; nothing has changed then.
+    pub fn drop_oldest(&mut self, dropped: &PerStream<Piece>) -> Result<Vec<Freed>, OfferRefused> {
+        let id = self.offer_beyond_places(dropped)?;
+        let sum = dropped.iter().fold(Tally::ZERO, |sum, (_, piece)| sum.plus(piece.tally()));
+        self.dropped = self.dropped.plus(sum);
+        Ok(self.acknowledge(id).unwrap_or_default())
+    }
+
+    /// The first stretch of a stream at or after `place` that is unread, on offer or not. Empty,
+    /// and at the stream's end, when there is none.
+    pub fn unread_from(&self, stream: Stream, place: Tally) -> Piece {
+        let ledger = self.streams.of(stream);
+        let mut found = Piece { from: ledger.end(), to: ledger.end() };
+        let mut from = place;
+        // Adjoining stretches read as one; each step either ends or consumes one of them.
+        while let Some(next) = self.live(stream).filter(|piece| piece.reaches_beyond(from)).min() {
+            if found.is_empty() {
+                found = Piece { from: next.from.max(from), to: next.to };
+            } else if next.from == found.to {
+                found.to = next.to;
+            } else {
+                break;
+            }
+            from = found.to;
+        }
+        found
+    }
+
+    /// How much a stream ever got.
+    pub const fn end(&self, stream: Stream) -> Tally {
+        self.streams.of(stream).end()
+    }
+
+    fn live(&self, stream: Stream) -> impl Iterator<Item = Piece> {
+        let offered = self.in_flight.iter().map(move |offer| *offer.pieces.of(stream));
+        offered.chain(self.streams.of(stream).all_available()).filter(|piece| !piece.is_empty())
+    }
+
+    fn gap_around(&self, stream: Stream, piece: Piece) -> Piece {
+        let mut gap = Piece { from: Tally::ZERO, to: self.end(stream) };
+        for live in self.live(stream) {
+            if live.to.records <= piece.from.records {
+                gap.from = gap.from.max(live.to);
+            } else {
+                gap.to = gap.to.min(live.from);
+            }
+        }
+        gap
+    }
+
+    fn remove(&mut self, id: OfferId) -> Option<InFlight> {
+        let place = self.in_flight.iter().position(|offer| offer.id == id)?;
+        Some(self.in_flight.swap_remove(place))
+    }
+}
