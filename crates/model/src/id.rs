@@ -174,6 +174,13 @@ impl TryFrom<String> for IdempotencyKey {
     }
 }
 
+/// A key that no other submission has, when the UUID is new.
+impl From<Uuid> for IdempotencyKey {
+    fn from(uuid: Uuid) -> Self {
+        Self(uuid.to_string())
+    }
+}
+
 impl From<IdempotencyKey> for String {
     fn from(key: IdempotencyKey) -> Self {
         key.0

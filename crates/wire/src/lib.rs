@@ -10,6 +10,7 @@ pub mod guardian_proto;
 pub mod host_proto;
 pub mod join_proto;
 pub mod link_proto;
+pub mod map_items;
 pub mod permit;
 pub mod record_run;
 pub mod remote_error;

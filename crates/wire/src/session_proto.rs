@@ -156,6 +156,22 @@ pub struct ReceiveSpec {
     pub events: bool,
 }
 
+impl ReceiveSpec {
+    /// A receive of all streams on all nodes, and nothing beside records.
+    pub const fn new(selection: Selection, mode: ReceiveMode) -> Self {
+        Self {
+            selection,
+            mode,
+            streams: StreamSet::ALL,
+            on: None,
+            tail: None,
+            since: None,
+            auto_remove: false,
+            events: false,
+        }
+    }
+}
+
 /// Take or keep, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReceiveMode {
@@ -398,7 +414,8 @@ pub struct Acknowledged {
     pub number: u64,
 }
 
-/// Client to node: input of a job; its bytes follow as the frame's payload.
+/// Client to node: input of a job; its bytes follow as the frame's payload. The input of a map is its
+/// items ([`crate::map_items`]), whole ones in each piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputData {
     /// Whether this is the end of the input.

@@ -191,6 +191,20 @@ impl ClientSender {
     }
 }
 
+impl ClientSender {
+    /// Says that nothing follows, so that the last acknowledgement or piece of input is not lost with
+    /// the stream. In memory, dropping the end says it.
+    ///
+    /// # Errors
+    /// [`ExchangeError::Gone`] when the serving end is gone.
+    pub async fn finish(&mut self) -> Result<(), ExchangeError> {
+        match self {
+            Self::Local(_) => Ok(()),
+            Self::Link(stream) => stream.finish().await.map_err(|_| ExchangeError::Gone),
+        }
+    }
+}
+
 impl ClientReceiver {
     /// The next message; none once the serving end has finished.
     ///
