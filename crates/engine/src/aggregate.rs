@@ -1,0 +1,252 @@
+//! When a parent counts as what: its state is a pure function of how many of its children are in
+//! which state (`docs/semantics.md`, section 2.2).
+
+use sortie_model::State;
+use sortie_model::view::Tally;
+
+/// How many children are in which state. Each change costs the same, however many children there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StateCounts {
+    by_state: [u64; State::ALL.len()],
+}
+
+impl StateCounts {
+    /// Counts one child more in that state.
+    pub fn add(&mut self, state: State) {
+        self.add_many(state, 1);
+    }
+
+    /// Counts so many children more in that state.
+    pub fn add_many(&mut self, state: State, count: u64) {
+        let slot = self.slot(state);
+        *slot = slot.saturating_add(count);
+    }
+
+    /// One child went from a state to another. `from` must have been counted.
+    pub fn change(&mut self, from: State, to: State) {
+        let slot = self.slot(from);
+        debug_assert!(*slot > 0, "a child left {from}, in which none is counted");
+        *slot = slot.saturating_sub(1);
+        self.add(to);
+    }
+
+    /// Children in that state.
+    pub fn of(&self, state: State) -> u64 {
+        self.by_state.get(state as usize).copied().unwrap_or(0)
+    }
+
+    /// All children.
+    pub fn total(&self) -> u64 {
+        self.by_state.iter().sum()
+    }
+
+    /// Children that are finished.
+    pub fn finished(&self) -> u64 {
+        self.sum(State::is_finished)
+    }
+
+    /// Children that will not move without an outside act, finished ones included.
+    pub fn settled(&self) -> u64 {
+        self.sum(State::is_settled)
+    }
+
+    /// The counts as a view shows them.
+    pub const fn tally(&self, open: bool) -> Tally {
+        Tally { by_state: self.by_state, open }
+    }
+
+    fn sum(&self, test: impl Fn(State) -> bool) -> u64 {
+        State::ALL.into_iter().filter(|state| test(*state)).map(|state| self.of(state)).sum()
+    }
+
+    fn any(&self, states: &[State]) -> bool {
+        states.iter().any(|state| self.of(*state) > 0)
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "the array has one place per state")]
+    fn slot(&mut self, state: State) -> &mut u64 {
+        &mut self.by_state[state as usize]
+    }
+}
+
+impl FromIterator<State> for StateCounts {
+    fn from_iter<I: IntoIterator<Item = State>>(states: I) -> Self {
+        let mut counts = Self::default();
+        states.into_iter().for_each(|state| counts.add(state));
+        counts
+    }
+}
+
+/// What the parent itself was told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Told {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// To stop.
+    Stop,
+    /// To suspend.
+    Suspend,
+}
+
+/// The parent's state: the first rule that matches. `open` says that more children may come.
+pub fn parent_state(counts: &StateCounts, open: bool, told: Told) -> State {
+    let moving = [State::NotStarted, State::Running, State::Stopping, State::Suspending];
+    if counts.any(&[State::Blocked]) {
+        return State::Blocked;
+    }
+    if open || counts.any(&moving) {
+        return match told {
+            Told::Stop => State::Stopping,
+            Told::Suspend => State::Suspending,
+            Told::Nothing => State::Running,
+        };
+    }
+    let settled = [State::Disconnected, State::Suspended, State::Failed, State::Stopped];
+    let first = settled.into_iter().find(|state| counts.any(&[*state]));
+    first.unwrap_or(State::Completed)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use sortie_model::State::{
+        Blocked, Completed, Disconnected, Failed, NotStarted, Running, Stopped, Stopping,
+        Suspended, Suspending,
+    };
+
+    use super::*;
+
+    #[track_caller]
+    fn check(children: &[State], told: Told, expected: State) {
+        let counts = children.iter().copied().collect();
+        assert_eq!(parent_state(&counts, false, told), expected, "{children:?} {told:?}");
+    }
+
+    #[track_caller]
+    fn check_open(children: &[State], told: Told, expected: State) {
+        let counts = children.iter().copied().collect();
+        assert_eq!(parent_state(&counts, true, told), expected, "{children:?}… {told:?}");
+    }
+
+    #[test]
+    fn an_open_list_counts_as_a_child_that_has_not_started() {
+        check_open(&[], Told::Nothing, Running);
+        check_open(&[Completed, Failed], Told::Nothing, Running);
+        check_open(&[Completed], Told::Stop, Stopping);
+        check_open(&[Blocked], Told::Nothing, Blocked);
+        check(&[], Told::Nothing, Completed);
+    }
+
+    #[test]
+    fn one_blocked_child_blocks_the_parent() {
+        check(&[Running, Blocked, Failed, Disconnected], Told::Nothing, Blocked);
+        check(&[Blocked, Stopping], Told::Stop, Blocked);
+    }
+
+    #[test]
+    fn a_parent_runs_while_any_child_moves() {
+        for moving in [NotStarted, Running, Stopping, Suspending] {
+            check(&[moving, Failed, Stopped, Disconnected, Suspended], Told::Nothing, Running);
+            check(&[moving, Completed], Told::Stop, Stopping);
+            check(&[moving, Completed], Told::Suspend, Suspending);
+        }
+    }
+
+    #[test]
+    fn failed_siblings_of_a_disconnected_child_do_not_show_yet() {
+        check(&[Disconnected, Failed, Stopped, Suspended], Told::Nothing, Disconnected);
+    }
+
+    #[test]
+    fn a_suspended_child_hides_finished_ones() {
+        check(&[Suspended, Failed, Completed], Told::Suspend, Suspended);
+    }
+
+    #[test]
+    fn one_failed_child_fails_the_parent_only_when_all_are_done() {
+        check(&[Failed, Running], Told::Nothing, Running);
+        check(&[Failed, Completed], Told::Nothing, Failed);
+    }
+
+    #[test]
+    fn failed_beats_stopped() {
+        check(&[Stopped, Failed, Completed], Told::Stop, Failed);
+    }
+
+    #[test]
+    fn one_stopped_child_stops_the_parent_also_when_nobody_told_it() {
+        check(&[Completed, Stopped], Told::Nothing, Stopped);
+    }
+
+    #[test]
+    fn all_well_is_completed_also_when_the_stop_came_late() {
+        check(&[Completed, Completed], Told::Nothing, Completed);
+        check(&[Completed], Told::Stop, Completed);
+    }
+
+    /// The rules read off the page, over the list of children itself.
+    fn slow(children: &[State], open: bool, told: Told) -> State {
+        let mut children = children.to_vec();
+        if open {
+            children.push(NotStarted);
+        }
+        if children.is_empty() {
+            return Completed;
+        }
+        let any = |state| children.contains(&state);
+        if any(Blocked) {
+            return Blocked;
+        }
+        if any(NotStarted) || any(Running) || any(Stopping) || any(Suspending) {
+            return match told {
+                Told::Stop => Stopping,
+                Told::Suspend => Suspending,
+                Told::Nothing => Running,
+            };
+        }
+        for state in [Disconnected, Suspended, Failed, Stopped] {
+            if any(state) {
+                return state;
+            }
+        }
+        Completed
+    }
+
+    fn state() -> impl Strategy<Value = State> {
+        prop::sample::select(State::ALL.to_vec())
+    }
+
+    fn told() -> impl Strategy<Value = Told> {
+        prop::sample::select(vec![Told::Nothing, Told::Stop, Told::Suspend])
+    }
+
+    proptest! {
+        #[test]
+        fn counts_agree_with_the_list_of_children_after_every_change(
+            start in prop::collection::vec(state(), 0..6),
+            steps in prop::collection::vec((any::<prop::sample::Index>(), state(), any::<bool>()), 0..30),
+            open in any::<bool>(),
+            told in told(),
+        ) {
+            let mut children = start;
+            let mut counts: StateCounts = children.iter().copied().collect();
+            for (place, to, grows) in steps {
+                if grows || children.is_empty() {
+                    children.push(to);
+                    counts.add(to);
+                } else {
+                    let child = place.index(children.len());
+                    counts.change(children[child], to);
+                    children[child] = to;
+                }
+                prop_assert_eq!(parent_state(&counts, open, told), slow(&children, open, told));
+            }
+            prop_assert_eq!(counts, children.iter().copied().collect());
+            let finished = children.iter().filter(|state| state.is_finished()).count() as u64;
+            let tally = counts.tally(open);
+            prop_assert_eq!((counts.finished(), tally.finished()), (finished, finished));
+            prop_assert_eq!((counts.total(), tally.total()), (children.len() as u64, children.len() as u64));
+        }
+    }
+}
