@@ -74,6 +74,11 @@ impl Spread {
         self.order.len() as u32
     }
 
+    /// Unfinished children on the usable node that holds least.
+    pub fn least(&self) -> Option<u32> {
+        self.order.first().map(|(unfinished, _, _)| *unfinished)
+    }
+
     /// Unfinished children on that node.
     pub fn unfinished(&self, node: NodeIndex) -> u32 {
         self.load(node).map_or(0, |load| load.unfinished)
@@ -194,7 +199,7 @@ mod tests {
         let mut line = Line::new(at_most(1));
         line.push(Ordinal(0), 6);
         let mut turns = Vec::new();
-        while line.next().is_some() {
+        while line.admit().is_some() {
             let node = spread.give(line.limit()).unwrap();
             turns.push(node.0);
             spread.on_end(node);
@@ -237,7 +242,7 @@ mod tests {
                     prop_assert!(!out[node.0 as usize]);
                     prop_assert_eq!(Some(held(node.0)), least);
                     prop_assert!(held(node.0) < share(limit, usable));
-                    placed.extend(line.next());
+                    placed.extend(line.admit());
                     running.push(node);
                     if let Throttle::AtMost(most) = limit {
                         prop_assert!(running.len() <= most.get() as usize);

@@ -104,7 +104,7 @@ impl Line {
     }
 
     /// Gives a free slot to the child that waits longest.
-    pub fn next(&mut self) -> Option<Ordinal> {
+    pub fn admit(&mut self) -> Option<Ordinal> {
         if !self.has_free_slot() {
             return None;
         }
@@ -171,7 +171,7 @@ mod tests {
     }
 
     fn drain(line: &mut Line) -> Vec<u32> {
-        std::iter::from_fn(|| line.next()).map(|child| child.0).collect()
+        std::iter::from_fn(|| line.admit()).map(|child| child.0).collect()
     }
 
     #[test]
@@ -237,7 +237,7 @@ mod tests {
     #[derive(Debug, Clone)]
     enum Step {
         Push(u32),
-        Next,
+        Admit,
         End,
         Withdraw(prop::sample::Index),
         PutBack(prop::sample::Index),
@@ -247,8 +247,8 @@ mod tests {
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
             (1..5_u32).prop_map(Step::Push),
-            Just(Step::Next),
-            Just(Step::Next),
+            Just(Step::Admit),
+            Just(Step::Admit),
             Just(Step::End),
             any::<prop::sample::Index>().prop_map(Step::Withdraw),
             any::<prop::sample::Index>().prop_map(Step::PutBack),
@@ -275,14 +275,14 @@ mod tests {
                         // A gap now and then, as other jobs' children make no gap in ordinals.
                         born += count + born % 2;
                     }
-                    Step::Next => {
+                    Step::Admit => {
                         let free = match limit {
                             Throttle::AtMost(most) => running.len() < most.get() as usize,
                             Throttle::Unlimited => true,
                         };
                         let expected = (free && !waiting.is_empty()).then(|| waiting.remove(0));
                         running.extend(expected);
-                        prop_assert_eq!(line.next(), expected.map(Ordinal));
+                        prop_assert_eq!(line.admit(), expected.map(Ordinal));
                     }
                     Step::End if !running.is_empty() => {
                         running.remove(0);

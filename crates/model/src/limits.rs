@@ -194,3 +194,7 @@ pub const PAGE_MOST: usize = 10_000;
 pub const EXPLAIN_LINES: usize = 20;
 /// Events that wait for a slow watcher; beyond it the watcher is told how many it missed.
 pub const EVENTS_QUEUED: usize = 4_096;
+
+// Quantities.
+/// The longest duration that can be typed: what every timer takes.
+pub const LONGEST: Duration = Duration::from_secs(3_650 * 86_400);
