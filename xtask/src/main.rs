@@ -4,6 +4,7 @@
 
 mod steps;
 mod tidy;
+mod wrap;
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -12,9 +13,9 @@ use std::process::ExitCode;
 use steps::Tests;
 
 const USAGE: &str = "usage:
-  cargo xtask verify [--skip-tests] [--strict]   what must hold before a commit; edits nothing
-  cargo xtask fix                                formats, and applies the fixes that clippy knows
-  cargo xtask tidy [--strict]                    only the rules of the house, as verify does
+  cargo xtask verify [--skip-tests] [--strict]  what must hold before a commit; edits nothing
+  cargo xtask fix                               formats, wraps comments, applies the fixes that clippy knows
+  cargo xtask tidy [--strict]                   only the rules of the house, as verify does
 
   --skip-tests   the caller has just run them
   --strict       warnings of tidy count as errors";

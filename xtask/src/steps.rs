@@ -6,6 +6,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::tidy::{self, Warnings};
+use crate::wrap;
 
 /// Whether `verify` runs the tests.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -73,14 +74,14 @@ pub(crate) fn verify(root: &Path, tests: Tests, warnings: Warnings) -> ExitCode 
     sum_up(&outcomes)
 }
 
-/// Formats and applies clippy's fixes, also over uncommitted changes.
+/// Formats, wraps comments and applies clippy's fixes, also over uncommitted changes.
 pub(crate) fn fix(root: &Path) -> ExitCode {
-    let commands: [&[&str]; 2] = [
-        &["clippy", "--workspace", "--all-targets", "--fix", "--allow-dirty", "--allow-staged"],
-        &["fmt", "--all"],
-    ];
-    let worked = commands.map(|command| run(root, command));
-    if worked.iter().all(|worked| *worked) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let clippy: &[&str] =
+        &["clippy", "--workspace", "--all-targets", "--fix", "--allow-dirty", "--allow-staged"];
+    let wrapped =
+        wrap::wrap_files(root).map_err(|error| eprintln!("cannot wrap comments: {error}"));
+    let worked = [wrapped.is_ok(), run(root, clippy), run(root, &["fmt", "--all"])];
+    if worked == [true; 3] { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn perform(root: &Path, step: &Step) -> Outcome {

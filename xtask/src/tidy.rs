@@ -7,7 +7,7 @@ mod floors;
 mod homes;
 mod maps;
 mod scan;
-mod size;
+pub(crate) mod size;
 mod source;
 mod words;
 
@@ -103,8 +103,12 @@ pub(crate) fn report(root: &Path, warnings: Warnings) -> ExitCode {
     if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// The files that git tracks or would track, so that a new file is checked before its first commit.
-fn read(root: &Path) -> io::Result<Tree> {
+/// Reads the files that git tracks or would track, so that a new file is checked before its first
+/// commit.
+///
+/// # Errors
+/// When git cannot list them.
+pub(crate) fn read(root: &Path) -> io::Result<Tree> {
     let listing = Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
         .current_dir(root)
@@ -112,9 +116,9 @@ fn read(root: &Path) -> io::Result<Tree> {
     if !listing.status.success() {
         return Err(io::Error::other(String::from_utf8_lossy(&listing.stderr).trim().to_owned()));
     }
+    let listing = String::from_utf8_lossy(&listing.stdout);
     let mut sources = Vec::new();
-    for path in String::from_utf8_lossy(&listing.stdout).split('\0').filter(|path| !path.is_empty())
-    {
+    for path in listing.split('\0').filter(|path| !path.is_empty()) {
         // A tracked file may be gone from the work tree, and a binary one is nobody's to tidy.
         if let Ok(text) = std::fs::read_to_string(root.join(path)) {
             sources.push((path.to_owned(), text));

@@ -1,5 +1,7 @@
 //! Files, functions, parameter lists and lines that a reader can hold in the head.
 
+use std::ops::Range;
+
 use super::scan::{self, Token};
 use super::{Finding, Source, Tree};
 
@@ -17,7 +19,7 @@ const FUNCTION_LINES: usize = 70;
 /// Parameters of a function besides `self`.
 const FUNCTION_PARAMETERS: usize = 4;
 /// Characters of a line.
-const LINE_COLUMNS: usize = 100;
+pub(crate) const LINE_COLUMNS: usize = 100;
 
 /// What is too long.
 pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
@@ -52,33 +54,64 @@ fn check_columns(source: &Source) -> Vec<Finding> {
 
 fn check_functions(source: &Source) -> Vec<Finding> {
     let tokens = source.tokens();
-    let starts = (0..tokens.len()).filter_map(|at| tokens.get(at..));
-    starts.flat_map(|rest| check_function(source, rest)).collect()
-}
-
-/// Judges the function that begins at the first token, if one does.
-fn check_function(source: &Source, tokens: &[Token<'_>]) -> Vec<Finding> {
-    let [first, name, rest @ ..] = tokens else { return Vec::new() };
-    let is_named = name.text.starts_with(|first: char| first.is_alphabetic() || first == '_');
-    if first.text != "fn" || !is_named {
-        return Vec::new();
-    }
+    let foreign = trait_impls(&tokens);
     let mut findings = Vec::new();
-    let last = rest.get(..scan::item_length(rest)).and_then(<[_]>::last).unwrap_or(name);
-    let lines = last.line - first.line + 1;
-    if lines > FUNCTION_LINES {
-        let sentence = format!("`{}` has {lines} lines, at most {FUNCTION_LINES}", name.text);
-        findings.push(Finding::error(FUNCTION, source, first.line, sentence));
-    }
-    let parameters = parameters(rest);
-    if parameters > FUNCTION_PARAMETERS {
-        let sentence = format!(
-            "`{}` has {parameters} parameters, at most {FUNCTION_PARAMETERS} besides self",
-            name.text
-        );
-        findings.push(Finding::error(PARAMETERS, source, first.line, sentence));
+    for at in 0..tokens.len() {
+        let Some([first, name, rest @ ..]) = tokens.get(at..) else { break };
+        let is_named = name.text.starts_with(|first: char| first.is_alphabetic() || first == '_');
+        if first.text != "fn" || !is_named {
+            continue;
+        }
+        findings.extend(check_length(source, first, name, rest));
+        let is_ours = !source.is_test(first.line) && !foreign.iter().any(|body| body.contains(&at));
+        if is_ours {
+            findings.extend(check_parameters(source, name, rest));
+        }
     }
     findings
+}
+
+fn check_length(
+    source: &Source,
+    first: &Token<'_>,
+    name: &Token<'_>,
+    rest: &[Token<'_>],
+) -> Option<Finding> {
+    let last = rest.get(..scan::item_length(rest)).and_then(<[_]>::last).unwrap_or(name);
+    let lines = last.line - first.line + 1;
+    let sentence = format!("`{}` has {lines} lines, at most {FUNCTION_LINES}", name.text);
+    (lines > FUNCTION_LINES).then(|| Finding::error(FUNCTION, source, first.line, sentence))
+}
+
+fn check_parameters(source: &Source, name: &Token<'_>, rest: &[Token<'_>]) -> Option<Finding> {
+    let count = parameters(rest);
+    let sentence = format!(
+        "`{}` has {count} parameters, at most {FUNCTION_PARAMETERS} besides self",
+        name.text
+    );
+    (count > FUNCTION_PARAMETERS).then(|| Finding::error(PARAMETERS, source, name.line, sentence))
+}
+
+/// Where traits are implemented: there the trait says how many parameters a function has.
+fn trait_impls(tokens: &[Token<'_>]) -> Vec<Range<usize>> {
+    let mut bodies = Vec::new();
+    for (at, token) in tokens.iter().enumerate() {
+        let before = at.checked_sub(1).and_then(|before| tokens.get(before));
+        let is_item =
+            before.is_none_or(|before| matches!(before.text, "}" | ";" | "]" | "{" | "unsafe"));
+        if token.text != "impl" || !is_item {
+            continue;
+        }
+        let rest = tokens.get(at..).unwrap_or_default();
+        let head = rest.split(|token| token.text == "{").next().unwrap_or_default();
+        let implements = head
+            .windows(2)
+            .any(|pair| matches!(pair, [word, next] if word.text == "for" && next.text != "<"));
+        if implements {
+            bodies.push(at..at + scan::item_length(rest));
+        }
+    }
+    bodies
 }
 
 /// How many parameters besides `self` a function has; its tokens begin after its name.
@@ -163,7 +196,16 @@ mod tests {
         assert_eq!(count("fn a(mut self: Box<Self>, b: Map<K, V>)"), 1);
         assert_eq!(count("fn a<F: Fn(A, B) -> C, D>(f: F, (b, c): (D, D), e: [u8; 4])"), 3);
         assert_eq!(count("fn a(f: impl Fn(A, B) -> C, g: &dyn Fn(&A))"), 2);
-        assert_eq!(check_one("fn a(b: B, c: C, d: D, e: E, f: F) {}\n").len(), 1);
+    }
+
+    #[test]
+    fn a_trait_and_a_test_may_ask_for_more_parameters() {
+        let five = "fn a(b: B, c: C, d: D, e: E, f: F) {}";
+        assert_eq!(check_one(five).len(), 1);
+        assert_eq!(check_one(&format!("impl G {{ {five} }}")).len(), 1);
+        assert_eq!(check_one(&format!("impl<H: for<'a> I<'a>> G<H> {{ {five} }}")).len(), 1);
+        assert!(check_one(&format!("impl J for G {{ {five} }}")).is_empty());
+        assert!(check_one(&format!("#[cfg(test)]\nmod tests {{ {five} }}")).is_empty());
     }
 
     #[test]
