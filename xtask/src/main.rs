@@ -14,7 +14,7 @@ use steps::Tests;
 
 const USAGE: &str = "usage:
   cargo xtask verify [--skip-tests] [--strict]  what must hold before a commit; edits nothing
-  cargo xtask fix                               formats, wraps comments, applies the fixes that clippy knows
+  cargo xtask fix                               formats, wraps comments, applies clippy's fixes
   cargo xtask tidy [--strict]                   only the rules of the house, as verify does
 
   --skip-tests   the caller has just run them
