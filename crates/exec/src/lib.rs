@@ -1,1 +1,22 @@
-//! Placeholder replaced within this change.
+//! Running bodies: process children through a guardian, and registered Rust functions.
+//!
+//! [`guardian`] launches the helper process that owns process children, [`process`] is one such
+//! child with its pipes, [`run`] drives it from start to end and reports the facts, which the
+//! engine judges. [`sys`] is the operating system below both the daemon and the guardian.
+
+pub mod environment;
+pub mod error;
+pub mod guardian;
+pub mod process;
+pub mod registry;
+pub mod run;
+pub mod stop;
+pub mod sys;
+pub mod task;
+
+pub use environment::{JobEnvironment, JobPlace, NodeBasics};
+pub use error::{LaunchError, SpawnError};
+pub use guardian::{Guardian, LaunchOptions};
+pub use process::{Process, ProcessSpec};
+pub use run::{ProcessIo, RunPlan, run};
+pub use stop::{Stopper, Stops, stop_channel};

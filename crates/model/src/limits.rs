@@ -156,6 +156,19 @@ pub const LINK_KEEP_ALIVE: Duration = Duration::from_secs(5);
 pub const REDIAL_FIRST: Duration = Duration::from_millis(100);
 /// Longest wait between two dials of one peer.
 pub const REDIAL_LONGEST: Duration = Duration::from_secs(5);
+/// Bytes of control frames that wait to be written; beyond it the link is closed as too slow.
+pub const CONTROL_QUEUE_BYTES: usize = 64 * MIB;
+/// QUIC window of a connection whose hello was not accepted yet.
+pub const STRANGER_WINDOW_BYTES: u32 = 64 * KIB as u32;
+/// New links and joins that wait for their node to look at them; more handshakes wait.
+pub const ARRIVALS: usize = 64;
+/// Largest UDP payload that we try, where the path carries it; with segmentation offload larger
+/// ones were measured to fail.
+pub const DATAGRAM_BYTES: u16 = 6_000;
+/// What closing an endpoint waits for the other sides to hear of it.
+pub const CLOSE_TIME: Duration = Duration::from_secs(1);
+/// The text that goes with the closing of a link.
+pub const CLOSE_TEXT_BYTES: usize = 256;
 
 // Bodies.
 /// Grace between the stop signal and the kill.
@@ -198,3 +211,14 @@ pub const EVENTS_QUEUED: usize = 4_096;
 // Quantities.
 /// The longest duration that can be typed: what every timer takes.
 pub const LONGEST: Duration = Duration::from_secs(3_650 * 86_400);
+
+// The guardian.
+/// How long a guardian may take to answer its first request.
+pub const GUARDIAN_HELLO: Duration = Duration::from_secs(5);
+/// Requests to a guardian that wait to be written, in bytes; beyond it starts wait, and signals
+/// that are not kills are dropped.
+pub const GUARDIAN_OUTBOX_BYTES: usize = 4 * MIB;
+/// Reports of a guardian that wait to be written, in writes; beyond it the guardian starts nothing.
+pub const GUARDIAN_WRITES_QUEUED: usize = 64;
+/// Children that a guardian starts before it looks again for ends, kills and signals.
+pub const GUARDIAN_STARTS_AT_ONCE: usize = 8;

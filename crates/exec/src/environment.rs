@@ -1,0 +1,160 @@
+//! The environment of process children (`docs/semantics.md`, section 1.1).
+
+use std::collections::HashMap;
+
+use sortie_model::NodeName;
+use sortie_model::spec::{EnvironmentSpec, OsBytes};
+use sortie_wire::guardian_proto::NulList;
+
+/// The `PATH` of a child that inherits no environment.
+const CLEAN_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The `LANG` of a child that inherits no environment.
+const CLEAN_LANGUAGE: &str = "C.UTF-8";
+
+/// What a node says of its user to children that inherit no environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeBasics {
+    /// The user's home: `HOME`, and the working directory of children without one.
+    pub home: OsBytes,
+    /// The user's name: `USER` and `LOGNAME`.
+    pub user: OsBytes,
+    /// The user's shell: `SHELL`.
+    pub shell: OsBytes,
+    /// `TZ`, if it is set on the node.
+    pub time_zone: Option<OsBytes>,
+}
+
+/// Where a job belongs, as its children see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JobPlace<'a> {
+    /// The session's number: `SORTIE_SESSION`.
+    pub session: u32,
+    /// The job's number in its session: `SORTIE_JOB`.
+    pub job: u64,
+    /// The node that executes the children: `SORTIE_NODE`.
+    pub node: &'a NodeName,
+}
+
+/// The environment of a job's children, all but the child's own number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobEnvironment(NulList);
+
+impl JobEnvironment {
+    /// The base (inherited, or the node's clean one), then what the submission sets, then ours.
+    /// Later values win. A variable without a name, or with `=` in it, is left out: no process
+    /// could find it.
+    pub fn new(spec: &EnvironmentSpec, basics: &NodeBasics, place: JobPlace<'_>) -> Self {
+        let clean = if spec.inherited.is_none() { basics.variables() } else { Vec::new() };
+        let ours = [
+            ("SORTIE_SESSION", place.session.to_string()),
+            ("SORTIE_JOB", place.job.to_string()),
+            ("SORTIE_NODE", place.node.as_str().to_owned()),
+        ]
+        .map(|(name, value)| (word(name), word(&value)));
+        let mut ordered: Vec<(&OsBytes, &OsBytes)> = Vec::new();
+        let mut positions: HashMap<&OsBytes, usize> = HashMap::new();
+        let inherited = spec.inherited.iter().flatten();
+        for (name, value) in inherited.chain(&clean).chain(&spec.set).chain(&ours) {
+            if name.as_bytes().is_empty()
+                || name.as_bytes().contains(&b'=')
+                || name.as_bytes() == CHILD_NAME.as_bytes()
+            {
+                continue;
+            }
+            let position = *positions.entry(name).or_insert(ordered.len());
+            match ordered.get_mut(position) {
+                Some(variable) => variable.1 = value,
+                None => ordered.push((name, value)),
+            }
+        }
+        Self(NulList::of_variables(ordered))
+    }
+
+    /// The whole environment of the child with that number in its session.
+    pub fn of_child(&self, child: u64) -> NulList {
+        self.0.with(&word(&format!("{CHILD_NAME}={child}")))
+    }
+}
+
+const CHILD_NAME: &str = "SORTIE_CHILD";
+
+impl NodeBasics {
+    fn variables(&self) -> Vec<(OsBytes, OsBytes)> {
+        let mut variables = vec![
+            (word("HOME"), self.home.clone()),
+            (word("USER"), self.user.clone()),
+            (word("LOGNAME"), self.user.clone()),
+            (word("SHELL"), self.shell.clone()),
+            (word("PATH"), word(CLEAN_PATH)),
+            (word("LANG"), word(CLEAN_LANGUAGE)),
+        ];
+        variables.extend(self.time_zone.iter().map(|zone| (word("TZ"), zone.clone())));
+        variables
+    }
+}
+
+/// Our own texts, which have no NUL byte.
+fn word(text: &str) -> OsBytes {
+    OsBytes::try_from(text).unwrap_or_else(|_| word(&text.replace('\0', "")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node() -> NodeName {
+        "web3".parse().expect("a name")
+    }
+
+    fn check(spec: &EnvironmentSpec, expected: &[&str]) {
+        let basics = NodeBasics {
+            home: word("/home/ann"),
+            user: word("ann"),
+            shell: word("/bin/sh"),
+            time_zone: Some(word("UTC")),
+        };
+        let place = JobPlace { session: 2, job: 7, node: &node() };
+        let environment = JobEnvironment::new(spec, &basics, place).of_child(9);
+        let found: Vec<_> =
+            environment.iter().map(|variable| String::from_utf8_lossy(variable)).collect();
+        assert_eq!(found, expected);
+    }
+
+    fn variables(pairs: &[(&str, &str)]) -> Vec<(OsBytes, OsBytes)> {
+        pairs.iter().map(|(name, value)| (word(name), word(value))).collect()
+    }
+
+    const OURS: [&str; 4] =
+        ["SORTIE_SESSION=2", "SORTIE_JOB=7", "SORTIE_NODE=web3", "SORTIE_CHILD=9"];
+
+    #[test]
+    fn a_child_elsewhere_gets_the_nodes_clean_environment() {
+        let clean = [
+            "HOME=/home/ann",
+            "USER=ann",
+            "LOGNAME=ann",
+            "SHELL=/bin/sh",
+            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "LANG=C.UTF-8",
+            "TZ=UTC",
+        ];
+        check(&EnvironmentSpec::default(), &[clean.as_slice(), &OURS].concat());
+    }
+
+    #[test]
+    fn what_is_set_wins_over_what_is_inherited_and_ours_over_both() {
+        let spec = EnvironmentSpec {
+            inherited: Some(variables(&[("A", "1"), ("SORTIE_CHILD", "4"), ("SORTIE_JOB", "3")])),
+            set: variables(&[("B", "2"), ("A", "3"), ("", "x"), ("C=D", "y")]),
+        };
+        let expected = [
+            "A=3",
+            "SORTIE_JOB=7",
+            "B=2",
+            "SORTIE_SESSION=2",
+            "SORTIE_NODE=web3",
+            "SORTIE_CHILD=9",
+        ];
+        check(&spec, &expected);
+    }
+}

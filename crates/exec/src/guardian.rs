@@ -1,0 +1,155 @@
+//! The daemon's side of its guardian.
+
+mod launch;
+mod link;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sortie_wire::guardian_proto::{
+    ChildNumber, Containment, GuardianRequest, SpawnRequest, StandardInput,
+};
+
+pub use launch::{GUARDIAN_VARIABLE, LaunchOptions, initialise, is_initialised};
+use link::{Link, Pending};
+
+use crate::error::{LaunchError, SpawnError};
+use crate::process::{Ending, Input, Output, Process, ProcessControl, ProcessSpec};
+
+/// A running guardian: the helper process that starts, holds and kills process children.
+///
+/// Clones are handles of the same guardian. When the last one and the last [`Process`] are dropped,
+/// and when this process ends in whatever way, the guardian kills everything below it and ends.
+#[derive(Debug, Clone)]
+pub struct Guardian(Arc<Handle>);
+
+/// Closes the guardian's socket when it is dropped.
+#[derive(Debug)]
+struct Handle {
+    link: Arc<Link>,
+    containment: Containment,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.link.shut_down();
+    }
+}
+
+impl Guardian {
+    /// Executes the current program again, as its guardian. Needs a tokio runtime with time and
+    /// I/O, which must live as long as the guardian is used.
+    ///
+    /// # Errors
+    /// [`LaunchError`]: above all when the program's `main` does not begin with `sortie::init()`.
+    pub async fn launch(options: LaunchOptions) -> Result<Self, LaunchError> {
+        let (link, containment) = launch::launch(options).await?;
+        Ok(Self(Arc::new(Handle { link, containment })))
+    }
+
+    /// How the guardian keeps hold of its children.
+    pub fn containment(&self) -> &Containment {
+        &self.0.containment
+    }
+
+    /// Whether it still answers.
+    pub fn is_alive(&self) -> bool {
+        self.0.link.is_alive()
+    }
+
+    /// Resolves when the guardian is gone. Its processes are killed then, and each ends as
+    /// [`sortie_model::facts::ProcessEnd::Lost`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn lost(&self) {
+        self.0.link.lost().await;
+    }
+
+    /// Starts a process.
+    ///
+    /// # Errors
+    /// [`SpawnError`] names the step that failed.
+    ///
+    /// # Cancel safety
+    /// When cancelled, the process is not started, or killed with its tree.
+    pub async fn spawn(&self, spec: ProcessSpec) -> Result<Process, SpawnError> {
+        let (child, pending) = self.0.link.register();
+        let request = GuardianRequest::Spawn(Box::new(SpawnRequest {
+            child,
+            program: spec.program,
+            environment: spec.environment,
+            directory: spec.directory,
+            input: spec.input,
+            init: spec.init,
+        }));
+        self.0.link.post_large(&request).await.inspect_err(|_| self.0.link.forget(child))?;
+        let mut hold = Hold::new(Arc::clone(&self.0), child);
+        let Pending { spawned, ended, gone } = pending;
+        let started = match spawned.await.unwrap_or(Err(SpawnError::NO_GUARDIAN)) {
+            Ok(started) => started,
+            Err(error) => {
+                hold.release();
+                return Err(error);
+            }
+        };
+        let mut pipes = started.pipes.into_iter();
+        let mut next = || pipes.next().ok_or(SpawnError::NO_DESCRIPTORS);
+        let output = |pipe| Output::new(pipe).map_err(|_| SpawnError::NO_DESCRIPTORS);
+        let stdout = output(next()?)?;
+        let stderr = output(next()?)?;
+        let stdin = match spec.input {
+            StandardInput::Null => None,
+            StandardInput::Pipe => {
+                Some(Input::new(next()?).map_err(|_| SpawnError::NO_DESCRIPTORS)?)
+            }
+        };
+        Ok(Process {
+            control: ProcessControl { hold, gone, pid: started.pid },
+            ending: Ending { receiver: ended, known: None },
+            stdout,
+            stderr,
+            stdin,
+        })
+    }
+}
+
+/// Holds one child. Dropping it while something may be left of the child kills that.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    guardian: Arc<Handle>,
+    child: ChildNumber,
+    /// A kill was asked for, or is not needed.
+    settled: AtomicBool,
+}
+
+impl Hold {
+    const fn new(guardian: Arc<Handle>, child: ChildNumber) -> Self {
+        Self { guardian, child, settled: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn signal(&self, number: i32) {
+        self.guardian.link.post_droppable(&GuardianRequest::Signal { child: self.child, number });
+    }
+
+    pub(crate) fn kill(&self) {
+        if !self.settled.swap(true, Ordering::Relaxed) {
+            self.guardian.link.post(&GuardianRequest::Kill { child: self.child });
+        }
+    }
+
+    pub(crate) fn finish(&self) {
+        self.guardian.link.post(&GuardianRequest::Finish { child: self.child });
+    }
+
+    /// Nothing is left of the child.
+    pub(crate) fn release(&mut self) {
+        *self.settled.get_mut() = true;
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

@@ -1,0 +1,156 @@
+//! Executing the program again as its guardian.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use sortie_model::limits;
+use sortie_wire::guardian_proto::{
+    Containment, ContainmentChoice, GUARDIAN_VERSION, GuardianReport, GuardianRequest,
+};
+use tokio::sync::oneshot;
+
+use super::link::Link;
+use crate::error::LaunchError;
+use crate::sys::control_group;
+
+/// The environment variable that marks a guardian; its value is the daemon's process id.
+pub const GUARDIAN_VARIABLE: &str = "SORTIE_GUARDIAN";
+
+/// The stack of the thread that waits for the guardian's end.
+const WAITER_STACK_BYTES: usize = 64 << 10;
+/// Attempts to clear what a guardian that was killed left behind, and the pause between them.
+const CLEAR_ATTEMPTS: u32 = 500;
+const CLEAR_PAUSE: Duration = Duration::from_millis(10);
+
+static INITIALISED: AtomicBool = AtomicBool::new(false);
+
+/// Notes that this program becomes a guardian when it is executed as one.
+pub fn initialise() {
+    INITIALISED.store(true, Ordering::Relaxed);
+}
+
+/// Whether [`initialise`] was called.
+pub fn is_initialised() -> bool {
+    INITIALISED.load(Ordering::Relaxed)
+}
+
+/// How to launch a guardian.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaunchOptions {
+    /// How it contains its children. Default: as well as it can.
+    pub containment: ContainmentChoice,
+    /// Which program becomes the guardian. Default: this one. Another must begin its `main` with
+    /// `sortie::init()` and be of the same version.
+    pub program: Option<PathBuf>,
+}
+
+impl Default for LaunchOptions {
+    fn default() -> Self {
+        Self { containment: ContainmentChoice::Best, program: None }
+    }
+}
+
+pub(super) async fn launch(
+    options: LaunchOptions,
+) -> Result<(Arc<Link>, Containment), LaunchError> {
+    if options.program.is_none() {
+        // A program that does not become a guardian when asked would run its own main again, which
+        // would launch a guardian, and so on without end.
+        if std::env::var_os(GUARDIAN_VARIABLE).is_some() {
+            return Err(LaunchError::Nested);
+        }
+        if !is_initialised() {
+            return Err(LaunchError::NotInitialised);
+        }
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+        .map_err(|errno| LaunchError::Socket(errno.into()))?;
+    let (path_sender, path_receiver) = std::sync::mpsc::sync_channel(1);
+    let program = options.program.unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
+    let helper = execute(program, theirs, path_receiver).await?;
+    let (link, mut hello) = Link::start(ours).map_err(LaunchError::Socket)?;
+    link.post(&GuardianRequest::Start {
+        version: GUARDIAN_VERSION,
+        containment: options.containment,
+    });
+    let answer = tokio::time::timeout(limits::GUARDIAN_HELLO, &mut hello).await;
+    let Ok(Ok(GuardianReport::Hello { version, containment, .. })) = answer else {
+        link.shut_down();
+        let _ = pidfd_send_signal(helper, Signal::KILL);
+        return Err(LaunchError::NoAnswer);
+    };
+    if version != GUARDIAN_VERSION {
+        link.shut_down();
+        return Err(LaunchError::Version { ours: GUARDIAN_VERSION, theirs: version });
+    }
+    if let Containment::ControlGroup { directory } = &containment {
+        // The receiver is gone only if the guardian has ended already.
+        let _ = path_sender.send(directory.as_bytes().to_vec());
+    }
+    Ok((link, containment))
+}
+
+/// Starts the helper from a thread that lives as long as the helper does: the helper is told when
+/// the *thread* that made it ends, and somebody has to collect it.
+async fn execute(
+    program: PathBuf,
+    socket: OwnedFd,
+    group_directory: std::sync::mpsc::Receiver<Vec<u8>>,
+) -> Result<OwnedFd, LaunchError> {
+    let (sender, receiver) = oneshot::channel();
+    let waiter = move || {
+        let child = Command::new(program)
+            .arg0("sortie-guardian")
+            .env(GUARDIAN_VARIABLE, std::process::id().to_string())
+            .stdin(Stdio::from(socket))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut child = match child {
+            Ok(child) => child,
+            Err(error) => {
+                let _ = sender.send(Err(error));
+                return;
+            }
+        };
+        let held = Pid::from_raw(child.id().cast_signed())
+            .ok_or(io::ErrorKind::NotFound.into())
+            .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from));
+        let _ = sender.send(held);
+        // Fails only for a process that somebody else has collected.
+        let _ = child.wait();
+        if let Ok(directory) = group_directory.try_recv() {
+            clear(directory);
+        }
+    };
+    std::thread::Builder::new()
+        .name("sortie-guardian".to_owned())
+        .stack_size(WAITER_STACK_BYTES)
+        .spawn(waiter)
+        .map_err(LaunchError::Execute)?;
+    match receiver.await {
+        Ok(result) => result.map_err(LaunchError::Execute),
+        Err(_) => Err(LaunchError::NoAnswer),
+    }
+}
+
+/// Kills what a guardian that was itself killed left in its control group.
+fn clear(directory: Vec<u8>) {
+    use std::os::unix::ffi::OsStringExt;
+    let path = PathBuf::from(std::ffi::OsString::from_vec(directory));
+    for _ in 0..CLEAR_ATTEMPTS {
+        if control_group::clear(&path) {
+            return;
+        }
+        std::thread::sleep(CLEAR_PAUSE);
+    }
+}

@@ -1,0 +1,260 @@
+//! A running process child and its pipes, as the daemon holds them.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use bytes::{Buf, Bytes};
+use rustix::io::Errno;
+use sortie_model::facts::{MemoryEnd, ProcessEnd, Stage};
+use sortie_model::limits;
+use sortie_model::spec::{BodySpec, OsBytes};
+use sortie_wire::guardian_proto::{Disturbance, NulList, Program, Remainder, StandardInput};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::oneshot;
+
+use crate::guardian::Hold;
+use crate::sys::watch::watch;
+
+/// The least a read asks for: a pipe that is empty when it is asked may fill before it is read.
+const SMALL_READ_BYTES: usize = 512;
+/// What a pipe holds unless it is grown.
+const UNGROWN_PIPE_BYTES: usize = 64 << 10;
+
+/// A process child to start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessSpec {
+    /// What it executes.
+    pub program: Program,
+    /// Its whole environment.
+    pub environment: NulList,
+    /// Its working directory; `/` if none.
+    pub directory: Option<OsBytes>,
+    /// Its standard input.
+    pub input: StandardInput,
+    /// A command for `sh -c` that runs first, with the same output and no input.
+    pub init: Option<OsBytes>,
+}
+
+/// What a process child with this body executes; none when the body is a function.
+pub fn program(body: &BodySpec) -> Option<Program> {
+    match body {
+        BodySpec::Command { words } => Some(Program::Command(NulList::of_words(words))),
+        BodySpec::Script { text, arguments } => {
+            Some(Program::Script { text: text.clone(), arguments: NulList::of_words(arguments) })
+        }
+        BodySpec::Task { .. } => None,
+    }
+}
+
+/// A process child that was started.
+#[derive(Debug)]
+pub struct Process {
+    /// Acts on it. Dropping this kills its whole tree.
+    pub control: ProcessControl,
+    /// Tells its end.
+    pub ending: Ending,
+    /// Its standard output.
+    pub stdout: Output,
+    /// Its standard error.
+    pub stderr: Output,
+    /// Its standard input, if it has one.
+    pub stdin: Option<Input>,
+}
+
+/// How a process child's last program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// How.
+    pub end: ProcessEnd,
+    /// Which program.
+    pub stage: Stage,
+    /// Whether it was killed for want of memory.
+    pub memory: MemoryEnd,
+    /// Whether a signal was sent before.
+    pub disturbance: Disturbance,
+    /// What is left of its tree.
+    pub remainder: Remainder,
+}
+
+impl Ended {
+    /// The guardian is gone, and the tree with it.
+    pub const LOST: Self = Self {
+        end: ProcessEnd::Lost,
+        stage: Stage::Main,
+        memory: MemoryEnd::No,
+        disturbance: Disturbance::None,
+        remainder: Remainder::Alone,
+    };
+}
+
+/// Tells a process child's end.
+#[derive(Debug)]
+pub struct Ending {
+    pub(crate) receiver: oneshot::Receiver<Ended>,
+    pub(crate) known: Option<Ended>,
+}
+
+impl Ending {
+    /// Waits for the end of the child's last program; [`Ended::LOST`] when the guardian is gone.
+    ///
+    /// # Cancel safety
+    /// Cancel safe; later calls return the same.
+    pub async fn wait(&mut self) -> Ended {
+        match self.known {
+            Some(ended) => ended,
+            None => {
+                let ended = (&mut self.receiver).await.unwrap_or(Ended::LOST);
+                *self.known.insert(ended)
+            }
+        }
+    }
+}
+
+/// Acts on a process child's tree. Dropping it before [`ProcessControl::finish`] has returned kills
+/// the whole tree.
+#[derive(Debug)]
+pub struct ProcessControl {
+    pub(crate) hold: Hold,
+    pub(crate) gone: oneshot::Receiver<u32>,
+    pub(crate) pid: u32,
+}
+
+impl ProcessControl {
+    /// The process id; that of the init command if there is one and it still runs.
+    pub const fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Sends a signal to every process of the tree. Unknown numbers are ignored.
+    pub fn signal(&self, number: i32) {
+        self.hold.signal(number);
+    }
+
+    /// Kills the whole tree, over and over until it is empty.
+    pub fn kill(&self) {
+        self.hold.kill();
+    }
+
+    /// Kills what is left of the tree and waits until it is empty. Returns how many processes were
+    /// left; 0 when the tree was already being killed. To be called after the main process's end.
+    ///
+    /// # Cancel safety
+    /// When cancelled, the rest of the tree is killed nevertheless.
+    pub async fn finish(mut self, ended: Ended) -> u32 {
+        if ended.remainder == Remainder::Others {
+            self.hold.finish();
+        }
+        let left_behind = (&mut self.gone).await.unwrap_or(0);
+        self.hold.release();
+        left_behind
+    }
+}
+
+/// The reading end of a child's stdout or stderr. Dropping it closes it.
+#[derive(Debug)]
+pub struct Output {
+    pipe: AsyncFd<OwnedFd>,
+    size: PipeSize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PipeSize {
+    Default,
+    Grown,
+}
+
+impl Output {
+    pub(crate) fn new(pipe: OwnedFd) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&pipe, true)?;
+        let pipe = watch(pipe, Interest::READABLE)?;
+        Ok(Self { pipe, size: PipeSize::Default })
+    }
+
+    /// Waits for output and returns what is there, 1 to [`limits::RECORD_BYTES`] bytes; none at its
+    /// end. The pipe is grown to [`limits::PIPE_BYTES`] when it is first found full.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing is lost.
+    pub async fn read(&mut self) -> Option<Bytes> {
+        loop {
+            let Ok(mut ready) = self.pipe.readable().await else { return None };
+            let result = read_available(ready.get_inner());
+            match result {
+                Ok(bytes) => {
+                    if bytes.len() >= UNGROWN_PIPE_BYTES && self.size == PipeSize::Default {
+                        self.size = PipeSize::Grown;
+                        // Refused when the user's pipes hold too much already; then it stays small.
+                        let _ = rustix::pipe::fcntl_setpipe_size(
+                            self.pipe.get_ref(),
+                            limits::PIPE_BYTES,
+                        );
+                    }
+                    return if bytes.is_empty() { None } else { Some(bytes) };
+                }
+                Err(Errno::AGAIN) => ready.clear_ready(),
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// What is there now, as [`Output::read`] returns it; none when nothing is.
+    pub fn read_now(&mut self) -> Option<Bytes> {
+        read_available(self.pipe.get_ref()).ok().filter(|bytes| !bytes.is_empty())
+    }
+}
+
+/// Reads into memory of just the size of what is there, so that small records cost little and large
+/// ones are not copied.
+fn read_available(pipe: &OwnedFd) -> Result<Bytes, Errno> {
+    let available = usize::try_from(rustix::io::ioctl_fionread(pipe)?).unwrap_or(0);
+    let room = available.clamp(SMALL_READ_BYTES, limits::RECORD_BYTES);
+    let mut buffer = Vec::with_capacity(room);
+    loop {
+        match rustix::io::read(pipe, rustix::buffer::spare_capacity(&mut buffer)) {
+            Ok(_) => return Ok(Bytes::from(buffer)),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The writing end of a child's stdin. Dropping it ends the child's input.
+#[derive(Debug)]
+pub struct Input {
+    pipe: AsyncFd<OwnedFd>,
+}
+
+/// A child has closed its standard input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the process has closed its standard input")]
+pub struct InputClosed;
+
+impl Input {
+    pub(crate) fn new(pipe: OwnedFd) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&pipe, true)?;
+        let pipe = watch(pipe, Interest::WRITABLE)?;
+        Ok(Self { pipe })
+    }
+
+    /// Writes everything.
+    ///
+    /// # Errors
+    /// [`InputClosed`] when the child reads no more.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: how much was written is then unknown.
+    pub async fn write(&mut self, mut bytes: Bytes) -> Result<(), InputClosed> {
+        while !bytes.is_empty() {
+            let mut ready = self.pipe.writable().await.map_err(|_| InputClosed)?;
+            // The daemon ignores SIGPIPE, as every Rust program does unless told otherwise.
+            match rustix::io::write(ready.get_inner(), &bytes) {
+                Ok(written) => bytes.advance(written),
+                Err(Errno::AGAIN) => ready.clear_ready(),
+                Err(Errno::INTR) => {}
+                Err(_) => return Err(InputClosed),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,82 @@
+//! Stopping a running body from outside.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sortie_model::spec::StopSpec;
+use tokio::sync::Notify;
+
+/// Tells a running body to stop. Clones tell the same body.
+#[derive(Debug, Clone)]
+pub struct Stopper(Arc<Shared>);
+
+/// What the running body listens to.
+#[derive(Debug)]
+pub struct Stops(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    grace: Duration,
+    pending: Mutex<Option<StopSpec>>,
+    changed: Notify,
+}
+
+/// A stopper and its listener. `grace` is the job's own, for stops that say none.
+pub fn stop_channel(grace: Duration) -> (Stopper, Stops) {
+    let shared = Arc::new(Shared { grace, pending: Mutex::new(None), changed: Notify::new() });
+    (Stopper(Arc::clone(&shared)), Stops(shared))
+}
+
+impl Stopper {
+    /// Tells the body to stop. Of several stops that it has not noticed yet, the one with the
+    /// shortest grace counts. Has no effect on a body that has ended.
+    pub fn stop(&self, how: StopSpec) {
+        let mut pending = self.0.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let grace = |how: &StopSpec| how.grace.unwrap_or(self.0.grace);
+        if pending.as_ref().is_none_or(|earlier| grace(&how) < grace(earlier)) {
+            *pending = Some(how);
+        }
+        drop(pending);
+        self.0.changed.notify_one();
+    }
+}
+
+/// A stop, with its grace decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stop {
+    /// The signal that asks.
+    pub signal: i32,
+    /// How long until the kill; zero kills at once.
+    pub grace: Duration,
+}
+
+impl Stops {
+    /// The next stop. Never resolves when none comes, also when every [`Stopper`] is gone.
+    ///
+    /// # Cancel safety
+    /// No stop is lost.
+    pub async fn next(&self) -> Stop {
+        loop {
+            let pending = self.0.pending.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(how) = pending {
+                return Stop { signal: how.signal, grace: how.grace.unwrap_or(self.0.grace) };
+            }
+            self.0.changed.notified().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_shortest_grace_wins_among_stops_that_wait() {
+        let (stopper, stops) = stop_channel(Duration::from_secs(10));
+        stopper.stop(StopSpec::NOW);
+        stopper.stop(StopSpec::default());
+        assert_eq!(stops.next().await, Stop { signal: 9, grace: Duration::ZERO });
+        stopper.stop(StopSpec::default());
+        assert_eq!(stops.next().await, Stop { signal: 15, grace: Duration::from_secs(10) });
+    }
+}

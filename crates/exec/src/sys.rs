@@ -1,0 +1,11 @@
+//! The operating system, as far as process bodies need it. All `unsafe` of the workspace is here.
+
+pub mod account;
+pub mod channel;
+pub mod control_group;
+pub mod proc_table;
+pub mod processes;
+pub mod signals;
+pub mod spawn;
+mod vfork;
+pub(crate) mod watch;
