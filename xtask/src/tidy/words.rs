@@ -15,11 +15,9 @@ const REGISTRY: &str = "registry";
 const WAITS: &str = "// tidy: waits because ";
 const REFUSED_MODULES: [&str; 7] = ["utils", "util", "helpers", "helper", "common", "misc", "imp"];
 /// Folders of one machine. Written in pieces, so that this file is tidy itself.
-const MACHINE_PATHS: [&str; 6] = [
+const MACHINE_PATHS: [&str; 4] = [
     concat!("/wo", "rk/"),
     concat!("/ro", "ot/"),
-    concat!("/ho", "me/"),
-    concat!("/Us", "ers/"),
     concat!("/tmp/", "target"),
     concat!("../", "shared"),
 ];
