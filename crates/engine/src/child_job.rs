@@ -1,0 +1,156 @@
+//! What a process child's end means (`docs/semantics.md`, sections 2.1 and 3.5).
+
+use std::time::Duration;
+
+use sortie_model::Reason;
+use sortie_model::facts::{Interruption, MemoryEnd, ProcessEnd, ProcessFacts};
+use sortie_model::reason::{LimitKind, SpawnStep};
+use sortie_wire::host_proto::{ChildOutcome, Verdict};
+
+/// The outcome of a process child. `timeout` is the limit that its timeout interruption, if it has
+/// one, is about.
+pub fn outcome(facts: &ProcessFacts, timeout: Option<Duration>) -> ChildOutcome {
+    let (exit_code, signal) = match facts.end {
+        ProcessEnd::Exited { code } => (Some(code), None),
+        ProcessEnd::Signalled { number, .. } => (None, Some(number)),
+        ProcessEnd::NotStarted { .. } | ProcessEnd::Lost => (None, None),
+    };
+    ChildOutcome {
+        verdict: verdict(facts, timeout),
+        exit_code,
+        signal,
+        left_behind: facts.left_behind,
+        cut_bytes: facts.cut_bytes,
+    }
+}
+
+/// First rule that matches.
+fn verdict(facts: &ProcessFacts, timeout: Option<Duration>) -> Verdict {
+    let interrupted_by = |why| facts.interruptions.contains(&why);
+    if facts.memory == MemoryEnd::OutOfMemory {
+        return Verdict::Failed(Reason::Oom);
+    }
+    if interrupted_by(Interruption::Stop) && facts.end != ProcessEnd::Lost {
+        return Verdict::Stopped;
+    }
+    // A child that has written too much has failed, also when it ended before it could be told.
+    let over_limit = facts.cut_bytes > 0 || interrupted_by(Interruption::OutputLimit);
+    let timed_out_first = facts.interruptions.first() == Some(&Interruption::Timeout);
+    match timeout {
+        Some(limit)
+            if timed_out_first || (interrupted_by(Interruption::Timeout) && !over_limit) =>
+        {
+            return Verdict::Failed(Reason::Timeout { limit });
+        }
+        _ if over_limit => {
+            return Verdict::Failed(Reason::Limit { which: LimitKind::Output });
+        }
+        _ => {}
+    }
+    match facts.end {
+        ProcessEnd::Exited { code: 0 } => Verdict::Completed,
+        ProcessEnd::Exited { code } => Verdict::Failed(Reason::Exit { code }),
+        ProcessEnd::Signalled { number, core_dumped } => {
+            Verdict::Failed(Reason::Signal { number, name: signal_name(number), core_dumped })
+        }
+        ProcessEnd::NotStarted { step, errno } => Verdict::Failed(Reason::Spawn { step, errno }),
+        ProcessEnd::Lost => Verdict::Failed(Reason::Spawn { step: SpawnStep::Guardian, errno: 0 }),
+    }
+}
+
+/// The names of Linux's signals 1 to 31, in order, without `SIG`.
+const SIGNAL_NAMES: [&str; 31] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+    "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+    "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+];
+
+/// The first signal that programs may use as they like, after the two the C library keeps.
+const FIRST_REAL_TIME: i32 = 34;
+
+/// A signal's name without `SIG`: `KILL`, `RTMIN+3`.
+pub fn signal_name(number: i32) -> String {
+    let named = usize::try_from(number - 1).ok().and_then(|index| SIGNAL_NAMES.get(index));
+    match named {
+        Some(name) => (*name).to_owned(),
+        None if number == FIRST_REAL_TIME => "RTMIN".to_owned(),
+        None if number > FIRST_REAL_TIME => format!("RTMIN+{}", number - FIRST_REAL_TIME),
+        None => number.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Interruption::{OutputLimit, Stop, Timeout};
+
+    const LIMIT: Duration = Duration::from_secs(3);
+    const EXIT_0: ProcessEnd = ProcessEnd::Exited { code: 0 };
+    const EXIT_3: ProcessEnd = ProcessEnd::Exited { code: 3 };
+    const TERMINATED: ProcessEnd = ProcessEnd::Signalled { number: 15, core_dumped: false };
+
+    fn check(end: ProcessEnd, interruptions: &[Interruption], expected: Verdict) {
+        let facts = ProcessFacts { interruptions: interruptions.to_vec(), ..ProcessFacts::of(end) };
+        assert_eq!(outcome(&facts, Some(LIMIT)).verdict, expected, "{facts:?}");
+    }
+
+    fn failed(reason: Reason) -> Verdict {
+        Verdict::Failed(reason)
+    }
+
+    #[test]
+    fn an_undisturbed_end_means_what_it_says() {
+        check(EXIT_0, &[], Verdict::Completed);
+        check(EXIT_3, &[], failed(Reason::Exit { code: 3 }));
+        let name = "TERM".to_owned();
+        let signal = Reason::Signal { number: 15, name, core_dumped: false };
+        check(TERMINATED, &[], failed(signal));
+        let spawn = Reason::Spawn { step: SpawnStep::Chdir, errno: 2 };
+        check(ProcessEnd::NotStarted { step: SpawnStep::Chdir, errno: 2 }, &[], failed(spawn));
+    }
+
+    #[test]
+    fn after_a_delivered_stop_every_exit_is_stopped_and_keeps_its_code() {
+        for end in [EXIT_0, EXIT_3, TERMINATED] {
+            check(end, &[Stop], Verdict::Stopped);
+            check(end, &[Timeout, Stop], Verdict::Stopped);
+        }
+        let facts = ProcessFacts { interruptions: vec![Stop], ..ProcessFacts::of(EXIT_3) };
+        assert_eq!(outcome(&facts, None).exit_code, Some(3));
+        let facts = ProcessFacts { interruptions: vec![Stop], ..ProcessFacts::of(TERMINATED) };
+        assert_eq!(outcome(&facts, None).signal, Some(15));
+    }
+
+    #[test]
+    fn want_of_memory_beats_a_stop() {
+        let facts = ProcessFacts {
+            memory: MemoryEnd::OutOfMemory,
+            interruptions: vec![Stop],
+            ..ProcessFacts::of(ProcessEnd::Signalled { number: 9, core_dumped: false })
+        };
+        assert_eq!(outcome(&facts, None).verdict, failed(Reason::Oom));
+    }
+
+    #[test]
+    fn the_first_of_two_limits_is_the_reason() {
+        check(TERMINATED, &[Timeout], failed(Reason::Timeout { limit: LIMIT }));
+        check(EXIT_0, &[Timeout], failed(Reason::Timeout { limit: LIMIT }));
+        let output = Reason::Limit { which: LimitKind::Output };
+        check(TERMINATED, &[OutputLimit, Timeout], failed(output));
+        check(TERMINATED, &[Timeout, OutputLimit], failed(Reason::Timeout { limit: LIMIT }));
+    }
+
+    #[test]
+    fn a_child_that_wrote_too_much_fails_also_when_it_ended_before_it_was_told() {
+        let facts = ProcessFacts { cut_bytes: 7, ..ProcessFacts::of(EXIT_0) };
+        let outcome = outcome(&facts, None);
+        assert_eq!(outcome.verdict, failed(Reason::Limit { which: LimitKind::Output }));
+        assert_eq!((outcome.cut_bytes, outcome.exit_code), (7, Some(0)));
+    }
+
+    #[test]
+    fn signals_have_their_usual_names() {
+        let names: Vec<_> = [1, 9, 15, 31, 34, 36, 33].into_iter().map(signal_name).collect();
+        assert_eq!(names, ["HUP", "KILL", "TERM", "SYS", "RTMIN", "RTMIN+2", "33"]);
+    }
+}
