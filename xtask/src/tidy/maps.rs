@@ -3,42 +3,81 @@
 use super::{Finding, Source, Tree};
 
 const MAP: &str = "two-hops";
+const MODULE_MAP: &str = "module-map";
 const LINK: &str = "dead-link";
 const ARCHITECTURE: &str = "docs/architecture.md";
-const HEADING: &str = "## Two hops";
+const TWO_HOPS: &str = "## Two hops";
+const MODULES: &str = "## Modules";
 
-/// Rows of the two-hop table, and links between documents, that point at nothing.
+/// Rows of the two-hop table, modules of the module map, and links between documents that point at
+/// nothing; modules that the map leaves out.
 pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     let documents = tree.all().filter(|source| source.path.ends_with(".md"));
     documents
         .flat_map(|source| {
-            let table =
-                if source.path == ARCHITECTURE { check_table(tree, source) } else { Vec::new() };
-            table.into_iter().chain(check_links(tree, source))
+            let maps = match &*source.path {
+                ARCHITECTURE => {
+                    [check_two_hops(tree, source), check_modules(tree, source)].concat()
+                }
+                _ => Vec::new(),
+            };
+            maps.into_iter().chain(check_links(tree, source))
         })
         .collect()
 }
 
-fn check_table(tree: &Tree, source: &Source) -> Vec<Finding> {
-    let rows = source.lines().skip_while(|(_, line)| !line.starts_with(HEADING)).skip(1);
-    let rows = rows.take_while(|(_, line)| !line.starts_with("## "));
-    let rows: Vec<_> = rows.filter(|(_, line)| line.starts_with('|')).skip(2).collect();
-    if rows.is_empty() {
-        let sentence = format!("has no table under `{HEADING}`");
-        return vec![Finding::error(MAP, source, 1, sentence)];
-    }
-    rows.iter().flat_map(|(number, row)| check_row(tree, source, *number, row)).collect()
+/// The rows of the table below a heading: line number, what stands before the last cell, and that.
+fn rows<'a>(source: &'a Source, heading: &str) -> Vec<(usize, &'a str, &'a str)> {
+    let below = source.lines().skip_while(|(_, line)| !line.starts_with(heading)).skip(1);
+    let section = below.take_while(|(_, line)| !line.starts_with("## "));
+    let rows = section.filter(|(_, line)| line.starts_with('|')).skip(2);
+    let cells = rows.filter_map(|(number, row)| {
+        let (before, last) = row.trim_end().trim_end_matches('|').rsplit_once('|')?;
+        Some((number, before, last))
+    });
+    cells.collect()
 }
 
-fn check_row(tree: &Tree, source: &Source, number: usize, row: &str) -> Vec<Finding> {
-    let last = row.trim_end().trim_end_matches('|').rsplit('|').next().unwrap_or_default();
-    let paths: Vec<&str> = code_spans(last).collect();
+fn check_two_hops(tree: &Tree, source: &Source) -> Vec<Finding> {
+    let rows = rows(source, TWO_HOPS);
+    if rows.is_empty() {
+        let sentence = format!("has no table under `{TWO_HOPS}`");
+        return vec![Finding::error(MAP, source, 1, sentence)];
+    }
+    rows.into_iter().flat_map(|(number, _, files)| check_row(tree, source, number, files)).collect()
+}
+
+fn check_row(tree: &Tree, source: &Source, number: usize, files: &str) -> Vec<Finding> {
+    let paths: Vec<&str> = code_spans(files).collect();
     if paths.is_empty() {
         return vec![Finding::error(MAP, source, number, "this row names no file".into())];
     }
     let missing = paths.into_iter().filter(|path| !tree.has(path));
     let finding = |path| Finding::error(MAP, source, number, format!("`{path}` is not there"));
     missing.map(finding).collect()
+}
+
+fn check_modules(tree: &Tree, source: &Source) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (number, role, modules) in rows(source, MODULES) {
+        let Some(role) = code_spans(role).next() else { continue };
+        let folder = format!("crates/{role}/src/");
+        let named: Vec<&str> = code_spans(modules).collect();
+        for module in named.iter().filter(|module| !tree.has(&format!("{folder}{module}.rs"))) {
+            let sentence = format!("`{role}` has no module `{module}`");
+            findings.push(Finding::error(MODULE_MAP, source, number, sentence));
+        }
+        let files = tree.rust().filter_map(|file| file.path.strip_prefix(&folder));
+        let modules = files.filter_map(|file| file.strip_suffix(".rs"));
+        let left_out = modules.filter(|module| {
+            !module.contains('/') && !matches!(*module, "lib" | "main") && !named.contains(module)
+        });
+        for module in left_out {
+            let sentence = format!("the map of `{role}` leaves out `{module}`");
+            findings.push(Finding::warning(MODULE_MAP, source, number, sentence));
+        }
+    }
+    findings
 }
 
 fn code_spans(text: &str) -> impl Iterator<Item = &str> {
@@ -99,6 +138,23 @@ mod tests {
             ["docs/architecture.md:5: error: two-hops: `crates/gone.rs` is not there"]
         );
         assert_eq!(check_table_with("somewhere").len(), 1);
+    }
+
+    #[test]
+    fn the_module_map_and_the_modules_agree() {
+        let text = "## Modules\n| crate | modules |\n|---|---|\n| `a` | `b` `gone` |\n\
+                    ## Two hops\n|a|b|\n|-|-|\n| c | `crates/a/src/b.rs` |\n";
+        let paths = ["lib", "b", "b/deep", "new"].map(|stem| format!("crates/a/src/{stem}.rs"));
+        let mut files: Vec<_> = paths.map(|path| (path, String::new())).into();
+        files.push((ARCHITECTURE.into(), text.into()));
+        let found: Vec<String> = check(&Tree::new(files)).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            found,
+            [
+                "docs/architecture.md:4: error: module-map: `a` has no module `gone`",
+                "docs/architecture.md:4: warning: module-map: the map of `a` leaves out `new`",
+            ]
+        );
     }
 
     #[test]
