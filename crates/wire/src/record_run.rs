@@ -25,10 +25,32 @@ impl RecordRun {
             };
             // A record's bytes are bounded far below 4 GiB by `limits::VALUE_BYTES`.
             let length = bytes.len() as u32;
-            run.records.push(RecordHead { stream: record.stream, value, time: record.time, length });
+            run.records.push(RecordHead {
+                stream: record.stream,
+                value,
+                time: record.time,
+                length,
+            });
             payload.push(bytes);
         }
         run
+    }
+
+    /// The heads of one child's records in order, a run for every stretch of consecutive numbers: a
+    /// reader of some streams only gets a mailbox with gaps. Their bytes are appended to `payload`.
+    pub fn pack_all(ordinal: Ordinal, records: Vec<Record>, payload: &mut Vec<Bytes>) -> Vec<Self> {
+        let mut runs = Vec::new();
+        let mut rest = records.into_iter().peekable();
+        while let Some(first) = rest.next() {
+            let mut expected = first.seq.after(1);
+            let stretch = std::iter::from_fn(|| {
+                let next = rest.next_if(|record| record.seq == expected)?;
+                expected = next.seq.after(1);
+                Some(next)
+            });
+            runs.push(Self::pack(ordinal, std::iter::once(first).chain(stretch), payload));
+        }
+        runs
     }
 
     /// The records again; takes their bytes off the front of `payload` without copying.
@@ -56,14 +78,29 @@ mod tests {
 
     use super::*;
 
+    fn record(seq: u64, body: Body) -> Record {
+        Record { seq: Seq(seq), stream: Stream::Error, time: Timestamp(9), body }
+    }
+
+    #[test]
+    fn records_with_gaps_keep_their_numbers() {
+        let records: Vec<_> = [1, 2, 5, 7, 8]
+            .map(|seq| record(seq, Body::Value(Bytes::copy_from_slice(&[seq as u8]))))
+            .into();
+        let mut payload = Vec::new();
+        let runs = RecordRun::pack_all(Ordinal(2), records.clone(), &mut payload);
+        let firsts: Vec<_> = runs.iter().map(|run| (run.first.0, run.records.len())).collect();
+        assert_eq!(firsts, [(1, 2), (5, 1), (7, 2)]);
+        let mut joined = Bytes::from(payload.concat());
+        let unpacked: Vec<_> = runs
+            .into_iter()
+            .flat_map(|run| run.unpack(&mut joined, 202).expect("the payload is whole"))
+            .collect();
+        assert_eq!(unpacked, records);
+    }
+
     #[test]
     fn records_come_out_as_they_went_in() {
-        let record = |seq, body| Record {
-            seq: Seq(seq),
-            stream: Stream::Error,
-            time: Timestamp(9),
-            body,
-        };
         let records = vec![
             record(4, Body::Bytes(Bytes::from_static(b"one"))),
             record(5, Body::Value(Bytes::new())),

@@ -4,6 +4,7 @@
 //! same process or on another machine; in memory nothing is encoded.
 
 use bytes::Bytes;
+use sortie_link::error::StreamError;
 use sortie_link::streams::{FrameReceiver, FrameSender};
 use sortie_model::Record;
 use sortie_wire::frame::Message;
@@ -64,6 +65,16 @@ pub enum ExchangeError {
     /// A message is larger than a frame may be.
     #[error("the request is larger than {} bytes", sortie_model::limits::FRAME_BYTES)]
     TooLarge,
+}
+
+impl From<StreamError> for ExchangeError {
+    fn from(error: StreamError) -> Self {
+        match error {
+            StreamError::Protocol(error) => Self::Malformed(error),
+            StreamError::TooLarge(_) => Self::TooLarge,
+            _ => Self::Gone,
+        }
+    }
 }
 
 /// The client's end. Dropping it abandons the request.
@@ -145,7 +156,7 @@ impl ClientEnd {
         receiver: FrameReceiver,
         request: &Request,
     ) -> Result<Self, ExchangeError> {
-        sender.send(request).await.map_err(|_| ExchangeError::Gone)?;
+        sender.send(request).await?;
         Ok(Self { sender: ClientSender::Link(sender), receiver: ClientReceiver::Link(receiver) })
     }
 }
@@ -159,7 +170,7 @@ impl ServerEnd {
         sender: FrameSender,
         mut receiver: FrameReceiver,
     ) -> Result<(Request, Self), ExchangeError> {
-        let frame = receiver.next().await.map_err(|_| ExchangeError::Gone)?;
+        let frame = receiver.next().await?;
         let request = frame.ok_or(ExchangeError::Gone)?.open()?;
         let end = Self {
             sender: ServerSender::Link(sender),
@@ -180,27 +191,31 @@ impl ClientSender {
     pub async fn send(&mut self, message: ToServer) -> Result<(), ExchangeError> {
         match self {
             Self::Local(channel) => channel.send(message).await.map_err(|_| ExchangeError::Gone),
-            Self::Link(stream) => match message {
+            Self::Link(stream) => Ok(match message {
                 ToServer::Acknowledged(number) => stream.send(&Acknowledged { number }).await,
                 ToServer::Input { bytes, last } => {
                     stream.send_with_payload(&InputData { last }, vec![bytes]).await
                 }
-            }
-            .map_err(|_| ExchangeError::Gone),
+            }?),
         }
     }
 }
 
 impl ClientSender {
-    /// Says that nothing follows, so that the last acknowledgement or piece of input is not lost with
-    /// the stream. In memory, dropping the end says it.
+    /// Says that nothing follows, and waits until the node has everything: a program that ends loses
+    /// what was not delivered. In memory, dropping the end says it.
     ///
     /// # Errors
     /// [`ExchangeError::Gone`] when the serving end is gone.
-    pub async fn finish(&mut self) -> Result<(), ExchangeError> {
-        match self {
-            Self::Local(_) => Ok(()),
-            Self::Link(stream) => stream.finish().await.map_err(|_| ExchangeError::Gone),
+    ///
+    /// # Cancel safety
+    /// Cancel safe: the stream is ended by the first poll.
+    pub async fn finish(self) -> Result<(), ExchangeError> {
+        let Self::Link(stream) = self else { return Ok(()) };
+        match stream.finish()?.delivered().await {
+            // A node that stops reading has all it wants.
+            Ok(()) | Err(StreamError::Stopped(_)) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 }
@@ -218,7 +233,7 @@ impl ClientReceiver {
             Self::Local(channel) => return Ok(channel.recv().await),
             Self::Link(stream) => stream,
         };
-        let Some(frame) = stream.next().await.map_err(|_| ExchangeError::Gone)? else {
+        let Some(frame) = stream.next().await? else {
             return Ok(None);
         };
         let message = match frame.kind {
@@ -265,12 +280,12 @@ impl ServerSender {
             ToClient::Delivery(delivery) => stream.send_with_payload(&delivery, Vec::new()).await,
             ToClient::Records { number, source, records } => {
                 let mut payload = Vec::with_capacity(records.len());
-                let run = RecordRun::pack(source.ordinal, records, &mut payload);
-                let delivery = Delivery::Records { number, source, runs: vec![run] };
+                let runs = RecordRun::pack_all(source.ordinal, records, &mut payload);
+                let delivery = Delivery::Records { number, source, runs };
                 stream.send_with_payload(&delivery, payload).await
             }
-        }
-        .map_err(|_| ExchangeError::Gone)
+        }?;
+        Ok(())
     }
 
     /// Sends an answer as the last message, so that the client sees a clean end.
@@ -289,7 +304,11 @@ impl ServerSender {
     pub async fn finish(self) -> Result<(), ExchangeError> {
         match self {
             Self::Local(_) => Ok(()),
-            Self::Link(mut stream) => stream.finish().await.map_err(|_| ExchangeError::Gone),
+            Self::Link(stream) => {
+                // The link stays, so what is on its way arrives.
+                stream.finish()?;
+                Ok(())
+            }
         }
     }
 
@@ -315,7 +334,7 @@ impl ServerReceiver {
             Self::Local(channel) => return Ok(channel.recv().await),
             Self::Link(stream) => stream,
         };
-        let Some(frame) = stream.next().await.map_err(|_| ExchangeError::Gone)? else {
+        let Some(frame) = stream.next().await? else {
             return Ok(None);
         };
         if frame.kind == Acknowledged::KIND {

@@ -1,0 +1,283 @@
+//! A job: what was started, and what comes of it.
+
+mod builder;
+mod received;
+mod stream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sortie_model::selector::{Query, Selection, Selector};
+use sortie_model::spec::{StopSpec, Throttle};
+use sortie_model::view::EntryView;
+use sortie_model::{ChildView, EntryId, JobInstance, JobView, limits};
+use sortie_wire::session_proto::{Entries, ReceiveMode, ReceiveSpec, WaitCount, WaitSpec};
+
+use crate::answer::{StopReturns, Unfinished};
+use crate::error::RequestError;
+use crate::job::received::{Batch, Collected, Memory};
+use crate::receiver::{ReceiveItem, Receiver};
+use crate::session::Session;
+use crate::watch::Happenings;
+
+pub use builder::JobBuilder;
+pub use received::Received;
+pub use stream::{JobStream, Values};
+
+/// A handle on a job: one submission and its children (`docs/semantics.md`, section 1.2).
+///
+/// Handles are cheap to clone, and dropping one stops nothing; a job ends when its children do, when it
+/// is stopped, or with its session. A handle on a job of a temporary session keeps that session.
+#[derive(Debug, Clone)]
+pub struct Job {
+    session: Session,
+    id: EntryId,
+    instance: JobInstance,
+    memory: Arc<Memory>,
+}
+
+impl Job {
+    pub(crate) fn new(session: Session, id: EntryId, instance: JobInstance) -> Self {
+        Self { session, id, instance, memory: Arc::default() }
+    }
+
+    /// The job's number in its session, for people.
+    pub const fn id(&self) -> EntryId {
+        self.id
+    }
+
+    /// The job's identity.
+    pub const fn instance(&self) -> JobInstance {
+        self.instance
+    }
+
+    /// The job's session.
+    pub const fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// The job as its session shows it now.
+    ///
+    /// # Errors
+    /// [`RequestError`]: [`RequestError::Refused`] with
+    /// [`ErrorCode::NotFound`](crate::ErrorCode::NotFound) once it was removed.
+    pub async fn view(&self) -> Result<JobView, RequestError> {
+        let query = Query { selection: self.selection(), ..Query::default() };
+        self.own_view(self.session.get(query).await?)
+    }
+
+    /// The job's children, in child order. The answer is fetched in pages, so children that come
+    /// meanwhile may be missing; each takes about 300 bytes of memory here.
+    ///
+    /// # Errors
+    /// [`RequestError`], as for [`Job::view`].
+    pub async fn children(&self) -> Result<Vec<ChildView>, RequestError> {
+        let mut children = Vec::new();
+        let mut offset = 0;
+        loop {
+            let query = Query {
+                selection: self.selection(),
+                children: true,
+                limit: limits::PAGE_MOST as u32,
+                offset,
+                ..Query::default()
+            };
+            let Entries { entries, total, troubles } = self.session.get(query).await?;
+            if !troubles.is_empty() {
+                return Err(RequestError::of_troubles(troubles));
+            }
+            let page = entries.len() as u64;
+            children.extend(entries.into_iter().filter_map(|entry| match entry {
+                EntryView::Child(child) => Some(child),
+                EntryView::Job(_) => None,
+            }));
+            offset += page;
+            if page == 0 || offset >= total {
+                return Ok(children);
+            }
+        }
+    }
+
+    /// Takes what is there now, children in child order: it is gone from the node when this returns.
+    /// Everything is held in memory; for output that does not fit, use [`Job::stream`].
+    ///
+    /// # Errors
+    /// [`RequestError`]. What was taken before the error is not lost: the next call on this handle, or
+    /// on a clone of it, returns it first.
+    ///
+    /// # Cancel safety
+    /// As for an error.
+    pub async fn receive(&self) -> Result<Vec<Received>, RequestError> {
+        let mut receiver = self.receiver(ReceiveMode::Take).await?;
+        let mut taken = Collected::new(&self.memory);
+        while let Some(item) = receiver.next().await? {
+            if let ReceiveItem::Records { number, source, records } = item {
+                taken.add(&source, records);
+                receiver.acknowledge(number);
+            }
+        }
+        Ok(taken.hand_over())
+    }
+
+    /// The same records, and they stay: the next receive starts with them again.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: keeping changes nothing.
+    pub async fn receive_keep(&self) -> Result<Vec<Received>, RequestError> {
+        let mut receiver = self.receiver(ReceiveMode::Keep).await?;
+        let mut kept = Vec::new();
+        while let Some(item) = receiver.next().await? {
+            if let ReceiveItem::Records { source, records, .. } = item {
+                kept.extend(Batch::new(&source, records));
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Takes records one by one as they come, in order of arrival, until the job is settled. A record
+    /// is acknowledged, and so freed on the node, when the one after it is asked for.
+    ///
+    /// Dropping the stream stops nothing. Records that were not handed out come again to the next
+    /// receive; of those that were, the last batch's may come again too, under the same sequence
+    /// numbers.
+    ///
+    /// Each waits in batches: the fastest way through many records is [`Job::receiver`].
+    pub fn stream(&self) -> JobStream {
+        JobStream::new(self.clone())
+    }
+
+    /// The values that the job's functions give, decoded, in order of arrival, until the job is
+    /// settled: the records of the stream `output`. A child that failed is an error at the end, so a
+    /// stream without errors is complete. Records of other streams are taken and left out.
+    ///
+    /// What dropping does is said at [`Job::stream`].
+    pub fn values<T: serde::de::DeserializeOwned>(&self) -> Values<T> {
+        Values::new(self.stream())
+    }
+
+    /// Receives batch by batch, with acknowledgements in the caller's hands.
+    ///
+    /// # Errors
+    /// [`RequestError`] when the node cannot be asked.
+    pub async fn receiver(&self, mode: ReceiveMode) -> Result<Receiver, RequestError> {
+        self.session.receive(ReceiveSpec::new(self.selection(), mode)).await
+    }
+
+    /// Waits until the job is settled: finished, or disconnected or suspended
+    /// (`docs/semantics.md`, section 3.4). A receive afterwards sees all output.
+    ///
+    /// # Errors
+    /// [`RequestError`]; one with [`ErrorCode::Deadlock`](crate::ErrorCode::Deadlock) when the job
+    /// waits for input that nobody has given.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: waiting changes nothing.
+    pub async fn wait(&self) -> Result<JobView, RequestError> {
+        self.await_settled(None).await?.ok_or(RequestError::Unexpected)
+    }
+
+    /// The same for at most `timeout`; none when the time ran out, and the job runs on. Zero is a
+    /// poll.
+    ///
+    /// # Errors
+    /// As for [`Job::wait`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: waiting changes nothing.
+    pub async fn wait_timeout(&self, timeout: Duration) -> Result<Option<JobView>, RequestError> {
+        self.await_settled(Some(timeout)).await
+    }
+
+    async fn await_settled(
+        &self,
+        timeout: Option<Duration>,
+    ) -> Result<Option<JobView>, RequestError> {
+        let spec = WaitSpec {
+            selection: self.selection(),
+            count: WaitCount::All,
+            finished: false,
+            timeout,
+        };
+        let waited = self.session.wait(spec).await?;
+        if waited.timed_out {
+            return Ok(None);
+        }
+        self.own_view(waited.entries).map(Some)
+    }
+
+    /// Stops the job on every node, queued children included, and waits until it is finished: at the
+    /// latest its grace and [`limits::STOP_MARGIN`](crate::limits::STOP_MARGIN). What it produced
+    /// stays receivable.
+    ///
+    /// # Errors
+    /// [`RequestError`]. Stopping what is finished is none.
+    ///
+    /// # Cancel safety
+    /// A dropped call takes no stop back.
+    pub async fn stop(&self) -> Result<JobView, RequestError> {
+        self.stop_as(StopSpec::default()).await
+    }
+
+    /// The same without grace: every process tree is killed, every function aborted.
+    ///
+    /// # Errors
+    /// As for [`Job::stop`].
+    ///
+    /// # Cancel safety
+    /// As for [`Job::stop`].
+    pub async fn stop_now(&self) -> Result<JobView, RequestError> {
+        self.stop_as(StopSpec::NOW).await
+    }
+
+    async fn stop_as(&self, how: StopSpec) -> Result<JobView, RequestError> {
+        let selection = self.selection();
+        self.own_view(self.session.stop(selection, how, StopReturns::WhenFinished).await?)
+    }
+
+    /// Removes the finished job with everything of it, unread records included.
+    ///
+    /// # Errors
+    /// [`RequestError`]: [`RequestError::Refused`] with
+    /// [`ErrorCode::NotFinished`](crate::ErrorCode::NotFinished) while it is not finished.
+    pub async fn remove(&self) -> Result<(), RequestError> {
+        let removed = self.session.remove(self.selection(), Unfinished::Refuse).await?;
+        self.own_view(removed).map(|_| ())
+    }
+
+    /// What happens to the job and its children from now on.
+    ///
+    /// # Errors
+    /// [`RequestError`] when the node cannot be asked.
+    pub async fn events(&self) -> Result<Happenings, RequestError> {
+        self.session.watch(self.selection()).await
+    }
+
+    /// Changes how many children may be in progress at once. Lowering it stops nothing.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn set_throttle(&self, throttle: Throttle) -> Result<(), RequestError> {
+        let changed = self.session.set_throttle(self.selection(), throttle).await?;
+        self.own_view(changed).map(|_| ())
+    }
+
+    fn selection(&self) -> Selection {
+        Selection::of([Selector::Instance(self.instance.0)])
+    }
+
+    /// This job in an answer that is about nothing else.
+    fn own_view(&self, answer: Entries) -> Result<JobView, RequestError> {
+        let Entries { entries, troubles, .. } = answer;
+        if !troubles.is_empty() {
+            return Err(RequestError::of_troubles(troubles));
+        }
+        let own = entries.into_iter().find_map(|entry| match entry {
+            EntryView::Job(view) if view.instance == self.instance => Some(view),
+            _ => None,
+        });
+        own.ok_or(RequestError::Unexpected)
+    }
+}

@@ -1,0 +1,340 @@
+//! Describing a job before it is started.
+
+use std::ffi::OsStr;
+use std::num::NonZeroU32;
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_core::Stream;
+use futures_util::{FutureExt, StreamExt, stream};
+use sortie_model::id::BadKey;
+use sortie_model::name::BadName;
+use sortie_model::nodeset::{BadNodeExpr, NodeExpr};
+use sortie_model::spec::{
+    BodySpec, Fan, InputSpec, MaxFails, NulByte, OsBytes, Placement, Throttle,
+};
+use sortie_model::{IdempotencyKey, JobSpec};
+
+use crate::answer::Plan;
+use crate::error::{EncodeError, Misuse, RequestError, StartError};
+use crate::input::{InputSender, ItemSender};
+use crate::job::Job;
+use crate::session::Session;
+
+type Encoded = Box<dyn Stream<Item = Result<Bytes, EncodeError>> + Send + Unpin>;
+
+/// A job to be: made by [`Session::job`], [`Session::task`] and [`Session::task_map`].
+///
+/// Methods that read a text say at once what is wrong with it; NUL bytes in words and variables are
+/// an error of the start, as they are in the standard library. Nothing happens on any node before
+/// [`JobBuilder::start`], and dropping a builder does nothing.
+#[must_use = "a job does nothing until it is started"]
+pub struct JobBuilder {
+    session: Session,
+    spec: Result<JobSpec, StartError>,
+    key: Option<IdempotencyKey>,
+    items: Option<Items>,
+}
+
+enum Items {
+    /// Whatever the children's command makes of them.
+    Raw(Encoded),
+    /// Inputs of a function.
+    Values(Encoded),
+}
+
+impl JobBuilder {
+    pub(crate) fn new(session: Session, spec: Result<JobSpec, StartError>) -> Self {
+        Self { session, spec, key: None, items: None }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut JobSpec)) -> Self {
+        if let Ok(spec) = &mut self.spec {
+            change(spec);
+        }
+        self
+    }
+
+    fn try_with(mut self, change: impl FnOnce(&mut JobSpec) -> Result<(), NulByte>) -> Self {
+        if let Ok(spec) = &mut self.spec
+            && let Err(nul) = change(spec)
+        {
+            self.spec = Err(nul.into());
+        }
+        self
+    }
+
+    /// The nodes on which children run, as a node expression: names, `node[01-20]`, globs, `@group`,
+    /// `label=value`, `*`, combined with `!`, `&` and `,`. Without it, the session's own node. The
+    /// expression is resolved when the node accepts the job. A second call replaces the first.
+    ///
+    /// # Errors
+    /// [`BadNodeExpr`] when the text is no node expression.
+    pub fn on(self, nodes: &str) -> Result<Self, BadNodeExpr> {
+        let on = NodeExpr::try_from(nodes.to_owned())?;
+        Ok(self.with(|spec| {
+            let exclude = match std::mem::replace(&mut spec.placement, Placement::Here) {
+                Placement::Here => None,
+                Placement::Nodes { exclude, .. } => exclude,
+            };
+            spec.placement = Placement::Nodes { on, exclude };
+        }))
+    }
+
+    /// Nodes to leave out of those that [`JobBuilder::on`] names; without `on`, of all nodes.
+    ///
+    /// # Errors
+    /// [`BadNodeExpr`] when the text is no node expression.
+    pub fn exclude(self, nodes: &str) -> Result<Self, BadNodeExpr> {
+        let all = NodeExpr::try_from("*".to_owned())?;
+        let exclude = Some(NodeExpr::try_from(nodes.to_owned())?);
+        Ok(self.with(|spec| {
+            let on = match std::mem::replace(&mut spec.placement, Placement::Here) {
+                Placement::Here => all,
+                Placement::Nodes { on, .. } => on,
+            };
+            spec.placement = Placement::Nodes { on, exclude };
+        }))
+    }
+
+    /// The display name, at most [`limits::ENTRY_NAME_BYTES`](crate::limits::ENTRY_NAME_BYTES); without
+    /// it, `Job<id>`. Names need not be unique.
+    ///
+    /// # Errors
+    /// [`BadName`] when it reads as an id, a range, a glob, `last` or `all`.
+    pub fn name(self, name: &str) -> Result<Self, BadName> {
+        let name = name.parse()?;
+        Ok(self.with(|spec| spec.name = Some(name)))
+    }
+
+    /// Makes a repeated start the same start: the same key with the same job gives the same job,
+    /// however often it is sent. Without it every start is one of its own.
+    ///
+    /// # Errors
+    /// [`BadKey`] when it is no key.
+    pub fn key(mut self, key: &str) -> Result<Self, BadKey> {
+        self.key = Some(IdempotencyKey::try_from(key.to_owned())?);
+        Ok(self)
+    }
+
+    /// How many children may be in progress at once; the others queue. 0 counts as 1. The default is
+    /// [`limits::THROTTLE_DEFAULT`](crate::limits::THROTTLE_DEFAULT).
+    pub fn throttle(self, children: u32) -> Self {
+        let children = NonZeroU32::new(children).unwrap_or(NonZeroU32::MIN);
+        self.with(|spec| spec.throttle = Throttle::AtMost(children))
+    }
+
+    /// Lets all children be in progress at once, as far as their nodes take them.
+    pub fn unthrottled(self) -> Self {
+        self.with(|spec| spec.throttle = Throttle::Unlimited)
+    }
+
+    /// How many children run on each node; 0 counts as 1. Maps have one per item instead.
+    pub fn copies(self, copies: u32) -> Self {
+        let copies = NonZeroU32::new(copies).unwrap_or(NonZeroU32::MIN);
+        self.with(|spec| spec.fan = Fan::PerNode { copies })
+    }
+
+    /// How long each child may run; it then fails with [`Reason::Timeout`](crate::Reason::Timeout).
+    pub fn timeout(self, limit: Duration) -> Self {
+        self.with(|spec| spec.timeout = Some(limit))
+    }
+
+    /// How long a child that is told to stop has until it is killed; the default is
+    /// [`limits::GRACE`](crate::limits::GRACE).
+    pub fn grace(self, grace: Duration) -> Self {
+        self.with(|spec| spec.grace = grace)
+    }
+
+    /// How long the first connection to a node may take; the default is
+    /// [`limits::CONNECT_TIME`](crate::limits::CONNECT_TIME).
+    pub fn connect_timeout(self, limit: Duration) -> Self {
+        self.with(|spec| spec.connect_timeout = limit)
+    }
+
+    /// Stops the rest of the job once more children failed than that.
+    pub fn max_fails(self, most: MaxFails) -> Self {
+        self.with(|spec| spec.max_fails = most)
+    }
+
+    /// How many bytes a child may write; past them it fails with
+    /// [`Reason::Limit`](crate::Reason::Limit).
+    pub fn output_limit(self, bytes: u64) -> Self {
+        self.with(|spec| spec.output_limit = Some(bytes))
+    }
+
+    /// What runs first in each process child, by `sh -c`; its output comes first.
+    pub fn init(self, command: impl Into<String>) -> Self {
+        self.with(|spec| spec.init = Some(command.into()))
+    }
+
+    /// The working directory of process children; without it, the session's.
+    pub fn directory(self, directory: impl AsRef<OsStr>) -> Self {
+        self.try_with(|spec| {
+            spec.directory = Some(word(directory.as_ref())?);
+            Ok(())
+        })
+    }
+
+    /// Sets a variable of process children; later calls win.
+    pub fn env(self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.try_with(|spec| {
+            spec.environment.set.push((word(name.as_ref())?, word(value.as_ref())?));
+            Ok(())
+        })
+    }
+
+    /// The environment that process children on this node start from, such as
+    /// [`std::env::vars_os`]; without it, the node's clean one, as on all other nodes.
+    pub fn inherit_env<N, V>(self, variables: impl IntoIterator<Item = (N, V)>) -> Self
+    where
+        N: AsRef<OsStr>,
+        V: AsRef<OsStr>,
+    {
+        self.try_with(|spec| {
+            let pairs = variables.into_iter();
+            let words =
+                pairs.map(|(name, value)| Ok((word(name.as_ref())?, word(value.as_ref())?)));
+            spec.environment.inherited = Some(words.collect::<Result<_, NulByte>>()?);
+            Ok(())
+        })
+    }
+
+    /// Makes the job a map: one child per item, spread over the nodes, with the item in place of `{}`
+    /// or behind the words (`docs/semantics.md`, section 3.1). Empty items are skipped.
+    ///
+    /// Items are taken from the iterator as the node asks for them, about
+    /// [`limits::MAP_READ_AHEAD`](crate::limits::MAP_READ_AHEAD) ahead, by a future of the runtime that
+    /// started the job: an iterator that blocks belongs into [`JobBuilder::map_stream`].
+    pub fn map<I>(self, items: I) -> Self
+    where
+        I: IntoIterator<Item: Into<Bytes>, IntoIter: Send + 'static>,
+    {
+        self.map_stream(stream::iter(items))
+    }
+
+    /// The same with items that come over time.
+    pub fn map_stream<S>(mut self, items: S) -> Self
+    where
+        S: Stream<Item: Into<Bytes>> + Send + 'static,
+    {
+        let items = items.map(|item| Ok(item.into())).boxed();
+        self.items = Some(Items::Raw(Box::new(items)));
+        self.with(|spec| spec.fan = Fan::Spread)
+    }
+
+    pub(crate) fn map_encoded<I>(mut self, items: I) -> Self
+    where
+        I: Iterator<Item = Result<Bytes, EncodeError>> + Send + 'static,
+    {
+        self.items = Some(Items::Values(Box::new(stream::iter(items).boxed())));
+        self.with(|spec| spec.fan = Fan::Spread)
+    }
+
+    /// Runs every item of a map on every node, item by item, instead of each item on one node.
+    pub fn each(self) -> Self {
+        self.with(|spec| spec.fan = Fan::Each)
+    }
+
+    /// The submission as it will be sent.
+    ///
+    /// # Errors
+    /// [`StartError`] when a word or a variable has a NUL byte.
+    pub fn spec(&self) -> Result<&JobSpec, &StartError> {
+        self.spec.as_ref()
+    }
+
+    /// What the start would do. Touches nothing.
+    ///
+    /// # Errors
+    /// [`StartError`], as the start would give it.
+    pub async fn dry_run(&self) -> Result<Plan, StartError> {
+        let spec = match &self.spec {
+            Ok(spec) => spec.clone(),
+            Err(StartError::Nul(nul)) => return Err((*nul).into()),
+            Err(_) => return Err(RequestError::Unexpected.into()),
+        };
+        Ok(self.session.dry_run(spec).await?)
+    }
+
+    /// Starts the job and returns when its node has accepted it, before the work ends. The items of a
+    /// map are fed by a future of this runtime, which the job's handles do not hold: if this program
+    /// ends before it, the input counts as lost.
+    ///
+    /// # Errors
+    /// [`StartError`]; when the node refuses, nothing was started.
+    ///
+    /// # Cancel safety
+    /// A start whose future is dropped may have happened: give it a [`JobBuilder::key`] and repeat it.
+    pub async fn start(self) -> Result<Job, StartError> {
+        let Self { session, spec, key, items } = self;
+        let spec = spec?;
+        let view = match items {
+            None => session.start(spec, key).await?,
+            Some(Items::Raw(_)) if matches!(spec.body, BodySpec::Task { .. }) => {
+                return Err(Misuse::RawItemsForTask.into());
+            }
+            Some(Items::Raw(items) | Items::Values(items)) => {
+                let (view, sender) = session.start_map(spec, key).await?;
+                tokio::spawn(async move {
+                    let job = view.id;
+                    if let Err(error) = feed(items, sender).await {
+                        let error: &dyn std::error::Error = &error;
+                        tracing::warn!(%job, error, "the input of a map is lost");
+                    }
+                });
+                return Ok(session.handle(&view));
+            }
+        };
+        Ok(session.handle(&view))
+    }
+
+    /// Starts the job with an input for its children: one child reads it, or each of them reads all.
+    ///
+    /// # Errors
+    /// As for [`JobBuilder::start`]; a map takes no other input than its items.
+    ///
+    /// # Cancel safety
+    /// As for [`JobBuilder::start`].
+    pub async fn start_with_input(self) -> Result<(Job, InputSender), StartError> {
+        let Self { session, spec, key, items } = self;
+        let spec = JobSpec { input: InputSpec::Stream, ..spec? };
+        if items.is_some() {
+            return Err(Misuse::InputOfMap.into());
+        }
+        let (view, sender) = session.start_with_input(spec, key).await?;
+        Ok((session.handle(&view), sender))
+    }
+}
+
+impl std::fmt::Debug for JobBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JobBuilder").field("spec", &self.spec).finish_non_exhaustive()
+    }
+}
+
+fn word(text: &OsStr) -> Result<OsBytes, NulByte> {
+    OsBytes::try_from(Bytes::copy_from_slice(text.as_bytes()))
+}
+
+/// Hands items over as the node makes room, and never waits to fill a piece.
+async fn feed(mut items: Encoded, mut sender: ItemSender) -> Result<(), StartError> {
+    loop {
+        let item = match items.next().now_or_never() {
+            Some(item) => item,
+            None => {
+                sender.flush().await?;
+                items.next().await
+            }
+        };
+        let Some(item) = item else { break };
+        match sender.send(&item?).await {
+            Ok(()) => {}
+            // The job ended before its input did, which is no loss.
+            Err(RequestError::InputClosed) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(sender.finish().await?)
+}

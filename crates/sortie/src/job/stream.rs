@@ -1,0 +1,208 @@
+//! A job's records, and its functions' values, as streams.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures_core::Stream;
+use serde::de::DeserializeOwned;
+use sortie_model::Stream as RecordStream;
+use sortie_wire::session_proto::{Failure, ReceiveMode};
+
+use crate::error::{RequestError, ValueError};
+use crate::job::Job;
+use crate::job::received::{Batch, Received, Recent};
+use crate::receiver::{ReceiveEnd, ReceiveItem, Receiver};
+
+type Asked<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// A job's records in order of arrival; see [`Job::stream`]. Ends when the job is settled, or after
+/// its first error.
+pub struct JobStream {
+    job: Job,
+    stash: std::vec::IntoIter<Received>,
+    front: Option<(u64, Batch)>,
+    recent: Recent,
+    step: Step,
+    failures: Vec<Failure>,
+}
+
+enum Step {
+    Unopened,
+    Opening(Asked<Result<Receiver, RequestError>>),
+    Ready(Receiver),
+    Waiting(Asked<(Receiver, Result<Option<ReceiveItem>, RequestError>)>),
+    Over,
+}
+
+impl JobStream {
+    pub(super) fn new(job: Job) -> Self {
+        Self {
+            job,
+            stash: Vec::new().into_iter(),
+            front: None,
+            recent: Recent::default(),
+            step: Step::Unopened,
+            failures: Vec::new(),
+        }
+    }
+
+    /// The reasons of failed children, in child order; complete once the stream has ended.
+    pub fn failures(&self) -> &[Failure] {
+        &self.failures
+    }
+
+    fn open(&mut self) {
+        self.stash = self.job.memory.take_stash().into_iter();
+        let job = self.job.clone();
+        let mode = ReceiveMode::TakeUntil { finished: false };
+        self.step = Step::Opening(Box::pin(async move { job.receiver(mode).await }));
+    }
+
+    /// Asks for the next item; that the records in front were handed out acknowledges them.
+    fn advance(&mut self, mut receiver: Receiver) {
+        if let Some((number, _)) = self.front.take() {
+            receiver.acknowledge(number);
+        }
+        self.step = Step::Waiting(Box::pin(async move {
+            let item = receiver.next().await;
+            (receiver, item)
+        }));
+    }
+
+    /// Takes an item in. An error is the stream's last item.
+    fn accept(
+        &mut self,
+        receiver: Receiver,
+        item: Option<ReceiveItem>,
+    ) -> Result<(), RequestError> {
+        match item {
+            None => return Ok(()),
+            Some(ReceiveItem::Records { number, source, mut records }) => {
+                self.job.memory.drop_seen(source.child, &mut records);
+                self.recent.add(source.child, &records);
+                self.front = Some((number, Batch::new(&source, records)));
+            }
+            Some(ReceiveItem::Settled { .. }) => {}
+            Some(ReceiveItem::End(ReceiveEnd { failures, entries, deadlock })) => {
+                self.failures = failures;
+                if let Some(blocked) = deadlock {
+                    return Err(RequestError::Deadlock { blocked });
+                }
+                if !entries.troubles.is_empty() {
+                    return Err(RequestError::of_troubles(entries.troubles));
+                }
+            }
+        }
+        self.step = Step::Ready(receiver);
+        Ok(())
+    }
+}
+
+impl Stream for JobStream {
+    type Item = Result<Received, RequestError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(received) = this.stash.next() {
+                return Poll::Ready(Some(Ok(received)));
+            }
+            if let Some((_, batch)) = &mut this.front
+                && let Some(received) = batch.next()
+            {
+                return Poll::Ready(Some(Ok(received)));
+            }
+            match std::mem::replace(&mut this.step, Step::Over) {
+                Step::Unopened => this.open(),
+                Step::Opening(mut opening) => match opening.as_mut().poll(cx) {
+                    Poll::Ready(Ok(receiver)) => this.step = Step::Ready(receiver),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
+                    Poll::Pending => {
+                        this.step = Step::Opening(opening);
+                        return Poll::Pending;
+                    }
+                },
+                Step::Ready(receiver) => this.advance(receiver),
+                Step::Waiting(mut waiting) => match waiting.as_mut().poll(cx) {
+                    Poll::Ready((receiver, item)) => {
+                        let accepted = item.and_then(|item| this.accept(receiver, item));
+                        if let Err(error) = accepted {
+                            return Poll::Ready(Some(Err(error)));
+                        }
+                    }
+                    Poll::Pending => {
+                        this.step = Step::Waiting(waiting);
+                        return Poll::Pending;
+                    }
+                },
+                Step::Over => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl Drop for JobStream {
+    fn drop(&mut self) {
+        if let Some((_, batch)) = &self.front {
+            self.recent.cut(batch.len());
+        }
+        self.job.memory.remember(&mut self.recent);
+        let left: Vec<Received> = self.stash.by_ref().collect();
+        if !left.is_empty() {
+            self.job.memory.stash(left);
+        }
+    }
+}
+
+impl std::fmt::Debug for JobStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JobStream").field("job", &self.job.id()).finish_non_exhaustive()
+    }
+}
+
+/// The values that a job's functions give, in order of arrival; see [`Job::values`].
+pub struct Values<T> {
+    records: JobStream,
+    failures: Option<std::vec::IntoIter<Failure>>,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T> Values<T> {
+    pub(super) const fn new(records: JobStream) -> Self {
+        Self { records, failures: None, value: PhantomData }
+    }
+}
+
+impl<T: DeserializeOwned> Stream for Values<T> {
+    type Item = Result<T, ValueError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(failures) = &mut this.failures {
+                return Poll::Ready(
+                    failures.next().map(|failure| Err(ValueError::ChildFailed(failure))),
+                );
+            }
+            match ready!(Pin::new(&mut this.records).poll_next(cx)) {
+                Some(Ok(received)) if received.record.stream == RecordStream::Output => {
+                    return Poll::Ready(Some(received.value()));
+                }
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                None => {
+                    let failures = std::mem::take(&mut this.records.failures);
+                    this.failures = Some(failures.into_iter());
+                }
+            }
+        }
+    }
+}
+
+impl<T> std::fmt::Debug for Values<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Values").field(&self.records).finish()
+    }
+}

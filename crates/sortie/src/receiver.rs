@@ -1,0 +1,167 @@
+//! Receiving: batches of records as they come, and their acknowledgement.
+
+use futures_util::FutureExt;
+use sortie_actors::data::exchange::{ClientEnd, ToClient, ToServer};
+use sortie_model::{EntryId, Record, State};
+use sortie_wire::session_proto::{Answer, Delivery, Entries, Failure, Source};
+
+use crate::error::RequestError;
+
+/// Deliveries that may be marked as written out before the node is told, while more are ready. Less
+/// than the offers that a mailbox can have in flight, so waiting never starves the node of room.
+pub(crate) const UNCONFIRMED_DELIVERIES: u64 = 8;
+
+/// What a receive brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReceiveItem {
+    /// Records of one child, in order: at most [`limits::BATCH_RECORDS`](crate::limits::BATCH_RECORDS)
+    /// of them and about [`limits::BATCH_BYTES`](crate::limits::BATCH_BYTES).
+    Records {
+        /// What to give to [`Receiver::acknowledge`]; 0 needs none.
+        number: u64,
+        /// From which child.
+        source: Source,
+        /// The records.
+        records: Vec<Record>,
+    },
+    /// An entry settled; only when the receive asked for events.
+    Settled {
+        /// The job or the child.
+        id: EntryId,
+        /// Its state.
+        state: State,
+    },
+    /// The receive is over. Nothing follows.
+    End(ReceiveEnd),
+}
+
+/// How a receive ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReceiveEnd {
+    /// Reasons of failed children, in child order, also when nothing was left to read.
+    pub failures: Vec<Failure>,
+    /// The entries at the end, as for `get`, and the selectors that named nothing.
+    pub entries: Entries,
+    /// The blocked job that ended a waiting receive, if one did.
+    pub deadlock: Option<EntryId>,
+}
+
+/// A receive under way (`docs/semantics.md`, section 3.3).
+///
+/// Records of a taking receive are freed on the node once they are acknowledged, and only then.
+/// Dropping a receiver frees nothing: what was not acknowledged, or acknowledged since the last call
+/// of [`Receiver::next`], comes again to the next receive under the same sequence numbers. To keep
+/// the last acknowledgements, read up to the end or call [`Receiver::finish`].
+#[derive(Debug)]
+pub struct Receiver {
+    end: Option<ClientEnd>,
+    over: bool,
+    /// Highest number delivered, marked by the caller, told to the node.
+    marked: u64,
+    confirmed: u64,
+    confirming: bool,
+}
+
+impl Receiver {
+    pub(crate) const fn new(end: ClientEnd) -> Self {
+        Self { end: Some(end), over: false, marked: 0, confirmed: 0, confirming: false }
+    }
+
+    /// The next item; none once the receive is over.
+    ///
+    /// # Errors
+    /// [`RequestError`] when the receive is refused, or the connection is lost. After an error
+    /// nothing more comes.
+    ///
+    /// # Cancel safety
+    /// No record is lost. Over a link, a call that is dropped in the very moment in which it sends an
+    /// acknowledgement ends the receive: the next call says [`RequestError::Lost`], and what was not
+    /// acknowledged comes again to the next receive.
+    pub async fn next(&mut self) -> Result<Option<ReceiveItem>, RequestError> {
+        let item = self.advance().await;
+        if item.is_err() {
+            self.end = None;
+        }
+        item
+    }
+
+    async fn advance(&mut self) -> Result<Option<ReceiveItem>, RequestError> {
+        if self.over {
+            self.conclude().await?;
+            return Ok(None);
+        }
+        if self.marked.saturating_sub(self.confirmed) >= UNCONFIRMED_DELIVERIES {
+            self.confirm().await?;
+        }
+        let Some(end) = &mut self.end else { return Ok(None) };
+        let message = match end.receiver.next().now_or_never() {
+            Some(message) => message?,
+            None => {
+                self.confirm().await?;
+                let Some(end) = &mut self.end else { return Ok(None) };
+                end.receiver.next().await?
+            }
+        };
+        self.read(message.ok_or(RequestError::Lost)?).map(Some)
+    }
+
+    fn read(&mut self, message: ToClient) -> Result<ReceiveItem, RequestError> {
+        match message {
+            ToClient::Records { number, source, records } => {
+                Ok(ReceiveItem::Records { number, source, records })
+            }
+            ToClient::Delivery(Delivery::Settled { id, state }) => {
+                Ok(ReceiveItem::Settled { id, state })
+            }
+            ToClient::Delivery(Delivery::End { failures, entries, deadlock }) => {
+                self.over = true;
+                Ok(ReceiveItem::End(ReceiveEnd { failures, entries, deadlock }))
+            }
+            ToClient::Delivery(Delivery::Refused(error))
+            | ToClient::Answer(Answer::Refused(error)) => Err(error.into()),
+            _ => Err(RequestError::Unexpected),
+        }
+    }
+
+    /// Marks the records up to that delivery as written out. The node is told by one of the next
+    /// calls of [`Receiver::next`], before it waits for anything, or by [`Receiver::finish`].
+    pub fn acknowledge(&mut self, number: u64) {
+        self.marked = self.marked.max(number);
+    }
+
+    /// Ends the receive: what was acknowledged is freed, the rest comes again to the next receive.
+    ///
+    /// # Errors
+    /// [`RequestError`] when the connection is lost; then some of the acknowledged records may come
+    /// again.
+    ///
+    /// # Cancel safety
+    /// As for an error.
+    pub async fn finish(mut self) -> Result<(), RequestError> {
+        self.conclude().await
+    }
+
+    async fn conclude(&mut self) -> Result<(), RequestError> {
+        self.confirm().await?;
+        if let Some(end) = self.end.take() {
+            end.sender.finish().await?;
+        }
+        Ok(())
+    }
+
+    async fn confirm(&mut self) -> Result<(), RequestError> {
+        let Some(end) = &mut self.end else { return Ok(()) };
+        if self.confirming {
+            // An earlier call was dropped while it wrote: its frame may be cut.
+            return Err(RequestError::Lost);
+        }
+        if self.marked > self.confirmed {
+            self.confirming = true;
+            end.sender.send(ToServer::Acknowledged(self.marked)).await?;
+            self.confirming = false;
+            self.confirmed = self.marked;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,346 @@
+//! A session: the scope in which verbs act, one method each.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Serialize;
+use sortie_actors::data::exchange::ClientEnd;
+use sortie_model::selector::{Query, Selection, Selector};
+use sortie_model::spec::{BodySpec, Fan, Hosting, InputSpec, StopSpec, Throttle};
+use sortie_model::view::EntryView;
+use sortie_model::{IdempotencyKey, JobSpec, JobView, SessionView};
+use sortie_wire::session_proto::{
+    Answer, Ask, Entries, Explanation, Plan, ReceiveSpec, SessionRef, WaitSpec,
+};
+use uuid::Uuid;
+
+use crate::answer::{StopReturns, Unfinished, Waited};
+use crate::command::Command;
+use crate::error::{EncodeError, Misuse, RequestError, encode_value};
+use crate::input::{InputSender, ItemSender};
+use crate::job::{Job, JobBuilder};
+use crate::receiver::Receiver;
+use crate::route::{Route, answer};
+use crate::watch::Happenings;
+
+/// A handle on a session: a named scope on one node that owns jobs (`docs/semantics.md`, section 1.1).
+///
+/// Handles are cheap to clone, and dropping one stops nothing. The one exception is a temporary
+/// session ([`Client::temporary`](crate::Client::temporary)): it lives as long as a handle on it, or
+/// on one of its jobs, exists, and ends with the last: its unfinished jobs are stopped, its results
+/// dropped.
+///
+/// Every method is one request to the session's node. Dropping its future abandons the request; what
+/// the node already did stays done.
+#[derive(Debug, Clone)]
+pub struct Session {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    route: Route,
+    reference: SessionRef,
+    /// The exchange that keeps a temporary session alive.
+    temporary: Option<Temporary>,
+}
+
+#[derive(Debug)]
+struct Temporary {
+    view: SessionView,
+    /// Held, never used: dropping it ends the session.
+    _exchange: ClientEnd,
+}
+
+impl Session {
+    pub(crate) fn new(route: Route, reference: SessionRef) -> Self {
+        Self { inner: Arc::new(Inner { route, reference, temporary: None }) }
+    }
+
+    pub(crate) async fn open_temporary(route: Route) -> Result<Self, RequestError> {
+        let mut exchange = route.open(SessionRef::Default, Ask::OpenTemporary).await?;
+        let Answer::Session(view) = answer(&mut exchange.receiver).await? else {
+            return Err(RequestError::Unexpected);
+        };
+        let reference = SessionRef::Instance(view.instance);
+        let temporary = Some(Temporary { view, _exchange: exchange });
+        Ok(Self { inner: Arc::new(Inner { route, reference, temporary }) })
+    }
+
+    /// What the node said of this session when it was opened, if it is temporary.
+    pub fn temporary_view(&self) -> Option<&SessionView> {
+        self.inner.temporary.as_ref().map(|temporary| &temporary.view)
+    }
+
+    /// A job that runs a command; nothing happens until it is started.
+    pub fn job(&self, command: Command) -> JobBuilder {
+        JobBuilder::new(self.clone(), command.into_spec().map_err(Into::into))
+    }
+
+    /// A job that calls the function registered under that name; nothing happens until it is
+    /// started. The input travels as MessagePack with field names.
+    ///
+    /// # Errors
+    /// [`EncodeError`] when the input has no encoding, or one of more than
+    /// [`limits::VALUE_BYTES`](crate::limits::VALUE_BYTES).
+    pub fn task<I>(&self, name: &str, input: &I) -> Result<JobBuilder, EncodeError>
+    where
+        I: Serialize + ?Sized,
+    {
+        Ok(self.task_spec(name, encode_value(input)?))
+    }
+
+    /// A job that calls the function registered under that name once for each input, spread over the
+    /// job's nodes: a map (`docs/semantics.md`, section 3.1). [`JobBuilder::each`] calls it for each
+    /// input on every node instead.
+    ///
+    /// The inputs are encoded as the node asks for them, after the start. One that has no encoding
+    /// ends the input as lost.
+    pub fn task_map<I>(&self, name: &str, inputs: I) -> JobBuilder
+    where
+        I: IntoIterator<Item: Serialize, IntoIter: Send + 'static>,
+    {
+        let items = inputs.into_iter().map(|input| encode_value(&input));
+        self.task_spec(name, Bytes::new()).map_encoded(items)
+    }
+
+    fn task_spec(&self, name: &str, input: Bytes) -> JobBuilder {
+        let body = BodySpec::Task { name: name.to_owned(), input };
+        JobBuilder::new(self.clone(), Ok(JobSpec::new(name, body)))
+    }
+
+    /// Starts a job that takes no input and is no map. Returns when the node has accepted it, before
+    /// its work ends. The same key with the same spec gives the same job, however often it is sent;
+    /// without a key the submission is one of its own.
+    ///
+    /// # Errors
+    /// [`RequestError`]: [`RequestError::Misused`] when the spec takes input; when the node refuses,
+    /// nothing was started.
+    ///
+    /// # Cancel safety
+    /// A start whose future is dropped may have happened. Repeat it with the same key.
+    pub async fn start(
+        &self,
+        spec: JobSpec,
+        key: Option<IdempotencyKey>,
+    ) -> Result<JobView, RequestError> {
+        match feed_of(&spec)? {
+            None => Ok(self.submit(spec, key).await?.0),
+            Some(_) => Err(Misuse::InputMissing.into()),
+        }
+    }
+
+    /// Starts a job whose children read input ([`InputSpec::Stream`]).
+    ///
+    /// # Errors
+    /// As for [`Session::start`]; [`RequestError::Misused`] when the spec takes no input.
+    ///
+    /// # Cancel safety
+    /// As for [`Session::start`]; the input of a job that was started counts as lost.
+    pub async fn start_with_input(
+        &self,
+        spec: JobSpec,
+        key: Option<IdempotencyKey>,
+    ) -> Result<(JobView, InputSender), RequestError> {
+        match feed_of(&spec)? {
+            Some(Feed::Bytes) => {
+                let (view, end) = self.submit(spec, key).await?;
+                Ok((view, InputSender::new(end)))
+            }
+            _ => Err(Misuse::InputSurplus.into()),
+        }
+    }
+
+    /// Starts a map ([`Fan::Spread`] or [`Fan::Each`]), whose items follow.
+    ///
+    /// # Errors
+    /// As for [`Session::start`]; [`RequestError::Misused`] when the spec is no map.
+    ///
+    /// # Cancel safety
+    /// As for [`Session::start_with_input`].
+    pub async fn start_map(
+        &self,
+        spec: JobSpec,
+        key: Option<IdempotencyKey>,
+    ) -> Result<(JobView, ItemSender), RequestError> {
+        match feed_of(&spec)? {
+            Some(Feed::Items) => {
+                let (view, end) = self.submit(spec, key).await?;
+                Ok((view, ItemSender::new(end)))
+            }
+            _ => Err(Misuse::NoMap.into()),
+        }
+    }
+
+    async fn submit(
+        &self,
+        mut spec: JobSpec,
+        key: Option<IdempotencyKey>,
+    ) -> Result<(JobView, ClientEnd), RequestError> {
+        if self.inner.temporary.is_some() {
+            spec.hosting = Hosting::Temporary;
+        }
+        let key = key.unwrap_or_else(|| Uuid::now_v7().into());
+        let mut end = self.open(Ask::Start { key, spec: Box::new(spec) }).await?;
+        match answer(&mut end.receiver).await? {
+            Answer::Started(view) => Ok((view, end)),
+            _ => Err(RequestError::Unexpected),
+        }
+    }
+
+    /// What a start would do: its nodes, the unreachable ones among them, how many children. Touches
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`RequestError`], as the start would give it.
+    pub async fn dry_run(&self, spec: JobSpec) -> Result<Plan, RequestError> {
+        match self.ask(Ask::DryRun { spec: Box::new(spec) }).await? {
+            Answer::Plan(plan) => Ok(plan),
+            _ => Err(RequestError::Unexpected),
+        }
+    }
+
+    /// Lists jobs and children (`docs/semantics.md`, section 3.2), one page at a time.
+    ///
+    /// # Errors
+    /// [`RequestError`]. A selector that names nothing is a trouble in the answer, not an error.
+    pub async fn get(&self, query: Query) -> Result<Entries, RequestError> {
+        self.entries(Ask::Get(Box::new(query))).await
+    }
+
+    /// A handle on one job that exists: that of the selector's first match.
+    ///
+    /// # Errors
+    /// [`RequestError`]: [`RequestError::Refused`] with
+    /// [`ErrorCode::NotFound`](crate::ErrorCode::NotFound) when nothing matches.
+    pub async fn find(&self, selector: Selector) -> Result<Job, RequestError> {
+        let query = Query { selection: Selection::of([selector]), ..Query::default() };
+        let Entries { entries, troubles, .. } = self.get(query).await?;
+        let job = entries.into_iter().find_map(|entry| match entry {
+            EntryView::Job(view) => Some(self.handle(&view)),
+            EntryView::Child(_) => None,
+        });
+        job.ok_or_else(|| RequestError::of_troubles(troubles))
+    }
+
+    /// A handle on a job that this session showed. Asks nothing.
+    pub fn handle(&self, view: &JobView) -> Job {
+        Job::new(self.clone(), view.id, view.instance)
+    }
+
+    /// Receives records (`docs/semantics.md`, section 3.3). Records come in batches, each to be
+    /// acknowledged once it is written out.
+    ///
+    /// # Errors
+    /// [`RequestError`] when the node cannot be asked; a refusal comes from the first
+    /// [`Receiver::next`].
+    pub async fn receive(&self, spec: ReceiveSpec) -> Result<Receiver, RequestError> {
+        Ok(Receiver::new(self.open(Ask::Receive(Box::new(spec))).await?))
+    }
+
+    /// Waits for entries (`docs/semantics.md`, section 3.4). What runs out of time runs on.
+    ///
+    /// # Errors
+    /// [`RequestError`]; what is blocked on input is an error with
+    /// [`ErrorCode::Deadlock`](crate::ErrorCode::Deadlock).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: waiting changes nothing.
+    pub async fn wait(&self, spec: WaitSpec) -> Result<Waited, RequestError> {
+        match self.ask(Ask::Wait(spec)).await? {
+            Answer::Waited { entries, timed_out } => Ok(Waited { entries, timed_out }),
+            _ => Err(RequestError::Unexpected),
+        }
+    }
+
+    /// Stops entries, those of a job on every node (`docs/semantics.md`, section 3.5). Stopping what is
+    /// finished is no error. A dropped future takes no stop back.
+    ///
+    /// # Errors
+    /// [`RequestError`]. What cannot be stopped is a trouble in the answer.
+    pub async fn stop(
+        &self,
+        selection: Selection,
+        how: StopSpec,
+        returns: StopReturns,
+    ) -> Result<Entries, RequestError> {
+        let wait = returns == StopReturns::WhenFinished;
+        self.entries(Ask::Stop { selection, how, wait }).await
+    }
+
+    /// Removes jobs with everything of theirs; the answer shows them as they were.
+    ///
+    /// # Errors
+    /// [`RequestError`]. What cannot be removed is a trouble in the answer, and the rest is removed.
+    pub async fn remove(
+        &self,
+        selection: Selection,
+        unfinished: Unfinished,
+    ) -> Result<Entries, RequestError> {
+        let force = unfinished == Unfinished::StopFirst;
+        self.entries(Ask::Remove { selection, force }).await
+    }
+
+    /// One screen about a job or a child: what happened, why, and what to do next.
+    ///
+    /// # Errors
+    /// [`RequestError`], also when the selector names nothing.
+    pub async fn explain(&self, selector: Selector) -> Result<Explanation, RequestError> {
+        match self.ask(Ask::Explain(selector)).await? {
+            Answer::Explanation(explanation) => Ok(*explanation),
+            _ => Err(RequestError::Unexpected),
+        }
+    }
+
+    /// Watches jobs, those to come included when the selection is empty.
+    ///
+    /// # Errors
+    /// [`RequestError`] when the node cannot be asked; a refusal comes from the first
+    /// [`Happenings::next`].
+    pub async fn watch(&self, selection: Selection) -> Result<Happenings, RequestError> {
+        Ok(Happenings::new(self.open(Ask::Watch { selection }).await?))
+    }
+
+    /// Changes how many children of each job may be in progress. Lowering it stops nothing.
+    ///
+    /// # Errors
+    /// [`RequestError`]. A selector that names nothing is a trouble in the answer.
+    pub async fn set_throttle(
+        &self,
+        selection: Selection,
+        throttle: Throttle,
+    ) -> Result<Entries, RequestError> {
+        self.entries(Ask::SetThrottle { selection, throttle }).await
+    }
+
+    async fn open(&self, ask: Ask) -> Result<ClientEnd, RequestError> {
+        self.inner.route.open(self.inner.reference.clone(), ask).await
+    }
+
+    async fn ask(&self, ask: Ask) -> Result<Answer, RequestError> {
+        self.inner.route.ask(self.inner.reference.clone(), ask).await
+    }
+
+    async fn entries(&self, ask: Ask) -> Result<Entries, RequestError> {
+        match self.ask(ask).await? {
+            Answer::Entries(entries) => Ok(entries),
+            _ => Err(RequestError::Unexpected),
+        }
+    }
+}
+
+/// What a client must send after a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Feed {
+    Bytes,
+    Items,
+}
+
+const fn feed_of(spec: &JobSpec) -> Result<Option<Feed>, Misuse> {
+    match (&spec.fan, spec.input) {
+        (Fan::PerNode { .. }, InputSpec::None) => Ok(None),
+        (Fan::PerNode { .. }, InputSpec::Stream) => Ok(Some(Feed::Bytes)),
+        (Fan::Spread | Fan::Each, InputSpec::None) => Ok(Some(Feed::Items)),
+        (Fan::Spread | Fan::Each, InputSpec::Stream) => Err(Misuse::InputOfMap),
+    }
+}
