@@ -4,8 +4,8 @@
 //! same process or on another machine; in memory nothing is encoded.
 
 use bytes::Bytes;
-use sortie_link::error::StreamError;
-use sortie_link::streams::{FrameReceiver, FrameSender};
+
+use sortie_link::{FrameReceiver, FrameSender, StreamError};
 use sortie_model::Record;
 use sortie_wire::frame::Message;
 use sortie_wire::host_proto::RecordRun;
@@ -172,10 +172,8 @@ impl ServerEnd {
     ) -> Result<(Request, Self), ExchangeError> {
         let frame = receiver.next().await?;
         let request = frame.ok_or(ExchangeError::Gone)?.open()?;
-        let end = Self {
-            sender: ServerSender::Link(sender),
-            receiver: ServerReceiver::Link(receiver),
-        };
+        let end =
+            Self { sender: ServerSender::Link(sender), receiver: ServerReceiver::Link(receiver) };
         Ok((request, end))
     }
 }
