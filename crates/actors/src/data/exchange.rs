@@ -4,7 +4,6 @@
 //! same process or on another machine; in memory nothing is encoded.
 
 use bytes::Bytes;
-
 use sortie_link::{FrameReceiver, FrameSender, StreamError};
 use sortie_model::Record;
 use sortie_wire::frame::Message;
