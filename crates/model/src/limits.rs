@@ -220,5 +220,10 @@ pub const GUARDIAN_HELLO: Duration = Duration::from_secs(5);
 pub const GUARDIAN_OUTBOX_BYTES: usize = 4 * MIB;
 /// Reports of a guardian that wait to be written, in writes; beyond it the guardian starts nothing.
 pub const GUARDIAN_WRITES_QUEUED: usize = 64;
+/// Children that wait in a guardian for their start, in bytes of their programs and environments;
+/// beyond it the guardian reads no more requests until it has started some.
+pub const GUARDIAN_QUEUE_BYTES: usize = 64 * MIB;
+/// How long a guardian that ends waits for processes which it has killed.
+pub const GUARDIAN_END: Duration = Duration::from_secs(10);
 /// Children that a guardian starts before it looks again for ends, kills and signals.
 pub const GUARDIAN_STARTS_AT_ONCE: usize = 8;
