@@ -4,7 +4,8 @@
 use sortie_model::State;
 use sortie_model::view::Tally;
 
-/// How many children are in which state. Each change costs the same, however many children there are.
+/// How many children are in which state. Each change costs the same, however many children there
+/// are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StateCounts {
     by_state: [u64; State::ALL.len()],
@@ -109,7 +110,9 @@ pub fn parent_state(counts: &StateCounts, open: bool, told: Told) -> State {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
     use proptest::prelude::*;
+    use proptest::sample::Index;
     use sortie_model::State::{
         Blocked, Completed, Disconnected, Failed, NotStarted, Running, Stopped, Stopping,
         Suspended, Suspending,
@@ -224,8 +227,8 @@ mod tests {
     proptest! {
         #[test]
         fn counts_agree_with_the_list_of_children_after_every_change(
-            start in prop::collection::vec(state(), 0..6),
-            steps in prop::collection::vec((any::<prop::sample::Index>(), state(), any::<bool>()), 0..30),
+            start in vec(state(), 0..6),
+            steps in vec((any::<Index>(), state(), any::<bool>()), 0..30),
             open in any::<bool>(),
             told in told(),
         ) {
@@ -246,7 +249,8 @@ mod tests {
             let finished = children.iter().filter(|state| state.is_finished()).count() as u64;
             let tally = counts.tally(open);
             prop_assert_eq!((counts.finished(), tally.finished()), (finished, finished));
-            prop_assert_eq!((counts.total(), tally.total()), (children.len() as u64, children.len() as u64));
+            let total = children.len() as u64;
+            prop_assert_eq!((counts.total(), tally.total()), (total, total));
         }
     }
 }

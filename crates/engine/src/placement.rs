@@ -1,8 +1,8 @@
 //! Which node a child goes to (`docs/semantics.md`, section 3.1).
 //!
-//! Without a map, and with `--each`, a child's place among its siblings says its node. In a spread map
-//! each input goes to the node that holds least at the moment its turn comes, so a slow node gets
-//! less.
+//! Without a map, and with `--each`, a child's place among its siblings says its node. In a spread
+//! map each input goes to the node that holds least at the moment its turn comes, so a slow node
+//! gets less.
 
 use std::collections::BTreeSet;
 
@@ -226,14 +226,17 @@ mod tests {
             let mut running: Vec<NodeIndex> = Vec::new();
             let mut out = vec![false; nodes as usize];
             for (step, end) in ends.iter().enumerate() {
-                for (_, node) in left_out.iter().filter(|(when, node)| *when == step && *node < nodes) {
+                let now = left_out.iter().filter(|(when, node)| *when == step && *node < nodes);
+                for (_, node) in now {
                     spread.leave_out(NodeIndex(*node));
                     out[*node as usize] = true;
                 }
                 let usable = out.iter().filter(|out| !**out).count() as u32;
                 prop_assert_eq!(spread.usable(), usable);
                 while line.has_free_slot() && line.waiting() > 0 {
-                    let held = |node: u32| running.iter().filter(|other| other.0 == node).count() as u32;
+                    let held = |node: u32| {
+                        running.iter().filter(|other| other.0 == node).count() as u32
+                    };
                     let least = (0..nodes).filter(|node| !out[*node as usize]).map(held).min();
                     let Some(node) = spread.give(limit) else {
                         prop_assert!(least.is_none_or(|least| least >= share(limit, usable)));

@@ -1,5 +1,5 @@
-//! Who belongs to the cluster (`docs/cli.md`, section 3): the CA's node alone changes the roster, the
-//! others keep the last one they got and work on without it.
+//! Who belongs to the cluster (`docs/cli.md`, section 3): the CA's node alone changes the roster,
+//! the others keep the last one they got and work on without it.
 
 mod checks;
 #[cfg(test)]

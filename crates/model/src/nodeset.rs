@@ -1,7 +1,7 @@
 //! Node expressions (`docs/cli.md`, section 2).
 //!
-//! Names, `node[01-20/2]`, globs, `@group`, `label=value`, `*`; `!` not, `&` and, `,` or, binding in
-//! this order. There are no parentheses: a group does their work.
+//! Names, `node[01-20/2]`, globs, `@group`, `label=value`, `*`; `!` not, `&` and, `,` or, binding
+//! in this order. There are no parentheses: a group does their work.
 
 mod evaluate;
 mod natural;
@@ -21,7 +21,8 @@ use crate::{NodeName, limits};
 pub use evaluate::EvaluateError;
 pub use natural::natural_cmp;
 
-/// A parsed node expression; keeps the text it was parsed from, which is what travels. Clones share.
+/// A parsed node expression; keeps the text it was parsed from, which is what travels. Clones
+/// share.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct NodeExpr {

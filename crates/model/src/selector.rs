@@ -225,7 +225,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_selector_prints_as_it_is_typed(word in "[0-9]{1,4}|[0-9]-9[0-9]|last|all|[a-z*?]{1,9}") {
+        fn a_selector_prints_as_it_is_typed(
+            word in "[0-9]{1,4}|[0-9]-9[0-9]|last|all|[a-z*?]{1,9}",
+        ) {
             let selector: Selector = word.parse().unwrap();
             prop_assert_eq!(selector.to_string().parse(), Ok(selector));
         }

@@ -1,12 +1,12 @@
 //! Quoting words so that a shell reads them back, for people who paste what they see.
 //!
-//! Control characters and bytes that are not UTF-8 are written as `$'\033'`, which bash, zsh, ksh and
-//! the POSIX shell of 2024 read, and which does a terminal no harm.
+//! Control characters and bytes that are not UTF-8 are written as `$'\033'`, which bash, zsh, ksh
+//! and the POSIX shell of 2024 read, and which does a terminal no harm.
 
 use crate::limits;
 
-/// One word as a shell reads it back. `first` words are also kept from being read as an assignment or
-/// a keyword.
+/// One word as a shell reads it back. `first` words are also kept from being read as an assignment
+/// or a keyword.
 fn push_word(word: &[u8], first: bool, to: &mut String) {
     match std::str::from_utf8(word) {
         Ok(text) if is_plain(text, first) => to.push_str(text),
@@ -84,8 +84,8 @@ const KEYWORDS: [&str; 17] = [
 
 /// Characters that would change a terminal, or the order in which a line is read.
 fn needs_escape(found: char) -> bool {
-    found.is_control()
-        || matches!(found, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    let unseen = ['\u{200b}'..='\u{200f}', '\u{2028}'..='\u{202e}', '\u{2066}'..='\u{2069}'];
+    found.is_control() || unseen.iter().any(|range| range.contains(&found))
 }
 
 fn push_single_quoted(text: &str, to: &mut String) {

@@ -25,9 +25,9 @@ pub enum BadItem {
 
 /// The words of a map's command, with the places where an item goes.
 ///
-/// `{}` is the item, `{#}` its number, `{node}` the node that executes the child, anywhere in a word
-/// and any number of times; what is put in is not looked at again. When no word has a `{}` the item
-/// becomes one more word at the end.
+/// `{}` is the item, `{#}` its number, `{node}` the node that executes the child, anywhere in a
+/// word and any number of times; what is put in is not looked at again. When no word has a `{}` the
+/// item becomes one more word at the end.
 #[derive(Debug, Clone)]
 pub struct Template {
     words: Vec<Word>,
@@ -213,22 +213,22 @@ mod tests {
 
     proptest! {
         #[test]
-        fn filling_agrees_with_replacing(words in prop::collection::vec("(\\{\\}|\\{#\\}|\\{node\\}|[{}#a])*", 1..4)) {
+        fn filling_agrees_with_replacing(
+            words in prop::collection::vec(r"(\{\}|\{#\}|\{node\}|[{}#a])*", 1..4),
+        ) {
             // None of the values put in can form a new place, so replacing in turn is the model.
             let mut expected: Vec<String> = words
                 .iter()
                 .map(|word| word.replace("{}", "<").replace("{#}", "7").replace("{node}", "n1"))
                 .collect();
-            let ambiguous = words.iter().any(|word| word.contains("{{"));
             if !words.iter().any(|word| word.contains("{}")) {
                 expected.push("<".to_owned());
             }
             let words: Vec<_> = words.iter().map(String::as_str).collect();
             let filled = template(&words).fill(&item(b"<", 7), &"n1".parse().unwrap()).unwrap();
-            let filled: Vec<_> = filled.iter().map(|word| String::from_utf8_lossy(word.as_bytes()).into_owned()).collect();
-            if !ambiguous {
-                prop_assert_eq!(filled, expected);
-            }
+            let filled: Vec<_> = filled.iter().map(OsBytes::as_bytes).collect();
+            let expected: Vec<_> = expected.iter().map(String::as_bytes).collect();
+            prop_assert_eq!(filled, expected);
         }
     }
 }

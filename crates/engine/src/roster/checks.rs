@@ -60,7 +60,10 @@ fn is_address(address: &str) -> bool {
     let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     let host_is_good = match bracketed {
-        Some(host) => host.parse::<std::net::Ipv6Addr>().is_ok(),
+        Some(host) => {
+            let plain = |byte: u8| byte.is_ascii_hexdigit() || b":.".contains(&byte);
+            (2..=45).contains(&host.len()) && host.bytes().all(plain)
+        }
         None => (1..=253).contains(&host.len()) && host.bytes().all(plain),
     };
     let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());

@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -218,9 +220,10 @@ proptest! {
             } else {
                 there.remove(&name.parse().unwrap())
             };
-            let nodes: std::collections::HashSet<_> = there.members().iter().map(|it| it.node).collect();
+            let nodes: HashSet<_> = there.members().iter().map(|member| member.node).collect();
             prop_assert_eq!(nodes.len(), there.members().len());
-            prop_assert!(there.members().is_sorted_by(|a, b| natural_cmp(a.name.as_str(), b.name.as_str()).is_lt()));
+            let names = names(&there);
+            prop_assert!(names.is_sorted_by(|a, b| natural_cmp(a, b).is_lt()));
             sent.push(there.roster().clone());
         }
         let mut here = copy();

@@ -2,8 +2,8 @@
 
 use std::cmp::Ordering;
 
-/// Compares two texts with their digits read as numbers. Equal numbers with fewer leading zeros come
-/// first, so the order is total and only equal texts are equal.
+/// Compares two texts with their digits read as numbers. Equal numbers with fewer leading zeros
+/// come first, so the order is total and only equal texts are equal.
 pub fn natural_cmp(left: &str, right: &str) -> Ordering {
     let mut rest = (left.as_bytes(), right.as_bytes());
     loop {

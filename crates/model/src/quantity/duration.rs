@@ -161,7 +161,8 @@ mod tests {
         #[test]
         fn what_is_shown_reads_back(nanos in 0..=limits::LONGEST.as_nanos(), cut in 0..18_u32) {
             let nanos = nanos / 10_u128.pow(cut);
-            let span = Duration::new((nanos / 1_000_000_000) as u64, (nanos % 1_000_000_000) as u32);
+            let (seconds, nanos) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
+            let span = Duration::new(seconds as u64, nanos as u32);
             prop_assert_eq!(parse_duration(&show_duration(span).to_string()), Ok(span));
         }
 

@@ -5,8 +5,8 @@ use super::{BadQuantity, decimal, split_number};
 /// Reads `64MiB`, `1.5 GiB`, `10kB`, `512B` or a bare number of bytes. `KiB` and its kin count by
 /// 1,024, `kB` and its kin by 1,000; a bare `k` is refused, since it may mean either.
 ///
-/// # Errors
-/// [`BadQuantity::Size`], [`BadQuantity::AmbiguousUnit`], and [`BadQuantity::LargeSize`] from 16 EiB.
+/// # Errors [`BadQuantity::Size`], [`BadQuantity::AmbiguousUnit`], and [`BadQuantity::LargeSize`]
+/// from 16 EiB.
 pub fn parse_size(text: &str) -> Result<u64, BadQuantity> {
     let bad = || BadQuantity::Size(text.to_owned());
     let (number, unit) = split_number(text.trim());

@@ -1,5 +1,5 @@
-//! Patterns: `*`, `?`, `[a-z]`, `[!a]`. Everything else stands for itself; there is no escape, and a
-//! `[` that is never closed is an ordinary character.
+//! Patterns: `*`, `?`, `[a-z]`, `[!a]`. Everything else stands for itself; there is no escape, and
+//! a `[` that is never closed is an ordinary character.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct Glob(pub String);
 
 impl Glob {
-    /// Whether the pattern has no wildcard: it then names one thing, and naming nothing is an error.
+    /// Whether the pattern has no wildcard: it then names one thing, and naming nothing is an
+    /// error.
     pub fn is_literal(&self) -> bool {
         !self.0.contains(['*', '?', '['])
     }
@@ -91,7 +92,8 @@ impl Matcher {
     pub fn is_match(&self, text: &str) -> bool {
         let mut rest = text.chars();
         let mut at = 0;
-        // Where to go on after a mismatch: behind the last `*`, with one character more given to it.
+        // Where to go on after a mismatch: behind the last `*`, with one character more given to
+        // it.
         let mut retry: Option<(usize, std::str::Chars<'_>)> = None;
         loop {
             let before = rest.clone();
@@ -237,7 +239,10 @@ mod tests {
         }
 
         #[test]
-        fn a_literal_matches_exactly_what_folds_alike(left in "[aAbBéÉİ]{0,4}", right in "[aAbBéÉİ]{0,4}") {
+        fn a_literal_matches_exactly_what_folds_alike(
+            left in "[aAbBéÉİ]{0,4}",
+            right in "[aAbBéÉİ]{0,4}",
+        ) {
             prop_assert_eq!(Glob(left.clone()).matches(&right), fold(&left) == fold(&right));
         }
 
