@@ -1,1 +1,30 @@
-//! Placeholder replaced within this change.
+//! The guardian: the same program, executed again, as the parent of every process child.
+//!
+//! It is small, has one thread and no runtime. It starts processes when its daemon asks, passes
+//! their pipes to the daemon, collects their statuses, and kills whole trees. When the daemon's
+//! socket closes, in whatever way the daemon ended, it kills everything below it and ends.
+
+mod child;
+mod main_loop;
+mod memory;
+mod protocol;
+mod script;
+mod spawn;
+mod tree;
+
+use sortie_exec::guardian::{GUARDIAN_VARIABLE, initialise};
+use sortie_exec::sys::processes;
+
+/// Becomes a guardian and does not return, if this program was executed to be one; else returns at
+/// once. To be called as the first line of `main`, before anything opens a file or starts a thread.
+pub fn run_if_asked() {
+    initialise();
+    let Some(daemon) = std::env::var_os(GUARDIAN_VARIABLE) else { return };
+    let Some(daemon) = daemon.to_str().and_then(|pid| pid.parse().ok()) else { return };
+    let Some(socket) = processes::take_socket() else { return };
+    let status = match main_loop::run(socket, daemon) {
+        Ok(()) => 0,
+        Err(_) => 1,
+    };
+    std::process::exit(status);
+}

@@ -61,15 +61,13 @@ impl Default for LaunchOptions {
 pub(super) async fn launch(
     options: LaunchOptions,
 ) -> Result<(Arc<Link>, Containment), LaunchError> {
-    if options.program.is_none() {
+    if options.program.is_none() && !is_initialised() {
         // A program that does not become a guardian when asked would run its own main again, which
         // would launch a guardian, and so on without end.
-        if std::env::var_os(GUARDIAN_VARIABLE).is_some() {
-            return Err(LaunchError::Nested);
-        }
-        if !is_initialised() {
-            return Err(LaunchError::NotInitialised);
-        }
+        return Err(match std::env::var_os(GUARDIAN_VARIABLE) {
+            Some(_) => LaunchError::Nested,
+            None => LaunchError::NotInitialised,
+        });
     }
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)

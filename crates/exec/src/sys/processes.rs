@@ -2,7 +2,9 @@
 
 use std::os::fd::OwnedFd;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use rustix::net::AddressFamily;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, wait, waitpid,
 };
@@ -64,6 +66,29 @@ impl Held {
     pub fn signal(&self, signal: Signal) {
         let _ = pidfd_send_signal(&self.0, signal);
     }
+}
+
+/// Takes over the socket that lies on descriptor 0, and closes every other descriptor above 2, also
+/// those that a careless part of the daemon let us inherit. None when descriptor 0 is no Unix socket.
+/// To be called first in `main`.
+#[expect(unsafe_code, reason = "descriptors are closed that no value of ours owns")]
+pub fn take_socket() -> Option<OwnedFd> {
+    let input = rustix::stdio::stdin();
+    if rustix::net::sockopt::socket_domain(input) != Ok(AddressFamily::UNIX) {
+        return None;
+    }
+    // SAFETY: at the beginning of `main` nothing owns a descriptor above 2.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
+    let socket = rustix::io::fcntl_dupfd_cloexec(input, 3).ok()?;
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    let null = rustix::fs::open(c"/dev/null", flags, Mode::empty()).ok()?;
+    rustix::stdio::dup2_stdin(&null).ok()?;
+    Some(socket)
+}
+
+/// The process id of our parent, 1 or another adopter's when it has ended.
+pub fn parent() -> Option<u32> {
+    rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().cast_unsigned())
 }
 
 /// Makes this process what orphans below it are given to, in a session of its own, told by

@@ -1,0 +1,104 @@
+//! What happens when the daemon, or the guardian, is gone.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use sortie_exec::{Guardian, LaunchOptions};
+use sortie_model::facts::ProcessEnd;
+use sortie_wire::guardian_proto::{Containment, ContainmentChoice};
+
+use crate::support::{command, eventually, mark, marked, run_plain, shell, with_mark};
+
+/// Set in the environment of a daemon that waits to be killed; its value is the children's mark.
+pub(crate) const VICTIM_VARIABLE: &str = "TEST_VICTIM";
+const CONTAINMENT_VARIABLE: &str = "TEST_CONTAINMENT";
+
+const STUBBORN: &str = "trap '' TERM HUP INT; \
+    setsid sh -c 'sleep 1000 & exec sleep 1000' & \
+    (setsid sh -c '(exec sleep 1000) &' &); \
+    while :; do sleep 1000; done";
+
+pub(crate) async fn dropping_the_guardian_kills_everything(guardian: Guardian) {
+    let mark = mark("drop-guardian");
+    let child = guardian.spawn(marked(&mark, STUBBORN)).await.unwrap();
+    eventually("all processes", || with_mark(&mark).len() >= 5).await;
+    let directory = group_directory(&guardian);
+    drop(child);
+    drop(guardian);
+    eventually("the end of everything", || with_mark(&mark).is_empty()).await;
+    if let Some(directory) = directory {
+        eventually("the end of the group", || !directory.exists()).await;
+    }
+}
+
+fn group_directory(guardian: &Guardian) -> Option<std::path::PathBuf> {
+    match guardian.containment() {
+        Containment::ControlGroup { directory } => {
+            Some(std::str::from_utf8(directory.as_bytes()).unwrap().into())
+        }
+        Containment::Parentage => None,
+    }
+}
+
+pub(crate) async fn a_guardian_that_is_killed_takes_its_children_along(guardian: Guardian) {
+    let (_, sink) = run_plain(&guardian, shell("echo $PPID")).await;
+    let pid = sink.output();
+    let mark = mark("kill-guardian");
+    let mut child = guardian.spawn(marked(&mark, "echo; exec sleep 1000")).await.unwrap();
+    assert!(guardian.is_alive());
+    assert!(Command::new("kill").args(["-KILL", pid.trim()]).status().unwrap().success());
+    guardian.lost().await;
+    assert!(!guardian.is_alive());
+    assert_eq!(child.ending.wait().await.end, ProcessEnd::Lost);
+    eventually("the end of the child", || with_mark(&mark).is_empty()).await;
+    let error = guardian.spawn(command(&["true"])).await.unwrap_err();
+    assert_eq!(error, sortie_exec::SpawnError::NO_GUARDIAN);
+    if let Some(directory) = group_directory(&guardian) {
+        eventually("the end of the group", || !directory.exists()).await;
+    }
+}
+
+/// The daemon that is to be killed.
+pub(crate) fn be_a_daemon_until_killed() -> ! {
+    let mark = std::env::var(VICTIM_VARIABLE).unwrap();
+    let containment = match std::env::var(CONTAINMENT_VARIABLE).unwrap().as_str() {
+        "parentage" => ContainmentChoice::Parentage,
+        _ => ContainmentChoice::Best,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let options = LaunchOptions { containment, program: None };
+        let guardian = Guardian::launch(options).await.unwrap();
+        let mut children = Vec::new();
+        for _ in 0..20 {
+            children.push(guardian.spawn(marked(&mark, STUBBORN)).await.unwrap());
+        }
+        println!("ready");
+        std::future::pending::<()>().await;
+    });
+    unreachable!("it waits for ever")
+}
+
+pub(crate) async fn a_daemon_that_is_killed_takes_everything_along(guardian: Guardian) {
+    let mark = mark("victim");
+    let containment = match guardian.containment() {
+        Containment::ControlGroup { .. } => "best",
+        Containment::Parentage => "parentage",
+    };
+    let mut daemon = Command::new(std::env::current_exe().unwrap())
+        .env(VICTIM_VARIABLE, &mark)
+        .env(CONTAINMENT_VARIABLE, containment)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(daemon.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    eventually("all processes", || with_mark(&mark).len() >= 100).await;
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    let begin = std::time::Instant::now();
+    eventually("the end of everything", || with_mark(&mark).is_empty()).await;
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+}

@@ -1,0 +1,107 @@
+//! Process children from a daemon's point of view, on real processes, with both containments.
+//!
+//! This program is daemon and guardian at once, as every program that hosts processes is, so it has
+//! its own `main`. Arguments choose cases by parts of their names.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+mod daemon_death;
+mod ends;
+mod pipes;
+mod stops;
+mod support;
+mod trees;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use sortie_exec::{Guardian, LaunchOptions};
+use sortie_wire::guardian_proto::{Containment, ContainmentChoice};
+
+/// A case may take this long.
+const CASE_TIME: Duration = Duration::from_secs(60);
+
+type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Case = (&'static str, fn(Guardian) -> Running);
+
+macro_rules! cases {
+    ($($module:ident :: $name:ident),+ $(,)?) => {
+        [$((concat!(stringify!($module), "::", stringify!($name)), |guardian| {
+            Box::pin($module::$name(guardian)) as Running
+        })),+]
+    };
+}
+
+const CASES: &[Case] = &cases![
+    ends::an_exit_code_is_reported,
+    ends::a_signal_is_reported,
+    ends::a_missing_program_is_told_from_a_missing_directory,
+    ends::the_program_is_looked_up_in_the_childs_own_path,
+    ends::a_relative_program_is_looked_up_in_the_working_directory,
+    ends::init_runs_first_and_its_failure_is_the_childs,
+    ends::a_script_is_run_by_its_interpreter,
+    ends::a_child_has_three_descriptors_a_session_and_default_signals,
+    ends::a_thousand_children_started_at_once_all_end,
+    ends::a_large_argument_list_arrives_whole,
+    ends::too_many_arguments_are_an_error_of_the_start,
+    pipes::sixty_four_mebibytes_arrive_unchanged,
+    pipes::input_comes_back_unchanged,
+    pipes::a_child_that_closes_its_input_goes_on,
+    pipes::a_grandchild_that_keeps_stdout_is_killed_after_the_drain,
+    pipes::a_slow_reader_loses_nothing_after_the_drain,
+    pipes::output_past_its_limit_is_cut_and_counted,
+    pipes::a_child_that_is_not_read_waits,
+    stops::a_stop_asks_first_and_kills_after_the_grace,
+    stops::a_child_that_heeds_the_stop_keeps_its_exit_code,
+    stops::a_later_stop_brings_the_kill_forward,
+    stops::a_stop_reaches_the_whole_tree,
+    stops::a_timeout_stops_the_child,
+    stops::an_undisturbed_end_is_not_taken_for_a_stop,
+    trees::two_hundred_stubborn_trees_are_gone_after_a_kill,
+    trees::what_a_child_leaves_behind_is_killed_and_counted,
+    trees::dropping_a_child_kills_its_tree,
+    trees::dropping_a_start_kills_what_was_started,
+    trees::a_fork_bomb_is_gone_after_a_kill,
+    trees::no_zombie_is_left,
+    daemon_death::dropping_the_guardian_kills_everything,
+    daemon_death::a_guardian_that_is_killed_takes_its_children_along,
+    daemon_death::a_daemon_that_is_killed_takes_everything_along,
+];
+
+fn main() -> ExitCode {
+    sortie_guardian::run_if_asked();
+    if std::env::var_os(daemon_death::VICTIM_VARIABLE).is_some() {
+        daemon_death::be_a_daemon_until_killed();
+    }
+    let chosen: Vec<String> =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let mut failed = 0;
+    for choice in [ContainmentChoice::Best, ContainmentChoice::Parentage] {
+        for (name, case) in CASES {
+            let name = format!("{choice:?}::{name}");
+            if !chosen.is_empty() && !chosen.iter().any(|part| name.contains(part)) {
+                continue;
+            }
+            let begin = std::time::Instant::now();
+            let outcome = std::panic::catch_unwind(|| run_case(choice, *case));
+            let word = if outcome.is_ok() { "ok" } else { "FAILED" };
+            println!("test {name} ... {word} ({} ms)", begin.elapsed().as_millis());
+            failed += u32::from(outcome.is_err());
+        }
+    }
+    println!("{failed} failed");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run_case(containment: ContainmentChoice, case: fn(Guardian) -> Running) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let options = LaunchOptions { containment, program: None };
+        let guardian = Guardian::launch(options).await.expect("a guardian");
+        if containment == ContainmentChoice::Parentage {
+            assert_eq!(*guardian.containment(), Containment::Parentage);
+        }
+        tokio::time::timeout(CASE_TIME, case(guardian)).await.expect("the case to end in time");
+    });
+}
