@@ -1,4 +1,4 @@
-//! What a daemon and its guardian say to each other (kinds 300 to 399).
+//! What a daemon and its guardian say to each other (kinds 400 to 499).
 //!
 //! Both ends are the same program, joined by a Unix stream socket. Requests and reports are frames,
 //! as many in one write as are ready; neither side waits for an answer before it sends the next.
@@ -74,7 +74,9 @@ impl NulList {
 
     /// The items without their NUL, in order.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.0.split_inclusive(|byte| *byte == 0).map(|item| item.strip_suffix(&[0]).unwrap_or(item))
+        self.0
+            .split_inclusive(|byte| *byte == 0)
+            .map(|item| item.strip_suffix(&[0]).unwrap_or(item))
     }
 
     /// Whether the list has no items.
@@ -273,7 +275,7 @@ pub enum GuardianReport {
     },
 }
 
-kinds! { GuardianRequest = 300, GuardianReport = 301 }
+kinds! { GuardianRequest = 400, GuardianReport = 401 }
 
 #[cfg(test)]
 mod tests {
@@ -299,7 +301,7 @@ mod tests {
         assert_eq!(NulList::try_from(Bytes::from_static(b"a\0b")), Err(Unended));
         let mut bytes = encode(&NulList::of_words([&word("ab")])).expect("small");
         *bytes.last_mut().expect("not empty") = b'x';
-        assert!(decode::<NulList>(300, &bytes).is_err());
+        assert!(decode::<NulList>(400, &bytes).is_err());
     }
 
     #[test]
@@ -327,7 +329,7 @@ mod tests {
         ];
         for (request, golden) in cases {
             assert_eq!(encode(&request).expect("small"), golden, "{request:?}");
-            assert_eq!(decode::<GuardianRequest>(300, golden), Ok(request));
+            assert_eq!(decode::<GuardianRequest>(400, golden), Ok(request));
         }
     }
 
@@ -368,7 +370,7 @@ mod tests {
         ];
         for (report, golden) in cases {
             assert_eq!(encode(&report).expect("small"), golden, "{report:?}");
-            assert_eq!(decode::<GuardianReport>(301, golden), Ok(report));
+            assert_eq!(decode::<GuardianReport>(401, golden), Ok(report));
         }
     }
 }
