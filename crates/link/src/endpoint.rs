@@ -117,12 +117,19 @@ impl Endpoint {
         identity: Identity,
         facts: LocalFacts,
     ) -> Result<(Self, Arrivals), BindError> {
-        if identity.peer().role() != Role::Node {
+        Self::bind_on(QuicNet::default(), listen, Us { identity, facts })
+    }
+
+    pub(crate) fn bind_on(
+        net: QuicNet,
+        listen: SocketAddr,
+        us: Us,
+    ) -> Result<(Self, Arrivals), BindError> {
+        if us.identity.peer().role() != Role::Node {
             return Err(BindError::NotANode);
         }
         let (send, receive) = mpsc::channel(limits::ARRIVALS);
-        let inner = Inner::new(Us { identity, facts }, Net::Quic(QuicNet::default()), Some(send));
-        let endpoint = Self(inner);
+        let endpoint = Self(Inner::new(us, Net::Quic(net), Some(send)));
         endpoint.listen_also(listen)?;
         Ok((endpoint, Arrivals(receive)))
     }

@@ -30,6 +30,22 @@ pub(crate) struct QuicNet {
     sockets: Mutex<Sockets>,
     /// Its end ends the accepting tasks.
     alive: watch::Sender<()>,
+    bounds: HandshakeBounds,
+}
+
+/// How many handshakes one socket has under way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HandshakeBounds {
+    /// More are refused.
+    pub(crate) most: usize,
+    /// Above it a peer must first show that it receives at its address.
+    pub(crate) retry_above: usize,
+}
+
+impl Default for HandshakeBounds {
+    fn default() -> Self {
+        Self { most: limits::INCOMING_HANDSHAKES, retry_above: limits::RETRY_ABOVE_HANDSHAKES }
+    }
 }
 
 #[derive(Clone, Default)]
@@ -41,6 +57,11 @@ struct Sockets {
 }
 
 impl QuicNet {
+    #[cfg(test)]
+    pub(crate) fn bounded(bounds: HandshakeBounds) -> Self {
+        Self { bounds, ..Self::default() }
+    }
+
     /// Keeps the connection of an endpoint that does not listen, so that closing can be seen to be
     /// sent. Those that are closed are forgotten.
     pub(crate) fn remember(&self, connection: &quinn::Connection) {
@@ -56,15 +77,24 @@ impl QuicNet {
         address: SocketAddr,
         inner: &Arc<Inner>,
     ) -> Result<SocketAddr, BindError> {
-        let config = server_config(&inner.us.load().identity)?;
+        let us = inner.us.load_full();
+        let config = server_config(&us.identity)?;
         let failed = |source| BindError::Socket { address, source };
         let socket = quic::socket(address).map_err(failed)?;
+        let port = socket.local_addr().map_err(failed)?.port();
+        let key = us.identity.private_key();
+        let settings = quic::listening_config(key.secret_der(), port);
         let runtime = Arc::new(TokioRuntime);
-        let endpoint = quinn::Endpoint::new(quic::endpoint_config(), Some(config), socket, runtime)
-            .map_err(failed)?;
+        let endpoint =
+            quinn::Endpoint::new(settings, Some(config), socket, runtime).map_err(failed)?;
         let bound = endpoint.local_addr().map_err(failed)?;
         self.lock().listening.push(endpoint.clone());
-        tokio::spawn(accept(endpoint, Arc::downgrade(inner), self.alive.subscribe()));
+        let door = Door {
+            inner: Arc::downgrade(inner),
+            bounds: self.bounds,
+            under_way: Arc::new(AtomicUsize::new(0)),
+        };
+        tokio::spawn(accept(endpoint, door, self.alive.subscribe()));
         Ok(bound)
     }
 
@@ -162,22 +192,29 @@ impl Drop for UnderWay {
     }
 }
 
-async fn accept(endpoint: quinn::Endpoint, inner: Weak<Inner>, mut alive: watch::Receiver<()>) {
-    let under_way = Arc::new(AtomicUsize::new(0));
+/// What one socket lets in.
+struct Door {
+    inner: Weak<Inner>,
+    bounds: HandshakeBounds,
+    under_way: Arc<AtomicUsize>,
+}
+
+async fn accept(endpoint: quinn::Endpoint, door: Door, mut alive: watch::Receiver<()>) {
     loop {
         let incoming = tokio::select! {
             incoming = endpoint.accept() => incoming,
             _ = alive.changed() => None,
         };
         let Some(incoming) = incoming else { break };
-        let count = under_way.load(Ordering::Acquire);
-        if count >= limits::INCOMING_HANDSHAKES {
+        let count = door.under_way.load(Ordering::Acquire);
+        if count >= door.bounds.most {
             incoming.refuse();
-        } else if count >= limits::RETRY_ABOVE_HANDSHAKES && !incoming.remote_address_validated() {
+        } else if count >= door.bounds.retry_above && !incoming.remote_address_validated() {
             // An address that was validated cannot be asked again, so this does not fail.
             let _ = incoming.retry();
         } else {
-            tokio::spawn(admit(incoming, inner.clone(), UnderWay::begin(&under_way)));
+            let under_way = UnderWay::begin(&door.under_way);
+            tokio::spawn(admit(incoming, door.inner.clone(), under_way));
         }
     }
     endpoint.set_server_config(None);

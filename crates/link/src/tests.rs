@@ -1,6 +1,8 @@
 //! Links over both transports, and what only QUIC has: certificates, handshakes, hostile peers.
 
+mod joining;
 mod suite;
+mod trusting;
 
 use std::future::Future;
 use std::time::Duration;

@@ -3,12 +3,16 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::{
-    ConnectionError, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ReadError, StoppedError,
-    TransportConfig, VarInt, WriteError,
+    ConnectionError, ConnectionId, ConnectionIdGenerator, EndpointConfig, IdleTimeout,
+    MtuDiscoveryConfig, ReadError, StoppedError, TransportConfig, VarInt, WriteError,
 };
+use ring::hmac;
+use ring::rand::{SecureRandom, SystemRandom};
+use sha2::{Digest, Sha256};
 use socket2::{Domain, Protocol, Socket, Type};
 use sortie_model::limits;
 use sortie_wire::close::{CloseCode, StreamCode};
@@ -34,12 +38,55 @@ pub(crate) fn socket(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// The settings of an endpoint.
+/// The settings of an endpoint that only dials.
 pub(crate) fn endpoint_config() -> EndpointConfig {
-    let mut config = EndpointConfig::default();
+    sized(EndpointConfig::default())
+}
+
+/// The settings of an endpoint that listens. With the same secret and port after a restart it can
+/// tell the peers of its earlier life at once that their connections are gone: it neither has to
+/// remember them, nor must the peers wait for the idle time.
+pub(crate) fn listening_config(secret: &[u8], port: u16) -> EndpointConfig {
+    // Two sockets never share the key: each could be made to end the other's connections.
+    let seed = Sha256::new()
+        .chain_update(b"sortie stateless reset")
+        .chain_update(secret)
+        .chain_update(port.to_be_bytes())
+        .finalize();
+    let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &seed)));
+    config.cid_generator(|| Box::new(RandomIds(SystemRandom::new())));
+    sized(config)
+}
+
+fn sized(mut config: EndpointConfig) -> EndpointConfig {
     // The bound is within what QUIC allows, so that this cannot fail.
     let _ = config.max_udp_payload_size(limits::DATAGRAM_BYTES);
     config
+}
+
+/// Connection ids without inner structure: quinn's own say which process made them, and an earlier
+/// life's would be dropped unanswered.
+struct RandomIds(SystemRandom);
+
+impl RandomIds {
+    const BYTES: usize = 8;
+}
+
+impl ConnectionIdGenerator for RandomIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        let mut id = [0; Self::BYTES];
+        // Linux gives randomness once it is up. Equal ids are noticed and asked for again.
+        let _ = self.0.fill(&mut id);
+        ConnectionId::new(&id)
+    }
+
+    fn cid_len(&self) -> usize {
+        Self::BYTES
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// The settings of a connection whose other side is known: the side that dialled proved itself.
