@@ -1,5 +1,7 @@
 //! The guardian's one loop: requests in, ends in, starts, kills, reports out.
 
+mod orders;
+
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -7,24 +9,24 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal};
 use sortie_exec::sys::channel::{Filled, Inbox};
 use sortie_exec::sys::control_group::Population;
 use sortie_exec::sys::processes;
 use sortie_exec::sys::signals::{self, SignalReader};
 use sortie_exec::sys::spawn::SpawnFailure;
-use sortie_model::facts::{MemoryEnd, ProcessEnd, Stage};
 use sortie_model::limits;
 use sortie_wire::guardian_proto::{
     ChildNumber, ContainmentChoice, GUARDIAN_VERSION, GuardianReport, GuardianRequest, Program,
-    Remainder, SpawnRequest,
+    SpawnRequest,
 };
 
-use crate::child::{Child, Killing, Life, Sent};
+use crate::child::{Child, Life, Sent};
 use crate::memory::MemoryWatch;
 use crate::protocol::{Flushed, Outbox};
 use crate::spawn::{Starter, fork};
 use crate::tree::{Forest, Main, Mains};
+
+use orders::Orders;
 
 /// The pause between two kills of everything, at the end.
 const END_PAUSE: Duration = Duration::from_millis(2);
@@ -50,6 +52,7 @@ pub(crate) fn run(socket: OwnedFd, daemon: u32) -> io::Result<()> {
         mains: Mains::new(),
         queue: VecDeque::new(),
         queued_bytes: 0,
+        orders: Orders::default(),
         memory: MemoryWatch::new(Instant::now()),
     };
     guardian.outbox.push(&GuardianReport::Hello {
@@ -105,6 +108,7 @@ struct Guardian {
     /// Children that wait for their start.
     queue: VecDeque<SpawnRequest>,
     queued_bytes: usize,
+    orders: Orders,
     memory: MemoryWatch,
 }
 
@@ -144,6 +148,7 @@ impl Guardian {
         } else if socket.intersects(PollFlags::HUP | PollFlags::ERR) {
             return Ok(Daemon::Gone);
         }
+        self.obey();
         self.start_some();
         self.kill_again();
         Ok(Daemon::Alive)
@@ -191,9 +196,9 @@ impl Guardian {
                 self.queued_bytes += weight(&request);
                 self.queue.push_back(*request);
             }
-            GuardianRequest::Signal { child, number } => self.on_signal(child, number),
-            GuardianRequest::Kill { child } => self.on_kill(child),
-            GuardianRequest::Finish { child } => self.on_finish(child),
+            GuardianRequest::Signal { child, number } => self.orders.signals.push((child, number)),
+            GuardianRequest::Kill { child } => self.orders.kills.push(child),
+            GuardianRequest::Finish { child } => self.orders.finishes.push(child),
         }
     }
 
@@ -253,149 +258,6 @@ impl Guardian {
         self.outbox.push(&GuardianReport::SpawnFailed { child, step, errno });
     }
 
-    /// Collects every process that has ended: main processes, and orphans that came to us.
-    fn collect(&mut self) {
-        while let Some((pid, end)) = processes::collect() {
-            if let Some(number) = self.mains.remove(&pid) {
-                self.on_main_ended(number, pid, end);
-            }
-        }
-    }
-
-    fn on_main_ended(&mut self, number: ChildNumber, pid: Pid, end: ProcessEnd) {
-        let Some(child) = self.children.get_mut(&number) else { return };
-        child.tree.set_main(Main::Collected(pid));
-        let stage = child.stage();
-        let goes_on = end == ProcessEnd::Exited { code: 0 } && child.sent == Sent::Nothing;
-        match std::mem::replace(&mut child.life, Life::Ended) {
-            Life::Init(main) if goes_on => {
-                match self.starter.start_main(&main, &self.forest, &child.tree) {
-                    Ok(pid) => {
-                        child.tree.set_main(Main::Ours(pid));
-                        child.life = Life::Main;
-                        self.mains.insert(pid, number);
-                    }
-                    Err(SpawnFailure { step, errno }) => {
-                        let errno = errno.raw_os_error();
-                        let end = ProcessEnd::NotStarted { step, errno };
-                        self.report_end(number, end, Stage::Main);
-                    }
-                }
-            }
-            _ => self.report_end(number, end, stage),
-        }
-    }
-
-    fn report_end(&mut self, number: ChildNumber, end: ProcessEnd, stage: Stage) {
-        let Some(child) = self.children.get_mut(&number) else { return };
-        let killed = matches!(end, ProcessEnd::Signalled { number, .. } if number == KILL);
-        let memory =
-            if killed && child.sent != Sent::Kill && self.memory.explains_death(child.memory) {
-                MemoryEnd::OutOfMemory
-            } else {
-                MemoryEnd::No
-            };
-        let remainder = match self.forest.population(&child.tree, &self.mains) {
-            Population::Empty => Remainder::Alone,
-            Population::Populated => Remainder::Others,
-        };
-        let disturbance = child.disturbance();
-        self.outbox.push(&GuardianReport::Exited {
-            child: number,
-            end,
-            stage,
-            memory,
-            disturbance,
-            remainder,
-        });
-        if remainder == Remainder::Alone {
-            self.forget(number);
-        }
-    }
-
-    fn on_signal(&mut self, number: ChildNumber, signal: i32) {
-        // A program that has ended by now was not stopped by this.
-        self.collect();
-        let Some(child) = self.children.get_mut(&number) else { return };
-        let Some(signal) = processes::signal(signal) else { return };
-        if child.sent == Sent::Nothing {
-            child.sent = Sent::Signal;
-        }
-        if signal == Signal::KILL {
-            child.sent = Sent::Kill;
-        }
-        self.forest.signal(&child.tree, signal, &self.mains);
-    }
-
-    fn on_kill(&mut self, number: ChildNumber) {
-        self.collect();
-        if let Some(position) = self.queue.iter().position(|request| request.child == number) {
-            if let Some(request) = self.queue.remove(position) {
-                self.queued_bytes = self.queued_bytes.saturating_sub(weight(&request));
-            }
-            return self.report_failure(number, fork(Errno::CANCELED));
-        }
-        self.begin_kill(number);
-    }
-
-    fn on_finish(&mut self, number: ChildNumber) {
-        let Some(child) = self.children.get_mut(&number) else { return };
-        if child.killing.is_none() {
-            child.left_behind = self.forest.count(&child.tree, &self.mains);
-        }
-        self.begin_kill(number);
-    }
-
-    fn begin_kill(&mut self, number: ChildNumber) {
-        let Some(child) = self.children.get_mut(&number) else { return };
-        child.sent = Sent::Kill;
-        if child.killing.is_none() {
-            child.killing = Some(Killing::begin(Instant::now()));
-            self.forest.kill(&child.tree, &self.mains);
-        }
-        self.forget_if_gone(number);
-    }
-
-    /// Kills again what was killed and is not gone.
-    fn kill_again(&mut self) {
-        let now = Instant::now();
-        let is_due = |child: &Child| child.killing.is_some_and(|killing| killing.again_at <= now);
-        let due: Vec<_> = self
-            .children
-            .iter()
-            .filter_map(|(number, child)| is_due(child).then_some(*number))
-            .collect();
-        for number in due {
-            if let Some(child) = self.children.get_mut(&number)
-                && let Some(killing) = &mut child.killing
-            {
-                killing.again(now);
-                self.forest.kill(&child.tree, &self.mains);
-            }
-            self.forget_if_gone(number);
-        }
-    }
-
-    fn forget_if_gone(&mut self, number: ChildNumber) {
-        let Some(child) = self.children.get(&number) else { return };
-        if matches!(child.life, Life::Ended)
-            && self.forest.population(&child.tree, &self.mains) == Population::Empty
-        {
-            let left_behind = child.left_behind;
-            self.outbox.push(&GuardianReport::Gone { child: number, left_behind });
-            self.forget(number);
-        }
-    }
-
-    fn forget(&mut self, number: ChildNumber) {
-        if let Some(child) = self.children.remove(&number) {
-            self.forest.retire(child.tree);
-        }
-        if self.children.is_empty() {
-            self.forest.kill_unaccounted();
-        }
-    }
-
     /// Kills everything below us and waits until it is gone, but not for ever: a process that
     /// hangs in the kernel dies when the kernel lets it.
     fn end(mut self) {
@@ -410,8 +272,6 @@ impl Guardian {
         self.forest.remove();
     }
 }
-
-const KILL: i32 = 9;
 
 /// What a waiting child costs, in bytes.
 fn weight(request: &SpawnRequest) -> usize {

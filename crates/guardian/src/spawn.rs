@@ -74,9 +74,9 @@ impl Starter {
                 Some(input)
             }
         };
-        let environment = match tree.mark() {
+        let environment = match forest.mark(tree) {
             None => request.environment,
-            Some(mark) => request.environment.with(mark),
+            Some(mark) => request.environment.with(&mark),
         };
         let directory = request.directory.as_ref().map_or(b"/".as_slice(), OsBytes::as_bytes);
         let directory = CString::new(directory).map_err(|_| fork(Errno::INVAL))?;

@@ -37,7 +37,7 @@ pub(crate) enum Forest {
 #[derive(Debug)]
 pub(crate) enum Tree {
     Group(Group),
-    Marked { mark: OsBytes, main: Main },
+    Marked { number: ChildNumber, main: Main },
 }
 
 /// A tree's main process.
@@ -75,15 +75,10 @@ impl Forest {
     }
 
     /// A tree for a child that is about to start.
-    pub(crate) fn plant(&mut self, child: ChildNumber) -> io::Result<Tree> {
+    pub(crate) fn plant(&mut self, number: ChildNumber) -> io::Result<Tree> {
         match self {
             Self::Groups(groups) => groups.take().map(Tree::Group),
-            Self::Parentage { own } => {
-                let mark = format!("{MARK}={}-{}", own.as_raw_nonzero(), child.0);
-                let mark = OsBytes::try_from(mark.as_str())
-                    .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-                Ok(Tree::Marked { mark, main: Main::None })
-            }
+            Self::Parentage { .. } => Ok(Tree::Marked { number, main: Main::None }),
         }
     }
 
@@ -95,69 +90,87 @@ impl Forest {
         }
     }
 
-    /// Whether the tree has processes. `mains` are the main processes of all children.
-    pub(crate) fn population(&self, tree: &Tree, mains: &Mains) -> Population {
-        let members = match (self, tree) {
-            (Self::Groups(groups), Tree::Group(group)) => {
-                if groups.population(group) == Population::Empty {
-                    return Population::Empty;
-                }
-                // A process that is ending still counts there, but is not listed.
-                groups.processes(group).len()
-            }
-            _ => {
-                // Every orphan is our own child, so without any the ended child left nothing.
+    /// The variable to add to the environment of the tree's processes.
+    pub(crate) fn mark(&self, tree: &Tree) -> Option<OsBytes> {
+        let (Self::Parentage { own }, Tree::Marked { number, .. }) = (self, tree) else {
+            return None;
+        };
+        let mark = format!("{MARK}={}-{}", own.as_raw_nonzero(), number.0);
+        OsBytes::try_from(mark.as_str()).ok()
+    }
+
+    /// How many processes each of these trees has, in their order.
+    pub(crate) fn count(&self, trees: &[&Tree], mains: &Mains) -> Vec<u32> {
+        match self {
+            Self::Groups(groups) => trees.iter().map(|tree| count_in_group(groups, tree)).collect(),
+            Self::Parentage { .. } => {
+                // Every orphan is our own child, so without any an ended child has left nothing.
                 let orphans = proc_table::own_children()
                     .is_none_or(|children| children.iter().any(|pid| !mains.contains_key(pid)));
-                if !orphans && !tree.has_running_main() {
-                    return Population::Empty;
-                }
-                self.members(tree, mains).len()
+                let census = if orphans || trees.iter().any(|tree| tree.has_running_main()) {
+                    self.census(trees, mains)
+                } else {
+                    Vec::new()
+                };
+                let count = |tree: &&Tree| {
+                    census.iter().filter(|(owner, _)| Some(*owner) == tree.number()).count()
+                };
+                trees.iter().map(|tree| u32::try_from(count(tree)).unwrap_or(u32::MAX)).collect()
             }
-        };
-        if members == 0 { Population::Empty } else { Population::Populated }
-    }
-
-    /// How many processes the tree has.
-    pub(crate) fn count(&self, tree: &Tree, mains: &Mains) -> u32 {
-        let count = match (self, tree) {
-            (Self::Groups(groups), Tree::Group(group)) => groups.processes(group).len(),
-            _ => self.members(tree, mains).len(),
-        };
-        u32::try_from(count).unwrap_or(u32::MAX)
-    }
-
-    /// Sends a signal to every process of the tree once, those included that are made meanwhile.
-    pub(crate) fn signal(&self, tree: &Tree, signal: Signal, mains: &Mains) {
-        let mut told = HashSet::new();
-        for _ in 0..ROUNDS {
-            let found = self.process_ids(tree, mains);
-            let new: Vec<_> = found.difference(&told).copied().collect();
-            if new.is_empty() {
-                return;
-            }
-            let held: Vec<_> =
-                new.iter().filter_map(|pid| Held::open(*pid).map(|held| (*pid, held))).collect();
-            // What is a member now, after it was held, was not replaced by another process.
-            let members = self.process_ids(tree, mains);
-            for (pid, held) in held {
-                if members.contains(&pid) {
-                    held.signal(signal);
-                }
-            }
-            told.extend(new);
         }
     }
 
-    /// Kills every process of the tree. To be repeated until it is empty.
-    pub(crate) fn kill(&self, tree: &Tree, mains: &Mains) {
-        match (self, tree) {
-            (Self::Groups(groups), Tree::Group(group)) => {
-                if groups.kill(group).is_err() {
-                    self.signal(tree, Signal::KILL, mains);
+    /// Whether nothing at all is left of each of these trees, in their order.
+    pub(crate) fn population(&self, trees: &[&Tree], mains: &Mains) -> Vec<Population> {
+        match self {
+            Self::Groups(groups) => {
+                let population = |tree: &&Tree| match tree {
+                    Tree::Group(group) => groups.population(group),
+                    Tree::Marked { .. } => Population::Empty,
+                };
+                trees.iter().map(population).collect()
+            }
+            Self::Parentage { .. } => {
+                let of = |count| match count {
+                    0 => Population::Empty,
+                    _ => Population::Populated,
+                };
+                self.count(trees, mains).into_iter().map(of).collect()
+            }
+        }
+    }
+
+    /// Sends each tree's signal to all of its processes once, those included that are made
+    /// meanwhile.
+    pub(crate) fn signal(&self, targets: &[(&Tree, Signal)], mains: &Mains) {
+        match self {
+            Self::Groups(groups) => {
+                for (tree, signal) in targets {
+                    if let Tree::Group(group) = tree {
+                        signal_group(groups, group, *signal);
+                    }
                 }
             }
-            _ => self.signal(tree, Signal::KILL, mains),
+            Self::Parentage { .. } => self.signal_marked(targets, mains),
+        }
+    }
+
+    /// Kills every process of the trees. To be repeated until they are empty.
+    pub(crate) fn kill(&self, trees: &mut [&mut Tree], mains: &Mains) {
+        match self {
+            Self::Groups(groups) => {
+                for tree in trees {
+                    if let Tree::Group(group) = tree
+                        && groups.kill(group).is_err()
+                    {
+                        signal_group(groups, group, Signal::KILL);
+                    }
+                }
+            }
+            Self::Parentage { .. } => {
+                let targets: Vec<_> = trees.iter().map(|tree| (&**tree, Signal::KILL)).collect();
+                self.signal_marked(&targets, mains);
+            }
         }
     }
 
@@ -165,6 +178,18 @@ impl Forest {
     pub(crate) fn retire(&mut self, tree: Tree) {
         if let (Self::Groups(groups), Tree::Group(group)) = (self, tree) {
             groups.give_back(group);
+        }
+    }
+
+    /// Kills, where there are no control groups, what no child's tree accounts for. To be called
+    /// when no child is left.
+    pub(crate) fn kill_unaccounted(&self) {
+        if let Self::Parentage { own } = self
+            && proc_table::own_children().is_none_or(|children| !children.is_empty())
+        {
+            for entry in proc_table::descendants(*own) {
+                signal_entry(&entry, Signal::KILL);
+            }
         }
     }
 
@@ -186,18 +211,6 @@ impl Forest {
         population
     }
 
-    /// Kills, where there are no control groups, what no child's tree accounts for. To be called
-    /// when no child is left.
-    pub(crate) fn kill_unaccounted(&self) {
-        if let Self::Parentage { own } = self
-            && proc_table::own_children().is_none_or(|children| !children.is_empty())
-        {
-            for entry in proc_table::descendants(*own) {
-                signal_entry(&entry, Signal::KILL);
-            }
-        }
-    }
-
     /// Removes what we have made, when everything is dead.
     pub(crate) fn remove(self) {
         if let Self::Groups(groups) = self {
@@ -205,40 +218,47 @@ impl Forest {
         }
     }
 
-    fn process_ids(&self, tree: &Tree, mains: &Mains) -> HashSet<Pid> {
-        match (self, tree) {
-            (Self::Groups(groups), Tree::Group(group)) => groups.processes(group),
-            _ => self.members(tree, mains).into_iter().map(|entry| entry.pid).collect(),
+    fn signal_marked(&self, targets: &[(&Tree, Signal)], mains: &Mains) {
+        let trees: Vec<_> = targets.iter().map(|(tree, _)| *tree).collect();
+        let signals: HashMap<_, _> =
+            targets.iter().filter_map(|(tree, signal)| Some((tree.number()?, *signal))).collect();
+        let mut told = HashSet::new();
+        for _ in 0..ROUNDS {
+            let mut news = 0;
+            for (owner, entry) in self.census(&trees, mains) {
+                if told.insert((entry.pid, entry.start)) {
+                    news += 1;
+                    if let Some(signal) = signals.get(&owner) {
+                        signal_entry(&entry, *signal);
+                    }
+                }
+            }
+            if news == 0 {
+                return;
+            }
         }
     }
 
-    /// The living processes of a marked tree.
-    fn members(&self, tree: &Tree, mains: &Mains) -> Vec<Entry> {
-        let (Self::Parentage { own }, Tree::Marked { mark, main }) = (self, tree) else {
-            return Vec::new();
-        };
-        let (process, leader) = match *main {
-            Main::None => (None, None),
-            Main::Ours(pid) => (Some(pid), Some(pid)),
-            // Once the id is another child's, nothing is left of our session.
-            Main::Collected(pid) => (None, Some(pid).filter(|pid| !mains.contains_key(pid))),
-        };
-        let leader = leader.map(|pid| pid.as_raw_nonzero().get());
-        let mut pids = HashSet::new();
+    /// The living processes of these trees, each with its owner.
+    fn census(&self, trees: &[&Tree], mains: &Mains) -> Vec<(ChildNumber, Entry)> {
+        let Self::Parentage { own } = self else { return Vec::new() };
+        let wanted: HashSet<_> = trees.iter().filter_map(|tree| tree.number()).collect();
+        let leaders: HashMap<_, _> = trees.iter().filter_map(|tree| tree.leader(mains)).collect();
+        let mut owners: HashMap<i32, ChildNumber> = HashMap::new();
         let mut members = Vec::new();
         // Parents come before their children.
         for entry in proc_table::descendants(*own) {
-            let is_foreign_main = mains.contains_key(&entry.pid) && Some(entry.pid) != process;
-            let is_member = !is_foreign_main
-                && (Some(entry.pid) == process
-                    || pids.contains(&entry.parent)
-                    || Some(entry.session) == leader
-                    || Some(entry.group) == leader
-                    || proc_table::has_variable(entry.pid, mark.as_bytes()));
-            if is_member {
-                pids.insert(entry.pid.as_raw_nonzero().get());
-                if entry.life == Life::Alive {
-                    members.push(entry);
+            let owner = mains
+                .get(&entry.pid)
+                .or_else(|| owners.get(&entry.parent))
+                .or_else(|| leaders.get(&entry.session))
+                .or_else(|| leaders.get(&entry.group))
+                .copied()
+                .or_else(|| marked_owner(*own, entry.pid));
+            if let Some(owner) = owner {
+                owners.insert(entry.pid.as_raw_nonzero().get(), owner);
+                if entry.life == Life::Alive && wanted.contains(&owner) {
+                    members.push((owner, entry));
                 }
             }
         }
@@ -247,14 +267,6 @@ impl Forest {
 }
 
 impl Tree {
-    /// The variable to add to the environment of the tree's processes.
-    pub(crate) const fn mark(&self) -> Option<&OsBytes> {
-        match self {
-            Self::Group(_) => None,
-            Self::Marked { mark, .. } => Some(mark),
-        }
-    }
-
     /// Notes how it is with the tree's main process.
     pub(crate) const fn set_main(&mut self, now: Main) {
         if let Self::Marked { main, .. } = self {
@@ -262,8 +274,27 @@ impl Tree {
         }
     }
 
-    fn has_running_main(&self) -> bool {
+    const fn has_running_main(&self) -> bool {
         matches!(self, Self::Marked { main: Main::Ours(_), .. })
+    }
+
+    const fn number(&self) -> Option<ChildNumber> {
+        match self {
+            Self::Group(_) => None,
+            Self::Marked { number, .. } => Some(*number),
+        }
+    }
+
+    /// The id of the session and of the process group with which the tree began.
+    fn leader(&self, mains: &Mains) -> Option<(i32, ChildNumber)> {
+        let Self::Marked { number, main } = self else { return None };
+        let leader = match *main {
+            Main::None => None,
+            Main::Ours(pid) => Some(pid),
+            // Once the id is another child's, nothing is left of our session.
+            Main::Collected(pid) => Some(pid).filter(|pid| !mains.contains_key(pid)),
+        };
+        leader.map(|pid| (pid.as_raw_nonzero().get(), *number))
     }
 }
 
@@ -280,10 +311,47 @@ fn working_groups(spawner: &mut Spawner) -> Option<GroupDirectory> {
     }
 }
 
+fn count_in_group(groups: &GroupDirectory, tree: &Tree) -> u32 {
+    let Tree::Group(group) = tree else { return 0 };
+    if groups.population(group) == Population::Empty {
+        return 0;
+    }
+    // A process that is ending still populates the group, but is not listed.
+    u32::try_from(groups.processes(group).len()).unwrap_or(u32::MAX)
+}
+
+fn signal_group(groups: &GroupDirectory, group: &Group, signal: Signal) {
+    let mut told = HashSet::new();
+    for _ in 0..ROUNDS {
+        let new: Vec<_> = groups.processes(group).difference(&told).copied().collect();
+        if new.is_empty() {
+            return;
+        }
+        let held: Vec<_> =
+            new.iter().filter_map(|pid| Held::open(*pid).map(|held| (*pid, held))).collect();
+        // What is a member now, after it was held, was not replaced by another process.
+        let members = groups.processes(group);
+        for (pid, held) in held {
+            if members.contains(&pid) {
+                held.signal(signal);
+            }
+        }
+        told.extend(new);
+    }
+}
+
 fn signal_entry(entry: &Entry, signal: Signal) {
     if let Some(held) = Held::open(entry.pid)
         && proc_table::entry(entry.pid).is_some_and(|now| now.start == entry.start)
     {
         held.signal(signal);
     }
+}
+
+/// The child whose mark a process carries.
+fn marked_owner(own: Pid, pid: Pid) -> Option<ChildNumber> {
+    let value = proc_table::variable(pid, MARK)?;
+    let (guardian, number) = std::str::from_utf8(&value).ok()?.split_once('-')?;
+    let is_ours = guardian.parse() == Ok(own.as_raw_nonzero().get());
+    number.parse().ok().filter(|_| is_ours).map(ChildNumber)
 }

@@ -1,7 +1,8 @@
 //! Control groups, version 2: one per child, in a directory of the guardian's own.
 //!
-//! A group that is empty again is used for the next child: making and removing one costs several
-//! times what a short child does.
+//! A group that is empty again is used for the next child, which saves making and removing one. Not
+//! so a group in which processes were killed: some kernels (6.13 and later) take a child that begins
+//! in such a group for one that was being made during the kill, and kill it too.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -28,12 +29,23 @@ pub struct GroupDirectory {
     path: PathBuf,
     descriptor: OwnedFd,
     spare: Vec<Group>,
+    /// Given back while something of them was still ending; removed when that is over.
+    busy: Vec<Group>,
     made: u32,
 }
 
 /// One group.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Group(u32);
+pub struct Group {
+    number: u32,
+    history: History,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum History {
+    Clean,
+    Killed,
+}
 
 /// Whether a group has processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +77,7 @@ impl GroupDirectory {
             rustix::fs::flock(&descriptor, FlockOperation::NonBlockingLockExclusive)?;
             // Another guardian may have taken it for left over before it was locked.
             if path.join("cgroup.kill").exists() {
-                return Ok(Self { path, descriptor, spare: Vec::new(), made: 0 });
+                return Ok(Self { path, descriptor, spare: Vec::new(), busy: Vec::new(), made: 0 });
             }
         }
         Err(io::ErrorKind::Unsupported.into())
@@ -84,20 +96,31 @@ impl GroupDirectory {
         if let Some(group) = self.spare.pop() {
             return Ok(group);
         }
-        let group = Group(self.made);
+        let group = Group { number: self.made, history: History::Clean };
         rustix::fs::mkdirat(&self.descriptor, group.name(), Mode::RWXU)?;
         self.made += 1;
         Ok(group)
     }
 
-    /// Takes back a group that is empty.
+    /// Takes back a group in which nothing runs.
     pub fn give_back(&mut self, group: Group) {
-        if self.spare.len() < SPARE_GROUPS {
+        if group.history == History::Clean && self.spare.len() < SPARE_GROUPS {
             self.spare.push(group);
-        } else {
-            // A group that cannot be removed now is removed with the whole directory.
-            let _ = rustix::fs::unlinkat(&self.descriptor, group.name(), AtFlags::REMOVEDIR);
+            return;
         }
+        self.busy.push(group);
+        // Usually all of them are removed at once; what is busy now is tried again next time.
+        let directory = &self.descriptor;
+        self.busy.retain(|group| {
+            let name = group.name();
+            match rustix::fs::unlinkat(directory, &name, AtFlags::REMOVEDIR) {
+                Ok(()) | Err(Errno::NOENT) => false,
+                Err(_) => {
+                    directories(&self.path.join(name)).for_each(|below| remove_tree(&below));
+                    true
+                }
+            }
+        });
     }
 
     /// A descriptor with which a child can begin in the group.
@@ -125,7 +148,8 @@ impl GroupDirectory {
     ///
     /// # Errors
     /// When the kernel refuses, for example because the group is gone.
-    pub fn kill(&self, group: &Group) -> Result<(), Errno> {
+    pub fn kill(&self, group: &mut Group) -> Result<(), Errno> {
+        group.history = History::Killed;
         write_one(self.descriptor.as_fd(), &group.file("cgroup.kill"))
     }
 
@@ -150,11 +174,11 @@ impl GroupDirectory {
 
 impl Group {
     fn name(&self) -> String {
-        self.0.to_string()
+        self.number.to_string()
     }
 
     fn file(&self, name: &str) -> String {
-        format!("{}/{name}", self.0)
+        format!("{}/{name}", self.number)
     }
 }
 

@@ -80,12 +80,13 @@ pub fn own_children() -> Option<Vec<Pid>> {
     Some(text.split_ascii_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect())
 }
 
-/// Whether the environment with which a process's program began holds exactly this variable.
-pub fn has_variable(pid: Pid, variable: &[u8]) -> bool {
-    let Ok(environment) = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())) else {
-        return false;
-    };
-    environment.split(|byte| *byte == 0).any(|entry| entry == variable)
+/// The value of a variable in the environment with which a process's program began.
+pub fn variable(pid: Pid, name: &str) -> Option<Vec<u8>> {
+    let environment = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).ok()?;
+    environment
+        .split(|byte| *byte == 0)
+        .find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+        .map(<[u8]>::to_vec)
 }
 
 /// How many processes the kernel has ended for want of memory since the boot.

@@ -10,9 +10,15 @@ use rustix::process::{
 };
 use sortie_model::facts::ProcessEnd;
 
-/// Waits for one process of ours to end and collects it. Its status is of no interest.
-pub(super) fn discard(pid: Pid) {
-    while matches!(waitpid(Some(pid), WaitOptions::empty()), Err(Errno::INTR)) {}
+/// Waits for one process of ours to end and collects it. Returns its status if it exited by itself.
+pub(super) fn collect_one(pid: Pid) -> Option<i32> {
+    loop {
+        match waitpid(Some(pid), WaitOptions::empty()) {
+            Err(Errno::INTR) => {}
+            Ok(Some((_, status))) => return status.exit_status(),
+            Ok(None) | Err(_) => return None,
+        }
+    }
 }
 
 /// Collects one process that has ended, child or adopted, if there is one. Its id is free from then

@@ -8,6 +8,11 @@ use std::ptr;
 
 use rustix::io::Errno;
 
+/// The kernel's signals are numbered from 1 to this.
+const HIGHEST_SIGNAL: i32 = 64;
+/// The size of the kernel's set of signals.
+const MASK_BYTES: usize = 8;
+
 /// What the descriptor told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Arrived {
@@ -27,6 +32,9 @@ pub struct SignalReader(OwnedFd);
 /// # Errors
 /// When the system gives no descriptor.
 pub fn take_over() -> io::Result<SignalReader> {
+    // The kernel's `struct sigaction`, which has less than 64 bytes on every machine: all zero is
+    // the default disposition.
+    let default = [0u64; 8];
     // SAFETY: plain calls of the C library on sets that are initialised first. No handler of ours
     // is replaced while it runs: they run nowhere but in this thread.
     unsafe {
@@ -35,9 +43,10 @@ pub fn take_over() -> io::Result<SignalReader> {
         if libc::sigprocmask(libc::SIG_SETMASK, all.as_ptr(), ptr::null_mut()) < 0 {
             return Err(io::Error::last_os_error());
         }
-        for number in 1..=libc::SIGRTMAX() {
-            // KILL, STOP and those of the C library refuse, and have no other disposition anyway.
-            libc::signal(number, libc::SIG_DFL);
+        for number in 1..=HIGHEST_SIGNAL {
+            // The C library refuses to touch the two signals that it keeps for itself, which we may
+            // have inherited as ignored. KILL and STOP refuse, and have no other disposition.
+            libc::syscall(libc::SYS_rt_sigaction, number, &default, ptr::null::<u8>(), MASK_BYTES);
         }
         let mut ours = MaybeUninit::<libc::sigset_t>::uninit();
         libc::sigemptyset(ours.as_mut_ptr());

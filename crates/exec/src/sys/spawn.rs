@@ -10,11 +10,14 @@ use rustix::process::Pid;
 use sortie_model::reason::SpawnStep;
 use sortie_wire::guardian_proto::NulList;
 
-use super::processes::discard;
+use super::processes::collect_one;
 use super::vfork::ChildStack;
 
 /// Where programs are looked up when the child's environment has no `PATH`.
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// With what a child exits that has executed nothing.
+const NOT_EXECUTED: c_int = 127;
 
 /// A program to start.
 #[derive(Debug, Clone, Copy)]
@@ -80,13 +83,13 @@ impl Spawner {
             None => Ok(pid),
             Some(failure) => {
                 // It has ended; if it is not collected here nobody would.
-                discard(pid);
+                collect_one(pid);
                 Err(failure)
             }
         }
     }
 
-    /// Whether a child can begin in that control group.
+    /// Whether a child can begin, and live, in that control group.
     pub fn can_enter(&mut self, group: BorrowedFd<'_>) -> bool {
         // A plan without candidates ends before it executes anything.
         let none: [*const c_char; 1] = [ptr::null()];
@@ -99,8 +102,8 @@ impl Spawner {
             failure: None,
         };
         let Ok(pid) = self.run(&mut plan, Some(group)) else { return false };
-        discard(pid);
-        true
+        // A kernel that kills newcomers of the group (see `GroupDirectory`) leaves no status.
+        collect_one(pid) == Some(NOT_EXECUTED)
     }
 
     fn run(
@@ -137,7 +140,7 @@ unsafe extern "C" fn run_child(plan: *mut c_void) -> ! {
             Err(failure) => failure,
         };
         (*plan).failure = Some(failure);
-        libc::_exit(127)
+        libc::_exit(NOT_EXECUTED)
     }
 }
 

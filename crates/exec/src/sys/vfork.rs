@@ -116,7 +116,12 @@ impl ChildStack {
 
 fn pid_of(result: isize) -> Result<Pid, Errno> {
     let number = i32::try_from(result).map_err(|_| Errno::INVAL)?;
-    Pid::from_raw(number).filter(|_| number > 0).ok_or(Errno::from_raw_os_error(-number))
+    match Pid::from_raw(number) {
+        Some(pid) if number > 0 => Ok(pid),
+        Some(_) => Err(Errno::from_raw_os_error(-number)),
+        // Only the child gets 0, and it does not come here.
+        None => Err(Errno::INVAL),
+    }
 }
 
 fn last_error() -> Errno {

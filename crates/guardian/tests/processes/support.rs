@@ -89,10 +89,6 @@ impl Sink {
     pub(crate) fn output(&self) -> String {
         String::from_utf8(self.output.lock().unwrap().clone()).unwrap()
     }
-
-    pub(crate) fn error(&self) -> String {
-        String::from_utf8(self.error.lock().unwrap().clone()).unwrap()
-    }
 }
 
 impl ProcessIo for Sink {
