@@ -1,10 +1,13 @@
 //! Why a request failed.
 
 use sortie_actors::data::exchange::ExchangeError;
+use sortie_model::reason::ReachStep;
 use sortie_model::spec::NulByte;
 use sortie_model::{EntryId, Reason};
 use sortie_wire::session_proto::{Failure, Trouble};
 use sortie_wire::{DecodeError, ErrorCode, RemoteError};
+
+use crate::home::HomeError;
 
 /// Why a request to a node failed.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +20,9 @@ pub enum RequestError {
     /// is unknown; a start that is repeated with the same key starts nothing twice.
     #[error("the connection to the node was lost")]
     Lost,
+    /// The connection broke before, and cannot be made again. Nothing was done.
+    #[error(transparent)]
+    Unreachable(#[from] ConnectError),
     /// What is waited for is blocked on input that nobody has given.
     #[error("job {blocked} waits for input that nobody has given")]
     Deadlock {
@@ -74,6 +80,7 @@ impl RequestError {
         match self {
             Self::Refused(error) => error.code,
             Self::Lost => ErrorCode::Unreachable,
+            Self::Unreachable(error) => error.code(),
             Self::Deadlock { .. } => ErrorCode::Deadlock,
             Self::InputClosed => ErrorCode::Gone,
             Self::Misused(_) => ErrorCode::Usage,
@@ -95,6 +102,7 @@ impl RequestError {
         match self {
             Self::Refused(error) => error.code.is_retryable(),
             Self::Lost => true,
+            Self::Unreachable(error) => error.is_retryable(),
             _ => false,
         }
     }
@@ -114,6 +122,61 @@ impl From<ExchangeError> for RequestError {
             ExchangeError::Malformed(error) => Self::Malformed(error),
             ExchangeError::TooLarge => Self::TooLarge,
             _ => Self::Lost,
+        }
+    }
+}
+
+/// Why a node could not be connected to.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// No node runs with that home, or it is not ready yet.
+    #[error("no node runs with this home")]
+    NotRunning,
+    /// The home cannot be read.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The node did not answer, is not the one that was expected, or turned us away.
+    #[error(transparent)]
+    Dial(DialFault),
+}
+
+/// What went wrong on the way to a node. Its message names the address and the step.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct DialFault(sortie_link::DialError);
+
+impl From<sortie_link::DialError> for ConnectError {
+    fn from(error: sortie_link::DialError) -> Self {
+        Self::Dial(DialFault(error))
+    }
+}
+
+impl ConnectError {
+    /// Which step towards the node failed; none when none was made.
+    pub const fn step(&self) -> Option<ReachStep> {
+        match self {
+            Self::Dial(fault) => Some(fault.0.step()),
+            Self::NotRunning | Self::Home(_) => None,
+        }
+    }
+
+    /// The number under which the error is known everywhere.
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::NotRunning => ErrorCode::Unreachable,
+            Self::Home(_) => ErrorCode::Storage,
+            Self::Dial(DialFault(sortie_link::DialError::Refused { error, .. })) => error.code,
+            Self::Dial(_) => ErrorCode::Unreachable,
+        }
+    }
+
+    /// Whether the same connection may succeed later.
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::NotRunning => true,
+            Self::Home(error) => error.is_retryable(),
+            Self::Dial(fault) => fault.0.is_retryable(),
         }
     }
 }

@@ -181,3 +181,6 @@ impl Pieces {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -111,9 +111,13 @@ impl Job {
         let mut receiver = self.receiver(ReceiveMode::Take).await?;
         let mut taken = Collected::new(&self.memory);
         while let Some(item) = receiver.next().await? {
-            if let ReceiveItem::Records { number, source, records } = item {
-                taken.add(&source, records);
-                receiver.acknowledge(number);
+            match item {
+                ReceiveItem::Records { number, source, records } => {
+                    taken.add(&source, records);
+                    receiver.acknowledge(number);
+                }
+                ReceiveItem::End(end) => end.about_one()?,
+                ReceiveItem::Settled { .. } => {}
             }
         }
         Ok(taken.hand_over())
@@ -130,8 +134,12 @@ impl Job {
         let mut receiver = self.receiver(ReceiveMode::Keep).await?;
         let mut kept = Vec::new();
         while let Some(item) = receiver.next().await? {
-            if let ReceiveItem::Records { source, records, .. } = item {
-                kept.extend(Batch::new(&source, records));
+            match item {
+                ReceiveItem::Records { source, records, .. } => {
+                    kept.extend(Batch::new(&source, records));
+                }
+                ReceiveItem::End(end) => end.about_one()?,
+                ReceiveItem::Settled { .. } => {}
             }
         }
         Ok(kept)
@@ -146,7 +154,9 @@ impl Job {
     ///
     /// Each waits in batches: the fastest way through many records is [`Job::receiver`].
     pub fn stream(&self) -> JobStream {
-        JobStream::new(self.clone())
+        let job = self.clone();
+        let mode = ReceiveMode::TakeUntil { finished: false };
+        JobStream::new(Arc::clone(&self.memory), async move { job.receiver(mode).await })
     }
 
     /// The values that the job's functions give, decoded, in order of arrival, until the job is

@@ -1,8 +1,47 @@
 //! Jobs, sessions and supervision over QUIC-linked nodes.
+//!
+//! A session starts a job; the job's children run on this node and on others; their records are
+//! received once, or kept. What each word promises is said in `docs/semantics.md` of the project, and
+//! the items here name its sections.
+//!
+//! Two nodes in one process, and a function mapped over both:
+//!
+//! ```no_run
+//! use std::convert::Infallible;
+//!
+//! use sortie::Node;
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let double = |_, n: u64| async move { Ok::<_, Infallible>(2 * n) };
+//!     let a = Node::builder("a").task("double", double).start().await?;
+//!     let _b = Node::builder("b").task("double", double).join(&a).start().await?;
+//!
+//!     let job = a.session().task_map("double", 1..=10).on("a,b")?.start().await?;
+//!     let mut values = job.values::<u64>();
+//!     let mut sum = 0;
+//!     while let Some(value) = values.next().await {
+//!         sum += value?;
+//!     }
+//!     assert_eq!(sum, 110);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Where to look
+//! * [`Session`] has the verbs, [`Job`] the same for one job, [`JobBuilder`] every choice of a start.
+//! * [`Client`] reaches a node in another process; its sessions and jobs are the same types.
+//! * [`Job::stream`], [`Job::values`], [`Job::receive`] and [`Receiver`] are four ways to the records,
+//!   from the simplest to the one that leaves acknowledgements to the caller.
+//!
+//! Handles are `Clone + Send + Sync + 'static`, and dropping one stops nothing, but for temporary
+//! sessions ([`Client::temporary`]). The library reads no environment and no home directory.
 
 pub mod answer;
+mod client;
 mod command;
 mod error;
+mod home;
 mod input;
 mod job;
 mod receiver;
@@ -10,18 +49,57 @@ mod route;
 mod session;
 mod watch;
 
+pub use client::{Client, UserIdentity};
 pub use command::Command;
-pub use error::{EncodeError, Misuse, RequestError, ShapeError, StartError, ValueError};
+pub use error::{
+    ConnectError, DialFault, EncodeError, Misuse, RequestError, ShapeError, StartError, ValueError,
+};
+pub use home::{Damage, HomeError, HomePaths, MakeFault, Mistake};
 pub use input::{InputSender, ItemSender, ItemSplitter, Separator};
 pub use job::{Job, JobBuilder, JobStream, Received, Values};
 pub use receiver::{ReceiveEnd, ReceiveItem, Receiver};
 pub use session::Session;
 pub use watch::Happenings;
 
+pub use sortie_model::id::{BadKey, BadNodeId};
 pub use sortie_model::limits;
-pub use sortie_model::{
-    ChildInstance, ChildView, EntryId, IdempotencyKey, JobInstance, JobSpec, JobView, NodeId,
-    NodeView, Ordinal, Reason, Record, Seq, SessionId, SessionInstance, SessionView, State, Stream,
-    Timestamp,
+pub use sortie_model::name::BadName;
+pub use sortie_model::nodeset::{BadNodeExpr, NodeExpr};
+pub use sortie_model::reason::{LimitKind, ReachStep, SpawnStep};
+pub use sortie_model::record::StreamSet;
+pub use sortie_model::selector::{BadSelector, Glob, Query, Selection, Selector};
+pub use sortie_model::spec::{
+    BodySpec, EnvironmentSpec, Fan, Hosting, InputSpec, MaxFails, NulByte, OsBytes, Placement,
+    StopSpec, Throttle,
 };
+pub use sortie_model::view::{EntryView, Kind, NodeState, Progress, Tally};
+pub use sortie_model::{
+    Body, ChildInstance, ChildView, EntryId, IdempotencyKey, Incarnation, JobInstance, JobName,
+    JobSpec, JobView, NodeId, NodeName, NodeView, Ordinal, Reason, Record, Seq, SessionId,
+    SessionInstance, SessionName, SessionView, State, Stream, Timestamp,
+};
+pub use sortie_wire::session_proto::{ReceiveMode, ReceiveSpec, WaitCount, WaitSpec};
 pub use sortie_wire::{DecodeError, ErrorCode, RemoteError};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handles_go_anywhere() {
+        const fn anywhere<T: Clone + Send + Sync + 'static>() {}
+        anywhere::<Client>();
+        anywhere::<Session>();
+        anywhere::<Job>();
+        anywhere::<UserIdentity>();
+        const fn sendable<T: Send + 'static>() {}
+        sendable::<JobBuilder>();
+        sendable::<Receiver>();
+        sendable::<Happenings>();
+        sendable::<InputSender>();
+        sendable::<ItemSender>();
+        const fn streams<T: futures_core::Stream + Send + Unpin + 'static>() {}
+        streams::<JobStream>();
+        streams::<Values<u64>>();
+    }
+}

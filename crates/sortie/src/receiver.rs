@@ -1,7 +1,7 @@
 //! Receiving: batches of records as they come, and their acknowledgement.
 
 use futures_util::FutureExt;
-use sortie_actors::data::exchange::{ClientEnd, ToClient, ToServer};
+use sortie_actors::data::exchange::{ClientEnd, ClientSender, ToClient, ToServer};
 use sortie_model::{EntryId, Record, State};
 use sortie_wire::session_proto::{Answer, Delivery, Entries, Failure, Source};
 
@@ -47,6 +47,17 @@ pub struct ReceiveEnd {
     pub deadlock: Option<EntryId>,
 }
 
+impl ReceiveEnd {
+    /// What the end of a receive means when it was about one job: its troubles are the whole answer.
+    pub(crate) fn about_one(self) -> Result<(), RequestError> {
+        match (self.deadlock, self.entries.troubles) {
+            (Some(blocked), _) => Err(RequestError::Deadlock { blocked }),
+            (None, troubles) if !troubles.is_empty() => Err(RequestError::of_troubles(troubles)),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// A receive under way (`docs/semantics.md`, section 3.3).
 ///
 /// Records of a taking receive are freed on the node once they are acknowledged, and only then.
@@ -57,9 +68,11 @@ pub struct ReceiveEnd {
 pub struct Receiver {
     end: Option<ClientEnd>,
     over: bool,
-    /// Highest number delivered, marked by the caller, told to the node.
+    /// What the caller acknowledged.
     marked: u64,
+    /// What the node was told.
     confirmed: u64,
+    /// A frame is being written to a link.
     confirming: bool,
 }
 
@@ -91,19 +104,21 @@ impl Receiver {
             self.conclude().await?;
             return Ok(None);
         }
-        if self.marked.saturating_sub(self.confirmed) >= UNCONFIRMED_DELIVERIES {
-            self.confirm().await?;
-        }
         let Some(end) = &mut self.end else { return Ok(None) };
-        let message = match end.receiver.next().now_or_never() {
-            Some(message) => message?,
+        let behind = self.marked.saturating_sub(self.confirmed);
+        if behind < UNCONFIRMED_DELIVERIES
+            && let Some(message) = end.receiver.next().now_or_never()
+        {
+            return self.read(message?.ok_or(RequestError::Lost)?).map(Some);
+        }
+        let message = match self.confirm_or_receive().await? {
+            Some(message) => message,
             None => {
-                self.confirm().await?;
                 let Some(end) = &mut self.end else { return Ok(None) };
-                end.receiver.next().await?
+                end.receiver.next().await?.ok_or(RequestError::Lost)?
             }
         };
-        self.read(message.ok_or(RequestError::Lost)?).map(Some)
+        self.read(message).map(Some)
     }
 
     fn read(&mut self, message: ToClient) -> Result<ReceiveItem, RequestError> {
@@ -150,6 +165,30 @@ impl Receiver {
         Ok(())
     }
 
+    /// Tells the node what was acknowledged, or takes the next message if that is sooner: a node that
+    /// waits until we read may not be reading either.
+    async fn confirm_or_receive(&mut self) -> Result<Option<ToClient>, RequestError> {
+        if self.marked <= self.confirmed {
+            return Ok(None);
+        }
+        let Some(end) = &mut self.end else { return Ok(None) };
+        if let ClientSender::Local(channel) = &mut end.sender {
+            tokio::select! {
+                biased;
+                place = channel.reserve() => {
+                    let place = place.map_err(|_| RequestError::Lost)?;
+                    place.send(ToServer::Acknowledged(self.marked));
+                    self.confirmed = self.marked;
+                    return Ok(None);
+                }
+                message = end.receiver.next() => {
+                    return message?.ok_or(RequestError::Lost).map(Some);
+                }
+            }
+        }
+        self.confirm().await.map(|()| None)
+    }
+
     async fn confirm(&mut self) -> Result<(), RequestError> {
         let Some(end) = &mut self.end else { return Ok(()) };
         if self.confirming {
@@ -157,7 +196,7 @@ impl Receiver {
             return Err(RequestError::Lost);
         }
         if self.marked > self.confirmed {
-            self.confirming = true;
+            self.confirming = matches!(end.sender, ClientSender::Link(_));
             end.sender.send(ToServer::Acknowledged(self.marked)).await?;
             self.confirming = false;
             self.confirmed = self.marked;
@@ -165,3 +204,6 @@ impl Receiver {
         Ok(())
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

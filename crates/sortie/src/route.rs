@@ -1,11 +1,18 @@
 //! The way from a client to the node that serves it.
 
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
 use sortie_actors::NodeHandle;
 use sortie_actors::data::exchange::{ClientEnd, ClientReceiver, ToClient};
-use sortie_link::Link;
+use sortie_link::{ControlReceiver, Endpoint, Expect, Link, LocalFacts};
+use sortie_model::{Incarnation, NodeId, Timestamp, limits};
+use sortie_wire::link_proto::Heartbeat;
 use sortie_wire::session_proto::{Answer, Ask, Request, SessionRef};
+use tokio::task::AbortHandle;
 
-use crate::error::RequestError;
+use crate::client::UserIdentity;
+use crate::error::{ConnectError, RequestError};
 
 /// The way to a node. Every request is an exchange of its own, so a slow answer delays no other.
 #[derive(Debug, Clone)]
@@ -13,7 +20,10 @@ pub(crate) enum Route {
     /// To a node in this process; nothing is encoded.
     Local(NodeHandle),
     /// To a node in another process.
-    Link(Link),
+    Link(Arc<Remote>),
+    /// To no node: what is tested with it ends before anything is sent, or with the loss.
+    #[cfg(test)]
+    Nowhere,
 }
 
 impl Route {
@@ -26,10 +36,13 @@ impl Route {
         let request = Request { session, ask };
         match self {
             Self::Local(node) => Ok(node.open(request)),
-            Self::Link(link) => {
+            Self::Link(remote) => {
+                let link = remote.link().await?;
                 let (sender, receiver) = link.open_bi().await.map_err(|_| RequestError::Lost)?;
                 Ok(ClientEnd::over_link(sender, receiver, &request).await?)
             }
+            #[cfg(test)]
+            Self::Nowhere => Err(RequestError::Lost),
         }
     }
 
@@ -46,5 +59,112 @@ pub(crate) async fn answer(receiver: &mut ClientReceiver) -> Result<Answer, Requ
         ToClient::Answer(Answer::Refused(error)) => Err(error.into()),
         ToClient::Answer(answer) => Ok(answer),
         _ => Err(RequestError::Unexpected),
+    }
+}
+
+/// A node in another process, and how to reach it again.
+#[derive(Debug)]
+pub(crate) struct Remote {
+    endpoint: Endpoint,
+    address: String,
+    expect: Expect,
+    timeout: Duration,
+    connected: Mutex<Connected>,
+    /// Held while a connection that broke is made again, so that it is made once.
+    redial: tokio::sync::Mutex<()>,
+}
+
+/// A link, with the future that keeps it alive; dropping it ends both.
+#[derive(Debug)]
+struct Connected {
+    link: Link,
+    keeper: AbortHandle,
+}
+
+impl Connected {
+    fn keep((link, control): (Link, ControlReceiver)) -> Self {
+        let keeper = tokio::spawn(keep(link.clone(), control)).abort_handle();
+        Self { link, keeper }
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
+}
+
+impl Remote {
+    pub(crate) async fn connect(
+        address: &str,
+        identity: &UserIdentity,
+        node: Option<NodeId>,
+        timeout: Duration,
+    ) -> Result<Self, ConnectError> {
+        let now = Timestamp::of(SystemTime::now()).0;
+        let facts = LocalFacts {
+            incarnation: Incarnation(u64::try_from(now).unwrap_or(0)),
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            address: None,
+        };
+        let endpoint = Endpoint::client((*identity.identity).clone(), facts);
+        let expect = node.map_or(Expect::AnyNode, Expect::Node);
+        let connected = Connected::keep(endpoint.dial(address, expect, timeout).await?);
+        Ok(Self {
+            endpoint,
+            address: address.to_owned(),
+            expect,
+            timeout,
+            connected: Mutex::new(connected),
+            redial: tokio::sync::Mutex::new(()),
+        })
+    }
+
+    /// The link; a new one when the last broke.
+    async fn link(&self) -> Result<Link, ConnectError> {
+        if let Some(link) = self.link_if_up() {
+            return Ok(link);
+        }
+        let _redial = self.redial.lock().await;
+        if let Some(link) = self.link_if_up() {
+            return Ok(link);
+        }
+        let dialled = self.endpoint.dial(&self.address, self.expect, self.timeout).await?;
+        let link = dialled.0.clone();
+        // Nobody panics while holding the lock; a poisoned one would hold a whole value all the same.
+        *self.connected.lock().unwrap_or_else(PoisonError::into_inner) = Connected::keep(dialled);
+        Ok(link)
+    }
+
+    fn link_if_up(&self) -> Option<Link> {
+        let connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
+        (!connected.link.is_closed()).then(|| connected.link.clone())
+    }
+
+    pub(crate) async fn close(&self) {
+        self.endpoint.close("the client is done").await;
+    }
+}
+
+/// Shows the node that this program is alive, and takes what it says on the control stream.
+async fn keep(link: Link, mut control: ControlReceiver) {
+    let mut beat = tokio::time::interval(limits::HEARTBEAT);
+    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut number = 0;
+    loop {
+        tokio::select! {
+            frame = control.next() => {
+                // Only heartbeats come here, and their coming is all they say.
+                if frame.is_none() {
+                    return;
+                }
+            }
+            _ = beat.tick() => {
+                if link.send(&Heartbeat { number }).is_err() {
+                    return;
+                }
+                number += 1;
+            }
+        }
     }
 }

@@ -87,11 +87,10 @@ impl JobBuilder {
     /// # Errors
     /// [`BadNodeExpr`] when the text is no node expression.
     pub fn exclude(self, nodes: &str) -> Result<Self, BadNodeExpr> {
-        let all = NodeExpr::try_from("*".to_owned())?;
         let exclude = Some(NodeExpr::try_from(nodes.to_owned())?);
         Ok(self.with(|spec| {
             let on = match std::mem::replace(&mut spec.placement, Placement::Here) {
-                Placement::Here => all,
+                Placement::Here => NodeExpr::all(),
                 Placement::Nodes { on, .. } => on,
             };
             spec.placement = Placement::Nodes { on, exclude };
@@ -173,6 +172,16 @@ impl JobBuilder {
     pub fn directory(self, directory: impl AsRef<OsStr>) -> Self {
         self.try_with(|spec| {
             spec.directory = Some(word(directory.as_ref())?);
+            Ok(())
+        })
+    }
+
+    /// The directory in which process children on this node start, such as
+    /// [`std::env::current_dir`]; without it, and on all other nodes, the home of the node's user.
+    /// [`JobBuilder::directory`] wins over it.
+    pub fn inherit_directory(self, directory: impl AsRef<OsStr>) -> Self {
+        self.try_with(|spec| {
+            spec.environment.inherited_directory = Some(word(directory.as_ref())?);
             Ok(())
         })
     }
@@ -338,3 +347,6 @@ async fn feed(mut items: Encoded, mut sender: ItemSender) -> Result<(), StartErr
     }
     Ok(sender.finish().await?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,24 +3,25 @@
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
+use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use sortie_model::Stream as RecordStream;
-use sortie_wire::session_proto::{Failure, ReceiveMode};
+use sortie_wire::session_proto::Failure;
 
 use crate::error::{RequestError, ValueError};
-use crate::job::Job;
-use crate::job::received::{Batch, Received, Recent};
-use crate::receiver::{ReceiveEnd, ReceiveItem, Receiver};
+use crate::job::received::{Batch, Memory, Received, Recent};
+use crate::receiver::{ReceiveItem, Receiver};
 
 type Asked<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A job's records in order of arrival; see [`Job::stream`]. Ends when the job is settled, or after
 /// its first error.
 pub struct JobStream {
-    job: Job,
+    memory: Arc<Memory>,
     stash: std::vec::IntoIter<Received>,
     front: Option<(u64, Batch)>,
     recent: Recent,
@@ -29,7 +30,6 @@ pub struct JobStream {
 }
 
 enum Step {
-    Unopened,
     Opening(Asked<Result<Receiver, RequestError>>),
     Ready(Receiver),
     Waiting(Asked<(Receiver, Result<Option<ReceiveItem>, RequestError>)>),
@@ -37,13 +37,18 @@ enum Step {
 }
 
 impl JobStream {
-    pub(super) fn new(job: Job) -> Self {
+    /// A stream of what a receive brings, once it is `open`; nothing is asked before the first poll.
+    pub(super) fn new<F>(memory: Arc<Memory>, open: F) -> Self
+    where
+        F: Future<Output = Result<Receiver, RequestError>> + Send + 'static,
+    {
+        let stash = memory.take_stash().into_iter();
         Self {
-            job,
-            stash: Vec::new().into_iter(),
+            memory,
+            stash,
             front: None,
             recent: Recent::default(),
-            step: Step::Unopened,
+            step: Step::Opening(Box::pin(open)),
             failures: Vec::new(),
         }
     }
@@ -53,11 +58,15 @@ impl JobStream {
         &self.failures
     }
 
-    fn open(&mut self) {
-        self.stash = self.job.memory.take_stash().into_iter();
-        let job = self.job.clone();
-        let mode = ReceiveMode::TakeUntil { finished: false };
-        self.step = Step::Opening(Box::pin(async move { job.receiver(mode).await }));
+    /// The next record, without an import: what `StreamExt::next` gives.
+    ///
+    /// # Errors
+    /// [`RequestError`], as the last item.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn next(&mut self) -> Option<Result<Received, RequestError>> {
+        StreamExt::next(self).await
     }
 
     /// Asks for the next item; that the records in front were handed out acknowledges them.
@@ -78,21 +87,20 @@ impl JobStream {
         item: Option<ReceiveItem>,
     ) -> Result<(), RequestError> {
         match item {
-            None => return Ok(()),
+            None => {
+                // Everything was acknowledged, and the node has heard it.
+                self.recent = Recent::default();
+                return Ok(());
+            }
             Some(ReceiveItem::Records { number, source, mut records }) => {
-                self.job.memory.drop_seen(source.child, &mut records);
+                self.memory.drop_seen(source.child, &mut records);
                 self.recent.add(source.child, &records);
                 self.front = Some((number, Batch::new(&source, records)));
             }
             Some(ReceiveItem::Settled { .. }) => {}
-            Some(ReceiveItem::End(ReceiveEnd { failures, entries, deadlock })) => {
-                self.failures = failures;
-                if let Some(blocked) = deadlock {
-                    return Err(RequestError::Deadlock { blocked });
-                }
-                if !entries.troubles.is_empty() {
-                    return Err(RequestError::of_troubles(entries.troubles));
-                }
+            Some(ReceiveItem::End(mut end)) => {
+                self.failures = std::mem::take(&mut end.failures);
+                end.about_one()?;
             }
         }
         self.step = Step::Ready(receiver);
@@ -115,7 +123,6 @@ impl Stream for JobStream {
                 return Poll::Ready(Some(Ok(received)));
             }
             match std::mem::replace(&mut this.step, Step::Over) {
-                Step::Unopened => this.open(),
                 Step::Opening(mut opening) => match opening.as_mut().poll(cx) {
                     Poll::Ready(Ok(receiver)) => this.step = Step::Ready(receiver),
                     Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
@@ -148,17 +155,17 @@ impl Drop for JobStream {
         if let Some((_, batch)) = &self.front {
             self.recent.cut(batch.len());
         }
-        self.job.memory.remember(&mut self.recent);
+        self.memory.remember(&mut self.recent);
         let left: Vec<Received> = self.stash.by_ref().collect();
         if !left.is_empty() {
-            self.job.memory.stash(left);
+            self.memory.stash(left);
         }
     }
 }
 
 impl std::fmt::Debug for JobStream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("JobStream").field("job", &self.job.id()).finish_non_exhaustive()
+        f.debug_struct("JobStream").field("failures", &self.failures).finish_non_exhaustive()
     }
 }
 
@@ -172,6 +179,19 @@ pub struct Values<T> {
 impl<T> Values<T> {
     pub(super) const fn new(records: JobStream) -> Self {
         Self { records, failures: None, value: PhantomData }
+    }
+}
+
+impl<T: DeserializeOwned> Values<T> {
+    /// The next value, without an import: what `StreamExt::next` gives.
+    ///
+    /// # Errors
+    /// [`ValueError`]: what cannot be decoded, in its place; failed children at the end.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn next(&mut self) -> Option<Result<T, ValueError>> {
+        StreamExt::next(self).await
     }
 }
 
@@ -206,3 +226,6 @@ impl<T> std::fmt::Debug for Values<T> {
         f.debug_tuple("Values").field(&self.records).finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,230 @@
+//! A client: a connection to a node, and the verbs that are about the node rather than a session.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sortie_actors::NodeHandle;
+use sortie_model::nodeset::NodeExpr;
+use sortie_model::{NodeId, NodeName, NodeView, SessionView};
+use sortie_wire::session_proto::{Answer, Ask, SessionRef};
+
+use crate::answer::{Diagnosis, JoinOffer, Pong};
+use crate::error::{ConnectError, RequestError};
+use crate::home::{HomeError, HomePaths};
+use crate::route::{Remote, Route};
+use crate::session::Session;
+
+/// A user of a cluster, with the key that proves it. The certificate comes from the cluster's CA.
+///
+/// Cheap to clone. Its debug form hides the key.
+#[derive(Debug, Clone)]
+pub struct UserIdentity {
+    pub(crate) identity: Arc<sortie_link::Identity>,
+}
+
+impl UserIdentity {
+    /// The identity of a home's owner: reads one file.
+    ///
+    /// # Errors
+    /// [`HomeError`] when the home holds none, or others can read it.
+    pub fn of_home(paths: &HomePaths) -> Result<Self, HomeError> {
+        let (identity, _) = paths.client_side()?;
+        Ok(Self { identity: Arc::new(identity) })
+    }
+}
+
+/// A connection to a node, in this process or another one.
+///
+/// Cheap to clone; clones share one connection. It is closed when the last clone, and the last handle
+/// on a session that came from it, is dropped: temporary sessions then end, persistent ones do not
+/// care (`docs/semantics.md`, section 4). A connection that broke is made again by the next request.
+#[derive(Debug, Clone)]
+pub struct Client {
+    route: Route,
+}
+
+impl Client {
+    /// A client of a node in this process.
+    pub(crate) const fn of_node(node: NodeHandle) -> Self {
+        Self { route: Route::Local(node) }
+    }
+
+    /// Connects to the node that runs with a home, as the home's owner. Reads three small files and
+    /// dials once, on this machine; it is that node or an error. Must be called within a tokio
+    /// runtime; one thread is enough.
+    ///
+    /// # Errors
+    /// [`ConnectError`]; [`ConnectError::NotRunning`] when no node is ready in that home.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: the dial is given up.
+    pub async fn connect_home(paths: &HomePaths, timeout: Duration) -> Result<Self, ConnectError> {
+        let address = paths.announced()?.ok_or(ConnectError::NotRunning)?;
+        let (identity, node) = paths.client_side()?;
+        let identity = UserIdentity { identity: Arc::new(identity) };
+        Self::connect(&address, &identity, Some(node), timeout).await
+    }
+
+    /// Connects to the node at `host:port` as that user. With `node` it must be that one, else it may
+    /// be any node of the user's cluster. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`ConnectError::Dial`]; its [`step`](ConnectError::step) says how far it came.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: the dial is given up.
+    pub async fn connect(
+        address: &str,
+        identity: &UserIdentity,
+        node: Option<NodeId>,
+        timeout: Duration,
+    ) -> Result<Self, ConnectError> {
+        let remote = Remote::connect(address, identity, node, timeout).await?;
+        Ok(Self { route: Route::Link(Arc::new(remote)) })
+    }
+
+    /// Closes the connection so that the node knows at once, and waits until it can; a program that
+    /// just ends leaves it to notice the silence. What is under way on clones and sessions is lost.
+    /// For a node in this process it does nothing.
+    pub async fn close(self) {
+        if let Route::Link(remote) = &self.route {
+            remote.close().await;
+        }
+    }
+
+    /// The user's persistent session `default` on this node.
+    pub fn session(&self) -> Session {
+        Session::new(self.route.clone(), SessionRef::Default)
+    }
+
+    /// The one session with that name or number. It is looked up by every request; that there is none,
+    /// or more than one, is each request's error.
+    pub fn session_named(&self, name: &str) -> Session {
+        Session::new(self.route.clone(), SessionRef::Named(name.to_owned()))
+    }
+
+    /// Opens a temporary session: it ends, its jobs are stopped and their results dropped, when the
+    /// last handle on it or its jobs is dropped, or this program ends.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn temporary(&self) -> Result<Session, RequestError> {
+        Session::open_temporary(self.route.clone()).await
+    }
+
+    /// The sessions of this user on the node.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn sessions(&self) -> Result<Vec<SessionView>, RequestError> {
+        match self.ask(Ask::Sessions).await? {
+            Answer::Sessions(sessions) => Ok(sessions),
+            _ => Err(RequestError::Unexpected),
+        }
+    }
+
+    /// The members of the cluster, as this node knows them: those that the expression names, or all.
+    ///
+    /// # Errors
+    /// [`RequestError`]; an unknown name has [`ErrorCode::UnknownNode`](crate::ErrorCode::UnknownNode).
+    pub async fn nodes(&self, expression: Option<NodeExpr>) -> Result<Vec<NodeView>, RequestError> {
+        self.members(Ask::Nodes { expression }).await
+    }
+
+    /// Asks a node for a sign of life, through this one; this one itself without a name.
+    ///
+    /// # Errors
+    /// [`RequestError`]; a node that cannot be reached has
+    /// [`ErrorCode::Unreachable`](crate::ErrorCode::Unreachable).
+    pub async fn ping(&self, node: Option<NodeName>) -> Result<Pong, RequestError> {
+        match self.ask(Ask::Ping { node }).await? {
+            Answer::Pong { node, round_trip } => Ok(Pong { node, round_trip }),
+            _ => Err(RequestError::Unexpected),
+        }
+    }
+
+    /// Shuts this node down, with all sessions and processes of its own. Returns when it has agreed.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn stop_node(&self) -> Result<(), RequestError> {
+        match self.ask(Ask::StopNode).await? {
+            Answer::Done => Ok(()),
+            _ => Err(RequestError::Unexpected),
+        }
+    }
+
+    /// Sets labels of a node; an empty value removes one. Returns the node as it is then.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn set_labels(
+        &self,
+        node: NodeName,
+        labels: Vec<(String, String)>,
+    ) -> Result<Vec<NodeView>, RequestError> {
+        self.members(Ask::SetLabels { node, labels }).await
+    }
+
+    /// Makes this node reachable for others, at `advertise` (`host:port`) or where it listens, and
+    /// gives a token with which one can join within
+    /// [`limits::TOKEN_LIFE`](crate::limits::TOKEN_LIFE).
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn cluster_init(&self, advertise: Option<String>) -> Result<JoinOffer, RequestError> {
+        self.offer(Ask::ClusterInit { advertise }).await
+    }
+
+    /// One token more.
+    ///
+    /// # Errors
+    /// [`RequestError`]; [`ErrorCode::NoAuthority`](crate::ErrorCode::NoAuthority) when the node that
+    /// holds the CA cannot be reached.
+    pub async fn cluster_token(&self) -> Result<JoinOffer, RequestError> {
+        self.offer(Ask::ClusterToken).await
+    }
+
+    /// Makes this node join another one's cluster, and gives the members. The node's and the user's
+    /// certificates are replaced, so connect anew afterwards.
+    ///
+    /// # Errors
+    /// [`RequestError`]; among its codes `token_wrong`, `token_used`, `token_expired`, `name_taken`,
+    /// `not_alone`, `unreachable`.
+    pub async fn cluster_join(
+        &self,
+        address: String,
+        token: String,
+    ) -> Result<Vec<NodeView>, RequestError> {
+        self.members(Ask::ClusterJoin { address, token }).await
+    }
+
+    /// What the node finds out about its own health.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn diagnose(&self) -> Result<Diagnosis, RequestError> {
+        match self.ask(Ask::Diagnose).await? {
+            Answer::Diagnosis(diagnosis) => Ok(*diagnosis),
+            _ => Err(RequestError::Unexpected),
+        }
+    }
+
+    async fn ask(&self, ask: Ask) -> Result<Answer, RequestError> {
+        self.route.ask(SessionRef::Default, ask).await
+    }
+
+    async fn members(&self, ask: Ask) -> Result<Vec<NodeView>, RequestError> {
+        match self.ask(ask).await? {
+            Answer::Nodes(nodes) => Ok(nodes),
+            _ => Err(RequestError::Unexpected),
+        }
+    }
+
+    async fn offer(&self, ask: Ask) -> Result<JoinOffer, RequestError> {
+        match self.ask(ask).await? {
+            Answer::Token(offer) => Ok(offer),
+            _ => Err(RequestError::Unexpected),
+        }
+    }
+}

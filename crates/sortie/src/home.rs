@@ -1,0 +1,390 @@
+//! A home: what a node keeps on disk between its lives.
+//!
+//! The library reads no environment and no home directory: whoever makes a [`HomePaths`] says where.
+//! Directories are made with mode 0700 and files with 0600, at their creation; every file is written
+//! beside its place, synced and renamed into it, so a crash leaves the old file or the new one.
+
+mod files;
+mod groups;
+mod identities;
+mod settings;
+
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use sortie_model::name::BadName;
+use sortie_model::{NodeId, NodeName};
+use sortie_wire::frame::{self, take_frame};
+use sortie_wire::link_proto::Roster;
+
+pub(crate) use groups::Groups;
+pub(crate) use identities::Identities;
+pub(crate) use settings::NodeSettings;
+
+/// Where a home lies.
+///
+/// ```text
+/// config/  identity/   ca.pem (where the CA is held), node.pem, user.pem, node.id
+///          node.toml   port, advertised address, labels
+///          groups.toml groups for node expressions, edited by people
+///          roster      the members of the cluster, as last heard
+/// state/   lock        held by the node that runs, with its process id
+///          node.addr   `host:port` of the node that runs; there once it is ready
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HomePaths {
+    /// Identity and configuration, such as `$XDG_CONFIG_HOME/sortie`.
+    pub config: PathBuf,
+    /// State of the node that runs, such as `$XDG_STATE_HOME/sortie`.
+    pub state: PathBuf,
+}
+
+impl HomePaths {
+    /// Both in one directory.
+    pub fn within(directory: impl Into<PathBuf>) -> Self {
+        let directory = directory.into();
+        Self { config: directory.clone(), state: directory }
+    }
+
+    /// Where the node of this home listens, if one runs and is ready: `host:port`.
+    ///
+    /// # Errors
+    /// [`HomeError::Read`] when the file is there and cannot be read.
+    pub fn announced(&self) -> Result<Option<String>, HomeError> {
+        let path = self.address_file();
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text.trim_end().to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(HomeError::Read { path, source }),
+        }
+    }
+
+    fn address_file(&self) -> PathBuf {
+        self.state.join("node.addr")
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        self.state.join("lock")
+    }
+
+    fn roster_file(&self) -> PathBuf {
+        self.config.join("roster")
+    }
+
+    pub(crate) fn groups_file(&self) -> PathBuf {
+        self.config.join("groups.toml")
+    }
+
+    fn settings_file(&self) -> PathBuf {
+        self.config.join("node.toml")
+    }
+
+    fn identity_dir(&self) -> PathBuf {
+        self.config.join("identity")
+    }
+
+    /// What a client of this home's own node needs: the user's identity and the node's id.
+    pub(crate) fn client_side(&self) -> Result<(sortie_link::Identity, NodeId), HomeError> {
+        identities::read_client_side(&self.identity_dir())
+    }
+}
+
+/// Why a home cannot be used. Every message names the file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HomeError {
+    /// Another node runs with this home.
+    #[error("another node runs with this home{}: {}", ProcessId(.process), .path.display())]
+    InUse {
+        /// Its process id, if the lock says it.
+        process: Option<u32>,
+        /// The lock.
+        path: PathBuf,
+    },
+    /// A file or directory can be read or changed by others.
+    #[error("others can {what} {}; take their permissions away or remove it", .path.display())]
+    Exposed {
+        /// `read` or `change`.
+        what: &'static str,
+        /// Which.
+        path: PathBuf,
+    },
+    /// A file cannot be read.
+    #[error("cannot read {}", .path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file or directory cannot be written.
+    #[error("cannot write {}", .path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file that people edit has a mistake.
+    #[error("{}:{line}: {what}", .path.display())]
+    Mistake {
+        /// Which.
+        path: PathBuf,
+        /// In which line, from 1.
+        line: usize,
+        /// What is wrong.
+        what: Mistake,
+    },
+    /// A file that we wrote holds something else.
+    #[error("{} is damaged: {fault}", .path.display())]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: Damage,
+    },
+    /// No key or certificate could be made.
+    #[error("cannot make this home's identity: {0}")]
+    Identity(#[source] MakeFault),
+    /// The home belongs to a node of another name, in a cluster that knows it by that name.
+    #[error(
+        "this home's node is called {has}, and its cluster knows it by that name; not {wanted}"
+    )]
+    OtherName {
+        /// What it is called.
+        has: NodeName,
+        /// What it was to be called.
+        wanted: NodeName,
+    },
+}
+
+/// What is wrong in a file that people edit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Mistake {
+    /// It does not have the file's form.
+    #[error("{0}")]
+    Form(String),
+    /// A group is neither an expression nor a list of them.
+    #[error("group `{0}` is neither a node expression nor a list of them, in quotes")]
+    Group(String),
+    /// A group's name could not be written as `@name`.
+    #[error("`{0}` is no name for a group: use letters, digits, `-`, `_` and `.`")]
+    GroupName(String),
+    /// A group's expression is no node expression.
+    #[error("group `{group}`: {fault}")]
+    Expression {
+        /// The group.
+        group: String,
+        /// What is wrong with its expression.
+        fault: sortie_model::nodeset::BadNodeExpr,
+    },
+}
+
+/// What is wrong with a file that we wrote.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Damage(DamageKind);
+
+#[derive(Debug, thiserror::Error)]
+enum DamageKind {
+    #[error(transparent)]
+    Identity(#[from] sortie_link::IdentityError),
+    #[error(transparent)]
+    Authority(#[from] sortie_link::AuthorityError),
+    #[error(transparent)]
+    NodeId(#[from] sortie_model::id::BadNodeId),
+    #[error(transparent)]
+    Key(#[from] sortie_link::BadPem),
+    #[error("it holds another kind of identity")]
+    Role,
+    #[error("it is no roster")]
+    Roster,
+    #[error("it is no text")]
+    Text,
+}
+
+/// Why no key or certificate could be made.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct MakeFault(sortie_link::AuthorityError);
+
+struct ProcessId<'a>(&'a Option<u32>);
+
+impl std::fmt::Display for ProcessId<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(process) => write!(f, " (process {process})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl HomeError {
+    fn damaged(path: &Path, fault: impl Into<DamageKind>) -> Self {
+        Self::Damaged { path: path.to_owned(), fault: Damage(fault.into()) }
+    }
+
+    /// Whether the same home may work later: another node holds it now.
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self, Self::InUse { .. })
+    }
+}
+
+/// A home that this process holds. Dropping it gives it free and takes its address back.
+#[derive(Debug)]
+pub(crate) struct Home {
+    paths: HomePaths,
+    identities: Identities,
+    settings: NodeSettings,
+    /// Locked as long as it is open.
+    _lock: File,
+}
+
+impl Home {
+    /// Takes the home, and makes it first where there is none: a cluster of one with a CA of its own,
+    /// a node called `name`, and `user` as the identity of its owner. Without a name a new node is
+    /// called after the machine. A node that is alone in its own cluster can be renamed.
+    ///
+    /// # Errors
+    /// [`HomeError`]; [`HomeError::InUse`] when another process holds it.
+    pub(crate) fn create_or_open(
+        paths: HomePaths,
+        name: Option<NodeName>,
+        user: &str,
+    ) -> Result<Self, HomeError> {
+        files::private_dir(&paths.config)?;
+        files::private_dir(&paths.state)?;
+        let lock = files::lock(&paths.lock_file())?;
+        let directory = paths.identity_dir();
+        let settings = NodeSettings::read(&paths.settings_file())?;
+        let wanted = name.clone();
+        let identities = match Identities::read(&directory)? {
+            Some(identities) => identities,
+            None => Identities::create(&directory, name.unwrap_or_else(machine_name), user)?,
+        };
+        let mut home = Self { paths, identities, settings, _lock: lock };
+        home.take_address_back()?;
+        if let Some(wanted) = wanted {
+            home.rename(wanted)?;
+        }
+        Ok(home)
+    }
+
+    fn rename(&mut self, wanted: NodeName) -> Result<(), HomeError> {
+        let has = self.identities.name().clone();
+        if has == wanted {
+            return Ok(());
+        }
+        let alone = self.roster()?.is_none_or(|roster| roster.members.len() <= 1);
+        match self.identities.renamed(&wanted) {
+            Some(renamed) if alone => self.replace_identities(renamed?),
+            _ => Err(HomeError::OtherName { has, wanted }),
+        }
+    }
+
+    /// Where it lies.
+    pub(crate) const fn paths(&self) -> &HomePaths {
+        &self.paths
+    }
+
+    /// Who this home's node and user are, and its CA if it holds one.
+    pub(crate) const fn identities(&self) -> &Identities {
+        &self.identities
+    }
+
+    /// Puts other identities in the place of these, all or none: a crash leaves the old set or the
+    /// new one.
+    pub(crate) fn replace_identities(&mut self, identities: Identities) -> Result<(), HomeError> {
+        identities.write(&self.paths.identity_dir())?;
+        self.identities = identities;
+        Ok(())
+    }
+
+    /// What the node remembers of how it was run.
+    pub(crate) const fn settings(&self) -> &NodeSettings {
+        &self.settings
+    }
+
+    /// Remembers other settings.
+    pub(crate) fn change_settings(&mut self, settings: NodeSettings) -> Result<(), HomeError> {
+        settings.write(&self.paths.settings_file())?;
+        self.settings = settings;
+        Ok(())
+    }
+
+    /// The members of the cluster, as last heard; none while the node was always alone.
+    pub(crate) fn roster(&self) -> Result<Option<Roster>, HomeError> {
+        let path = self.paths.roster_file();
+        let Some(bytes) = files::read(&path)? else { return Ok(None) };
+        let limit = sortie_model::limits::FRAME_BYTES;
+        let mut bytes = bytes::BytesMut::from(bytes.as_slice());
+        let frame = take_frame(&mut bytes, limit).ok().flatten();
+        let roster = frame.and_then(|frame| frame.open().ok());
+        roster.map(Some).ok_or_else(|| HomeError::damaged(&path, DamageKind::Roster))
+    }
+
+    /// Remembers the members of the cluster.
+    pub(crate) fn save_roster(&self, roster: &Roster) -> Result<(), HomeError> {
+        let path = self.paths.roster_file();
+        let mut bytes = Vec::new();
+        frame::write_message(roster, &mut bytes)
+            .map_err(|_| HomeError::damaged(&path, DamageKind::Roster))?;
+        files::write(&path, &bytes)
+    }
+
+    /// The groups for node expressions, read anew: people edit them while the node runs.
+    pub(crate) fn groups(&self) -> Result<Groups, HomeError> {
+        Groups::read(&self.paths.groups_file())
+    }
+
+    /// Says where the node listens: it is ready. An unspecified address is given as loopback, which
+    /// is where this home's own clients reach it.
+    pub(crate) fn announce(&self, address: SocketAddr) -> Result<(), HomeError> {
+        let reached = match address {
+            SocketAddr::V4(at) if at.ip().is_unspecified() => {
+                SocketAddr::from(([127, 0, 0, 1], at.port()))
+            }
+            SocketAddr::V6(at) if at.ip().is_unspecified() => {
+                SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, at.port()))
+            }
+            other => other,
+        };
+        files::write(&self.paths.address_file(), format!("{reached}\n").as_bytes())
+    }
+
+    /// Takes the address back: no node is ready here.
+    pub(crate) fn take_address_back(&self) -> Result<(), HomeError> {
+        files::remove(&self.paths.address_file())
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        if let Err(error) = self.take_address_back() {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "the node's address could not be taken back");
+        }
+    }
+}
+
+/// The machine's name, cut to what a node's name may be; `node` if nothing of it is left.
+pub(crate) fn machine_name() -> NodeName {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let nameless = || "node".parse();
+    #[expect(clippy::expect_used, reason = "the literal is a node name")]
+    node_name(name.trim()).or_else(|_: BadName| nameless()).expect("`node` is a node name")
+}
+
+/// The nearest node name to a text: its first label, without the characters that names lack.
+fn node_name(text: &str) -> Result<NodeName, BadName> {
+    let label = text.split('.').next().unwrap_or_default();
+    let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let kept = label.chars().filter(allowed).skip_while(|c| !c.is_ascii_alphanumeric());
+    kept.take(sortie_model::limits::NODE_NAME_BYTES).collect::<String>().parse()
+}
+
+#[cfg(test)]
+mod tests;
