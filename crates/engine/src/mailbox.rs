@@ -46,6 +46,26 @@ pub enum AppendRefused {
     Closed,
 }
 
+/// How many of `count` records from `first` on a mailbox has already that expects `next`.
+///
+/// # Errors
+/// As for [`Mailbox::known_prefix`].
+pub const fn known_prefix(
+    next: Seq,
+    closed: bool,
+    first: Seq,
+    count: u64,
+) -> Result<u64, AppendRefused> {
+    if first.0 > next.0 {
+        return Err(AppendRefused::Gap { expected: next, first });
+    }
+    let known = next.0 - first.0;
+    if known >= count {
+        return Ok(count);
+    }
+    if closed { Err(AppendRefused::Closed) } else { Ok(known) }
+}
+
 /// What the quota says to new records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
@@ -125,6 +145,16 @@ impl Mailbox {
         }
     }
 
+    /// An empty, open mailbox whose earlier records are all free: `before` counts them.
+    pub fn continued(quota: u64, policy: OutputPolicy, before: &PerStream<Tally>) -> Self {
+        let mut mailbox = Self::new(quota, policy);
+        for (stream, place) in before.iter() {
+            *mailbox.streams.of_mut(stream) = StreamLedger::starting_at(*place);
+            mailbox.next = mailbox.next.after(place.records);
+        }
+        mailbox
+    }
+
     /// The number that the next record must have.
     pub const fn next(&self) -> Seq {
         self.next
@@ -136,17 +166,7 @@ impl Mailbox {
     /// [`AppendRefused::Gap`] when records before the batch are missing, [`AppendRefused::Closed`]
     /// when the batch has new records and the mailbox is closed.
     pub const fn known_prefix(&self, first: Seq, count: u64) -> Result<u64, AppendRefused> {
-        if first.0 > self.next.0 {
-            return Err(AppendRefused::Gap { expected: self.next, first });
-        }
-        let known = self.next.0 - first.0;
-        if known >= count {
-            return Ok(count);
-        }
-        if self.closed {
-            return Err(AppendRefused::Closed);
-        }
-        Ok(known)
+        known_prefix(self.next, self.closed, first, count)
     }
 
     /// What the quota and the policy say to `new` records.
@@ -214,6 +234,11 @@ impl Mailbox {
         self.quota.saturating_sub(self.unread.weight())
     }
 
+    /// Whether the producer pauses at the quota.
+    pub const fn blocks(&self) -> bool {
+        matches!(self.policy, OutputPolicy::Block)
+    }
+
     /// Whether one more offer may be made.
     pub const fn has_place(&self) -> bool {
         self.in_flight.len() < OFFERS_PER_MAILBOX
@@ -263,7 +288,7 @@ impl Mailbox {
         }
         let id = OfferId(self.next_offer);
         self.next_offer += 1;
-        self.in_flight.push(InFlight { id, pieces: taken.clone() });
+        self.in_flight.push(InFlight { id, pieces: *taken });
         Ok(id)
     }
 
@@ -323,6 +348,14 @@ impl Mailbox {
             from = found.to;
         }
         found
+    }
+
+    /// The last stretch of a stream before `place` that is unread, on offer or not. Empty when
+    /// there is none. Stretches that adjoin it may come as another one.
+    pub fn unread_before(&self, stream: Stream, place: Tally) -> Piece {
+        let before = self.live(stream).filter(|piece| piece.from.records < place.records);
+        let Some(last) = before.max() else { return Piece::default() };
+        Piece { from: last.from, to: last.to.min(place) }
     }
 
     /// How much a stream ever got.

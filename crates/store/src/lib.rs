@@ -6,6 +6,7 @@
 //! holes.
 
 pub mod error;
+pub mod input_file;
 pub mod mailbox_file;
 pub mod record_log;
 pub mod spool;
@@ -13,6 +14,6 @@ pub mod stream_log;
 
 pub use error::SpoolError;
 pub use mailbox_file::MailboxFile;
-pub use record_log::{Backward, Damaged, Entry, Forward, Next};
+pub use record_log::{Backward, Damaged, Entry, Forward, Next, put_record};
 pub use spool::{Spool, SpoolBounds};
 pub use stream_log::{Hole, Segment, Spill, StreamLog};

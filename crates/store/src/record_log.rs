@@ -49,6 +49,13 @@ pub(crate) fn put_foot(to: &mut BytesMut, body: &Body) {
     to.put_u32_le(marked_length(body).0);
 }
 
+/// Writes a whole record, as a log has it, to the end of `to`.
+pub fn put_record(to: &mut BytesMut, seq: Seq, time: Timestamp, body: &Body) {
+    put_head(to, seq, time, body);
+    to.extend_from_slice(body.bytes());
+    put_foot(to, body);
+}
+
 struct Head {
     seq: Seq,
     time: Timestamp,

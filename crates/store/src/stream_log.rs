@@ -13,7 +13,7 @@ use sortie_model::record::Body;
 use sortie_model::{Seq, Timestamp};
 
 use crate::MailboxFile;
-use crate::record_log::{put_foot, put_head};
+use crate::record_log::{put_foot, put_head, put_record};
 
 /// Buffers for small records grow from this size ...
 const FIRST_BUFFER: usize = KIB;
@@ -72,6 +72,12 @@ pub struct Hole {
 }
 
 impl Hole {
+    /// A stretch of a file outside any log.
+    pub const fn new(file: Arc<MailboxFile>, at: u64, bytes: u64) -> Self {
+        let freed = at..at + bytes;
+        Self { file, gap: at..at + bytes, freed, bytes }
+    }
+
     /// Gives the stretch back. Touches the disk.
     pub fn give_back(self) {
         // The last one to need the file removes it, which gives everything back.
@@ -145,6 +151,11 @@ pub struct StreamLog {
 }
 
 impl StreamLog {
+    /// An empty log whose first record begins at `place`.
+    pub fn starting_at(place: u64) -> Self {
+        Self { open_from: place, ..Self::default() }
+    }
+
     /// Where the next record will begin.
     pub fn end(&self) -> u64 {
         self.open_from + self.open.len() as u64
@@ -161,9 +172,7 @@ impl StreamLog {
         let before = self.end();
         if body.len() < OWN_BUFFER_BYTES {
             self.make_buffer(body.len() + 24);
-            put_head(&mut self.open, seq, time, body);
-            self.open.extend_from_slice(body.bytes());
-            put_foot(&mut self.open, body);
+            put_record(&mut self.open, seq, time, body);
         } else {
             self.make_buffer(24);
             put_head(&mut self.open, seq, time, body);
@@ -240,9 +249,7 @@ impl StreamLog {
                 self.memory -= bytes;
                 self.add_extent(part, file, at);
             } else {
-                let freed = at..at + bytes;
-                let file = Arc::clone(file);
-                holes.push(Hole { file, freed: freed.clone(), gap: freed, bytes });
+                holes.push(Hole::new(Arc::clone(file), at, bytes));
             }
             at += bytes;
         }

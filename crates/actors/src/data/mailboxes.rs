@@ -1,247 +1,288 @@
 //! The mailboxes of a node's jobs: where records wait for their readers (`docs/semantics.md`,
-//! sections 1.3 and 3.3). Signatures first; the inside follows.
-#![expect(missing_docs, clippy::unimplemented, unused_variables, reason = "signatures first")]
+//! sections 1.3 and 3.3).
+//!
+//! A [`MailboxPool`] has the node's memory budget and its files; [`JobMailboxes`] has one mailbox
+//! for each child of a job. A child's first few records lie in one small block; a mailbox that gets
+//! more grows a ledger (`sortie_engine::mailbox`) and a log per stream (`sortie_store`).
+//!
+//! Locks are held for memory operations only, never while a disk is read or written, and never
+//! across an `await`; so a slow reader, a dead one or a slow disk delays nobody else's records.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+mod append;
+mod compact;
+mod grown;
+mod index;
+mod keep;
+mod merge;
+mod offer;
+mod outcome;
+mod pool;
+mod ready;
+mod spill;
+mod sweep;
+mod tail;
+#[cfg(test)]
+mod tests;
+
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sortie_engine::mailbox::{OutputPolicy, Tally};
-use sortie_model::record::StreamSet;
-use sortie_model::{Ordinal, Record, Seq};
+use sortie_model::Ordinal;
+use sortie_store::MailboxFile;
+use tokio::sync::Notify;
 
-/// One per node: memory budget, spool directory, open files, node quota.
+use compact::Compact;
+use grown::Grown;
+use index::Index;
+pub use keep::{Kept, Position};
+pub use merge::Most;
+pub use offer::Offer;
+pub use outcome::{AppendError, Appended, FullBecause, ReadError, Summary, TryAppend};
+pub use pool::{MailboxPool, PoolBounds};
+pub use ready::Ready;
+pub use tail::TailStart;
+
+/// Children are spread over so many locks.
+const SHARDS: u32 = 16;
+
+/// A child's mailbox.
+#[derive(Debug, Default)]
+enum Slot {
+    /// Nothing happened to it yet.
+    #[default]
+    Untouched,
+    Compact(Box<Compact>),
+    Grown(Arc<Grown>),
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    slots: Vec<Slot>,
+    removed: bool,
+}
+
+/// The mailboxes of one job's children, by their ordinals. Used from many tasks at once.
+///
+/// Dropping it frees everything, as [`remove_all`](Self::remove_all) does.
 #[derive(Debug)]
-pub struct MailboxPool {}
-impl MailboxPool {
-    /// Makes nothing on disk until something has to be written there.
-    pub fn new(dir: PathBuf) -> Arc<Self> {
-        unimplemented!()
-    }
-    pub fn memory_bytes(&self) -> u64 {
-        unimplemented!()
-    }
-    pub fn disk_bytes(&self) -> u64 {
-        unimplemented!()
-    }
+pub struct JobMailboxes {
+    pool: Arc<MailboxPool>,
+    number: u64,
+    policy: OutputPolicy,
+    shards: [Mutex<Shard>; SHARDS as usize],
+    /// Locked after a shard or a mailbox, never before.
+    index: Mutex<Index>,
+    unread_records: AtomicU64,
+    unread_bytes: AtomicU64,
+    memory: AtomicU64,
+    version: AtomicU64,
+    changed: Notify,
+    removed: AtomicBool,
+    /// Where mailboxes go together that are too small for a file of their own.
+    shared_file: Mutex<Option<Arc<MailboxFile>>>,
+    sweeping: tokio::sync::Mutex<sweep::SweepCursor>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Appended {
-    /// The number that comes next: acknowledge up to here.
-    pub next: Seq,
-    /// Bytes until the quota. At 0 pause: await `room` before the next append.
-    pub room: u64,
-}
-
-/// What `try_append` did.
-#[derive(Debug)]
-pub enum TryAppend {
-    Done(Appended),
-    /// It has to write to disk first: give the records to `append`.
-    WouldSpill(Vec<Record>),
-}
-
-/// Why a full mailbox is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FullBecause {
-    Quota,
-    NodeQuota,
-    Disk,
-}
-
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum AppendError {
-    #[error("record {} is missing before record {}", expected.0, first.0)]
-    Gap { expected: Seq, first: Seq },
-    #[error("the mailbox is closed: its child has ended")]
-    Closed,
-    /// Block policy: here they are back; await `room`, then append them again.
-    #[error("the mailbox is full")]
-    Full { records: Vec<Record>, because: FullBecause },
-    /// Fail policy: the child fails with `limit{output}`.
-    #[error("the output passes its quota")]
-    OverQuota { dropped: Tally },
-    /// The job was removed.
-    #[error("the job was removed")]
-    Removed,
-}
-
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReadError {
-    #[error("the job was removed")]
-    Removed,
-    #[error("a mailbox file cannot be read")]
-    Disk(#[source] std::io::Error),
-}
-
-/// A place in a mailbox, one per stream inside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Position {}
-impl Position {
-    pub const START: Self = Self {};
-}
-
-/// Records on offer. Dropping it unacknowledged withdraws it.
-#[derive(Debug)]
-pub struct Offer {
-    /// In order of their numbers. Use `std::mem::take` to move them out.
-    pub records: Vec<Record>,
-    /// Whether there is more to offer of these streams.
-    pub more: bool,
-}
-impl Offer {
-    pub fn ordinal(&self) -> Ordinal {
-        unimplemented!()
-    }
-}
-
-#[derive(Debug)]
-pub struct Kept {
-    pub records: Vec<Record>,
-    pub next: Position,
-    pub more: bool,
-}
-
-/// What `tail` counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TailUnit {
-    /// Lines of byte records; each value record counts as one line.
-    Lines,
-    Records,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TailStart {
-    /// Keep from here.
-    pub from: Position,
-    /// Bytes of the first kept record that come before the wanted lines.
-    pub skip_bytes: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Summary {
-    pub unread: Tally,
-    pub dropped: Tally,
-    pub with_errors: bool,
-    pub closed: bool,
-    pub next: Seq,
-    pub full: Option<FullBecause>,
-}
-
-/// One per job: the mailboxes of its children, by ordinal.
-#[derive(Debug)]
-pub struct JobMailboxes {}
 impl JobMailboxes {
+    /// No mailboxes yet; the producer pauses at a quota.
     pub fn new(pool: Arc<MailboxPool>) -> Arc<Self> {
-        unimplemented!()
+        Self::with_policy(pool, OutputPolicy::Block)
     }
+
+    /// No mailboxes yet; `policy` acts at a quota.
     pub fn with_policy(pool: Arc<MailboxPool>, policy: OutputPolicy) -> Arc<Self> {
-        unimplemented!()
+        let number = pool.next_job();
+        let job = Arc::new(Self {
+            pool,
+            number,
+            policy,
+            shards: Default::default(),
+            index: Mutex::default(),
+            unread_records: AtomicU64::new(0),
+            unread_bytes: AtomicU64::new(0),
+            memory: AtomicU64::new(0),
+            version: AtomicU64::new(0),
+            changed: Notify::new(),
+            removed: AtomicBool::new(false),
+            shared_file: Mutex::default(),
+            sweeping: tokio::sync::Mutex::default(),
+        });
+        job.pool.add_job(number, &job);
+        job
     }
-    /// Never blocks and never touches a disk.
-    pub fn try_append(
-        &self,
-        ordinal: Ordinal,
-        first: Seq,
-        records: Vec<Record>,
-    ) -> Result<TryAppend, AppendError> {
-        unimplemented!()
-    }
-    /// The records are numbered from `first` on, whatever their own numbers say.
-    pub async fn append(
-        &self,
-        ordinal: Ordinal,
-        first: Seq,
-        records: Vec<Record>,
-    ) -> Result<Appended, AppendError> {
-        unimplemented!()
-    }
-    pub async fn room(&self, ordinal: Ordinal) {
-        unimplemented!()
-    }
+
+    /// The child has ended: no new record of it is accepted after. Wakes its readers.
     pub fn close(&self, ordinal: Ordinal) {
-        unimplemented!()
+        let mut shard = self.shard(ordinal);
+        if shard.removed {
+            return;
+        }
+        match shard.slot_mut(ordinal) {
+            Slot::Compact(compact) => compact.close(),
+            Slot::Grown(grown) => {
+                let grown = Arc::clone(grown);
+                drop(shard);
+                grown.lock().ledger.close();
+            }
+            slot @ Slot::Untouched => *slot = Slot::Compact(Compact::closed()),
+        }
+        self.announce();
     }
-    /// None: nothing that is not on offer already. Waits while 16 offers are in flight.
-    pub async fn offer(
-        self: &Arc<Self>,
-        ordinal: Ordinal,
-        streams: StreamSet,
-        most: Most,
-    ) -> Result<Option<Offer>, ReadError> {
-        unimplemented!()
-    }
-    pub fn acknowledge(&self, offer: Offer) {
-        unimplemented!()
-    }
-    pub async fn keep(
-        &self,
-        ordinal: Ordinal,
-        from: Position,
-        streams: StreamSet,
-        most: Most,
-    ) -> Result<Kept, ReadError> {
-        unimplemented!()
-    }
-    pub async fn tail(
-        &self,
-        ordinal: Ordinal,
-        streams: StreamSet,
-        count: u64,
-        unit: TailUnit,
-    ) -> Result<TailStart, ReadError> {
-        unimplemented!()
-    }
+
+    /// What there is to say about one mailbox. An untouched one is empty and open.
     pub fn summary(&self, ordinal: Ordinal) -> Summary {
-        unimplemented!()
+        let shard = self.shard(ordinal);
+        match shard.slot(ordinal) {
+            None | Some(Slot::Untouched) => Summary::default(),
+            Some(Slot::Compact(compact)) => compact.summary(),
+            Some(Slot::Grown(grown)) => {
+                let grown = Arc::clone(grown);
+                drop(shard);
+                grown.lock().summary()
+            }
+        }
     }
-    /// All children together.
+
+    /// What all children together have that was neither acknowledged nor dropped.
     pub fn unread(&self) -> Tally {
-        unimplemented!()
+        Tally {
+            records: self.unread_records.load(Ordering::Relaxed),
+            bytes: self.unread_bytes.load(Ordering::Relaxed),
+        }
     }
-    /// The first child from `from` on that has records which are not on offer.
+
+    /// The first child from `from` on with unread records, some of which may be on offer. Does not
+    /// look at the others one by one.
     pub fn next_unread(&self, from: Ordinal) -> Option<Ordinal> {
-        unimplemented!()
+        lock(&self.index).next_unread(from)
     }
-    /// First the children that have records now, in child order, then others in order of arrival.
+
+    /// A queue of the children that have something to read: first those that have it now, in child
+    /// order, then others in the order in which they got new records.
     pub fn ready(self: &Arc<Self>) -> Ready {
-        unimplemented!()
+        Ready::new(Arc::clone(self))
     }
-    /// Raised by every append, close and withdrawal.
+
+    /// A number that every append, close and withdrawal raises.
     pub fn version(&self) -> u64 {
-        unimplemented!()
+        self.version.load(Ordering::Acquire)
     }
-    /// Waits until the version is not `since`.
+
+    /// Waits until the version is another than `since`, and returns it. What changed after the
+    /// version was read is never missed: read the version, look at the mailboxes, then wait.
+    ///
+    /// # Cancel safety
+    /// Dropping it has no effect.
     pub async fn changed(&self, since: u64) -> u64 {
-        unimplemented!()
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let version = self.version();
+            if version != since || self.removed.load(Ordering::Acquire) {
+                return version;
+            }
+            changed.await;
+        }
     }
+
+    /// Frees all memory and disk. Appends and reads of this job fail from now on; records that
+    /// readers have in hand stay theirs.
     pub fn remove_all(&self) {
-        unimplemented!()
+        self.removed.store(true, Ordering::Release);
+        let mut holes = Vec::new();
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            shard.removed = true;
+            for slot in std::mem::take(&mut shard.slots) {
+                match slot {
+                    Slot::Untouched => {}
+                    Slot::Compact(compact) => {
+                        self.memory_is(compact.memory(), 0);
+                        holes.extend(compact.into_hole());
+                    }
+                    Slot::Grown(grown) => holes.extend(grown.remove(self)),
+                }
+            }
+        }
+        *lock(&self.index) = Index::default();
+        self.unread_records.store(0, Ordering::Relaxed);
+        self.unread_bytes.store(0, Ordering::Relaxed);
+        let shared = lock(&self.shared_file).take();
+        self.pool.reclaim_with(holes, shared);
+        self.pool.freed.notify_waiters();
+        self.announce();
+    }
+
+    fn shard(&self, ordinal: Ordinal) -> MutexGuard<'_, Shard> {
+        // The remainder is below the number of shards; the first is never taken for another.
+        let [first, ..] = &self.shards;
+        lock(self.shards.get((ordinal.0 % SHARDS) as usize).unwrap_or(first))
+    }
+
+    /// Tells waiting readers that something changed.
+    fn announce(&self) {
+        self.version.fetch_add(1, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    /// New records of a child; its lock is held.
+    fn arrived(&self, ordinal: Ordinal, new: Tally) {
+        self.unread_records.fetch_add(new.records, Ordering::Relaxed);
+        self.unread_bytes.fetch_add(new.bytes, Ordering::Relaxed);
+        lock(&self.index).arrived(ordinal);
+    }
+
+    /// Records of a child are free; its lock is held.
+    fn left(&self, ordinal: Ordinal, freed: Tally, has_unread: bool) {
+        self.unread_records.fetch_sub(freed.records, Ordering::Relaxed);
+        self.unread_bytes.fetch_sub(freed.bytes, Ordering::Relaxed);
+        if !has_unread {
+            lock(&self.index).emptied(ordinal);
+        }
+    }
+
+    /// A mailbox has `now` bytes in memory where it had `before`.
+    fn memory_is(&self, before: u64, now: u64) {
+        if now >= before {
+            self.memory.fetch_add(now - before, Ordering::Relaxed);
+            self.pool.add_memory(now - before);
+        } else {
+            self.memory.fetch_sub(before - now, Ordering::Relaxed);
+            self.pool.sub_memory(before - now);
+        }
     }
 }
 
-/// How much one answer may hold; one record may pass the bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Most {
-    pub records: usize,
-    pub bytes: usize,
-}
-/// [`BATCH_RECORDS`] and [`BATCH_BYTES`].
-impl Default for Most {
-    fn default() -> Self {
-        use sortie_model::limits::{BATCH_BYTES, BATCH_RECORDS};
-        Self { records: BATCH_RECORDS, bytes: BATCH_BYTES }
+impl Drop for JobMailboxes {
+    fn drop(&mut self) {
+        self.remove_all();
+        self.pool.remove_job(self.number);
     }
 }
 
-/// One reader's queue of children with new records.
-#[derive(Debug)]
-pub struct Ready {}
-impl Ready {
-    /// None: nothing new now; await `changed`.
-    pub fn next_child(&mut self) -> Option<Ordinal> {
-        unimplemented!()
+impl Shard {
+    fn slot(&self, ordinal: Ordinal) -> Option<&Slot> {
+        self.slots.get((ordinal.0 / SHARDS) as usize)
     }
+
+    fn slot_mut(&mut self, ordinal: Ordinal) -> &mut Slot {
+        let place = (ordinal.0 / SHARDS) as usize;
+        if self.slots.len() <= place {
+            self.slots.resize_with(place + 1, Slot::default);
+        }
+        #[expect(clippy::indexing_slicing, reason = "the vector was just made long enough")]
+        &mut self.slots[place]
+    }
+}
+
+/// Locks; a panic elsewhere while a lock was held costs at most that one operation.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs blocking file work off the runtime's workers. None when the runtime is shutting down.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(work).await.ok()
 }

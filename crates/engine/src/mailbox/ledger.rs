@@ -16,6 +16,10 @@ pub(super) struct StreamLedger {
 }
 
 impl StreamLedger {
+    pub(super) const fn starting_at(place: Tally) -> Self {
+        Self { end: place, fresh: place, returned: Vec::new() }
+    }
+
     pub(super) const fn end(&self) -> Tally {
         self.end
     }

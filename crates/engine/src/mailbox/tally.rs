@@ -93,7 +93,7 @@ impl Piece {
 }
 
 /// One value for each stream.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PerStream<T>([T; Stream::ALL.len()]);
 
 impl<T> PerStream<T> {
@@ -128,5 +128,10 @@ impl<T> PerStream<T> {
     /// Streams with their values, in the order of their numbers.
     pub fn iter(&self) -> impl Iterator<Item = (Stream, &T)> {
         Stream::ALL.into_iter().zip(&self.0)
+    }
+
+    /// The same, to change the values.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (Stream, &mut T)> {
+        Stream::ALL.into_iter().zip(&mut self.0)
     }
 }

@@ -166,6 +166,18 @@ fn errors_are_remembered_after_they_were_taken() {
     assert!(mailbox.with_errors() && !mailbox.has_unread());
 }
 
+#[test]
+fn a_continued_mailbox_goes_on_where_the_earlier_one_ended() {
+    let mut before = PerStream::default();
+    *before.of_mut(Stream::Error) = Tally { records: 3, bytes: 30 };
+    let mut mailbox = Mailbox::continued(100, OutputPolicy::Block, &before);
+    assert_eq!((mailbox.next(), mailbox.unread(), mailbox.room()), (Seq(3), Tally::ZERO, 100));
+    assert!(mailbox.with_errors() && !mailbox.has_available(StreamSet::ALL));
+    append(&mut mailbox, &[(Stream::Error, 5)]);
+    let all = mailbox.unread_from(Stream::Error, Tally::ZERO);
+    assert_eq!((all.from.records, all.to), (3, Tally { records: 4, bytes: 35 }));
+}
+
 /// What every record's fate is, record by record.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Fate {
@@ -297,6 +309,11 @@ fn perform(mailbox: &mut Mailbox, model: &mut Model, offers: &mut Vec<OfferId>, 
                 let place = model.tally_before(stream, *from);
                 let expected = model.first_stretch(stream, *from, |fate| fate != Fate::Freed);
                 assert_eq!(mailbox.unread_from(stream, place), expected);
+                let before = mailbox.unread_before(stream, place);
+                let last = model.of(stream).take(*from as usize).collect::<Vec<_>>();
+                let last = last.iter().rposition(|record| record.2 != Fate::Freed);
+                assert_eq!(before.is_empty(), last.is_none());
+                assert_eq!(before.to.records, last.map_or(0, |last| last as u64 + 1));
             }
         }
         Step::Acknowledge(_) | Step::Withdraw(_) => {}

@@ -1,0 +1,341 @@
+//! Storing records, and what stands in the way of it.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sortie_engine::mailbox::{Admission, AppendRefused, Tally, known_prefix};
+use sortie_model::limits::{CHILD_CREDIT_BYTES, COMPACT_MAILBOX_BYTES, LINK_CREDIT_BYTES};
+use sortie_model::{Ordinal, Record, Seq};
+use sortie_store::SpoolError;
+
+use super::compact::{Block, Compact};
+use super::grown::Grown;
+use super::{
+    AppendError, Appended, FullBecause, JobMailboxes, ReadError, Slot, TryAppend, blocking,
+};
+
+/// How often a producer that pauses because of the disk looks whether it has room again: others
+/// use it, too, and tell nobody.
+const DISK_LOOK: Duration = Duration::from_millis(250);
+
+/// Which bounds of memory hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Memory {
+    /// The usual ones.
+    Bounded,
+    /// The disk does not help: what is under credit is still taken.
+    UnderCredit,
+}
+
+/// What memory for an append needs.
+enum Need {
+    Nothing,
+    /// The mailbox's own bytes go to its file.
+    Spill(Arc<Grown>),
+    /// The bytes of small mailboxes go to a file.
+    Sweep,
+    /// The mailbox's bytes come back from a file.
+    Load(Block),
+    DropOldest {
+        grown: Arc<Grown>,
+        weight: u64,
+    },
+}
+
+/// Why an append did not happen.
+enum Obstacle {
+    /// Memory has to be made first.
+    Memory,
+    Full(FullBecause),
+    Error(AppendError),
+}
+
+impl From<AppendError> for Obstacle {
+    fn from(error: AppendError) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<AppendRefused> for Obstacle {
+    fn from(refused: AppendRefused) -> Self {
+        Self::Error(match refused {
+            AppendRefused::Gap { expected, first } => AppendError::Gap { expected, first },
+            _ => AppendError::Closed,
+        })
+    }
+}
+
+fn tally(records: &[Record]) -> Tally {
+    records.iter().fold(Tally::ZERO, |sum, record| sum.with_record(record.body.len() as u64))
+}
+
+/// What is new in a batch; its first `known` records are stored already.
+fn new_part(records: &[Record], known: u64) -> &[Record] {
+    records.get(known as usize..).unwrap_or_default()
+}
+
+impl JobMailboxes {
+    /// Appends records to a child's mailbox if memory has room for them, without ever waiting or
+    /// touching a disk. They are numbered from `first` on, whatever their own numbers say; those
+    /// that the mailbox has already are skipped.
+    ///
+    /// # Errors
+    /// [`AppendError`]; nothing was stored then.
+    pub fn try_append(
+        &self,
+        ordinal: Ordinal,
+        first: Seq,
+        records: Vec<Record>,
+    ) -> Result<TryAppend, AppendError> {
+        match self.append_now(ordinal, first, &records, Memory::Bounded) {
+            Ok(appended) => Ok(TryAppend::Done(appended)),
+            Err(Obstacle::Memory) => Ok(TryAppend::WouldSpill(records)),
+            Err(Obstacle::Full(because)) => {
+                Err(AppendError::Full { records, because, source: None })
+            }
+            Err(Obstacle::Error(error)) => Err(error),
+        }
+    }
+
+    /// Appends records to a child's mailbox as [`try_append`](Self::try_append) does; when memory
+    /// is used up it writes to the mailbox's file first, off the runtime's workers.
+    ///
+    /// # Errors
+    /// [`AppendError`]; nothing was stored then. [`AppendError::Full`] gives the records back.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: whether the records were stored is unknown when the future is dropped. As
+    /// the mailbox skips what it has, the same append can be made again.
+    pub async fn append(
+        self: &Arc<Self>,
+        ordinal: Ordinal,
+        first: Seq,
+        records: Vec<Record>,
+    ) -> Result<Appended, AppendError> {
+        let mut memory = Memory::Bounded;
+        let mut said = None;
+        loop {
+            match self.append_now(ordinal, first, &records, memory) {
+                Ok(appended) => return Ok(appended),
+                Err(Obstacle::Error(error)) => return Err(error),
+                Err(Obstacle::Full(because)) => {
+                    return Err(AppendError::Full { records, because, source: said });
+                }
+                Err(Obstacle::Memory) => {}
+            }
+            memory = match self.make_memory(ordinal, tally(&records)).await {
+                Ok(true) => Memory::Bounded,
+                Ok(false) => Memory::UnderCredit,
+                Err(error) => {
+                    said = Some(error);
+                    Memory::UnderCredit
+                }
+            };
+        }
+    }
+
+    fn append_now(
+        &self,
+        ordinal: Ordinal,
+        first: Seq,
+        records: &[Record],
+        memory: Memory,
+    ) -> Result<Appended, Obstacle> {
+        let count = records.len() as u64;
+        let mut shard = self.shard(ordinal);
+        if shard.removed {
+            return Err(AppendError::Removed.into());
+        }
+        let slot = shard.slot_mut(ordinal);
+        let small_quota = self.pool.bounds.mailbox_quota < COMPACT_MAILBOX_BYTES as u64;
+        if matches!(slot, Slot::Untouched) && !small_quota {
+            *slot = Slot::Compact(Compact::open());
+        }
+        if let Slot::Compact(compact) = slot {
+            let known = known_prefix(compact.next(), compact.is_closed(), first, count)?;
+            let new = new_part(records, known);
+            let amount = tally(new);
+            if !new.is_empty() && compact.is_on_disk() {
+                return Err(Obstacle::Memory);
+            }
+            if compact.fits(amount) {
+                self.check_node_memory(amount, memory)?;
+                return Ok(self.append_compact(compact, ordinal, new));
+            }
+        }
+        let grown = self.grow(slot, ordinal).map_err(|_| AppendError::Removed)?;
+        drop(shard);
+        self.append_grown(&grown, first, records, memory)
+    }
+
+    fn append_compact(&self, compact: &mut Compact, ordinal: Ordinal, new: &[Record]) -> Appended {
+        if !new.is_empty() {
+            let (before, unread) = (compact.memory(), compact.unread());
+            compact.append(new);
+            self.memory_is(before, compact.memory());
+            self.arrived(ordinal, compact.unread().minus(unread));
+            self.announce();
+        }
+        let room = self.pool.bounds.mailbox_quota.saturating_sub(compact.unread().weight());
+        Appended { next: compact.next(), room }
+    }
+
+    fn append_grown(
+        &self,
+        grown: &Grown,
+        first: Seq,
+        records: &[Record],
+        memory: Memory,
+    ) -> Result<Appended, Obstacle> {
+        let mut state = grown.lock();
+        if state.removed {
+            return Err(AppendError::Removed.into());
+        }
+        let new = new_part(records, state.ledger.known_prefix(first, records.len() as u64)?);
+        let amount = tally(new);
+        if !new.is_empty() {
+            let credit = CHILD_CREDIT_BYTES as u64;
+            match state.ledger.admission(amount) {
+                Admission::Store => {}
+                Admission::Pause => return Err(Obstacle::Full(FullBecause::Quota)),
+                Admission::Fail => return Err(AppendError::OverQuota { cut: amount }.into()),
+                Admission::MakeRoom { .. } if memory == Memory::Bounded => {
+                    return Err(Obstacle::Memory);
+                }
+                Admission::MakeRoom { weight } if weight <= credit.max(amount.weight()) => {}
+                Admission::MakeRoom { .. } => return Err(Obstacle::Full(FullBecause::Quota)),
+            }
+            let within = self.pool.bounds.mailbox_memory;
+            let wanted = state.memory() + amount.weight();
+            if state.memory() > 0 && wanted > within {
+                if memory == Memory::Bounded {
+                    return Err(Obstacle::Memory);
+                }
+                if wanted > within.saturating_add(credit) {
+                    let because = state.trouble.unwrap_or(FullBecause::DiskFailed);
+                    return Err(Obstacle::Full(because));
+                }
+            }
+            self.check_node_memory(amount, memory)?;
+            state.store(new.iter());
+            state.settle_memory(self);
+            self.arrived(grown.ordinal, amount);
+            self.announce();
+        }
+        let room = if state.full().is_some() { 0 } else { state.ledger.room() };
+        Ok(Appended { next: state.next(), room })
+    }
+
+    fn check_node_memory(&self, new: Tally, memory: Memory) -> Result<(), Obstacle> {
+        let (wanted, within) = (self.pool.memory_bytes() + new.weight(), self.node_memory());
+        match memory {
+            Memory::Bounded if wanted > within => Err(Obstacle::Memory),
+            Memory::UnderCredit if wanted > within.saturating_add(LINK_CREDIT_BYTES as u64) => {
+                Err(Obstacle::Full(FullBecause::DiskFull))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn node_memory(&self) -> u64 {
+        self.pool.bounds.node_memory
+    }
+
+    /// Makes memory for `new` records. False when nothing could be done, not even with the disk.
+    async fn make_memory(
+        self: &Arc<Self>,
+        ordinal: Ordinal,
+        new: Tally,
+    ) -> Result<bool, SpoolError> {
+        match self.need(ordinal, new) {
+            Need::Nothing => Ok(true),
+            Need::Sweep => self.sweep_pool(new).await,
+            Need::Spill(grown) => self.spill(&grown).await,
+            Need::DropOldest { grown, weight } => self.drop_oldest(&grown, weight).await,
+            Need::Load(block) => {
+                // First room for it, else it would be moved out again at once.
+                if self.is_over_memory(new.plus(Tally { records: 0, bytes: block.len() as u64 })) {
+                    self.sweep_pool(new).await?;
+                }
+                match self.load_compact(ordinal, block).await {
+                    Err(ReadError::Disk(error)) => Err(error),
+                    loaded => Ok(loaded.is_ok()),
+                }
+            }
+        }
+    }
+
+    fn is_over_memory(&self, new: Tally) -> bool {
+        self.pool.memory_bytes() + new.weight() > self.node_memory()
+    }
+
+    fn need(&self, ordinal: Ordinal, new: Tally) -> Need {
+        let node_need = if self.is_over_memory(new) { Need::Sweep } else { Need::Nothing };
+        let mut shard = self.shard(ordinal);
+        let grown = match shard.slot_mut(ordinal) {
+            Slot::Compact(compact) if compact.is_on_disk() => {
+                return Need::Load(compact.block().clone());
+            }
+            Slot::Untouched | Slot::Compact(_) => return node_need,
+            Slot::Grown(grown) => Arc::clone(grown),
+        };
+        drop(shard);
+        let state = grown.lock();
+        if let Admission::MakeRoom { weight } = state.ledger.admission(new) {
+            drop(state);
+            return Need::DropOldest { grown, weight };
+        }
+        let (memory, within) = (state.memory(), self.pool.bounds.mailbox_memory);
+        drop(state);
+        let worth_a_file = matches!(node_need, Need::Sweep) && memory > within / 16;
+        if worth_a_file || (memory > 0 && memory + new.weight() > within) {
+            return Need::Spill(grown);
+        }
+        node_need
+    }
+
+    /// Waits until a mailbox that was full has room: for a producer that pauses. Returns at once
+    /// when it has room, or does not exist any more.
+    ///
+    /// # Cancel safety
+    /// Dropping it has no effect.
+    pub async fn room(&self, ordinal: Ordinal) {
+        loop {
+            let grown = {
+                let shard = self.shard(ordinal);
+                match shard.slot(ordinal) {
+                    Some(Slot::Grown(grown)) => Arc::clone(grown),
+                    _ => return,
+                }
+            };
+            let mut eased = pin!(grown.eased.notified());
+            eased.as_mut().enable();
+            let full = {
+                let state = grown.lock();
+                if state.removed { None } else { state.full() }
+            };
+            match full {
+                None => return,
+                Some(FullBecause::Quota) => eased.await,
+                Some(_) => {
+                    tokio::select! {
+                        () = eased => {}
+                        () = self.pool.freed.notified() => {}
+                        () = tokio::time::sleep(DISK_LOOK) => self.look_at_disk(&grown).await,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Forgets a mailbox's trouble with the disk if there seems to be room again; the next append
+    /// tries.
+    async fn look_at_disk(&self, grown: &Grown) {
+        let (spool, bytes) = (Arc::clone(&self.pool.spool), grown.lock().memory());
+        if blocking(move || spool.check_room(bytes).is_ok()).await == Some(true) {
+            grown.lock().trouble = None;
+            grown.eased.notify_waiters();
+        }
+    }
+}
