@@ -1,10 +1,10 @@
 //! The QUIC sockets of an endpoint, and what comes in through them: bounded before anybody has
 //! proven who they are.
 
-use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use quinn::crypto::rustls::HandshakeData;
 use quinn::{Incoming, ServerConfig, TokioRuntime, VarInt};
@@ -13,7 +13,7 @@ use sortie_model::limits;
 use sortie_wire::close::CloseCode;
 use sortie_wire::version::ALPN_JOIN;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::endpoint::{Arrival, Inner};
 use crate::error::{BindError, TlsError};
@@ -40,11 +40,17 @@ pub(crate) struct HandshakeBounds {
     pub(crate) most: usize,
     /// Above it a peer must first show that it receives at its address.
     pub(crate) retry_above: usize,
+    /// How long one may take, hello and acknowledgement included.
+    pub(crate) time: Duration,
 }
 
 impl Default for HandshakeBounds {
     fn default() -> Self {
-        Self { most: limits::INCOMING_HANDSHAKES, retry_above: limits::RETRY_ABOVE_HANDSHAKES }
+        Self {
+            most: limits::INCOMING_HANDSHAKES,
+            retry_above: limits::RETRY_ABOVE_HANDSHAKES,
+            time: limits::HANDSHAKE_TIME,
+        }
     }
 }
 
@@ -214,27 +220,25 @@ async fn accept(endpoint: quinn::Endpoint, door: Door, mut alive: watch::Receive
             let _ = incoming.retry();
         } else {
             let under_way = UnderWay::begin(&door.under_way);
-            tokio::spawn(admit(incoming, door.inner.clone(), under_way));
+            let until = Instant::now() + door.bounds.time;
+            tokio::spawn(admit(incoming, until, door.inner.clone(), under_way));
         }
     }
     endpoint.set_server_config(None);
 }
 
-/// Takes one connection through its handshake. Nobody is waited for longer than
-/// [`limits::HANDSHAKE_TIME`].
-async fn admit(incoming: Incoming, inner: Weak<Inner>, under_way: UnderWay) {
+/// Takes one connection through its handshake. Nobody is waited for beyond `until`.
+async fn admit(incoming: Incoming, until: Instant, inner: Weak<Inner>, under_way: UnderWay) {
     let from = incoming.remote_address();
     let handshake = async {
         let connection = incoming.accept()?.await?;
         Ok::<_, quinn::ConnectionError>(connection)
     };
-    let began = tokio::time::Instant::now();
-    let connection = match timeout(limits::HANDSHAKE_TIME, handshake).await {
+    let connection = match timeout_at(until, handshake).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return tracing::debug!(%from, %error, "a handshake failed"),
         Err(_) => return tracing::debug!(%from, "a handshake took too long"),
     };
-    let left = limits::HANDSHAKE_TIME.saturating_sub(began.elapsed());
     let closer = connection.clone();
     let greeted = async {
         if alpn(&connection).as_deref() == Some(ALPN_JOIN) {
@@ -243,12 +247,9 @@ async fn admit(incoming: Incoming, inner: Weak<Inner>, under_way: UnderWay) {
             greet(connection, inner).await;
         }
     };
-    within(left, greeted, || closer.close(VarInt::from_u32(CloseCode::NO_HELLO.0), b"")).await;
-}
-
-async fn within(left: std::time::Duration, work: impl Future<Output = ()>, late: impl FnOnce()) {
-    if timeout(left, work).await.is_err() {
-        late();
+    if timeout_at(until, greeted).await.is_err() {
+        tracing::debug!(%from, "a hello took too long");
+        closer.close(VarInt::from_u32(CloseCode::NO_HELLO.0), b"");
     }
 }
 

@@ -1,5 +1,6 @@
 //! Links over both transports, and what only QUIC has: certificates, handshakes, hostile peers.
 
+mod hostile;
 mod joining;
 mod suite;
 mod trusting;

@@ -238,7 +238,9 @@ async fn identities_read_back_from_their_files() {
     let server = cluster.member("b");
     assert!(dial(&issued, &server).await.is_ok());
 
-    for bad in ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", &authority.to_pem()] {
+    for bad in
+        ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", &authority.to_pem()]
+    {
         assert!(Identity::from_pem(bad).is_err(), "{bad}");
     }
     let other = NodeKey::generate().expect("a key");
