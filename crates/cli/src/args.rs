@@ -1,0 +1,312 @@
+//! The words of the command line (`docs/cli.md`, sections 1 and 2), and what they ask for.
+
+pub(crate) mod nodes;
+pub(crate) mod output;
+pub(crate) mod pick;
+pub(crate) mod reach;
+pub(crate) mod read;
+pub(crate) mod values;
+pub(crate) mod work;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::args::nodes::{ClusterVerb, NodeVerb, SessionVerb};
+use crate::args::output::{Look, Verdict};
+use crate::args::pick::{Pick, Picked};
+use crate::args::reach::Reach;
+use crate::args::read::ReceiveArgs;
+use crate::args::values::{duration, moment, signal};
+use crate::args::work::Work;
+#[cfg(test)]
+use crate::args::work::Caller;
+
+/// Background, remote and thread jobs over QUIC-linked nodes.
+#[derive(Debug, Parser)]
+#[command(name = "sortie", version, max_term_width = 100, infer_long_args = false)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Start a job, print it, return at once.
+    Start(Box<StartArgs>),
+    /// Run a command (default: here), stream its output, exit with its outcome.
+    #[command(visible_aliases = ["run", "exec"])]
+    Invoke(Box<InvokeArgs>),
+    /// List jobs.
+    #[command(visible_aliases = ["ls", "ps"])]
+    Get(Box<GetArgs>),
+    /// Take or read results.
+    Receive(Box<ReceiveArgs>),
+    /// Read results and leave them there: `receive --keep`.
+    Logs(Box<ReceiveArgs>),
+    /// Wait until jobs are settled.
+    Wait(Box<WaitArgs>),
+    /// Stop jobs or children, with grace.
+    Stop(Box<StopArgs>),
+    /// Stop jobs or children at once: `stop --now`.
+    Kill(Box<StopArgs>),
+    /// Remove finished jobs and what is left of their results.
+    #[command(visible_alias = "rm")]
+    Remove(Box<RemoveArgs>),
+    /// One screen about a job: states so far, reasons, last error lines, what to type next.
+    Explain(Box<ExplainArgs>),
+    /// Session, jobs and children as a tree.
+    Tree(Box<TreeArgs>),
+    /// One JSON object for each event.
+    Watch(Box<WatchArgs>),
+    /// Nodes: run one, look at them, end one.
+    #[command(subcommand)]
+    Node(NodeVerb),
+    /// Make a cluster of several nodes.
+    #[command(subcommand)]
+    Cluster(ClusterVerb),
+    /// Sessions.
+    #[command(subcommand)]
+    Session(SessionVerb),
+    /// Look for what is wrong, and say what to do.
+    Doctor(Box<DoctorArgs>),
+    /// Print a completion script for a shell.
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+}
+
+/// Arguments of `start`.
+#[derive(Debug, Args)]
+pub(crate) struct StartArgs {
+    /// What to run, where and how.
+    #[command(flatten)]
+    pub(crate) work: Work,
+    /// Print the resolved plan and touch nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+    #[command(flatten)]
+    pub(crate) look: Look,
+    #[command(flatten)]
+    pub(crate) command: CommandWords,
+}
+
+/// Arguments of `invoke`.
+#[derive(Debug, Args)]
+pub(crate) struct InvokeArgs {
+    /// What to run, where and how.
+    #[command(flatten)]
+    pub(crate) work: Work,
+    /// Return the job instead of its output.
+    #[arg(long)]
+    pub(crate) as_job: bool,
+    /// Attach our standard input; short for `--stdin -`.
+    #[arg(short = 'i', long, conflicts_with = "stdin")]
+    pub(crate) attach: bool,
+    /// Print the resolved plan and touch nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) lines: LineArgs,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+    #[command(flatten)]
+    pub(crate) verdict: Verdict,
+    #[command(flatten)]
+    pub(crate) look: Look,
+    #[command(flatten)]
+    pub(crate) command: CommandWords,
+}
+
+/// The command: everything from the first word that is not an option.
+#[derive(Debug, Args)]
+pub(crate) struct CommandWords {
+    /// The command and its arguments; with `--script`, the script's arguments.
+    #[arg(value_name = "CMD", trailing_var_arg = true)]
+    pub(crate) words: Vec<OsString>,
+}
+
+/// How the output of several children is put together.
+#[derive(Debug, Args, Clone, Copy)]
+pub(crate) struct LineArgs {
+    /// Wait for all output, then show identical output once.
+    #[arg(long, conflicts_with_all = ["prefix", "no_prefix"])]
+    pub(crate) gather: bool,
+    /// Put `node: ` before each line, also in a map.
+    #[arg(long, conflicts_with = "no_prefix")]
+    pub(crate) prefix: bool,
+    /// Put nothing before lines.
+    #[arg(long)]
+    pub(crate) no_prefix: bool,
+}
+
+/// Arguments of `get`.
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    #[command(flatten)]
+    pub(crate) pick: Pick,
+    /// Also the direct children.
+    #[arg(long, short = 'c')]
+    pub(crate) children: bool,
+    /// Also the children in these states.
+    #[arg(long, value_name = "STATE", value_delimiter = ',')]
+    pub(crate) child_state: Vec<sortie_model::State>,
+    /// Only entries with, or without, unread data.
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) has_more_data: Option<bool>,
+    /// Only what ended before that moment (RFC 3339, or a duration ago).
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) before: Option<sortie_model::Timestamp>,
+    /// Only what ended after that moment.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) after: Option<sortie_model::Timestamp>,
+    /// Only the newest so many by end time.
+    #[arg(long, value_name = "N")]
+    pub(crate) newest: Option<u32>,
+    /// Entries in the answer, at most.
+    #[arg(long, value_name = "N", default_value_t = sortie_model::limits::PAGE as u32)]
+    pub(crate) limit: u32,
+    /// Entries to skip.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) offset: u64,
+    /// Exit with 0 also when an id or a name matches nothing.
+    #[arg(long)]
+    pub(crate) allow_empty: bool,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+    #[command(flatten)]
+    pub(crate) look: Look,
+}
+
+/// Arguments of `wait`.
+#[derive(Debug, Args)]
+pub(crate) struct WaitArgs {
+    #[command(flatten)]
+    pub(crate) pick: Picked,
+    /// Until one of them is settled; prints that one.
+    #[arg(long, conflicts_with = "count")]
+    pub(crate) any: bool,
+    /// Until so many of them are settled.
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<u32>,
+    /// How long to wait; 0 looks once.
+    #[arg(long, value_name = "D", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// Wait for the end: disconnected and suspended jobs are waited for too.
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+    #[command(flatten)]
+    pub(crate) verdict: Verdict,
+    #[command(flatten)]
+    pub(crate) look: Look,
+}
+
+/// Arguments of `stop`.
+#[derive(Debug, Args)]
+pub(crate) struct StopArgs {
+    #[command(flatten)]
+    pub(crate) pick: Picked,
+    /// Time between the signal and the kill.
+    #[arg(long, value_name = "D", value_parser = duration)]
+    pub(crate) grace: Option<Duration>,
+    /// The signal that asks: `INT`, `SIGINT` or 2.
+    #[arg(long, value_name = "S", default_value = "TERM", value_parser = signal)]
+    pub(crate) signal: i32,
+    /// Kill at once.
+    #[arg(long, conflicts_with_all = ["grace", "signal"])]
+    pub(crate) now: bool,
+    /// Return when the stop is recorded.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// Exit with 0 also when an id or a name matches nothing.
+    #[arg(long)]
+    pub(crate) allow_empty: bool,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+    #[command(flatten)]
+    pub(crate) look: Look,
+}
+
+/// Arguments of `remove`.
+#[derive(Debug, Args)]
+pub(crate) struct RemoveArgs {
+    #[command(flatten)]
+    pub(crate) pick: Picked,
+    /// Stop what is not finished first.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Exit with 0 also when an id or a name matches nothing.
+    #[arg(long)]
+    pub(crate) allow_empty: bool,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+    #[command(flatten)]
+    pub(crate) look: Look,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// A job or a child.
+    #[arg(value_name = "SEL", default_value = "last")]
+    pub(crate) selector: String,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+    #[command(flatten)]
+    pub(crate) look: Look,
+}
+
+/// Arguments of `tree`.
+#[derive(Debug, Args)]
+pub(crate) struct TreeArgs {
+    #[command(flatten)]
+    pub(crate) pick: Pick,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+    #[command(flatten)]
+    pub(crate) look: Look,
+}
+
+/// Arguments of `watch`.
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    #[command(flatten)]
+    pub(crate) pick: Pick,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) look: Look,
+}
+
+/// A file, or `-` for our standard input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum FileOrStdin {
+    /// The file.
+    File(PathBuf),
+    /// `-`.
+    Stdin,
+}
+
+impl From<OsString> for FileOrStdin {
+    fn from(word: OsString) -> Self {
+        if word == "-" { Self::Stdin } else { Self::File(word.into()) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

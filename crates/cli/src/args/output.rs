@@ -1,0 +1,119 @@
+//! What the user wants to see, and which exit status.
+
+use std::io::IsTerminal;
+
+use clap::{Args, ValueEnum};
+
+use crate::exit::{Failures, Rule};
+use crate::failure::ErrorStyle;
+use crate::render::failures::Detail;
+use crate::render::sheet::{Format, Wanted};
+use crate::render::table::{self, terminal_width};
+
+/// How the answer is written.
+#[derive(Debug, Args, Clone)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct Look {
+    /// The format.
+    #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum)]
+    pub(crate) output: Option<Format>,
+    /// Short for `-o json`.
+    #[arg(long, conflicts_with = "output")]
+    pub(crate) json: bool,
+    /// Only these columns, in this order.
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub(crate) columns: Vec<String>,
+    /// Ids only.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Say more: every failed child in a line of its own.
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    /// Colours: when stdout is a terminal, always, or never.
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = When::Auto)]
+    pub(crate) color: When,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    /// On a terminal, unless the environment says otherwise.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Look {
+    /// The format that was asked for.
+    pub(crate) fn format(&self) -> Option<Format> {
+        if self.json { Some(Format::Json) } else { self.output }
+    }
+
+    /// How errors are said: as JSON where the output is JSON.
+    pub(crate) fn error_style(&self) -> ErrorStyle {
+        match self.format() {
+            Some(Format::Json | Format::Ndjson) => ErrorStyle::Json,
+            _ => ErrorStyle::Text,
+        }
+    }
+
+    /// What a list shows.
+    pub(crate) fn wanted(&self) -> Wanted {
+        Wanted {
+            format: self.format().unwrap_or_default(),
+            columns: self.columns.clone(),
+            ids_only: self.quiet,
+        }
+    }
+
+    /// How failed children are reported.
+    pub(crate) const fn detail(&self) -> Detail {
+        if self.verbose { Detail::EachChild } else { Detail::Folded }
+    }
+
+    /// Width and colours of tables.
+    pub(crate) fn table(&self) -> table::Look {
+        table::Look { width: terminal_width(), colour: self.colour() }
+    }
+
+    fn colour(&self) -> bool {
+        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let forced = set("CLICOLOR_FORCE")
+            && std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| value != "0");
+        match self.color {
+            When::Always => true,
+            When::Never => false,
+            When::Auto if set("NO_COLOR") => false,
+            When::Auto => forced || std::io::stdout().is_terminal(),
+        }
+    }
+}
+
+/// How outcomes become an exit status.
+#[derive(Debug, Args, Clone, Copy)]
+#[command(next_help_heading = "Exit status")]
+pub(crate) struct Verdict {
+    /// Exit with the largest status of any child.
+    #[arg(short = 'S', long)]
+    pub(crate) max_status: bool,
+    /// Exit with 0 also when children failed, were lost or stopped.
+    #[arg(long)]
+    pub(crate) no_fail: bool,
+    /// Exit with 0 also when an id or a name matches nothing.
+    #[arg(long)]
+    pub(crate) allow_empty: bool,
+}
+
+impl Verdict {
+    /// The rule, where children's statuses count by the table otherwise.
+    pub(crate) const fn rule(self, otherwise: Rule) -> Rule {
+        if self.max_status { Rule::Largest } else { otherwise }
+    }
+
+    /// Whether failed children count.
+    pub(crate) const fn failures(self) -> Failures {
+        if self.no_fail { Failures::Ignore } else { Failures::Count }
+    }
+}

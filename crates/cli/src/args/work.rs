@@ -1,0 +1,283 @@
+//! What to run, where and how: shared by `start` and `invoke`, and turned into a [`JobSpec`].
+
+use std::ffi::{OsStr, OsString};
+use std::num::NonZeroU32;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use sortie_model::name::{JobName, NodeName};
+use sortie_model::nodeset::NodeExpr;
+use sortie_model::quantity::{parse_max_fails, parse_throttle};
+use sortie_model::shell_quote::quote_command;
+use sortie_model::spec::{
+    BodySpec, EnvironmentSpec, Fan, Hosting, InputSpec, MaxFails, OsBytes, Placement, Throttle,
+};
+use sortie_model::{IdempotencyKey, JobSpec, limits};
+
+use crate::args::FileOrStdin;
+use crate::args::read::expression;
+use crate::args::values::{duration, os_bytes, size, variable};
+use crate::failure::Failure;
+
+/// What to run, where and how.
+#[derive(Debug, Args, Clone, Default)]
+#[command(next_help_heading = "Work")]
+pub(crate) struct Work {
+    /// Target nodes: names, `node[1-9]`, globs, `@group`, `label=value`; `!` not, `&` and, `,` or.
+    #[arg(short = 'w', long, visible_alias = "nodes", value_name = "EXPR")]
+    pub(crate) on: Vec<String>,
+    /// Nodes to leave out.
+    #[arg(short = 'x', long, value_name = "EXPR")]
+    pub(crate) exclude: Vec<String>,
+    /// All nodes.
+    #[arg(short = 'a', long)]
+    pub(crate) all: bool,
+    /// A file with one node expression a line; `-` for our standard input.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) nodes_file: Option<OsString>,
+    /// Children in progress at once, or `unlimited`.
+    #[arg(short = 'j', long, visible_alias = "fanout", value_name = "N", value_parser = parse_throttle)]
+    pub(crate) throttle: Option<Throttle>,
+    /// The job's name.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<JobName>,
+    /// The job's name; with invoke it implies `--as-job`.
+    #[arg(long, value_name = "NAME", conflicts_with = "name")]
+    pub(crate) job_name: Option<JobName>,
+    /// Run-time limit of each child.
+    #[arg(long, value_name = "D", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// How long the first connection to a node may take.
+    #[arg(long, value_name = "D", value_parser = duration)]
+    pub(crate) connect_timeout: Option<Duration>,
+    /// Time between stop signal and kill.
+    #[arg(long, value_name = "D", value_parser = duration)]
+    pub(crate) grace: Option<Duration>,
+    /// How long output is read after a process has ended.
+    #[arg(long, value_name = "D", value_parser = duration)]
+    pub(crate) drain: Option<Duration>,
+    /// Bytes of output after which a child fails.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) output_limit: Option<u64>,
+    /// The working directory.
+    #[arg(short = 'C', long, value_name = "DIR")]
+    pub(crate) chdir: Option<OsString>,
+    /// A variable, as NAME=VALUE; NAME alone takes our own value.
+    #[arg(short = 'e', long, value_name = "K=V")]
+    pub(crate) env: Vec<OsString>,
+    /// A file with one variable a line; empty lines and lines with `#` are skipped.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Vec<PathBuf>,
+    /// Nothing of our own environment.
+    #[arg(long)]
+    pub(crate) clean_env: bool,
+    /// A shell command that runs first in each child.
+    #[arg(long, value_name = "CMD")]
+    pub(crate) init: Option<String>,
+    /// What the children read: a file, or `-` for our standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "map")]
+    pub(crate) stdin: Option<OsString>,
+    /// Send this script and run it there; the words that follow are its arguments.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) script: Option<PathBuf>,
+    /// One child for each line of a file, or `-`; `{}`, `{#}` and `{node}` are put in.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) map: Option<OsString>,
+    /// Every line on every node, instead of spread over the nodes.
+    #[arg(long, requires = "map")]
+    pub(crate) each: bool,
+    /// Items end with a NUL byte instead of a newline.
+    #[arg(short = '0', long, requires = "map")]
+    pub(crate) null: bool,
+    /// Stop the rest once so many children failed: N or N%.
+    #[arg(long, value_name = "N", value_parser = parse_max_fails)]
+    pub(crate) max_fails: Option<MaxFails>,
+    /// Stop the rest at the first failure.
+    #[arg(long, conflicts_with = "max_fails")]
+    pub(crate) fail_fast: bool,
+    /// Makes a repeated submission the same submission.
+    #[arg(long, value_name = "KEY", value_parser = key)]
+    pub(crate) key: Option<IdempotencyKey>,
+}
+
+fn key(text: &str) -> Result<IdempotencyKey, sortie_model::id::BadKey> {
+    IdempotencyKey::try_from(text.to_owned())
+}
+
+/// What the caller gives to a child on its own node: its environment and its working directory.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Caller {
+    /// The environment.
+    pub(crate) environment: Vec<(OsBytes, OsBytes)>,
+    /// The working directory, if it still exists.
+    pub(crate) directory: Option<OsBytes>,
+}
+
+impl Caller {
+    /// This process.
+    pub(crate) fn of_process() -> Self {
+        let bytes = |word: &OsStr| os_bytes(word).ok();
+        let variables = std::env::vars_os();
+        let environment = variables.filter_map(|(name, value)| Some((bytes(&name)?, bytes(&value)?)));
+        let directory = std::env::current_dir().ok();
+        Self {
+            environment: environment.collect(),
+            directory: directory.and_then(|directory| bytes(directory.as_os_str())),
+        }
+    }
+}
+
+impl Work {
+    /// The file that `--nodes-file` names.
+    pub(crate) fn nodes_from(&self) -> Option<FileOrStdin> {
+        self.nodes_file.clone().map(Into::into)
+    }
+
+    /// The file that the map reads.
+    pub(crate) fn map_from(&self) -> Option<FileOrStdin> {
+        self.map.clone().map(Into::into)
+    }
+
+    /// The file that the children read.
+    pub(crate) fn stdin_from(&self) -> Option<FileOrStdin> {
+        self.stdin.clone().map(Into::into)
+    }
+
+    /// The job that these arguments describe. Reads the files that they name, but no standard input.
+    pub(crate) fn spec(&self, words: &[OsString], caller: Option<Caller>) -> Result<JobSpec, Failure> {
+        self.check_stdin_is_read_once()?;
+        let (command, body) = self.body(words)?;
+        let fan = self.fan();
+        if matches!(self.max_fails, Some(MaxFails::Percent(_))) && self.map.is_some() {
+            return Err(Failure::usage("`--max-fails N%` needs to know the number of children")
+                .hint("give a map a number of failures"));
+        }
+        Ok(JobSpec {
+            name: self.name.clone().or_else(|| self.job_name.clone()),
+            placement: self.placement()?,
+            fan,
+            throttle: self.throttle.unwrap_or_default(),
+            input: if self.stdin.is_some() { InputSpec::Stream } else { InputSpec::None },
+            timeout: self.timeout,
+            grace: self.grace.unwrap_or(limits::GRACE),
+            drain: self.drain.unwrap_or(limits::DRAIN),
+            output_limit: self.output_limit,
+            max_fails: match self.max_fails {
+                Some(limit) => limit,
+                None if self.fail_fast => MaxFails::Count(0),
+                None => MaxFails::Unlimited,
+            },
+            init: self.init.clone(),
+            directory: self.chdir.as_deref().map(os_bytes).transpose()?,
+            environment: self.environment(caller)?,
+            hosting: Hosting::Persistent,
+            connect_timeout: self.connect_timeout.unwrap_or(limits::CONNECT_TIME),
+            ..JobSpec::new(command, body)
+        })
+    }
+
+    fn check_stdin_is_read_once(&self) -> Result<(), Failure> {
+        let sources = [&self.stdin, &self.map, &self.nodes_file];
+        let readers = sources.into_iter().flatten().filter(|word| *word == "-").count();
+        if readers > 1 {
+            return Err(Failure::usage("our standard input can be read by one option only"));
+        }
+        Ok(())
+    }
+
+    fn body(&self, words: &[OsString]) -> Result<(String, BodySpec), Failure> {
+        let bytes: Vec<OsBytes> = words.iter().map(|word| os_bytes(word)).collect::<Result<_, _>>()?;
+        let Some(script) = &self.script else {
+            if words.first().is_none_or(|word| word.is_empty()) {
+                return Err(Failure::usage("there is no command to run")
+                    .hint("write it behind the options: `sortie invoke -- hostname`"));
+            }
+            let command = quote_command(words.iter().map(|word| word.as_bytes()));
+            return Ok((command, BodySpec::Command { words: bytes }));
+        };
+        let text = std::fs::read(script).map_err(|error| cannot_read(script, &error))?;
+        let shown = std::iter::once(script.as_os_str()).chain(words.iter().map(OsString::as_os_str));
+        let command = quote_command(shown.map(OsStr::as_bytes));
+        Ok((command, BodySpec::Script { text: text.into(), arguments: bytes }))
+    }
+
+    fn placement(&self) -> Result<Placement, Failure> {
+        let exclude = expression(&self.exclude)?;
+        let mut words = self.on.clone();
+        if let Some(from) = self.nodes_from() {
+            words.extend(nodes_of(&from)?);
+        }
+        let on = match expression(&words)? {
+            _ if self.all && !words.is_empty() => {
+                return Err(Failure::usage("`--all` and a choice of nodes exclude each other"));
+            }
+            Some(on) => on,
+            None if self.all || exclude.is_some() => NodeExpr::all(),
+            None => return Ok(Placement::Here),
+        };
+        Ok(Placement::Nodes { on, exclude })
+    }
+
+    const fn fan(&self) -> Fan {
+        match (&self.map, self.each) {
+            (None, _) => Fan::PerNode { copies: NonZeroU32::MIN },
+            (Some(_), false) => Fan::Spread,
+            (Some(_), true) => Fan::Each,
+        }
+    }
+
+    fn environment(&self, caller: Option<Caller>) -> Result<EnvironmentSpec, Failure> {
+        let mut set = Vec::new();
+        for file in &self.env_file {
+            let text = std::fs::read(file).map_err(|error| cannot_read(file, &error))?;
+            for line in text.split(|byte| *byte == b'\n') {
+                let line = line.strip_suffix(b"\r").unwrap_or(line);
+                if !line.is_empty() && !line.starts_with(b"#") {
+                    set.extend(variable(OsStr::from_bytes(line))?);
+                }
+            }
+        }
+        for word in &self.env {
+            set.extend(variable(word)?);
+        }
+        let caller = caller.map(|caller| (caller.environment, caller.directory));
+        let (environment, inherited_directory) = caller.unzip();
+        Ok(EnvironmentSpec {
+            inherited: environment.filter(|_| !self.clean_env),
+            inherited_directory: inherited_directory.flatten(),
+            set,
+        })
+    }
+}
+
+/// The expressions of a nodes file, one a line; empty lines and lines with `#` are skipped.
+fn nodes_of(from: &FileOrStdin) -> Result<Vec<String>, Failure> {
+    let text = match from {
+        FileOrStdin::File(path) => {
+            std::fs::read_to_string(path).map_err(|error| cannot_read(path, &error))?
+        }
+        FileOrStdin::Stdin => std::io::read_to_string(std::io::stdin())
+            .map_err(|error| cannot_read(OsStr::new("-"), &error))?,
+    };
+    let lines = text.lines().map(str::trim);
+    let words: Vec<String> = lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(str::to_owned)
+        .collect();
+    if words.is_empty() {
+        return Err(Failure::usage("the nodes file names no node"));
+    }
+    Ok(words)
+}
+
+/// A local file that cannot be read.
+pub(crate) fn cannot_read(path: impl AsRef<OsStr>, error: &std::io::Error) -> Failure {
+    Failure::usage(format_args!("cannot read {}: {error}", path.as_ref().display()))
+}
+
+/// Whether the word names a node rather than an address.
+pub(crate) fn node_name(word: &str) -> Option<NodeName> {
+    word.parse().ok()
+}

@@ -1,0 +1,164 @@
+//! What a verb ends with when it cannot do its work: one sentence, a hint, and the cause that
+//! decides the exit status.
+
+use std::fmt;
+use std::io::{self, Write};
+
+use sortie::ErrorCode;
+use sortie::answer::Trouble;
+
+use crate::exit::Cause;
+use crate::render::clean::one_line;
+
+/// Why a verb could not do its work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// Decides the exit status.
+    pub(crate) cause: Cause,
+    /// The stable word that JSON shows.
+    pub(crate) code: &'static str,
+    /// One sentence.
+    pub(crate) message: String,
+    /// What to do about it.
+    pub(crate) hint: Option<String>,
+}
+
+impl Failure {
+    /// The request makes no sense.
+    pub(crate) fn usage(message: impl fmt::Display) -> Self {
+        Self::new(Cause::Usage, "usage", message)
+    }
+
+    /// A fault of ours or of the machine.
+    pub(crate) fn internal(message: impl fmt::Display) -> Self {
+        Self::new(Cause::Internal, "internal", message)
+    }
+
+    /// No node could be reached.
+    pub(crate) fn unreachable(message: impl fmt::Display) -> Self {
+        Self::new(Cause::NotReached, "unreachable", message)
+    }
+
+    /// A signal ended the command.
+    pub(crate) fn interrupted(message: impl fmt::Display) -> Self {
+        Self::new(Cause::Interrupted, "interrupted", message)
+    }
+
+    pub(crate) fn new(cause: Cause, code: &'static str, message: impl fmt::Display) -> Self {
+        Self { cause, code, message: message.to_string(), hint: None }
+    }
+
+    /// The same with a hint.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// A failure to write our output. A reader that is gone is no news to anybody.
+    pub(crate) fn output(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::new(Cause::OutputClosed, "output_closed", "our output was closed");
+        }
+        Self::internal(format_args!("cannot write our output: {error}"))
+    }
+
+    /// A selector or an entry that could not be served, while others were.
+    pub(crate) fn of_trouble(trouble: &Trouble) -> Self {
+        let code = trouble.error.code;
+        let message = if trouble.error.message.contains(&trouble.about) {
+            trouble.error.message.clone()
+        } else {
+            format!("{}: {}", trouble.about, trouble.error.message)
+        };
+        Self { cause: cause_of(code), code: code.as_str(), message, hint: trouble.error.hint.clone() }
+    }
+
+    /// Says it on stderr. A stderr that cannot be written to has nobody who listens.
+    pub(crate) fn report(&self, style: ErrorStyle) {
+        if self.cause == Cause::OutputClosed {
+            return;
+        }
+        let text = match style {
+            ErrorStyle::Text => self.as_text(),
+            ErrorStyle::Json => self.as_json(),
+        };
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+
+    fn as_text(&self) -> String {
+        let mut text = format!("sortie: {}\n", one_line(&self.message));
+        if let Some(hint) = &self.hint {
+            text.push_str(&format!("  hint: {}\n", one_line(hint)));
+        }
+        text
+    }
+
+    fn as_json(&self) -> String {
+        let error = serde_json::json!({
+            "code": self.code,
+            "message": one_line(&self.message),
+            "hint": self.hint.as_deref().map(one_line),
+        });
+        format!("{}\n", serde_json::json!({ "schema": 1, "error": error }))
+    }
+}
+
+/// How errors are said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ErrorStyle {
+    /// A sentence.
+    Text,
+    /// One JSON object a line, because the output is JSON too.
+    Json,
+}
+
+/// What an error of a node means for the exit status.
+pub(crate) const fn cause_of(code: ErrorCode) -> Cause {
+    match code {
+        ErrorCode::NotFound | ErrorCode::UnknownNode | ErrorCode::NoNodes | ErrorCode::NoSession => {
+            Cause::NotFound
+        }
+        ErrorCode::Denied
+        | ErrorCode::TokenWrong
+        | ErrorCode::TokenUsed
+        | ErrorCode::TokenExpired => Cause::NotPermitted,
+        ErrorCode::Usage
+        | ErrorCode::KeyReused
+        | ErrorCode::NotFinished
+        | ErrorCode::IsChild
+        | ErrorCode::BadDirectory
+        | ErrorCode::UnknownTask
+        | ErrorCode::NameTaken
+        | ErrorCode::NotAlone => Cause::Usage,
+        ErrorCode::Deadlock => Cause::Deadlock,
+        ErrorCode::Gone => Cause::NoLongerKept,
+        ErrorCode::Unreachable
+        | ErrorCode::NoAuthority
+        | ErrorCode::ShuttingDown
+        | ErrorCode::Version => Cause::NotReached,
+        _ => Cause::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_clean_line_in_either_style() {
+        let failure = Failure::usage("no \u{1b}[31mnode\n`x`").hint("try `*`");
+        assert_eq!(failure.as_text(), "sortie: no [31mnode `x`\n  hint: try `*`\n");
+        assert_eq!(
+            failure.as_json(),
+            "{\"schema\":1,\"error\":{\"code\":\"usage\",\"message\":\"no [31mnode `x`\",\
+             \"hint\":\"try `*`\"}}\n"
+        );
+    }
+
+    #[test]
+    fn a_closed_output_is_told_apart_from_a_broken_one() {
+        let closed = Failure::output(&io::ErrorKind::BrokenPipe.into());
+        assert_eq!(closed.cause, Cause::OutputClosed);
+        assert_eq!(Failure::output(&io::ErrorKind::StorageFull.into()).cause, Cause::Internal);
+    }
+}

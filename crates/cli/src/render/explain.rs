@@ -1,0 +1,118 @@
+//! One screen about a job: what happened so far, why it is where it is, and what to type next.
+
+use std::fmt::Write;
+
+use sortie::answer::{ChildExplanation, Explanation};
+use sortie_model::{State, Timestamp};
+
+use crate::render::clean::{line_of_bytes, one_line};
+use crate::render::json::child_name;
+use crate::render::listing::{progress, time};
+
+/// Lines of children's errors on one screen, all children together.
+const ERROR_LINES: usize = 20;
+/// States so far that are shown.
+const STATES: usize = 12;
+
+/// The screen.
+pub(crate) fn screen(explanation: &Explanation) -> String {
+    let mut lines = Lines::default();
+    head(&mut lines, explanation);
+    history(&mut lines, &explanation.history);
+    children(&mut lines, explanation);
+    for sentence in explanation.because.iter().chain(&explanation.job.notes) {
+        lines.field("why", sentence);
+    }
+    for (index, command) in explanation.next.iter().enumerate() {
+        lines.field(if index == 0 { "next" } else { "" }, command);
+    }
+    lines.text
+}
+
+#[derive(Default)]
+struct Lines {
+    text: String,
+}
+
+impl Lines {
+    /// A word, and what there is to say about it.
+    fn field(&mut self, word: &str, content: &str) {
+        let _ = writeln!(self.text, "{word:<9} {}", one_line(content));
+    }
+}
+
+fn head(lines: &mut Lines, explanation: &Explanation) {
+    let job = &explanation.job;
+    let name = one_line(&job.name);
+    lines.field("job", &format!("{} {name}, {}: {}", job.id, job.kind.as_str(), job.state));
+    lines.field("command", &job.command);
+    lines.field("location", &job.location);
+    if job.tally.total() != 1 || job.tally.open {
+        lines.field("children", &tally(explanation));
+    }
+    if let Some(who) = &job.stopped_by {
+        lines.field("stopped", &format!("by {who}"));
+    }
+    if !job.stop_pending.is_empty() {
+        let nodes: Vec<&str> = job.stop_pending.iter().map(|node| node.as_str()).collect();
+        lines.field("pending", &format!("the stop has not reached {}", nodes.join(", ")));
+    }
+}
+
+/// `3/8 done, 1 failed (NotStarted 2, Running 3, …)`.
+fn tally(explanation: &Explanation) -> String {
+    let tally = &explanation.job.tally;
+    let counts: Vec<String> = State::ALL
+        .into_iter()
+        .filter(|state| tally.of(*state) > 0)
+        .map(|state| format!("{state} {}", tally.of(state)))
+        .collect();
+    format!("{} ({})", progress(tally), counts.join(", "))
+}
+
+fn history(lines: &mut Lines, history: &[(State, Timestamp)]) {
+    let skipped = history.len().saturating_sub(STATES);
+    if skipped > 0 {
+        lines.field("states", &format!("… {skipped} earlier ones"));
+    }
+    for (index, (state, at)) in history.iter().skip(skipped).enumerate() {
+        let word = if index == 0 && skipped == 0 { "states" } else { "" };
+        lines.field(word, &format!("{} {state}", time(Some(*at))));
+    }
+}
+
+fn children(lines: &mut Lines, explanation: &Explanation) {
+    let mut errors_left = ERROR_LINES;
+    for explained in &explanation.children {
+        child(lines, explained, &mut errors_left);
+    }
+    let shown = explanation.children.len() as u64;
+    let hidden = explanation.job.tally.total().saturating_sub(shown);
+    if hidden > 0 && shown > 1 {
+        lines.field("", &format!("… {hidden} more children: sortie get {} --children", explanation.job.id));
+    }
+}
+
+fn child(lines: &mut Lines, explained: &ChildExplanation, errors_left: &mut usize) {
+    let view = &explained.child;
+    let mut sentence =
+        format!("{} {} on {}: {}", view.id, child_name(view), view.location, view.state);
+    if let Some(reason) = &view.reason {
+        let _ = write!(sentence, ", {reason}");
+    }
+    if let Some(position) = view.queue_position {
+        let _ = write!(sentence, ", {position} before it");
+    }
+    if view.unread_bytes > 0 {
+        let _ = write!(sentence, ", {} unread bytes", view.unread_bytes);
+    }
+    lines.field("child", &sentence);
+    for note in &view.notes {
+        lines.field("", note);
+    }
+    let skipped = explained.last_errors.len().saturating_sub(*errors_left);
+    for line in explained.last_errors.iter().skip(skipped) {
+        lines.field("", &format!("| {}", line_of_bytes(line)));
+        *errors_left -= 1;
+    }
+}

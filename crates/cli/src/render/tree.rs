@@ -1,0 +1,88 @@
+//! Session, jobs, children: as a tree.
+
+use sortie_model::{ChildView, JobView, SessionView};
+
+use crate::render::clean::one_line;
+use crate::render::json::child_name;
+use crate::render::listing::progress;
+
+/// Children that are drawn below one job; the others are counted.
+pub(crate) const CHILDREN_DRAWN: u32 = 20;
+
+/// A job with the first of its children.
+#[derive(Debug, Clone)]
+pub(crate) struct Branch {
+    /// The job.
+    pub(crate) job: JobView,
+    /// At most [`CHILDREN_DRAWN`] children.
+    pub(crate) children: Vec<ChildView>,
+}
+
+/// The tree of one session.
+pub(crate) fn draw(session: &SessionView, branches: &[Branch]) -> String {
+    let mut text = format!(
+        "session {} on {}\n",
+        one_line(&session.name),
+        one_line(session.node.as_str())
+    );
+    for (index, branch) in branches.iter().enumerate() {
+        draw_branch(&mut text, branch, Place::of(index, branches.len()));
+    }
+    text
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Between,
+    Last,
+}
+
+impl Place {
+    const fn of(index: usize, count: usize) -> Self {
+        if index + 1 == count { Self::Last } else { Self::Between }
+    }
+
+    const fn fork(self) -> &'static str {
+        match self {
+            Self::Between => "├─ ",
+            Self::Last => "└─ ",
+        }
+    }
+
+    const fn below(self) -> &'static str {
+        match self {
+            Self::Between => "│  ",
+            Self::Last => "   ",
+        }
+    }
+}
+
+fn draw_branch(text: &mut String, branch: &Branch, place: Place) {
+    let job = &branch.job;
+    let line = format!(
+        "{} {} {} ({}) {}",
+        job.id,
+        job.name,
+        job.state,
+        progress(&job.tally),
+        job.command
+    );
+    text.push_str(&format!("{}{}\n", place.fork(), one_line(&line)));
+    let hidden = job.tally.total().saturating_sub(branch.children.len() as u64);
+    let rows = branch.children.len() + usize::from(hidden > 0);
+    for (index, child) in branch.children.iter().enumerate() {
+        let fork = Place::of(index, rows).fork();
+        text.push_str(&format!("{}{fork}{}\n", place.below(), one_line(&child_line(child))));
+    }
+    if hidden > 0 {
+        text.push_str(&format!("{}└─ … {hidden} more\n", place.below()));
+    }
+}
+
+fn child_line(child: &ChildView) -> String {
+    let line = format!("{} {} {} {}", child.id, child_name(child), child.location, child.state);
+    match &child.reason {
+        Some(reason) => format!("{line}: {reason}"),
+        None => line,
+    }
+}
