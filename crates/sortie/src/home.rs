@@ -7,6 +7,7 @@
 mod files;
 mod groups;
 mod identities;
+mod keeper;
 mod settings;
 
 use std::fs::File;
@@ -21,6 +22,7 @@ use sortie_wire::link_proto::Roster;
 
 pub(crate) use groups::Groups;
 pub(crate) use identities::Identities;
+pub(crate) use keeper::HomeKeeper;
 pub(crate) use settings::NodeSettings;
 
 /// Where a home lies.
@@ -239,6 +241,7 @@ pub(crate) struct Home {
     paths: HomePaths,
     identities: Identities,
     settings: NodeSettings,
+    listens_at: Option<SocketAddr>,
     /// Locked as long as it is open.
     _lock: File,
 }
@@ -265,7 +268,7 @@ impl Home {
             Some(identities) => identities,
             None => Identities::create(&directory, name.unwrap_or_else(machine_name), user)?,
         };
-        let mut home = Self { paths, identities, settings, _lock: lock };
+        let mut home = Self { paths, identities, settings, listens_at: None, _lock: lock };
         home.take_address_back()?;
         if let Some(wanted) = wanted {
             home.rename(wanted)?;
@@ -280,14 +283,13 @@ impl Home {
         }
         let alone = self.roster()?.is_none_or(|roster| roster.members.len() <= 1);
         match self.identities.renamed(&wanted) {
-            Some(renamed) if alone => self.replace_identities(renamed?),
+            Some(renamed) if alone => {
+                self.replace_identities(renamed?)?;
+                // It knows the node by its old name, and nobody else.
+                files::remove(&self.paths.roster_file())
+            }
             _ => Err(HomeError::OtherName { has, wanted }),
         }
-    }
-
-    /// Where it lies.
-    pub(crate) const fn paths(&self) -> &HomePaths {
-        &self.paths
     }
 
     /// Who this home's node and user are, and its CA if it holds one.
@@ -342,7 +344,8 @@ impl Home {
 
     /// Says where the node listens: it is ready. An unspecified address is given as loopback, which
     /// is where this home's own clients reach it.
-    pub(crate) fn announce(&self, address: SocketAddr) -> Result<(), HomeError> {
+    pub(crate) fn announce(&mut self, address: SocketAddr) -> Result<(), HomeError> {
+        self.listens_at = Some(address);
         let reached = match address {
             SocketAddr::V4(at) if at.ip().is_unspecified() => {
                 SocketAddr::from(([127, 0, 0, 1], at.port()))
@@ -353,6 +356,11 @@ impl Home {
             other => other,
         };
         files::write(&self.paths.address_file(), format!("{reached}\n").as_bytes())
+    }
+
+    /// The address that was announced last.
+    pub(crate) const fn listens_at(&self) -> Option<SocketAddr> {
+        self.listens_at
     }
 
     /// Takes the address back: no node is ready here.

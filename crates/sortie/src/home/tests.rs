@@ -1,5 +1,6 @@
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 
+use sortie_actors::Keeper;
 use sortie_model::NodeId;
 use sortie_wire::link_proto::Member;
 
@@ -96,7 +97,7 @@ fn one_process_holds_a_home_and_the_next_is_told_which() {
 fn an_address_is_there_only_while_the_node_is_ready() {
     let (_directory, paths) = new_home();
     assert_eq!(paths.announced().expect("it reads"), None);
-    let home = open(&paths).expect("a new home");
+    let mut home = open(&paths).expect("a new home");
     home.announce("0.0.0.0:4433".parse().expect("an address")).expect("it is announced");
     assert_eq!(paths.announced().expect("it reads").as_deref(), Some("127.0.0.1:4433"));
     home.announce("[::]:1".parse().expect("an address")).expect("it is announced");
@@ -198,6 +199,32 @@ fn a_joined_home_holds_no_authority() {
     assert!(home.identities().authority().is_none());
     assert_eq!(home.identities().node_id(), id);
     assert_eq!(home.identities().node().fingerprint(), authority.fingerprint());
+}
+
+#[test]
+fn a_running_node_keeps_its_port_and_labels_and_only_an_address_of_its_own_choice() {
+    let (_directory, paths) = new_home();
+    let keeper = HomeKeeper::new(open(&paths).expect("a new home"));
+    keeper.announce("127.0.0.1:4433".parse().expect("an address")).expect("it is announced");
+    let labels = vec![("role".to_owned(), "db".to_owned())];
+    let member = |address: &str| Member {
+        node: NodeId::of_public_key(b"key"),
+        name: named("a"),
+        address: address.to_owned(),
+        labels: labels.clone(),
+    };
+    let kept = |keeper: HomeKeeper| {
+        drop(keeper);
+        open(&paths).expect("it opens").settings().clone()
+    };
+    keeper.own(&member("127.0.0.1:4433")).expect("it is kept");
+    let settings = kept(keeper);
+    assert_eq!((settings.port, settings.advertise), (Some(4433), None));
+    assert_eq!(settings.labels, labels.iter().cloned().collect());
+
+    let keeper = HomeKeeper::new(open(&paths).expect("it opens"));
+    keeper.own(&member("host.example:9")).expect("it is kept");
+    assert_eq!(kept(keeper).advertise.as_deref(), Some("host.example:9"));
 }
 
 #[test]

@@ -31,8 +31,8 @@ pub struct JobStream {
 
 enum Step {
     Opening(Asked<Result<Receiver, RequestError>>),
-    Ready(Receiver),
-    Waiting(Asked<(Receiver, Result<Option<ReceiveItem>, RequestError>)>),
+    Ready(Box<Receiver>),
+    Waiting(Asked<(Box<Receiver>, Result<Option<ReceiveItem>, RequestError>)>),
     Over,
 }
 
@@ -70,7 +70,7 @@ impl JobStream {
     }
 
     /// Asks for the next item; that the records in front were handed out acknowledges them.
-    fn advance(&mut self, mut receiver: Receiver) {
+    fn advance(&mut self, mut receiver: Box<Receiver>) {
         if let Some((number, _)) = self.front.take() {
             receiver.acknowledge(number);
         }
@@ -83,7 +83,7 @@ impl JobStream {
     /// Takes an item in. An error is the stream's last item.
     fn accept(
         &mut self,
-        receiver: Receiver,
+        receiver: Box<Receiver>,
         item: Option<ReceiveItem>,
     ) -> Result<(), RequestError> {
         match item {
@@ -124,7 +124,7 @@ impl Stream for JobStream {
             }
             match std::mem::replace(&mut this.step, Step::Over) {
                 Step::Opening(mut opening) => match opening.as_mut().poll(cx) {
-                    Poll::Ready(Ok(receiver)) => this.step = Step::Ready(receiver),
+                    Poll::Ready(Ok(receiver)) => this.step = Step::Ready(Box::new(receiver)),
                     Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
                     Poll::Pending => {
                         this.step = Step::Opening(opening);
