@@ -182,7 +182,7 @@ fn joined(grant: JoinGrant, token: &JoinToken, plea: &JoinPlea<'_>) -> Result<Jo
 ///
 /// Dropping it refuses without a word.
 pub struct JoinExchange {
-    request: JoinRequest,
+    request: Box<JoinRequest>,
     node_key: PublicKey,
     user_key: PublicKey,
     from: SocketAddr,
@@ -193,7 +193,7 @@ pub struct JoinExchange {
 
 impl JoinExchange {
     /// What it asks for.
-    pub const fn request(&self) -> &JoinRequest {
+    pub fn request(&self) -> &JoinRequest {
         &self.request
     }
 
@@ -287,7 +287,7 @@ pub(crate) async fn receive(
     let Ok((mut send, receive)) = connection.accept_bi().await else { return };
     let mut receive = FrameReader::new(receive, limits::JOIN_FRAME_BYTES);
     let request = match receive.next().await {
-        Ok(Some(frame)) => frame.open::<JoinRequest>().ok(),
+        Ok(Some(frame)) => frame.open::<JoinRequest>().ok().map(Box::new),
         _ => None,
     };
     let Some(request) = request else {

@@ -1,5 +1,7 @@
 //! Frames on the streams of a link, beside the control stream.
 
+use std::fmt;
+
 use bytes::Bytes;
 use sortie_model::limits;
 use sortie_wire::close::{CloseCode, StreamCode};
@@ -97,6 +99,15 @@ impl FrameSender {
     /// As [`send`](Self::send).
     pub async fn send_raw(&mut self, frames: Vec<u8>) -> Result<(), StreamError> {
         self.write(&mut [Bytes::from(frames)]).await
+    }
+
+    /// Resolves when the other side gives the stream up, or the link is down.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn stopped(&mut self) {
+        // Whichever way it ended: nobody reads any more.
+        let _ = self.raw.delivered().await;
     }
 
     /// Ends the stream cleanly: the receiver gets everything, then the end. Without waiting for
@@ -247,5 +258,17 @@ impl Link {
             }
             _ => reason,
         }
+    }
+}
+
+impl fmt::Debug for FrameSender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrameSender").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for FrameReceiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrameReceiver").field("ended", &self.ended).finish_non_exhaustive()
     }
 }

@@ -19,7 +19,7 @@ use crate::version::VersionRange;
 
 /// The secret of a join token. Its debug form hides it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct JoinSecret(pub [u8; JoinSecret::BYTES]);
+pub struct JoinSecret(pub [u8; Self::BYTES]);
 
 impl JoinSecret {
     /// Its size in bytes.

@@ -1,5 +1,7 @@
 //! Peers that do not keep to the protocol, and networks that do not keep to their word.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -197,16 +199,16 @@ impl Relay {
         let target: SocketAddr = target.parse().expect("an address");
         let counted = Arc::clone(&retries);
         tokio::spawn(async move {
-            let mut backs = std::collections::HashMap::new();
+            let mut backs = HashMap::new();
             let mut buffer = vec![0; 65_536];
             loop {
                 let (length, client) = front.recv_from(&mut buffer).await.expect("a socket");
-                if !backs.contains_key(&client) {
+                if let Entry::Vacant(place) = backs.entry(client) {
                     let back = Arc::new(UdpSocket::bind("127.0.0.1:0").await.expect("a port"));
                     back.connect(target).await.expect("a target");
                     let pair = (Arc::clone(&back), Arc::clone(&front));
                     tokio::spawn(answers(pair, client, Arc::clone(&counted)));
-                    backs.insert(client, back);
+                    place.insert(back);
                 }
                 let _ = backs[&client].send(&buffer[..length]).await;
             }
