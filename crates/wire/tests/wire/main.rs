@@ -1,0 +1,13 @@
+//! What stays the same on the wire: golden bytes of every message, decoders that no bytes can harm,
+//! and the page that describes it all.
+
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod page;
+#[cfg(test)]
+mod robustness;
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod source;

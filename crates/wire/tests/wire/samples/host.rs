@@ -1,0 +1,153 @@
+use bytes::Bytes;
+use sortie_model::reason::SpawnStep;
+use sortie_model::spec::{BodySpec, EnvironmentSpec, Hosting, StopSpec};
+use sortie_model::{Ordinal, Reason, Seq, Stream, Timestamp};
+use sortie_wire::host_proto::{
+    Acknowledge, ChildBatch, ChildEnd, ChildItem, ChildOutcome, ChildPosition, ChildSet,
+    ChildStart, EndSession, ForgetJob, HostSpec, InputLost, InputPiece, InputStream, RecordHead,
+    RecordRun, Report, ReportStream, Resume, Resumed, StartChildren, StopChildren, Verdict,
+};
+
+use super::words::{TIME, job, node_name, os, seconds, session, text};
+use super::{Sample, head, plain};
+
+fn spec() -> HostSpec {
+    HostSpec {
+        body: BodySpec::Command { words: vec![os(b"wc"), os(b"{}")] },
+        template: true,
+        input: true,
+        timeout: Some(seconds(60)),
+        grace: seconds(10),
+        drain: seconds(2),
+        output_limit: Some(1 << 40),
+        init: Some(text("true")),
+        directory: Some(os(b"/srv")),
+        environment: environment(),
+        hosting: Hosting::Temporary,
+        session: 3,
+        job: 41,
+        owner_node: node_name("a"),
+    }
+}
+
+pub(super) fn environment() -> EnvironmentSpec {
+    EnvironmentSpec {
+        inherited: Some(vec![(os(b"PATH"), os(b"/bin"))]),
+        inherited_directory: Some(os(b"/home/ada")),
+        set: vec![(os(b"A"), os(b"\xff")), (os(b"B"), os(b""))],
+    }
+}
+
+fn starts() -> Vec<Sample> {
+    let range = |spec, first, step| StartChildren {
+        session: session(),
+        job: job(),
+        spec,
+        children: ChildBatch::Range { first: Ordinal(first), step, count: 50_000, id_base: 42 },
+    };
+    let item = ChildItem {
+        ordinal: Ordinal(7),
+        id: 1_000_000_007,
+        number: 8,
+        item: Bytes::from_static(b"a b\xff"),
+    };
+    let items = StartChildren { children: ChildBatch::Items(vec![item]), ..range(None, 0, 1) };
+    let script =
+        BodySpec::Script { text: Bytes::from_static(b"echo hi\n"), arguments: vec![os(b"one")] };
+    let task = BodySpec::Task { name: text("sum"), input: Bytes::from_static(b"\x93\x01") };
+    let with = |body, hosting| {
+        let spec = HostSpec { body, hosting, timeout: None, ..spec() };
+        range(Some(Box::new(spec)), 1, 3)
+    };
+    vec![
+        plain("a command", range(Some(Box::new(spec())), 0, 1)),
+        plain("a script", with(script, Hosting::Persistent)),
+        plain("a task", with(task, Hosting::Temporary)),
+        plain("a range", range(None, 70_000, 2)),
+        plain("items", items),
+    ]
+}
+
+fn stops() -> Vec<Sample> {
+    let stop = |children, how| StopChildren { session: session(), job: job(), children, how };
+    let some = ChildSet::Some(vec![Ordinal(0), Ordinal(300)]);
+    let how = StopSpec { signal: 2, grace: Some(seconds(3)) };
+    vec![
+        plain("all", stop(ChildSet::All, StopSpec::default())),
+        plain("some", stop(some, how)),
+        plain("a job", ForgetJob { session: session(), job: job() }),
+        plain("a session", EndSession { session: session() }),
+    ]
+}
+
+fn positions() -> Vec<Sample> {
+    let position =
+        ChildPosition { job: job(), ordinal: Ordinal(2), next: Seq(70_000), credit: 1 << 20 };
+    let child = Some((job(), Ordinal(2)));
+    vec![
+        plain(
+            "one child",
+            Acknowledge { session: session(), reports: 9, children: vec![position] },
+        ),
+        plain(
+            "one job",
+            Resume { session: session(), reports: 9, children: vec![position], jobs: vec![job()] },
+        ),
+        plain("one job lost", Resumed { session: session(), unknown: vec![job()] }),
+        plain("shared", ReportStream { session: session(), child: None }),
+        plain("of a child", ReportStream { session: session(), child }),
+    ]
+}
+
+pub(super) fn run() -> RecordRun {
+    let record = |stream, value, length| RecordHead { stream, value, time: TIME, length };
+    RecordRun {
+        ordinal: Ordinal(2),
+        first: Seq(300),
+        records: vec![record(Stream::Output, false, 3), record(Stream::Progress, true, 2)],
+    }
+}
+
+fn reports() -> Vec<Sample> {
+    let end = |ordinal, begin_time, outcome| ChildEnd {
+        ordinal: Ordinal(ordinal),
+        end: Seq(302),
+        begin_time,
+        end_time: Timestamp(TIME.0 + 1),
+        outcome,
+    };
+    let stopped = ChildOutcome {
+        verdict: Verdict::Stopped,
+        exit_code: Some(143),
+        signal: Some(15),
+        left_behind: 2,
+        cut_bytes: 70_000,
+    };
+    let reason = Reason::Spawn { step: SpawnStep::Exec, errno: 2 };
+    let report = Report {
+        number: 12,
+        job: job(),
+        started: vec![ChildStart { ordinal: Ordinal(2), time: TIME }],
+        records: vec![run()],
+        ended: vec![
+            end(2, Some(TIME), ChildOutcome::of(Verdict::Completed)),
+            end(3, None, ChildOutcome::of(Verdict::Failed(reason))),
+            end(4, Some(TIME), stopped),
+        ],
+    };
+    vec![head("start, records, ends", report, b"abc\x93\x01")]
+}
+
+fn inputs() -> Vec<Sample> {
+    let ordinal = Ordinal(2);
+    vec![
+        plain("of a child", InputStream { session: session(), job: job(), ordinal }),
+        head("a piece", InputPiece { offset: 70_000, last: false }, b"bytes"),
+        head("the end", InputPiece { offset: 70_005, last: true }, b""),
+        plain("of a job", InputLost { session: session(), job: job() }),
+    ]
+}
+
+pub(super) fn samples() -> Vec<Sample> {
+    [starts(), stops(), positions(), reports(), inputs()].into_iter().flatten().collect()
+}

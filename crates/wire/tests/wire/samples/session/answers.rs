@@ -1,0 +1,143 @@
+use sortie_model::view::{NodeState, NodeView};
+use sortie_model::{Incarnation, SessionId, SessionView, State, Timestamp};
+use sortie_wire::session_proto::{
+    Answer, Check, ChildExplanation, Diagnosis, Entries, Explanation, JoinOffer, Plan, Trouble,
+};
+use sortie_wire::{ErrorCode, RemoteError};
+
+use super::views;
+use crate::samples::words::{TIME, error, node_id, node_name, pairs, seconds, session, text};
+
+pub(super) fn entries() -> Entries {
+    let trouble = |code| Trouble { about: text("7"), error: error(code) };
+    Entries {
+        entries: views::entries(),
+        total: 70_000,
+        troubles: codes().into_iter().map(trouble).collect(),
+    }
+}
+
+pub(super) fn codes() -> Vec<ErrorCode> {
+    vec![
+        ErrorCode::Internal,
+        ErrorCode::Usage,
+        ErrorCode::NotFound,
+        ErrorCode::UnknownNode,
+        ErrorCode::NoNodes,
+        ErrorCode::Denied,
+        ErrorCode::NoSession,
+        ErrorCode::KeyReused,
+        ErrorCode::Limit,
+        ErrorCode::Deadlock,
+        ErrorCode::NotFinished,
+        ErrorCode::IsChild,
+        ErrorCode::BadDirectory,
+        ErrorCode::UnknownTask,
+        ErrorCode::NoGuardian,
+        ErrorCode::TokenWrong,
+        ErrorCode::TokenUsed,
+        ErrorCode::TokenExpired,
+        ErrorCode::NameTaken,
+        ErrorCode::NotAlone,
+        ErrorCode::NoAuthority,
+        ErrorCode::Version,
+        ErrorCode::ShuttingDown,
+        ErrorCode::Unreachable,
+        ErrorCode::Gone,
+        ErrorCode::Storage,
+    ]
+}
+
+/// The variant's name, from its debug form.
+pub(super) fn code_name(code: ErrorCode) -> &'static str {
+    format!("{code:?}").leak()
+}
+
+fn explanation() -> Explanation {
+    let child = ChildExplanation {
+        child: views::child(State::Failed, Some(views::reasons().remove(0))),
+        last_errors: vec![b"cannot open \xff".to_vec(), Vec::new()],
+    };
+    let history = State::ALL.into_iter().zip(0..).map(|(state, at)| (state, Timestamp(at)));
+    Explanation {
+        job: views::job(),
+        children: vec![child],
+        history: history.collect(),
+        because: vec![text("one child failed")],
+        next: vec![text("sortie receive 41")],
+    }
+}
+
+fn sessions() -> Vec<SessionView> {
+    let view = SessionView {
+        id: SessionId(3),
+        instance: session(),
+        name: text("default"),
+        node: node_name("a"),
+        owner: text("ada"),
+        temporary: false,
+        jobs: 5,
+        unfinished: 2,
+        created: TIME,
+    };
+    vec![view]
+}
+
+fn nodes() -> Vec<NodeView> {
+    let node = |state, incarnation, version: Option<&str>| NodeView {
+        name: node_name("b"),
+        id: node_id(2),
+        incarnation,
+        address: text("10.0.0.2:4433"),
+        state,
+        labels: pairs(&[("rack", "r1")]),
+        version: version.map(text),
+        running: 300,
+        is_self: false,
+    };
+    let life = Some(Incarnation(1_700_000_000_000_001));
+    vec![
+        node(NodeState::Alive, life, Some("0.1.0")),
+        node(NodeState::Suspect, life, Some("0.1.0")),
+        node(NodeState::Lost, None, None),
+    ]
+}
+
+fn diagnosis() -> Diagnosis {
+    let check = Check { name: text("clock"), ok: false, finding: text("3 s ahead of b") };
+    Diagnosis {
+        node: node_name("a"),
+        version: text("0.1.0"),
+        clock: TIME,
+        containment: text("control group"),
+        checks: vec![check],
+    }
+}
+
+pub(super) fn answers() -> Vec<(&'static str, Answer)> {
+    let refused = RemoteError::new(ErrorCode::Denied, "only the owner may");
+    let plan = Plan {
+        nodes: vec![node_name("a"), node_name("b")],
+        unreachable: vec![node_name("b")],
+        children: Some(300),
+    };
+    let pong = |round_trip| Answer::Pong { node: node_name("b"), round_trip };
+    let offer = JoinOffer { address: text("10.0.0.1:4433"), token: text("abc") };
+    vec![
+        ("refused", Answer::Refused(refused)),
+        ("done", Answer::Done),
+        ("session", Answer::Session(sessions().remove(0))),
+        ("started", Answer::Started(views::job())),
+        ("input stored", Answer::InputStored),
+        ("plan", Answer::Plan(plan)),
+        ("entries", Answer::Entries(entries())),
+        ("waited", Answer::Waited { entries: Entries::default(), timed_out: true }),
+        ("explanation", Answer::Explanation(Box::new(explanation()))),
+        ("sessions", Answer::Sessions(sessions())),
+        ("nodes", Answer::Nodes(nodes())),
+        ("pong", pong(Some(seconds(0)))),
+        ("pong of itself", pong(None)),
+        ("token", Answer::Token(offer)),
+        ("diagnosis", Answer::Diagnosis(Box::new(diagnosis()))),
+    ]
+}
