@@ -1,161 +1,152 @@
-//! The input of a map: a stream of bytes becomes numbered items, an item becomes the words of a
-//! child's command (`docs/semantics.md`, section 3.1).
+//! From an item of a map to the words of a child's command (`docs/semantics.md`, section 3.1).
 
-mod template;
-
-use std::collections::VecDeque;
-
-use bytes::{Buf, Bytes, BytesMut};
-use sortie_model::limits;
-
-pub use template::{BadItem, Template};
-
-/// What stands between two items.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Separator {
-    /// A line feed. A carriage return before it belongs to the item.
-    Line,
-    /// A NUL byte (`-0`).
-    Nul,
-}
-
-impl Separator {
-    const fn byte(self) -> u8 {
-        match self {
-            Self::Line => b'\n',
-            Self::Nul => 0,
-        }
-    }
-}
+use bytes::Bytes;
+use sortie_model::shell_quote::show_command;
+use sortie_model::spec::OsBytes;
+use sortie_model::{NodeName, limits};
 
 /// One item of a map.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MapItem {
-    /// Its number, from 1; empty items have none.
+    /// Its number, from 1.
     pub number: u64,
-    /// Its bytes, exactly as they were between the separators; never empty.
+    /// Its bytes, exactly as they came.
     pub bytes: Bytes,
 }
 
-/// An item is longer than [`limits::MAP_LINE_BYTES`]. The map's input ends there.
+/// Why an item cannot become a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "input {number} is longer than {} bytes; inputs are separated by line feeds, or by NUL with -0",
-    limits::MAP_LINE_BYTES
-)]
-pub struct ItemTooLong {
-    /// The number it would have had.
-    pub number: u64,
+#[non_exhaustive]
+pub enum BadItem {
+    /// The operating system takes no NUL byte in an argument.
+    #[error("input {number} contains a NUL byte, which no argument can")]
+    Nul {
+        /// The item's number.
+        number: u64,
+    },
+    /// The command would be too long.
+    #[error("input {number} makes a command of more than {} bytes", limits::SPEC_BYTES)]
+    TooLong {
+        /// The item's number.
+        number: u64,
+    },
 }
 
-/// Splits a stream of bytes into items, as they are asked for.
+/// The words of a map's command, with the places where an item goes.
 ///
-/// Holds the pieces it was fed until their items were asked for: feed it only when it
-/// [needs more](Splitter::needs_more). Items share the memory of their piece.
+/// `{}` is the item, `{#}` its number, `{node}` the node that executes the child, anywhere in a
+/// word and any number of times; what is put in is not looked at again. When no word has a `{}` the
+/// item becomes one more word at the end.
 #[derive(Debug, Clone)]
-pub struct Splitter {
-    separator: Separator,
-    pieces: VecDeque<Bytes>,
-    /// The beginning of an item whose end was not seen yet.
-    partial: BytesMut,
-    items: u64,
-    ended: bool,
-    broken: Option<ItemTooLong>,
+pub struct Template {
+    words: Vec<Word>,
 }
 
-impl Splitter {
-    /// A splitter that has seen nothing.
-    pub fn new(separator: Separator) -> Self {
-        Self {
-            separator,
-            pieces: VecDeque::new(),
-            partial: BytesMut::new(),
-            items: 0,
-            ended: false,
-            broken: None,
+#[derive(Debug, Clone)]
+enum Word {
+    Fixed(OsBytes),
+    Parts(Vec<Part>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Text(Bytes),
+    Item,
+    Number,
+    Node,
+}
+
+impl Template {
+    /// The template that these words are.
+    pub fn new(words: &[OsBytes]) -> Self {
+        let mut has_item = false;
+        let mut parsed: Vec<_> = words
+            .iter()
+            .map(|word| {
+                let parts = parts(word.as_bytes());
+                has_item |= parts.contains(&Part::Item);
+                let fixed = parts.iter().all(|part| matches!(part, Part::Text(_)));
+                if fixed { Word::Fixed(word.clone()) } else { Word::Parts(parts) }
+            })
+            .collect();
+        if !has_item {
+            parsed.push(Word::Parts(vec![Part::Item]));
         }
+        Self { words: parsed }
     }
 
-    /// More of the stream.
-    pub fn feed(&mut self, piece: Bytes) {
-        if !piece.is_empty() && self.broken.is_none() {
-            self.pieces.push_back(piece);
-        }
-    }
-
-    /// The stream is at its end: what has no separator behind it is the last item.
-    pub const fn end(&mut self) {
-        self.ended = true;
-    }
-
-    /// Items so far.
-    pub const fn items(&self) -> u64 {
-        self.items
-    }
-
-    /// Whether no item can come before more of the stream is fed.
-    pub fn needs_more(&self) -> bool {
-        self.pieces.is_empty() && !self.ended && self.broken.is_none()
-    }
-
-    /// Whether every item was handed out.
-    pub fn is_done(&self) -> bool {
-        self.broken.is_some() || self.ended && self.pieces.is_empty() && self.partial.is_empty()
-    }
-
-    /// The next item, if one is complete.
+    /// The words of one child.
     ///
     /// # Errors
-    /// [`ItemTooLong`], from then on at every call.
-    pub fn next_item(&mut self) -> Result<Option<MapItem>, ItemTooLong> {
-        if let Some(error) = self.broken {
-            return Err(error);
-        }
-        while let Some(piece) = self.pieces.front_mut() {
-            let end = piece.iter().position(|byte| *byte == self.separator.byte());
-            let text = piece.split_to(end.unwrap_or(piece.len()));
-            if end.is_some() {
-                piece.advance(1);
-            }
-            if piece.is_empty() {
-                self.pieces.pop_front();
-            }
-            if self.partial.len() + text.len() > limits::MAP_LINE_BYTES {
-                return Err(self.break_off());
-            }
-            let bytes = match (end.is_some(), self.partial.is_empty()) {
-                (true, true) => text,
-                (whole, _) => {
-                    self.partial.extend_from_slice(&text);
-                    if !whole {
-                        continue;
+    /// [`BadItem`] when the item holds a NUL byte or the words would pass [`limits::SPEC_BYTES`].
+    pub fn fill(&self, item: &MapItem, node: &NodeName) -> Result<Vec<OsBytes>, BadItem> {
+        let number = item.number;
+        let digits = number.to_string();
+        let mut room = limits::SPEC_BYTES;
+        let mut words = Vec::with_capacity(self.words.len());
+        for word in &self.words {
+            let word = match word {
+                Word::Fixed(word) => word.clone(),
+                Word::Parts(parts) if parts == &[Part::Item] => os_bytes(item.bytes.clone(), item)?,
+                Word::Parts(parts) => {
+                    let values = parts.iter().map(|part| match part {
+                        Part::Text(text) => text.as_ref(),
+                        Part::Item => item.bytes.as_ref(),
+                        Part::Number => digits.as_bytes(),
+                        Part::Node => node.as_str().as_bytes(),
+                    });
+                    let length = values.clone().map(<[u8]>::len).sum::<usize>();
+                    if length > room {
+                        return Err(BadItem::TooLong { number });
                     }
-                    self.partial.split().freeze()
+                    os_bytes(values.collect::<Vec<_>>().concat().into(), item)?
                 }
             };
-            if !bytes.is_empty() {
-                return Ok(Some(self.number(bytes)));
+            let length = word.as_bytes().len();
+            room = room.checked_sub(length).ok_or(BadItem::TooLong { number })?;
+            words.push(word);
+        }
+        Ok(words)
+    }
+
+    /// The command of one child as a view shows it: quoted and cut. An item that cannot become a
+    /// command shows as it is.
+    pub fn show(&self, item: &MapItem, node: &NodeName) -> String {
+        match self.fill(item, node) {
+            Ok(words) => show_command(words.iter().map(OsBytes::as_bytes)),
+            Err(_) => show_command([&item.bytes]),
+        }
+    }
+}
+
+fn os_bytes(bytes: Bytes, item: &MapItem) -> Result<OsBytes, BadItem> {
+    OsBytes::try_from(bytes).map_err(|_| BadItem::Nul { number: item.number })
+}
+
+const PLACES: [(&[u8], Part); 3] =
+    [(b"{}", Part::Item), (b"{#}", Part::Number), (b"{node}", Part::Node)];
+
+fn parts(word: &[u8]) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let mut text = Vec::new();
+    let mut rest = word;
+    while let Some((first, behind)) = rest.split_first() {
+        let place = PLACES.iter().find_map(|(name, part)| Some((part, rest.strip_prefix(*name)?)));
+        if let Some((part, after)) = place {
+            if !text.is_empty() {
+                parts.push(Part::Text(std::mem::take(&mut text).into()));
             }
+            parts.push(part.clone());
+            rest = after;
+        } else {
+            text.push(*first);
+            rest = behind;
         }
-        if self.ended && !self.partial.is_empty() {
-            let bytes = self.partial.split().freeze();
-            return Ok(Some(self.number(bytes)));
-        }
-        Ok(None)
     }
-
-    const fn number(&mut self, bytes: Bytes) -> MapItem {
-        self.items += 1;
-        MapItem { number: self.items, bytes }
+    if !text.is_empty() {
+        parts.push(Part::Text(text.into()));
     }
-
-    fn break_off(&mut self) -> ItemTooLong {
-        let error = ItemTooLong { number: self.items + 1 };
-        self.broken = Some(error);
-        self.pieces.clear();
-        self.partial = BytesMut::new();
-        error
-    }
+    parts
 }
 
 #[cfg(test)]
@@ -164,94 +155,89 @@ mod tests {
 
     use super::*;
 
-    fn split(separator: Separator, pieces: &[&[u8]]) -> Result<Vec<Vec<u8>>, ItemTooLong> {
-        let mut splitter = Splitter::new(separator);
-        let mut items = Vec::new();
-        let mut take = |splitter: &mut Splitter| {
-            while let Some(item) = splitter.next_item()? {
-                items.push(item.bytes.to_vec());
-                assert_eq!(item.number, items.len() as u64);
-            }
-            Ok(())
-        };
-        for piece in pieces {
-            assert!(splitter.needs_more());
-            splitter.feed(Bytes::copy_from_slice(piece));
-            take(&mut splitter)?;
-        }
-        splitter.end();
-        take(&mut splitter)?;
-        assert!(splitter.is_done() && !splitter.needs_more());
-        Ok(items)
+    fn item(bytes: &[u8], number: u64) -> MapItem {
+        MapItem { number, bytes: Bytes::copy_from_slice(bytes) }
+    }
+
+    fn template(words: &[&str]) -> Template {
+        let words: Vec<_> = words.iter().map(|word| OsBytes::try_from(*word).unwrap()).collect();
+        Template::new(&words)
     }
 
     #[track_caller]
-    fn check(pieces: &[&[u8]], expected: &[&[u8]]) {
-        assert_eq!(split(Separator::Line, pieces).unwrap(), expected);
+    fn check(words: &[&str], expected: &[&str]) {
+        let node = "n1".parse().unwrap();
+        let filled = template(words).fill(&item(b"a b", 7), &node).unwrap();
+        let filled: Vec<_> =
+            filled.iter().map(|word| std::str::from_utf8(word.as_bytes()).unwrap()).collect();
+        assert_eq!(filled, expected);
     }
 
     #[test]
-    fn each_line_is_an_item_and_empty_ones_are_skipped() {
-        check(&[b"a\nb\n"], &[b"a", b"b"]);
-        check(&[b"\n\na\n\nb"], &[b"a", b"b"]);
-        check(&[b"", b"\n", b""], &[]);
+    fn places_are_filled_wherever_they_stand() {
+        check(&["cp", "{}", "{}.bak"], &["cp", "a b", "a b.bak"]);
+        check(&["x", "{}{}-{#}@{node}"], &["x", "a ba b-7@n1"]);
+        check(&["{}"], &["a b"]);
     }
 
     #[test]
-    fn only_the_separator_is_removed() {
-        check(&[b"a b \r\n\tc\0\xff\n"], &[b"a b \r", b"\tc\0\xff"]);
-        let items = split(Separator::Nul, &[b"a\nb\0\0c"]).unwrap();
-        assert_eq!(items, [b"a\nb".to_vec(), b"c".to_vec()]);
+    fn without_a_place_the_item_comes_last() {
+        check(&["cat"], &["cat", "a b"]);
+        check(&["echo", "{#}", "{node}"], &["echo", "7", "n1", "a b"]);
     }
 
     #[test]
-    fn a_line_may_come_in_pieces_and_the_last_needs_no_end() {
-        check(&[b"al", b"ph", b"a\nbe", b"ta"], &[b"alpha", b"beta"]);
+    fn what_only_looks_like_a_place_stays() {
+        check(
+            &["x", "{", "{}", "{ }", "{##}", "{nodes}", "}{"],
+            &["x", "{", "a b", "{ }", "{##}", "{nodes}", "}{"],
+        );
     }
 
     #[test]
-    fn nothing_is_complete_before_its_end_was_seen() {
-        let mut splitter = Splitter::new(Separator::Line);
-        splitter.feed(Bytes::from_static(b"a"));
-        assert_eq!(splitter.next_item(), Ok(None));
-        assert!(splitter.needs_more() && !splitter.is_done());
-        splitter.end();
-        assert_eq!(splitter.next_item().unwrap().unwrap().bytes, "a");
-        assert_eq!(splitter.next_item(), Ok(None));
+    fn what_is_put_in_is_not_looked_at_again() {
+        let filled = template(&["x", "{}"]).fill(&item(b"{#}{}", 1), &"n".parse().unwrap());
+        assert_eq!(filled.unwrap()[1].as_bytes(), b"{#}{}");
     }
 
     #[test]
-    fn an_item_past_the_bound_breaks_the_input_off() {
-        let long = vec![b'x'; limits::MAP_LINE_BYTES];
-        assert_eq!(split(Separator::Line, &[&long]).unwrap().len(), 1);
-        let error = ItemTooLong { number: 2 };
-        assert_eq!(split(Separator::Line, &[b"a\n", &long, b"x"]), Err(error));
-        let mut splitter = Splitter::new(Separator::Line);
-        splitter.feed(Bytes::from([&long[..], b"xx\nb\n"].concat()));
-        assert_eq!(splitter.next_item(), Err(ItemTooLong { number: 1 }));
-        assert_eq!(splitter.next_item(), Err(ItemTooLong { number: 1 }));
-        assert!(splitter.is_done());
+    fn an_item_that_no_command_can_hold_is_an_error() {
+        let node: NodeName = "n".parse().unwrap();
+        let nul = template(&["x"]).fill(&item(b"a\0b", 3), &node);
+        assert_eq!(nul, Err(BadItem::Nul { number: 3 }));
+        let many = "{}".repeat(limits::SPEC_BYTES / limits::MAP_LINE_BYTES + 1);
+        let long = template(&[&many]).fill(&item(&vec![b'x'; limits::MAP_LINE_BYTES], 4), &node);
+        assert_eq!(long, Err(BadItem::TooLong { number: 4 }));
+        let words: Vec<_> = (0..5).map(|_| "{}").collect();
+        let long = template(&words).fill(&item(&vec![b'x'; limits::MAP_LINE_BYTES], 4), &node);
+        assert_eq!(long, Err(BadItem::TooLong { number: 4 }));
+    }
+
+    #[test]
+    fn a_childs_command_is_shown_as_it_could_be_pasted() {
+        let node = "n".parse().unwrap();
+        assert_eq!(template(&["wc", "-c"]).show(&item(b"a b", 1), &node), "wc -c 'a b'");
+        assert_eq!(template(&["wc"]).show(&item(b"a\0b", 1), &node), "$'a\\000b'");
     }
 
     proptest! {
         #[test]
-        fn pieces_make_no_difference(
-            text in prop::collection::vec(prop::sample::select(b"ab\n\0\r".to_vec()), 0..60),
-            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+        fn filling_agrees_with_replacing(
+            words in prop::collection::vec(r"(\{\}|\{#\}|\{node\}|[{}#a])*", 1..4),
         ) {
-            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();
-            cuts.extend([0, text.len()]);
-            cuts.sort_unstable();
-            let pieces: Vec<_> = cuts.windows(2).map(|ends| &text[ends[0]..ends[1]]).collect();
-            for separator in [Separator::Line, Separator::Nul] {
-                let expected: Vec<_> = text
-                    .split(|byte| *byte == separator.byte())
-                    .filter(|item| !item.is_empty())
-                    .map(<[u8]>::to_vec)
-                    .collect();
-                let items = split(separator, &pieces);
-                prop_assert_eq!(items, Ok(expected));
+            // None of the values put in can form a new place, so replacing in turn is the model.
+            let mut expected: Vec<String> = words
+                .iter()
+                .map(|word| word.replace("{}", "<").replace("{#}", "7").replace("{node}", "n1"))
+                .collect();
+            if !words.iter().any(|word| word.contains("{}")) {
+                expected.push("<".to_owned());
             }
+            let words: Vec<_> = words.iter().map(String::as_str).collect();
+            let filled = template(&words).fill(&item(b"<", 7), &"n1".parse().unwrap()).unwrap();
+            let filled: Vec<_> = filled.iter().map(OsBytes::as_bytes).collect();
+            let expected: Vec<_> = expected.iter().map(String::as_bytes).collect();
+            prop_assert_eq!(filled, expected);
         }
     }
 }
