@@ -4,6 +4,7 @@
 //! Directories are made with mode 0700 and files with 0600, at their creation; every file is written
 //! beside its place, synced and renamed into it, so a crash leaves the old file or the new one.
 
+mod error;
 mod files;
 mod groups;
 mod identities;
@@ -13,13 +14,15 @@ mod settings;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use sortie_model::name::BadName;
 use sortie_model::{NodeId, NodeName};
 use sortie_wire::frame::{self, take_frame};
 use sortie_wire::link_proto::Roster;
 
+use error::DamageKind;
+pub use error::{Damage, HomeError, MakeFault, Mistake};
 pub(crate) use groups::Groups;
 pub(crate) use identities::Identities;
 pub(crate) use keeper::HomeKeeper;
@@ -93,148 +96,6 @@ impl HomePaths {
     }
 }
 
-/// Why a home cannot be used. Every message names the file.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum HomeError {
-    /// Another node runs with this home.
-    #[error("another node runs with this home{}: {}", ProcessId(.process), .path.display())]
-    InUse {
-        /// Its process id, if the lock says it.
-        process: Option<u32>,
-        /// The lock.
-        path: PathBuf,
-    },
-    /// A file or directory can be read or changed by others.
-    #[error("others can {what} {}; take their permissions away or remove it", .path.display())]
-    Exposed {
-        /// `read` or `change`.
-        what: &'static str,
-        /// Which.
-        path: PathBuf,
-    },
-    /// A file cannot be read.
-    #[error("cannot read {}", .path.display())]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A file or directory cannot be written.
-    #[error("cannot write {}", .path.display())]
-    Write {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A file that people edit has a mistake.
-    #[error("{}:{line}: {what}", .path.display())]
-    Mistake {
-        /// Which.
-        path: PathBuf,
-        /// In which line, from 1.
-        line: usize,
-        /// What is wrong.
-        what: Mistake,
-    },
-    /// A file that we wrote holds something else.
-    #[error("{} is damaged: {fault}", .path.display())]
-    Damaged {
-        /// Which.
-        path: PathBuf,
-        /// What is wrong with it.
-        fault: Damage,
-    },
-    /// No key or certificate could be made.
-    #[error("cannot make this home's identity: {0}")]
-    Identity(#[source] MakeFault),
-    /// The home belongs to a node of another name, in a cluster that knows it by that name.
-    #[error(
-        "this home's node is called {has}, and its cluster knows it by that name; not {wanted}"
-    )]
-    OtherName {
-        /// What it is called.
-        has: NodeName,
-        /// What it was to be called.
-        wanted: NodeName,
-    },
-}
-
-/// What is wrong in a file that people edit.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Mistake {
-    /// It does not have the file's form.
-    #[error("{0}")]
-    Form(String),
-    /// A group is neither an expression nor a list of them.
-    #[error("group `{0}` is neither a node expression nor a list of them, in quotes")]
-    Group(String),
-    /// A group's name could not be written as `@name`.
-    #[error("`{0}` is no name for a group: use letters, digits, `-`, `_` and `.`")]
-    GroupName(String),
-    /// A group's expression is no node expression.
-    #[error("group `{group}`: {fault}")]
-    Expression {
-        /// The group.
-        group: String,
-        /// What is wrong with its expression.
-        fault: sortie_model::nodeset::BadNodeExpr,
-    },
-}
-
-/// What is wrong with a file that we wrote.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct Damage(DamageKind);
-
-#[derive(Debug, thiserror::Error)]
-enum DamageKind {
-    #[error(transparent)]
-    Identity(#[from] sortie_link::IdentityError),
-    #[error(transparent)]
-    Authority(#[from] sortie_link::AuthorityError),
-    #[error(transparent)]
-    NodeId(#[from] sortie_model::id::BadNodeId),
-    #[error(transparent)]
-    Key(#[from] sortie_link::BadPem),
-    #[error("it holds another kind of identity")]
-    Role,
-    #[error("it is no roster")]
-    Roster,
-    #[error("it is no text")]
-    Text,
-}
-
-/// Why no key or certificate could be made.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct MakeFault(sortie_link::AuthorityError);
-
-struct ProcessId<'a>(&'a Option<u32>);
-
-impl std::fmt::Display for ProcessId<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Some(process) => write!(f, " (process {process})"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl HomeError {
-    fn damaged(path: &Path, fault: impl Into<DamageKind>) -> Self {
-        Self::Damaged { path: path.to_owned(), fault: Damage(fault.into()) }
-    }
-
-    /// Whether the same home may work later: another node holds it now.
-    pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::InUse { .. })
-    }
-}
-
 /// A home that this process holds. Dropping it gives it free and takes its address back.
 #[derive(Debug)]
 pub(crate) struct Home {
@@ -242,8 +103,8 @@ pub(crate) struct Home {
     identities: Identities,
     settings: NodeSettings,
     listens_at: Option<SocketAddr>,
-    /// Locked as long as it is open.
-    _lock: File,
+    /// Locked as long as it is open; none once the home was given free.
+    lock: Option<File>,
 }
 
 impl Home {
@@ -268,7 +129,7 @@ impl Home {
             Some(identities) => identities,
             None => Identities::create(&directory, name.unwrap_or_else(machine_name), user)?,
         };
-        let mut home = Self { paths, identities, settings, listens_at: None, _lock: lock };
+        let mut home = Self { paths, identities, settings, listens_at: None, lock: Some(lock) };
         home.take_address_back()?;
         if let Some(wanted) = wanted {
             home.rename(wanted)?;
@@ -363,6 +224,16 @@ impl Home {
         self.listens_at
     }
 
+    /// Takes the address back and gives the home free. The next holder writes to it from here on.
+    pub(crate) fn withdraw(&mut self) {
+        let Some(lock) = self.lock.take() else { return };
+        if let Err(error) = self.take_address_back() {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "the node's address could not be taken back");
+        }
+        drop(lock);
+    }
+
     /// Takes the address back: no node is ready here.
     pub(crate) fn take_address_back(&self) -> Result<(), HomeError> {
         files::remove(&self.paths.address_file())
@@ -371,10 +242,7 @@ impl Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
-        if let Err(error) = self.take_address_back() {
-            let error: &dyn std::error::Error = &error;
-            tracing::warn!(error, "the node's address could not be taken back");
-        }
+        self.withdraw();
     }
 }
 

@@ -168,3 +168,6 @@ async fn keep(link: Link, mut control: ControlReceiver) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,6 +33,12 @@ impl HomeKeeper {
         home.announce(address)
     }
 
+    /// The node has ended: takes its address back and gives the home free, also while handles on the
+    /// node are left.
+    pub(crate) fn withdraw(&self) {
+        self.lock().withdraw();
+    }
+
     fn lock(&self) -> MutexGuard<'_, Home> {
         // What a panic leaves behind is on disk as a whole, or not at all.
         self.home.lock().unwrap_or_else(PoisonError::into_inner)

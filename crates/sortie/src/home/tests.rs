@@ -1,4 +1,5 @@
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
 
 use sortie_actors::Keeper;
 use sortie_model::NodeId;
@@ -90,7 +91,12 @@ fn one_process_holds_a_home_and_the_next_is_told_which() {
             .starts_with(&format!("another node runs with this home (process {process}): "))
     );
     drop(home);
-    open(&paths).expect("it is free again");
+    let mut home = open(&paths).expect("it is free again");
+    home.withdraw();
+    let next = open(&paths).expect("it was given free");
+    next.take_address_back().expect("nothing is there");
+    drop(home);
+    assert!(matches!(open(&paths), Err(HomeError::InUse { .. })), "the next one holds it");
 }
 
 #[test]

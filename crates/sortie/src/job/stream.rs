@@ -18,7 +18,7 @@ use crate::receiver::{ReceiveItem, Receiver};
 
 type Asked<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// A job's records in order of arrival; see [`Job::stream`]. Ends when the job is settled, or after
+/// A job's records in order of arrival; see [`Job::stream`](crate::Job::stream). Ends when the job is settled, or after
 /// its first error.
 pub struct JobStream {
     memory: Arc<Memory>,
@@ -169,7 +169,8 @@ impl std::fmt::Debug for JobStream {
     }
 }
 
-/// The values that a job's functions give, in order of arrival; see [`Job::values`].
+/// The values that a job's functions give, in order of arrival; see
+/// [`Job::values`](crate::Job::values).
 pub struct Values<T> {
     records: JobStream,
     failures: Option<std::vec::IntoIter<Failure>>,

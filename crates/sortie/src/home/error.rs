@@ -1,0 +1,148 @@
+//! Why a home cannot be used.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sortie_model::NodeName;
+
+/// Why a home cannot be used. Every message names the file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HomeError {
+    /// Another node runs with this home.
+    #[error("another node runs with this home{}: {}", ProcessId(.process), .path.display())]
+    InUse {
+        /// Its process id, if the lock says it.
+        process: Option<u32>,
+        /// The lock.
+        path: PathBuf,
+    },
+    /// A file or directory can be read or changed by others.
+    #[error("others can {what} {}; take their permissions away or remove it", .path.display())]
+    Exposed {
+        /// `read` or `change`.
+        what: &'static str,
+        /// Which.
+        path: PathBuf,
+    },
+    /// A file cannot be read.
+    #[error("cannot read {}", .path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file or directory cannot be written.
+    #[error("cannot write {}", .path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file that people edit has a mistake.
+    #[error("{}:{line}: {what}", .path.display())]
+    Mistake {
+        /// Which.
+        path: PathBuf,
+        /// In which line, from 1.
+        line: usize,
+        /// What is wrong.
+        what: Mistake,
+    },
+    /// A file that we wrote holds something else.
+    #[error("{} is damaged: {fault}", .path.display())]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: Damage,
+    },
+    /// No key or certificate could be made.
+    #[error("cannot make this home's identity: {0}")]
+    Identity(#[source] MakeFault),
+    /// The home belongs to a node of another name, in a cluster that knows it by that name.
+    #[error(
+        "this home's node is called {has}, and its cluster knows it by that name; not {wanted}"
+    )]
+    OtherName {
+        /// What it is called.
+        has: NodeName,
+        /// What it was to be called.
+        wanted: NodeName,
+    },
+}
+
+/// What is wrong in a file that people edit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Mistake {
+    /// It does not have the file's form.
+    #[error("{0}")]
+    Form(String),
+    /// A group is neither an expression nor a list of them.
+    #[error("group `{0}` is neither a node expression nor a list of them, in quotes")]
+    Group(String),
+    /// A group's name could not be written as `@name`.
+    #[error("`{0}` is no name for a group: use letters, digits, `-`, `_` and `.`")]
+    GroupName(String),
+    /// A group's expression is no node expression.
+    #[error("group `{group}`: {fault}")]
+    Expression {
+        /// The group.
+        group: String,
+        /// What is wrong with its expression.
+        fault: sortie_model::nodeset::BadNodeExpr,
+    },
+}
+
+/// What is wrong with a file that we wrote.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Damage(DamageKind);
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DamageKind {
+    #[error(transparent)]
+    Identity(#[from] sortie_link::IdentityError),
+    #[error(transparent)]
+    Authority(#[from] sortie_link::AuthorityError),
+    #[error(transparent)]
+    NodeId(#[from] sortie_model::id::BadNodeId),
+    #[error(transparent)]
+    Key(#[from] sortie_link::BadPem),
+    #[error("it holds another kind of identity")]
+    Role,
+    #[error("it is no roster")]
+    Roster,
+    #[error("it is no text")]
+    Text,
+}
+
+/// Why no key or certificate could be made.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct MakeFault(pub(super) sortie_link::AuthorityError);
+
+struct ProcessId<'a>(&'a Option<u32>);
+
+impl std::fmt::Display for ProcessId<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(process) => write!(f, " (process {process})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl HomeError {
+    pub(super) fn damaged(path: &Path, fault: impl Into<DamageKind>) -> Self {
+        Self::Damaged { path: path.to_owned(), fault: Damage(fault.into()) }
+    }
+
+    /// Whether the same home may work later: another node holds it now.
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self, Self::InUse { .. })
+    }
+}

@@ -1,0 +1,131 @@
+use sortie_actors::data::exchange::ServerEnd;
+use sortie_link::{Arrival, Arrivals, CertificateAuthority, CloseCode, NodeKey};
+use sortie_model::NodeName;
+use sortie_model::reason::ReachStep;
+use sortie_wire::{ErrorCode, RemoteError};
+
+use super::*;
+use crate::client::Client;
+use crate::home::{Home, HomePaths};
+use crate::receiver::tests::soon;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A home whose node listens, as far as links go.
+struct Listening {
+    _directory: tempfile::TempDir,
+    home: Home,
+    paths: HomePaths,
+    endpoint: Endpoint,
+    arrivals: Arrivals,
+}
+
+fn facts() -> LocalFacts {
+    LocalFacts { incarnation: Incarnation(1), program: "test".to_owned(), address: None }
+}
+
+fn listening() -> Listening {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let paths = HomePaths::within(directory.path().join("home"));
+    let mut home = Home::create_or_open(paths.clone(), None, "alice").expect("a new home");
+    let listen = "127.0.0.1:0".parse().expect("an address");
+    let identity = home.identities().node().clone();
+    let (endpoint, arrivals) = Endpoint::bind(listen, identity, facts()).expect("a free port");
+    home.announce(endpoint.local_addr()).expect("it is announced");
+    Listening { _directory: directory, home, paths, endpoint, arrivals }
+}
+
+async fn arrival(arrivals: &mut Arrivals) -> (Link, ControlReceiver) {
+    match soon(arrivals.next()).await.expect("the endpoint is there") {
+        Arrival::Link(link, control) => (link, control),
+        Arrival::Join(_) => panic!("a link, not a join"),
+    }
+}
+
+/// Answers one request of a link.
+async fn answer_one(link: &Link, answer: Answer) -> Request {
+    let (sender, receiver) = soon(link.accept_bi()).await.expect("a request comes");
+    let (request, end) = soon(ServerEnd::accept(sender, receiver)).await.expect("a request");
+    end.sender.finish_with(answer).await.expect("the client waits");
+    request
+}
+
+#[tokio::test]
+async fn a_client_of_a_home_reaches_its_own_node_and_no_other() {
+    let mut node = listening();
+    let client = soon(Client::connect_home(&node.paths, TIMEOUT)).await.expect("it listens");
+    let (link, _control) = arrival(&mut node.arrivals).await;
+    let asking = tokio::spawn(async move { client.stop_node().await });
+    let request = answer_one(&link, Answer::Done).await;
+    assert_eq!(request.ask, Ask::StopNode);
+    soon(asking).await.expect("it ends").expect("the node agrees");
+
+    // Another node of the same cluster at the announced address is not the home's.
+    let authority = node.home.identities().authority().expect("a new home holds its CA");
+    let authority = CertificateAuthority::from_pem(&authority.to_pem()).expect("it reads");
+    let key = NodeKey::generate().expect("a key");
+    let name: NodeName = "other".parse().expect("a name");
+    let other = authority.identify_node(&key, &name).expect("a certificate");
+    let listen = "127.0.0.1:0".parse().expect("an address");
+    let (other, _arrivals) = Endpoint::bind(listen, other, facts()).expect("a free port");
+    node.home.announce(other.local_addr()).expect("it is announced");
+    let error = soon(Client::connect_home(&node.paths, TIMEOUT)).await.expect_err("an impostor");
+    assert_eq!(error.step(), Some(ReachStep::Authenticate), "{error}");
+}
+
+#[tokio::test]
+async fn without_a_node_a_home_says_so() {
+    let node = listening();
+    node.home.take_address_back().expect("it is gone");
+    let error = soon(Client::connect_home(&node.paths, TIMEOUT)).await.expect_err("no address");
+    assert!(matches!(error, ConnectError::NotRunning));
+    assert!(error.is_retryable());
+}
+
+#[tokio::test]
+async fn a_refusal_crosses_with_its_code_and_hint() {
+    let mut node = listening();
+    let client = soon(Client::connect_home(&node.paths, TIMEOUT)).await.expect("it listens");
+    let (link, _control) = arrival(&mut node.arrivals).await;
+    let asking = tokio::spawn(async move { client.cluster_token().await });
+    let refusal = RemoteError::new(ErrorCode::NoAuthority, "the CA is elsewhere").hint("ask n1");
+    answer_one(&link, Answer::Refused(refusal)).await;
+    let error = soon(asking).await.expect("it ends").expect_err("it is refused");
+    assert_eq!((error.code(), error.hint()), (ErrorCode::NoAuthority, Some("ask n1")));
+}
+
+#[tokio::test]
+async fn a_connection_that_broke_is_made_again_by_the_next_request() {
+    let mut node = listening();
+    let client = soon(Client::connect_home(&node.paths, TIMEOUT)).await.expect("it listens");
+    let (link, control) = arrival(&mut node.arrivals).await;
+    let waiting = client.clone();
+    let waiting = tokio::spawn(async move { waiting.sessions().await });
+    let (sender, receiver) = soon(link.accept_bi()).await.expect("a request comes");
+    soon(ServerEnd::accept(sender, receiver)).await.expect("a request");
+    link.close(CloseCode::SHUTDOWN, "the test");
+    drop((link, control));
+    let lost = soon(waiting).await.expect("it ends").expect_err("its answer is lost");
+    assert!(matches!(lost, RequestError::Lost), "{lost}");
+
+    let asking = tokio::spawn(async move { client.sessions().await });
+    let (link, _control) = arrival(&mut node.arrivals).await;
+    answer_one(&link, Answer::Sessions(Vec::new())).await;
+    assert_eq!(soon(asking).await.expect("it ends").expect("an answer"), []);
+}
+
+#[tokio::test]
+async fn the_node_hears_the_client_live_and_go() {
+    let mut node = listening();
+    let client = soon(Client::connect_home(&node.paths, TIMEOUT)).await.expect("it listens");
+    let (link, mut control) = arrival(&mut node.arrivals).await;
+    let frame = soon(control.next()).await.expect("a heartbeat");
+    assert!(frame.open::<Heartbeat>().is_ok());
+    let session = client.session();
+    drop(client);
+    assert!(!link.is_closed(), "a session holds the connection");
+    drop(session);
+    soon(async { while control.next().await.is_some() {} }).await;
+    assert!(link.is_closed());
+    drop(node.endpoint);
+}
