@@ -12,6 +12,7 @@ use sortie_model::{IdempotencyKey, JobSpec, JobView, SessionView};
 use sortie_wire::session_proto::{
     Answer, Ask, Entries, Explanation, Plan, ReceiveSpec, SessionRef, WaitSpec,
 };
+use sortie_wire::{ErrorCode, RemoteError};
 use uuid::Uuid;
 
 use crate::answer::{StopReturns, Unfinished, Waited};
@@ -214,13 +215,21 @@ impl Session {
     /// [`RequestError`]: [`RequestError::Refused`] with
     /// [`ErrorCode::NotFound`](crate::ErrorCode::NotFound) when nothing matches.
     pub async fn find(&self, selector: Selector) -> Result<Job, RequestError> {
-        let query = Query { selection: Selection::of([selector]), ..Query::default() };
+        let nothing = || {
+            let sentence = format!("`{selector}` names no job");
+            RequestError::Refused(RemoteError::new(ErrorCode::NotFound, sentence))
+        };
+        let query = Query { selection: Selection::of([selector.clone()]), ..Query::default() };
         let Entries { entries, troubles, .. } = self.get(query).await?;
         let job = entries.into_iter().find_map(|entry| match entry {
             EntryView::Job(view) => Some(self.handle(&view)),
             EntryView::Child(_) => None,
         });
-        job.ok_or_else(|| RequestError::of_troubles(troubles))
+        match (job, troubles.is_empty()) {
+            (Some(job), _) => Ok(job),
+            (None, false) => Err(RequestError::of_troubles(troubles)),
+            (None, true) => Err(nothing()),
+        }
     }
 
     /// A handle on a job that this session showed. Asks nothing.
