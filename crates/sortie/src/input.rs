@@ -9,7 +9,6 @@ use sortie_wire::map_items;
 use sortie_wire::session_proto::Answer;
 
 use crate::error::{Misuse, RequestError};
-use crate::route::answer;
 
 pub use split::{ItemSplitter, Separator};
 
@@ -162,7 +161,8 @@ impl Pieces {
     async fn why_ended(&mut self, error: ExchangeError) -> RequestError {
         match self.end.receiver.next().await {
             Ok(Some(ToClient::Answer(Answer::Refused(error)))) => error.into(),
-            Ok(Some(ToClient::Answer(Answer::InputStored))) => RequestError::InputClosed,
+            // A start that was repeated with its key ends at once: the job has its input already.
+            Ok(None | Some(ToClient::Answer(Answer::InputStored))) => RequestError::InputClosed,
             _ => error.into(),
         }
     }
@@ -175,9 +175,10 @@ impl Pieces {
         }
         let ClientEnd { sender, mut receiver } = self.end;
         sender.finish().await?;
-        match answer(&mut receiver).await? {
-            Answer::InputStored => Ok(()),
-            _ => Err(RequestError::Unexpected),
+        match receiver.next().await? {
+            None | Some(ToClient::Answer(Answer::InputStored)) => Ok(()),
+            Some(ToClient::Answer(Answer::Refused(error))) => Err(error.into()),
+            Some(_) => Err(RequestError::Unexpected),
         }
     }
 }

@@ -72,6 +72,18 @@ async fn finishing_after_everybody_stopped_reading_is_no_error() {
 }
 
 #[tokio::test]
+async fn a_repeated_start_whose_job_has_its_input_needs_none() {
+    let (client, server) = exchange::local();
+    drop(server);
+    let mut sender = InputSender::new(client);
+    let error = soon(sender.send(Bytes::from_static(b"x"))).await.expect_err("not wanted");
+    assert!(matches!(error, RequestError::InputClosed));
+    let (client, server) = exchange::local();
+    drop(server);
+    soon(InputSender::new(client).finish()).await.expect("the job has its input");
+}
+
+#[tokio::test]
 async fn items_arrive_whole_and_in_order() {
     let (client, mut server) = exchange::local();
     let node = tokio::spawn(async move {
