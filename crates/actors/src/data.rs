@@ -1,4 +1,14 @@
 //! The data plane: records and input on their way, outside every actor's inbox.
 
+pub(crate) mod attachment;
 pub mod exchange;
+pub(crate) mod input;
+pub(crate) mod input_log;
+pub(crate) mod job;
 pub mod mailboxes;
+pub(crate) mod map_feed;
+pub(crate) mod outbox;
+pub(crate) mod port;
+pub(crate) mod reports;
+pub(crate) mod session;
+pub(crate) mod traffic;

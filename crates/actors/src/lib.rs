@@ -4,4 +4,15 @@
 //! decides comes out as effects, which `perform` carries out. Data: records move between pipes,
 //! mailboxes, links and readers in [`data`], under credit, and never pass through an actor's inbox.
 
+mod child_job;
 pub mod data;
+mod host;
+mod node;
+mod parent_job;
+mod peer;
+mod serve;
+mod session;
+
+pub use node::{
+    KeepError, Keeper, NoKeeper, NodeConfig, NodeError, NodeHandle, NodeKeys,
+};

@@ -6,6 +6,7 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use sortie_model::selector::{Glob, Matcher, Selection, Selector, fold};
 use sortie_model::{EntryId, JobInstance, Ordinal, State, Timestamp};
@@ -41,6 +42,52 @@ pub trait JobFacts {
     fn child_end_time(&self, child: Ordinal) -> Option<Timestamp>;
     /// Unfinished, or an unread record.
     fn child_has_more_data(&self, child: Ordinal) -> bool;
+}
+
+impl<J: JobFacts> JobFacts for Arc<J> {
+    fn name(&self) -> Option<&str> {
+        J::name(self)
+    }
+
+    fn command(&self) -> &str {
+        J::command(self)
+    }
+
+    fn instance(&self) -> JobInstance {
+        J::instance(self)
+    }
+
+    fn state(&self) -> State {
+        J::state(self)
+    }
+
+    fn end_time(&self) -> Option<Timestamp> {
+        J::end_time(self)
+    }
+
+    fn has_more_data(&self) -> bool {
+        J::has_more_data(self)
+    }
+
+    fn children(&self) -> u32 {
+        J::children(self)
+    }
+
+    fn child_id(&self, child: Ordinal) -> Option<EntryId> {
+        J::child_id(self, child)
+    }
+
+    fn child_state(&self, child: Ordinal) -> Option<State> {
+        J::child_state(self, child)
+    }
+
+    fn child_end_time(&self, child: Ordinal) -> Option<Timestamp> {
+        J::child_end_time(self, child)
+    }
+
+    fn child_has_more_data(&self, child: Ordinal) -> bool {
+        J::child_has_more_data(self, child)
+    }
 }
 
 /// What a selection names, and the words of it that name nothing.

@@ -79,6 +79,27 @@ impl JobEnvironment {
 const CHILD_NAME: &str = "SORTIE_CHILD";
 
 impl NodeBasics {
+    /// What the system's user database says of the user that runs this process; `/`, `nobody` and
+    /// `/bin/sh` where it says nothing.
+    pub fn of_this_user() -> Self {
+        let user = rustix::process::getuid().as_raw();
+        let table = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let row = table.lines().map(|line| line.split(':').collect::<Vec<_>>());
+        let mut mine = row.filter(|row| row.get(2).and_then(|id| id.parse().ok()) == Some(user));
+        let mine = mine.next().unwrap_or_default();
+        let field = |at: usize, other: &str| {
+            word(mine.get(at).copied().filter(|text| !text.is_empty()).unwrap_or(other))
+        };
+        let zone = std::fs::read_to_string("/etc/timezone").unwrap_or_default();
+        let zone = zone.lines().next().filter(|zone| !zone.is_empty()).map(word);
+        Self {
+            home: field(5, "/"),
+            user: field(0, "nobody"),
+            shell: field(6, "/bin/sh"),
+            time_zone: zone,
+        }
+    }
+
     fn variables(&self) -> Vec<(OsBytes, OsBytes)> {
         let mut variables = vec![
             (word("HOME"), self.home.clone()),
@@ -145,6 +166,7 @@ mod tests {
     fn what_is_set_wins_over_what_is_inherited_and_ours_over_both() {
         let spec = EnvironmentSpec {
             inherited: Some(variables(&[("A", "1"), ("SORTIE_CHILD", "4"), ("SORTIE_JOB", "3")])),
+            inherited_directory: None,
             set: variables(&[("B", "2"), ("A", "3"), ("", "x"), ("C=D", "y")]),
         };
         let expected = [

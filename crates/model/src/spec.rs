@@ -149,6 +149,9 @@ pub struct EnvironmentSpec {
     /// The base: the caller's environment for a child on the user's own node, nothing elsewhere
     /// (then the node's clean, documented one).
     pub inherited: Option<Vec<(OsBytes, OsBytes)>>,
+    /// The caller's working directory, for a child on the user's own node; elsewhere the home of the
+    /// node's user. [`JobSpec::directory`] wins over both.
+    pub inherited_directory: Option<OsBytes>,
     /// What `-e` and `--env-file` set, in order; later ones win.
     pub set: Vec<(OsBytes, OsBytes)>,
 }

@@ -38,29 +38,36 @@
 //! sessions ([`Client::temporary`]). The library reads no environment and no home directory.
 
 pub mod answer;
+mod builder;
 mod client;
 mod command;
+mod embedded;
 mod error;
 mod home;
 mod input;
 mod job;
+mod node;
 mod receiver;
 mod route;
 mod session;
 mod watch;
 
+pub use builder::NodeBuilder;
 pub use client::{Client, UserIdentity};
 pub use command::Command;
+pub use embedded::{EMBEDDED_NODES, Embedded};
 pub use error::{
     ConnectError, DialFault, EncodeError, Misuse, RequestError, ShapeError, StartError, ValueError,
 };
 pub use home::{Damage, HomeError, HomePaths, MakeFault, Mistake};
 pub use input::{InputSender, ItemSender, ItemSplitter, Separator};
 pub use job::{Job, JobBuilder, JobStream, Received, Values};
+pub use node::{Node, NodeStartError, Refusal, StartFault, init};
 pub use receiver::{ReceiveEnd, ReceiveItem, Receiver};
 pub use session::Session;
 pub use watch::Happenings;
 
+pub use sortie_exec::task::{EmitError, TaskContext};
 pub use sortie_model::id::{BadKey, BadNodeId};
 pub use sortie_model::limits;
 pub use sortie_model::name::BadName;

@@ -32,21 +32,28 @@ pub struct Entry {
 #[error("a mailbox file was damaged")]
 pub struct Damaged;
 
-/// The length with its mark. Bodies are far below 2 GiB (`VALUE_BYTES`); a longer one is cut.
-fn marked_length(body: &Body) -> (u32, usize) {
-    let length = body.len().min((VALUE - 1) as usize);
+/// The length with its mark. Bodies are far below 2 GiB: `RECORD_BYTES`, `VALUE_BYTES`.
+fn marked_length(body: &Body) -> u32 {
+    debug_assert!(body.len() < VALUE as usize);
     let mark = if matches!(body, Body::Value(_)) { VALUE } else { 0 };
-    (length as u32 | mark, length)
+    body.len() as u32 & !VALUE | mark
 }
 
 pub(crate) fn put_head(to: &mut BytesMut, seq: Seq, time: Timestamp, body: &Body) {
-    to.put_u64_le(seq.0);
-    to.put_i64_le(time.0);
-    to.put_u32_le(marked_length(body).0);
+    to.extend_from_slice(&head(seq, time, body));
+}
+
+fn head(seq: Seq, time: Timestamp, body: &Body) -> [u8; HEAD] {
+    let mut head = [0; HEAD];
+    let mut rest = head.as_mut_slice();
+    rest.put_u64_le(seq.0);
+    rest.put_i64_le(time.0);
+    rest.put_u32_le(marked_length(body));
+    head
 }
 
 pub(crate) fn put_foot(to: &mut BytesMut, body: &Body) {
-    to.put_u32_le(marked_length(body).0);
+    to.put_u32_le(marked_length(body));
 }
 
 /// Writes a whole record, as a log has it, to the end of `to`.
@@ -79,6 +86,25 @@ impl Head {
         let body = if self.marked & VALUE == 0 { Body::Bytes(body) } else { Body::Value(body) };
         Entry { seq: self.seq, time: self.time, body }
     }
+}
+
+/// Takes the first record off bytes that lie in one piece, without copying. None at their end.
+///
+/// # Errors
+/// [`Damaged`] when they do not begin with a whole record.
+pub fn split_record(bytes: &mut Bytes) -> Result<Option<Entry>, Damaged> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let head = Head::parse(bytes).ok_or(Damaged)?;
+    let end = HEAD + head.length();
+    let foot = bytes.get(end..end + FOOT).ok_or(Damaged)?;
+    if *foot != head.marked.to_le_bytes() {
+        return Err(Damaged);
+    }
+    let body = bytes.slice(HEAD..end);
+    bytes.advance(end + FOOT);
+    Ok(Some(head.with(body)))
 }
 
 /// What reading on gave.
@@ -118,10 +144,24 @@ impl Forward {
         if self.left < HEAD {
             return Ok(Next::Needs(HEAD + FOOT));
         }
-        let head = match self.parts.front().and_then(|part| Head::parse(part)) {
-            Some(head) => head,
-            None => self.peek_split_head().ok_or(Damaged)?,
-        };
+        let in_one_piece = self.parts.front().and_then(|part| {
+            let head = Head::parse(part)?;
+            let needs = HEAD + head.length() + FOOT;
+            (needs <= part.len()).then_some(needs)
+        });
+        if let (Some(needs), Some(part)) = (in_one_piece, self.parts.front_mut()) {
+            self.left -= needs;
+            let entry = split_record(part)?.ok_or(Damaged)?;
+            if part.is_empty() {
+                self.parts.pop_front();
+            }
+            return Ok(Next::Record(entry));
+        }
+        self.next_from_several()
+    }
+
+    fn next_from_several(&mut self) -> Result<Next, Damaged> {
+        let head = self.peek_head().ok_or(Damaged)?;
         let needs = HEAD + head.length() + FOOT;
         if self.left < needs {
             return Ok(Next::Needs(needs));
@@ -136,7 +176,7 @@ impl Forward {
         Ok(Next::Record(head.with(body)))
     }
 
-    fn peek_split_head(&self) -> Option<Head> {
+    fn peek_head(&self) -> Option<Head> {
         let head: Vec<u8> =
             self.parts.iter().flat_map(|part| part.iter()).take(HEAD).copied().collect();
         Head::parse(&head)

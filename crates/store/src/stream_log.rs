@@ -18,7 +18,7 @@ use crate::record_log::{put_foot, put_head, put_record};
 /// Buffers for small records grow from this size ...
 const FIRST_BUFFER: usize = KIB;
 /// ... to this one.
-const LARGEST_BUFFER: usize = 128 * KIB;
+const LARGEST_BUFFER: usize = 64 * KIB;
 
 /// Bytes of a log, or where they are.
 #[derive(Debug, Clone)]
@@ -76,6 +76,18 @@ impl Hole {
     pub const fn new(file: Arc<MailboxFile>, at: u64, bytes: u64) -> Self {
         let freed = at..at + bytes;
         Self { file, gap: at..at + bytes, freed, bytes }
+    }
+
+    /// Makes one of this hole and the next when that lies right behind it, which sequential
+    /// readers make it do; else returns the next.
+    pub fn absorb(&mut self, next: Self) -> Option<Self> {
+        if !Arc::ptr_eq(&self.file, &next.file) || self.freed.end != next.freed.start {
+            return Some(next);
+        }
+        self.freed.end = next.freed.end;
+        self.gap = self.gap.start.min(next.gap.start)..self.gap.end.max(next.gap.end);
+        self.bytes += next.bytes;
+        None
     }
 
     /// Gives the stretch back. Touches the disk.

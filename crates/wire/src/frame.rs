@@ -48,10 +48,7 @@ impl Frame {
 ///
 /// # Errors
 /// [`DecodeError::TooLong`] when the body would pass `limit`.
-pub fn read_prefix(
-    prefix: [u8; PREFIX_BYTES],
-    limit: usize,
-) -> Result<(Kind, usize), DecodeError> {
+pub fn read_prefix(prefix: [u8; PREFIX_BYTES], limit: usize) -> Result<(Kind, usize), DecodeError> {
     let mut prefix = prefix.as_slice();
     let length = prefix.get_u32_le() as usize;
     let kind = prefix.get_u16_le();
@@ -76,11 +73,7 @@ pub fn write_message<M: Message>(message: &M, to: &mut Vec<u8>) -> Result<(), To
 ///
 /// # Errors
 /// [`TooLarge`] when head and payload together pass the frame limit; `to` is then unchanged.
-pub fn write_head<M: Message>(
-    head: &M,
-    payload: usize,
-    to: &mut Vec<u8>,
-) -> Result<(), TooLarge> {
+pub fn write_head<M: Message>(head: &M, payload: usize, to: &mut Vec<u8>) -> Result<(), TooLarge> {
     let start = to.len();
     to.extend_from_slice(&[0; PREFIX_BYTES + 4]);
     if let Err(error) = encode_into(head, to) {

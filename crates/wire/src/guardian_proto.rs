@@ -164,6 +164,18 @@ pub enum Containment {
     Parentage,
 }
 
+impl std::fmt::Display for Containment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::ControlGroup { .. } => "a control group per child: nothing escapes",
+            Self::Parentage => {
+                "process group and parentage: what leaves its session and clears its environment \
+                 may outlive its child until the node ends"
+            }
+        })
+    }
+}
+
 /// Daemon to guardian.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GuardianRequest {
@@ -173,6 +185,9 @@ pub enum GuardianRequest {
         version: u16,
         /// How to contain children.
         containment: ContainmentChoice,
+        /// How many descriptors a child may open, unless it asks for more; none leaves the limit
+        /// as it is.
+        descriptors: Option<u64>,
     },
     /// Start a child. Answer: [`GuardianReport::Spawned`] or [`GuardianReport::SpawnFailed`].
     Spawn(Box<SpawnRequest>),
@@ -192,6 +207,12 @@ pub enum GuardianRequest {
     /// The child's output was read for as long as it may last: kill what is left of its tree.
     /// Answer: [`GuardianReport::Gone`], unless the child was reported as ended and alone.
     Finish {
+        /// The child.
+        child: ChildNumber,
+    },
+    /// Do not start a child that still waits for its start: it gets
+    /// [`GuardianReport::SpawnFailed`]. Nothing happens to one that runs.
+    Withdraw {
         /// The child.
         child: ChildNumber,
     },
@@ -318,14 +339,19 @@ mod tests {
             encode(&spawn).expect("small"),
             b"\x01\x07\x00\x05true\0\x04A=1\0\x01\x04/tmp\x01\x00"
         );
-        let cases: [(GuardianRequest, &[u8]); 4] = [
+        let cases: [(GuardianRequest, &[u8]); 5] = [
             (
-                GuardianRequest::Start { version: 1, containment: ContainmentChoice::Parentage },
-                b"\x00\x01\x01",
+                GuardianRequest::Start {
+                    version: 1,
+                    containment: ContainmentChoice::Parentage,
+                    descriptors: Some(100),
+                },
+                b"\x00\x01\x01\x01\x64",
             ),
             (GuardianRequest::Signal { child: ChildNumber(1), number: 15 }, b"\x02\x01\x1e"),
             (GuardianRequest::Kill { child: ChildNumber(1) }, b"\x03\x01"),
             (GuardianRequest::Finish { child: ChildNumber(1) }, b"\x04\x01"),
+            (GuardianRequest::Withdraw { child: ChildNumber(1) }, b"\x05\x01"),
         ];
         for (request, golden) in cases {
             assert_eq!(encode(&request).expect("small"), golden, "{request:?}");

@@ -54,14 +54,17 @@ pub struct HostSpec {
 /// Children to start, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ChildBatch {
-    /// Children without an item of input: the ordinals from `first`, and their numbers from `id`.
+    /// Children without an item of input: the ordinals `first`, `first + step` …; a child's number
+    /// is its ordinal plus `id_base`.
     Range {
         /// The first ordinal.
         first: Ordinal,
-        /// The first child's number in its session.
-        id: u64,
+        /// From one ordinal to the next, at least 1.
+        step: u32,
         /// How many.
         count: u32,
+        /// The number of the job's child with ordinal 0.
+        id_base: u64,
     },
     /// Children of a map.
     Items(Vec<ChildItem>),
@@ -282,13 +285,15 @@ pub struct Report {
     pub ended: Vec<ChildEnd>,
 }
 
-/// First message of a unidirectional stream from owner to host: input for children of a job.
+/// First message of a unidirectional stream from owner to host: input for one child.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputStream {
     /// The session.
     pub session: SessionInstance,
     /// The job.
     pub job: JobInstance,
+    /// The child.
+    pub ordinal: Ordinal,
 }
 
 /// Head of a piece of input; its bytes follow as the frame's payload.

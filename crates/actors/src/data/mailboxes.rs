@@ -26,10 +26,11 @@ mod tests;
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use sortie_engine::mailbox::{OutputPolicy, Tally};
-use sortie_model::Ordinal;
+use sortie_model::limits::CHILDREN_PER_JOB;
+use sortie_model::{Ordinal, Seq};
 use sortie_store::MailboxFile;
 use tokio::sync::Notify;
 
@@ -80,8 +81,9 @@ pub struct JobMailboxes {
     version: AtomicU64,
     changed: Notify,
     removed: AtomicBool,
-    /// Where mailboxes go together that are too small for a file of their own.
-    shared_file: Mutex<Option<Arc<MailboxFile>>>,
+    /// Where mailboxes go together that are too small for a file of their own; it lives as long as
+    /// one of them is in it.
+    shared_file: Mutex<Weak<MailboxFile>>,
     sweeping: tokio::sync::Mutex<sweep::SweepCursor>,
 }
 
@@ -115,6 +117,9 @@ impl JobMailboxes {
 
     /// The child has ended: no new record of it is accepted after. Wakes its readers.
     pub fn close(&self, ordinal: Ordinal) {
+        if !is_possible(ordinal) {
+            return;
+        }
         let mut shard = self.shard(ordinal);
         if shard.removed {
             return;
@@ -125,8 +130,9 @@ impl JobMailboxes {
                 let grown = Arc::clone(grown);
                 drop(shard);
                 grown.lock().ledger.close();
+                self.shrink(&grown);
             }
-            slot @ Slot::Untouched => *slot = Slot::Compact(Compact::closed()),
+            slot @ Slot::Untouched => *slot = Slot::Compact(Compact::ended(Seq(0), false)),
         }
         self.announce();
     }
@@ -209,10 +215,25 @@ impl JobMailboxes {
         *lock(&self.index) = Index::default();
         self.unread_records.store(0, Ordering::Relaxed);
         self.unread_bytes.store(0, Ordering::Relaxed);
-        let shared = lock(&self.shared_file).take();
-        self.pool.reclaim_with(holes, shared);
+        self.pool.reclaim(holes);
         self.pool.freed.notify_waiters();
         self.announce();
+    }
+
+    /// A mailbox that ended and has nothing left becomes a compact one again, which takes a tenth
+    /// of the memory. Whoever holds the grown one finds it empty and closed for good.
+    fn shrink(&self, grown: &Arc<Grown>) {
+        let mut shard = self.shard(grown.ordinal);
+        if shard.removed {
+            return;
+        }
+        let slot = shard.slot_mut(grown.ordinal);
+        if matches!(slot, Slot::Grown(other) if Arc::ptr_eq(other, grown)) {
+            let state = grown.lock();
+            if state.is_over() {
+                *slot = Slot::Compact(Compact::ended(state.next(), state.ledger.with_errors()));
+            }
+        }
     }
 
     fn shard(&self, ordinal: Ordinal) -> MutexGuard<'_, Shard> {
@@ -275,6 +296,11 @@ impl Shard {
         #[expect(clippy::indexing_slicing, reason = "the vector was just made long enough")]
         &mut self.slots[place]
     }
+}
+
+/// Whether a job can have such a child; what asks for another comes from a broken peer.
+const fn is_possible(ordinal: Ordinal) -> bool {
+    ordinal.0 < CHILDREN_PER_JOB
 }
 
 /// Locks; a panic elsewhere while a lock was held costs at most that one operation.

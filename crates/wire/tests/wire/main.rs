@@ -2,6 +2,8 @@
 //! and the page that describes it all.
 
 #[cfg(test)]
+mod bounds;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod page;

@@ -9,8 +9,9 @@ mod words;
 
 use std::fmt::Debug;
 
+use sortie_model::JobView;
 use sortie_wire::frame::{Frame, Message, open_head, write_head, write_message};
-use sortie_wire::host_proto::RecordRun;
+use sortie_wire::host_proto::{RecordRun, Report, StopChildren};
 use sortie_wire::{DecodeError, Kind};
 
 /// A message in a frame.
@@ -48,6 +49,21 @@ pub(crate) fn variants(name: &str) -> Vec<&'static str> {
 /// Two records of one child.
 pub(crate) fn record_run() -> RecordRun {
     host::run()
+}
+
+/// One child that began, two records, three children that ended.
+pub(crate) fn report() -> Report {
+    host::report()
+}
+
+/// A stop of some children.
+pub(crate) fn stop() -> StopChildren {
+    host::stop()
+}
+
+/// A job.
+pub(crate) fn job_view() -> JobView {
+    session::job_view()
 }
 
 fn message_name<M>() -> &'static str {

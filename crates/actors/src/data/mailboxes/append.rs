@@ -13,6 +13,7 @@ use super::compact::{Block, Compact};
 use super::grown::Grown;
 use super::{
     AppendError, Appended, FullBecause, JobMailboxes, ReadError, Slot, TryAppend, blocking,
+    is_possible,
 };
 
 /// How often a producer that pauses because of the disk looks whether it has room again: others
@@ -142,6 +143,9 @@ impl JobMailboxes {
         records: &[Record],
         memory: Memory,
     ) -> Result<Appended, Obstacle> {
+        if !is_possible(ordinal) {
+            return Err(AppendError::NoSuchChild.into());
+        }
         let count = records.len() as u64;
         let mut shard = self.shard(ordinal);
         if shard.removed {
@@ -238,7 +242,7 @@ impl JobMailboxes {
         }
     }
 
-    pub(super) fn node_memory(&self) -> u64 {
+    fn node_memory(&self) -> u64 {
         self.pool.bounds.node_memory
     }
 
@@ -266,7 +270,7 @@ impl JobMailboxes {
         }
     }
 
-    fn is_over_memory(&self, new: Tally) -> bool {
+    pub(super) fn is_over_memory(&self, new: Tally) -> bool {
         self.pool.memory_bytes() + new.weight() > self.node_memory()
     }
 
@@ -301,6 +305,11 @@ impl JobMailboxes {
     /// # Cancel safety
     /// Dropping it has no effect.
     pub async fn room(&self, ordinal: Ordinal) {
+        if self.is_over_memory(Tally::ZERO) {
+            // The node's memory may be what it waits for, which others free.
+            let freed = self.pool.freed.notified();
+            let _looked_again_anyway = tokio::time::timeout(DISK_LOOK, freed).await;
+        }
         loop {
             let grown = {
                 let shard = self.shard(ordinal);

@@ -8,7 +8,7 @@ use sortie_engine::mailbox::{OfferId, PerStream, Piece, Tally};
 use sortie_model::limits::{COMPACT_MAILBOX_BYTES, COMPACT_MAILBOX_RECORDS, RECORD_OVERHEAD_BYTES};
 use sortie_model::record::StreamSet;
 use sortie_model::{Record, Seq, Stream};
-use sortie_store::{Damaged, Forward, Hole, MailboxFile, Next, put_record};
+use sortie_store::{Damaged, Entry, Hole, MailboxFile, put_record, split_record};
 
 use super::Summary;
 
@@ -62,9 +62,10 @@ impl Compact {
         })
     }
 
-    pub(super) fn closed() -> Box<Self> {
+    /// Of a child that has ended, with nothing left.
+    pub(super) fn ended(next: Seq, with_errors: bool) -> Box<Self> {
         let mut compact = Self::open();
-        compact.closed = true;
+        (compact.closed, compact.next, compact.with_errors) = (true, next, with_errors);
         compact
     }
 
@@ -151,21 +152,27 @@ impl Compact {
         streams.filter_map(|stream| Stream::from_index(*stream))
     }
 
-    /// The records in memory with the place of each in its stream.
-    pub(super) fn records(&self) -> Result<Vec<(Tally, Record)>, Damaged> {
+    /// The records in memory.
+    pub(super) fn records(&self) -> Result<Vec<Record>, Damaged> {
         let Block::Memory(block) = &self.block else { return Err(Damaged) };
-        let mut forward = Forward::new([block.clone()]);
-        let mut places = self.before();
+        let mut block = block.clone();
         let mut records = Vec::with_capacity(usize::from(self.records));
         for stream in self.streams() {
-            let Next::Record(entry) = forward.next_record()? else { return Err(Damaged) };
-            let place = places.of_mut(stream);
-            let from = *place;
-            *place = place.with_record(entry.body.len() as u64);
-            let (seq, time, body) = (entry.seq, entry.time, entry.body);
-            records.push((from, Record { seq, stream, time, body }));
+            let Entry { seq, time, body } = split_record(&mut block)?.ok_or(Damaged)?;
+            records.push(Record { seq, stream, time, body });
         }
         Ok(records)
+    }
+
+    /// The records in memory with the place of each in its stream.
+    pub(super) fn placed_records(&self) -> Result<Vec<(Tally, Record)>, Damaged> {
+        let mut places = self.before();
+        let placed = self.records()?.into_iter().map(|record| {
+            let place = places.of_mut(record.stream);
+            let after = place.with_record(record.body.len() as u64);
+            (std::mem::replace(place, after), record)
+        });
+        Ok(placed.collect())
     }
 
     /// What each stream had before the records that are here.
@@ -216,7 +223,7 @@ impl Compact {
             (self.records, self.lent, self.block) = (0, 0, Block::Memory(Bytes::new()));
             return freed;
         }
-        let Ok(records) = self.records() else { return Tally::ZERO };
+        let Ok(records) = self.placed_records() else { return Tally::ZERO };
         let mut before = self.before();
         let mut freed = Tally::ZERO;
         for (from, record) in records.iter().take(lent) {

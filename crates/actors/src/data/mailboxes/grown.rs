@@ -71,7 +71,7 @@ impl Grown {
         bounds: &PoolBounds,
         policy: OutputPolicy,
     ) -> Result<Self, Damaged> {
-        let records = compact.records()?;
+        let records = compact.placed_records()?;
         let ledger = Mailbox::continued(bounds.mailbox_quota, policy, &compact.before());
         let mut grown = Self::with_ledger(ordinal, ledger);
         let state = grown.state.get_mut().map_err(|_| Damaged)?;
@@ -124,8 +124,17 @@ impl State {
 
     /// Why its producer has to pause.
     pub(super) fn full(&self) -> Option<FullBecause> {
-        let at_quota = self.ledger.room() == 0 && self.ledger.blocks();
+        let may_drop = !self.ledger.blocks() && self.ledger.has_available(StreamSet::ALL);
+        let at_quota = self.ledger.room() == 0 && !may_drop;
         self.trouble.or(at_quota.then_some(FullBecause::Quota))
+    }
+
+    /// Whether it ended and has nothing left to tell that a compact mailbox could not.
+    pub(super) fn is_over(&self) -> bool {
+        self.ledger.is_closed()
+            && !self.ledger.has_unread()
+            && !self.spilling
+            && self.ledger.dropped() == Tally::ZERO
     }
 
     /// Bytes of records in memory.

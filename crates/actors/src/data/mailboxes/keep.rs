@@ -80,7 +80,7 @@ impl JobMailboxes {
             Some(Slot::Compact(compact)) if compact.is_on_disk() => {
                 Place::OnDisk(Compact::block(compact).clone())
             }
-            Some(Slot::Compact(compact)) => Place::Compact(compact.records()?),
+            Some(Slot::Compact(compact)) => Place::Compact(compact.placed_records()?),
         })
     }
 }

@@ -59,7 +59,8 @@ enum Look {
 
 impl JobMailboxes {
     /// Offers a prefix of what is unread in each of these streams and not on offer; none when there
-    /// is nothing. Waits for a place while [`OFFERS_PER_MAILBOX`] offers are in flight.
+    /// is nothing. Waits for a place while [`OFFERS_PER_MAILBOX`] offers of the child are in flight,
+    /// so who holds so many itself waits for itself.
     ///
     /// [`OFFERS_PER_MAILBOX`]: sortie_model::limits::OFFERS_PER_MAILBOX
     ///
@@ -115,7 +116,7 @@ impl JobMailboxes {
             return Ok(Look::OnDisk(compact.block().clone()));
         }
         if !compact.is_lent() && compact.is_within(streams, most.records, most.bytes) {
-            let records = compact.records()?.into_iter().map(|(_, record)| record).collect();
+            let records = compact.records()?;
             compact.lend();
             return Ok(Look::Compact(records));
         }
@@ -194,7 +195,11 @@ impl JobMailboxes {
         let Some(freed) = state.ledger.acknowledge(id) else { return Vec::new() };
         let holes = state.free(&freed);
         self.settle_freed(&grown, &mut state, before);
+        let is_over = state.is_over();
         drop(state);
+        if is_over {
+            self.shrink(&grown);
+        }
         grown.eased.notify_waiters();
         self.pool.freed.notify_waiters();
         holes
@@ -208,6 +213,9 @@ impl JobMailboxes {
         before: sortie_engine::mailbox::Tally,
     ) {
         state.settle_memory(self);
+        if state.memory() <= self.pool.bounds.mailbox_memory / 2 {
+            state.trouble = None;
+        }
         let freed = before.minus(state.ledger.unread());
         self.left(grown.ordinal, freed, state.ledger.has_unread());
     }

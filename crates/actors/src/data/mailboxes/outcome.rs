@@ -37,6 +37,17 @@ pub enum FullBecause {
     DiskFailed,
 }
 
+impl std::fmt::Display for FullBecause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Quota => "its mailbox is at its quota",
+            Self::NodeQuota => "the mailboxes of this node are at their quota",
+            Self::DiskFull => "the disk has no room left",
+            Self::DiskFailed => "the disk refuses to write",
+        })
+    }
+}
+
 impl FullBecause {
     pub(super) fn of(error: &SpoolError) -> Self {
         match error {
@@ -80,6 +91,10 @@ pub enum AppendError {
         /// What was not stored.
         cut: Tally,
     },
+    /// No job can have so many children: the ordinal is not below
+    /// [`CHILDREN_PER_JOB`](sortie_model::limits::CHILDREN_PER_JOB).
+    #[error("no job can have such a child")]
+    NoSuchChild,
     /// The job was removed.
     #[error("the job was removed")]
     Removed,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, Weak};
 use sortie_model::limits::{
     HOLES_QUEUED, MAILBOX_MEMORY_BYTES, MAILBOX_QUOTA_BYTES, NODE_MAILBOX_MEMORY_BYTES,
 };
-use sortie_store::{Hole, MailboxFile, Spool, SpoolBounds};
+use sortie_store::{Hole, Spool, SpoolBounds};
 use tokio::sync::Notify;
 
 use super::{JobMailboxes, lock};
@@ -111,10 +111,13 @@ impl MailboxPool {
         lock(&self.jobs).remove(&number);
     }
 
-    /// The job with the most bytes in memory.
-    pub(super) fn largest_job(&self) -> Option<Arc<JobMailboxes>> {
-        let jobs: Vec<_> = lock(&self.jobs).values().filter_map(Weak::upgrade).collect();
-        jobs.into_iter().max_by_key(|job| job.memory.load(Ordering::Relaxed))
+    /// The jobs with bytes in memory, those with most of them first.
+    pub(super) fn largest_jobs(&self) -> Vec<Arc<JobMailboxes>> {
+        let jobs = lock(&self.jobs);
+        let mut jobs: Vec<_> = jobs.values().filter_map(Weak::upgrade).collect();
+        jobs.retain(|job| job.memory.load(Ordering::Relaxed) > 0);
+        jobs.sort_by_cached_key(|job| std::cmp::Reverse(job.memory.load(Ordering::Relaxed)));
+        jobs
     }
 
     /// Gives stretches of files back to the disk, soon and elsewhere.
@@ -123,7 +126,14 @@ impl MailboxPool {
             return;
         }
         let mut queue = lock(&self.holes);
-        queue.holes.extend(holes);
+        for hole in holes {
+            let last = queue.holes.back_mut();
+            let apart = match last {
+                Some(last) => last.absorb(hole),
+                None => Some(hole),
+            };
+            queue.holes.extend(apart);
+        }
         let overdue = queue.holes.len() > HOLES_QUEUED;
         if queue.worked_on && !overdue {
             return;
@@ -137,12 +147,6 @@ impl MailboxPool {
         let pool = Arc::clone(self);
         // Not awaited: it ends when the queue is empty.
         drop(runtime.spawn_blocking(move || pool.give_back_all()));
-    }
-
-    /// The same, and drops a file that nobody else may need.
-    pub(super) fn reclaim_with(self: &Arc<Self>, holes: Vec<Hole>, file: Option<Arc<MailboxFile>>) {
-        let at_end = file.map(|file| Hole::new(file, 0, 0));
-        self.reclaim(holes.into_iter().chain(at_end).collect());
     }
 
     fn give_back_all(&self) {

@@ -1,7 +1,6 @@
 //! When the node's memory is used up by many small mailboxes: they go to a file that they share.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use sortie_engine::mailbox::Tally;
@@ -30,17 +29,22 @@ enum Swept {
 }
 
 impl JobMailboxes {
-    /// Frees memory of the job that has most of it, for `new` records. False when it has nothing
-    /// that could be moved.
+    /// Frees memory of the job that has most of it, for `new` records. False when no job has
+    /// anything that could be moved.
     pub(super) async fn sweep_pool(self: &Arc<Self>, new: Tally) -> Result<bool, SpoolError> {
-        let Some(job) = self.pool.largest_job() else { return Ok(false) };
-        let mut cursor = job.sweeping.lock().await;
-        if self.pool.memory_bytes() + new.weight() <= self.node_memory() {
-            return Ok(true);
+        for job in self.pool.largest_jobs() {
+            let mut cursor = job.sweeping.lock().await;
+            if !self.is_over_memory(new) {
+                return Ok(true);
+            }
+            let (sweeper, from) = (Arc::clone(&job), cursor.next);
+            let swept = blocking(move || sweeper.sweep(from)).await.unwrap_or(Ok(None))?;
+            if let Some(next) = swept {
+                cursor.next = next;
+                return Ok(true);
+            }
         }
-        let (sweeper, from) = (Arc::clone(&job), cursor.next);
-        let swept = blocking(move || sweeper.sweep(from)).await.unwrap_or(Ok(None))?;
-        Ok(swept.inspect(|next| cursor.next = *next).is_some())
+        Ok(false)
     }
 
     /// Writes mailboxes from an ordinal on, and says where it stopped. None when there was nothing
@@ -51,7 +55,7 @@ impl JobMailboxes {
             return Ok(None);
         }
         let parts: Vec<_> = swept.iter().flat_map(Swept::parts).collect();
-        let current = lock(&self.shared_file).clone();
+        let current = lock(&self.shared_file).upgrade();
         let written = file_for(&self.pool.spool, current, false)
             .and_then(|file| file.append(&parts).map(|at| (file, at)));
         drop(parts);
@@ -68,9 +72,7 @@ impl JobMailboxes {
             holes.extend(self.moved(swept, &file, at));
             at += bytes;
         }
-        if !self.removed.load(Ordering::Acquire) {
-            *lock(&self.shared_file) = Some(file);
-        }
+        *lock(&self.shared_file) = Arc::downgrade(&file);
         holes.into_iter().for_each(Hole::give_back);
         Ok(Some(next))
     }

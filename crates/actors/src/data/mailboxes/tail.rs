@@ -236,6 +236,7 @@ impl Source {
 }
 
 async fn load(segments: Vec<Segment>) -> Result<Vec<u8>, ReadError> {
+    let on_disk = segments.iter().any(|segment| matches!(segment, Segment::File { .. }));
     let all = move || {
         let mut bytes = Vec::new();
         for segment in segments {
@@ -243,6 +244,9 @@ async fn load(segments: Vec<Segment>) -> Result<Vec<u8>, ReadError> {
         }
         Ok(bytes)
     };
+    if !on_disk {
+        return all();
+    }
     blocking(all).await.unwrap_or(Err(ReadError::Removed))
 }
 

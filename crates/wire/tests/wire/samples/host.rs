@@ -68,13 +68,17 @@ fn starts() -> Vec<Sample> {
     ]
 }
 
-fn stops() -> Vec<Sample> {
-    let stop = |children, how| StopChildren { session: session(), job: job(), children, how };
-    let some = ChildSet::Some(vec![Ordinal(0), Ordinal(300)]);
+pub(super) fn stop() -> StopChildren {
+    let children = ChildSet::Some(vec![Ordinal(0), Ordinal(300)]);
     let how = StopSpec { signal: 2, grace: Some(seconds(3)) };
+    StopChildren { session: session(), job: job(), children, how }
+}
+
+fn stops() -> Vec<Sample> {
+    let all = StopChildren { children: ChildSet::All, how: StopSpec::default(), ..stop() };
     vec![
-        plain("all", stop(ChildSet::All, StopSpec::default())),
-        plain("some", stop(some, how)),
+        plain("all", all),
+        plain("some", stop()),
         plain("a job", ForgetJob { session: session(), job: job() }),
         plain("a session", EndSession { session: session() }),
     ]
@@ -108,7 +112,7 @@ pub(super) fn run() -> RecordRun {
     }
 }
 
-fn reports() -> Vec<Sample> {
+pub(super) fn report() -> Report {
     let end = |ordinal, begin_time, outcome| ChildEnd {
         ordinal: Ordinal(ordinal),
         end: Seq(302),
@@ -124,7 +128,7 @@ fn reports() -> Vec<Sample> {
         cut_bytes: 70_000,
     };
     let reason = Reason::Spawn { step: SpawnStep::Exec, errno: 2 };
-    let report = Report {
+    Report {
         number: 12,
         job: job(),
         started: vec![ChildStart { ordinal: Ordinal(2), time: TIME }],
@@ -134,8 +138,7 @@ fn reports() -> Vec<Sample> {
             end(3, None, ChildOutcome::of(Verdict::Failed(reason))),
             end(4, Some(TIME), stopped),
         ],
-    };
-    vec![head("start, records, ends", report, b"abc\x93\x01")]
+    }
 }
 
 fn inputs() -> Vec<Sample> {
@@ -149,5 +152,6 @@ fn inputs() -> Vec<Sample> {
 }
 
 pub(super) fn samples() -> Vec<Sample> {
-    [starts(), stops(), positions(), reports(), inputs()].into_iter().flatten().collect()
+    let report = vec![head("start, records, ends", report(), b"abc\x93\x01")];
+    [starts(), stops(), positions(), report, inputs()].into_iter().flatten().collect()
 }

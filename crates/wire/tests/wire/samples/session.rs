@@ -152,6 +152,10 @@ fn event_name(event: &Event) -> &'static str {
     }
 }
 
+pub(super) fn job_view() -> sortie_model::JobView {
+    views::job()
+}
+
 /// A request about the session that a label's other words name.
 fn ask(label: &'static str, ask: Ask) -> (&'static str, Request) {
     (label, Request { session: sortie_wire::session_proto::SessionRef::Default, ask })

@@ -218,3 +218,33 @@ async fn an_append_that_needs_no_disk_does_not_wait() {
 async fn a_childs_small_mailbox_is_small() {
     assert!(size_of::<Compact>() <= 96 && size_of::<Slot>() <= 16);
 }
+
+#[tokio::test]
+async fn a_mailbox_that_ended_and_was_read_is_small_again() {
+    let (_dir, job) = job();
+    for close_first in [true, false] {
+        let child = Ordinal(u32::from(close_first));
+        job.add(child, vec![record(Stream::Error, vec![1; 10_000]); 3]).await;
+        if close_first {
+            job.close(child);
+        }
+        assert_eq!(job.take(child, ALL).await.len(), 3);
+        job.close(child);
+        assert!(matches!(job.shard(child).slot(child), Some(Slot::Compact(_))));
+        let summary = job.summary(child);
+        assert!(summary.closed && summary.with_errors && summary.next == Seq(3));
+        let known = job.append(child, Seq(2), vec![record(Stream::Error, vec![1; 10_000])]).await;
+        assert_eq!(known.unwrap().next, Seq(3));
+        assert!(job.kept(child, ALL).await.is_empty() && job.take(child, ALL).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_child_that_no_job_can_have_costs_nothing() {
+    let (_dir, job) = job();
+    let refused = job.append(Ordinal(u32::MAX), Seq(0), outputs(&["x"])).await;
+    assert!(matches!(refused, Err(AppendError::NoSuchChild)));
+    job.close(Ordinal(u32::MAX));
+    assert!(job.take(Ordinal(u32::MAX), ALL).await.is_empty());
+    assert!(job.shards.iter().all(|shard| lock(shard).slots.is_empty()));
+}

@@ -1,0 +1,119 @@
+//! A process as a child.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use sortie_engine::child_job::outcome;
+use sortie_engine::function_end::lost_its_input;
+use sortie_engine::host::Start;
+use sortie_engine::map_input::{MapItem, Template};
+use sortie_exec::{
+    Guardian, JobEnvironment, JobPlace, ProcessIo, ProcessSpec, RunPlan, Stopper, stop_channel,
+};
+use sortie_model::reason::SpawnStep;
+use sortie_model::spec::{BodySpec, StopSpec};
+use sortie_model::{Body, Reason, Stream};
+use sortie_wire::guardian_proto::StandardInput;
+use sortie_wire::host_proto::{ChildOutcome, HostSpec, Verdict};
+use tokio::sync::Mutex;
+
+use crate::child_job::{Ending, Left, Slot};
+use crate::data::input::ChildInput;
+use crate::data::port::{ChildPort, JobPort};
+
+/// Spawns what drives the process.
+pub(super) fn run(port: &Arc<JobPort>, guardian: &Guardian, child: Start, left: Left) -> Slot {
+    let port = ChildPort::new(Arc::clone(port), child.ordinal);
+    let ending = Ending::new(Arc::clone(&port), left);
+    let (stopper, stops) = stop_channel(port.job().spec.grace);
+    let (guardian, this, own) = (guardian.clone(), Arc::clone(&port), stopper.clone());
+    let future = tokio::spawn(async move {
+        let _ending = ending;
+        let spec = match process_spec(this.job(), child) {
+            Ok(spec) => spec,
+            Err(reason) => return this.ended(ChildOutcome::of(Verdict::Failed(reason))),
+        };
+        let io = Io::new(Arc::clone(&this), own);
+        let plan = plan(&this.job().spec);
+        let facts = sortie_exec::run(&guardian, spec, plan, (&io, &stops)).await;
+        let outcome = outcome(&facts, this.job().spec.timeout);
+        let lost = io.input_lost.load(Ordering::Acquire);
+        this.ended(if lost { lost_its_input(outcome) } else { outcome });
+    });
+    Slot { port, future: future.abort_handle(), stop: Some(stopper) }
+}
+
+fn plan(spec: &HostSpec) -> RunPlan {
+    RunPlan {
+        timeout: spec.timeout,
+        grace: spec.grace,
+        drain: spec.drain,
+        output_limit: spec.output_limit,
+    }
+}
+
+fn process_spec(port: &JobPort, child: Start) -> Result<ProcessSpec, Reason> {
+    let spec = &port.spec;
+    let body = match (&spec.body, child.item) {
+        (BodySpec::Command { words }, Some((number, bytes))) if spec.template => {
+            let item = MapItem { number, bytes };
+            let words = Template::new(words).fill(&item, &port.node);
+            BodySpec::Command { words: words.map_err(|error| refused(&error))? }
+        }
+        (body, _) => body.clone(),
+    };
+    let place = JobPlace { session: spec.session, job: spec.job, node: &port.node };
+    let environment = JobEnvironment::new(&spec.environment, &port.basics, place);
+    let own = spec.environment.inherited_directory.as_ref();
+    let directory = spec.directory.as_ref().or(own).unwrap_or(&port.basics.home);
+    let init = spec.init.as_deref().map(TryFrom::try_from).transpose();
+    Ok(ProcessSpec {
+        program: sortie_exec::process::program(&body).ok_or(Reason::Spawn { step: SpawnStep::Exec, errno: 0 })?,
+        environment: environment.of_child(child.id),
+        directory: Some(directory.clone()),
+        input: if spec.input { StandardInput::Pipe } else { StandardInput::Null },
+        init: init.map_err(|error| refused(&error))?,
+    })
+}
+
+fn refused(error: &dyn std::error::Error) -> Reason {
+    Reason::Error { kind: "command".to_owned(), message: error.to_string() }
+}
+
+/// A process's pipes at its child's port.
+struct Io {
+    port: Arc<ChildPort>,
+    stopper: Stopper,
+    input: Mutex<Option<ChildInput>>,
+    input_lost: AtomicBool,
+}
+
+impl Io {
+    fn new(port: Arc<ChildPort>, stopper: Stopper) -> Self {
+        let input = Mutex::new(ChildInput::open(&port));
+        Self { port, stopper, input, input_lost: AtomicBool::new(false) }
+    }
+}
+
+impl ProcessIo for Io {
+    fn started(&self, _: u32) {
+        self.port.began();
+    }
+
+    async fn write(&self, stream: Stream, bytes: Bytes) {
+        self.port.record(stream, Body::Bytes(bytes)).await;
+    }
+
+    async fn next_input(&self) -> Option<Bytes> {
+        let mut input = self.input.lock().await;
+        match input.as_mut()?.next().await {
+            Ok(bytes) => bytes,
+            Err(_) => {
+                self.input_lost.store(true, Ordering::Release);
+                self.stopper.stop(StopSpec::NOW);
+                None
+            }
+        }
+    }
+}

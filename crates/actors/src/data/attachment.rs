@@ -1,0 +1,213 @@
+//! Where a session stands with one executing node: which connection carries it, what was told, what
+//! was stored and must be acknowledged.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sortie_link::{CloseCode, Link};
+use sortie_model::{ChildKey, JobInstance, NodeId, SessionInstance};
+use sortie_wire::frame::Message;
+use sortie_wire::host_proto::{
+    Acknowledge, ChildBatch, ChildPosition, ForgetJob, HostSpec, Resume, StartChildren,
+};
+use tokio::sync::Notify;
+
+/// One session on one other node.
+#[derive(Debug)]
+pub(crate) struct Attachment {
+    session: SessionInstance,
+    node: NodeId,
+    state: Mutex<State>,
+    stored: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    link: Option<Link>,
+    /// Whether the node has answered the resume, so that it may be told things.
+    ready: bool,
+    /// Jobs that the node was ever told of and may still execute.
+    told: HashSet<JobInstance>,
+    /// Jobs whose spec went over the present connection.
+    specified: HashSet<JobInstance>,
+    /// The last report of the shared stream that is stored.
+    reports: u64,
+    /// Children with a stream of their own: up to where they are stored.
+    positions: HashMap<ChildKey, ChildPosition>,
+    /// Positions that were not acknowledged yet.
+    fresh: HashSet<ChildKey>,
+    fresh_reports: bool,
+}
+
+impl Attachment {
+    pub(crate) fn new(session: SessionInstance, node: NodeId) -> Arc<Self> {
+        Arc::new(Self { session, node, state: Mutex::default(), stored: Notify::new() })
+    }
+
+    pub(crate) const fn node(&self) -> NodeId {
+        self.node
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the node to start children; says whether there is a connection to do so.
+    pub(crate) fn send_start(
+        &self,
+        job: JobInstance,
+        children: ChildBatch,
+        spec: impl Fn() -> Option<Box<HostSpec>>,
+    ) -> bool {
+        let mut state = self.state();
+        let Some(link) = state.link.clone().filter(|link| state.ready && !link.is_closed()) else {
+            return false;
+        };
+        state.told.insert(job);
+        let spec = if state.specified.insert(job) { spec() } else { None };
+        let start = StartChildren { session: self.session, job, spec, children };
+        // A connection that breaks now is followed by a resume, after which it is said again.
+        let _ = link.send(&start);
+        true
+    }
+
+    /// Tells the node something, if there is a connection; what the rows remember is said again after
+    /// a reconnection.
+    pub(crate) fn send<M: Message>(&self, message: &M) {
+        let state = self.state();
+        if let (Some(link), true) = (&state.link, state.ready) {
+            let _ = link.send(message);
+        }
+    }
+
+    /// The job is over: the node may forget it, and so do we.
+    pub(crate) fn forget(&self, forget: &ForgetJob) {
+        self.flush();
+        let mut state = self.state();
+        state.told.remove(&forget.job);
+        state.specified.remove(&forget.job);
+        state.positions.retain(|key, _| key.job != forget.job);
+        state.fresh.retain(|key| key.job != forget.job);
+        if let (Some(link), true) = (&state.link, state.ready) {
+            let _ = link.send(forget);
+        }
+    }
+
+    /// A connection is up. Answers whether the node can be told things at once; otherwise it must
+    /// first say which jobs it still knows.
+    pub(crate) fn attach(self: &Arc<Self>, link: &Link) -> bool {
+        let mut state = self.state();
+        state.link = Some(link.clone());
+        state.specified.clear();
+        state.ready = state.told.is_empty() && state.reports == 0;
+        let ready = state.ready;
+        if !ready {
+            let resume = Resume {
+                session: self.session,
+                reports: state.reports,
+                children: state.positions.values().copied().collect(),
+                jobs: state.told.iter().copied().collect(),
+            };
+            let _ = link.send(&resume);
+        }
+        drop(state);
+        tokio::spawn(acknowledge(Arc::clone(self), link.clone()));
+        ready
+    }
+
+    /// The node answered the resume; `unknown` are jobs that it lost.
+    pub(crate) fn resumed(&self, unknown: &[JobInstance]) {
+        let mut state = self.state();
+        state.ready = true;
+        for job in unknown {
+            state.told.remove(job);
+            state.positions.retain(|key, _| key.job != *job);
+        }
+    }
+
+    /// The node is lost: what it was told is gone with it.
+    pub(crate) fn lost(&self) {
+        *self.state() = State::default();
+    }
+
+    /// Whether a connection carries this session.
+    pub(crate) fn is_attached(&self) -> bool {
+        let state = self.state();
+        state.ready && state.link.as_ref().is_some_and(|link| !link.is_closed())
+    }
+
+    /// Whether that connection carries the session now: reports of an older one are not believed,
+    /// their numbers belong to a past that may be over.
+    pub(crate) fn is_current(&self, link: &Link) -> bool {
+        self.state().link.as_ref().map(Link::id) == Some(link.id())
+    }
+
+    /// The last report of the shared stream that is stored; an older one is a repetition.
+    pub(crate) fn reports(&self) -> u64 {
+        self.state().reports
+    }
+
+    /// A report of the shared stream is stored.
+    pub(crate) fn stored_report(&self, number: u64) {
+        let mut state = self.state();
+        state.reports = state.reports.max(number);
+        state.fresh_reports = true;
+        drop(state);
+        self.stored.notify_one();
+    }
+
+    /// Records of a child's own stream are stored.
+    pub(crate) fn stored_child(&self, position: ChildPosition) {
+        let mut state = self.state();
+        let key = ChildKey { job: position.job, ordinal: position.ordinal };
+        state.positions.insert(key, position);
+        state.fresh.insert(key);
+        drop(state);
+        self.stored.notify_one();
+    }
+
+    pub(crate) fn distrust(&self) {
+        if let Some(link) = &self.state().link {
+            link.close(CloseCode::GARBAGE, "a report names a child that does not run there");
+        }
+    }
+
+    pub(crate) fn link(&self) -> Option<Link> {
+        self.state().link.clone()
+    }
+
+    /// Acknowledges at once what is stored; says whether there was anything.
+    fn flush(&self) -> bool {
+        let mut state = self.state();
+        let fresh = std::mem::take(&mut state.fresh);
+        if !std::mem::take(&mut state.fresh_reports) && fresh.is_empty() {
+            return false;
+        }
+        let children = fresh.iter().filter_map(|key| state.positions.get(key)).copied().collect();
+        let acknowledge =
+            Acknowledge { session: self.session, reports: state.reports, children };
+        if let Some(link) = &state.link {
+            let _ = link.send(&acknowledge);
+        }
+        true
+    }
+}
+
+/// Acknowledges what is stored, all that gathered in one message, until the connection ends.
+async fn acknowledge(attachment: Arc<Attachment>, link: Link) {
+    loop {
+        tokio::select! {
+            () = attachment.stored.notified() => {}
+            _ = link.closed() => {
+                // The wake-up may have been meant for the connection that came after.
+                attachment.stored.notify_one();
+                return;
+            }
+        }
+        if attachment.state().link.as_ref().map(Link::id) != Some(link.id()) {
+            attachment.stored.notify_one();
+            return;
+        }
+        attachment.flush();
+    }
+}

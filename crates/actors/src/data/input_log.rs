@@ -1,0 +1,233 @@
+//! A job's input between the client that sends it and the children, or the map, that read it.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use sortie_model::limits;
+use sortie_store::input_file::InputFile;
+use tokio::sync::Notify;
+
+/// Whether the client waits for the readers, or stores everything and goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// At most a window ahead of the slowest reader.
+    Readers,
+    /// As fast as it can be stored, up to [`limits::STORED_INPUT_BYTES`].
+    Store,
+}
+
+/// How the input ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    NotYet,
+    Reached,
+    /// The client died before.
+    Lost,
+}
+
+/// Why input cannot be stored.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InputError {
+    #[error("the input is larger than the {} bytes that can be stored", limits::STORED_INPUT_BYTES)]
+    TooLarge,
+    #[error("the input cannot be stored")]
+    Disk(#[from] std::io::Error),
+    #[error("nobody reads the input any more")]
+    Unwanted,
+}
+
+/// What a reader finds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Piece {
+    /// Bytes.
+    Bytes(Bytes),
+    /// The end.
+    End,
+    /// The client died before the end.
+    Lost,
+}
+
+/// The input of one job.
+#[derive(Debug)]
+pub(crate) struct InputLog {
+    state: Mutex<State>,
+    changed: Notify,
+    pace: Pace,
+    /// How many readers there will be; the prefix that all of them have read is freed.
+    readers: u64,
+}
+
+#[derive(Debug)]
+struct State {
+    file: InputFile,
+    end: End,
+    /// Where each present reader is.
+    reading: HashMap<u64, u64>,
+    /// Readers that ever came; also the next one's name.
+    came: u64,
+    closed: bool,
+}
+
+impl InputLog {
+    pub(crate) fn new(directory: &Path, pace: Pace, readers: u64) -> Arc<Self> {
+        let state = State {
+            file: InputFile::new(directory),
+            end: End::NotYet,
+            reading: HashMap::new(),
+            came: 0,
+            closed: false,
+        };
+        Arc::new(Self { state: Mutex::new(state), changed: Notify::new(), pace, readers })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds bytes, waiting while the slowest reader is a window behind.
+    pub(crate) async fn write(&self, bytes: Bytes) -> Result<(), InputError> {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            {
+                let mut state = self.state();
+                if state.closed || state.nobody_comes(self.readers) {
+                    return Err(InputError::Unwanted);
+                }
+                if state.file.kept() + bytes.len() as u64 > limits::STORED_INPUT_BYTES {
+                    return Err(InputError::TooLarge);
+                }
+                if self.pace == Pace::Store || state.ahead() < limits::INPUT_WINDOW_BYTES as u64 {
+                    state.file.append(bytes)?;
+                    break;
+                }
+            }
+            changed.await;
+        }
+        self.changed.notify_waiters();
+        Ok(())
+    }
+
+    /// The input is complete.
+    pub(crate) fn finish(&self) {
+        self.end(End::Reached);
+    }
+
+    /// The client died before the end.
+    pub(crate) fn lose(&self) {
+        self.end(End::Lost);
+    }
+
+    fn end(&self, end: End) {
+        let mut state = self.state();
+        if state.end == End::NotYet {
+            state.end = end;
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Nobody wants the input any more: what is stored is freed, a writer learns it.
+    pub(crate) fn close(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        let length = state.file.len();
+        state.file.free_below(length);
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// A new reader, at the beginning.
+    pub(crate) fn reader(self: &Arc<Self>) -> InputReader {
+        let mut state = self.state();
+        let name = state.came;
+        state.came += 1;
+        state.reading.insert(name, 0);
+        drop(state);
+        self.changed.notify_waiters();
+        InputReader { log: Arc::clone(self), name }
+    }
+}
+
+impl State {
+    /// How far the writer is ahead of the slowest present reader.
+    fn ahead(&self) -> u64 {
+        self.file.len() - self.reading.values().min().copied().unwrap_or(0)
+    }
+
+    fn nobody_comes(&self, readers: u64) -> bool {
+        self.reading.is_empty() && self.came >= readers
+    }
+}
+
+/// One reader; dropping it lets the others and the writer go on without it.
+#[derive(Debug)]
+pub(crate) struct InputReader {
+    log: Arc<InputLog>,
+    name: u64,
+}
+
+impl InputReader {
+    /// The next bytes, once there are some.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing is consumed before it is returned.
+    pub(crate) async fn next(&mut self) -> Piece {
+        loop {
+            let changed = self.log.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(piece) = self.take() {
+                self.log.changed.notify_waiters();
+                return piece;
+            }
+            changed.await;
+        }
+    }
+
+    fn take(&self) -> Option<Piece> {
+        let mut state = self.log.state();
+        let offset = state.reading.get(&self.name).copied().unwrap_or(0);
+        if state.closed {
+            return Some(Piece::End);
+        }
+        // A disk that cannot be read back is an input that was lost.
+        let Ok(bytes) = state.file.read(offset, limits::RECORD_BYTES) else {
+            return Some(Piece::Lost);
+        };
+        if bytes.is_empty() {
+            return match state.end {
+                End::NotYet => None,
+                End::Reached => Some(Piece::End),
+                End::Lost => Some(Piece::Lost),
+            };
+        }
+        state.reading.insert(self.name, offset + bytes.len() as u64);
+        state.free(self.log.readers);
+        Some(Piece::Bytes(bytes))
+    }
+}
+
+impl State {
+    fn free(&mut self, readers: u64) {
+        if self.came >= readers {
+            let read = self.reading.values().min().copied().unwrap_or(0);
+            self.file.free_below(read);
+        }
+    }
+}
+
+impl Drop for InputReader {
+    fn drop(&mut self) {
+        let mut state = self.log.state();
+        state.reading.remove(&self.name);
+        if !state.reading.is_empty() {
+            state.free(self.log.readers);
+        }
+        drop(state);
+        self.log.changed.notify_waiters();
+    }
+}

@@ -1,0 +1,177 @@
+//! What the data plane and the readers share of one job: its rows, its mailboxes, its news.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{
+    Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
+};
+
+use ractor::ActorRef;
+use sortie_engine::parent_job::{JobIdentity, MailboxFacts, ParentJob};
+use sortie_model::{ChildView, JobView, NodeId, Ordinal, Record, Stream};
+use sortie_wire::host_proto::{ChildEnd, ChildStart};
+
+use crate::data::input_log::InputLog;
+use crate::data::mailboxes::{AppendError, JobMailboxes, TryAppend};
+use crate::data::session::SessionShared;
+use crate::parent_job::ParentJobMessage;
+
+/// One job. Only its actor changes the rows; everybody may read them.
+#[derive(Debug)]
+pub(crate) struct JobShared {
+    pub(crate) identity: JobIdentity,
+    pub(crate) mailboxes: Arc<JobMailboxes>,
+    pub(crate) input: Option<Arc<InputLog>>,
+    session: Weak<SessionShared>,
+    rows: RwLock<ParentJob>,
+    here: NodeId,
+    with_errors: AtomicBool,
+    reported: Mutex<Reported>,
+    actor: OnceLock<ActorRef<ParentJobMessage>>,
+}
+
+/// What children on this node reported and the actor has not looked at.
+#[derive(Debug, Default)]
+struct Reported {
+    started: Vec<ChildStart>,
+    ended: Vec<ChildEnd>,
+    announced: bool,
+}
+
+impl JobShared {
+    pub(crate) fn new(
+        rows: ParentJob,
+        mailboxes: Arc<JobMailboxes>,
+        input: Option<Arc<InputLog>>,
+        session: &Arc<SessionShared>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            identity: rows.identity().clone(),
+            mailboxes,
+            input,
+            session: Arc::downgrade(session),
+            here: session.node.me.id,
+            rows: RwLock::new(rows),
+            with_errors: AtomicBool::new(false),
+            reported: Mutex::default(),
+            actor: OnceLock::new(),
+        })
+    }
+
+    pub(crate) fn rows(&self) -> RwLockReadGuard<'_, ParentJob> {
+        self.rows.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For the job's actor only: it is the one writer.
+    pub(crate) fn rows_mut(&self) -> RwLockWriteGuard<'_, ParentJob> {
+        self.rows.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn session(&self) -> Option<Arc<SessionShared>> {
+        self.session.upgrade()
+    }
+
+    pub(crate) fn set_actor(&self, actor: ActorRef<ParentJobMessage>) {
+        // Set once, right after the spawn; a second set cannot happen.
+        let _ = self.actor.set(actor);
+    }
+
+    /// Tells the job's actor; a finished job has none, and then there is nothing to tell.
+    pub(crate) fn tell(&self, message: ParentJobMessage) {
+        if let Some(actor) = self.actor.get() {
+            let _ = actor.cast(message);
+        }
+    }
+
+    /// A child on this node began or ended. One message covers what gathers meanwhile.
+    pub(crate) fn reported(&self, start: Option<ChildStart>, end: Option<ChildEnd>) {
+        if let Some(end) = &end {
+            self.mailboxes.close(end.ordinal);
+        }
+        let announce = {
+            let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+            reported.started.extend(start);
+            reported.ended.extend(end);
+            !std::mem::replace(&mut reported.announced, true)
+        };
+        if announce {
+            self.tell(ParentJobMessage::ReportedHere);
+        }
+    }
+
+    /// What gathered since the last call.
+    pub(crate) fn take_reported(&self) -> (NodeId, Vec<ChildStart>, Vec<ChildEnd>) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let Reported { started, ended, .. } = std::mem::take(&mut *reported);
+        (self.here, started, ended)
+    }
+
+    /// Stores a record of a child on this node, if that needs no wait. A record that can never be
+    /// stored is dropped: its job was removed.
+    pub(crate) fn try_store(&self, ordinal: Ordinal, record: Record) -> Result<(), Record> {
+        self.note_streams([record.stream]);
+        match self.mailboxes.try_append(ordinal, record.seq, vec![record]) {
+            Ok(TryAppend::Done(_)) => Ok(()),
+            Ok(TryAppend::WouldSpill(records)) | Err(AppendError::Full { records, .. }) => {
+                records.into_iter().next().map_or(Ok(()), Err)
+            }
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Remembers whether any error stream is not empty.
+    pub(crate) fn note_streams(&self, streams: impl IntoIterator<Item = Stream>) {
+        if !self.with_errors.load(Ordering::Relaxed) {
+            let any = streams.into_iter().any(|stream| stream == Stream::Error);
+            self.with_errors.fetch_or(any, Ordering::Relaxed);
+        }
+    }
+
+    /// Stores a record of a child on this node, waiting for the disk and for room.
+    pub(crate) async fn store(&self, ordinal: Ordinal, record: Record) {
+        let first = record.seq;
+        let mut records = vec![record];
+        loop {
+            match self.mailboxes.append(ordinal, first, records).await {
+                Err(AppendError::Full { records: back, .. }) => {
+                    self.mailboxes.room(ordinal).await;
+                    records = back;
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// The job as its session shows it.
+    pub(crate) fn view(&self, ids: bool) -> JobView {
+        let unread = self.mailboxes.unread().records > 0;
+        let with_errors = self.with_errors.load(Ordering::Relaxed);
+        self.rows().view(unread, with_errors, ids)
+    }
+
+    /// A child as its session shows it.
+    pub(crate) fn child_view(&self, ordinal: Ordinal) -> Option<ChildView> {
+        let facts = self.facts(ordinal);
+        self.rows().child_view(ordinal, facts)
+    }
+
+    fn facts(&self, ordinal: Ordinal) -> MailboxFacts {
+        let summary = self.mailboxes.summary(ordinal);
+        let mut notes = Vec::new();
+        if summary.dropped.records > 0 {
+            notes.push(format!(
+                "{} records ({} bytes) were dropped",
+                summary.dropped.records, summary.dropped.bytes
+            ));
+        }
+        if let Some(because) = summary.full {
+            notes.push(format!("waits for a reader: {because}"));
+        }
+        MailboxFacts {
+            unread: summary.unread.records > 0,
+            unread_bytes: summary.unread.bytes,
+            with_errors: summary.with_errors,
+            progress: None,
+            notes,
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! A running child's way out: its records and its end, to a mailbox here or to an outbox.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use sortie_engine::function_end::StopDelivered;
+use sortie_exec::NodeBasics;
+use sortie_exec::task::{BoxFuture, TaskPort};
+use sortie_model::{
+    Body, ChildKey, JobInstance, NodeName, Ordinal, Record, Seq, Stream, Timestamp, limits,
+};
+use sortie_wire::host_proto::{ChildEnd, ChildOutcome, ChildStart, HostSpec};
+use tokio::sync::Notify;
+
+use crate::data::input::InputPorts;
+use crate::data::job::JobShared;
+use crate::data::outbox::{Bulk, Outbox};
+
+/// Where a job's reports go.
+#[derive(Debug, Clone)]
+pub(crate) enum Target {
+    /// The job lives on this node.
+    Here(Arc<JobShared>),
+    /// The job lives elsewhere.
+    There(Arc<Outbox>),
+}
+
+/// What the children of one job on this node share.
+#[derive(Debug)]
+pub(crate) struct JobPort {
+    pub(crate) job: JobInstance,
+    pub(crate) spec: Arc<HostSpec>,
+    pub(crate) node: NodeName,
+    pub(crate) basics: NodeBasics,
+    pub(crate) inputs: Arc<InputPorts>,
+    pub(crate) target: Target,
+}
+
+/// One running child.
+#[derive(Debug)]
+pub(crate) struct ChildPort {
+    shared: Arc<JobPort>,
+    ordinal: Ordinal,
+    state: Mutex<State>,
+    told: AtomicBool,
+    stopping: Notify,
+    stored: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    next: Seq,
+    inline: usize,
+    bulk: Option<Arc<Bulk>>,
+    begin: Option<Timestamp>,
+    ended: bool,
+    /// A record is on its way to the disk; the next one waits, so that order is kept.
+    storing: bool,
+}
+
+impl ChildPort {
+    pub(crate) fn new(shared: Arc<JobPort>, ordinal: Ordinal) -> Arc<Self> {
+        let state = State { next: Seq(0), inline: 0, bulk: None, begin: None, ended: false, storing: false };
+        let (told, stopping, stored) = (AtomicBool::new(false), Notify::new(), Notify::new());
+        Arc::new(Self { shared, ordinal, state: Mutex::new(state), told, stopping, stored })
+    }
+
+    pub(crate) fn job(&self) -> &JobPort {
+        &self.shared
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The child was told to stop: its function's token fires.
+    pub(crate) fn tell_stop(&self) {
+        self.told.store(true, Ordering::Release);
+        self.stopping.notify_waiters();
+    }
+
+    /// Whether the child was told to stop before now.
+    pub(crate) fn was_told_to_stop(&self) -> bool {
+        self.told.load(Ordering::Acquire)
+    }
+
+    /// The same in the engine's words.
+    pub(crate) fn stop_delivered(&self) -> StopDelivered {
+        if self.was_told_to_stop() { StopDelivered::Yes } else { StopDelivered::No }
+    }
+
+    /// The child begins to run.
+    pub(crate) fn began(&self) {
+        let time = now();
+        self.state().begin = Some(time);
+        let start = ChildStart { ordinal: self.ordinal, time };
+        match &self.shared.target {
+            Target::Here(job) => job.reported(Some(start), None),
+            Target::There(outbox) => outbox.started(self.shared.job, start),
+        }
+    }
+
+    /// The child's end: the item after its last record. Only the first end counts.
+    pub(crate) fn ended(&self, outcome: ChildOutcome) {
+        let mut state = self.state();
+        if std::mem::replace(&mut state.ended, true) {
+            return;
+        }
+        let end = ChildEnd {
+            ordinal: self.ordinal,
+            end: state.next,
+            begin_time: state.begin,
+            end_time: now(),
+            outcome,
+        };
+        match (&self.shared.target, &state.bulk) {
+            (Target::Here(job), _) => job.reported(None, Some(end)),
+            (Target::There(_), Some(bulk)) => bulk.ended(end),
+            (Target::There(outbox), None) => outbox.ended(self.shared.job, end),
+        }
+    }
+
+    /// Adds a record if it can be done without waiting.
+    pub(crate) fn try_record(&self, stream: Stream, body: Body) -> Result<(), Body> {
+        let mut state = self.state();
+        if state.ended {
+            return Ok(());
+        }
+        if state.storing {
+            return Err(body);
+        }
+        let record = Record { seq: state.next, stream, time: now(), body };
+        let length = record.body.len();
+        let refused = match &self.shared.target {
+            Target::Here(job) => job.try_store(self.ordinal, record),
+            Target::There(outbox) => {
+                if state.bulk.is_none() && state.inline + length > limits::INLINE_BYTES {
+                    let key = ChildKey { job: self.shared.job, ordinal: self.ordinal };
+                    state.bulk = Some(outbox.open_bulk(key));
+                }
+                match &state.bulk {
+                    Some(bulk) => bulk.try_record(record),
+                    None => outbox.try_record(self.shared.job, self.ordinal, record),
+                }
+            }
+        };
+        match refused {
+            Ok(()) => {
+                state.next = state.next.after(1);
+                state.inline += length;
+                Ok(())
+            }
+            Err(record) => Err(record.body),
+        }
+    }
+
+    /// Adds a record, waiting while the mailbox is full or the child has no credit.
+    pub(crate) async fn record(&self, stream: Stream, mut body: Body) {
+        loop {
+            match self.try_record(stream, body) {
+                Ok(()) => return,
+                Err(back) => body = back,
+            }
+            let length = body.len();
+            let bulk = self.state().bulk.clone();
+            match (&self.shared.target, bulk) {
+                (Target::Here(job), _) => match self.store(job, stream, body).await {
+                    None => return,
+                    Some(back) => body = back,
+                },
+                (Target::There(_), Some(bulk)) => bulk.wait_for_room(length).await,
+                (Target::There(outbox), None) => outbox.wait_for_room(length).await,
+            }
+        }
+    }
+}
+
+impl ChildPort {
+    /// Stores a record here by way of the disk; gives it back when another one was first.
+    async fn store(&self, job: &JobShared, stream: Stream, body: Body) -> Option<Body> {
+        let stored = self.stored.notified();
+        tokio::pin!(stored);
+        stored.as_mut().enable();
+        let taken = {
+            let mut state = self.state();
+            (!std::mem::replace(&mut state.storing, true)).then_some(state.next)
+        };
+        let Some(seq) = taken else {
+            stored.await;
+            return Some(body);
+        };
+        let _turn = Turn(self);
+        let length = body.len();
+        job.store(self.ordinal, Record { seq, stream, time: now(), body }).await;
+        let mut state = self.state();
+        state.next = seq.after(1);
+        state.inline += length;
+        None
+    }
+}
+
+/// Whose record is on its way to the disk; gives the turn away when dropped.
+struct Turn<'a>(&'a ChildPort);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.state().storing = false;
+        self.0.stored.notify_waiters();
+    }
+}
+
+/// The wall clock, for records and for people.
+pub(crate) fn now() -> Timestamp {
+    Timestamp::of(SystemTime::now())
+}
+
+impl TaskPort for ChildPort {
+    fn try_write(&self, stream: Stream, body: Body) -> Result<(), Body> {
+        self.try_record(stream, body)
+    }
+
+    fn write(&self, stream: Stream, body: Body) -> BoxFuture<'_, ()> {
+        Box::pin(self.record(stream, body))
+    }
+
+    fn cancelled(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            loop {
+                let stopping = self.stopping.notified();
+                tokio::pin!(stopping);
+                stopping.as_mut().enable();
+                if self.was_told_to_stop() {
+                    return;
+                }
+                stopping.await;
+            }
+        })
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.was_told_to_stop()
+    }
+
+    fn ordinal(&self) -> Ordinal {
+        self.ordinal
+    }
+
+    fn node(&self) -> &NodeName {
+        &self.shared.node
+    }
+}

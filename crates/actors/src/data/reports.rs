@@ -1,0 +1,175 @@
+//! Reports from executing nodes: records go to their mailboxes, what began and ended to the job.
+
+use std::sync::Arc;
+
+use sortie_link::FrameReceiver;
+use sortie_link::{CloseCode, Link};
+use sortie_model::{ChildKey, NodeId, Ordinal, Record, Seq, limits};
+use sortie_wire::frame::{self, Frame, Message};
+use sortie_wire::host_proto::{ChildPosition, Report, ReportStream};
+
+use crate::data::attachment::Attachment;
+use crate::data::job::JobShared;
+use crate::data::mailboxes::AppendError;
+use crate::data::outbox::after_end;
+use crate::data::session::SessionShared;
+use crate::node::NodeShared;
+use crate::parent_job::ParentJobMessage;
+
+/// A report that cannot be true or cannot be read.
+#[derive(Debug, thiserror::Error)]
+enum BadReport {
+    #[error("a report stream cannot be read")]
+    Malformed(#[from] sortie_wire::DecodeError),
+    #[error("a report names a child that does not run on the reporting node")]
+    FalseChild,
+    #[error("a report leaves records out")]
+    Gap,
+}
+
+/// Reads one stream of reports until its end, the connection's, or a report that cannot be true: the
+/// peer that sent it is not spoken to any more.
+pub(crate) async fn read(node: Arc<NodeShared>, link: Link, from: NodeId, parts: Parts) {
+    let Parts { first, mut stream } = parts;
+    if let Err(error) = read_all(&node, (&link, from), first, &mut stream).await {
+        link.close(CloseCode::GARBAGE, &error.to_string());
+    }
+}
+
+/// A stream whose first frame was read to see what it is.
+pub(crate) struct Parts {
+    pub(crate) first: Frame,
+    pub(crate) stream: FrameReceiver,
+}
+
+async fn read_all(
+    node: &NodeShared,
+    (link, from): (&Link, NodeId),
+    first: Frame,
+    stream: &mut FrameReceiver,
+) -> Result<(), BadReport> {
+    let ReportStream { session, child } = first.open()?;
+    // A session that ended meanwhile has nobody to report to.
+    let Some(session) = node.session(session) else { return Ok(()) };
+    let attachment = session.attachment(from);
+    while let Ok(Some(frame)) = stream.next().await {
+        if !attachment.is_current(link) {
+            return Ok(());
+        }
+        let (report, payload): (Report, _) = frame::open_head(frame)?;
+        let number = report.number;
+        match child {
+            None if number <= attachment.reports() => {}
+            None => {
+                store(&session, from, report, payload).await?;
+                attachment.stored_report(number);
+            }
+            Some((job, ordinal)) => {
+                let key = ChildKey { job, ordinal };
+                store_own(&session, &attachment, key, report, payload).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A report of the shared stream.
+async fn store(
+    session: &Arc<SessionShared>,
+    from: NodeId,
+    report: Report,
+    mut payload: bytes::Bytes,
+) -> Result<(), BadReport> {
+    let Some(job) = session.job(report.job) else { return Ok(()) };
+    {
+        let rows = job.rows();
+        if !report.records.iter().all(|run| rows.runs_on(run.ordinal, from)) {
+            return Err(BadReport::FalseChild);
+        }
+    }
+    for run in report.records {
+        let (ordinal, first) = (run.ordinal, run.first);
+        job.note_streams(run.records.iter().map(|head| head.stream));
+        let records = run.unpack(&mut payload, Report::KIND)?;
+        append(&job, ordinal, first, records).await?;
+    }
+    for end in &report.ended {
+        job.mailboxes.close(end.ordinal);
+    }
+    if !report.started.is_empty() || !report.ended.is_empty() {
+        let (started, ended) = (report.started, report.ended);
+        job.tell(ParentJobMessage::Reported { node: from, started, ended });
+    }
+    Ok(())
+}
+
+/// A report of a child's own stream. Its first records may overtake the last ones of the shared
+/// stream: then it waits for those.
+async fn store_own(
+    session: &Arc<SessionShared>,
+    attachment: &Attachment,
+    key: ChildKey,
+    report: Report,
+    mut payload: bytes::Bytes,
+) -> Result<(), BadReport> {
+    let Some(job) = session.job(key.job) else { return Ok(()) };
+    let mine = |ordinal: Ordinal| ordinal == key.ordinal;
+    let honest = report.job == key.job
+        && report.records.iter().all(|run| mine(run.ordinal))
+        && report.ended.iter().all(|end| mine(end.ordinal))
+        && job.rows().runs_on(key.ordinal, attachment.node());
+    if !honest {
+        return Err(BadReport::FalseChild);
+    }
+    for run in report.records {
+        let first = run.first;
+        job.note_streams(run.records.iter().map(|head| head.stream));
+        let records = run.unpack(&mut payload, Report::KIND)?;
+        reached(&job, key.ordinal, first).await;
+        append(&job, key.ordinal, first, records).await?;
+    }
+    let mut next = job.mailboxes.summary(key.ordinal).next;
+    if let Some(end) = report.ended.first() {
+        reached(&job, key.ordinal, end.end).await;
+        job.mailboxes.close(key.ordinal);
+        next = after_end(end.end);
+        let ended = report.ended;
+        let node = attachment.node();
+        job.tell(ParentJobMessage::Reported { node, started: report.started, ended });
+    }
+    let credit = limits::CHILD_CREDIT_BYTES as u32;
+    let ChildKey { job, ordinal } = key;
+    attachment.stored_child(ChildPosition { job, ordinal, next, credit });
+    Ok(())
+}
+
+/// Waits until the child's mailbox holds everything before that record, or takes nothing more.
+async fn reached(job: &JobShared, ordinal: Ordinal, seq: Seq) {
+    loop {
+        let version = job.mailboxes.version();
+        let summary = job.mailboxes.summary(ordinal);
+        if summary.next >= seq || summary.closed {
+            return;
+        }
+        job.mailboxes.changed(version).await;
+    }
+}
+
+/// Stores records in order; a full mailbox is waited for, which stops only this stream.
+async fn append(
+    job: &JobShared,
+    ordinal: Ordinal,
+    first: Seq,
+    mut records: Vec<Record>,
+) -> Result<(), BadReport> {
+    loop {
+        match job.mailboxes.append(ordinal, first, records).await {
+            Err(AppendError::Full { records: back, .. }) => {
+                job.mailboxes.room(ordinal).await;
+                records = back;
+            }
+            Err(AppendError::Gap { .. }) => return Err(BadReport::Gap),
+            _ => return Ok(()),
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! What the data plane and the requests share of one session.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
+
+use ractor::ActorRef;
+use sortie_engine::parent_job::{Executor, NodeIndex};
+use sortie_engine::session::SessionTable;
+use sortie_model::spec::{InputSpec, StopSpec};
+use sortie_model::{
+    JobInstance, NodeId, Ordinal, SessionId, SessionInstance, SessionView, State, Timestamp, limits,
+};
+use sortie_wire::host_proto::{ChildBatch, ChildSet, ForgetJob, StartChildren, StopChildren};
+use sortie_wire::session_proto::{Event, Happening};
+use tokio::sync::{broadcast, watch};
+
+use crate::data::attachment::Attachment;
+use crate::data::input;
+use crate::data::job::JobShared;
+use crate::data::port::now;
+use crate::host::HostMessage;
+use crate::node::NodeShared;
+use crate::parent_job::ParentJobMessage;
+use crate::session::SessionMessage;
+
+/// What a session is, from its opening on.
+#[derive(Debug, Clone)]
+pub(crate) struct SessionIdentity {
+    pub(crate) id: SessionId,
+    pub(crate) instance: SessionInstance,
+    pub(crate) name: String,
+    pub(crate) owner: String,
+    pub(crate) temporary: bool,
+    pub(crate) created: Timestamp,
+}
+
+/// One session.
+#[derive(Debug)]
+pub(crate) struct SessionShared {
+    pub(crate) node: Arc<NodeShared>,
+    pub(crate) identity: SessionIdentity,
+    table: RwLock<SessionTable<Arc<JobShared>>>,
+    attachments: Mutex<HashMap<NodeId, Arc<Attachment>>>,
+    changes: watch::Sender<u64>,
+    events: broadcast::Sender<Happening>,
+    host: OnceLock<ActorRef<HostMessage>>,
+    actor: OnceLock<ActorRef<SessionMessage>>,
+    over: AtomicBool,
+}
+
+/// What changed in one step of a job.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    pub(crate) children: Vec<Ordinal>,
+    pub(crate) parent: Vec<State>,
+}
+
+impl SessionShared {
+    pub(crate) fn new(node: Arc<NodeShared>, identity: SessionIdentity) -> Arc<Self> {
+        Arc::new(Self {
+            node,
+            identity,
+            table: RwLock::default(),
+            attachments: Mutex::default(),
+            changes: watch::Sender::new(0),
+            events: broadcast::Sender::new(limits::EVENTS_QUEUED),
+            host: OnceLock::new(),
+            actor: OnceLock::new(),
+            over: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn table(&self) -> RwLockReadGuard<'_, SessionTable<Arc<JobShared>>> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Short steps only: numbers are reserved and jobs put in or out, nothing is awaited.
+    pub(crate) fn table_mut(&self) -> RwLockWriteGuard<'_, SessionTable<Arc<JobShared>>> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn attachments(&self) -> MutexGuard<'_, HashMap<NodeId, Arc<Attachment>>> {
+        self.attachments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn job(&self, instance: JobInstance) -> Option<Arc<JobShared>> {
+        self.table().instance(instance).map(|(_, job)| Arc::clone(job))
+    }
+
+    pub(crate) fn set_actor(&self, actor: ActorRef<SessionMessage>, host: ActorRef<HostMessage>) {
+        // Set once, right after the spawns; a second set cannot happen.
+        let _ = (self.actor.set(actor), self.host.set(host));
+    }
+
+    pub(crate) fn actor(&self) -> Option<&ActorRef<SessionMessage>> {
+        self.actor.get()
+    }
+
+    pub(crate) fn mark_over(&self) -> bool {
+        !self.over.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn view(&self) -> SessionView {
+        let table = self.table();
+        let unfinished = table.jobs().filter(|(_, job)| !job.rows().state().is_finished()).count();
+        SessionView {
+            id: self.identity.id,
+            instance: self.identity.instance,
+            name: self.identity.name.clone(),
+            node: self.node.me.name(),
+            owner: self.identity.owner.clone(),
+            temporary: self.identity.temporary,
+            jobs: table.len() as u64,
+            unfinished: unfinished as u64,
+            created: self.identity.created,
+        }
+    }
+
+    /// Resolves news for waiters: a version that rises with every change of any job.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    pub(crate) fn events(&self) -> broadcast::Receiver<Happening> {
+        self.events.subscribe()
+    }
+
+    /// Tells waiters and watchers, the child's change before the parent's.
+    pub(crate) fn publish(&self, job: &JobShared, news: &News) {
+        if news.children.is_empty() && news.parent.is_empty() {
+            return;
+        }
+        if self.events.receiver_count() > 0 {
+            self.send_events(job, news);
+        }
+        self.changes.send_modify(|version| *version += 1);
+        if news.parent.iter().any(|state| state.is_finished()) {
+            self.forget_on_hosts(job);
+        }
+    }
+
+    fn send_events(&self, job: &JobShared, news: &News) {
+        let rows = job.rows();
+        let parent = job.identity.id;
+        let children = news.children.iter().filter_map(|ordinal| {
+            let (id, state) = (rows.child_id(*ordinal)?, rows.child_state(*ordinal)?);
+            let reason = rows.child_failure(*ordinal).map(|(reason, _)| reason);
+            Some(Event::Changed { id, job: parent, state, reason })
+        });
+        let own = news.parent.iter().map(|state| Event::Changed {
+            id: parent,
+            job: parent,
+            state: *state,
+            reason: None,
+        });
+        for event in children.chain(own) {
+            // Without a watcher an event has no reader.
+            let _ = self.events.send(Happening { time: now(), event });
+        }
+    }
+
+    pub(crate) fn announce(&self, event: Event) {
+        // Without a watcher an event has no reader.
+        let _ = self.events.send(Happening { time: now(), event });
+        self.changes.send_modify(|version| *version += 1);
+    }
+
+    /// Where this session stands with a node, made on first use.
+    pub(crate) fn attachment(&self, node: NodeId) -> Arc<Attachment> {
+        let make = || Attachment::new(self.identity.instance, node);
+        Arc::clone(self.attachments().entry(node).or_insert_with(make))
+    }
+
+    /// Starts children on a node: here through memory, elsewhere over the link once it is up.
+    pub(crate) fn start_on(self: &Arc<Self>, job: &JobShared, node: NodeIndex, children: ChildBatch) {
+        let Some(id) = job.rows().node_id(node) else { return };
+        let (session, instance) = (self.identity.instance, job.identity.instance);
+        let spec = |executor| {
+            let owner = self.node.me.name();
+            Some(Box::new(job.rows().host_spec(executor, &owner)))
+        };
+        if id == self.node.me.id {
+            let spec = spec(Executor::OwnNode);
+            self.tell_host(HostMessage::Start(StartChildren {
+                session,
+                job: instance,
+                spec,
+                children,
+            }));
+            return;
+        }
+        let attachment = self.attachment(id);
+        let sent = attachment.send_start(instance, children, || spec(Executor::OtherNode));
+        if !sent {
+            let wait = job.rows().spec().connect_timeout;
+            self.node.want_link(id, Arc::clone(self), wait);
+        }
+    }
+
+    /// Stops children on a node. On a node that is away the rows remember it.
+    pub(crate) fn stop_on(
+        &self,
+        job: &JobShared,
+        node: NodeIndex,
+        children: ChildSet,
+        how: StopSpec,
+    ) {
+        let Some(id) = job.rows().node_id(node) else { return };
+        let (session, instance) = (self.identity.instance, job.identity.instance);
+        let stop = StopChildren { session, job: instance, children, how };
+        if id == self.node.me.id {
+            self.tell_host(HostMessage::Stop(stop));
+        } else {
+            self.attachment(id).send(&stop);
+        }
+    }
+
+    fn forget_on_hosts(&self, job: &JobShared) {
+        let (session, instance) = (self.identity.instance, job.identity.instance);
+        let nodes: Vec<NodeId> = job.rows().nodes().map(|(id, _)| id).collect();
+        for id in nodes {
+            let forget = ForgetJob { session, job: instance };
+            if id == self.node.me.id {
+                self.tell_host(HostMessage::Forget(forget));
+            } else {
+                self.attachment(id).forget(&forget);
+            }
+        }
+    }
+
+    pub(crate) fn tell_host(&self, message: HostMessage) {
+        if let Some(host) = self.host.get() {
+            let _ = host.cast(message);
+        }
+    }
+
+    /// The child began: its input flows, if the job has one.
+    pub(crate) fn feed_input(&self, job: &Arc<JobShared>, ordinal: Ordinal) {
+        if job.rows().spec().input == InputSpec::Stream
+            && let Some(log) = &job.input
+        {
+            input::feed(self, Arc::clone(job), Arc::clone(log), ordinal);
+        }
+    }
+
+    /// A node reported what cannot be true: its connection is closed.
+    pub(crate) fn distrust(&self, node: NodeId) {
+        self.attachment(node).distrust();
+    }
+
+    /// Unfinished children of this session on a node.
+    pub(crate) fn running_on(&self, node: NodeId) -> u64 {
+        self.table().jobs().map(|(_, job)| u64::from(job.rows().unfinished_on(node))).sum()
+    }
+
+    /// Tells every job that uses a node.
+    pub(crate) fn tell_jobs(&self, node: NodeId, message: impl Fn() -> ParentJobMessage) {
+        let jobs: Vec<Arc<JobShared>> = self.table().jobs().map(|(_, job)| Arc::clone(job)).collect();
+        for job in jobs.iter().filter(|job| job.rows().uses(node)) {
+            job.tell(message());
+        }
+    }
+
+    /// Nodes on which something of this session may run.
+    pub(crate) fn attached_nodes(&self) -> Vec<Arc<Attachment>> {
+        self.attachments().values().cloned().collect()
+    }
+}

@@ -1,0 +1,136 @@
+//! What comes over a link that is up: control frames, streams of reports and input, requests.
+
+use std::sync::Arc;
+
+use ractor::ActorRef;
+use sortie_link::{CloseCode, CloseReason, ControlReceiver, FrameReceiver, Link};
+use sortie_model::{NodeId, limits};
+use sortie_wire::DecodeError;
+use sortie_wire::frame::{Frame, Message};
+use sortie_wire::host_proto::{
+    Acknowledge, EndSession, ForgetJob, InputStream, ReportStream, Resume, Resumed, StartChildren,
+    StopChildren,
+};
+use sortie_wire::link_proto::{Heartbeat, MemberUpdate, Roster};
+use tokio::sync::Semaphore;
+
+use crate::data::exchange::ServerEnd;
+use crate::data::reports::{self, Parts};
+use crate::data::input;
+use crate::host::HostMessage;
+use crate::node::NodeShared;
+use crate::peer::PeerMessage;
+use crate::serve;
+
+/// Serves a link to another node until it ends.
+pub(crate) fn serve_node(
+    node: &Arc<NodeShared>,
+    peer: NodeId,
+    (link, control): (&Link, ControlReceiver),
+    actor: &ActorRef<PeerMessage>,
+) {
+    tokio::spawn(read_control(Arc::clone(node), peer, (link.clone(), control), actor.clone()));
+    tokio::spawn(read_streams(Arc::clone(node), peer, link.clone()));
+}
+
+async fn read_control(
+    node: Arc<NodeShared>,
+    peer: NodeId,
+    (link, mut control): (Link, ControlReceiver),
+    actor: ActorRef<PeerMessage>,
+) {
+    while let Some(frame) = control.next().await {
+        if let Err(error) = dispatch(&node, peer, (&link, frame), &actor).await {
+            link.close(CloseCode::GARBAGE, &error.to_string());
+            break;
+        }
+    }
+    let code = match link.closed().await {
+        CloseReason::Here { code, .. } | CloseReason::There { code, .. } => code,
+        _ => CloseCode::SILENT,
+    };
+    let _ = actor.cast(PeerMessage::Closed(link.id(), code));
+}
+
+async fn dispatch(
+    node: &Arc<NodeShared>,
+    peer: NodeId,
+    (link, frame): (&Link, Frame),
+    actor: &ActorRef<PeerMessage>,
+) -> Result<(), DecodeError> {
+    let host = |session, message| {
+        if let Some(host) = node.host(session, peer) {
+            let _ = host.cast(message);
+        }
+    };
+    match frame.kind {
+        Heartbeat::KIND => {}
+        StartChildren::KIND => {
+            let start: StartChildren = frame.open()?;
+            if let Some(host) = node.host_or_new(start.session, peer, link).await {
+                let _ = host.cast(HostMessage::Start(start));
+            }
+        }
+        StopChildren::KIND => {
+            let stop: StopChildren = frame.open()?;
+            host(stop.session, HostMessage::Stop(stop));
+        }
+        ForgetJob::KIND => {
+            let forget: ForgetJob = frame.open()?;
+            host(forget.session, HostMessage::Forget(forget));
+        }
+        Acknowledge::KIND => {
+            let acknowledge: Acknowledge = frame.open()?;
+            host(acknowledge.session, HostMessage::Acknowledge(acknowledge));
+        }
+        EndSession::KIND => {
+            let EndSession { session } = frame.open()?;
+            node.end_host(session, peer);
+        }
+        Resume::KIND => {
+            let resume: Resume = frame.open()?;
+            if let Some(host) = node.host_or_new(resume.session, peer, link).await {
+                let _ = host.cast(HostMessage::Resume(link.clone(), resume));
+            }
+        }
+        Resumed::KIND => {
+            let Resumed { session, unknown } = frame.open()?;
+            let _ = actor.cast(PeerMessage::Resumed(session, unknown));
+        }
+        Roster::KIND => node.on_roster(peer, frame.open()?),
+        MemberUpdate::KIND => node.on_member_update(peer, frame.open()?),
+        kind => return Err(DecodeError::Unexpected { kind }),
+    }
+    Ok(())
+}
+
+async fn read_streams(node: Arc<NodeShared>, peer: NodeId, link: Link) {
+    while let Ok(stream) = link.accept_uni().await {
+        tokio::spawn(read_stream(Arc::clone(&node), peer, link.clone(), stream));
+    }
+}
+
+async fn read_stream(node: Arc<NodeShared>, peer: NodeId, link: Link, mut stream: FrameReceiver) {
+    let Ok(Some(first)) = stream.next().await else { return };
+    match first.kind {
+        ReportStream::KIND => reports::read(node, link, peer, Parts { first, stream }).await,
+        InputStream::KIND => input::receive(node, first, stream).await,
+        _ => link.close(CloseCode::FORBIDDEN, "a stream begins with a message of another kind"),
+    }
+}
+
+/// Serves a user's link until it ends: every request has a stream of its own.
+pub(crate) async fn serve_user(node: Arc<NodeShared>, user: String, link: Link) {
+    let places = Arc::new(Semaphore::new(limits::REQUESTS_PER_LINK));
+    while let Ok((sender, receiver)) = link.accept_bi().await {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let (node, user) = (Arc::clone(&node), user.clone());
+        tokio::spawn(async move {
+            let _place = place;
+            // A stream that does not begin with a request was given up or is garbage, and ends.
+            if let Ok((request, end)) = ServerEnd::accept(sender, receiver).await {
+                serve::serve(node, user, request, end).await;
+            }
+        });
+    }
+}

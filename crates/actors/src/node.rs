@@ -1,0 +1,378 @@
+//! A node: what all of its actors, links and requests share, how it starts and how it ends.
+
+mod cluster;
+mod listen;
+mod peers;
+mod sessions;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use sortie_engine::roster::Membership;
+use sortie_engine::roster::tokens::Tokens;
+use sortie_exec::registry::Registry;
+use sortie_exec::{Guardian, LaunchError, LaunchOptions, NodeBasics};
+use sortie_link::{
+    BindError, CertificateAuthority, Endpoint, Identity, Joined, LocalFacts, NodeKey,
+};
+use sortie_model::{Incarnation, NodeId, NodeName, SessionInstance};
+use sortie_wire::link_proto::{Member, Roster};
+use sortie_wire::session_proto::Request;
+
+pub use crate::node::cluster::NoKeeper;
+pub(crate) use crate::node::peers::{PeerSight, Sights};
+pub(crate) use crate::node::sessions::Sessions;
+
+use crate::data::exchange::{self, ClientEnd};
+use crate::data::input::NodeInputs;
+use crate::data::mailboxes::MailboxPool;
+use crate::data::port::now;
+use crate::host::HostMessage;
+use crate::peer::PeerMessage;
+use crate::serve;
+
+/// What a node is made of.
+pub struct NodeConfig {
+    /// Its name; the identity says the same.
+    pub name: NodeName,
+    /// Its certificate and key.
+    pub identity: Identity,
+    /// Its key and its user's, to join another cluster with.
+    pub keys: NodeKeys,
+    /// The CA, if this node holds it.
+    pub authority: Option<CertificateAuthority>,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Where others reach it, `host:port`, if not where it listens.
+    pub advertise: Option<String>,
+    /// Its labels, sorted by key.
+    pub labels: Vec<(String, String)>,
+    /// The cluster as it was last known.
+    pub roster: Option<Roster>,
+    /// The functions that it can run.
+    pub registry: Registry,
+    /// How it hosts process children; not at all if none.
+    pub guardian: Option<LaunchOptions>,
+    /// Where mailboxes and inputs spill to.
+    pub directory: PathBuf,
+    /// The user whose node it is.
+    pub user: String,
+    /// What process children find in a clean environment.
+    pub basics: NodeBasics,
+    /// Keeps what must survive the process.
+    pub keeper: Arc<dyn Keeper>,
+}
+
+/// The keys that a join needs.
+#[derive(Debug)]
+pub struct NodeKeys {
+    /// The node's.
+    pub node: NodeKey,
+    /// Its user's.
+    pub user: NodeKey,
+}
+
+/// What is asked of a node's memory failed; the text says what and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct KeepError(pub String);
+
+/// Keeps what a node must not forget with its process. A node without a home keeps nothing.
+pub trait Keeper: Send + Sync + fmt::Debug {
+    /// The node has new identities, of another cluster.
+    ///
+    /// # Errors
+    /// [`KeepError`] when they could not be kept: the join fails then.
+    fn joined(&self, joined: &Joined) -> Result<(), KeepError>;
+    /// The roster changed.
+    ///
+    /// # Errors
+    /// [`KeepError`]; the node goes on with what it has in memory.
+    fn roster(&self, roster: &Roster) -> Result<(), KeepError>;
+    /// The node's own labels or advertised address changed.
+    ///
+    /// # Errors
+    /// [`KeepError`]; the node goes on with what it has in memory.
+    fn own(&self, member: &Member) -> Result<(), KeepError>;
+    /// The groups for node expressions, by name, as they are now.
+    ///
+    /// # Errors
+    /// [`KeepError`] when the user's file has a mistake.
+    fn groups(&self) -> Result<BTreeMap<String, Vec<String>>, KeepError>;
+}
+
+/// A node could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// It cannot listen.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// Its guardian does not start.
+    #[error(transparent)]
+    Guardian(#[from] LaunchError),
+    /// What it remembers of its cluster cannot be used.
+    #[error("the roster of this home cannot be used: {0}")]
+    Roster(#[from] sortie_engine::roster::RosterRefused),
+    /// Its address or labels cannot be used.
+    #[error(transparent)]
+    Member(#[from] sortie_engine::roster::BadMember),
+    /// The actor system refused.
+    #[error("the node's actors cannot be started")]
+    Actors,
+}
+
+/// Who a node is.
+#[derive(Debug, Clone)]
+pub(crate) struct Me {
+    pub(crate) id: NodeId,
+    name: NodeName,
+    pub(crate) incarnation: Incarnation,
+}
+
+impl Me {
+    pub(crate) fn name(&self) -> NodeName {
+        self.name.clone()
+    }
+}
+
+/// What everything in a node shares.
+pub(crate) struct NodeShared {
+    pub(crate) me: Me,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) registry: Registry,
+    pub(crate) guardian: Option<Guardian>,
+    pub(crate) basics: NodeBasics,
+    pub(crate) pool: Arc<MailboxPool>,
+    pub(crate) inputs: NodeInputs,
+    pub(crate) input_directory: PathBuf,
+    pub(crate) sights: Sights,
+    pub(crate) sessions: Sessions,
+    user: String,
+    keys: NodeKeys,
+    authority: RwLock<Option<Arc<CertificateAuthority>>>,
+    fingerprint: RwLock<[u8; 32]>,
+    membership: RwLock<Membership>,
+    tokens: Mutex<Tokens>,
+    keeper: Arc<dyn Keeper>,
+    peers: Mutex<HashMap<NodeId, ActorRef<PeerMessage>>>,
+    hosts: Mutex<HashMap<(SessionInstance, NodeId), ActorRef<HostMessage>>>,
+    root: OnceLock<ActorRef<RootMessage>>,
+    started: Instant,
+    over: tokio::sync::watch::Sender<bool>,
+}
+
+impl fmt::Debug for NodeShared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeShared").field("me", &self.me).finish_non_exhaustive()
+    }
+}
+
+/// Nothing is told to the root: it supervises.
+#[derive(Debug)]
+pub(crate) enum RootMessage {}
+
+/// The actor above all others of a node.
+struct Root;
+
+impl Actor for Root {
+    type Msg = RootMessage;
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<RootMessage>,
+        (): (),
+    ) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<RootMessage>,
+        message: RootMessage,
+        (): &mut (),
+    ) -> Result<(), ActorProcessingErr> {
+        match message {}
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<RootMessage>,
+        event: SupervisionEvent,
+        (): &mut (),
+    ) -> Result<(), ActorProcessingErr> {
+        // What ends below takes only itself along.
+        if let SupervisionEvent::ActorFailed(_, error) = event {
+            tracing::error!(%error, "an actor failed");
+        }
+        Ok(())
+    }
+}
+
+/// A running node. Dropping the handle stops nothing; [`NodeHandle::shut_down`] does.
+#[derive(Debug, Clone)]
+pub struct NodeHandle {
+    node: Arc<NodeShared>,
+}
+
+impl NodeHandle {
+    /// Starts a node in the present tokio runtime.
+    ///
+    /// # Errors
+    /// [`NodeError`]; nothing is left running.
+    pub async fn start(config: NodeConfig) -> Result<Self, NodeError> {
+        let guardian = match config.guardian.clone() {
+            Some(options) => Some(Guardian::launch(options).await?),
+            None => None,
+        };
+        let id = config.keys.node.node_id();
+        let incarnation = Incarnation(now().0.unsigned_abs());
+        let facts = LocalFacts {
+            incarnation,
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            address: None,
+        };
+        let fingerprint = config.identity.fingerprint();
+        let (endpoint, arrivals) =
+            Endpoint::bind(config.listen, config.identity.clone(), facts.clone())?;
+        let address = config.advertise.clone();
+        let address = address.unwrap_or_else(|| endpoint.local_addr().to_string());
+        endpoint.replace_facts(LocalFacts { address: Some(address.clone()), ..facts });
+        let name = config.name.clone();
+        let own = Member { node: id, name: name.clone(), address, labels: config.labels };
+        let membership = cluster::remembered(own, config.roster)?;
+        let node = Arc::new(NodeShared {
+            me: Me { id, name, incarnation },
+            endpoint,
+            registry: config.registry,
+            guardian,
+            basics: config.basics,
+            pool: MailboxPool::new(config.directory.join("mailboxes")),
+            inputs: NodeInputs::default(),
+            input_directory: config.directory.join("inputs"),
+            sights: Sights::default(),
+            sessions: Sessions::default(),
+            user: config.user,
+            keys: config.keys,
+            authority: RwLock::new(config.authority.map(Arc::new)),
+            fingerprint: RwLock::new(fingerprint),
+            membership: RwLock::new(membership),
+            tokens: Mutex::default(),
+            keeper: config.keeper,
+            peers: Mutex::default(),
+            hosts: Mutex::default(),
+            root: OnceLock::new(),
+            started: Instant::now(),
+            over: tokio::sync::watch::Sender::new(false),
+        });
+        let (root, _) = Root::spawn(None, Root, ()).await.map_err(|_| NodeError::Actors)?;
+        // Set once, here.
+        let _ = node.root.set(root);
+        node.open_default_session().await.map_err(|_| NodeError::Actors)?;
+        tokio::spawn(listen::run(Arc::clone(&node), arrivals));
+        node.seek_authority();
+        Ok(Self { node })
+    }
+
+    /// Its identity.
+    pub fn id(&self) -> NodeId {
+        self.node.me.id
+    }
+
+    /// Its name.
+    pub fn name(&self) -> NodeName {
+        self.node.me.name()
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.node.endpoint.local_addr()
+    }
+
+    /// How process children are contained; none when the node hosts none.
+    pub fn containment(&self) -> Option<String> {
+        self.node.guardian.as_ref().map(|guardian| guardian.containment().to_string())
+    }
+
+    /// Asks the node, as its own user, without encoding anything.
+    pub fn open(&self, request: Request) -> ClientEnd {
+        let (client, server) = exchange::local();
+        let (node, by) = (Arc::clone(&self.node), self.node.user.clone());
+        tokio::spawn(serve::serve(node, by, request, server));
+        client
+    }
+
+    /// Takes a node in that runs in this process, without token and journey.
+    ///
+    /// # Errors
+    /// The sentence that says why the roster refused it.
+    pub fn admit(&self, member: Member) -> Result<(), sortie_wire::RemoteError> {
+        self.node.admit(member)
+    }
+
+    /// The roster as the node knows it.
+    pub fn roster(&self) -> Roster {
+        self.node.membership().roster().clone()
+    }
+
+    /// The CA, if this node holds it.
+    pub fn authority(&self) -> Option<Arc<CertificateAuthority>> {
+        self.node.authority.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the node says of itself to others.
+    pub fn member(&self) -> Option<Member> {
+        self.node.member(self.node.me.id)
+    }
+
+    /// Ends the node: its children are killed, its links closed with the word that it shuts down.
+    pub async fn shut_down(&self) {
+        self.node.shut_down().await;
+    }
+
+    /// Resolves when the node has ended, also because a client asked for it.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn ended(&self) {
+        let mut over = self.node.over.subscribe();
+        // The sender lives as long as the node that this handle holds.
+        let _ = over.wait_for(|over| *over).await;
+    }
+}
+
+impl NodeShared {
+    /// The monotonic clock, from the node's start.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    pub(crate) fn root(&self) -> Option<ractor::ActorCell> {
+        self.root.get().map(ActorRef::get_cell)
+    }
+
+    pub(crate) async fn shut_down(&self) {
+        for session in self.sessions.all() {
+            self.end_session(&session);
+        }
+        let hosts: Vec<_> = {
+            let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+            hosts.drain().map(|(_, host)| host).collect()
+        };
+        for host in hosts {
+            let _ = host.cast(HostMessage::Over);
+        }
+        self.endpoint.close("the node shuts down").await;
+        if let Some(root) = self.root.get() {
+            root.kill();
+        }
+        self.over.send_replace(true);
+    }
+}

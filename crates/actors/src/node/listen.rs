@@ -1,0 +1,25 @@
+//! What arrives at a node: links of other nodes, links of users, joins.
+
+use std::sync::Arc;
+
+use sortie_link::{Arrival, Arrivals, Peer};
+
+use crate::data::traffic;
+use crate::node::NodeShared;
+
+/// Takes what arrives until the node ends.
+pub(super) async fn run(node: Arc<NodeShared>, mut arrivals: Arrivals) {
+    while let Some(arrival) = arrivals.next().await {
+        match arrival {
+            Arrival::Join(exchange) => {
+                tokio::spawn(Arc::clone(&node).on_join(exchange));
+            }
+            Arrival::Link(link, control) => match link.peer().clone() {
+                Peer::Node { id, .. } => node.link_arrived(id, link, control).await,
+                Peer::User { name, .. } => {
+                    tokio::spawn(traffic::serve_user(Arc::clone(&node), name, link));
+                }
+            },
+        }
+    }
+}

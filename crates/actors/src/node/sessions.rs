@@ -1,0 +1,190 @@
+//! The sessions of a node, and the hosts of other nodes' sessions.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use ractor::{Actor, ActorRef};
+use sortie_link::Link;
+use sortie_model::{NodeId, SessionId, SessionInstance, limits};
+use sortie_wire::session_proto::SessionRef;
+use sortie_wire::{ErrorCode, RemoteError};
+use uuid::Uuid;
+
+use crate::data::port::now;
+use crate::data::session::{SessionIdentity, SessionShared};
+use crate::host::{HostActor, HostArguments, HostMessage, Owner};
+use crate::node::NodeShared;
+use crate::session::{SessionActor, SessionMessage};
+
+/// The sessions that live on a node.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    all: RwLock<HashMap<SessionInstance, Arc<SessionShared>>>,
+    last: AtomicU32,
+}
+
+impl Sessions {
+    pub(crate) fn find(&self, instance: SessionInstance) -> Option<Arc<SessionShared>> {
+        self.all.read().unwrap_or_else(PoisonError::into_inner).get(&instance).cloned()
+    }
+
+    /// Every session, by ascending number.
+    pub(crate) fn all(&self) -> Vec<Arc<SessionShared>> {
+        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions: Vec<_> = all.values().cloned().collect();
+        sessions.sort_by_key(|session| session.identity.id);
+        sessions
+    }
+}
+
+const DEFAULT: &str = "default";
+
+impl NodeShared {
+    pub(crate) fn session(&self, instance: SessionInstance) -> Option<Arc<SessionShared>> {
+        self.sessions.find(instance)
+    }
+
+    /// The session that a request is about.
+    ///
+    /// # Errors
+    /// [`ErrorCode::NoSession`].
+    pub(crate) fn session_named(&self, which: &SessionRef) -> Result<Arc<SessionShared>, RemoteError> {
+        let all = self.sessions.all();
+        let found = match which {
+            SessionRef::Default => all.into_iter().find(|one| one.identity.name == DEFAULT),
+            SessionRef::Instance(instance) => self.sessions.find(*instance),
+            SessionRef::Named(name) => {
+                let mut named = all
+                    .into_iter()
+                    .filter(|one| one.identity.name == *name || one.identity.id.to_string() == *name);
+                let first = named.next();
+                if named.next().is_some() {
+                    let text = format!("several sessions are called `{name}`; use a number");
+                    return Err(RemoteError::new(ErrorCode::Usage, text));
+                }
+                first
+            }
+        };
+        found.ok_or_else(|| {
+            let what = match which {
+                SessionRef::Named(name) => format!("no session `{name}` on {}", self.me.name()),
+                _ => "the session has ended".to_owned(),
+            };
+            RemoteError::new(ErrorCode::NoSession, what).hint("`sortie session get` lists them")
+        })
+    }
+
+    pub(crate) async fn open_default_session(self: &Arc<Self>) -> Result<(), RemoteError> {
+        self.open_session(Some(DEFAULT), &self.user.clone()).await.map(|_| ())
+    }
+
+    /// Opens a session; without a name a temporary one.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Limit`] at the bound of sessions, [`ErrorCode::ShuttingDown`].
+    pub(crate) async fn open_session(
+        self: &Arc<Self>,
+        name: Option<&str>,
+        owner: &str,
+    ) -> Result<Arc<SessionShared>, RemoteError> {
+        if self.sessions.all().len() >= limits::SESSIONS_PER_NODE {
+            let text = format!("this node has {} sessions already", limits::SESSIONS_PER_NODE);
+            return Err(RemoteError::new(ErrorCode::Limit, text));
+        }
+        let id = SessionId(self.sessions.last.fetch_add(1, Ordering::Relaxed) + 1);
+        let identity = SessionIdentity {
+            id,
+            instance: SessionInstance(Uuid::now_v7()),
+            name: name.map_or_else(|| format!("session{id}"), str::to_owned),
+            owner: owner.to_owned(),
+            temporary: name.is_none(),
+            created: now(),
+        };
+        let session = SessionShared::new(Arc::clone(self), identity);
+        let over = || RemoteError::new(ErrorCode::ShuttingDown, "the node shuts down");
+        let root = self.root().ok_or_else(over)?;
+        let spawned = SessionActor::spawn_linked(None, SessionActor, Arc::clone(&session), root);
+        let (actor, _) = spawned.await.map_err(|_| over())?;
+        let arguments = HostArguments {
+            node: Arc::clone(self),
+            session: session.identity.instance,
+            owner: Owner::Here(Arc::clone(&session)),
+        };
+        let host = HostActor::spawn_linked(None, HostActor, arguments, actor.get_cell());
+        let (host, _) = host.await.map_err(|_| over())?;
+        session.set_actor(actor, host);
+        let mut all = self.sessions.all.write().unwrap_or_else(PoisonError::into_inner);
+        all.insert(session.identity.instance, Arc::clone(&session));
+        drop(all);
+        Ok(session)
+    }
+
+    /// Children that run on a node for this node's sessions.
+    pub(crate) fn running_on(&self, id: NodeId) -> u64 {
+        let sessions = self.sessions.all();
+        sessions.iter().map(|session| session.running_on(id)).sum()
+    }
+
+    /// Ends a session: everything of it stops and is freed.
+    pub(crate) fn end_session(&self, session: &SessionShared) {
+        if !session.mark_over() {
+            return;
+        }
+        let mut all = self.sessions.all.write().unwrap_or_else(PoisonError::into_inner);
+        all.remove(&session.identity.instance);
+        drop(all);
+        if let Some(actor) = session.actor() {
+            let _ = actor.cast(SessionMessage::End);
+        }
+    }
+
+    /// The host of another node's session, if there is one.
+    pub(crate) fn host(
+        &self,
+        session: SessionInstance,
+        owner: NodeId,
+    ) -> Option<ActorRef<HostMessage>> {
+        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.get(&(session, owner)).cloned()
+    }
+
+    /// The host of another node's session, made on first use; none while the node shuts down.
+    pub(crate) async fn host_or_new(
+        self: &Arc<Self>,
+        session: SessionInstance,
+        owner: NodeId,
+        link: &Link,
+    ) -> Option<ActorRef<HostMessage>> {
+        if let Some(host) = self.host(session, owner) {
+            return Some(host);
+        }
+        let arguments = HostArguments {
+            node: Arc::clone(self),
+            session,
+            owner: Owner::There(owner, link.clone()),
+        };
+        let root = self.root()?;
+        let (host, _) = HostActor::spawn_linked(None, HostActor, arguments, root).await.ok()?;
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.insert((session, owner), host.clone());
+        Some(host)
+    }
+
+    /// The session of another node is over here.
+    pub(crate) fn end_host(&self, session: SessionInstance, owner: NodeId) {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(host) = hosts.remove(&(session, owner)) {
+            let _ = host.cast(HostMessage::Over);
+        }
+    }
+
+    /// Another node was silent for longer than the lease: what runs here for it is killed.
+    pub(crate) fn end_hosts_of(&self, owner: NodeId) {
+        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_it: Vec<SessionInstance> =
+            hosts.keys().filter(|(_, node)| *node == owner).map(|(session, _)| *session).collect();
+        drop(hosts);
+        of_it.into_iter().for_each(|session| self.end_host(session, owner));
+    }
+}

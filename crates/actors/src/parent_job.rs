@@ -1,0 +1,170 @@
+//! The executive of one submission: a shell around `sortie_engine::parent_job`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use sortie_engine::parent_job::{Effects, JobEffect};
+use sortie_model::reason::ReachStep;
+use sortie_model::spec::{StopSpec, Throttle};
+use sortie_model::{EntryId, NodeId, Timestamp};
+use sortie_wire::host_proto::{ChildEnd, ChildSet, ChildStart};
+
+use crate::data::job::JobShared;
+use crate::data::map_feed::MapFeed;
+use crate::data::port::now;
+use crate::data::session::{News, SessionShared};
+
+/// What a parent job is told.
+#[derive(Debug)]
+pub(crate) enum ParentJobMessage {
+    /// Carry out what the acceptance decided.
+    Begin(Effects),
+    /// Children on this node reported: see [`JobShared::take_reported`].
+    ReportedHere,
+    /// Children on another node reported.
+    Reported {
+        /// Which node, by its certificate.
+        node: NodeId,
+        /// What began.
+        started: Vec<ChildStart>,
+        /// What ended.
+        ended: Vec<ChildEnd>,
+    },
+    /// Items of the map were read.
+    Items {
+        /// The items.
+        items: Vec<Bytes>,
+        /// The number of the first one's first child.
+        first_id: EntryId,
+    },
+    /// The map's input is at its end.
+    InputEnd,
+    /// The client died before the end of its input.
+    InputLost,
+    /// Stop children.
+    Stop {
+        /// Which.
+        children: ChildSet,
+        /// How.
+        how: StopSpec,
+        /// Who says so.
+        by: String,
+    },
+    /// Change the throttle.
+    Throttle(Throttle),
+    /// A node could not be reached.
+    Unreachable(NodeId, ReachStep),
+    /// A node is lost.
+    Lost(NodeId, Timestamp),
+    /// A node is there, for the first time or again.
+    Reachable(NodeId),
+}
+
+/// What a parent job begins with.
+pub(crate) struct ParentJobArguments {
+    pub(crate) job: Arc<JobShared>,
+    pub(crate) session: Arc<SessionShared>,
+    /// Where a map's items come from.
+    pub(crate) feed: Option<MapFeed>,
+}
+
+/// The actor.
+pub(crate) struct ParentJobActor;
+
+impl Actor for ParentJobActor {
+    type Msg = ParentJobMessage;
+    type State = ParentJobArguments;
+    type Arguments = ParentJobArguments;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<ParentJobMessage>,
+        arguments: ParentJobArguments,
+    ) -> Result<ParentJobArguments, ActorProcessingErr> {
+        Ok(arguments)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<ParentJobMessage>,
+        message: ParentJobMessage,
+        state: &mut ParentJobArguments,
+    ) -> Result<(), ActorProcessingErr> {
+        let effects = state.decide(message);
+        state.perform(effects);
+        if state.job.rows().state().is_finished() {
+            myself.stop(None);
+        }
+        Ok(())
+    }
+}
+
+impl ParentJobArguments {
+    fn decide(&self, message: ParentJobMessage) -> Effects {
+        let mut effects = Effects::new();
+        let reported = match &message {
+            ParentJobMessage::ReportedHere => Some(self.job.take_reported()),
+            _ => None,
+        };
+        let (mut rows, now) = (self.job.rows_mut(), now());
+        match message {
+            ParentJobMessage::Begin(begun) => effects = begun,
+            ParentJobMessage::ReportedHere => {
+                if let Some((here, started, ended)) = reported {
+                    // This node reports to itself only what it was told to run.
+                    let _ = rows.on_report(here, &started, ended, &mut effects);
+                }
+            }
+            ParentJobMessage::Reported { node, started, ended } => {
+                if rows.on_report(node, &started, ended, &mut effects).is_err() {
+                    self.session.distrust(node);
+                }
+            }
+            ParentJobMessage::Items { items, first_id } => {
+                rows.on_items(items, first_id, now, &mut effects);
+            }
+            ParentJobMessage::InputEnd => rows.on_input_end(now, &mut effects),
+            ParentJobMessage::InputLost => rows.on_input_lost(now, &mut effects),
+            ParentJobMessage::Stop { children, how, by } => {
+                rows.on_stop(&children, how, &by, now, &mut effects);
+            }
+            ParentJobMessage::Throttle(throttle) => rows.set_throttle(throttle, now, &mut effects),
+            ParentJobMessage::Unreachable(node, step) => {
+                rows.on_unreachable(node, step, now, &mut effects);
+            }
+            ParentJobMessage::Lost(node, since) => rows.on_lost(node, since, now, &mut effects),
+            ParentJobMessage::Reachable(node) => rows.on_reconnected(node, &mut effects),
+        }
+        effects
+    }
+
+    fn perform(&self, effects: Effects) {
+        let mut news = News::default();
+        for effect in effects {
+            match effect {
+                JobEffect::Start { node, children } => {
+                    self.session.start_on(&self.job, node, children);
+                }
+                JobEffect::Stop { node, children, how } => {
+                    self.session.stop_on(&self.job, node, children, how);
+                }
+                JobEffect::Close(ordinal) => self.job.mailboxes.close(ordinal),
+                JobEffect::Began(ordinal) => self.session.feed_input(&self.job, ordinal),
+                JobEffect::Want(count) => {
+                    if let Some(feed) = &self.feed {
+                        feed.want(count);
+                    }
+                }
+                JobEffect::Unwanted => {
+                    if let Some(feed) = &self.feed {
+                        feed.close();
+                    }
+                }
+                JobEffect::Changed(ordinal) => news.children.push(ordinal),
+                JobEffect::ParentChanged(state) => news.parent.push(state),
+            }
+        }
+        self.session.publish(&self.job, &news);
+    }
+}

@@ -1,0 +1,238 @@
+//! One other node: its link, its heartbeats, when it is dialled, suspected or given up. Decisions are
+//! `sortie_engine::peer`'s.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use sortie_engine::peer::{Keep, Peer, PeerEffect};
+use sortie_link::{Backoff, CloseCode, ControlReceiver, Expect, Link};
+use sortie_model::reason::ReachStep;
+use sortie_model::{JobInstance, NodeId, SessionInstance, Timestamp, limits};
+use sortie_wire::link_proto::Heartbeat;
+
+use crate::data::port::now;
+use crate::data::session::SessionShared;
+use crate::data::traffic;
+use crate::node::{NodeShared, PeerSight};
+use crate::parent_job::ParentJobMessage;
+
+/// What a peer actor is told.
+#[derive(Debug)]
+pub(crate) enum PeerMessage {
+    /// A session wants to execute there, and waits so long for the first connection.
+    Want(Arc<SessionShared>, Duration),
+    /// The node itself wants a link to it.
+    Connect(Duration, Keep),
+    /// A connection came up, dialled by us or by it.
+    Up(Link, ControlReceiver),
+    /// A dial failed.
+    DialFailed(ReachStep, String),
+    /// Time to dial.
+    Dial,
+    /// The connection with that number ended.
+    Closed(u64, CloseCode),
+    /// It answered a resume.
+    Resumed(SessionInstance, Vec<JobInstance>),
+    /// A second went by.
+    Tick,
+}
+
+/// The state of a peer actor.
+pub(crate) struct PeerState {
+    node: Arc<NodeShared>,
+    id: NodeId,
+    peer: Peer,
+    link: Option<Link>,
+    sessions: HashMap<SessionInstance, Arc<SessionShared>>,
+    beats: u64,
+    backoff: Backoff,
+    last_heard: Timestamp,
+}
+
+/// The actor.
+pub(crate) struct PeerActor;
+
+impl Actor for PeerActor {
+    type Msg = PeerMessage;
+    type State = PeerState;
+    type Arguments = (Arc<NodeShared>, NodeId);
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<PeerMessage>,
+        (node, id): (Arc<NodeShared>, NodeId),
+    ) -> Result<PeerState, ActorProcessingErr> {
+        myself.send_interval(limits::HEARTBEAT, || PeerMessage::Tick);
+        let (peer, sessions) = (Peer::default(), HashMap::new());
+        let seed = id.0.iter().fold(node.me.incarnation.0, |seed, byte| {
+            seed.rotate_left(5) ^ u64::from(*byte)
+        });
+        let (backoff, last_heard) = (Backoff::new(seed), now());
+        Ok(PeerState { node, id, peer, link: None, sessions, beats: 0, backoff, last_heard })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<PeerMessage>,
+        message: PeerMessage,
+        state: &mut PeerState,
+    ) -> Result<(), ActorProcessingErr> {
+        let (mut effects, now) = (Vec::new(), state.node.uptime());
+        match message {
+            PeerMessage::Want(session, wait) => state.want(session, wait, &mut effects),
+            PeerMessage::Connect(wait, keep) => state.peer.on_wanted(wait, keep, now, &mut effects),
+            PeerMessage::Up(link, control) => state.up(&myself, link, control),
+            PeerMessage::DialFailed(step, error) => {
+                tracing::debug!(node = %state.id, error, "a dial failed");
+                state.peer.on_dial_failed(step, now, &mut effects);
+                state.node.sights.failed(state.id, step, error);
+            }
+            PeerMessage::Dial => state.dial(&myself),
+            PeerMessage::Closed(link, code) => state.closed(link, code, &mut effects),
+            PeerMessage::Resumed(session, unknown) => state.resumed(session, &unknown),
+            PeerMessage::Tick => state.tick(&mut effects),
+        }
+        state.perform(&myself, effects);
+        state.show();
+        Ok(())
+    }
+}
+
+impl PeerState {
+    fn want(
+        &mut self,
+        session: Arc<SessionShared>,
+        wait: Duration,
+        effects: &mut Vec<PeerEffect>,
+    ) {
+        self.sessions.insert(session.identity.instance, Arc::clone(&session));
+        match &self.link {
+            Some(link) if !link.is_closed() => attach(&session, link, self.id),
+            _ => self.peer.on_wanted(wait, Keep::WhileUsed, self.node.uptime(), effects),
+        }
+    }
+
+    fn up(&mut self, myself: &ActorRef<PeerMessage>, link: Link, control: ControlReceiver) {
+        if let Some(old) = self.link.replace(link.clone()) {
+            old.close(CloseCode::REPLACED, "a newer connection took its place");
+        }
+        self.peer.on_up(self.node.uptime());
+        self.backoff.reached();
+        traffic::serve_node(&self.node, self.id, (&link, control), myself);
+        self.sessions.retain(|_, session| !session.is_over());
+        for session in self.sessions.values() {
+            attach(session, &link, self.id);
+        }
+        self.node.greet(&link, self.id);
+    }
+
+    fn dial(&self, myself: &ActorRef<PeerMessage>) {
+        if self.link.as_ref().is_some_and(|link| !link.is_closed()) {
+            return;
+        }
+        let (node, id, myself) = (Arc::clone(&self.node), self.id, myself.clone());
+        tokio::spawn(async move {
+            let message = match node.address_of(id) {
+                None => {
+                    let text = "it is no member of the cluster".to_owned();
+                    PeerMessage::DialFailed(ReachStep::Resolve, text)
+                }
+                Some(address) => {
+                    let expect = Expect::Node(id);
+                    match node.endpoint.dial(&address, expect, limits::HANDSHAKE_TIME).await {
+                        Ok((link, control)) => PeerMessage::Up(link, control),
+                        // It prefers the link that it dialled itself, which then arrives.
+                        Err(error) if error.is_duplicate() => return,
+                        Err(error) => PeerMessage::DialFailed(error.step(), error.to_string()),
+                    }
+                }
+            };
+            // The actor ends with its node only.
+            let _ = myself.cast(message);
+        });
+    }
+
+    fn closed(&mut self, link: u64, code: CloseCode, effects: &mut Vec<PeerEffect>) {
+        if self.link.as_ref().map(Link::id) != Some(link) {
+            return;
+        }
+        self.link = None;
+        let goodbye = code == CloseCode::SHUTDOWN;
+        self.peer.on_closed(goodbye, self.node.uptime(), effects);
+    }
+
+    fn resumed(&self, session: SessionInstance, unknown: &[JobInstance]) {
+        let Some(session) = self.sessions.get(&session) else { return };
+        session.attachment(self.id).resumed(unknown);
+        let (since, id) = (self.last_heard, self.id);
+        for job in unknown.iter().filter_map(|job| session.job(*job)) {
+            job.tell(ParentJobMessage::Lost(id, since));
+        }
+        session.tell_jobs(id, || ParentJobMessage::Reachable(id));
+    }
+
+    fn tick(&mut self, effects: &mut Vec<PeerEffect>) {
+        let link = self.link.as_ref().filter(|link| !link.is_closed());
+        let silence = link.map(Link::silence);
+        if let Some(link) = link {
+            self.beats += 1;
+            // A link that takes no heartbeat is about to say that it is closed.
+            let _ = link.send(&Heartbeat { number: self.beats });
+        }
+        if let Some(silence) = silence {
+            self.last_heard = now().earlier_by(silence);
+        }
+        self.peer.on_tick(silence, self.node.uptime(), effects);
+    }
+
+    fn perform(&mut self, myself: &ActorRef<PeerMessage>, effects: Vec<PeerEffect>) {
+        for effect in effects {
+            match effect {
+                PeerEffect::Dial { attempt: 0 } => self.dial(myself),
+                PeerEffect::Dial { attempt } => {
+                    debug_assert!(attempt > 0, "the first dial of a life does not wait");
+                    myself.send_after(self.backoff.next_wait(), || PeerMessage::Dial);
+                }
+                PeerEffect::Unreachable(step) => self.unreachable(step),
+                PeerEffect::Lost => self.lost(),
+                PeerEffect::LeaseOver => self.node.end_hosts_of(self.id),
+            }
+        }
+    }
+
+    fn unreachable(&self, step: ReachStep) {
+        let id = self.id;
+        for session in self.sessions.values() {
+            session.tell_jobs(id, || ParentJobMessage::Unreachable(id, step));
+        }
+    }
+
+    fn lost(&mut self) {
+        if let Some(link) = self.link.take() {
+            link.close(CloseCode::SILENT, "silent for too long");
+        }
+        let (since, id) = (self.last_heard, self.id);
+        for session in self.sessions.values() {
+            session.attachment(id).lost();
+            session.tell_jobs(id, || ParentJobMessage::Lost(id, since));
+        }
+        self.sessions.clear();
+    }
+
+    /// What others see of the peer.
+    fn show(&self) {
+        let state = self.peer.state(self.node.uptime());
+        let link = self.link.clone().filter(|link| !link.is_closed());
+        self.node.sights.set(self.id, PeerSight { state, link });
+    }
+}
+
+/// A connection carries the session: jobs that wait for the node go on.
+fn attach(session: &SessionShared, link: &Link, node: NodeId) {
+    let attachment = session.attachment(node);
+    if attachment.is_current(link) || attachment.attach(link) {
+        session.tell_jobs(node, || ParentJobMessage::Reachable(node));
+    }
+}

@@ -1,0 +1,230 @@
+//! `start` and `invoke`: a job is accepted, then its input is taken in.
+
+use std::sync::Arc;
+
+use sortie_model::spec::{BodySpec, Fan, Hosting, InputSpec, Placement};
+use sortie_model::view::NodeState;
+use sortie_model::{IdempotencyKey, JobSpec, NodeId, NodeName};
+use sortie_wire::session_proto::{Answer, Plan};
+use sortie_wire::{ErrorCode, RemoteError, map_items};
+use ractor::rpc::CallResult;
+
+use crate::data::exchange::{ExchangeError, ServerEnd, ServerReceiver, ToClient, ToServer};
+use crate::data::input_log::{InputLog, Pace};
+use crate::data::session::SessionShared;
+use crate::node::NodeShared;
+use crate::session::{SessionMessage, StartOrder, Started};
+
+/// A temporary session: it ends with the exchange that opened it.
+pub(super) async fn open_temporary(
+    node: Arc<NodeShared>,
+    by: String,
+    end: ServerEnd,
+) -> Result<(), ExchangeError> {
+    let ServerEnd { mut sender, mut receiver } = end;
+    let session = match node.open_session(None, &by).await {
+        Ok(session) => session,
+        Err(error) => return sender.finish_with(Answer::Refused(error)).await,
+    };
+    let told = sender.send(ToClient::Answer(Answer::Session(session.view()))).await;
+    if told.is_ok() {
+        // Whatever the client does with its end, it has nothing more to say.
+        tokio::select! {
+            _ = receiver.next() => {}
+            () = sender.abandoned() => {}
+        }
+    }
+    node.end_session(&session);
+    told
+}
+
+/// What a start would do.
+pub(super) fn plan(session: &SessionShared, spec: &JobSpec) -> Answer {
+    let nodes = match check(session, spec) {
+        Ok(nodes) => nodes,
+        Err(error) => return Answer::Refused(error),
+    };
+    let lost = |id: NodeId| {
+        session.node.sights.get(id).is_some_and(|sight| sight.state == NodeState::Lost)
+    };
+    let unreachable = nodes.iter().filter(|(_, id)| lost(*id));
+    let unreachable = unreachable.map(|(name, _)| name.clone()).collect();
+    let children = sortie_engine::placement::known_children(&spec.fan, nodes.len() as u32);
+    let nodes = nodes.into_iter().map(|(name, _)| name).collect();
+    Answer::Plan(Plan { nodes, unreachable, children })
+}
+
+/// Starts a job and takes its input in.
+pub(super) async fn start(
+    session: Arc<SessionShared>,
+    key: IdempotencyKey,
+    spec: Box<JobSpec>,
+    end: ServerEnd,
+) -> Result<(), ExchangeError> {
+    let ServerEnd { mut sender, receiver } = end;
+    let map = !matches!(spec.fan, Fan::PerNode { .. });
+    let takes_input = map || spec.input == InputSpec::Stream;
+    let nodes = match check(&session, &spec) {
+        Ok(nodes) => nodes,
+        Err(error) => return sender.finish_with(Answer::Refused(error)).await,
+    };
+    let pace = match spec.hosting {
+        Hosting::Temporary => Pace::Readers,
+        Hosting::Persistent => Pace::Store,
+    };
+    let started = order(&session, StartOrder { key, spec, nodes, pace }).await;
+    let Started { job, again } = match started {
+        Ok(started) => started,
+        Err(error) => return sender.finish_with(Answer::Refused(error)).await,
+    };
+    let view = job.view(true);
+    if !takes_input || again {
+        return sender.finish_with(Answer::Started(view)).await;
+    }
+    let Some(log) = job.input.clone() else {
+        return sender.finish_with(Answer::Started(view)).await;
+    };
+    if let Err(error) = sender.send(ToClient::Answer(Answer::Started(view))).await {
+        log.lose();
+        return Err(error);
+    }
+    let shape = if map { Shape::Items } else { Shape::Bytes };
+    let taken = take_input(&log, shape, receiver).await;
+    match taken {
+        Ok(()) => {
+            log.finish();
+            sender.finish_with(Answer::InputStored).await
+        }
+        Err(error) => {
+            log.lose();
+            sender.finish_with(Answer::Refused(error)).await
+        }
+    }
+}
+
+async fn order(session: &SessionShared, order: StartOrder) -> Result<Started, RemoteError> {
+    let over = || RemoteError::new(ErrorCode::ShuttingDown, "the session has ended");
+    let actor = session.actor().ok_or_else(over)?;
+    match actor.call(|reply| SessionMessage::Start(order, reply), None).await {
+        Ok(CallResult::Success(started)) => started,
+        _ => Err(over()),
+    }
+}
+
+/// What the input of a job is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// Bytes for standard input.
+    Bytes,
+    /// Whole items of a map.
+    Items,
+}
+
+async fn take_input(
+    log: &InputLog,
+    shape: Shape,
+    mut receiver: ServerReceiver,
+) -> Result<(), RemoteError> {
+    loop {
+        let message = receiver.next().await;
+        let Ok(Some(ToServer::Input { bytes, last })) = message else {
+            let text = "the client died before the end of its input";
+            return Err(RemoteError::new(ErrorCode::Gone, text));
+        };
+        if shape == Shape::Items {
+            let mut items = bytes.clone();
+            loop {
+                match map_items::take(&mut items) {
+                    Ok(Some(_)) => {}
+                    Ok(None) => break,
+                    Err(error) => {
+                        return Err(RemoteError::new(ErrorCode::Usage, error.to_string()));
+                    }
+                }
+            }
+        }
+        if !bytes.is_empty() {
+            use crate::data::input_log::InputError;
+            match log.write(bytes).await {
+                // The job has what it needs; the rest is read and forgotten.
+                Ok(()) | Err(InputError::Unwanted) => {}
+                Err(error @ InputError::TooLarge) => {
+                    return Err(RemoteError::new(ErrorCode::Limit, error.to_string()));
+                }
+                Err(error @ InputError::Disk(_)) => {
+                    return Err(RemoteError::new(ErrorCode::Storage, error.to_string()));
+                }
+            }
+        }
+        if last {
+            return Ok(());
+        }
+    }
+}
+
+/// What this node can tell before any job exists.
+fn check(
+    session: &SessionShared,
+    spec: &JobSpec,
+) -> Result<Vec<(NodeName, NodeId)>, RemoteError> {
+    let nodes = session.node.nodes_of(&spec.placement)?;
+    let usage = |text: &str| Err(RemoteError::new(ErrorCode::Usage, text));
+    if session.is_over() {
+        return Err(RemoteError::new(ErrorCode::NoSession, "the session has ended"));
+    }
+    match &spec.body {
+        BodySpec::Command { words } if words.first().is_none_or(|word| word.as_bytes().is_empty()) => {
+            return usage("the command is empty");
+        }
+        BodySpec::Task { .. } if spec.init.is_some() => {
+            return usage("--init runs before a command, not before a function");
+        }
+        _ => {}
+    }
+    let children = sortie_engine::placement::known_children(&spec.fan, nodes.len() as u32);
+    if children.is_some_and(|count| count > u64::from(sortie_model::limits::CHILDREN_PER_JOB)) {
+        let most = sortie_model::limits::CHILDREN_PER_JOB;
+        return usage(&format!("a job has at most {most} children"));
+    }
+    if nodes.iter().any(|(_, id)| *id == session.node.me.id) {
+        check_here(session, spec)?;
+    }
+    Ok(nodes)
+}
+
+fn check_here(session: &SessionShared, spec: &JobSpec) -> Result<(), RemoteError> {
+    match &spec.body {
+        BodySpec::Task { name, .. } => {
+            if session.node.registry.find(name).is_none() {
+                let text = format!("no function `{name}` is registered on this node");
+                return Err(RemoteError::new(ErrorCode::UnknownTask, text));
+            }
+        }
+        BodySpec::Command { .. } | BodySpec::Script { .. } => {
+            let alive = session.node.guardian.as_ref().is_some_and(|guardian| guardian.is_alive());
+            // Among many nodes this one's failure is its child's alone.
+            if !alive && matches!(spec.placement, Placement::Here) {
+                let text = "this node hosts no processes";
+                let error = RemoteError::new(ErrorCode::NoGuardian, text);
+                return Err(error.hint("call `sortie::init()` first in `main`"));
+            }
+            check_directory(spec)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_directory(spec: &JobSpec) -> Result<(), RemoteError> {
+    use std::os::unix::ffi::OsStrExt;
+    let Some(directory) = &spec.directory else { return Ok(()) };
+    let path = std::path::Path::new(std::ffi::OsStr::from_bytes(directory.as_bytes()));
+    let wrong = |why: String| {
+        let text = format!("cannot use `{}` as the working directory: {why}", path.display());
+        Err(RemoteError::new(ErrorCode::BadDirectory, text))
+    };
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => wrong("it is not a directory".to_owned()),
+        Err(error) => wrong(error.to_string()),
+    }
+}

@@ -1,0 +1,205 @@
+//! A session: starts its jobs one by one, removes them, ends. It supervises the parent jobs; its
+//! decisions are `sortie_engine::session`'s.
+
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use sortie_engine::parent_job::{JobIdentity, ParentJob};
+use sortie_engine::placement::known_children;
+use sortie_engine::session::{StartDecision, StartRefused};
+use sortie_model::spec::{Fan, InputSpec, StopSpec};
+use sortie_model::{EntryId, IdempotencyKey, JobInstance, JobSpec, NodeId, NodeName};
+use sortie_wire::host_proto::{ChildSet, EndSession};
+use sortie_wire::session_proto::Event;
+use sortie_wire::{ErrorCode, RemoteError};
+use uuid::Uuid;
+
+use crate::data::input_log::{InputLog, Pace};
+use crate::data::job::JobShared;
+use crate::data::mailboxes::JobMailboxes;
+use crate::data::map_feed::{self, MapFeed};
+use crate::data::port::now;
+use crate::data::session::SessionShared;
+use crate::host::HostMessage;
+use crate::parent_job::{ParentJobActor, ParentJobArguments, ParentJobMessage};
+
+/// A start whose nodes are known.
+#[derive(Debug)]
+pub(crate) struct StartOrder {
+    pub(crate) key: IdempotencyKey,
+    pub(crate) spec: Box<JobSpec>,
+    pub(crate) nodes: Vec<(NodeName, NodeId)>,
+    pub(crate) pace: Pace,
+}
+
+/// A job that a start found or made.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) job: Arc<JobShared>,
+    /// Whether the key's job was there before: then no input is taken.
+    pub(crate) again: bool,
+}
+
+/// What a session is told.
+#[derive(Debug)]
+pub(crate) enum SessionMessage {
+    /// Start a job.
+    Start(StartOrder, RpcReplyPort<Result<Started, RemoteError>>),
+    /// Remove a finished job; answers whether it was there.
+    Remove(EntryId, RpcReplyPort<bool>),
+    /// The session is over.
+    End,
+}
+
+/// The actor; its state is what everybody shares.
+pub(crate) struct SessionActor;
+
+impl Actor for SessionActor {
+    type Msg = SessionMessage;
+    type State = Arc<SessionShared>;
+    type Arguments = Arc<SessionShared>;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<SessionMessage>,
+        session: Arc<SessionShared>,
+    ) -> Result<Arc<SessionShared>, ActorProcessingErr> {
+        Ok(session)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<SessionMessage>,
+        message: SessionMessage,
+        session: &mut Arc<SessionShared>,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            SessionMessage::Start(order, reply) => {
+                // A caller that is gone meanwhile finds the job by its key.
+                let _ = reply.send(start(session, &myself, order).await);
+            }
+            SessionMessage::Remove(id, reply) => {
+                let _ = reply.send(remove(session, id));
+            }
+            SessionMessage::End => {
+                end(session);
+                myself.stop(None);
+            }
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<SessionMessage>,
+        event: SupervisionEvent,
+        _: &mut Arc<SessionShared>,
+    ) -> Result<(), ActorProcessingErr> {
+        // A parent job that ends has finished; one that fails is a fault of ours, and its rows stay.
+        if let SupervisionEvent::ActorFailed(_, error) = event {
+            tracing::error!(%error, "a parent job failed");
+        }
+        Ok(())
+    }
+}
+
+async fn start(
+    session: &Arc<SessionShared>,
+    myself: &ActorRef<SessionMessage>,
+    order: StartOrder,
+) -> Result<Started, RemoteError> {
+    let StartOrder { key, spec, nodes, pace } = order;
+    let known = known_children(&spec.fan, nodes.len() as u32).unwrap_or(0);
+    let decision = session.table_mut().on_start(key, &spec, known, session.node.uptime());
+    let id = match decision.map_err(|refused| refusal(&refused))? {
+        StartDecision::New(id) => id,
+        StartDecision::Same(id) => {
+            let gone = || RemoteError::new(ErrorCode::Gone, "the key's job was removed");
+            let job = session.table().job(id).cloned().ok_or_else(gone)?;
+            return Ok(Started { job, again: true });
+        }
+    };
+    let identity = JobIdentity {
+        id,
+        instance: JobInstance(Uuid::now_v7()),
+        session: session.identity.id,
+        created: now(),
+    };
+    let input = input_of(session, &spec, known, pace);
+    let (instance, mut effects) = (identity.instance, Vec::new());
+    let rows = ParentJob::accept(identity, *spec, nodes, &mut effects);
+    let feed = rows.is_open().then(MapFeed::new);
+    let mailboxes = JobMailboxes::new(Arc::clone(&session.node.pool));
+    let job = JobShared::new(rows, mailboxes, input, session);
+    session.table_mut().insert(id, instance, Arc::clone(&job));
+    session.announce(Event::Accepted { job: id });
+    let arguments = ParentJobArguments {
+        job: Arc::clone(&job),
+        session: Arc::clone(session),
+        feed: feed.clone(),
+    };
+    let spawned =
+        ParentJobActor::spawn_linked(None, ParentJobActor, arguments, myself.get_cell()).await;
+    let (actor, _) = spawned.map_err(|_| {
+        RemoteError::new(ErrorCode::ShuttingDown, "the session ends while the job was to start")
+    })?;
+    job.set_actor(actor);
+    if let (Some(feed), Some(log)) = (feed, &job.input) {
+        let (session, job) = (Arc::clone(session), Arc::clone(&job));
+        tokio::spawn(map_feed::run(feed, log.reader(), session, job));
+    }
+    job.tell(ParentJobMessage::Begin(effects));
+    Ok(Started { job, again: false })
+}
+
+/// Where the input of the job goes, if it takes any.
+fn input_of(
+    session: &SessionShared,
+    spec: &JobSpec,
+    known: u64,
+    pace: Pace,
+) -> Option<Arc<InputLog>> {
+    let map = !matches!(spec.fan, Fan::PerNode { .. });
+    let readers = if map { 1 } else { known };
+    let takes = map || spec.input == InputSpec::Stream;
+    takes.then(|| InputLog::new(&session.node.input_directory, pace, readers))
+}
+
+fn refusal(refused: &StartRefused) -> RemoteError {
+    let code = match refused {
+        StartRefused::KeyReused { .. } => ErrorCode::KeyReused,
+        StartRefused::Keys | StartRefused::Jobs => ErrorCode::Limit,
+    };
+    RemoteError::new(code, refused.to_string())
+}
+
+fn remove(session: &SessionShared, id: EntryId) -> bool {
+    let job = session.table().job(id).cloned();
+    let Some(job) = job.filter(|job| job.rows().state().is_finished()) else { return false };
+    session.table_mut().remove(id, job.identity.instance, session.node.uptime());
+    job.mailboxes.remove_all();
+    if let Some(log) = &job.input {
+        log.close();
+    }
+    session.announce(Event::Removed { job: id });
+    true
+}
+
+/// Everything of the session ends: jobs are stopped at once, hosts kill what is left, and nothing is
+/// kept.
+fn end(session: &SessionShared) {
+    let jobs: Vec<Arc<JobShared>> =
+        session.table().jobs().map(|(_, job)| Arc::clone(job)).collect();
+    for job in jobs {
+        let by = "the end of its session".to_owned();
+        job.tell(ParentJobMessage::Stop { children: ChildSet::All, how: StopSpec::NOW, by });
+        job.mailboxes.remove_all();
+        if let Some(log) = &job.input {
+            log.close();
+        }
+    }
+    session.tell_host(HostMessage::Over);
+    for attachment in session.attached_nodes() {
+        attachment.send(&EndSession { session: session.identity.instance });
+    }
+}

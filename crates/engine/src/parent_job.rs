@@ -1,0 +1,512 @@
+//! A parent job: the executive of one submission (`docs/semantics.md`, sections 1.2, 2.2, 3.1, 3.5).
+//!
+//! It runs nothing. Its children are rows; it decides which of them starts where and when, what a stop
+//! reaches, and what a report or a lost node means. What is to be done comes out as [`JobEffect`]s.
+
+mod host_spec;
+mod nodes;
+mod row;
+mod show;
+
+use bytes::Bytes;
+use sortie_model::spec::{Fan, JobSpec, MaxFails, StopSpec, Throttle};
+use sortie_model::{
+    EntryId, JobInstance, NodeId, NodeName, Ordinal, Reason, SessionId, State, Timestamp, limits,
+};
+use sortie_wire::host_proto::{
+    ChildBatch, ChildEnd, ChildItem, ChildOutcome, ChildSet, ChildStart, Verdict,
+};
+
+use crate::aggregate::{StateCounts, Told, parent_state};
+use crate::parent_job::nodes::Nodes;
+use crate::parent_job::row::{Phase, Row};
+pub use crate::parent_job::host_spec::Executor;
+pub use crate::parent_job::show::MailboxFacts;
+pub use crate::placement::NodeIndex;
+use crate::placement;
+use crate::throttle::Line;
+
+/// What is to be done. Nodes are named by their index in [`ParentJob::nodes`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobEffect {
+    /// Start these children there.
+    Start {
+        /// Where.
+        node: NodeIndex,
+        /// Which.
+        children: ChildBatch,
+    },
+    /// Stop these children there.
+    Stop {
+        /// Where.
+        node: NodeIndex,
+        /// Which.
+        children: ChildSet,
+        /// How.
+        how: StopSpec,
+    },
+    /// The child ended without a report: its mailbox gets nothing more.
+    Close(Ordinal),
+    /// The child began: its input, if it has one, can flow.
+    Began(Ordinal),
+    /// The child's state changed.
+    Changed(Ordinal),
+    /// The job's own state changed.
+    ParentChanged(State),
+    /// So many more items of the map may be read.
+    Want(u32),
+    /// No item of the map is wanted any more.
+    Unwanted,
+}
+
+/// What goes on in one call: where effects are collected.
+pub type Effects = Vec<JobEffect>;
+
+/// A peer reported what cannot be true: a child that is not there, or not on that node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a report names a child that does not run on the reporting node")]
+pub struct FalseReport;
+
+/// What identifies a job from its acceptance on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobIdentity {
+    /// Its number.
+    pub id: EntryId,
+    /// Its identity.
+    pub instance: JobInstance,
+    /// Its session's number.
+    pub session: SessionId,
+    /// When it was accepted.
+    pub created: Timestamp,
+}
+
+/// One accepted submission and all of its children.
+#[derive(Debug)]
+pub struct ParentJob {
+    identity: JobIdentity,
+    spec: JobSpec,
+    nodes: Nodes,
+    rows: Vec<Row>,
+    items: Vec<Bytes>,
+    counts: StateCounts,
+    state: State,
+    told: Told,
+    stop: Option<(StopSpec, String)>,
+    open: bool,
+    wanted: u32,
+    line: Line,
+    begin: Option<Timestamp>,
+    end: Option<Timestamp>,
+    history: Vec<(State, Timestamp)>,
+    notes: Vec<String>,
+}
+
+/// State changes of a job that its history keeps: the first ones and the last.
+const HISTORY: usize = 64;
+/// Notes that a job keeps; the ones after are left out.
+const NOTES: usize = 64;
+
+impl ParentJob {
+    /// A job with the nodes that its expression named, children included where their number is
+    /// known. `first_child` is the number of its first child.
+    pub fn accept(
+        identity: JobIdentity,
+        spec: JobSpec,
+        nodes: Vec<(NodeName, NodeId)>,
+        effects: &mut Effects,
+    ) -> Self {
+        let created = identity.created;
+        let known = placement::known_children(&spec.fan, nodes.len() as u32);
+        let line = Line::new(spec.throttle);
+        let mut job = Self {
+            identity,
+            spec,
+            nodes: Nodes::new(nodes),
+            rows: Vec::new(),
+            items: Vec::new(),
+            counts: StateCounts::default(),
+            state: State::Running,
+            told: Told::Nothing,
+            stop: None,
+            open: known.is_none(),
+            wanted: 0,
+            line,
+            begin: None,
+            end: None,
+            history: vec![(State::Running, created)],
+            notes: Vec::new(),
+        };
+        let first = job.identity.id.0 + 1;
+        job.add_rows(EntryId(first), known.unwrap_or(0));
+        job.advance(created, effects);
+        job
+    }
+
+    /// How many children one item of the map becomes.
+    pub fn children_per_item(&self) -> u64 {
+        match self.spec.fan {
+            Fan::Each => self.nodes.len() as u64,
+            Fan::PerNode { .. } | Fan::Spread => 1,
+        }
+    }
+
+    /// Items of the map were read; `ids` are their children's numbers, from the first.
+    pub fn on_items(
+        &mut self,
+        items: Vec<Bytes>,
+        first_id: EntryId,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
+        self.wanted = self.wanted.saturating_sub(items.len() as u32);
+        if self.told == Told::Stop || !self.open {
+            return;
+        }
+        let children = items.len() as u64 * self.children_per_item();
+        self.items.extend(items);
+        self.add_rows(first_id, children);
+        if self.rows.len() as u64 >= u64::from(limits::CHILDREN_PER_JOB) {
+            self.note(format!("stopped reading inputs at {} children", self.rows.len()));
+            self.open = false;
+            effects.push(JobEffect::Unwanted);
+        }
+        self.advance(now, effects);
+    }
+
+    /// The map's input is at its end.
+    pub fn on_input_end(&mut self, now: Timestamp, effects: &mut Effects) {
+        self.open = false;
+        self.advance(now, effects);
+    }
+
+    /// The client died before the end of its input: the children that depend on it fail, and no
+    /// further item comes.
+    pub fn on_input_lost(&mut self, now: Timestamp, effects: &mut Effects) {
+        if self.open {
+            self.note("the client died before the end of its input".to_owned());
+        }
+        self.open = false;
+        self.advance(now, effects);
+    }
+
+    /// A node reported. Reports about finished children are discarded: the owner's word stands.
+    ///
+    /// # Errors
+    /// [`FalseReport`] when a child is not on that node; nothing of the report was applied.
+    pub fn on_report(
+        &mut self,
+        node: NodeId,
+        started: &[ChildStart],
+        ended: Vec<ChildEnd>,
+        effects: &mut Effects,
+    ) -> Result<(), FalseReport> {
+        let node = self.nodes.find(node).ok_or(FalseReport)?;
+        let ordinals = started.iter().map(|start| start.ordinal);
+        for ordinal in ordinals.chain(ended.iter().map(|end| end.ordinal)) {
+            self.row_on(ordinal, node).ok_or(FalseReport)?;
+        }
+        let mut now = self.identity.created;
+        for start in started {
+            now = now.max(start.time);
+            self.begin = Some(self.begin.map_or(start.time, |begin| begin.min(start.time)));
+            if let Some(row) = self.row_mut(start.ordinal)
+                && row.phase == Phase::Sent
+            {
+                row.begin = Some(start.time);
+                self.set_phase(start.ordinal, Phase::Running, effects);
+                effects.push(JobEffect::Began(start.ordinal));
+            }
+        }
+        for end in ended {
+            now = now.max(end.end_time);
+            if let (Some(begin), Some(row)) = (end.begin_time, self.row_mut(end.ordinal)) {
+                row.begin = Some(begin);
+                self.begin = Some(self.begin.map_or(begin, |first| first.min(begin)));
+            }
+            self.finish(end.ordinal, end.outcome, end.end_time, effects);
+        }
+        self.apply_max_fails(now, effects);
+        self.advance(now, effects);
+        Ok(())
+    }
+
+    /// Somebody told the job, or some of its children, to stop.
+    pub fn on_stop(
+        &mut self,
+        children: &ChildSet,
+        how: StopSpec,
+        by: &str,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
+        let ordinals: Vec<Ordinal> = match children {
+            ChildSet::All => {
+                if self.state.is_finished() {
+                    return;
+                }
+                self.told = Told::Stop;
+                self.open = false;
+                effects.push(JobEffect::Unwanted);
+                (0..self.rows.len() as u32).map(Ordinal).collect()
+            }
+            ChildSet::Some(ordinals) => ordinals.clone(),
+        };
+        if matches!(children, ChildSet::All) {
+            self.stop = Some((how, by.to_owned()));
+            self.line.withdraw_all();
+        } else {
+            self.stop.get_or_insert_with(|| (how, by.to_owned()));
+        }
+        let mut there: Vec<Vec<Ordinal>> = vec![Vec::new(); self.nodes.len()];
+        for ordinal in ordinals {
+            let Some(row) = self.row_mut(ordinal) else { continue };
+            row.told_to_stop = true;
+            match (row.phase, row.node) {
+                (Phase::Queued, _) => {
+                    if !matches!(children, ChildSet::All) {
+                        self.line.withdraw(ordinal);
+                    }
+                    let outcome = ChildOutcome::of(Verdict::Stopped);
+                    self.finish(ordinal, outcome, now, effects);
+                    effects.push(JobEffect::Close(ordinal));
+                }
+                (Phase::Sent | Phase::Running | Phase::Stopping, Some(node)) => {
+                    if row.phase == Phase::Running {
+                        self.set_phase(ordinal, Phase::Stopping, effects);
+                    }
+                    if let Some(list) = there.get_mut(node.0 as usize) {
+                        list.push(ordinal);
+                    }
+                }
+                _ => {}
+            }
+        }
+        for (node, list) in (0u32..).zip(there) {
+            if !list.is_empty() {
+                let all = matches!(children, ChildSet::All);
+                let children = if all { ChildSet::All } else { ChildSet::Some(list) };
+                effects.push(JobEffect::Stop { node: NodeIndex(node), children, how });
+            }
+        }
+        self.advance(now, effects);
+    }
+
+    /// The throttle was changed; lowering it stops nothing.
+    pub fn set_throttle(
+        &mut self,
+        throttle: Throttle,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
+        self.line.set_limit(throttle);
+        self.advance(now, effects);
+    }
+
+    fn apply_max_fails(&mut self, now: Timestamp, effects: &mut Effects) {
+        let failed = self.counts.of(State::Failed);
+        let passed = match self.spec.max_fails {
+            MaxFails::Unlimited => false,
+            MaxFails::Count(most) => failed > u64::from(most),
+            MaxFails::Percent(most) => {
+                failed.saturating_mul(100) > u64::from(most) * self.rows.len() as u64
+            }
+        };
+        if passed && self.told == Told::Nothing && !self.all_done() {
+            self.note(format!("stopped the rest after {failed} failed"));
+            self.on_stop(&ChildSet::All, StopSpec::default(), "--max-fails", now, effects);
+        }
+    }
+
+    fn add_rows(&mut self, first_id: EntryId, count: u64) {
+        let first = self.rows.len() as u32;
+        for offset in 0..count as u32 {
+            let ordinal = Ordinal(first + offset);
+            let node = placement::node_of(&self.spec.fan, ordinal, self.nodes.len() as u32);
+            self.rows.push(Row::new(EntryId(first_id.0 + u64::from(offset)), node));
+        }
+        self.counts.add_many(State::NotStarted, count);
+        self.line.push(Ordinal(first), count as u32);
+    }
+
+    fn row_mut(&mut self, ordinal: Ordinal) -> Option<&mut Row> {
+        self.rows.get_mut(ordinal.0 as usize)
+    }
+
+    fn row_on(&self, ordinal: Ordinal, node: NodeIndex) -> Option<&Row> {
+        self.rows.get(ordinal.0 as usize).filter(|row| row.node == Some(node))
+    }
+
+    /// Whether the child is there and on that node: what a record's sender must prove.
+    pub fn runs_on(&self, ordinal: Ordinal, node: NodeId) -> bool {
+        self.nodes.find(node).is_some_and(|node| self.row_on(ordinal, node).is_some())
+    }
+
+    fn set_phase(&mut self, ordinal: Ordinal, phase: Phase, effects: &mut Effects) {
+        let Some(row) = self.rows.get_mut(ordinal.0 as usize) else { return };
+        let (from, was) = (row.state(), row.phase);
+        // A stop that overtook the report of the start shows at once.
+        row.phase =
+            if phase == Phase::Running && row.told_to_stop { Phase::Stopping } else { phase };
+        let (to, is) = (row.state(), row.phase);
+        let node = row.node;
+        match (was.holds_slot(), is.holds_slot()) {
+            (false, true) => self.nodes.took(node),
+            (true, false) => {
+                self.line.on_slot_free();
+                self.nodes.freed(node);
+            }
+            _ => {}
+        }
+        if from != to {
+            self.counts.change(from, to);
+            effects.push(JobEffect::Changed(ordinal));
+        }
+    }
+
+    /// The child's end: terminal states are final, so a later word about it changes nothing.
+    fn finish(
+        &mut self,
+        ordinal: Ordinal,
+        outcome: ChildOutcome,
+        time: Timestamp,
+        effects: &mut Effects,
+    ) {
+        let Some(row) = self.rows.get_mut(ordinal.0 as usize) else { return };
+        if row.phase.is_finished() {
+            return;
+        }
+        row.end = Some(time);
+        let phase = Phase::of(&outcome.verdict);
+        row.set_outcome(outcome);
+        self.set_phase(ordinal, phase, effects);
+    }
+
+    fn fail(&mut self, ordinal: Ordinal, reason: Reason, now: Timestamp, effects: &mut Effects) {
+        self.finish(ordinal, ChildOutcome::of(Verdict::Failed(reason)), now, effects);
+        effects.push(JobEffect::Close(ordinal));
+    }
+
+    fn note(&mut self, note: String) {
+        if self.notes.len() < NOTES && !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
+    fn all_done(&self) -> bool {
+        !self.open && self.counts.finished() == self.rows.len() as u64
+    }
+
+    /// Starts what may start, asks for more input where there is room, and recomputes the state.
+    fn advance(&mut self, now: Timestamp, effects: &mut Effects) {
+        self.start_queued(now, effects);
+        self.want_items(effects);
+        let state = parent_state(&self.counts, self.open, self.told);
+        if state != self.state {
+            self.state = state;
+            if self.history.len() < HISTORY {
+                self.history.push((state, now));
+            }
+            if state.is_finished() {
+                self.end = Some(now);
+            }
+            effects.push(JobEffect::ParentChanged(state));
+        }
+    }
+
+    fn want_items(&mut self, effects: &mut Effects) {
+        if !self.open || self.told == Told::Stop {
+            return;
+        }
+        let waiting = self.line.waiting();
+        let ahead = limits::MAP_READ_AHEAD as u64;
+        let room = ahead.saturating_sub(waiting).saturating_sub(u64::from(self.wanted));
+        // Asking in halves of the window keeps one message per many items.
+        if room >= ahead / 2 || (room > 0 && self.wanted == 0 && waiting == 0) {
+            self.wanted += room as u32;
+            effects.push(JobEffect::Want(room as u32));
+        }
+    }
+
+    fn start_queued(&mut self, now: Timestamp, effects: &mut Effects) {
+        let mut batches: Vec<Vec<Ordinal>> = vec![Vec::new(); self.nodes.len()];
+        let spread = matches!(self.spec.fan, Fan::Spread);
+        // A spread map waits while every node has its share; the next end makes room.
+        while !spread || self.nodes.usable() == 0 || self.nodes.has_share(self.line.limit()) {
+            let Some(ordinal) = self.line.admit() else { break };
+            let node = match self.row(ordinal).and_then(|row| row.node) {
+                Some(node) => Some(node),
+                None => self.nodes.give(self.line.limit()),
+            };
+            let gone = node.map_or_else(|| Some(self.nodes.failed_step()), |n| self.nodes.gone(n));
+            if let Some(step) = gone {
+                self.line.on_slot_free();
+                self.fail(ordinal, Reason::Unreachable { step }, now, effects);
+                continue;
+            }
+            if let Some(row) = self.row_mut(ordinal) {
+                row.node = node;
+            }
+            self.set_phase(ordinal, Phase::Sent, effects);
+            if let Some(batch) = node.and_then(|node| batches.get_mut(node.0 as usize)) {
+                batch.push(ordinal);
+            }
+        }
+        for (node, ordinals) in (0u32..).zip(batches) {
+            self.start_on(NodeIndex(node), &ordinals, effects);
+        }
+    }
+
+    /// Start messages for these children of one node: ranges where they are evenly spaced.
+    fn start_on(&self, node: NodeIndex, ordinals: &[Ordinal], effects: &mut Effects) {
+        if ordinals.is_empty() {
+            return;
+        }
+        if self.items.is_empty() {
+            let step = match ordinals {
+                [first, second, ..] => second.0 - first.0,
+                _ => 1,
+            };
+            let even = ordinals.windows(2).all(|pair| match pair {
+                [a, b] => b.0 - a.0 == step,
+                _ => true,
+            });
+            if let (true, Some(first)) = (even, ordinals.first()) {
+                let children = ChildBatch::Range {
+                    first: *first,
+                    step,
+                    count: ordinals.len() as u32,
+                    id_base: self.identity.id.0 + 1,
+                };
+                effects.push(JobEffect::Start { node, children });
+                return;
+            }
+        }
+        for some in ordinals.chunks(limits::FRAME_ITEMS) {
+            let mut items = Vec::new();
+            let mut bytes = 0;
+            for ordinal in some {
+                let item = self.item_of(*ordinal);
+                bytes += item.item.len() + 32;
+                items.push(item);
+                if bytes > limits::FRAME_BYTES / 4 {
+                    let children = ChildBatch::Items(std::mem::take(&mut items));
+                    effects.push(JobEffect::Start { node, children });
+                    bytes = 0;
+                }
+            }
+            if !items.is_empty() {
+                effects.push(JobEffect::Start { node, children: ChildBatch::Items(items) });
+            }
+        }
+    }
+
+    fn item_of(&self, ordinal: Ordinal) -> ChildItem {
+        let number = u64::from(ordinal.0) / self.children_per_item();
+        let id = self.rows.get(ordinal.0 as usize).map_or(0, |row| row.id.0);
+        let item = self.items.get(number as usize).cloned().unwrap_or_default();
+        ChildItem { ordinal, id, number: number + 1, item }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,44 @@
+//! What an executing node is told of a job.
+
+use sortie_model::spec::{EnvironmentSpec, Fan, InputSpec};
+use sortie_model::NodeName;
+use sortie_wire::host_proto::HostSpec;
+
+use crate::parent_job::ParentJob;
+
+/// Whether the executing node is the session's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Executor {
+    /// It is: a child gets the caller's environment and directory.
+    OwnNode,
+    /// It is not: a child gets the node's clean environment and its user's home.
+    OtherNode,
+}
+
+impl ParentJob {
+    /// What an executing node is told of this job.
+    pub fn host_spec(&self, executor: Executor, owner_node: &NodeName) -> HostSpec {
+        let spec = self.spec();
+        let mut environment = spec.environment.clone();
+        if executor == Executor::OtherNode {
+            let set = environment.set;
+            environment = EnvironmentSpec { set, ..EnvironmentSpec::default() };
+        }
+        HostSpec {
+            body: spec.body.clone(),
+            template: !matches!(spec.fan, Fan::PerNode { .. }),
+            input: spec.input == InputSpec::Stream,
+            timeout: spec.timeout,
+            grace: spec.grace,
+            drain: spec.drain,
+            output_limit: spec.output_limit,
+            init: spec.init.clone(),
+            directory: spec.directory.clone(),
+            environment,
+            hosting: spec.hosting,
+            session: self.identity().session.0,
+            job: self.identity().id.0,
+            owner_node: owner_node.clone(),
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! The nodes of one job: how much each has, and which can be reached.
+
+use std::collections::HashMap;
+
+use sortie_model::reason::ReachStep;
+use sortie_model::spec::{StopSpec, Throttle};
+use sortie_model::{NodeId, NodeName, Ordinal, Reason, Timestamp};
+use sortie_wire::host_proto::{ChildSet, Verdict};
+
+use crate::parent_job::row::Phase;
+use crate::parent_job::{Effects, JobEffect, ParentJob};
+use crate::placement::{NodeIndex, Spread};
+use crate::throttle::share;
+
+/// Whether a job can still use a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// As far as is known.
+    Usable,
+    /// It was never reached, or was lost.
+    Gone(ReachStep),
+}
+
+#[derive(Debug)]
+struct Node {
+    name: NodeName,
+    id: NodeId,
+    unfinished: u32,
+    reach: Reach,
+}
+
+/// The nodes of a job, in the order of its expression.
+#[derive(Debug)]
+pub(crate) struct Nodes {
+    nodes: Vec<Node>,
+    by_id: HashMap<NodeId, NodeIndex>,
+    spread: Spread,
+}
+
+impl Nodes {
+    pub(crate) fn new(nodes: Vec<(NodeName, NodeId)>) -> Self {
+        let nodes: Vec<Node> = nodes
+            .into_iter()
+            .map(|(name, id)| Node { name, id, unfinished: 0, reach: Reach::Usable })
+            .collect();
+        let by_id = (0u32..).map(NodeIndex).zip(&nodes).map(|(index, n)| (n.id, index)).collect();
+        let spread = Spread::new(nodes.len() as u32);
+        Self { nodes, by_id, spread }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub(crate) fn find(&self, id: NodeId) -> Option<NodeIndex> {
+        self.by_id.get(&id).copied()
+    }
+
+    pub(crate) fn name(&self, index: NodeIndex) -> Option<&NodeName> {
+        self.nodes.get(index.0 as usize).map(|node| &node.name)
+    }
+
+    pub(crate) fn id(&self, index: NodeIndex) -> Option<NodeId> {
+        self.nodes.get(index.0 as usize).map(|node| node.id)
+    }
+
+    /// Nodes that a spread map can still use.
+    pub(crate) fn usable(&self) -> u32 {
+        self.spread.usable()
+    }
+
+    /// The step at which the node was found to be gone, if it is.
+    pub(crate) fn gone(&self, index: NodeIndex) -> Option<ReachStep> {
+        match self.nodes.get(index.0 as usize)?.reach {
+            Reach::Usable => None,
+            Reach::Gone(step) => Some(step),
+        }
+    }
+
+    /// The step that failed on the first node that is gone.
+    pub(crate) fn failed_step(&self) -> ReachStep {
+        let mut steps = self.nodes.iter().filter_map(|node| match node.reach {
+            Reach::Gone(step) => Some(step),
+            Reach::Usable => None,
+        });
+        steps.next().unwrap_or(ReachStep::Connect)
+    }
+
+    /// Whether a usable node is below its share of the throttle.
+    pub(crate) fn has_share(&self, limit: Throttle) -> bool {
+        self.spread.least().is_some_and(|least| least < share(limit, self.spread.usable()))
+    }
+
+    /// A node for the next input of a spread map.
+    pub(crate) fn give(&mut self, limit: Throttle) -> Option<NodeIndex> {
+        self.spread.give(limit)
+    }
+
+    pub(crate) fn took(&mut self, index: Option<NodeIndex>) {
+        if let Some(node) = index.and_then(|index| self.nodes.get_mut(index.0 as usize)) {
+            node.unfinished += 1;
+        }
+    }
+
+    pub(crate) fn freed(&mut self, index: Option<NodeIndex>) {
+        let Some(index) = index else { return };
+        self.spread.on_end(index);
+        if let Some(node) = self.nodes.get_mut(index.0 as usize) {
+            node.unfinished = node.unfinished.saturating_sub(1);
+        }
+    }
+
+    fn set_gone(&mut self, index: NodeIndex, step: ReachStep) -> bool {
+        if let Some(node) = self.nodes.get_mut(index.0 as usize) {
+            node.reach = Reach::Gone(step);
+        }
+        self.spread.leave_out(index)
+    }
+}
+
+impl ParentJob {
+    /// The node at an index.
+    pub fn node_id(&self, index: NodeIndex) -> Option<NodeId> {
+        self.nodes.id(index)
+    }
+
+    /// The job's nodes with their names, in order.
+    pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &NodeName)> {
+        self.nodes.nodes.iter().map(|node| (node.id, &node.name))
+    }
+
+    /// Whether unfinished children are on that node or on their way to it.
+    pub fn uses(&self, node: NodeId) -> bool {
+        self.unfinished_on(node) > 0
+    }
+
+    /// Children on that node that have not ended.
+    pub fn unfinished_on(&self, node: NodeId) -> u32 {
+        let index = self.nodes.find(node).and_then(|index| self.nodes.nodes.get(index.0 as usize));
+        index.map_or(0, |node| node.unfinished)
+    }
+
+    /// The node could not be reached: nothing that was meant for it has been sent. A spread map goes
+    /// on without it; elsewhere its children fail, and theirs alone.
+    pub fn on_unreachable(
+        &mut self,
+        node: NodeId,
+        step: ReachStep,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
+        let Some(index) = self.nodes.find(node) else { return };
+        if !self.nodes.set_gone(index, step) {
+            return;
+        }
+        let spread = matches!(self.spec.fan, sortie_model::spec::Fan::Spread);
+        if spread && let Some(name) = self.nodes.name(index).cloned() {
+            self.note(format!("{name} is left out: unreachable ({step})"));
+        }
+        // From the last to the first, so that inputs that come back keep their order at the head.
+        for ordinal in self.on_node(index).into_iter().rev() {
+            let Some(row) = self.rows.get(ordinal.0 as usize) else { continue };
+            match row.phase {
+                Phase::Sent if spread && !row.told_to_stop => {
+                    self.nodes.freed(Some(index));
+                    self.line.put_back(ordinal);
+                    if let Some(row) = self.rows.get_mut(ordinal.0 as usize) {
+                        row.phase = Phase::Queued;
+                        row.node = None;
+                    }
+                }
+                Phase::Sent if row.told_to_stop => {
+                    let stopped = sortie_wire::host_proto::ChildOutcome::of(Verdict::Stopped);
+                    self.finish(ordinal, stopped, now, effects);
+                    effects.push(JobEffect::Close(ordinal));
+                }
+                Phase::Queued => {
+                    self.line.withdraw(ordinal);
+                    self.fail(ordinal, Reason::Unreachable { step }, now, effects);
+                }
+                Phase::Sent => self.fail(ordinal, Reason::Unreachable { step }, now, effects),
+                _ => {}
+            }
+        }
+        self.apply_max_fails(now, effects);
+        self.advance(now, effects);
+    }
+
+    /// The node was silent so long that its children cannot succeed any more: each ends, and what it
+    /// says later is discarded.
+    pub fn on_lost(
+        &mut self,
+        node: NodeId,
+        since: Timestamp,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
+        let Some(index) = self.nodes.find(node) else { return };
+        self.nodes.set_gone(index, ReachStep::Connect);
+        for ordinal in self.on_node(index) {
+            let Some(row) = self.rows.get(ordinal.0 as usize) else { continue };
+            let reason = match row.phase {
+                Phase::Queued => {
+                    self.line.withdraw(ordinal);
+                    Reason::Unreachable { step: ReachStep::Connect }
+                }
+                Phase::Sent => Reason::StartUncertain,
+                Phase::Running | Phase::Stopping => Reason::NodeLost { since },
+                _ => continue,
+            };
+            self.fail(ordinal, reason, now, effects);
+        }
+        self.apply_max_fails(now, effects);
+        self.advance(now, effects);
+    }
+
+    /// A new connection to the node is up: what it may not have heard is said again. Hosts accept a
+    /// child once, so a repetition starts nothing twice.
+    pub fn on_reconnected(&self, node: NodeId, effects: &mut Effects) {
+        let Some(index) = self.nodes.find(node) else { return };
+        let mut sent = Vec::new();
+        let mut stopping = Vec::new();
+        for ordinal in self.on_node(index) {
+            let Some(row) = self.rows.get(ordinal.0 as usize) else { continue };
+            if row.phase == Phase::Sent {
+                sent.push(ordinal);
+            }
+            if row.phase.holds_slot() && row.told_to_stop {
+                stopping.push(ordinal);
+            }
+        }
+        self.start_on(index, &sent, effects);
+        if !stopping.is_empty() {
+            let how = self.stop.as_ref().map_or_else(StopSpec::default, |(how, _)| *how);
+            let children = ChildSet::Some(stopping);
+            effects.push(JobEffect::Stop { node: index, children, how });
+        }
+    }
+
+    fn on_node(&self, index: NodeIndex) -> Vec<Ordinal> {
+        let rows = (0u32..).map(Ordinal).zip(&self.rows);
+        let mine = rows.filter(|(_, row)| row.node == Some(index) && !row.phase.is_finished());
+        mine.map(|(ordinal, _)| ordinal).collect()
+    }
+}

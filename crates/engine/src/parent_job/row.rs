@@ -1,0 +1,80 @@
+//! One child as its parent knows it: a few words, however many there are.
+
+use sortie_model::{EntryId, State, Timestamp};
+use sortie_wire::host_proto::{ChildOutcome, Verdict};
+
+use crate::placement::NodeIndex;
+
+/// Where a child is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Waits for a slot.
+    Queued,
+    /// Told to its node, which has not said that it began.
+    Sent,
+    /// Its node said that it began.
+    Running,
+    /// Began, and was told to stop.
+    Stopping,
+    /// Ended well.
+    Completed,
+    /// Ended badly.
+    Failed,
+    /// Ended because of a stop.
+    Stopped,
+}
+
+impl Phase {
+    pub(crate) const fn of(verdict: &Verdict) -> Self {
+        match verdict {
+            Verdict::Completed => Self::Completed,
+            Verdict::Failed(_) => Self::Failed,
+            Verdict::Stopped => Self::Stopped,
+        }
+    }
+
+    pub(crate) const fn is_finished(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Stopped)
+    }
+
+    /// Whether a child in this phase counts against the throttle.
+    pub(crate) const fn holds_slot(self) -> bool {
+        matches!(self, Self::Sent | Self::Running | Self::Stopping)
+    }
+}
+
+/// One child.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) id: EntryId,
+    pub(crate) node: Option<NodeIndex>,
+    pub(crate) phase: Phase,
+    pub(crate) told_to_stop: bool,
+    pub(crate) begin: Option<Timestamp>,
+    pub(crate) end: Option<Timestamp>,
+    /// Kept only where it says more than `phase`: most of a million children end well.
+    pub(crate) outcome: Option<Box<ChildOutcome>>,
+}
+
+impl Row {
+    pub(crate) const fn new(id: EntryId, node: Option<NodeIndex>) -> Self {
+        let phase = Phase::Queued;
+        Self { id, node, phase, told_to_stop: false, begin: None, end: None, outcome: None }
+    }
+
+    pub(crate) fn set_outcome(&mut self, outcome: ChildOutcome) {
+        let plain = ChildOutcome::of(Verdict::Completed);
+        self.outcome = (outcome != plain).then(|| Box::new(outcome));
+    }
+
+    pub(crate) const fn state(&self) -> State {
+        match self.phase {
+            Phase::Queued | Phase::Sent => State::NotStarted,
+            Phase::Running => State::Running,
+            Phase::Stopping => State::Stopping,
+            Phase::Completed => State::Completed,
+            Phase::Failed => State::Failed,
+            Phase::Stopped => State::Stopped,
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! What a job shows of itself and of its children.
+
+use sortie_model::spec::{BodySpec, JobSpec, Placement, StopSpec};
+use sortie_model::view::{Kind, Progress};
+use sortie_model::{
+    ChildView, EntryId, JobView, NodeName, Ordinal, Reason, State, Timestamp, limits,
+};
+use sortie_wire::host_proto::{ChildOutcome, Verdict};
+
+use crate::aggregate::Told;
+use crate::map_input::{MapItem, Template};
+use crate::parent_job::row::Row;
+use crate::parent_job::{JobIdentity, ParentJob};
+
+/// What a child's mailbox adds to its view.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MailboxFacts {
+    /// Whether a record is unread.
+    pub unread: bool,
+    /// How many bytes are unread.
+    pub unread_bytes: u64,
+    /// Whether the error stream is not empty.
+    pub with_errors: bool,
+    /// What it reported last.
+    pub progress: Option<Progress>,
+    /// What the user should know: dropped records, a full mailbox.
+    pub notes: Vec<String>,
+}
+
+impl ParentJob {
+    /// What identifies the job.
+    pub const fn identity(&self) -> &JobIdentity {
+        &self.identity
+    }
+
+    /// What was submitted.
+    pub const fn spec(&self) -> &JobSpec {
+        &self.spec
+    }
+
+    /// The job's state: a function of its children's.
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
+    /// Whether the job as a whole was told to stop.
+    pub fn told_to_stop(&self) -> bool {
+        self.told == Told::Stop
+    }
+
+    /// Whether more children may come.
+    pub const fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// How many children there are.
+    pub fn children(&self) -> u32 {
+        self.rows.len() as u32
+    }
+
+    /// The child's number in its session.
+    pub fn child_id(&self, ordinal: Ordinal) -> Option<EntryId> {
+        self.row(ordinal).map(|row| row.id)
+    }
+
+    /// The child's state.
+    pub fn child_state(&self, ordinal: Ordinal) -> Option<State> {
+        self.row(ordinal).map(Row::state)
+    }
+
+    /// When the child ended.
+    pub fn child_end(&self, ordinal: Ordinal) -> Option<Timestamp> {
+        self.row(ordinal).and_then(|row| row.end)
+    }
+
+    /// Why the child failed, and its exit status.
+    pub fn child_failure(&self, ordinal: Ordinal) -> Option<(Reason, Option<i32>)> {
+        let outcome = self.row(ordinal)?.outcome.as_deref()?;
+        match &outcome.verdict {
+            Verdict::Failed(reason) => Some((reason.clone(), outcome.exit_code)),
+            _ => None,
+        }
+    }
+
+    /// The node's name, `localhost` for a child without `--on`, nothing while it has no place.
+    pub fn location(&self, ordinal: Ordinal) -> &str {
+        match (&self.spec.placement, self.row(ordinal).and_then(|row| row.node)) {
+            (Placement::Here, _) => NodeName::LOCALHOST,
+            (_, Some(node)) => self.nodes.name(node).map_or("", NodeName::as_str),
+            (_, None) => "",
+        }
+    }
+
+    /// The child's place among the siblings on its node, from 1; none where it is alone there.
+    pub fn place_on_node(&self, ordinal: Ordinal) -> Option<u32> {
+        let nodes = self.nodes.len() as u32;
+        (self.items.is_empty() && nodes > 0 && self.rows.len() as u32 > nodes)
+            .then(|| ordinal.0 / nodes + 1)
+    }
+
+    /// The states so far, oldest first.
+    pub fn history(&self) -> &[(State, Timestamp)] {
+        &self.history
+    }
+
+    /// How the job was told to stop, and by whom.
+    pub fn stop(&self) -> Option<(&StopSpec, &str)> {
+        self.stop.as_ref().map(|(how, by)| (how, by.as_str()))
+    }
+
+    /// The input of a map's child.
+    pub fn item(&self, ordinal: Ordinal) -> Option<(u64, &bytes::Bytes)> {
+        let number = u64::from(ordinal.0) / self.children_per_item().max(1);
+        self.items.get(number as usize).map(|item| (number + 1, item))
+    }
+
+    /// The job as its session shows it. `ids` says whether the children's numbers are wanted.
+    pub fn view(&self, unread: bool, with_errors: bool, ids: bool) -> JobView {
+        let most = if ids { limits::CHILD_IDS_SHOWN } else { 0 };
+        JobView {
+            id: self.identity.id,
+            instance: self.identity.instance,
+            name: self.name(),
+            kind: self.kind(),
+            state: self.state,
+            has_more_data: !self.state.is_finished() || unread,
+            location: self.locations(),
+            command: self.spec.command.clone(),
+            created: self.identity.created,
+            begin_time: self.begin,
+            end_time: self.end,
+            with_errors: with_errors && self.state == State::Completed,
+            tally: self.counts.tally(self.open),
+            children: self.rows.iter().take(most).map(|row| row.id).collect(),
+            session: self.identity.session,
+            stopped_by: self.stop.as_ref().map(|(_, by)| by.clone()),
+            stop_pending: Vec::new(),
+            notes: self.notes.clone(),
+        }
+    }
+
+    /// A child as its session shows it.
+    pub fn child_view(&self, ordinal: Ordinal, mailbox: MailboxFacts) -> Option<ChildView> {
+        let row = self.row(ordinal)?;
+        let outcome = row.outcome.as_deref();
+        Some(ChildView {
+            id: row.id,
+            instance: self.identity.instance.child(ordinal),
+            parent: self.identity.id,
+            ordinal,
+            state: row.state(),
+            reason: outcome.and_then(|outcome| match &outcome.verdict {
+                Verdict::Failed(reason) => Some(reason.clone()),
+                _ => None,
+            }),
+            has_more_data: !row.phase.is_finished() || mailbox.unread,
+            location: self.location(ordinal).to_owned(),
+            command: self.child_command(ordinal),
+            begin_time: row.begin,
+            end_time: row.end,
+            exit_code: self.exit_code(row),
+            signal: outcome.and_then(|outcome| outcome.signal),
+            with_errors: mailbox.with_errors && row.state() == State::Completed,
+            progress: mailbox.progress,
+            queue_position: self.line.position(ordinal),
+            unread_bytes: mailbox.unread_bytes,
+            notes: notes_of(outcome, mailbox.notes),
+        })
+    }
+
+    pub(super) fn row(&self, ordinal: Ordinal) -> Option<&Row> {
+        self.rows.get(ordinal.0 as usize)
+    }
+
+    /// A completed process exited with 0; that is not kept per row.
+    fn exit_code(&self, row: &Row) -> Option<i32> {
+        let process = !matches!(self.spec.body, BodySpec::Task { .. });
+        match row.outcome.as_deref() {
+            Some(outcome) => outcome.exit_code,
+            None => (process && row.state() == State::Completed).then_some(0),
+        }
+    }
+
+    fn name(&self) -> String {
+        match &self.spec.name {
+            Some(name) => name.to_string(),
+            None => format!("Job{}", self.identity.id),
+        }
+    }
+
+    const fn kind(&self) -> Kind {
+        match (&self.spec.placement, &self.spec.body) {
+            (Placement::Nodes { .. }, _) => Kind::Remote,
+            (Placement::Here, BodySpec::Task { .. }) => Kind::Thread,
+            (Placement::Here, _) => Kind::Background,
+        }
+    }
+
+    fn locations(&self) -> String {
+        let shown = self.rows.len().min(limits::LOCATIONS_SHOWN) as u32;
+        let names = (0..shown).map(|ordinal| self.location(Ordinal(ordinal)));
+        let placed: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
+        let mut text = placed.join(",");
+        if self.rows.len() > limits::LOCATIONS_SHOWN {
+            text.push_str(",…");
+        }
+        text
+    }
+
+    fn child_command(&self, ordinal: Ordinal) -> String {
+        let (BodySpec::Command { words }, Some((number, item))) =
+            (&self.spec.body, self.item(ordinal))
+        else {
+            return self.spec.command.clone();
+        };
+        let node = self.row(ordinal).and_then(|row| row.node);
+        let Some(node) = node.and_then(|node| self.nodes.name(node)) else {
+            return self.spec.command.clone();
+        };
+        Template::new(words).show(&MapItem { number, bytes: item.clone() }, node)
+    }
+}
+
+fn notes_of(outcome: Option<&ChildOutcome>, mut notes: Vec<String>) -> Vec<String> {
+    let Some(outcome) = outcome else { return notes };
+    if outcome.left_behind > 0 {
+        notes.push(format!("{} processes of its tree were left and killed", outcome.left_behind));
+    }
+    if outcome.cut_bytes > 0 {
+        notes.push(format!("{} bytes of output were cut off", outcome.cut_bytes));
+    }
+    notes
+}

@@ -1,0 +1,279 @@
+//! A session: one id counter over jobs and children, the job table, and the idempotency keys
+//! (`docs/semantics.md`, sections 1.1, 1.2 and 3.1).
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+
+use sortie_model::{EntryId, IdempotencyKey, JobInstance, JobSpec, Ordinal, limits};
+
+/// A moment on the node's monotonic clock, from its start.
+pub type Uptime = Duration;
+
+/// What a start becomes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StartDecision {
+    /// A new job with that number; its known children follow without a gap.
+    New(EntryId),
+    /// The key's job, started before.
+    Same(EntryId),
+}
+
+/// Why a start is refused; nothing was done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StartRefused {
+    /// The key belongs to another spec.
+    #[error("the key `{}` was used for another job ({job})", key.as_str())]
+    KeyReused {
+        /// The key.
+        key: IdempotencyKey,
+        /// The job it belongs to.
+        job: EntryId,
+    },
+    /// Every remembered key belongs to a job that is still there.
+    #[error("the session remembers {} keys already", limits::KEYS_PER_SESSION)]
+    Keys,
+    /// The session has as many jobs as it may.
+    #[error("the session has {} jobs already; remove finished ones", limits::JOBS_PER_SESSION)]
+    Jobs,
+}
+
+/// Where an entry of the session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// A job.
+    Job(EntryId),
+    /// A child of a job.
+    Child(EntryId, Ordinal),
+}
+
+#[derive(Debug)]
+struct KeyEntry {
+    spec: JobSpec,
+    job: EntryId,
+}
+
+/// Children whose numbers follow each other.
+#[derive(Debug, Clone, Copy)]
+struct ChildRun {
+    job: EntryId,
+    first: Ordinal,
+    count: u64,
+}
+
+/// The table of a session. `J` is what the caller keeps per job.
+#[derive(Debug)]
+pub struct SessionTable<J> {
+    next: u64,
+    jobs: BTreeMap<EntryId, J>,
+    instances: HashMap<JobInstance, EntryId>,
+    children: BTreeMap<u64, ChildRun>,
+    keys: HashMap<IdempotencyKey, KeyEntry>,
+    removed: VecDeque<(IdempotencyKey, Uptime)>,
+    keys_of: HashMap<EntryId, IdempotencyKey>,
+}
+
+impl<J> Default for SessionTable<J> {
+    fn default() -> Self {
+        Self {
+            next: 1,
+            jobs: BTreeMap::new(),
+            instances: HashMap::new(),
+            children: BTreeMap::new(),
+            keys: HashMap::new(),
+            removed: VecDeque::new(),
+            keys_of: HashMap::new(),
+        }
+    }
+}
+
+impl<J> SessionTable<J> {
+    /// Decides what a start with this key becomes, and reserves the numbers of the job and of the
+    /// children that are known. Check and insert are one step.
+    ///
+    /// # Errors
+    /// [`StartRefused`]; nothing was reserved.
+    pub fn on_start(
+        &mut self,
+        key: IdempotencyKey,
+        spec: &JobSpec,
+        known_children: u64,
+        now: Uptime,
+    ) -> Result<StartDecision, StartRefused> {
+        self.forget_old_keys(now);
+        if let Some(entry) = self.keys.get(&key) {
+            let job = entry.job;
+            return if entry.spec == *spec {
+                Ok(StartDecision::Same(job))
+            } else {
+                Err(StartRefused::KeyReused { key, job })
+            };
+        }
+        if self.jobs.len() >= limits::JOBS_PER_SESSION {
+            return Err(StartRefused::Jobs);
+        }
+        if self.keys.len() >= limits::KEYS_PER_SESSION {
+            let (oldest, _) = self.removed.pop_front().ok_or(StartRefused::Keys)?;
+            self.keys.remove(&oldest);
+        }
+        let job = EntryId(self.next);
+        self.next += 1;
+        self.keys_of.insert(job, key.clone());
+        self.keys.insert(key, KeyEntry { spec: spec.clone(), job });
+        self.reserve_children(job, Ordinal(0), known_children);
+        Ok(StartDecision::New(job))
+    }
+
+    /// Puts the job that a start became into the table.
+    pub fn insert(&mut self, id: EntryId, instance: JobInstance, job: J) {
+        self.instances.insert(instance, id);
+        self.jobs.insert(id, job);
+    }
+
+    /// Reserves numbers for children of an open input as they are read; answers the first.
+    pub fn reserve_children(&mut self, job: EntryId, first: Ordinal, count: u64) -> EntryId {
+        let id = EntryId(self.next);
+        if count == 0 {
+            return id;
+        }
+        self.next = self.next.saturating_add(count);
+        // Runs of one job that follow each other are one run: a million children of one input, read
+        // while nothing else starts, are one entry.
+        if let Some((start, run)) = self.children.range_mut(..id.0).next_back()
+            && run.job == job
+            && start.saturating_add(run.count) == id.0
+            && u64::from(run.first.0) + run.count == u64::from(first.0)
+        {
+            run.count += count;
+        } else {
+            self.children.insert(id.0, ChildRun { job, first, count });
+        }
+        id
+    }
+
+    /// Removes a job; its numbers are never used again, its key is remembered for a while.
+    pub fn remove(&mut self, id: EntryId, instance: JobInstance, now: Uptime) -> Option<J> {
+        let job = self.jobs.remove(&id)?;
+        self.instances.remove(&instance);
+        self.children.retain(|_, run| run.job != id);
+        if let Some(key) = self.keys_of.remove(&id) {
+            self.removed.push_back((key, now));
+        }
+        Some(job)
+    }
+
+    /// The job with that number.
+    pub fn job(&self, id: EntryId) -> Option<&J> {
+        self.jobs.get(&id)
+    }
+
+    /// The job with that identity.
+    pub fn instance(&self, instance: JobInstance) -> Option<(EntryId, &J)> {
+        let id = *self.instances.get(&instance)?;
+        Some((id, self.jobs.get(&id)?))
+    }
+
+    /// What has that number.
+    pub fn place(&self, id: EntryId) -> Option<Place> {
+        if self.jobs.contains_key(&id) {
+            return Some(Place::Job(id));
+        }
+        let (start, run) = self.children.range(..=id.0).next_back()?;
+        let offset = id.0 - start;
+        let ordinal = u32::try_from(u64::from(run.first.0) + offset).ok()?;
+        (offset < run.count).then_some(Place::Child(run.job, Ordinal(ordinal)))
+    }
+
+    /// Every job, by ascending number.
+    pub fn jobs(&self) -> impl DoubleEndedIterator<Item = (EntryId, &J)> {
+        self.jobs.iter().map(|(id, job)| (*id, job))
+    }
+
+    /// How many jobs there are.
+    pub fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Whether there is no job.
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    fn forget_old_keys(&mut self, now: Uptime) {
+        while let Some((key, since)) = self.removed.front()
+            && now.saturating_sub(*since) >= limits::KEY_KEPT
+        {
+            self.keys.remove(key);
+            self.removed.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use sortie_model::spec::BodySpec;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn key(text: &str) -> IdempotencyKey {
+        IdempotencyKey::try_from(text.to_owned()).expect("a good key")
+    }
+
+    fn spec(name: &str) -> JobSpec {
+        JobSpec::new(name, BodySpec::Task { name: name.to_owned(), input: Bytes::new() })
+    }
+
+    fn started(table: &mut SessionTable<()>, text: &str, children: u64, now: u64) -> EntryId {
+        let decision =
+            table.on_start(key(text), &spec(text), children, Duration::from_secs(now));
+        let Ok(StartDecision::New(id)) = decision else { panic!("{decision:?}") };
+        table.insert(id, JobInstance(Uuid::from_u128(u128::from(id.0))), ());
+        id
+    }
+
+    #[test]
+    fn one_counter_numbers_jobs_and_children() {
+        let mut table = SessionTable::default();
+        assert_eq!(started(&mut table, "a", 1, 0), EntryId(1));
+        assert_eq!(started(&mut table, "b", 2, 0), EntryId(3));
+        assert_eq!(table.place(EntryId(2)), Some(Place::Child(EntryId(1), Ordinal(0))));
+        assert_eq!(table.place(EntryId(5)), Some(Place::Child(EntryId(3), Ordinal(1))));
+        assert_eq!(table.place(EntryId(6)), None);
+    }
+
+    #[test]
+    fn children_of_an_open_input_get_their_numbers_as_they_are_read() {
+        let mut table = SessionTable::default();
+        let map = started(&mut table, "map", 0, 0);
+        assert_eq!(table.reserve_children(map, Ordinal(0), 2), EntryId(2));
+        let other = started(&mut table, "other", 1, 0);
+        assert_eq!(other, EntryId(4));
+        assert_eq!(table.reserve_children(map, Ordinal(2), 2), EntryId(6));
+        assert_eq!(table.place(EntryId(7)), Some(Place::Child(map, Ordinal(3))));
+    }
+
+    #[test]
+    fn the_same_key_is_the_same_job_or_an_error() {
+        let mut table = SessionTable::default();
+        let id = started(&mut table, "a", 1, 0);
+        let now = Duration::ZERO;
+        assert_eq!(table.on_start(key("a"), &spec("a"), 1, now), Ok(StartDecision::Same(id)));
+        let refused = table.on_start(key("a"), &spec("b"), 1, now);
+        assert_eq!(refused, Err(StartRefused::KeyReused { key: key("a"), job: id }));
+    }
+
+    #[test]
+    fn a_removed_jobs_key_is_remembered_for_a_day_and_its_number_for_ever() {
+        let mut table = SessionTable::default();
+        let id = started(&mut table, "a", 1, 0);
+        let instance = JobInstance(Uuid::from_u128(u128::from(id.0)));
+        let removed = table.remove(id, instance, Duration::from_secs(10));
+        assert_eq!((removed, table.place(EntryId(2))), (Some(()), None));
+        let soon = table.on_start(key("a"), &spec("a"), 1, Duration::from_secs(20));
+        assert_eq!(soon, Ok(StartDecision::Same(id)));
+        let later = Duration::from_secs(11) + limits::KEY_KEPT;
+        let decision = table.on_start(key("a"), &spec("a"), 1, later);
+        assert_eq!(decision, Ok(StartDecision::New(EntryId(3))));
+    }
+}

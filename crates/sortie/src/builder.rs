@@ -1,0 +1,256 @@
+//! How a node is put together.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sortie_actors::{Keeper, NoKeeper, NodeConfig, NodeHandle, NodeKeys};
+use sortie_exec::registry::Registry;
+use sortie_exec::task::{TaskContext, typed};
+use sortie_exec::{LaunchOptions, NodeBasics};
+use sortie_link::{CertificateAuthority, NodeKey};
+use sortie_model::NodeName;
+use sortie_wire::link_proto::{Member, Roster};
+
+use crate::home::{Home, HomeKeeper, HomePaths};
+use crate::node::{Node, NodeStartError, Refusal};
+
+/// A node to be started. Nothing happens before [`NodeBuilder::start`].
+#[derive(Debug)]
+pub struct NodeBuilder {
+    name: Option<String>,
+    listen: Option<SocketAddr>,
+    advertise: Option<String>,
+    labels: BTreeMap<String, String>,
+    tasks: Registry,
+    fault: Option<NodeStartError>,
+    processes: bool,
+    home: Option<HomePaths>,
+    user: String,
+    join: Option<Node>,
+    directory: Option<PathBuf>,
+}
+
+/// What a node is made from, with or without a home.
+struct Parts {
+    name: NodeName,
+    identity: sortie_link::Identity,
+    keys: NodeKeys,
+    authority: Option<CertificateAuthority>,
+    roster: Option<Roster>,
+    port: u16,
+    advertise: Option<String>,
+    labels: BTreeMap<String, String>,
+    keeper: Arc<dyn Keeper>,
+    home: Option<Arc<HomeKeeper>>,
+}
+
+impl NodeBuilder {
+    pub(crate) fn new(name: Option<String>) -> Self {
+        Self {
+            name,
+            listen: None,
+            advertise: None,
+            labels: BTreeMap::new(),
+            tasks: Registry::default(),
+            fault: None,
+            processes: true,
+            home: None,
+            user: "owner".to_owned(),
+            join: None,
+            directory: None,
+        }
+    }
+
+    /// Registers a function under a name; jobs on this node can then run it. Its input and output
+    /// travel as MessagePack; a panic in it fails its child only.
+    #[must_use]
+    pub fn task<F, Fut, I, O, E>(mut self, name: &str, function: F) -> Self
+    where
+        F: Fn(TaskContext, I) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<O, E>> + Send + 'static,
+        I: DeserializeOwned + 'static,
+        O: Serialize,
+        E: std::error::Error + 'static,
+    {
+        if let Err(taken) = self.tasks.add(name, typed(function)) {
+            self.fault.get_or_insert(NodeStartError::TaskName(taken.0));
+        }
+        self
+    }
+
+    /// Where to listen; port 0 is any free port. Default: loopback, and the home's last port.
+    #[must_use]
+    pub const fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = Some(address);
+        self
+    }
+
+    /// Where the other nodes reach this one, `host:port`. Default: where it listens.
+    #[must_use]
+    pub fn advertise(mut self, address: impl Into<String>) -> Self {
+        self.advertise = Some(address.into());
+        self
+    }
+
+    /// Labels the node for node expressions (`key=value`); at most 64 labels.
+    #[must_use]
+    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.labels.insert(key.into(), value.into());
+        self
+    }
+
+    /// Hosts no process children, so that `main` need not begin with [`init`](crate::init).
+    #[must_use]
+    pub const fn without_processes(mut self) -> Self {
+        self.processes = false;
+        self
+    }
+
+    /// Keeps identity, port, roster and labels in a home, made on first use. Without one the node is
+    /// a stranger in its next life.
+    #[must_use]
+    pub fn home(mut self, paths: HomePaths) -> Self {
+        self.home = Some(paths);
+        self
+    }
+
+    /// The name of the node's user, as jobs and sessions show it. Default: `owner`.
+    #[must_use]
+    pub fn user(mut self, name: impl Into<String>) -> Self {
+        self.user = name.into();
+        self
+    }
+
+    /// Makes it a member of the cluster of a node in this process that holds its CA.
+    #[must_use]
+    pub fn join(mut self, node: &Node) -> Self {
+        self.join = Some(node.clone());
+        self
+    }
+
+    /// Where mailboxes spill to. Default: the home's state directory, else the system's temporary one.
+    #[must_use]
+    pub fn spill_to(mut self, directory: PathBuf) -> Self {
+        self.directory = Some(directory);
+        self
+    }
+
+    /// Starts the node in the present tokio runtime.
+    ///
+    /// # Errors
+    /// [`NodeStartError`]; nothing is left running.
+    pub async fn start(mut self) -> Result<Node, NodeStartError> {
+        if let Some(fault) = self.fault.take() {
+            return Err(fault);
+        }
+        let parts = match self.home.take() {
+            Some(paths) => self.at_home(paths)?,
+            None => self.homeless()?,
+        };
+        let listen = match self.listen {
+            Some(listen) if listen.port() == 0 => SocketAddr::new(listen.ip(), parts.port),
+            Some(listen) => listen,
+            None => SocketAddr::from((Ipv4Addr::LOCALHOST, parts.port)),
+        };
+        let temporary = std::env::temp_dir().join(format!("sortie-{}", std::process::id()));
+        let directory = self.directory.unwrap_or(temporary).join(parts.name.as_str());
+        let config = NodeConfig {
+            name: parts.name,
+            identity: parts.identity,
+            keys: parts.keys,
+            authority: parts.authority,
+            listen,
+            advertise: self.advertise.or(parts.advertise),
+            labels: parts.labels.into_iter().chain(self.labels).collect::<BTreeMap<_, _>>()
+                .into_iter()
+                .collect(),
+            roster: parts.roster,
+            registry: self.tasks,
+            guardian: self.processes.then(LaunchOptions::default),
+            directory,
+            user: self.user,
+            basics: NodeBasics::of_this_user(),
+            keeper: parts.keeper,
+        };
+        let handle = NodeHandle::start(config).await.map_err(NodeStartError::from_node)?;
+        if let (Some(cluster), Some(member)) = (&self.join, handle.member()) {
+            let admitted = cluster.handle().admit(member);
+            admitted.map_err(|error| NodeStartError::Refused(Refusal(error)))?;
+        }
+        if let Some(home) = &parts.home {
+            home.announce(handle.local_addr())?;
+        }
+        Ok(Node::new(handle, parts.home))
+    }
+
+    fn at_home(&mut self, paths: HomePaths) -> Result<Parts, NodeStartError> {
+        let name = self.name.take().map(|name| name.parse()).transpose()?;
+        self.directory.get_or_insert_with(|| paths.state.join("spill"));
+        let home = Home::create_or_open(paths, name, &self.user)?;
+        let identities = home.identities();
+        let authority = identities.authority().map(|ca| CertificateAuthority::from_pem(&ca.to_pem()));
+        let (roster, settings) = (home.roster()?, home.settings().clone());
+        let parts = (
+            identities.name().clone(),
+            identities.node().clone(),
+            NodeKeys { node: identities.node_key()?, user: identities.user_key()? },
+            authority.transpose().map_err(NodeStartError::identity)?,
+        );
+        let keeper = Arc::new(HomeKeeper::new(home));
+        let (name, identity, keys, authority) = parts;
+        Ok(Parts {
+            name,
+            identity,
+            keys,
+            authority,
+            roster,
+            port: settings.port.unwrap_or(0),
+            advertise: settings.advertise,
+            labels: settings.labels,
+            keeper: Arc::clone(&keeper) as Arc<dyn Keeper>,
+            home: Some(keeper),
+        })
+    }
+
+    fn homeless(&mut self) -> Result<Parts, NodeStartError> {
+        let name: NodeName = self.name.take().unwrap_or_else(|| "node".to_owned()).parse()?;
+        let made = || {
+            let keys = NodeKeys { node: NodeKey::generate()?, user: NodeKey::generate()? };
+            Ok::<_, sortie_link::AuthorityError>((keys, CertificateAuthority::create()?))
+        };
+        let (keys, own) = made().map_err(NodeStartError::identity)?;
+        let cluster = self.join.as_ref().map(Node::authority).transpose()?;
+        let signer = cluster.as_deref().unwrap_or(&own);
+        let identity = signer.identify_node(&keys.node, &name).map_err(NodeStartError::identity)?;
+        let roster = self.join.as_ref().map(|node| roster_with(node, &name, &keys));
+        let authority = if self.join.is_some() { None } else { Some(own) };
+        Ok(Parts {
+            name,
+            identity,
+            keys,
+            authority,
+            roster,
+            port: 0,
+            advertise: None,
+            labels: BTreeMap::new(),
+            keeper: Arc::new(NoKeeper),
+            home: None,
+        })
+    }
+}
+
+/// The cluster's roster with the new node in it, so that both know each other from the start.
+fn roster_with(node: &Node, name: &NodeName, keys: &NodeKeys) -> Roster {
+    let mut roster = node.handle().roster();
+    // Its own row is put right when it listens; the version stays, so that the CA's next one counts.
+    let own = keys.node.node_id();
+    roster.members.retain(|member| member.node != own);
+    let address = "127.0.0.1:1".to_owned();
+    roster.members.push(Member { node: own, name: name.clone(), address, labels: Vec::new() });
+    roster
+}

@@ -1,0 +1,165 @@
+//! A node in this process.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use sortie_actors::{NodeError, NodeHandle};
+use sortie_link::{AuthorityError, CertificateAuthority};
+use sortie_model::name::BadName;
+use sortie_model::{NodeId, NodeName};
+use sortie_wire::RemoteError;
+
+use crate::builder::NodeBuilder;
+use crate::client::Client;
+use crate::home::{HomeError, HomeKeeper};
+use crate::session::Session;
+
+/// A running node in this process.
+///
+/// Cheap to clone. Dropping it stops nothing: [`Node::shut_down`] does, and the end of the runtime.
+#[derive(Debug, Clone)]
+pub struct Node {
+    handle: NodeHandle,
+    /// Gives the home free with the last clone.
+    home: Option<Arc<HomeKeeper>>,
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeStartError {
+    /// Its name cannot be used.
+    #[error("the node's name cannot be used: {0}")]
+    Name(#[from] BadName),
+    /// Two functions have the same name.
+    #[error("two functions are registered as `{0}`")]
+    TaskName(String),
+    /// Its home cannot be used.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// It cannot listen, or its guardian does not start.
+    #[error(transparent)]
+    Start(#[from] StartFault),
+    /// The cluster that it was to join refused it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The node that it was to join does not hold its cluster's CA.
+    #[error("the node to join does not hold its cluster's CA")]
+    NoAuthority,
+}
+
+/// What kept a node from starting.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct StartFault(Fault);
+
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    #[error(transparent)]
+    Identity(#[from] AuthorityError),
+}
+
+/// Why a cluster refused a node.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Refusal(pub(crate) RemoteError);
+
+impl NodeStartError {
+    pub(crate) fn from_node(error: NodeError) -> Self {
+        Self::Start(StartFault(Fault::Node(error)))
+    }
+
+    pub(crate) fn identity(error: AuthorityError) -> Self {
+        Self::Start(StartFault(Fault::Identity(error)))
+    }
+
+    /// Whether the same start may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Home(error) => error.is_retryable(),
+            Self::Start(_) => true,
+            _ => false,
+        }
+    }
+}
+
+impl Node {
+    /// A node with that name, to be put together and started.
+    pub fn builder(name: impl Into<String>) -> NodeBuilder {
+        NodeBuilder::new(Some(name.into()))
+    }
+
+    /// A node that is called as its home says, or after the machine.
+    pub fn unnamed() -> NodeBuilder {
+        NodeBuilder::new(None)
+    }
+
+    pub(crate) const fn new(handle: NodeHandle, home: Option<Arc<HomeKeeper>>) -> Self {
+        Self { handle, home }
+    }
+
+    pub(crate) const fn handle(&self) -> &NodeHandle {
+        &self.handle
+    }
+
+    pub(crate) fn authority(&self) -> Result<Arc<CertificateAuthority>, NodeStartError> {
+        self.handle.authority().ok_or(NodeStartError::NoAuthority)
+    }
+
+    /// The node's persistent session `default`.
+    pub fn session(&self) -> Session {
+        self.client().session()
+    }
+
+    /// A client of the node; its requests are not encoded.
+    pub fn client(&self) -> Client {
+        Client::of_node(self.handle.clone())
+    }
+
+    /// Its identity.
+    pub fn id(&self) -> NodeId {
+        self.handle.id()
+    }
+
+    /// Its name.
+    pub fn name(&self) -> NodeName {
+        self.handle.name()
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.handle.local_addr()
+    }
+
+    /// How its process children are contained, in a sentence; none when it hosts none.
+    pub fn containment(&self) -> Option<String> {
+        self.handle.containment()
+    }
+
+    /// Ends the node: its sessions end, its children are killed, its links are closed with the word
+    /// that it shuts down. Returns when the others can know it.
+    pub async fn shut_down(&self) {
+        self.handle.shut_down().await;
+        if let Some(home) = &self.home {
+            home.withdraw();
+        }
+    }
+
+    /// Resolves when the node has ended, also because a client asked for it.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn ended(&self) {
+        self.handle.ended().await;
+    }
+}
+
+/// The first line of `main` in every program whose nodes host process children: the program is
+/// executed again as the guardian of those processes, and then this call does not return.
+///
+/// In every other case it returns at once and has no effect.
+pub fn init() {
+    sortie_guardian::run_if_asked();
+}
