@@ -16,6 +16,8 @@ use crate::error::{RequestError, ValueError};
 use crate::job::received::{Batch, Memory, Received, Recent};
 use crate::receiver::{ReceiveItem, Receiver};
 
+/// What a receive brought next, and the receiver back.
+type Brought = (Box<Receiver>, Result<Option<ReceiveItem>, RequestError>);
 type Asked<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A job's records in order of arrival; see [`Job::stream`](crate::Job::stream). Ends when the job is settled, or after
@@ -32,7 +34,7 @@ pub struct JobStream {
 enum Step {
     Opening(Asked<Result<Receiver, RequestError>>),
     Ready(Box<Receiver>),
-    Waiting(Asked<(Box<Receiver>, Result<Option<ReceiveItem>, RequestError>)>),
+    Waiting(Asked<Brought>),
     Over,
 }
 
