@@ -6,6 +6,8 @@ use sortie_model::NodeName;
 use sortie_model::spec::{EnvironmentSpec, OsBytes};
 use sortie_wire::guardian_proto::NulList;
 
+use crate::sys::account;
+
 /// The `PATH` of a child that inherits no environment.
 const CLEAN_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// The `LANG` of a child that inherits no environment.
@@ -79,25 +81,12 @@ impl JobEnvironment {
 const CHILD_NAME: &str = "SORTIE_CHILD";
 
 impl NodeBasics {
-    /// What the system's user database says of the user that runs this process; `/`, `nobody` and
-    /// `/bin/sh` where it says nothing.
+    /// What the system's user database says of the user that runs this process, and the machine's
+    /// time zone if `/etc/timezone` names one. A user without an entry has the home `/`, the shell
+    /// `/bin/sh` and its number as its name.
     pub fn of_this_user() -> Self {
-        let user = rustix::process::getuid().as_raw();
-        let table = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-        let row = table.lines().map(|line| line.split(':').collect::<Vec<_>>());
-        let mut mine = row.filter(|row| row.get(2).and_then(|id| id.parse().ok()) == Some(user));
-        let mine = mine.next().unwrap_or_default();
-        let field = |at: usize, other: &str| {
-            word(mine.get(at).copied().filter(|text| !text.is_empty()).unwrap_or(other))
-        };
         let zone = std::fs::read_to_string("/etc/timezone").unwrap_or_default();
-        let zone = zone.lines().next().filter(|zone| !zone.is_empty()).map(word);
-        Self {
-            home: field(5, "/"),
-            user: field(0, "nobody"),
-            shell: field(6, "/bin/sh"),
-            time_zone: zone,
-        }
+        account::basics(zone.lines().next().filter(|zone| !zone.is_empty()).map(word))
     }
 
     fn variables(&self) -> Vec<(OsBytes, OsBytes)> {

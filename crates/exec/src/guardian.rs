@@ -66,7 +66,7 @@ impl Guardian {
         self.0.link.lost().await;
     }
 
-    /// Starts a process.
+    /// Starts a process and waits until it runs.
     ///
     /// # Errors
     /// [`SpawnError`] names the step that failed.
@@ -74,18 +74,93 @@ impl Guardian {
     /// # Cancel safety
     /// When cancelled, the process is not started, or killed with its tree.
     pub async fn spawn(&self, spec: ProcessSpec) -> Result<Process, SpawnError> {
-        let (child, pending) = self.0.link.register();
+        self.begin(spec).await?.wait().await
+    }
+
+    /// Asks for the start of a process. Waits only while the guardian has too many requests.
+    ///
+    /// # Errors
+    /// [`SpawnError`] when the request is too large or the guardian is gone.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: when cancelled, nothing was asked for.
+    pub async fn begin(&self, spec: ProcessSpec) -> Result<Starting, SpawnError> {
+        let link = &self.0.link;
+        let (child, pending) = link.register();
+        let registered = Registered { link, child: Some(child) };
+        let input = spec.input;
         let request = GuardianRequest::Spawn(Box::new(SpawnRequest {
             child,
             program: spec.program,
             environment: spec.environment,
             directory: spec.directory,
-            input: spec.input,
+            input,
             init: spec.init,
         }));
-        self.0.link.post_large(&request).await.inspect_err(|_| self.0.link.forget(child))?;
-        let mut hold = Hold::new(Arc::clone(&self.0), child);
-        let Pending { spawned, ended, gone } = pending;
+        link.post_large(&request).await?;
+        registered.keep();
+        Ok(Starting { hold: Hold::new(Arc::clone(&self.0), child), pending, input })
+    }
+}
+
+/// Forgets a child for whom nothing was asked.
+struct Registered<'a> {
+    link: &'a Link,
+    child: Option<ChildNumber>,
+}
+
+impl Registered<'_> {
+    fn keep(mut self) {
+        self.child = None;
+    }
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        if let Some(child) = self.child {
+            self.link.forget(child);
+        }
+    }
+}
+
+/// A process whose start was asked for. Dropping it kills what was started.
+#[derive(Debug)]
+pub struct Starting {
+    hold: Hold,
+    pending: Pending,
+    input: StandardInput,
+}
+
+/// Takes a start back as long as that is possible.
+#[derive(Debug)]
+pub struct Withdrawal {
+    guardian: Arc<Handle>,
+    child: ChildNumber,
+}
+
+impl Withdrawal {
+    /// Withdraws the start. [`Starting::wait`] still has the answer: an error, or the process if it
+    /// was too late.
+    pub fn withdraw(self) {
+        self.guardian.link.post(&GuardianRequest::Withdraw { child: self.child });
+    }
+}
+
+impl Starting {
+    /// With what the start can be withdrawn.
+    pub fn withdrawal(&self) -> Withdrawal {
+        Withdrawal { guardian: Arc::clone(&self.hold.guardian), child: self.hold.child }
+    }
+
+    /// Waits until the process runs.
+    ///
+    /// # Errors
+    /// [`SpawnError`] names the step that failed.
+    ///
+    /// # Cancel safety
+    /// When cancelled, the process is not started, or killed with its tree.
+    pub async fn wait(self) -> Result<Process, SpawnError> {
+        let Self { mut hold, pending: Pending { spawned, ended, gone }, input } = self;
         let started = match spawned.await.unwrap_or(Err(SpawnError::NO_GUARDIAN)) {
             Ok(started) => started,
             Err(error) => {
@@ -98,7 +173,7 @@ impl Guardian {
         let output = |pipe| Output::new(pipe).map_err(|_| SpawnError::NO_DESCRIPTORS);
         let stdout = output(next()?)?;
         let stderr = output(next()?)?;
-        let stdin = match spec.input {
+        let stdin = match input {
             StandardInput::Null => None,
             StandardInput::Pipe => {
                 Some(Input::new(next()?).map_err(|_| SpawnError::NO_DESCRIPTORS)?)

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use crate::guardian::Hold;
 use crate::sys::watch::watch;
 
-/// The least a read asks for: a pipe that is empty when it is asked may fill before it is read.
+/// What a read asks for when the pipe is empty: it may fill before it is read.
 const SMALL_READ_BYTES: usize = 512;
 /// What a pipe holds unless it is grown.
 const UNGROWN_PIPE_BYTES: usize = 64 << 10;
@@ -207,11 +207,14 @@ impl Output {
 /// Reads into memory of just the size of what is there, so that small records cost little and large
 /// ones are not copied.
 fn read_available(pipe: &OwnedFd) -> Result<Bytes, Errno> {
-    let available = usize::try_from(rustix::io::ioctl_fionread(pipe)?).unwrap_or(0);
-    let room = available.clamp(SMALL_READ_BYTES, limits::RECORD_BYTES);
+    let room = match usize::try_from(rustix::io::ioctl_fionread(pipe)?).unwrap_or(0) {
+        0 => SMALL_READ_BYTES,
+        available => available.min(limits::RECORD_BYTES),
+    };
     let mut buffer = Vec::with_capacity(room);
     loop {
         match rustix::io::read(pipe, rustix::buffer::spare_capacity(&mut buffer)) {
+            Ok(length) if length < room => return Ok(Bytes::copy_from_slice(&buffer)),
             Ok(_) => return Ok(Bytes::from(buffer)),
             Err(Errno::INTR) => {}
             Err(error) => return Err(error),

@@ -18,9 +18,13 @@ use sortie_wire::guardian_proto::{Disturbance, Remainder};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use crate::error::SpawnError;
 use crate::guardian::Guardian;
 use crate::process::{Ended, Input, Output, Process, ProcessControl, ProcessSpec};
-use crate::stop::Stops;
+use crate::stop::{Stop, Stops};
+
+/// What stands for durations that the clock cannot hold.
+const FAR_AWAY: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Where a child's output goes and its input comes from.
 pub trait ProcessIo: Sync {
@@ -66,17 +70,43 @@ pub async fn run(
     plan: RunPlan,
     (io, stops): (&impl ProcessIo, &Stops),
 ) -> ProcessFacts {
-    let process = match guardian.spawn(spec).await {
+    let (result, early_stop) = start(guardian, spec, stops).await;
+    let process = match result {
         Ok(process) => process,
-        Err(error) => return ProcessFacts::of(error.into()),
+        Err(error) => {
+            let interruptions = early_stop.map(|_| Interruption::Stop).into_iter().collect();
+            return ProcessFacts { interruptions, ..ProcessFacts::of(error.into()) };
+        }
     };
     io.started(process.control.pid());
     let meter = Meter::new(plan.output_limit);
-    serve(process, plan, (io, stops), &meter).await
+    serve((process, early_stop), plan, (io, stops), &meter).await
+}
+
+/// Starts the process; a stop that comes meanwhile withdraws the start if it is not too late.
+async fn start(
+    guardian: &Guardian,
+    spec: ProcessSpec,
+    stops: &Stops,
+) -> (Result<Process, SpawnError>, Option<Stop>) {
+    let starting = match guardian.begin(spec).await {
+        Ok(starting) => starting,
+        Err(error) => return (Err(error), None),
+    };
+    let withdrawal = starting.withdrawal();
+    let mut wait = pin!(starting.wait());
+    tokio::select! {
+        biased;
+        result = &mut wait => (result, None),
+        stop = stops.next() => {
+            withdrawal.withdraw();
+            (wait.await, Some(stop))
+        }
+    }
 }
 
 async fn serve(
-    process: Process,
+    (process, early_stop): (Process, Option<Stop>),
     plan: RunPlan,
     (io, stops): (&impl ProcessIo, &Stops),
     meter: &Meter,
@@ -90,6 +120,9 @@ async fn serve(
     ));
     let mut pipes = Pipes::Open;
     let mut brake = Brake::new(&control, plan.timeout);
+    if let Some(stop) = early_stop {
+        brake.interrupt(Interruption::Stop, stop.signal, stop.grace);
+    }
     let ended = {
         let mut feed = pin!(feed(stdin, io));
         let mut fed = Feed::Going;
@@ -112,11 +145,11 @@ async fn serve(
         Disturbance::Signalled => brake.interruptions,
         Disturbance::None => Vec::new(),
     };
-    let mut drain_until = Instant::now() + plan.drain;
+    let mut drain_until = after(plan.drain);
     while pipes == Pipes::Open {
         tokio::select! {
             _ = &mut pumps => pipes = Pipes::Closed,
-            stop = stops.next() => drain_until = drain_until.min(Instant::now() + stop.grace),
+            stop = stops.next() => drain_until = drain_until.min(after(stop.grace)),
             () = sleep_until(drain_until) => break,
         }
     }
@@ -242,6 +275,12 @@ impl Meter {
     }
 }
 
+/// The moment after a duration, or a very late one if the clock does not go that far.
+fn after(duration: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(duration).unwrap_or(now + FAR_AWAY)
+}
+
 /// What has been done to end a child, and what comes next.
 struct Brake<'a> {
     control: &'a ProcessControl,
@@ -252,12 +291,7 @@ struct Brake<'a> {
 
 impl<'a> Brake<'a> {
     fn new(control: &'a ProcessControl, timeout: Option<Duration>) -> Self {
-        Self {
-            control,
-            interruptions: Vec::new(),
-            timeout_at: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
-            kill_at: None,
-        }
+        Self { control, interruptions: Vec::new(), timeout_at: timeout.map(after), kill_at: None }
     }
 
     /// Signals the tree and kills it after the grace. A later interruption can only bring the kill
@@ -272,11 +306,8 @@ impl<'a> Brake<'a> {
             return;
         }
         self.control.signal(signal);
-        let kill_at = Instant::now().checked_add(grace);
-        self.kill_at = match (self.kill_at, kill_at) {
-            (Some(earlier), Some(later)) => Some(earlier.min(later)),
-            (earlier, later) => earlier.or(later),
-        };
+        let kill_at = after(grace);
+        self.kill_at = Some(self.kill_at.map_or(kill_at, |earlier| earlier.min(kill_at)));
     }
 
     /// Resolves when something is to be done.

@@ -1,6 +1,6 @@
 //! The operating system, as far as process bodies need it. All `unsafe` of the workspace is here.
 
-pub mod account;
+pub(crate) mod account;
 pub mod channel;
 pub mod control_group;
 pub mod proc_table;

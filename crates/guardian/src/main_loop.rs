@@ -2,7 +2,7 @@
 
 mod orders;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -50,6 +50,7 @@ pub(crate) fn run(socket: OwnedFd, daemon: u32) -> io::Result<()> {
         starter,
         children: HashMap::new(),
         mains: Mains::new(),
+        killing: HashSet::new(),
         queue: VecDeque::new(),
         queued_bytes: 0,
         orders: Orders::default(),
@@ -69,8 +70,11 @@ pub(crate) fn run(socket: OwnedFd, daemon: u32) -> io::Result<()> {
 fn first_request(socket: &OwnedFd) -> io::Result<Option<(ContainmentChoice, Inbox)>> {
     let mut inbox = Inbox::default();
     loop {
-        match inbox.next().map_err(io::Error::other)? {
-            Some(GuardianRequest::Start { containment, .. }) => {
+        match inbox.take().map_err(io::Error::other)? {
+            Some(GuardianRequest::Start { containment, descriptors, .. }) => {
+                if let Some(count) = descriptors {
+                    processes::limit_descriptors(count);
+                }
                 return Ok(Some((containment, inbox)));
             }
             Some(_) => return Err(io::ErrorKind::InvalidData.into()),
@@ -105,6 +109,8 @@ struct Guardian {
     starter: Starter,
     children: HashMap<ChildNumber, Child>,
     mains: Mains,
+    /// Children that were killed and are not gone.
+    killing: HashSet<ChildNumber>,
     /// Children that wait for their start.
     queue: VecDeque<SpawnRequest>,
     queued_bytes: usize,
@@ -167,7 +173,7 @@ impl Guardian {
         if self.may_start() {
             return Some(Timespec { tv_sec: 0, tv_nsec: 0 });
         }
-        let killing = self.children.values().filter_map(|child| child.killing);
+        let killing = self.killing.iter().filter_map(|child| self.children.get(child)?.killing);
         let next = killing.map(|killing| killing.again_at).min()?;
         let wait = next.saturating_duration_since(Instant::now());
         Timespec::try_from(wait).ok()
@@ -181,7 +187,7 @@ impl Guardian {
         }
         // A daemon that does not speak the protocol is treated as one that is gone.
         loop {
-            match self.inbox.next() {
+            match self.inbox.take() {
                 Ok(Some(request)) => self.on_request(request),
                 Ok(None) => return Ok(Daemon::Alive),
                 Err(_) => return Ok(Daemon::Gone),
@@ -199,6 +205,7 @@ impl Guardian {
             GuardianRequest::Signal { child, number } => self.orders.signals.push((child, number)),
             GuardianRequest::Kill { child } => self.orders.kills.push(child),
             GuardianRequest::Finish { child } => self.orders.finishes.push(child),
+            GuardianRequest::Withdraw { child } => self.orders.withdrawals.push(child),
         }
     }
 

@@ -5,12 +5,14 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Rlimit, Signal, getrlimit, pidfd_open, pidfd_send_signal, setrlimit,
+};
 use sortie_model::limits;
 use sortie_wire::guardian_proto::{
     Containment, ContainmentChoice, GUARDIAN_VERSION, GuardianReport, GuardianRequest,
@@ -25,7 +27,7 @@ use crate::sys::control_group;
 pub const GUARDIAN_VARIABLE: &str = "SORTIE_GUARDIAN";
 
 /// The stack of the thread that waits for the guardian's end.
-const WAITER_STACK_BYTES: usize = 64 << 10;
+const WAITER_STACK_BYTES: usize = 128 << 10;
 /// Attempts to clear what a guardian that was killed left behind, and the pause between them.
 const CLEAR_ATTEMPTS: u32 = 500;
 const CLEAR_PAUSE: Duration = Duration::from_millis(10);
@@ -79,6 +81,7 @@ pub(super) async fn launch(
     link.post(&GuardianRequest::Start {
         version: GUARDIAN_VERSION,
         containment: options.containment,
+        descriptors: raise_descriptor_limit(),
     });
     let answer = tokio::time::timeout(limits::GUARDIAN_HELLO, &mut hello).await;
     let Ok(Ok(GuardianReport::Hello { version, containment, .. })) = answer else {
@@ -95,6 +98,18 @@ pub(super) async fn launch(
         let _ = path_sender.send(directory.as_bytes().to_vec());
     }
     Ok((link, containment))
+}
+
+/// Lets this process open as many descriptors as it may: two or three for each running child. Returns
+/// the limit as it was when this was first called, which is what children are to get.
+fn raise_descriptor_limit() -> Option<u64> {
+    static FOUND: OnceLock<Option<u64>> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        let found = getrlimit(Resource::Nofile);
+        let _ =
+            setrlimit(Resource::Nofile, Rlimit { current: found.maximum, maximum: found.maximum });
+        found.current
+    })
 }
 
 /// Starts the helper from a thread that lives as long as the helper does: the helper is told when

@@ -63,6 +63,7 @@ struct Slot {
 }
 
 /// The other ends of a [`Slot`].
+#[derive(Debug)]
 pub(super) struct Pending {
     pub(super) spawned: oneshot::Receiver<Result<Started, SpawnError>>,
     pub(super) ended: oneshot::Receiver<Ended>,
@@ -252,7 +253,7 @@ impl<'a> Reader<'a> {
                 Ok(Filled::Closed) | Err(_) => return,
             }
             loop {
-                match self.inbox.next() {
+                match self.inbox.take() {
                     Ok(Some(report)) => self.on_report(report),
                     Ok(None) => break,
                     // A guardian that does not speak the protocol is none.

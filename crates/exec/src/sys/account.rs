@@ -15,7 +15,7 @@ const ENTRY_BYTES: usize = 16 << 10;
 
 /// What the user database says of this process's user. A user without an entry has the home `/`,
 /// the shell `/bin/sh` and its number as its name. `time_zone` is passed on.
-pub fn basics(time_zone: Option<OsBytes>) -> NodeBasics {
+pub(crate) fn basics(time_zone: Option<OsBytes>) -> NodeBasics {
     let user = rustix::process::geteuid().as_raw();
     let mut entry = MaybeUninit::<libc::passwd>::uninit();
     let mut buffer = vec![0; ENTRY_BYTES];

@@ -101,7 +101,7 @@ impl Inbox {
     ///
     /// # Errors
     /// [`DecodeError`] when the other end does not speak the protocol.
-    pub fn next<M: Message>(&mut self) -> Result<Option<M>, DecodeError> {
+    pub fn take<M: Message>(&mut self) -> Result<Option<M>, DecodeError> {
         match take_frame(&mut self.bytes, limits::FRAME_BYTES)? {
             Some(frame) => frame.open().map(Some),
             None => Ok(None),
@@ -146,11 +146,11 @@ mod tests {
         let mut inbox = Inbox::default();
         while inbox.fill(&theirs) != Ok(Filled::Closed) {}
         for expected in [1, 3, 2] {
-            let first = inbox.next::<GuardianReport>();
+            let first = inbox.take::<GuardianReport>();
             assert_eq!(first, Ok(Some(GuardianReport::Descriptors { count: expected })));
             assert_eq!(inbox.descriptors().len(), expected as usize);
-            assert!(matches!(inbox.next(), Ok(Some(GuardianReport::Gone { .. }))));
+            assert!(matches!(inbox.take(), Ok(Some(GuardianReport::Gone { .. }))));
         }
-        assert_eq!(inbox.next::<GuardianReport>(), Ok(None));
+        assert_eq!(inbox.take::<GuardianReport>(), Ok(None));
     }
 }

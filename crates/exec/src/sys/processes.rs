@@ -6,7 +6,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::AddressFamily;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, wait, waitpid,
+    Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions, getrlimit, pidfd_open,
+    pidfd_send_signal, setrlimit, wait, waitpid,
 };
 use sortie_model::facts::ProcessEnd;
 
@@ -90,6 +91,14 @@ pub fn take_socket() -> Option<OwnedFd> {
     let null = rustix::fs::open(c"/dev/null", flags, Mode::empty()).ok()?;
     rustix::stdio::dup2_stdin(&null).ok()?;
     Some(socket)
+}
+
+/// Limits the descriptors that this process, and each that it starts from now on, may open unless it
+/// asks for more.
+pub fn limit_descriptors(count: u64) {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // Lowering a limit cannot fail.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(count), maximum });
 }
 
 /// The process id of our parent, 1 or another adopter's when it has ended.

@@ -23,6 +23,7 @@ pub(super) struct Orders {
     pub(super) signals: Vec<(ChildNumber, i32)>,
     pub(super) kills: Vec<ChildNumber>,
     pub(super) finishes: Vec<ChildNumber>,
+    pub(super) withdrawals: Vec<ChildNumber>,
 }
 
 /// The last program of a child has ended.
@@ -125,6 +126,9 @@ impl Guardian {
         if !orders.finishes.is_empty() {
             self.note_left_behind(&orders.finishes);
         }
+        for number in self.queued(&orders.withdrawals) {
+            self.report_failure(number, fork(Errno::CANCELED));
+        }
         let mut kills = orders.finishes;
         let queued = self.queued(&orders.kills);
         for number in orders.kills {
@@ -201,6 +205,7 @@ impl Guardian {
             if let Some(child) = self.children.get_mut(number) {
                 child.sent = Sent::Kill;
                 child.killing.get_or_insert_with(|| Killing::begin(now));
+                self.killing.insert(*number);
             }
         }
         self.kill(&numbers);
@@ -210,8 +215,9 @@ impl Guardian {
     pub(super) fn kill_again(&mut self) {
         let now = Instant::now();
         let mut due = HashSet::new();
-        for (number, child) in &mut self.children {
-            if let Some(killing) = &mut child.killing
+        for number in &self.killing {
+            if let Some(child) = self.children.get_mut(number)
+                && let Some(killing) = &mut child.killing
                 && killing.again_at <= now
             {
                 killing.again(now);
@@ -256,6 +262,7 @@ impl Guardian {
     }
 
     fn forget(&mut self, number: ChildNumber) {
+        self.killing.remove(&number);
         if let Some(child) = self.children.remove(&number) {
             self.forest.retire(child.tree);
         }

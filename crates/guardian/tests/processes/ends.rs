@@ -1,14 +1,17 @@
 //! How children start and end.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use sortie_exec::{Guardian, ProcessSpec};
-use sortie_model::facts::{ProcessEnd, ProcessFacts, Stage};
+use sortie_model::facts::{MemoryEnd, ProcessEnd, ProcessFacts, Stage};
 use sortie_model::reason::SpawnStep;
 use sortie_wire::guardian_proto::{NulList, Program};
 
-use crate::support::{EXIT_0, command, environment, run_plain, shell, word};
+use crate::support::{
+    EXIT_0, command, environment, eventually, run_plain, shell, soft_descriptor_limit, word,
+};
 
 const ENOENT: i32 = 2;
 const E2BIG: i32 = 7;
@@ -58,7 +61,7 @@ pub(crate) async fn a_missing_program_is_told_from_a_missing_directory(guardian:
     assert_eq!(facts, ProcessFacts::of(EXIT_0));
 }
 
-fn executable(directory: &std::path::Path, name: &str, text: &str) {
+fn executable(directory: &Path, name: &str, text: &str) {
     let path = directory.join(name);
     std::fs::write(&path, text).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -148,6 +151,44 @@ pub(crate) async fn a_child_has_three_descriptors_a_session_and_default_signals(
         .filter(|text| !text.ends_with(':'))
         .collect();
     assert_eq!(masks, ["0000000000000000"; 2]);
+}
+
+pub(crate) async fn a_child_gets_the_daemons_own_limit_of_descriptors(guardian: Guardian) {
+    let (_, sink) = run_plain(&guardian, shell("ulimit -Sn")).await;
+    assert_eq!(sink.output().trim(), soft_descriptor_limit());
+}
+
+/// A memory group (version 1 or 2) in which eight mebibytes may be used, if we may make one.
+fn small_memory_group() -> Option<(PathBuf, &'static str)> {
+    let name = format!("sortie-test-{}", std::process::id());
+    for (base, limit, processes) in [
+        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "cgroup.procs"),
+        ("/sys/fs/cgroup", "memory.max", "cgroup.procs"),
+    ] {
+        let group = Path::new(base).join(&name);
+        if std::fs::create_dir(&group).is_ok() {
+            if std::fs::write(group.join(limit), "8388608").is_ok() {
+                return Some((group, processes));
+            }
+            let _ = std::fs::remove_dir(&group);
+        }
+    }
+    None
+}
+
+pub(crate) async fn a_child_killed_for_want_of_memory_says_so(guardian: Guardian) {
+    let Some((group, processes)) = small_memory_group() else {
+        println!("(skipped: no memory group can be made here)");
+        return;
+    };
+    let enter = format!("echo $$ > {}", group.join(processes).display());
+    let spec = shell(&format!("{enter}; exec sort -S 200M /dev/zero"));
+    let (facts, _) = run_plain(&guardian, spec).await;
+    let spec = shell(&format!("{enter}; kill -KILL $$"));
+    let (other, _) = run_plain(&guardian, spec).await;
+    eventually("the end of the group", || std::fs::remove_dir(&group).is_ok()).await;
+    assert_eq!(facts.memory, MemoryEnd::OutOfMemory, "{facts:?}");
+    assert_eq!(other.memory, MemoryEnd::No, "{other:?}");
 }
 
 pub(crate) async fn a_thousand_children_started_at_once_all_end(guardian: Guardian) {

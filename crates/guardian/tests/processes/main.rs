@@ -42,6 +42,8 @@ const CASES: &[Case] = &cases![
     ends::init_runs_first_and_its_failure_is_the_childs,
     ends::a_script_is_run_by_its_interpreter,
     ends::a_child_has_three_descriptors_a_session_and_default_signals,
+    ends::a_child_gets_the_daemons_own_limit_of_descriptors,
+    ends::a_child_killed_for_want_of_memory_says_so,
     ends::a_thousand_children_started_at_once_all_end,
     ends::a_large_argument_list_arrives_whole,
     ends::too_many_arguments_are_an_error_of_the_start,
@@ -57,6 +59,7 @@ const CASES: &[Case] = &cases![
     stops::a_later_stop_brings_the_kill_forward,
     stops::a_stop_reaches_the_whole_tree,
     stops::a_timeout_stops_the_child,
+    stops::a_stop_before_the_start_withdraws_it,
     stops::an_undisturbed_end_is_not_taken_for_a_stop,
     trees::two_hundred_stubborn_trees_are_gone_after_a_kill,
     trees::what_a_child_leaves_behind_is_killed_and_counted,
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
     if std::env::var_os(daemon_death::VICTIM_VARIABLE).is_some() {
         daemon_death::be_a_daemon_until_killed();
     }
+    support::soft_descriptor_limit();
     let chosen: Vec<String> =
         std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let mut failed = 0;

@@ -93,6 +93,27 @@ pub(crate) async fn a_timeout_stops_the_child(guardian: Guardian) {
     assert_eq!((facts.interruptions, facts.end), (vec![Interruption::Timeout], KILLED));
 }
 
+pub(crate) async fn a_stop_before_the_start_withdraws_it(guardian: Guardian) {
+    let mark = mark("withdrawn");
+    let (stopper, stops) = stop_channel(Duration::from_millis(300));
+    stopper.stop(StopSpec::default());
+    // Others are before it in the queue.
+    let others: Vec<_> = (0..200)
+        .map(|_| {
+            let guardian = guardian.clone();
+            tokio::spawn(async move { guardian.spawn(command(&["sleep", "1000"])).await })
+        })
+        .collect();
+    let sink = Sink::default();
+    let spec = marked(&mark, "exec sleep 1000");
+    let facts = run(&guardian, spec, RunPlan::default(), (&sink, &stops)).await;
+    assert_eq!(facts.interruptions, [Interruption::Stop], "{facts:?}");
+    assert!(with_mark(&mark).is_empty());
+    for other in others {
+        assert!(other.await.unwrap().is_ok());
+    }
+}
+
 pub(crate) async fn an_undisturbed_end_is_not_taken_for_a_stop(guardian: Guardian) {
     // The main process ends at once; the stop comes while its pipes are drained.
     let (running, stopper, _) =

@@ -66,6 +66,16 @@ pub(crate) fn with_mark(mark: &str) -> Vec<PathBuf> {
         .collect()
 }
 
+/// The limit of descriptors with which this process began; to be called first before a launch.
+pub(crate) fn soft_descriptor_limit() -> &'static str {
+    static LIMIT: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    LIMIT.get_or_init(|| {
+        let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        line.split_whitespace().nth(3).unwrap().to_owned()
+    })
+}
+
 /// Waits until a condition holds, for at most ten seconds.
 pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let begin = Instant::now();
