@@ -31,8 +31,8 @@ pub struct Pong {
 /// When `stop` returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum StopReturns {
-    /// When all are finished, at the latest [`limits::STOP_MARGIN`](sortie_model::limits::STOP_MARGIN)
-    /// after the grace.
+    /// When all are finished, at the latest
+    /// [`limits::STOP_MARGIN`](sortie_model::limits::STOP_MARGIN) after the grace.
     #[default]
     WhenFinished,
     /// At once, when the stop is recorded.

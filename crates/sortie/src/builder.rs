@@ -111,8 +111,8 @@ impl NodeBuilder {
         self
     }
 
-    /// Keeps identity, port, roster and labels in a home, made on first use. Without one the node is
-    /// a stranger in its next life.
+    /// Keeps identity, port, roster and labels in a home, made on first use. Without one the node
+    /// is a stranger in its next life.
     #[must_use]
     pub fn home(mut self, paths: HomePaths) -> Self {
         self.home = Some(paths);
@@ -133,7 +133,8 @@ impl NodeBuilder {
         self
     }
 
-    /// Where mailboxes spill to. Default: the home's state directory, else the system's temporary one.
+    /// Where mailboxes spill to. Default: the home's state directory, else the system's temporary
+    /// one.
     #[must_use]
     pub fn spill_to(mut self, directory: PathBuf) -> Self {
         self.directory = Some(directory);
@@ -247,7 +248,8 @@ impl NodeBuilder {
 /// The cluster's roster with the new node in it, so that both know each other from the start.
 fn roster_with(node: &Node, name: &NodeName, keys: &NodeKeys) -> Roster {
     let mut roster = node.handle().roster();
-    // Its own row is put right when it listens; the version stays, so that the CA's next one counts.
+    // Its own row is put right when it listens; the version stays, so that the CA's next one
+    // counts.
     let own = keys.node.node_id();
     roster.members.retain(|member| member.node != own);
     let address = "127.0.0.1:1".to_owned();

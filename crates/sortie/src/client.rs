@@ -35,9 +35,10 @@ impl UserIdentity {
 
 /// A connection to a node, in this process or another one.
 ///
-/// Cheap to clone; clones share one connection. It is closed when the last clone, and the last handle
-/// on a session that came from it, is dropped: temporary sessions then end, persistent ones do not
-/// care (`docs/semantics.md`, section 4). A connection that broke is made again by the next request.
+/// Cheap to clone; clones share one connection. It is closed when the last clone, and the last
+/// handle on a session that came from it, is dropped: temporary sessions then end, persistent ones
+/// do not care (`docs/semantics.md`, section 4). A connection that broke is made again by the next
+/// request.
 #[derive(Debug, Clone)]
 pub struct Client {
     route: Route,
@@ -65,8 +66,8 @@ impl Client {
         Self::connect(&address, &identity, Some(node), timeout).await
     }
 
-    /// Connects to the node at `host:port` as that user. With `node` it must be that one, else it may
-    /// be any node of the user's cluster. Must be called within a tokio runtime.
+    /// Connects to the node at `host:port` as that user. With `node` it must be that one, else it
+    /// may be any node of the user's cluster. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// [`ConnectError::Dial`]; its [`step`](ConnectError::step) says how far it came.
@@ -97,8 +98,8 @@ impl Client {
         Session::new(self.route.clone(), SessionRef::Default)
     }
 
-    /// The one session with that name or number. It is looked up by every request; that there is none,
-    /// or more than one, is each request's error.
+    /// The one session with that name or number. It is looked up by every request; that there is
+    /// none, or more than one, is each request's error.
     pub fn session_named(&self, name: &str) -> Session {
         Session::new(self.route.clone(), SessionRef::Named(name.to_owned()))
     }
@@ -123,10 +124,12 @@ impl Client {
         }
     }
 
-    /// The members of the cluster, as this node knows them: those that the expression names, or all.
+    /// The members of the cluster, as this node knows them: those that the expression names, or
+    /// all.
     ///
     /// # Errors
-    /// [`RequestError`]; an unknown name has [`ErrorCode::UnknownNode`](crate::ErrorCode::UnknownNode).
+    /// [`RequestError`]; an unknown name has
+    /// [`ErrorCode::UnknownNode`](crate::ErrorCode::UnknownNode).
     pub async fn nodes(&self, expression: Option<NodeExpr>) -> Result<Vec<NodeView>, RequestError> {
         self.members(Ask::Nodes { expression }).await
     }
@@ -143,7 +146,8 @@ impl Client {
         }
     }
 
-    /// Shuts this node down, with all sessions and processes of its own. Returns when it has agreed.
+    /// Shuts this node down, with all sessions and processes of its own. Returns when it has
+    /// agreed.
     ///
     /// # Errors
     /// [`RequestError`].
@@ -179,8 +183,8 @@ impl Client {
     /// One token more.
     ///
     /// # Errors
-    /// [`RequestError`]; [`ErrorCode::NoAuthority`](crate::ErrorCode::NoAuthority) when the node that
-    /// holds the CA cannot be reached.
+    /// [`RequestError`]; [`ErrorCode::NoAuthority`](crate::ErrorCode::NoAuthority) when the node
+    /// that holds the CA cannot be reached.
     pub async fn cluster_token(&self) -> Result<JoinOffer, RequestError> {
         self.offer(Ask::ClusterToken).await
     }
@@ -189,7 +193,8 @@ impl Client {
     /// certificates are replaced, so connect anew afterwards.
     ///
     /// # Errors
-    /// [`RequestError`]; among its codes `token_wrong`, `token_used`, `token_expired`, `name_taken`,
+    /// [`RequestError`]; among its codes `token_wrong`, `token_used`, `token_expired`,
+    /// `name_taken`,
     /// `not_alone`, `unreachable`.
     pub async fn cluster_join(
         &self,

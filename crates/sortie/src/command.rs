@@ -17,8 +17,9 @@ use sortie_model::spec::{BodySpec, JobSpec, NulByte, OsBytes};
 /// # let _ = (sum, script);
 /// ```
 ///
-/// In a map, `{}`, `{#}` and `{node}` in any word stand for the item, its number from 1 and the node
-/// (`docs/semantics.md`, section 3.1). A word with a NUL byte is refused when the job is started.
+/// In a map, `{}`, `{#}` and `{node}` in any word stand for the item, its number from 1 and the
+/// node (`docs/semantics.md`, section 3.1). A word with a NUL byte is refused when the job is
+/// started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
     head: Head,
@@ -38,8 +39,9 @@ impl Command {
         Self { head: Head::Program(word(program.as_ref())), arguments: Vec::new(), shown: None }
     }
 
-    /// A script's text, at most [`limits::SPEC_BYTES`](crate::limits::SPEC_BYTES): written to a file
-    /// on the executing node and run by the interpreter that its `#!` line names, else by `sh`.
+    /// A script's text, at most [`limits::SPEC_BYTES`](crate::limits::SPEC_BYTES): written to a
+    /// file on the executing node and run by the interpreter that its `#!` line names, else by
+    /// `sh`.
     pub fn script(text: impl Into<Bytes>) -> Self {
         Self { head: Head::Script(text.into()), arguments: Vec::new(), shown: None }
     }

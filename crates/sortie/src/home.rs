@@ -1,8 +1,9 @@
 //! A home: what a node keeps on disk between its lives.
 //!
-//! The library reads no environment and no home directory: whoever makes a [`HomePaths`] says where.
-//! Directories are made with mode 0700 and files with 0600, at their creation; every file is written
-//! beside its place, synced and renamed into it, so a crash leaves the old file or the new one.
+//! The library reads no environment and no home directory: whoever makes a [`HomePaths`] says
+//! where. Directories are made with mode 0700 and files with 0600, at their creation; every file is
+//! written beside its place, synced and renamed into it, so a crash leaves the old file or the new
+//! one.
 
 mod error;
 mod files;
@@ -108,9 +109,9 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    /// Takes the home, and makes it first where there is none: a cluster of one with a CA of its own,
-    /// a node called `name`, and `user` as the identity of its owner. Without a name a new node is
-    /// called after the machine. A node that is alone in its own cluster can be renamed.
+    /// Takes the home, and makes it first where there is none: a cluster of one with a CA of its
+    /// own, a node called `name`, and `user` as the identity of its owner. Without a name a new
+    /// node is called after the machine. A node that is alone in its own cluster can be renamed.
     ///
     /// # Errors
     /// [`HomeError`]; [`HomeError::InUse`] when another process holds it.

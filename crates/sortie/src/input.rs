@@ -16,8 +16,8 @@ pub use split::{ItemSplitter, Separator};
 /// all (`docs/semantics.md`, section 3.1).
 ///
 /// Sending waits while the node has no room, so memory stays bounded however fast the caller is.
-/// Dropping a sender without [`InputSender::finish`] tells the node that the input is lost: children
-/// that still read fail with [`Reason::InputLost`](crate::Reason::InputLost).
+/// Dropping a sender without [`InputSender::finish`] tells the node that the input is lost:
+/// children that still read fail with [`Reason::InputLost`](crate::Reason::InputLost).
 #[derive(Debug)]
 pub struct InputSender {
     pieces: Pieces,
@@ -27,8 +27,8 @@ pub struct InputSender {
 ///
 /// Sending waits while the node reads no further ahead than
 /// [`limits::MAP_READ_AHEAD`](crate::limits::MAP_READ_AHEAD) items. Dropping a sender without
-/// [`ItemSender::finish`] tells the node that the input is lost: the children that were started go on,
-/// and the job says so.
+/// [`ItemSender::finish`] tells the node that the input is lost: the children that were started go
+/// on, and the job says so.
 #[derive(Debug)]
 pub struct ItemSender {
     pieces: Pieces,
@@ -44,12 +44,12 @@ impl InputSender {
     /// Sends bytes; they are cut into pieces as needed, and borders between calls mean nothing.
     ///
     /// # Errors
-    /// [`RequestError::InputClosed`] when no child reads any more, [`RequestError::Refused`] when the
-    /// node cannot store more, [`RequestError::Lost`] when it is gone.
+    /// [`RequestError::InputClosed`] when no child reads any more, [`RequestError::Refused`] when
+    /// the node cannot store more, [`RequestError::Lost`] when it is gone.
     ///
     /// # Cancel safety
-    /// Not cancel safe: some of the bytes may have been sent. After a call that was dropped the next
-    /// one says [`RequestError::Lost`], and the input is lost.
+    /// Not cancel safe: some of the bytes may have been sent. After a call that was dropped the
+    /// next one says [`RequestError::Lost`], and the input is lost.
     pub async fn send(&mut self, mut bytes: Bytes) -> Result<(), RequestError> {
         while !bytes.is_empty() {
             let piece = bytes.split_to(bytes.len().min(limits::RECORD_BYTES));
@@ -127,8 +127,8 @@ impl ItemSender {
     }
 }
 
-/// Items in one piece. The pieces that wait in an exchange and at its ends hold less than what may be
-/// read ahead.
+/// Items in one piece. The pieces that wait in an exchange and at its ends hold less than what may
+/// be read ahead.
 const PIECE_ITEMS: usize = limits::MAP_READ_AHEAD / 8;
 
 #[derive(Debug)]

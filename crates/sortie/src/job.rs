@@ -26,8 +26,9 @@ pub use stream::{JobStream, Values};
 
 /// A handle on a job: one submission and its children (`docs/semantics.md`, section 1.2).
 ///
-/// Handles are cheap to clone, and dropping one stops nothing; a job ends when its children do, when it
-/// is stopped, or with its session. A handle on a job of a temporary session keeps that session.
+/// Handles are cheap to clone, and dropping one stops nothing; a job ends when its children do,
+/// when it is stopped, or with its session. A handle on a job of a temporary session keeps that
+/// session.
 #[derive(Debug, Clone)]
 pub struct Job {
     session: Session,
@@ -98,12 +99,12 @@ impl Job {
         }
     }
 
-    /// Takes what is there now, children in child order: it is gone from the node when this returns.
-    /// Everything is held in memory; for output that does not fit, use [`Job::stream`].
+    /// Takes what is there now, children in child order: it is gone from the node when this
+    /// returns. Everything is held in memory; for output that does not fit, use [`Job::stream`].
     ///
     /// # Errors
-    /// [`RequestError`]. What was taken before the error is not lost: the next call on this handle, or
-    /// on a clone of it, returns it first.
+    /// [`RequestError`]. What was taken before the error is not lost: the next call on this handle,
+    /// or on a clone of it, returns it first.
     ///
     /// # Cancel safety
     /// As for an error.
@@ -145,8 +146,8 @@ impl Job {
         Ok(kept)
     }
 
-    /// Takes records one by one as they come, in order of arrival, until the job is settled. A record
-    /// is acknowledged, and so freed on the node, when the one after it is asked for.
+    /// Takes records one by one as they come, in order of arrival, until the job is settled. A
+    /// record is acknowledged, and so freed on the node, when the one after it is asked for.
     ///
     /// Dropping the stream stops nothing. Records that were not handed out come again to the next
     /// receive; of those that were, the last batch's may come again too, under the same sequence
@@ -160,8 +161,8 @@ impl Job {
     }
 
     /// The values that the job's functions give, decoded, in order of arrival, until the job is
-    /// settled: the records of the stream `output`. A child that failed is an error at the end, so a
-    /// stream without errors is complete. Records of other streams are taken and left out.
+    /// settled: the records of the stream `output`. A child that failed is an error at the end, so
+    /// a stream without errors is complete. Records of other streams are taken and left out.
     ///
     /// What dropping does is said at [`Job::stream`].
     pub fn values<T: serde::de::DeserializeOwned>(&self) -> Values<T> {
@@ -218,9 +219,9 @@ impl Job {
         self.own_view(waited.entries).map(Some)
     }
 
-    /// Stops the job on every node, queued children included, and waits until it is finished: at the
-    /// latest its grace and [`limits::STOP_MARGIN`](crate::limits::STOP_MARGIN). What it produced
-    /// stays receivable.
+    /// Stops the job on every node, queued children included, and waits until it is finished: at
+    /// the latest its grace and [`limits::STOP_MARGIN`](crate::limits::STOP_MARGIN). What it
+    /// produced stays receivable.
     ///
     /// # Errors
     /// [`RequestError`]. Stopping what is finished is none.

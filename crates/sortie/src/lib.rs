@@ -1,8 +1,8 @@
 //! Jobs, sessions and supervision over QUIC-linked nodes.
 //!
 //! A session starts a job; the job's children run on this node and on others; their records are
-//! received once, or kept. What each word promises is said in `docs/semantics.md` of the project, and
-//! the items here name its sections.
+//! received once, or kept. What each word promises is said in `docs/semantics.md` of the project,
+//! and the items here name its sections.
 //!
 //! Two nodes in one process, and a function mapped over both:
 //!
@@ -29,10 +29,11 @@
 //! ```
 //!
 //! # Where to look
-//! * [`Session`] has the verbs, [`Job`] the same for one job, [`JobBuilder`] every choice of a start.
+//! * [`Session`] has the verbs, [`Job`] the same for one job, [`JobBuilder`] every choice of a
+//!   start.
 //! * [`Client`] reaches a node in another process; its sessions and jobs are the same types.
-//! * [`Job::stream`], [`Job::values`], [`Job::receive`] and [`Receiver`] are four ways to the records,
-//!   from the simplest to the one that leaves acknowledgements to the caller.
+//! * [`Job::stream`], [`Job::values`], [`Job::receive`] and [`Receiver`] are four ways to the
+//!   records, from the simplest to the one that leaves acknowledgements to the caller.
 //!
 //! Handles are `Clone + Send + Sync + 'static`, and dropping one stops nothing, but for temporary
 //! sessions ([`Client::temporary`]). The library reads no environment and no home directory.

@@ -15,8 +15,9 @@ pub(crate) const UNCONFIRMED_DELIVERIES: u64 = 8;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReceiveItem {
-    /// Records of one child, in order: at most [`limits::BATCH_RECORDS`](crate::limits::BATCH_RECORDS)
-    /// of them and about [`limits::BATCH_BYTES`](crate::limits::BATCH_BYTES).
+    /// Records of one child, in order: at most
+    /// [`limits::BATCH_RECORDS`](crate::limits::BATCH_RECORDS) of them and about
+    /// [`limits::BATCH_BYTES`](crate::limits::BATCH_BYTES).
     Records {
         /// What to give to [`Receiver::acknowledge`]; 0 needs none.
         number: u64,
@@ -48,7 +49,8 @@ pub struct ReceiveEnd {
 }
 
 impl ReceiveEnd {
-    /// What the end of a receive means when it was about one job: its troubles are the whole answer.
+    /// What the end of a receive means when it was about one job: its troubles are the whole
+    /// answer.
     pub(crate) fn about_one(self) -> Result<(), RequestError> {
         match (self.deadlock, self.entries.troubles) {
             (Some(blocked), _) => Err(RequestError::Deadlock { blocked }),
@@ -61,9 +63,9 @@ impl ReceiveEnd {
 /// A receive under way (`docs/semantics.md`, section 3.3).
 ///
 /// Records of a taking receive are freed on the node once they are acknowledged, and only then.
-/// Dropping a receiver frees nothing: what was not acknowledged, or acknowledged since the last call
-/// of [`Receiver::next`], comes again to the next receive under the same sequence numbers. To keep
-/// the last acknowledgements, read up to the end or call [`Receiver::finish`].
+/// Dropping a receiver frees nothing: what was not acknowledged, or acknowledged since the last
+/// call of [`Receiver::next`], comes again to the next receive under the same sequence numbers. To
+/// keep the last acknowledgements, read up to the end or call [`Receiver::finish`].
 #[derive(Debug)]
 pub struct Receiver {
     end: Option<ClientEnd>,
@@ -88,9 +90,9 @@ impl Receiver {
     /// nothing more comes.
     ///
     /// # Cancel safety
-    /// No record is lost. Over a link, a call that is dropped in the very moment in which it sends an
-    /// acknowledgement ends the receive: the next call says [`RequestError::Lost`], and what was not
-    /// acknowledged comes again to the next receive.
+    /// No record is lost. Over a link, a call that is dropped in the very moment in which it sends
+    /// an acknowledgement ends the receive: the next call says [`RequestError::Lost`], and what was
+    /// not acknowledged comes again to the next receive.
     pub async fn next(&mut self) -> Result<Option<ReceiveItem>, RequestError> {
         let item = self.advance().await;
         if item.is_err() {
@@ -165,8 +167,8 @@ impl Receiver {
         Ok(())
     }
 
-    /// Tells the node what was acknowledged, or takes the next message if that is sooner: a node that
-    /// waits until we read may not be reading either.
+    /// Tells the node what was acknowledged, or takes the next message if that is sooner: a node
+    /// that waits until we read may not be reading either.
     async fn confirm_or_receive(&mut self) -> Result<Option<ToClient>, RequestError> {
         if self.marked <= self.confirmed {
             return Ok(None);

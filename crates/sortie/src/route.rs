@@ -131,7 +131,8 @@ impl Remote {
         }
         let dialled = self.endpoint.dial(&self.address, self.expect, self.timeout).await?;
         let link = dialled.0.clone();
-        // Nobody panics while holding the lock; a poisoned one would hold a whole value all the same.
+        // Nobody panics while holding the lock; a poisoned one would hold a whole value all the
+        // same.
         *self.connected.lock().unwrap_or_else(PoisonError::into_inner) = Connected::keep(dialled);
         Ok(link)
     }

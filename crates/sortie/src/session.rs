@@ -24,15 +24,16 @@ use crate::receiver::Receiver;
 use crate::route::{Route, answer};
 use crate::watch::Happenings;
 
-/// A handle on a session: a named scope on one node that owns jobs (`docs/semantics.md`, section 1.1).
+/// A handle on a session: a named scope on one node that owns jobs (`docs/semantics.md`, section
+/// 1.1).
 ///
 /// Handles are cheap to clone, and dropping one stops nothing. The one exception is a temporary
-/// session ([`Client::temporary`](crate::Client::temporary)): it lives as long as a handle on it, or
-/// on one of its jobs, exists, and ends with the last: its unfinished jobs are stopped, its results
-/// dropped.
+/// session ([`Client::temporary`](crate::Client::temporary)): it lives as long as a handle on it,
+/// or on one of its jobs, exists, and ends with the last: its unfinished jobs are stopped, its
+/// results dropped.
 ///
-/// Every method is one request to the session's node. Dropping its future abandons the request; what
-/// the node already did stays done.
+/// Every method is one request to the session's node. Dropping its future abandons the request;
+/// what the node already did stays done.
 #[derive(Debug, Clone)]
 pub struct Session {
     inner: Arc<Inner>,
@@ -91,9 +92,9 @@ impl Session {
         Ok(self.task_spec(name, encode_value(input)?))
     }
 
-    /// A job that calls the function registered under that name once for each input, spread over the
-    /// job's nodes: a map (`docs/semantics.md`, section 3.1). [`JobBuilder::each`] calls it for each
-    /// input on every node instead.
+    /// A job that calls the function registered under that name once for each input, spread over
+    /// the job's nodes: a map (`docs/semantics.md`, section 3.1). [`JobBuilder::each`] calls it for
+    /// each input on every node instead.
     ///
     /// The inputs are encoded as the node asks for them, after the start. One that has no encoding
     /// ends the input as lost.
@@ -110,13 +111,13 @@ impl Session {
         JobBuilder::new(self.clone(), Ok(JobSpec::new(name, body)))
     }
 
-    /// Starts a job that takes no input and is no map. Returns when the node has accepted it, before
-    /// its work ends. The same key with the same spec gives the same job, however often it is sent;
-    /// without a key the submission is one of its own.
+    /// Starts a job that takes no input and is no map. Returns when the node has accepted it,
+    /// before its work ends. The same key with the same spec gives the same job, however often it
+    /// is sent; without a key the submission is one of its own.
     ///
     /// # Errors
-    /// [`RequestError`]: [`RequestError::Misused`] when the spec takes input; when the node refuses,
-    /// nothing was started.
+    /// [`RequestError`]: [`RequestError::Misused`] when the spec takes input; when the node
+    /// refuses, nothing was started.
     ///
     /// # Cancel safety
     /// A start whose future is dropped may have happened. Repeat it with the same key.
@@ -189,8 +190,8 @@ impl Session {
         }
     }
 
-    /// What a start would do: its nodes, the unreachable ones among them, how many children. Touches
-    /// nothing.
+    /// What a start would do: its nodes, the unreachable ones among them, how many children.
+    /// Touches nothing.
     ///
     /// # Errors
     /// [`RequestError`], as the start would give it.
@@ -262,8 +263,8 @@ impl Session {
         }
     }
 
-    /// Stops entries, those of a job on every node (`docs/semantics.md`, section 3.5). Stopping what is
-    /// finished is no error. A dropped future takes no stop back.
+    /// Stops entries, those of a job on every node (`docs/semantics.md`, section 3.5). Stopping
+    /// what is finished is no error. A dropped future takes no stop back.
     ///
     /// # Errors
     /// [`RequestError`]. What cannot be stopped is a trouble in the answer.
@@ -280,7 +281,8 @@ impl Session {
     /// Removes jobs with everything of theirs; the answer shows them as they were.
     ///
     /// # Errors
-    /// [`RequestError`]. What cannot be removed is a trouble in the answer, and the rest is removed.
+    /// [`RequestError`]. What cannot be removed is a trouble in the answer, and the rest is
+    /// removed.
     pub async fn remove(
         &self,
         selection: Selection,

@@ -159,8 +159,8 @@ pub(super) fn replace_dir(path: &Path, contents: &[(&str, Vec<u8>)]) -> Result<(
     replace().map_err(|source| HomeError::Write { path: path.to_owned(), source })
 }
 
-/// Ends what a crash interrupted: with the old directory moved away the new one was whole, and takes
-/// its place; else what there is of a new one is dropped.
+/// Ends what a crash interrupted: with the old directory moved away the new one was whole, and
+/// takes its place; else what there is of a new one is dropped.
 pub(super) fn recover_dir(path: &Path) -> Result<(), HomeError> {
     let recover = || {
         let (new, old) = (path.with_extension("new"), path.with_extension("old"));

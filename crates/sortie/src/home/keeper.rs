@@ -33,8 +33,8 @@ impl HomeKeeper {
         home.announce(address)
     }
 
-    /// The node has ended: takes its address back and gives the home free, also while handles on the
-    /// node are left.
+    /// The node has ended: takes its address back and gives the home free, also while handles on
+    /// the node are left.
     pub(crate) fn withdraw(&self) {
         self.lock().withdraw();
     }

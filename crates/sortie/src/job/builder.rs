@@ -65,7 +65,8 @@ impl JobBuilder {
         self
     }
 
-    /// The nodes on which children run, as a node expression: names, `node[01-20]`, globs, `@group`,
+    /// The nodes on which children run, as a node expression: names, `node[01-20]`, globs,
+    /// `@group`,
     /// `label=value`, `*`, combined with `!`, `&` and `,`. Without it, the session's own node. The
     /// expression is resolved when the node accepts the job. A second call replaces the first.
     ///
@@ -97,8 +98,8 @@ impl JobBuilder {
         }))
     }
 
-    /// The display name, at most [`limits::ENTRY_NAME_BYTES`](crate::limits::ENTRY_NAME_BYTES); without
-    /// it, `Job<id>`. Names need not be unique.
+    /// The display name, at most [`limits::ENTRY_NAME_BYTES`](crate::limits::ENTRY_NAME_BYTES);
+    /// without it, `Job<id>`. Names need not be unique.
     ///
     /// # Errors
     /// [`BadName`] when it reads as an id, a range, a glob, `last` or `all`.
@@ -117,8 +118,8 @@ impl JobBuilder {
         Ok(self)
     }
 
-    /// How many children may be in progress at once; the others queue. 0 counts as 1. The default is
-    /// [`limits::THROTTLE_DEFAULT`](crate::limits::THROTTLE_DEFAULT).
+    /// How many children may be in progress at once; the others queue. 0 counts as 1. The default
+    /// is [`limits::THROTTLE_DEFAULT`](crate::limits::THROTTLE_DEFAULT).
     pub fn throttle(self, children: u32) -> Self {
         let children = NonZeroU32::new(children).unwrap_or(NonZeroU32::MIN);
         self.with(|spec| spec.throttle = Throttle::AtMost(children))
@@ -210,12 +211,12 @@ impl JobBuilder {
         })
     }
 
-    /// Makes the job a map: one child per item, spread over the nodes, with the item in place of `{}`
-    /// or behind the words (`docs/semantics.md`, section 3.1). Empty items are skipped.
+    /// Makes the job a map: one child per item, spread over the nodes, with the item in place of
+    /// `{}` or behind the words (`docs/semantics.md`, section 3.1). Empty items are skipped.
     ///
     /// Items are taken from the iterator as the node asks for them, about
-    /// [`limits::MAP_READ_AHEAD`](crate::limits::MAP_READ_AHEAD) ahead, by a future of the runtime that
-    /// started the job: an iterator that blocks belongs into [`JobBuilder::map_stream`].
+    /// [`limits::MAP_READ_AHEAD`](crate::limits::MAP_READ_AHEAD) ahead, by a future of the runtime
+    /// that started the job: an iterator that blocks belongs into [`JobBuilder::map_stream`].
     pub fn map<I>(self, items: I) -> Self
     where
         I: IntoIterator<Item: Into<Bytes>, IntoIter: Send + 'static>,
@@ -267,15 +268,16 @@ impl JobBuilder {
         Ok(self.session.dry_run(spec).await?)
     }
 
-    /// Starts the job and returns when its node has accepted it, before the work ends. The items of a
-    /// map are fed by a future of this runtime, which the job's handles do not hold: if this program
-    /// ends before it, the input counts as lost.
+    /// Starts the job and returns when its node has accepted it, before the work ends. The items of
+    /// a map are fed by a future of this runtime, which the job's handles do not hold: if this
+    /// program ends before it, the input counts as lost.
     ///
     /// # Errors
     /// [`StartError`]; when the node refuses, nothing was started.
     ///
     /// # Cancel safety
-    /// A start whose future is dropped may have happened: give it a [`JobBuilder::key`] and repeat it.
+    /// A start whose future is dropped may have happened: give it a [`JobBuilder::key`] and repeat
+    /// it.
     pub async fn start(self) -> Result<Job, StartError> {
         let Self { session, spec, key, items } = self;
         let spec = spec?;
@@ -299,7 +301,8 @@ impl JobBuilder {
         Ok(session.handle(&view))
     }
 
-    /// Starts the job with an input for its children: one child reads it, or each of them reads all.
+    /// Starts the job with an input for its children: one child reads it, or each of them reads
+    /// all.
     ///
     /// # Errors
     /// As for [`JobBuilder::start`]; a map takes no other input than its items.

@@ -12,8 +12,8 @@ use sortie_wire::session_proto::Source;
 use crate::error::{ValueError, decode_value};
 use crate::receiver::UNCONFIRMED_DELIVERIES;
 
-/// A record, and the child it comes from. Two of the same child with the same sequence number are the
-/// same record.
+/// A record, and the child it comes from. Two of the same child with the same sequence number are
+/// the same record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
     /// The child's number in its session.
@@ -30,8 +30,8 @@ impl Received {
     /// The value that the record carries.
     ///
     /// # Errors
-    /// [`ValueError::NotAValue`] when it carries a process's bytes, [`ValueError::Shape`] when it is of
-    /// another type.
+    /// [`ValueError::NotAValue`] when it carries a process's bytes, [`ValueError::Shape`] when it
+    /// is of another type.
     pub fn value<T: DeserializeOwned>(&self) -> Result<T, ValueError> {
         match &self.record.body {
             Body::Value(bytes) => decode_value(bytes),

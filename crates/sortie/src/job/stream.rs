@@ -20,8 +20,8 @@ use crate::receiver::{ReceiveItem, Receiver};
 type Brought = (Box<Receiver>, Result<Option<ReceiveItem>, RequestError>);
 type Asked<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// A job's records in order of arrival; see [`Job::stream`](crate::Job::stream). Ends when the job is settled, or after
-/// its first error.
+/// A job's records in order of arrival; see [`Job::stream`](crate::Job::stream). Ends when the job
+/// is settled, or after its first error.
 pub struct JobStream {
     memory: Arc<Memory>,
     stash: std::vec::IntoIter<Received>,
@@ -39,7 +39,8 @@ enum Step {
 }
 
 impl JobStream {
-    /// A stream of what a receive brings, once it is `open`; nothing is asked before the first poll.
+    /// A stream of what a receive brings, once it is `open`; nothing is asked before the first
+    /// poll.
     pub(super) fn new<F>(memory: Arc<Memory>, open: F) -> Self
     where
         F: Future<Output = Result<Receiver, RequestError>> + Send + 'static,
