@@ -25,18 +25,17 @@ fn requests() -> Vec<(&'static str, GuardianRequest)> {
     let words = NulList::of_words([&os(b"echo"), &os(b"\xff")]);
     let script = Program::Script { text: Bytes::from_static(b"#!/bin/sh\n"), arguments: words };
     let command = Program::Command(NulList::of_words([&os(b"true")]));
-    let (version, best) = (1, ContainmentChoice::Best);
+    let start =
+        |containment, descriptors| GuardianRequest::Start { version: 1, containment, descriptors };
     vec![
-        ("start", GuardianRequest::Start { version, containment: best }),
-        (
-            "start by parentage",
-            GuardianRequest::Start { version, containment: ContainmentChoice::Parentage },
-        ),
+        ("start", start(ContainmentChoice::Best, Some(70_000))),
+        ("start by parentage", start(ContainmentChoice::Parentage, None)),
         ("spawn a command", spawn(command, StandardInput::Null)),
         ("spawn a script", spawn(script, StandardInput::Pipe)),
         ("signal", GuardianRequest::Signal { child: CHILD, number: 15 }),
         ("kill", GuardianRequest::Kill { child: CHILD }),
         ("finish", GuardianRequest::Finish { child: CHILD }),
+        ("withdraw", GuardianRequest::Withdraw { child: CHILD }),
     ]
 }
 
@@ -100,6 +99,7 @@ fn request_name(request: &GuardianRequest) -> &'static str {
         GuardianRequest::Signal { .. } => "Signal",
         GuardianRequest::Kill { .. } => "Kill",
         GuardianRequest::Finish { .. } => "Finish",
+        GuardianRequest::Withdraw { .. } => "Withdraw",
     }
 }
 
