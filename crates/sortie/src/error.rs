@@ -230,7 +230,7 @@ pub struct EncodeError(#[source] EncodeFault);
 enum EncodeFault {
     #[error(transparent)]
     Shape(#[from] rmp_serde::encode::Error),
-    #[error("it has {0} bytes; at most {limit} are allowed", limit = sortie_model::limits::VALUE_BYTES)]
+    #[error("it has {0} bytes; at most {} are allowed", sortie_model::limits::VALUE_BYTES)]
     Size(usize),
 }
 
