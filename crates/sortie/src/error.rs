@@ -230,8 +230,8 @@ pub struct EncodeError(#[source] EncodeFault);
 enum EncodeFault {
     #[error(transparent)]
     Shape(#[from] rmp_serde::encode::Error),
-    #[error("it has {0} bytes; at most {} are allowed", sortie_model::limits::VALUE_BYTES)]
-    Size(usize),
+    #[error("it has {size} bytes; at most {} are allowed", sortie_model::limits::VALUE_BYTES)]
+    Size { size: usize },
 }
 
 impl EncodeError {
@@ -249,7 +249,7 @@ where
 {
     let encoded = rmp_serde::to_vec_named(value).map_err(|error| EncodeError(error.into()))?;
     if encoded.len() > sortie_model::limits::VALUE_BYTES {
-        return Err(EncodeError(EncodeFault::Size(encoded.len())));
+        return Err(EncodeError(EncodeFault::Size { size: encoded.len() }));
     }
     Ok(encoded.into())
 }
