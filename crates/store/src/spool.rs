@@ -71,6 +71,12 @@ impl Spool {
         })
     }
 
+    /// Removes what processes that are gone left beside this spool's directory, as making the
+    /// directory does: for a node that starts and may never need one. Touches the disk.
+    pub fn remove_abandoned(&self) {
+        remove_abandoned(&self.parent);
+    }
+
     /// Bytes of mailboxes in all files; freed ones do not count.
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)

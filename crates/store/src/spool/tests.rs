@@ -41,6 +41,9 @@ fn what_a_dead_node_left_is_removed_and_what_a_living_one_has_is_not() {
     let other = Spool::new(below, SpoolBounds::default());
     let _made = MailboxFile::create(&other).unwrap();
     assert!(!left.exists() && kept.join("0").exists());
+    std::fs::create_dir(&left).unwrap();
+    other.remove_abandoned();
+    assert!(!left.exists() && kept.join("0").exists());
 }
 
 #[test]

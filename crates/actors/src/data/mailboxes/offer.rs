@@ -59,8 +59,8 @@ enum Look {
 
 impl JobMailboxes {
     /// Offers a prefix of what is unread in each of these streams and not on offer; none when there
-    /// is nothing. Waits for a place while [`OFFERS_PER_MAILBOX`] offers of the child are in flight,
-    /// so who holds so many itself waits for itself.
+    /// is nothing. Waits for a place while [`OFFERS_PER_MAILBOX`] offers of the child are in
+    /// flight, so who holds so many itself waits for itself.
     ///
     /// [`OFFERS_PER_MAILBOX`]: sortie_model::limits::OFFERS_PER_MAILBOX
     ///

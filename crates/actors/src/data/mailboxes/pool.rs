@@ -80,6 +80,12 @@ impl MailboxPool {
         })
     }
 
+    /// Removes the files that killed nodes left below the pool's directory. Blocks on the disk: for
+    /// the start of a node.
+    pub fn remove_abandoned(&self) {
+        self.spool.remove_abandoned();
+    }
+
     /// Bytes of records in memory.
     pub fn memory_bytes(&self) -> u64 {
         self.memory.load(Ordering::Relaxed)

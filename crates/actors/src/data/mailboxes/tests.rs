@@ -1,6 +1,7 @@
 //! The data plane on real files: claims one by one, then random histories.
 
 mod bounds;
+mod faults;
 mod history;
 mod readers;
 
