@@ -1,8 +1,8 @@
 //! Telling a kill by the kernel, for want of memory, from one by a person.
 //!
-//! A control group of its own would say so, but only where the memory controller is on. The machine's
-//! counter of such kills is always there: a process that died of `SIGKILL` which we did not send,
-//! and a counter that has grown since it started, mean want of memory.
+//! A control group of its own would say so, but only where the memory controller is on. The
+//! machine's counter of such kills is always there: a process that died of `SIGKILL` which we did
+//! not send, and a counter that has grown since it started, mean want of memory.
 
 use std::time::{Duration, Instant};
 

@@ -52,7 +52,8 @@ impl Outbox {
             let descriptors: Vec<BorrowedFd<'_>> =
                 write.descriptors.iter().map(AsFd::as_fd).collect();
             let rest = write.bytes.get(write.sent..).unwrap_or_default();
-            // Every error but a full socket means that the daemon is gone, which the main loop sees.
+            // Every error but a full socket means that the daemon is gone, which the main loop
+            // sees.
             let Ok(sent) = send(socket, rest, &descriptors) else { return Flushed::Partly };
             write.descriptors.clear();
             write.sent += sent;

@@ -78,6 +78,7 @@ pub(super) async fn launch(
     let program = options.program.unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
     let helper = execute(program, theirs, path_receiver).await?;
     let (link, mut hello) = Link::start(ours).map_err(LaunchError::Socket)?;
+    let link = Unused(Some(link));
     link.post(&GuardianRequest::Start {
         version: GUARDIAN_VERSION,
         containment: options.containment,
@@ -85,23 +86,44 @@ pub(super) async fn launch(
     });
     let answer = tokio::time::timeout(limits::GUARDIAN_HELLO, &mut hello).await;
     let Ok(Ok(GuardianReport::Hello { version, containment, .. })) = answer else {
-        link.shut_down();
         let _ = pidfd_send_signal(helper, Signal::KILL);
         return Err(LaunchError::NoAnswer);
     };
     if version != GUARDIAN_VERSION {
-        link.shut_down();
         return Err(LaunchError::Version { ours: GUARDIAN_VERSION, theirs: version });
     }
     if let Containment::ControlGroup { directory } = &containment {
         // The receiver is gone only if the guardian has ended already.
         let _ = path_sender.send(directory.as_bytes().to_vec());
     }
-    Ok((link, containment))
+    link.used().map(|link| (link, containment)).ok_or(LaunchError::NoAnswer)
 }
 
-/// Lets this process open as many descriptors as it may: two or three for each running child. Returns
-/// the limit as it was when this was first called, which is what children are to get.
+/// Shuts the link down if the launch does not come to its end.
+struct Unused(Option<Arc<Link>>);
+
+impl Unused {
+    fn post(&self, request: &GuardianRequest) {
+        if let Some(link) = &self.0 {
+            link.post(request);
+        }
+    }
+
+    fn used(mut self) -> Option<Arc<Link>> {
+        self.0.take()
+    }
+}
+
+impl Drop for Unused {
+    fn drop(&mut self) {
+        if let Some(link) = &self.0 {
+            link.shut_down();
+        }
+    }
+}
+
+/// Lets this process open as many descriptors as it may: two or three for each running child.
+/// Returns the limit as it was when this was first called, which is what children are to get.
 fn raise_descriptor_limit() -> Option<u64> {
     static FOUND: OnceLock<Option<u64>> = OnceLock::new();
     *FOUND.get_or_init(|| {
@@ -165,5 +187,30 @@ fn clear(directory: Vec<u8>) {
             return;
         }
         std::thread::sleep(CLEAR_PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guardian::Guardian;
+
+    #[tokio::test]
+    async fn a_program_that_does_not_begin_as_it_must_is_told_so_at_once() {
+        let error = Guardian::launch(LaunchOptions::default()).await.expect_err("no init");
+        assert!(matches!(error, LaunchError::NotInitialised));
+        assert!(error.to_string().contains("`sortie::init()`"));
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_no_guardian_does_not_answer() {
+        let program = Some(PathBuf::from("/bin/true"));
+        let options = LaunchOptions { program, ..LaunchOptions::default() };
+        let error = Guardian::launch(options).await.expect_err("no guardian");
+        assert!(matches!(error, LaunchError::NoAnswer));
+        let program = Some(PathBuf::from("/no/such/program"));
+        let options = LaunchOptions { program, ..LaunchOptions::default() };
+        let error = Guardian::launch(options).await.expect_err("no program");
+        assert!(matches!(error, LaunchError::Execute(_)));
     }
 }

@@ -1,8 +1,8 @@
 //! Frames and descriptors over a Unix stream socket, for both ends of a guardian's socket.
 //!
-//! The kernel never joins two writes that carry descriptors into one read, and gives the descriptors
-//! of a write with its first byte. So a write that carries some begins with a frame that says how
-//! many, and by the time that frame is read its descriptors are here.
+//! The kernel never joins two writes that carry descriptors into one read, and gives the
+//! descriptors of a write with its first byte. So a write that carries some begins with a frame
+//! that says how many, and by the time that frame is read its descriptors are here.
 
 use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};

@@ -1,8 +1,8 @@
 //! Control groups, version 2: one per child, in a directory of the guardian's own.
 //!
 //! A group that is empty again is used for the next child, which saves making and removing one. Not
-//! so a group in which processes were killed: some kernels (6.13 and later) take a child that begins
-//! in such a group for one that was being made during the kill, and kill it too.
+//! so a group in which processes were killed: some kernels (6.13 and later) take a child that
+//! begins in such a group for one that was being made during the kill, and kill it too.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -73,11 +73,12 @@ impl GroupDirectory {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(error),
             }
-            let descriptor = open_directory(&path)?;
-            rustix::fs::flock(&descriptor, FlockOperation::NonBlockingLockExclusive)?;
-            // Another guardian may have taken it for left over before it was locked.
-            if path.join("cgroup.kill").exists() {
-                return Ok(Self { path, descriptor, spare: Vec::new(), busy: Vec::new(), made: 0 });
+            // Another guardian that starts now may take it for left over until it is locked.
+            let Ok(descriptor) = open_directory(&path) else { continue };
+            let lock = rustix::fs::flock(&descriptor, FlockOperation::NonBlockingLockExclusive);
+            if lock.is_ok() && path.join("cgroup.kill").exists() {
+                let (spare, busy) = (Vec::new(), Vec::new());
+                return Ok(Self { path, descriptor, spare, busy, made: 0 });
             }
         }
         Err(io::ErrorKind::Unsupported.into())

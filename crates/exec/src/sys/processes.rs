@@ -76,8 +76,8 @@ impl Held {
 }
 
 /// Takes over the socket that lies on descriptor 0, and closes every other descriptor above 2, also
-/// those that a careless part of the daemon let us inherit. None when descriptor 0 is no Unix socket.
-/// To be called first in `main`.
+/// those that a careless part of the daemon let us inherit. None when descriptor 0 is no Unix
+/// socket. To be called first in `main`.
 #[expect(unsafe_code, reason = "descriptors are closed that no value of ours owns")]
 pub fn take_socket() -> Option<OwnedFd> {
     let input = rustix::stdio::stdin();
@@ -93,8 +93,8 @@ pub fn take_socket() -> Option<OwnedFd> {
     Some(socket)
 }
 
-/// Limits the descriptors that this process, and each that it starts from now on, may open unless it
-/// asks for more.
+/// Limits the descriptors that this process, and each that it starts from now on, may open unless
+/// it asks for more.
 pub fn limit_descriptors(count: u64) {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     // Lowering a limit cannot fail.

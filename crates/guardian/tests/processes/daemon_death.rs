@@ -1,7 +1,7 @@
 //! What happens when the daemon, or the guardian, is gone.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use sortie_exec::{Guardian, LaunchOptions};
@@ -47,7 +47,7 @@ pub(crate) async fn a_guardian_that_is_killed_takes_its_children_along(guardian:
     let mark = mark("kill-guardian");
     let mut child = guardian.spawn(marked(&mark, "echo; exec sleep 1000")).await.unwrap();
     assert!(guardian.is_alive());
-    assert!(Command::new("kill").args(["-KILL", pid.trim()]).status().unwrap().success());
+    kill("-KILL", &pid);
     guardian.lost().await;
     assert!(!guardian.is_alive());
     assert_eq!(child.ending.wait().await.end, ProcessEnd::Lost);
@@ -80,14 +80,14 @@ pub(crate) fn be_a_daemon_until_killed() -> ! {
     unreachable!("it waits for ever")
 }
 
-pub(crate) async fn a_daemon_that_is_killed_takes_everything_along(guardian: Guardian) {
-    let mark = mark("victim");
+/// A daemon in a process of its own, with twenty children of five processes each.
+async fn victim(guardian: &Guardian, mark: &str) -> Child {
     let containment = match guardian.containment() {
         Containment::ControlGroup { .. } => "best",
         Containment::Parentage => "parentage",
     };
     let mut daemon = Command::new(std::env::current_exe().unwrap())
-        .env(VICTIM_VARIABLE, &mark)
+        .env(VICTIM_VARIABLE, mark)
         .env(CONTAINMENT_VARIABLE, containment)
         .stdout(Stdio::piped())
         .spawn()
@@ -95,10 +95,68 @@ pub(crate) async fn a_daemon_that_is_killed_takes_everything_along(guardian: Gua
     let mut line = String::new();
     BufReader::new(daemon.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "ready\n");
-    eventually("all processes", || with_mark(&mark).len() >= 100).await;
+    eventually("all processes", || with_mark(mark).len() >= 100).await;
+    daemon
+}
+
+pub(crate) async fn a_daemon_that_is_killed_takes_everything_along(guardian: Guardian) {
+    let mark = mark("victim");
+    let mut daemon = victim(&guardian, &mark).await;
     daemon.kill().unwrap();
     daemon.wait().unwrap();
     let begin = std::time::Instant::now();
     eventually("the end of everything", || with_mark(&mark).is_empty()).await;
     assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+}
+
+fn kill(signal: &str, pid: &str) {
+    assert!(Command::new("kill").args([signal, pid.trim()]).status().unwrap().success());
+}
+
+pub(crate) async fn what_is_left_when_both_were_killed_ends_with_the_next_start(
+    guardian: Guardian,
+) {
+    if *guardian.containment() == Containment::Parentage {
+        // Nobody accounts for what is left then; `docs/architecture.md` says so.
+        return;
+    }
+    let mark = mark("left-over");
+    let mut daemon = victim(&guardian, &mark).await;
+    let pid = daemon.id().to_string();
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let helper: String = threads
+        .map(|thread| std::fs::read_to_string(thread.path().join("children")).unwrap())
+        .collect();
+    // Frozen first, so that it cannot clear up after its guardian.
+    kill("-STOP", &pid);
+    kill("-KILL", &helper);
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    assert!(!with_mark(&mark).is_empty());
+    drop(Guardian::launch(LaunchOptions::default()).await.unwrap());
+    eventually("the end of what is left", || with_mark(&mark).is_empty()).await;
+}
+
+pub(crate) async fn guardians_that_start_together_all_get_their_groups(guardian: Guardian) {
+    let launches: Vec<_> = (0..8)
+        .map(|_| tokio::spawn(async { Guardian::launch(LaunchOptions::default()).await.unwrap() }))
+        .collect();
+    for launch in launches {
+        let launched = launch.await.unwrap();
+        if group_directory(&guardian).is_some() {
+            assert!(group_directory(&launched).is_some());
+        }
+        let (facts, _) = run_plain(&launched, command(&["true"])).await;
+        assert_eq!(facts.end, ProcessEnd::Exited { code: 0 });
+    }
+}
+
+pub(crate) async fn a_guardian_ignores_signals_while_its_daemon_lives(guardian: Guardian) {
+    let (_, sink) = run_plain(&guardian, shell("echo $PPID")).await;
+    for signal in ["-TERM", "-HUP", "-INT", "-USR1", "-PIPE"] {
+        kill(signal, &sink.output());
+    }
+    let (facts, _) = run_plain(&guardian, command(&["true"])).await;
+    assert_eq!(facts.end, ProcessEnd::Exited { code: 0 });
+    assert!(guardian.is_alive());
 }

@@ -66,9 +66,13 @@ const CASES: &[Case] = &cases![
     trees::dropping_a_child_kills_its_tree,
     trees::dropping_a_start_kills_what_was_started,
     trees::a_fork_bomb_is_gone_after_a_kill,
+    trees::a_frozen_tree_is_killed,
     trees::no_zombie_is_left,
     daemon_death::dropping_the_guardian_kills_everything,
     daemon_death::a_guardian_that_is_killed_takes_its_children_along,
+    daemon_death::guardians_that_start_together_all_get_their_groups,
+    daemon_death::a_guardian_ignores_signals_while_its_daemon_lives,
+    daemon_death::what_is_left_when_both_were_killed_ends_with_the_next_start,
     daemon_death::a_daemon_that_is_killed_takes_everything_along,
 ];
 

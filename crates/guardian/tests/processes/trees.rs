@@ -89,6 +89,18 @@ pub(crate) async fn a_fork_bomb_is_gone_after_a_kill(guardian: Guardian) {
     assert!(with_mark(&mark).is_empty());
 }
 
+pub(crate) async fn a_frozen_tree_is_killed(guardian: Guardian) {
+    let mark = mark("frozen");
+    let child = guardian.spawn(marked(&mark, STUBBORN)).await.unwrap();
+    eventually("all processes", || with_mark(&mark).len() >= STUBBORN_PROCESSES).await;
+    child.control.signal(19);
+    child.control.kill();
+    let mut ending = child.ending;
+    let ended = ending.wait().await;
+    assert_eq!(child.control.finish(ended).await, 0);
+    assert!(with_mark(&mark).is_empty());
+}
+
 pub(crate) async fn no_zombie_is_left(guardian: Guardian) {
     let (facts, sink) = run_plain(&guardian, shell("echo $PPID")).await;
     assert_eq!(facts.end, EXIT_0);
