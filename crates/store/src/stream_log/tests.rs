@@ -195,7 +195,8 @@ proptest! {
             }
             for (range, entry, free) in &records {
                 if !free {
-                    prop_assert_eq!(&read_all(&mut log, range.clone()), std::slice::from_ref(entry));
+                    let read = read_all(&mut log, range.clone());
+                    prop_assert_eq!(read.as_slice(), std::slice::from_ref(entry));
                 }
             }
         }
