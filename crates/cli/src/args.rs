@@ -21,9 +21,9 @@ use crate::args::pick::{Pick, Picked};
 use crate::args::reach::Reach;
 use crate::args::read::ReceiveArgs;
 use crate::args::values::{duration, moment, signal};
-use crate::args::work::Work;
 #[cfg(test)]
 use crate::args::work::Caller;
+use crate::args::work::Work;
 
 /// Background, remote and thread jobs over QUIC-linked nodes.
 #[derive(Debug, Parser)]

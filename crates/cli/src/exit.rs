@@ -27,6 +27,8 @@ pub(crate) enum Cause {
     WaitRanOut,
     /// No node could be reached before anything started.
     NotReached,
+    /// The node that we talked to was lost.
+    NodeLost,
 }
 
 impl Cause {
@@ -43,6 +45,7 @@ impl Cause {
             Self::Deadlock => 105,
             Self::WaitRanOut => 124,
             Self::NotReached => 125,
+            Self::NodeLost => NODE_FAILED,
         }
     }
 }
@@ -117,6 +120,14 @@ impl Ends {
         }
         let without_code = if by_node { NODE_FAILED } else { CHILD_FAILED };
         self.largest = self.largest.max(own_status(reason).unwrap_or(without_code));
+    }
+
+    /// Says that so many of the children that are counted already failed for unknown reasons.
+    pub(crate) fn note_unexplained(&mut self, count: u64) {
+        if count > 0 {
+            self.failed = self.failed.saturating_add(count);
+            self.largest = self.largest.max(CHILD_FAILED);
+        }
     }
 
     /// How many children were counted.

@@ -4,8 +4,8 @@
 use std::fmt;
 use std::io::{self, Write};
 
-use sortie::ErrorCode;
 use sortie::answer::Trouble;
+use sortie::{ConnectError, ErrorCode, NodeStartError, ReachStep, RequestError};
 
 use crate::exit::Cause;
 use crate::render::clean::one_line;
@@ -70,7 +70,12 @@ impl Failure {
         } else {
             format!("{}: {}", trouble.about, trouble.error.message)
         };
-        Self { cause: cause_of(code), code: code.as_str(), message, hint: trouble.error.hint.clone() }
+        Self {
+            cause: cause_of(code),
+            code: code.as_str(),
+            message,
+            hint: trouble.error.hint.clone(),
+        }
     }
 
     /// Says it on stderr. A stderr that cannot be written to has nobody who listens.
@@ -103,6 +108,59 @@ impl Failure {
     }
 }
 
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Self {
+        let cause = match error {
+            RequestError::Lost => Cause::NodeLost,
+            _ => cause_of(error.code()),
+        };
+        let hint = error.hint().map(str::to_owned);
+        Self { cause, code: error.code().as_str(), message: chain(&error), hint }
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        let hint = error.step().map(|step| hint_for(step).to_owned());
+        let cause = match &error {
+            ConnectError::Home(_) => Cause::Internal,
+            _ => cause_of(error.code()),
+        };
+        Self { cause, code: error.code().as_str(), message: chain(&error), hint }
+    }
+}
+
+impl From<NodeStartError> for Failure {
+    fn from(error: NodeStartError) -> Self {
+        Self::internal(chain(&error))
+    }
+}
+
+/// What to do when that step towards a node failed.
+pub(crate) const fn hint_for(step: ReachStep) -> &'static str {
+    match step {
+        ReachStep::Resolve => "check the name, or use an IP address",
+        ReachStep::Connect => "is the node running, and does a firewall let its UDP port through?",
+        ReachStep::Authenticate => "both must be members of one cluster: `sortie cluster join`",
+        ReachStep::Authorise => "ask the owner of the cluster",
+    }
+}
+
+/// An error with what caused it: `this: that: the other`.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let said = source.to_string();
+        if !text.ends_with(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        next = source.source();
+    }
+    text
+}
+
 /// How errors are said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ErrorStyle {
@@ -115,9 +173,10 @@ pub(crate) enum ErrorStyle {
 /// What an error of a node means for the exit status.
 pub(crate) const fn cause_of(code: ErrorCode) -> Cause {
     match code {
-        ErrorCode::NotFound | ErrorCode::UnknownNode | ErrorCode::NoNodes | ErrorCode::NoSession => {
-            Cause::NotFound
-        }
+        ErrorCode::NotFound
+        | ErrorCode::UnknownNode
+        | ErrorCode::NoNodes
+        | ErrorCode::NoSession => Cause::NotFound,
         ErrorCode::Denied
         | ErrorCode::TokenWrong
         | ErrorCode::TokenUsed

@@ -9,6 +9,7 @@ pub(crate) mod gather;
 pub(crate) mod json;
 pub(crate) mod lines;
 pub(crate) mod listing;
+pub(crate) mod out;
 pub(crate) mod progress;
 pub(crate) mod records;
 pub(crate) mod sheet;

@@ -1,8 +1,8 @@
 //! Which node is asked, and which of its sessions.
 
-use std::num::NonZeroU16;
-
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
+use sortie::EMBEDDED_NODES;
 
 /// Which node is asked, and which of its sessions.
 #[derive(Debug, Args, Clone, Default)]
@@ -15,6 +15,17 @@ pub(crate) struct Reach {
     #[arg(long, value_name = "NODE", conflicts_with = "embedded")]
     pub(crate) node: Option<String>,
     /// In a throw-away cluster of so many nodes inside this process, `node1` and on.
-    #[arg(long, value_name = "N", conflicts_with = "session")]
-    pub(crate) embedded: Option<NonZeroU16>,
+    #[arg(long, value_name = "N", value_parser = node_count())]
+    pub(crate) embedded: Option<usize>,
+}
+
+fn node_count() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=EMBEDDED_NODES as u64)
+}
+
+impl Reach {
+    /// Whether the node is the user's own, where children inherit the caller's environment.
+    pub(crate) const fn is_own_node(&self) -> bool {
+        self.node.is_none()
+    }
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use clap::Args;
+use sortie::{ReceiveMode, ReceiveSpec};
 use sortie_model::nodeset::NodeExpr;
 use sortie_model::record::StreamSet;
 use sortie_model::{Stream, Timestamp};
-use sortie::{ReceiveMode, ReceiveSpec};
 
 use crate::args::LineArgs;
 use crate::args::output::{Look, Verdict};

@@ -100,6 +100,7 @@ fn a_map_spreads_its_lines_unless_each_node_gets_each() {
 #[test]
 fn an_empty_command_and_a_bad_name_are_usage_errors() {
     assert_eq!(spec("invoke --on a").expect_err("no command").cause, Cause::Usage);
+    assert!(parse(["invoke", "--embedded", "0", "ls"]).is_err());
     for bad in [&["invoke", "--name", "7", "ls"][..], &["invoke", "--throttle", "0", "ls"]] {
         assert!(parse(bad.iter().copied()).is_err(), "{bad:?}");
     }
@@ -179,7 +180,8 @@ fn other_verbs_take_their_words() {
     ] {
         assert!(parse(line.split_whitespace()).is_ok(), "{line}");
     }
-    for line in ["stop", "remove", "wait", "get --state busy", "stop 1 --now --grace 1s", "enter a"] {
+    for line in ["stop", "remove", "wait", "get --state busy", "stop 1 --now --grace 1s", "enter a"]
+    {
         assert!(parse(line.split_whitespace()).is_err(), "{line}");
     }
 }

@@ -4,9 +4,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::{Duration, SystemTime};
 
+use sortie_model::Timestamp;
 use sortie_model::quantity::{BadQuantity, parse_duration, parse_size};
 use sortie_model::spec::OsBytes;
-use sortie_model::Timestamp;
 
 use crate::failure::Failure;
 

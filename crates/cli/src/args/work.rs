@@ -120,7 +120,8 @@ impl Caller {
     pub(crate) fn of_process() -> Self {
         let bytes = |word: &OsStr| os_bytes(word).ok();
         let variables = std::env::vars_os();
-        let environment = variables.filter_map(|(name, value)| Some((bytes(&name)?, bytes(&value)?)));
+        let environment =
+            variables.filter_map(|(name, value)| Some((bytes(&name)?, bytes(&value)?)));
         let directory = std::env::current_dir().ok();
         Self {
             environment: environment.collect(),
@@ -145,8 +146,13 @@ impl Work {
         self.stdin.clone().map(Into::into)
     }
 
-    /// The job that these arguments describe. Reads the files that they name, but no standard input.
-    pub(crate) fn spec(&self, words: &[OsString], caller: Option<Caller>) -> Result<JobSpec, Failure> {
+    /// The job that these arguments describe. Reads the files that they name, but no standard
+    /// input.
+    pub(crate) fn spec(
+        &self,
+        words: &[OsString],
+        caller: Option<Caller>,
+    ) -> Result<JobSpec, Failure> {
         self.check_stdin_is_read_once()?;
         let (command, body) = self.body(words)?;
         let fan = self.fan();
@@ -188,7 +194,8 @@ impl Work {
     }
 
     fn body(&self, words: &[OsString]) -> Result<(String, BodySpec), Failure> {
-        let bytes: Vec<OsBytes> = words.iter().map(|word| os_bytes(word)).collect::<Result<_, _>>()?;
+        let bytes: Vec<OsBytes> =
+            words.iter().map(|word| os_bytes(word)).collect::<Result<_, _>>()?;
         let Some(script) = &self.script else {
             if words.first().is_none_or(|word| word.is_empty()) {
                 return Err(Failure::usage("there is no command to run")
@@ -198,7 +205,8 @@ impl Work {
             return Ok((command, BodySpec::Command { words: bytes }));
         };
         let text = std::fs::read(script).map_err(|error| cannot_read(script, &error))?;
-        let shown = std::iter::once(script.as_os_str()).chain(words.iter().map(OsString::as_os_str));
+        let shown =
+            std::iter::once(script.as_os_str()).chain(words.iter().map(OsString::as_os_str));
         let command = quote_command(shown.map(OsStr::as_bytes));
         Ok((command, BodySpec::Script { text: text.into(), arguments: bytes }))
     }

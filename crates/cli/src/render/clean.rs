@@ -1,5 +1,5 @@
-//! Text from elsewhere on its way to a terminal: names, paths, commands and errors lose their control
-//! characters, so that nothing but a child's own output can move a cursor.
+//! Text from elsewhere on its way to a terminal: names, paths, commands and errors lose their
+//! control characters, so that nothing but a child's own output can move a cursor.
 
 use std::borrow::Cow;
 
@@ -24,7 +24,8 @@ pub(crate) fn line_of_bytes(bytes: &[u8]) -> String {
 
 /// Control characters, and the marks that reverse the direction of what follows.
 fn is_unwanted(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

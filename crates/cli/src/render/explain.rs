@@ -89,7 +89,10 @@ fn children(lines: &mut Lines, explanation: &Explanation) {
     let shown = explanation.children.len() as u64;
     let hidden = explanation.job.tally.total().saturating_sub(shown);
     if hidden > 0 && shown > 1 {
-        lines.field("", &format!("… {hidden} more children: sortie get {} --children", explanation.job.id));
+        lines.field(
+            "",
+            &format!("… {hidden} more children: sortie get {} --children", explanation.job.id),
+        );
     }
 }
 
@@ -114,5 +117,62 @@ fn child(lines: &mut Lines, explained: &ChildExplanation, errors_left: &mut usiz
     for line in explained.last_errors.iter().skip(skipped) {
         lines.field("", &format!("| {}", line_of_bytes(line)));
         *errors_left -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sortie_model::EntryId;
+
+    use super::*;
+    use crate::render::listing::tests::{a_child, a_job};
+
+    #[test]
+    fn the_screen_goes_from_what_happened_to_what_to_type() {
+        let child = ChildExplanation {
+            child: a_child(),
+            last_errors: vec![b"no\x1b[2J such file".to_vec()],
+        };
+        let explanation = Explanation {
+            job: a_job(),
+            children: vec![child],
+            history: vec![
+                (State::NotStarted, Timestamp(1_000_000)),
+                (State::Running, Timestamp(2_500_000)),
+            ],
+            because: vec!["5 children run".to_owned()],
+            next: vec!["sortie receive 1 --wait".to_owned(), "sortie stop 1".to_owned()],
+        };
+        assert_eq!(
+            screen(&explanation),
+            "job       1 web, remote: Running\n\
+             command   sh -c 'echo \"x, y\"'\n\
+             location  a,b\n\
+             children  3/8 done, 1 failed (Running 5, Completed 2, Failed 1)\n\
+             states    1970-01-01T00:00:01Z NotStarted\n          \
+                       1970-01-01T00:00:02Z Running\n\
+             child     2 Job2 on a: Failed, exited with status 3\n          \
+                       | no[2J such file\n\
+             why       5 children run\n\
+             next      sortie receive 1 --wait\n          \
+                       sortie stop 1\n"
+        );
+    }
+
+    #[test]
+    fn the_screen_stays_one_screen() {
+        let mut child = a_child();
+        let children = (0..20).map(|id| {
+            child.id = EntryId(id);
+            ChildExplanation { child: child.clone(), last_errors: vec![b"line".to_vec(); 20] }
+        });
+        let explanation = Explanation {
+            job: a_job(),
+            children: children.collect(),
+            history: vec![(State::Running, Timestamp(0)); 100],
+            because: Vec::new(),
+            next: Vec::new(),
+        };
+        assert!(screen(&explanation).lines().count() < 60);
     }
 }

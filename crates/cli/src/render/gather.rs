@@ -10,7 +10,8 @@ use crate::render::clean::one_line;
 use crate::render::fold::fold;
 use crate::render::sink::{Channel, Channels, RecordSink, for_people};
 
-/// Output that is held for comparison. Past it the groups so far are shown, and gathering begins anew.
+/// Output that is held for comparison. Past it the groups so far are shown, and gathering begins
+/// anew.
 const GATHERED_BYTES: usize = 256 * 1024 * 1024;
 
 /// Holds every child's output until the end, then shows each distinct one once.

@@ -1,15 +1,13 @@
-//! The JSON shapes (`docs/cli.md`, section 4). They are a contract: fields are added, never changed.
+//! The JSON shapes (`docs/cli.md`, section 4). They are a contract: fields are added, never
+//! changed.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value, json};
 use sortie::answer::{
-    ChildExplanation, Diagnosis, Event, Explanation, Failure, Happening, Plan, Source, Trouble,
+    ChildExplanation, Event, Explanation, Failure, Happening, Plan, Source, Trouble,
 };
-use sortie_model::view::EntryView;
-use sortie_model::{
-    Body, ChildView, JobView, NodeView, Reason, Record, SessionView, Timestamp,
-};
+use sortie_model::{Body, ChildView, JobView, NodeView, Reason, Record, SessionView, Timestamp};
 
 use crate::render::clean::line_of_bytes;
 use crate::render::value::value_of;
@@ -23,14 +21,6 @@ pub(crate) fn document(field: &str, value: Value) -> Value {
     document.insert("schema".to_owned(), json!(SCHEMA));
     document.insert(field.to_owned(), value);
     Value::Object(document)
-}
-
-/// A job or a child.
-pub(crate) fn entry(entry: &EntryView) -> Value {
-    match entry {
-        EntryView::Job(view) => job(view),
-        EntryView::Child(view) => child(view),
-    }
 }
 
 /// A job.
@@ -265,22 +255,6 @@ pub(crate) fn happening(happening: &Happening) -> Value {
             json!({ "schema": SCHEMA, "time": time, "event": "missed", "count": count })
         }
     }
-}
-
-/// A node's health.
-pub(crate) fn diagnosis(diagnosis: &Diagnosis) -> Value {
-    let checks: Vec<Value> = diagnosis
-        .checks
-        .iter()
-        .map(|row| json!({ "name": row.name, "ok": row.ok, "finding": row.finding }))
-        .collect();
-    json!({
-        "node": diagnosis.node.as_str(),
-        "version": diagnosis.version,
-        "clock": diagnosis.clock.to_string(),
-        "containment": diagnosis.containment,
-        "checks": checks,
-    })
 }
 
 /// A selector or an entry that could not be served.

@@ -1,7 +1,8 @@
 //! Output of several children, line by line: no line is torn or mixed with another child's.
 //!
-//! A line is held back until its end, at most [`LINE_BYTES`] of it. What passes the bound is written
-//! in pieces; if another child writes before such a line has ended, the line is ended for it.
+//! A line is held back until its end, at most [`LINE_BYTES`] of it. What passes the bound is
+//! written in pieces; if another child writes before such a line has ended, the line is ended for
+//! it.
 
 use std::collections::HashMap;
 use std::io;

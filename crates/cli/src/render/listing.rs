@@ -229,4 +229,4 @@ pub(crate) fn nodes(views: &[NodeView]) -> Sheet {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,5 +1,5 @@
-//! The progress line: on stderr, only on a terminal, only for what lasts, and never inside a line of
-//! output.
+//! The progress line: on stderr, only on a terminal, only for what lasts, and never inside a line
+//! of output.
 
 use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -79,7 +79,8 @@ impl RecordSink for JsonSink {
         for record in records {
             self.begin()?;
             self.count += 1;
-            self.channels.write(Channel::Out, json::record(source, record).to_string().as_bytes())?;
+            self.channels
+                .write(Channel::Out, json::record(source, record).to_string().as_bytes())?;
         }
         self.channels.flush()
     }

@@ -97,16 +97,16 @@ impl Sheet {
             return Ok(lines(self.items.iter().map(|item| item.id.as_str())));
         }
         match wanted.format {
-            Format::Table | Format::Wide => {
-                Ok(draw(&self.table(&self.pick(wanted)?), look))
-            }
+            Format::Table | Format::Wide => Ok(draw(&self.table(&self.pick(wanted)?), look)),
             Format::Csv => Ok(self.csv(&self.pick(wanted)?)),
             _ if !wanted.columns.is_empty() => {
                 Err(Failure::usage("`--columns` applies to table, wide and csv only"))
             }
             Format::Json => Ok(format!("{}\n", self.document())),
             Format::Yaml => Ok(to_yaml(&self.document())),
-            Format::Ndjson => Ok(self.items.iter().map(|item| format!("{}\n", item.json)).collect()),
+            Format::Ndjson => {
+                Ok(self.items.iter().map(|item| format!("{}\n", item.json)).collect())
+            }
             Format::Name => Ok(lines(self.items.iter().map(|item| item.name.as_str()))),
         }
     }

@@ -224,7 +224,8 @@ pub(crate) mod tests {
     #[test]
     fn values_are_lines_and_notes_say_what_they_are() {
         let shown = |record: &Record| {
-            for_people(record).map(|(channel, bytes)| (channel, String::from_utf8_lossy(&bytes).into_owned()))
+            for_people(record)
+                .map(|(channel, bytes)| (channel, String::from_utf8_lossy(&bytes).into_owned()))
         };
         let output = value(Stream::Output, &("a", 1));
         assert_eq!(shown(&output), Some((Channel::Out, "[\"a\",1]\n".to_owned())));

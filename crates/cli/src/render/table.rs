@@ -151,7 +151,10 @@ mod tests {
         };
         Table {
             titles: vec!["ID", "STATE", "COMMAND"],
-            rows: vec![row(["1", "Failed", "sleep 1000 # a long one"], 0), row(["2", "", "x\ny"], 1)],
+            rows: vec![
+                row(["1", "Failed", "sleep 1000 # a long one"], 0),
+                row(["2", "", "x\ny"], 1),
+            ],
         }
     }
 

@@ -20,11 +20,8 @@ pub(crate) struct Branch {
 
 /// The tree of one session.
 pub(crate) fn draw(session: &SessionView, branches: &[Branch]) -> String {
-    let mut text = format!(
-        "session {} on {}\n",
-        one_line(&session.name),
-        one_line(session.node.as_str())
-    );
+    let mut text =
+        format!("session {} on {}\n", one_line(&session.name), one_line(session.node.as_str()));
     for (index, branch) in branches.iter().enumerate() {
         draw_branch(&mut text, branch, Place::of(index, branches.len()));
     }
@@ -59,14 +56,8 @@ impl Place {
 
 fn draw_branch(text: &mut String, branch: &Branch, place: Place) {
     let job = &branch.job;
-    let line = format!(
-        "{} {} {} ({}) {}",
-        job.id,
-        job.name,
-        job.state,
-        progress(&job.tally),
-        job.command
-    );
+    let line =
+        format!("{} {} {} ({}) {}", job.id, job.name, job.state, progress(&job.tally), job.command);
     text.push_str(&format!("{}{}\n", place.fork(), one_line(&line)));
     let hidden = job.tally.total().saturating_sub(branch.children.len() as u64);
     let rows = branch.children.len() + usize::from(hidden > 0);
@@ -84,5 +75,44 @@ fn child_line(child: &ChildView) -> String {
     match &child.reason {
         Some(reason) => format!("{line}: {reason}"),
         None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sortie_model::{SessionId, SessionInstance, Timestamp};
+
+    use super::*;
+    use crate::render::listing::tests::{a_child, a_job, instance};
+
+    #[test]
+    fn jobs_and_children_hang_below_their_session() {
+        let session = SessionView {
+            id: SessionId(1),
+            instance: SessionInstance(instance().0),
+            name: "default".to_owned(),
+            node: "a".parse().expect("a name"),
+            owner: "me".to_owned(),
+            temporary: false,
+            jobs: 2,
+            unfinished: 1,
+            created: Timestamp(0),
+        };
+        let mut small = a_job();
+        small.tally = Default::default();
+        small.tally.by_state[sortie_model::State::Failed as usize] = 1;
+        let branches = [
+            Branch { job: a_job(), children: vec![a_child()] },
+            Branch { job: small, children: vec![a_child()] },
+        ];
+        assert_eq!(
+            draw(&session, &branches),
+            "session default on a\n\
+             ├─ 1 web Running (3/8 done, 1 failed) sh -c 'echo \"x, y\"'\n\
+             │  ├─ 2 Job2 a Failed: exited with status 3\n\
+             │  └─ … 7 more\n\
+             └─ 1 web Running (1/1 done, 1 failed) sh -c 'echo \"x, y\"'\n   \
+                └─ 2 Job2 a Failed: exited with status 3\n"
+        );
     }
 }

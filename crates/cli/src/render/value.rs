@@ -10,8 +10,8 @@ const DEPTH: usize = 128;
 
 /// The one value that the bytes hold; none when they hold anything else.
 ///
-/// What JSON lacks is spelled: bytes as `{"base64": …}`, an extension as `{"type": …, "base64": …}`,
-/// a key that is no text as its JSON, a number that is not finite as null.
+/// What JSON lacks is spelled: bytes as `{"base64": …}`, an extension as `{"type": …, "base64":
+/// …}`, a key that is no text as its JSON, a number that is not finite as null.
 pub(crate) fn value_of(mut bytes: &[u8]) -> Option<Value> {
     let value = rmpv::decode::read_value_with_max_depth(&mut bytes, DEPTH).ok()?;
     bytes.is_empty().then(|| to_json(value))
@@ -80,7 +80,8 @@ mod tests {
             (Packed::from("nan"), Packed::F64(f64::NAN)),
         ]);
         rmpv::encode::write_value(&mut packed, &value).expect("writing to memory");
-        let shown = json!({ "7": { "base64": "/w==" }, "x": { "type": 3, "base64": "AQ==" }, "nan": null });
+        let shown =
+            json!({ "7": { "base64": "/w==" }, "x": { "type": 3, "base64": "AQ==" }, "nan": null });
         assert_eq!(value_of(&packed), Some(shown));
     }
 

@@ -40,7 +40,11 @@ fn write_item(text: &mut String, item: &Value, depth: usize) {
         return write_value(text, item, depth);
     }
     for (index, (key, value)) in fields.iter().enumerate() {
-        if index == 0 { text.push(' ') } else { new_line(text, depth) }
+        if index == 0 {
+            text.push(' ')
+        } else {
+            new_line(text, depth)
+        }
         write_field(text, key, value, depth);
     }
 }

@@ -67,8 +67,7 @@ fn a_line_without_end_is_written_in_pieces_and_ended_when_another_child_writes()
     let mut expected = b"n2: ".to_vec();
     expected.extend_from_slice(&long);
     expected.extend_from_slice(b"yy\nn3: short\nn2: z\n");
-    let pieces: [(u64, &[u8]); 5] =
-        [(2, &long), (2, b"y"), (2, b"y"), (3, b"short\n"), (2, b"z")];
+    let pieces: [(u64, &[u8]); 5] = [(2, &long), (2, b"y"), (2, b"y"), (3, b"short\n"), (2, b"z")];
     assert_eq!(written(Prefix::Node, &pieces), expected);
 }
 
@@ -88,11 +87,8 @@ fn what_is_written_early_goes_on_in_the_same_line() {
 fn stdout_and_stderr_are_lines_of_their_own() {
     let seen = Seen::default();
     let mut sink = LineSink::new(seen.channels(), Prefix::Node);
-    let records = [
-        bytes(Stream::Output, b"o"),
-        bytes(Stream::Error, b"e\n"),
-        bytes(Stream::Output, b"ut\n"),
-    ];
+    let records =
+        [bytes(Stream::Output, b"o"), bytes(Stream::Error, b"e\n"), bytes(Stream::Output, b"ut\n")];
     sink.records(&source(2, "a"), &records).expect("memory");
     assert_eq!(seen.text(Channel::Out), "a: out\n");
     assert_eq!(seen.text(Channel::Err), "a: e\n");

@@ -1,9 +1,7 @@
 //! Golden lists: what scripts read.
 
 use sortie_model::view::Kind;
-use sortie_model::{
-    EntryId, JobInstance, NodeId, Ordinal, Reason, SessionId, SessionInstance,
-};
+use sortie_model::{EntryId, JobInstance, NodeId, Ordinal, Reason, SessionId, SessionInstance};
 
 use super::*;
 use crate::render::sheet::{Format, Wanted};
@@ -12,7 +10,7 @@ use crate::render::table::Look;
 const PLAIN: Look = Look { width: None, colour: false };
 const INSTANCE: &str = "00000000-0000-0000-0000-000000000007";
 
-fn instance() -> JobInstance {
+pub(crate) fn instance() -> JobInstance {
     JobInstance(INSTANCE.parse().expect("a UUID"))
 }
 
@@ -140,9 +138,26 @@ fn the_json_of_a_child_is_a_contract() {
     assert_eq!(
         fields,
         [
-            "id", "instance_id", "name", "kind", "state", "has_more_data", "location", "command",
-            "begin_time", "end_time", "reason", "exit_code", "signal", "with_errors", "parent",
-            "ordinal", "progress", "queue_position", "unread_bytes", "notes"
+            "id",
+            "instance_id",
+            "name",
+            "kind",
+            "state",
+            "has_more_data",
+            "location",
+            "command",
+            "begin_time",
+            "end_time",
+            "reason",
+            "exit_code",
+            "signal",
+            "with_errors",
+            "parent",
+            "ordinal",
+            "progress",
+            "queue_position",
+            "unread_bytes",
+            "notes"
         ]
     );
 }
@@ -155,7 +170,9 @@ fn a_list_is_a_document_or_an_object_a_line() {
     let lines = render(Format::Ndjson, &[]);
     assert_eq!(lines.lines().count(), 2);
     assert_eq!(lines.lines().next(), Some(JOB_JSON));
-    assert!(render(Format::Yaml, &[]).starts_with("schema: 1\njobs:\n  - id: 1\n    instance_id: \""));
+    assert!(
+        render(Format::Yaml, &[]).starts_with("schema: 1\njobs:\n  - id: 1\n    instance_id: \"")
+    );
 }
 
 #[test]

@@ -1,0 +1,100 @@
+//! The node that a verb talks to: the user's own, another one, or a throw-away cluster.
+
+use std::time::Duration;
+
+use sortie::{Client, ConnectError, Embedded, HomePaths, Session, UserIdentity, limits};
+
+use crate::args::reach::Reach;
+use crate::args::work::node_name;
+use crate::exit::Cause;
+use crate::failure::Failure;
+use crate::own_node;
+
+/// What saying goodbye may take.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// A connection, and what must live as long as it.
+pub(crate) struct Connection {
+    client: Client,
+    embedded: Option<Embedded>,
+    session: Option<String>,
+}
+
+impl Connection {
+    /// Connects as the options say.
+    pub(crate) async fn open(reach: &Reach) -> Result<Self, Failure> {
+        let session = reach.session.clone();
+        if let Some(count) = reach.embedded {
+            let embedded = Embedded::start(count).await?;
+            let none = || Failure::internal("an embedded cluster has at least one node");
+            let client = embedded.client().ok_or_else(none)?;
+            return Ok(Self { client, embedded: Some(embedded), session: None });
+        }
+        let paths = own_node::home_paths()?;
+        let client = match &reach.node {
+            None => own_node::connect(&paths).await?,
+            Some(target) => connect_to(&paths, target).await?,
+        };
+        Ok(Self { client, embedded: None, session })
+    }
+
+    /// The client.
+    pub(crate) const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The session that was asked for.
+    pub(crate) fn session(&self) -> Session {
+        match &self.session {
+            Some(name) => self.client.session_named(name),
+            None => self.client.session(),
+        }
+    }
+
+    /// The session of a command that runs in the foreground: its own, unless one was named.
+    pub(crate) async fn foreground_session(&self) -> Result<Session, Failure> {
+        match &self.session {
+            Some(name) => Ok(self.client.session_named(name)),
+            None => Ok(self.client.temporary().await?),
+        }
+    }
+
+    /// The name or number of the session that was asked for.
+    pub(crate) fn session_name(&self) -> &str {
+        self.session.as_deref().unwrap_or("default")
+    }
+
+    /// Whether the session outlives this command.
+    pub(crate) const fn is_session_named(&self) -> bool {
+        self.session.is_some()
+    }
+
+    /// Says goodbye, so that the node ends at once what belongs to this connection.
+    pub(crate) async fn close(self) {
+        let Self { client, embedded, .. } = self;
+        let _ = tokio::time::timeout(GOODBYE, client.close()).await;
+        if let Some(embedded) = embedded {
+            embedded.shut_down().await;
+        }
+    }
+}
+
+/// Connects to another node: by the name that our own node knows it by, or by its address.
+pub(crate) async fn connect_to(paths: &HomePaths, target: &str) -> Result<Client, Failure> {
+    let own = own_node::connect(paths).await?;
+    let (address, id) = match node_name(target) {
+        None => (target.to_owned(), None),
+        Some(name) => {
+            let nodes = own.nodes(None).await?;
+            let node = nodes.into_iter().find(|node| node.name == name).ok_or_else(|| {
+                let message = format!("no node is called `{name}`");
+                Failure::new(Cause::NotFound, "unknown_node", message)
+                    .hint("`sortie node get` lists the nodes; an address is host:port")
+            })?;
+            (node.address, Some(node.id))
+        }
+    };
+    own.close().await;
+    let identity = UserIdentity::of_home(paths).map_err(ConnectError::from)?;
+    Ok(Client::connect(&address, &identity, id, limits::CONNECT_TIME).await?)
+}

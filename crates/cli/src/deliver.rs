@@ -1,0 +1,133 @@
+//! Results on their way out: a receive's records go to a sink on a thread of its own, so that an
+//! output that blocks never stops the connection; they are acknowledged once they are written.
+
+use std::io;
+
+use sortie::answer::{Failure as ChildFailure, Source};
+use sortie::{ReceiveEnd, ReceiveItem, Receiver, RequestError};
+use sortie_model::{EntryId, Record, State};
+use tokio::sync::mpsc;
+
+use crate::failure::Failure;
+use crate::render::sink::RecordSink;
+
+/// Deliveries that may wait for the end of a line before it is written as far as it is. A mailbox
+/// has few offers in flight; waiting longer could stop it.
+const HELD_DELIVERIES: u32 = 8;
+
+/// When records count as written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Acknowledge {
+    /// When their last byte is: who dies before loses nothing.
+    WhenWritten,
+    /// When the sink has them: they would end with us anyway.
+    WhenTaken,
+}
+
+/// Writes what the receive brings, up to its end.
+pub(crate) async fn deliver(
+    mut receiver: Receiver,
+    sink: Box<dyn RecordSink>,
+    acknowledge: Acknowledge,
+) -> Result<ReceiveEnd, Failure> {
+    let mut writer = Writer::begin(sink);
+    let mut held = Held::default();
+    while let Some(item) = receiver.next().await? {
+        match item {
+            ReceiveItem::Records { number, source, records } => {
+                let mut kept = writer.write(Work::Records { source, records }).await?;
+                held.note(number);
+                if kept == Kept::Some && held.deliveries >= HELD_DELIVERIES {
+                    writer.write(Work::Held).await?;
+                    kept = Kept::Nothing;
+                }
+                if kept == Kept::Nothing || acknowledge == Acknowledge::WhenTaken {
+                    receiver.acknowledge(held.take());
+                }
+            }
+            ReceiveItem::Settled { id, state } => {
+                writer.write(Work::Settled { id, state }).await?;
+            }
+            ReceiveItem::End(end) => {
+                writer.write(Work::Finish { failures: end.failures.clone() }).await?;
+                receiver.acknowledge(held.take());
+                receiver.finish().await?;
+                return Ok(end);
+            }
+            _ => {}
+        }
+    }
+    Err(RequestError::Lost.into())
+}
+
+/// Deliveries that are not acknowledged yet.
+#[derive(Debug, Default)]
+struct Held {
+    number: u64,
+    deliveries: u32,
+}
+
+impl Held {
+    fn note(&mut self, number: u64) {
+        self.number = self.number.max(number);
+        self.deliveries = self.deliveries.saturating_add(1);
+    }
+
+    const fn take(&mut self) -> u64 {
+        self.deliveries = 0;
+        self.number
+    }
+}
+
+enum Work {
+    Records { source: Source, records: Vec<Record> },
+    Settled { id: EntryId, state: State },
+    Held,
+    Finish { failures: Vec<ChildFailure> },
+}
+
+/// Whether the sink holds something back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    Nothing,
+    Some,
+}
+
+/// The thread that writes. It ends when it is dropped, as soon as what it writes lets it.
+struct Writer {
+    work: mpsc::Sender<Work>,
+    done: mpsc::Receiver<io::Result<Kept>>,
+}
+
+impl Writer {
+    fn begin(mut sink: Box<dyn RecordSink>) -> Self {
+        let (work, mut todo) = mpsc::channel(1);
+        let (report, done) = mpsc::channel(1);
+        std::thread::spawn(move || {
+            while let Some(work) = todo.blocking_recv() {
+                let written = perform(sink.as_mut(), work);
+                if report.blocking_send(written).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { work, done }
+    }
+
+    async fn write(&mut self, work: Work) -> Result<Kept, Failure> {
+        let gone = || Failure::internal("the thread that writes our output is gone");
+        self.work.send(work).await.map_err(|_| gone())?;
+        let written = self.done.recv().await.ok_or_else(gone)?;
+        written.map_err(|error| Failure::output(&error))
+    }
+}
+
+fn perform(sink: &mut dyn RecordSink, work: Work) -> io::Result<Kept> {
+    match work {
+        Work::Records { source, records } => sink.records(&source, &records)?,
+        Work::Settled { id, state } => sink.settled(id, state)?,
+        Work::Held => sink.write_held()?,
+        Work::Finish { failures } => sink.finish(&failures)?,
+    }
+    Ok(if sink.holds_back() { Kept::Some } else { Kept::Nothing })
+}

@@ -1,0 +1,224 @@
+//! The user's own node: where its home lies, and how it is started when a command needs one.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use sortie::{Client, ConnectError, HomePaths, limits};
+
+use crate::failure::Failure;
+use crate::render::clean::one_line;
+
+/// How long a node that we start may take until it answers.
+const START_TIME: Duration = Duration::from_secs(15);
+/// Time between two looks at a node that is starting.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// How long we wait for a node that somebody else is starting.
+const OTHERS_START_TIME: Duration = Duration::from_secs(3);
+/// What a node of ours must not inherit: it would take our place for its children's.
+const OUR_PLACE: [&str; 4] = ["SORTIE_SESSION", "SORTIE_JOB", "SORTIE_CHILD", "SORTIE_NODE"];
+
+/// Where this user's home lies, by the environment (`docs/cli.md`, section 3).
+pub(crate) fn home_paths() -> Result<HomePaths, Failure> {
+    home_of(|name| std::env::var_os(name))
+}
+
+fn home_of(variable: impl Fn(&str) -> Option<OsString>) -> Result<HomePaths, Failure> {
+    let set = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(home) = set("SORTIE_HOME") {
+        return home_at(&home);
+    }
+    let home = set("HOME").filter(|home| home.is_absolute());
+    // A relative XDG folder is to be ignored, says the XDG base directory specification.
+    let xdg = |name: &str, below: &str| {
+        let given = set(name).filter(|folder| folder.is_absolute());
+        given.or_else(|| home.as_ref().map(|home| home.join(below)))
+    };
+    match (xdg("XDG_CONFIG_HOME", ".config"), xdg("XDG_STATE_HOME", ".local/state")) {
+        (Some(config), Some(state)) => {
+            Ok(HomePaths { config: config.join("sortie"), state: state.join("sortie") })
+        }
+        _ => Err(Failure::usage("there is no home: neither SORTIE_HOME nor HOME is set")
+            .hint("set SORTIE_HOME to a folder of yours")),
+    }
+}
+
+/// A home that lies in one folder.
+pub(crate) fn home_at(folder: &Path) -> Result<HomePaths, Failure> {
+    let folder = std::path::absolute(folder).map_err(|error| {
+        Failure::usage(format_args!("{} is no folder: {error}", folder.display()))
+    })?;
+    Ok(HomePaths::within(folder))
+}
+
+/// A connection to the user's own node, which is started first if none runs.
+pub(crate) async fn connect(paths: &HomePaths) -> Result<Client, Failure> {
+    match Client::connect_home(paths, limits::CONNECT_TIME).await {
+        Ok(client) => Ok(client),
+        Err(error) if may_be_absent(&error) => start(paths, error).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A connection to the user's own node, if it runs.
+pub(crate) async fn connect_running(paths: &HomePaths) -> Result<Client, ConnectError> {
+    Client::connect_home(paths, limits::CONNECT_TIME).await
+}
+
+/// Whether starting a node may help: none runs, or one left its address behind when it was killed.
+const fn may_be_absent(error: &ConnectError) -> bool {
+    match error {
+        ConnectError::NotRunning => true,
+        ConnectError::Dial(_) => error.is_retryable(),
+        _ => false,
+    }
+}
+
+async fn start(paths: &HomePaths, before: ConnectError) -> Result<Client, Failure> {
+    let mut starting = Starting::begin(paths)?;
+    let begun = Instant::now();
+    let mut last = before;
+    while begun.elapsed() < starting.patience() {
+        match Client::connect_home(paths, limits::CONNECT_TIME).await {
+            Ok(client) => {
+                starting.announce();
+                return Ok(client);
+            }
+            Err(error) if may_be_absent(&error) => last = error,
+            Err(error) => return Err(error.into()),
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    Err(starting.failure(&last))
+}
+
+/// A node that was started and has not answered yet.
+struct Starting {
+    child: Child,
+    ended: bool,
+    log: PathBuf,
+    log_begin: u64,
+}
+
+impl Starting {
+    fn begin(paths: &HomePaths) -> Result<Self, Failure> {
+        let cannot = |what: &str, error: &io::Error| {
+            Failure::internal(format_args!("cannot start a node of our own: {what}: {error}"))
+        };
+        let folder = &paths.state;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|error| cannot(&folder.display().to_string(), &error))?;
+        let log = folder.join("node.log");
+        let shown = log.display().to_string();
+        let file = open_log(&log).map_err(|error| cannot(&shown, &error))?;
+        let log_begin = file.metadata().map_or(0, |facts| facts.len());
+        let again = file.try_clone().map_err(|error| cannot(&shown, &error))?;
+        let program = std::env::current_exe().map_err(|error| cannot("our program", &error))?;
+        let mut command = Command::new(&program);
+        command.args(["node", "run", "--background"]);
+        command.stdin(Stdio::null()).stdout(file).stderr(again);
+        for name in OUR_PLACE {
+            command.env_remove(name);
+        }
+        if std::env::var_os("SORTIE_HOME").is_some_and(|home| !home.is_empty()) {
+            command.env("SORTIE_HOME", folder);
+        }
+        let child = command.spawn().map_err(|error| cannot("our program", &error))?;
+        Ok(Self { child, ended: false, log, log_begin })
+    }
+
+    /// How long we wait in all: for a node that has ended, only as long as another one may need that
+    /// somebody else starts.
+    fn patience(&mut self) -> Duration {
+        if self.has_ended() { OTHERS_START_TIME } else { START_TIME }
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.ended = self.ended || matches!(self.child.try_wait(), Ok(Some(_)));
+        self.ended
+    }
+
+    /// Says so, once, unless it was somebody else's node that answered.
+    fn announce(&mut self) {
+        if !self.has_ended() {
+            eprintln_quietly("sortie: started a node of your own; `sortie node stop` ends it");
+        }
+    }
+
+    fn failure(&self, last: &ConnectError) -> Failure {
+        let said = self.last_line().unwrap_or_else(|| crate::failure::chain(last));
+        Failure::unreachable(format_args!("cannot start a node of our own: {said}"))
+            .hint(format!("its log is {}", self.log.display()))
+    }
+
+    /// The last thing that the node said.
+    fn last_line(&self) -> Option<String> {
+        let mut log = File::open(&self.log).ok()?;
+        log.seek(SeekFrom::Start(self.log_begin)).ok()?;
+        let mut bytes = Vec::new();
+        log.take(64 * 1024).read_to_end(&mut bytes).ok()?;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let line = text.lines().rfind(|line| line.starts_with("sortie: "))?;
+        Some(one_line(line.trim_start_matches("sortie: ")).into_owned())
+    }
+}
+
+fn open_log(path: impl AsRef<OsStr>) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path.as_ref())
+}
+
+/// Leaves the terminal and the caller's session, so that neither takes the node with it.
+pub(crate) fn detach() {
+    // Fails only when we lead a process group already, which `connect` never makes us do.
+    let _ = rustix::process::setsid();
+    let _ = std::env::set_current_dir("/");
+}
+
+/// A line on stderr. Nobody who listens is nobody to tell.
+pub(crate) fn eprintln_quietly(line: &str) {
+    use std::io::Write;
+
+    let _ = io::stderr().lock().write_all(format!("{line}\n").as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::Cause;
+
+    fn home(variables: &[(&str, &str)]) -> Result<HomePaths, Failure> {
+        let find = |name: &str| variables.iter().find(|(key, _)| *key == name);
+        home_of(|name| find(name).map(|(_, value)| OsString::from(value)))
+    }
+
+    fn at(config: &str, state: &str) -> HomePaths {
+        HomePaths { config: config.into(), state: state.into() }
+    }
+
+    #[test]
+    fn the_home_lies_where_the_environment_says() {
+        assert_eq!(home(&[("SORTIE_HOME", "/x"), ("HOME", "/h")]), Ok(at("/x", "/x")));
+        let plain = at("/h/.config/sortie", "/h/.local/state/sortie");
+        assert_eq!(home(&[("HOME", "/h")]), Ok(plain.clone()));
+        let relative = [("HOME", "/h"), ("XDG_STATE_HOME", "s"), ("SORTIE_HOME", "")];
+        assert_eq!(home(&relative), Ok(plain));
+        let xdg = [("XDG_STATE_HOME", "/s"), ("XDG_CONFIG_HOME", "/c")];
+        assert_eq!(home(&xdg), Ok(at("/c/sortie", "/s/sortie")));
+    }
+
+    #[test]
+    fn no_home_is_one_clear_sentence() {
+        for variables in [&[][..], &[("XDG_STATE_HOME", "/s")], &[("HOME", "relative")]] {
+            let failure = home(variables).expect_err("no home");
+            assert_eq!(failure.cause, Cause::Usage);
+            assert!(failure.message.contains("HOME"), "{failure:?}");
+        }
+    }
+}

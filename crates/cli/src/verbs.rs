@@ -1,0 +1,272 @@
+//! The verbs: one verb, one file, and what they share.
+
+mod cluster;
+mod completions;
+mod doctor;
+mod explain;
+mod get;
+mod invoke;
+mod node;
+mod receive;
+mod remove;
+mod results;
+mod session;
+mod start;
+mod stop;
+mod submit;
+mod tree;
+mod wait;
+mod watch;
+
+use std::future::Future;
+
+use sortie::Session;
+use sortie::answer::Entries;
+use sortie_model::selector::{Query, Selection, Selector};
+use sortie_model::view::{EntryView, Tally};
+use sortie_model::{JobView, State, limits};
+
+use crate::args::output::Look;
+use crate::args::{Cli, Verb};
+use crate::exit::{Ends, Failures, Outcome, Rule};
+use crate::failure::{ErrorStyle, Failure, cause_of};
+use crate::render::listing;
+use crate::render::out::print;
+use crate::render::sheet::Sheet;
+use crate::signals::Interrupts;
+
+/// Does what was asked, reports what went wrong, and says with which status to exit.
+pub(crate) fn perform(cli: Cli) -> u8 {
+    let style = error_style(&cli.verb);
+    let done = match cli.verb {
+        Verb::Completions { shell } => completions::run(shell),
+        Verb::Node(crate::args::nodes::NodeVerb::Run(args)) => node::run(*args),
+        verb => on_a_runtime(verb),
+    };
+    match done {
+        Ok(status) => status,
+        Err(failure) => {
+            failure.report(style);
+            failure.cause.status()
+        }
+    }
+}
+
+/// A client needs one thread; nodes in our process want all of them.
+fn on_a_runtime(verb: Verb) -> Result<u8, Failure> {
+    let runtime = if hosts_nodes(&verb) { multi_thread() } else { single_thread() };
+    let runtime = runtime?;
+    let done = runtime.block_on(dispatch(verb));
+    // A read of our standard input may never end.
+    runtime.shutdown_background();
+    done
+}
+
+fn single_thread() -> Result<tokio::runtime::Runtime, Failure> {
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    built.map_err(|error| Failure::internal(format_args!("cannot start: {error}")))
+}
+
+fn multi_thread() -> Result<tokio::runtime::Runtime, Failure> {
+    let built = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    built.map_err(|error| Failure::internal(format_args!("cannot start: {error}")))
+}
+
+const fn hosts_nodes(verb: &Verb) -> bool {
+    match verb {
+        Verb::Start(args) => args.reach.embedded.is_some(),
+        Verb::Invoke(args) => args.reach.embedded.is_some(),
+        Verb::Get(args) => args.reach.embedded.is_some(),
+        Verb::Tree(args) => args.reach.embedded.is_some(),
+        _ => false,
+    }
+}
+
+async fn dispatch(verb: Verb) -> Result<u8, Failure> {
+    match verb {
+        // It stops its jobs when it is interrupted; the other verbs just end.
+        Verb::Invoke(args) => invoke::run(*args).await,
+        Verb::Start(args) => interruptible(start::run(*args)).await,
+        Verb::Get(args) => interruptible(get::run(*args)).await,
+        Verb::Receive(args) => interruptible(receive::run(*args)).await,
+        Verb::Logs(mut args) => {
+            args.keep = true;
+            interruptible(receive::run(*args)).await
+        }
+        Verb::Wait(args) => interruptible(wait::run(*args)).await,
+        Verb::Stop(args) => interruptible(stop::run(*args)).await,
+        Verb::Kill(mut args) => {
+            args.now = true;
+            interruptible(stop::run(*args)).await
+        }
+        Verb::Remove(args) => interruptible(remove::run(*args)).await,
+        Verb::Explain(args) => interruptible(explain::run(*args)).await,
+        Verb::Tree(args) => interruptible(tree::run(*args)).await,
+        Verb::Watch(args) => interruptible(watch::run(*args)).await,
+        Verb::Node(verb) => interruptible(node::ask(verb)).await,
+        Verb::Cluster(verb) => interruptible(cluster::run(verb)).await,
+        Verb::Session(verb) => interruptible(session::run(verb)).await,
+        Verb::Doctor(args) => interruptible(doctor::run(*args)).await,
+        Verb::Completions { shell } => completions::run(shell),
+    }
+}
+
+async fn interruptible(verb: impl Future<Output = Result<u8, Failure>>) -> Result<u8, Failure> {
+    let mut interrupts = Interrupts::listen()?;
+    tokio::select! {
+        done = verb => done,
+        () = interrupts.next() => Err(Failure::interrupted("interrupted")),
+    }
+}
+
+fn error_style(verb: &Verb) -> ErrorStyle {
+    use crate::args::nodes::{ClusterVerb, NodeVerb, SessionVerb};
+
+    let look = match verb {
+        Verb::Start(args) => &args.look,
+        Verb::Invoke(args) => &args.look,
+        Verb::Get(args) => &args.look,
+        Verb::Receive(args) | Verb::Logs(args) => &args.look,
+        Verb::Wait(args) => &args.look,
+        Verb::Stop(args) | Verb::Kill(args) => &args.look,
+        Verb::Remove(args) => &args.look,
+        Verb::Explain(args) => &args.look,
+        Verb::Tree(args) => &args.look,
+        Verb::Doctor(args) => &args.look,
+        Verb::Node(NodeVerb::Stop(args)) => &args.look,
+        Verb::Node(NodeVerb::Get(args)) => &args.look,
+        Verb::Node(NodeVerb::Ping(args)) => &args.look,
+        Verb::Node(NodeVerb::Labels(args)) => &args.look,
+        Verb::Cluster(
+            ClusterVerb::Init { look, .. }
+            | ClusterVerb::Token { look }
+            | ClusterVerb::Join { look, .. }
+            | ClusterVerb::Status { look },
+        )
+        | Verb::Session(SessionVerb::Get { look, .. }) => look,
+        Verb::Watch(_) => return ErrorStyle::Json,
+        Verb::Node(NodeVerb::Run(_)) | Verb::Completions { .. } => return ErrorStyle::Text,
+    };
+    look.error_style()
+}
+
+/// Whether an id or a name that matches nothing is an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Nothing {
+    /// It is.
+    Fails,
+    /// It is not (`--allow-empty`).
+    Passes,
+}
+
+impl Nothing {
+    pub(crate) const fn of(allow_empty: bool) -> Self {
+        if allow_empty { Self::Passes } else { Self::Fails }
+    }
+}
+
+/// Reports what could not be done, and notes what that means for the exit status.
+fn report_troubles(entries: &Entries, nothing: Nothing, look: &Look) -> Outcome {
+    let mut outcome = Outcome::default();
+    for trouble in &entries.troubles {
+        let cause = cause_of(trouble.error.code);
+        if nothing == Nothing::Passes && cause == crate::exit::Cause::NotFound {
+            continue;
+        }
+        Failure::of_trouble(trouble).report(look.error_style());
+        outcome.note(cause);
+    }
+    outcome
+}
+
+/// Prints the entries and reports the troubles; the status of a verb that only lists.
+fn finish_list(entries: &Entries, nothing: Nothing, look: &Look) -> Result<u8, Failure> {
+    show(&listing::entries(entries), look)?;
+    let outcome = report_troubles(entries, nothing, look);
+    Ok(outcome.status(Rule::Table, Failures::Count))
+}
+
+/// Prints a list.
+fn show(sheet: &Sheet, look: &Look) -> Result<(), Failure> {
+    print(&sheet.render(&look.wanted(), look.table())?)
+}
+
+/// Prints one job: an object of its own in JSON, a list of one elsewhere.
+fn show_job(view: &JobView, look: &Look) -> Result<(), Failure> {
+    use crate::render::json;
+    use crate::render::sheet::Format;
+
+    if look.format() == Some(Format::Json) && !look.quiet {
+        return print(&format!("{}\n", json::document("job", json::job(view))));
+    }
+    let entries = vec![EntryView::Job(view.clone())];
+    show(&listing::entries(&Entries { entries, total: 1, troubles: Vec::new() }), look)
+}
+
+/// The selection of one job.
+fn only(view: &JobView) -> Selection {
+    Selection::of([Selector::Instance(view.instance.0)])
+}
+
+/// How far one job is.
+async fn tally_of(session: &Session, view: &JobView) -> Option<Tally> {
+    let query = Query { selection: only(view), ..Query::default() };
+    let entries = session.get(query).await.ok()?.entries;
+    entries.iter().find_map(|entry| match entry {
+        EntryView::Job(job) => Some(job.tally),
+        EntryView::Child(_) => None,
+    })
+}
+
+/// How these entries ended. Why children failed is asked for where the entries do not say it.
+async fn ends_of(session: &Session, entries: &Entries) -> Result<Ends, Failure> {
+    let mut ends = Ends::default();
+    let mut failed = Vec::new();
+    for entry in &entries.entries {
+        match entry {
+            EntryView::Child(child) => match &child.reason {
+                Some(reason) => ends.add_failure(reason),
+                None => ends.add(child.state, 1),
+            },
+            EntryView::Job(job) => {
+                State::ALL.into_iter().for_each(|state| ends.add(state, job.tally.of(state)));
+                if job.tally.of(State::Failed) > 0 {
+                    failed.push(Selector::Instance(job.instance.0));
+                }
+            }
+        }
+    }
+    if !failed.is_empty() {
+        note_reasons(session, Selection::of(failed), &mut ends).await?;
+    }
+    Ok(ends)
+}
+
+/// Notes why the children of these jobs failed, page by page.
+async fn note_reasons(
+    session: &Session,
+    selection: Selection,
+    ends: &mut Ends,
+) -> Result<(), Failure> {
+    let mut query = Query {
+        selection,
+        child_states: vec![State::Failed],
+        limit: limits::PAGE_MOST as u32,
+        ..Query::default()
+    };
+    loop {
+        let page = session.get(query.clone()).await?;
+        let count = page.entries.len() as u64;
+        for entry in &page.entries {
+            if let EntryView::Child(child) = entry
+                && let Some(reason) = &child.reason
+            {
+                ends.note_failure(reason);
+            }
+        }
+        query.offset = query.offset.saturating_add(count);
+        if count == 0 || query.offset >= page.total {
+            return Ok(());
+        }
+    }
+}

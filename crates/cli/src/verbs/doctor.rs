@@ -1,0 +1,244 @@
+//! `sortie doctor`: look for what is wrong, and say what to do.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+use sortie::answer::Diagnosis;
+use sortie::{Client, ConnectError, HomePaths, UserIdentity, limits};
+use sortie_model::{NodeView, Timestamp};
+
+use crate::args::DoctorArgs;
+use crate::args::output::Look;
+use crate::failure::{Failure, chain, hint_for};
+use crate::own_node;
+use crate::render::clean::one_line;
+use crate::render::json::SCHEMA;
+use crate::render::out::print;
+use crate::render::sheet::Format;
+use crate::render::yaml;
+
+/// Clocks that differ by more make times in listings misleading.
+const CLOCK_DIFFERENCE: Duration = Duration::from_secs(2);
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+pub(super) async fn run(args: DoctorArgs) -> Result<u8, Failure> {
+    let mut findings = Findings::default();
+    match own_node::home_paths() {
+        Ok(paths) => {
+            check_home(&mut findings, &paths);
+            check_node(&mut findings, &paths).await;
+        }
+        Err(failure) => findings.problem("home", &failure.message, failure.hint.as_deref()),
+    }
+    findings.show(&args.look)?;
+    Ok(u8::from(findings.rows.iter().any(|row| !row.ok)))
+}
+
+#[derive(Default)]
+struct Findings {
+    rows: Vec<Row>,
+}
+
+struct Row {
+    name: String,
+    ok: bool,
+    finding: String,
+}
+
+impl Findings {
+    fn well(&mut self, name: &str, finding: impl Into<String>) {
+        self.rows.push(Row { name: name.to_owned(), ok: true, finding: finding.into() });
+    }
+
+    fn problem(&mut self, name: &str, finding: &str, advice: Option<&str>) {
+        let finding = match advice {
+            Some(advice) => format!("{finding}; {advice}"),
+            None => finding.to_owned(),
+        };
+        self.rows.push(Row { name: name.to_owned(), ok: false, finding });
+    }
+
+    fn show(&self, look: &Look) -> Result<(), Failure> {
+        print(&match look.format() {
+            Some(Format::Json | Format::Ndjson) => format!("{}\n", self.document()),
+            Some(Format::Yaml) => yaml::to_yaml(&self.document()),
+            _ => self.rows.iter().map(Row::line).collect(),
+        })
+    }
+
+    fn document(&self) -> Value {
+        let rows = self.rows.iter();
+        let rows: Vec<Value> = rows
+            .map(|row| json!({ "name": row.name, "ok": row.ok, "finding": row.finding }))
+            .collect();
+        json!({ "schema": SCHEMA, "checks": rows })
+    }
+}
+
+impl Row {
+    fn line(&self) -> String {
+        let word = if self.ok { "ok" } else { "problem" };
+        format!("{word:<8} {:<14} {}\n", one_line(&self.name), one_line(&self.finding))
+    }
+}
+
+fn check_home(findings: &mut Findings, paths: &HomePaths) {
+    for (name, folder) in [("identity", &paths.config), ("state", &paths.state)] {
+        match folder_finding(folder) {
+            Ok(finding) => findings.well(name, finding),
+            Err((finding, advice)) => findings.problem(name, &finding, Some(&advice)),
+        }
+        if paths.config == paths.state {
+            break;
+        }
+    }
+}
+
+fn folder_finding(folder: &Path) -> Result<String, (String, String)> {
+    let shown = folder.display();
+    let facts = match folder.metadata() {
+        Ok(facts) => facts,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(format!("{shown} is not there yet; the first node makes it"));
+        }
+        Err(error) => {
+            return Err((format!("{shown}: {error}"), "make it yours".to_owned()));
+        }
+    };
+    let ours = facts.uid() == rustix::process::geteuid().as_raw();
+    if !facts.is_dir() || !ours {
+        return Err((format!("{shown} is no folder of yours"), "move it away".to_owned()));
+    }
+    if facts.mode() & 0o077 != 0 {
+        let finding = format!("others may enter {shown}");
+        return Err((finding, format!("chmod 700 {shown}")));
+    }
+    Ok(format!("{shown} is yours alone"))
+}
+
+async fn check_node(findings: &mut Findings, paths: &HomePaths) {
+    let client = match own_node::connect_running(paths).await {
+        Ok(client) => client,
+        Err(ConnectError::NotRunning) => {
+            return findings.well("node", "none runs; the next command that needs one starts it");
+        }
+        Err(error) => {
+            return findings.problem("node", &chain(&error), error.step().map(hint_for));
+        }
+    };
+    let address = paths.announced().ok().flatten().unwrap_or_default();
+    let before = SystemTime::now();
+    match client.diagnose().await {
+        Ok(diagnosis) => {
+            findings.well("node", format!("{} answers at UDP {address}", diagnosis.node));
+            check_diagnosis(findings, &diagnosis, before);
+            findings.well("containment", diagnosis.containment);
+        }
+        Err(error) => findings.problem("node", &chain(&error), error.hint()),
+    }
+    match client.nodes(None).await {
+        Ok(nodes) => check_cluster(findings, paths, &nodes).await,
+        Err(error) => findings.problem("cluster", &chain(&error), error.hint()),
+    }
+    client.close().await;
+}
+
+/// Version, clock, and what the node says of itself.
+fn check_diagnosis(findings: &mut Findings, diagnosis: &Diagnosis, before: SystemTime) {
+    let name = diagnosis.node.as_str();
+    if diagnosis.version == VERSION {
+        findings.well(&format!("{name} version"), VERSION);
+    } else {
+        let finding = format!("it runs {}, this command is {VERSION}", diagnosis.version);
+        findings.problem(
+            &format!("{name} version"),
+            &finding,
+            Some("run the same version on both"),
+        );
+    }
+    let clock = format!("{name} clock");
+    match clock_difference(diagnosis.clock, before, SystemTime::now()) {
+        apart if apart <= CLOCK_DIFFERENCE => {
+            findings.well(&clock, format!("{} ms apart from ours at most", apart.as_millis()));
+        }
+        apart => {
+            let finding = format!("{:.1} s apart from ours", apart.as_secs_f64());
+            findings.problem(&clock, &finding, Some("set both clocks, by NTP for example"));
+        }
+    }
+    for check in &diagnosis.checks {
+        let name = format!("{name} {}", check.name);
+        if check.ok {
+            findings.well(&name, check.finding.clone());
+        } else {
+            findings.problem(&name, &check.finding, None);
+        }
+    }
+}
+
+/// How far a clock that was read between two moments of ours lies outside of them.
+fn clock_difference(clock: Timestamp, before: SystemTime, after: SystemTime) -> Duration {
+    let (before, after) = (Timestamp::of(before).0, Timestamp::of(after).0);
+    let outside = before.saturating_sub(clock.0).max(clock.0.saturating_sub(after)).max(0);
+    Duration::from_micros(outside.unsigned_abs())
+}
+
+async fn check_cluster(findings: &mut Findings, paths: &HomePaths, nodes: &[NodeView]) {
+    let others: Vec<&NodeView> = nodes.iter().filter(|node| !node.is_self).collect();
+    if others.is_empty() {
+        return findings.well("cluster", "this node is its only member");
+    }
+    let identity = match UserIdentity::of_home(paths) {
+        Ok(identity) => identity,
+        Err(error) => return findings.problem("cluster", &chain(&error), None),
+    };
+    for node in others {
+        check_member(findings, &identity, node).await;
+    }
+}
+
+/// Goes the whole way to a member: resolve, UDP, authenticate, ask.
+async fn check_member(findings: &mut Findings, identity: &UserIdentity, node: &NodeView) {
+    let name = node.name.as_str();
+    let dialled =
+        Client::connect(&node.address, identity, Some(node.id), limits::CONNECT_TIME).await;
+    let client = match dialled {
+        Ok(client) => client,
+        Err(error) => {
+            return findings.problem(name, &chain(&error), error.step().map(hint_for));
+        }
+    };
+    let before = SystemTime::now();
+    match client.diagnose().await {
+        Ok(diagnosis) => {
+            let state = node.state.as_str();
+            findings
+                .well(name, format!("answers at UDP {}; our node calls it {state}", node.address));
+            check_diagnosis(findings, &diagnosis, before);
+        }
+        Err(error) => findings.problem(name, &chain(&error), error.hint()),
+    }
+    client.close().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_read_in_between_does_not_differ() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let apart = |clock: i64| clock_difference(Timestamp(clock * 1_000_000), at(10), at(12));
+        assert_eq!(apart(11), Duration::ZERO);
+        assert_eq!(apart(7), Duration::from_secs(3));
+        assert_eq!(apart(17), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_row_is_one_line() {
+        let row = Row { name: "node".to_owned(), ok: false, finding: "a\nb\u{1b}".to_owned() };
+        assert_eq!(row.line(), "problem  node           a b\n");
+    }
+}

@@ -1,0 +1,203 @@
+//! `sortie invoke`: run a command, stream its output, exit with its outcome.
+
+use std::time::Duration;
+
+use sortie::answer::{StopReturns, Unfinished};
+use sortie::{ReceiveEnd, ReceiveMode, ReceiveSpec, Session};
+use sortie_model::JobView;
+use sortie_model::spec::StopSpec;
+
+use crate::args::InvokeArgs;
+use crate::connect::Connection;
+use crate::deliver::{Acknowledge, deliver};
+use crate::exit::{Cause, Rule};
+use crate::failure::Failure;
+use crate::feed::Feed;
+use crate::own_node::eprintln_quietly;
+use crate::render::progress::Screen;
+use crate::render::records::Events;
+use crate::signals::Interrupts;
+use crate::verbs::results::{PlainExits, Shape, Style, conclude};
+use crate::verbs::submit::Submission;
+use crate::verbs::{Nothing, interruptible, only, start, tally_of};
+
+/// Time between two looks at how far a job is.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+pub(super) async fn run(mut args: InvokeArgs) -> Result<u8, Failure> {
+    if args.attach {
+        args.work.stdin = Some("-".into());
+    }
+    let submission = Submission::prepare(&args.work, &args.command.words, &args.reach)?;
+    if args.dry_run {
+        let connection = interruptible_open(&args).await?;
+        return submission.show_plan(&connection.session(), &args.look).await;
+    }
+    if args.as_job || args.work.job_name.is_some() {
+        return interruptible(start::start(submission, &args.reach, &args.look)).await;
+    }
+    foreground(submission, &args).await
+}
+
+async fn interruptible_open(args: &InvokeArgs) -> Result<Connection, Failure> {
+    let mut interrupts = Interrupts::listen()?;
+    tokio::select! {
+        connection = Connection::open(&args.reach) => connection,
+        () = interrupts.next() => Err(Failure::interrupted("interrupted")),
+    }
+}
+
+async fn foreground(submission: Submission, args: &InvokeArgs) -> Result<u8, Failure> {
+    let map = submission.is_map();
+    let connection = interruptible_open(args).await?;
+    let session = connection.foreground_session().await?;
+    let mut interrupts = Interrupts::listen()?;
+    let started = tokio::select! {
+        started = submission.start(&session) => started,
+        () = interrupts.next() => Err(Failure::interrupted("interrupted")),
+    };
+    let done = match started {
+        Ok((view, feed)) => {
+            let run = Run { session: &session, view: &view, args, map };
+            let done = run.to_the_end(feed, &mut interrupts).await;
+            if connection.is_session_named() {
+                // In a temporary session everything ends with the connection.
+                session.remove(only(&view), Unfinished::StopFirst).await?;
+            }
+            done
+        }
+        Err(failure) => Err(failure),
+    };
+    drop(session);
+    connection.close().await;
+    done
+}
+
+/// A job in the foreground.
+struct Run<'a> {
+    session: &'a Session,
+    view: &'a JobView,
+    args: &'a InvokeArgs,
+    map: bool,
+}
+
+impl Run<'_> {
+    async fn to_the_end(self, feed: Feed, interrupts: &mut Interrupts) -> Result<u8, Failure> {
+        let screen = Screen::of_stderr();
+        let style = self.style();
+        let sink = style.sink(&screen)?;
+        let spec = ReceiveSpec {
+            events: style.needs_ends_of_children(),
+            ..ReceiveSpec::new(only(self.view), ReceiveMode::TakeUntil { finished: true })
+        };
+        let receiver = self.session.receive(spec).await?;
+        let delivery = deliver(receiver, sink, Acknowledge::WhenTaken);
+        let feeding = feed.run();
+        let progress = self.watch(&screen);
+        tokio::pin!(delivery, feeding, progress);
+        let mut fed = None;
+        let mut stops = Stops::default();
+        let end = loop {
+            tokio::select! {
+                end = &mut delivery => break end,
+                done = &mut feeding, if fed.is_none() => fed = Some(done),
+                () = interrupts.next() => self.stop(stops.next())?,
+                () = &mut progress => {}
+            }
+        };
+        screen.retire();
+        let problem = fed.and_then(Result::err);
+        self.conclude(&end?, stops, problem)
+    }
+
+    fn style(&self) -> Style<'_> {
+        let alone = self.view.tally.total() == 1 && !self.view.tally.open;
+        let shape = match (self.map, alone) {
+            (true, _) => Shape::Map,
+            (false, true) => Shape::One,
+            (false, false) => Shape::Several,
+        };
+        let Self { args, .. } = self;
+        Style { look: &args.look, lines: args.lines, shape, events: Events::Omit }
+    }
+
+    /// Shows how far the job is, for ever.
+    async fn watch(&self, screen: &Screen) {
+        if !screen.is_watched() {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            if let Some(tally) = tally_of(self.session, self.view).await {
+                screen.show(&tally);
+            }
+        }
+    }
+
+    /// Stops the job on all nodes, without waiting for it: its end comes with its results.
+    fn stop(&self, stop: Stop) -> Result<(), Failure> {
+        let how = match stop {
+            Stop::Ask => StopSpec::default(),
+            Stop::Kill => StopSpec::NOW,
+            Stop::GiveUp => return Err(Failure::interrupted("interrupted; the job may run on")),
+        };
+        eprintln_quietly(match stop {
+            Stop::Ask => "sortie: stopping on all nodes; once more kills at once",
+            _ => "sortie: killing on all nodes",
+        });
+        let (session, selection) = (self.session.clone(), only(self.view));
+        // Whether it arrived shows in the states that the delivery ends with.
+        drop(tokio::spawn(async move { session.stop(selection, how, StopReturns::AtOnce).await }));
+        Ok(())
+    }
+
+    fn conclude(
+        &self,
+        end: &ReceiveEnd,
+        stops: Stops,
+        problem: Option<Failure>,
+    ) -> Result<u8, Failure> {
+        let Self { args, .. } = self;
+        let nothing = Nothing::of(args.verdict.allow_empty);
+        let mut outcome = conclude(end, nothing, PlainExits::PassOn, &args.look);
+        if let Some(problem) = problem {
+            problem.report(args.look.error_style());
+            outcome.note(problem.cause);
+        }
+        if stops.asked {
+            outcome.note(Cause::Interrupted);
+        }
+        Ok(outcome.status(args.verdict.rule(Rule::PassThrough), args.verdict.failures()))
+    }
+}
+
+/// How often we were told to end.
+#[derive(Debug, Clone, Copy, Default)]
+struct Stops {
+    asked: bool,
+    killed: bool,
+}
+
+/// What the next interruption does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    Ask,
+    Kill,
+    GiveUp,
+}
+
+impl Stops {
+    const fn next(&mut self) -> Stop {
+        match (self.asked, self.killed) {
+            (false, _) => {
+                self.asked = true;
+                Stop::Ask
+            }
+            (true, false) => {
+                self.killed = true;
+                Stop::Kill
+            }
+            (true, true) => Stop::GiveUp,
+        }
+    }
+}

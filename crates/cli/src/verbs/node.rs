@@ -1,0 +1,179 @@
+//! `sortie node`: run a node, look at nodes, end one.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use sortie::{ConnectError, HomePaths, Node};
+
+use crate::args::nodes::{
+    NodeAskArgs, NodeGetArgs, NodeLabelsArgs, NodePingArgs, NodeRunArgs, NodeVerb,
+};
+use crate::args::read::expression;
+use crate::connect::{Connection, connect_to};
+use crate::failure::Failure;
+use crate::own_node::{self, eprintln_quietly};
+use crate::render::json::SCHEMA;
+use crate::render::listing;
+use crate::render::out::print;
+use crate::render::sheet::Format;
+use crate::signals::Interrupts;
+use crate::verbs::{multi_thread, show};
+
+/// What runs on after a node has shut down gets this long.
+const LAST_BREATH: Duration = Duration::from_secs(1);
+/// How long `node stop` waits until the node has left its home.
+const STOP_TIME: Duration = Duration::from_secs(15);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// `sortie node run`: the daemon, in the foreground.
+pub(super) fn run(args: NodeRunArgs) -> Result<u8, Failure> {
+    if args.background {
+        own_node::detach();
+    }
+    log_to_stderr();
+    let runtime = multi_thread()?;
+    let done = runtime.block_on(serve(args));
+    runtime.shutdown_timeout(LAST_BREATH);
+    done
+}
+
+/// What `SORTIE_LOG` asks for, as in `SORTIE_LOG=info` or `SORTIE_LOG=sortie_link=debug`.
+fn log_to_stderr() {
+    let Ok(directives) = std::env::var("SORTIE_LOG") else { return };
+    let filter = tracing_subscriber::EnvFilter::new(directives);
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+async fn serve(args: NodeRunArgs) -> Result<u8, Failure> {
+    let paths = match &args.home {
+        Some(folder) => own_node::home_at(folder)?,
+        None => own_node::home_paths()?,
+    };
+    let mut builder = match args.name {
+        Some(name) => Node::builder(name),
+        None => Node::unnamed(),
+    };
+    builder = builder.home(paths).user(user_name());
+    if let Some(listen) = &args.listen {
+        builder = builder.listen(resolve(listen).await?);
+    }
+    if let Some(advertise) = args.advertise {
+        builder = builder.advertise(advertise);
+    }
+    for (key, value) in args.labels {
+        builder = builder.label(key, value);
+    }
+    let mut interrupts = Interrupts::listen()?;
+    let node = tokio::select! {
+        node = builder.start() => node?,
+        () = interrupts.next() => return Err(Failure::interrupted("interrupted")),
+    };
+    let address = node.local_addr();
+    eprintln_quietly(&format!("sortie: node {} is ready at {address}", node.name()));
+    tokio::select! {
+        () = interrupts.next() => {}
+        () = node.ended() => {}
+    }
+    tokio::select! {
+        () = node.shut_down() => Ok(0),
+        () = interrupts.next() => Err(Failure::interrupted("interrupted while shutting down")),
+    }
+}
+
+async fn resolve(address: &str) -> Result<SocketAddr, Failure> {
+    let found = tokio::net::lookup_host(address).await;
+    let found = found.map_err(|error| {
+        Failure::usage(format_args!("cannot listen at `{address}` (resolve): {error}"))
+            .hint("an address is host:port; port 0 is any free one")
+    });
+    let missing = || Failure::usage(format_args!("`{address}` resolves to no address"));
+    found?.next().ok_or_else(missing)
+}
+
+fn user_name() -> String {
+    let named = ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+    named
+        .filter(|name| !name.is_empty() && !name.contains(char::is_control))
+        .unwrap_or_else(|| format!("uid{}", rustix::process::getuid().as_raw()))
+}
+
+/// The verbs that ask a node something.
+pub(super) async fn ask(verb: NodeVerb) -> Result<u8, Failure> {
+    match verb {
+        NodeVerb::Run(args) => serve(*args).await,
+        NodeVerb::Stop(args) => stop(*args).await,
+        NodeVerb::Get(args) => get(*args).await,
+        NodeVerb::Ping(args) => ping(*args).await,
+        NodeVerb::Labels(args) => labels(*args).await,
+    }
+}
+
+async fn stop(args: NodeAskArgs) -> Result<u8, Failure> {
+    let paths = own_node::home_paths()?;
+    if let Some(target) = &args.node {
+        connect_to(&paths, target).await?.stop_node().await?;
+        return Ok(0);
+    }
+    match own_node::connect_running(&paths).await {
+        Ok(client) => client.stop_node().await?,
+        Err(ConnectError::NotRunning) => {
+            eprintln_quietly("sortie: no node of yours runs");
+            return Ok(0);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    wait_until_gone(&paths).await
+}
+
+/// Waits until the home is free, so that what follows finds no node half gone.
+async fn wait_until_gone(paths: &HomePaths) -> Result<u8, Failure> {
+    let begun = Instant::now();
+    while paths.announced().is_ok_and(|address| address.is_some()) {
+        if begun.elapsed() > STOP_TIME {
+            return Err(Failure::internal("the node agreed to stop and has not ended yet"));
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    Ok(0)
+}
+
+async fn get(args: NodeGetArgs) -> Result<u8, Failure> {
+    let expression = expression(&args.expression)?;
+    let connection = Connection::open(&args.reach).await?;
+    let nodes = connection.client().nodes(expression).await?;
+    connection.close().await;
+    show(&listing::nodes(&nodes), &args.look)?;
+    Ok(0)
+}
+
+async fn ping(args: NodePingArgs) -> Result<u8, Failure> {
+    let connection = Connection::open(&args.reach).await?;
+    let begun = Instant::now();
+    let pong = connection.client().ping(args.target).await?;
+    // Of the node that we ask itself, the way between us and it counts.
+    let round_trip = pong.round_trip.unwrap_or_else(|| begun.elapsed());
+    connection.close().await;
+    let seconds = round_trip.as_secs_f64();
+    print(&match args.look.format() {
+        Some(Format::Json | Format::Ndjson) => {
+            let node = pong.node.as_str();
+            format!("{}\n", json!({ "schema": SCHEMA, "node": node, "round_trip": seconds }))
+        }
+        _ => format!("{} answered in {:.2} ms\n", pong.node, seconds * 1e3),
+    })?;
+    Ok(0)
+}
+
+async fn labels(args: NodeLabelsArgs) -> Result<u8, Failure> {
+    let connection = Connection::open(&args.reach).await?;
+    let client = connection.client();
+    let nodes = if args.labels.is_empty() {
+        client.nodes(Some(sortie::NodeExpr::node(&args.target))).await?
+    } else {
+        client.set_labels(args.target, args.labels).await?
+    };
+    connection.close().await;
+    show(&listing::nodes(&nodes), &args.look)?;
+    Ok(0)
+}

@@ -1,0 +1,103 @@
+//! `sortie receive`: take or read results.
+
+use sortie::{ReceiveEnd, ReceiveSpec, Session};
+use sortie_model::selector::{Query, Selection, Selector};
+use sortie_model::view::EntryView;
+
+use crate::args::read::ReceiveArgs;
+use crate::connect::Connection;
+use crate::deliver::{Acknowledge, deliver};
+use crate::exit::{Cause, Ends, Rule};
+use crate::failure::Failure;
+use crate::render::listing;
+use crate::render::progress::Screen;
+use crate::render::records::Events;
+use crate::verbs::results::{PlainExits, Shape, Style, conclude};
+use crate::verbs::{Nothing, show};
+
+pub(super) async fn run(args: ReceiveArgs) -> Result<u8, Failure> {
+    let mut spec = args.spec()?;
+    let connection = Connection::open(&args.reach).await?;
+    let session = connection.session();
+    if args.no_recurse {
+        spec.selection = children_only(&session, &spec.selection).await?;
+    }
+    if args.job_first {
+        let query = Query { selection: spec.selection.clone(), ..Query::default() };
+        show(&listing::entries(&session.get(query).await?), &args.look)?;
+    }
+    let end = receive(&args, spec, &session).await?;
+    connection.close().await;
+    let nothing = Nothing::of(args.verdict.allow_empty);
+    let mut outcome = conclude(&end, nothing, PlainExits::Say, &args.look);
+    if !args.waits() {
+        // The read worked; what the children did is another matter.
+        outcome.ends = Ends::default();
+    }
+    Ok(outcome.status(args.verdict.rule(Rule::Table), args.verdict.failures()))
+}
+
+async fn receive(
+    args: &ReceiveArgs,
+    mut spec: ReceiveSpec,
+    session: &Session,
+) -> Result<ReceiveEnd, Failure> {
+    let style = Style {
+        look: &args.look,
+        lines: args.lines,
+        shape: shape(session, &spec.selection).await?,
+        events: if args.events { Events::Say } else { Events::Omit },
+    };
+    spec.events = spec.events || style.needs_ends_of_children();
+    let sink = style.sink(&Screen::silent())?;
+    let receiver = session.receive(spec).await?;
+    let delivery = deliver(receiver, sink, Acknowledge::WhenWritten);
+    match args.timeout {
+        None => delivery.await,
+        Some(limit) => tokio::time::timeout(limit, delivery).await.unwrap_or_else(|_| {
+            let failure = Failure::new(Cause::WaitRanOut, "wait_ran_out", "the wait ran out");
+            Err(failure.hint("what was waited for goes on"))
+        }),
+    }
+}
+
+/// Whose output will come, as far as the first children tell.
+async fn shape(session: &Session, selection: &Selection) -> Result<Shape, Failure> {
+    let query =
+        Query { selection: selection.clone(), children: true, limit: 3, ..Query::default() };
+    let mut job = None;
+    let mut children = Vec::new();
+    for entry in session.get(query).await?.entries {
+        match entry {
+            EntryView::Job(view) if job.is_none() && children.is_empty() => job = Some(view),
+            EntryView::Job(_) => return Ok(Shape::Several),
+            EntryView::Child(view) => children.push(view),
+        }
+    }
+    let open = job.as_ref().is_some_and(|job| job.tally.open);
+    let mapped = match (&job, children.first()) {
+        // Of a map, the job shows the template and the child what became of it.
+        (Some(job), Some(child)) => child.command != job.command,
+        _ => false,
+    };
+    Ok(match children.len() {
+        _ if open || (mapped && children.len() > 1) => Shape::Map,
+        0 | 1 => Shape::One,
+        _ => Shape::Several,
+    })
+}
+
+/// The children that the selection names themselves: jobs have no records of their own.
+async fn children_only(session: &Session, selection: &Selection) -> Result<Selection, Failure> {
+    let query = Query { selection: selection.clone(), ..Query::default() };
+    let entries = session.get(query).await?;
+    let children = entries.entries.iter().filter_map(|entry| match entry {
+        EntryView::Child(child) => Some(Selector::Id(child.id)),
+        EntryView::Job(_) => None,
+    });
+    let mut children: Vec<Selector> = children.collect();
+    // What names nothing stays, so that the receive says so.
+    let missing = entries.troubles.iter().filter_map(|trouble| trouble.about.parse().ok());
+    children.extend(missing);
+    Ok(Selection::of(children))
+}

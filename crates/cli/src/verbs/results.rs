@@ -1,0 +1,178 @@
+//! What `invoke` and `receive` share: which sink suits the children, and what their ends mean.
+
+use std::io;
+
+use sortie::ReceiveEnd;
+use sortie::answer::{Failure as ChildFailure, Source};
+use sortie_model::view::EntryView;
+use sortie_model::{EntryId, Reason, Record, State};
+
+use crate::args::LineArgs;
+use crate::args::output::Look;
+use crate::exit::{Cause, Ends, Outcome};
+use crate::failure::{ErrorStyle, Failure};
+use crate::own_node::eprintln_quietly;
+use crate::render::exact::ExactSink;
+use crate::render::failures::sentences;
+use crate::render::gather::GatherSink;
+use crate::render::lines::{LineSink, Prefix};
+use crate::render::out::Output;
+use crate::render::progress::Screen;
+use crate::render::records::{Events, JsonSink, NdjsonSink};
+use crate::render::sheet::Format;
+use crate::render::sink::{Channel, Channels, RecordSink};
+use crate::verbs::{Nothing, report_troubles};
+
+/// Whose output comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// One child's.
+    One,
+    /// Several children's, told apart by their nodes.
+    Several,
+    /// A map's children's.
+    Map,
+}
+
+/// How output is put together.
+pub(super) struct Style<'a> {
+    pub(super) look: &'a Look,
+    pub(super) lines: LineArgs,
+    pub(super) shape: Shape,
+    pub(super) events: Events,
+}
+
+impl Style<'_> {
+    /// Whether the output is lines of several children, which end with their child.
+    pub(super) fn needs_ends_of_children(&self) -> bool {
+        self.shape != Shape::One && self.look.format().is_none()
+    }
+
+    /// The sink.
+    pub(super) fn sink(&self, screen: &Screen) -> Result<Box<dyn RecordSink>, Failure> {
+        let stdout = Output::stdout().map_err(|error| Failure::output(&error))?;
+        let stderr = Output::stderr().map_err(|error| Failure::output(&error))?;
+        let channels = Channels::new(Box::new(stdout), Box::new(stderr), screen.clone());
+        let text: Box<dyn RecordSink> = match self.look.format() {
+            Some(Format::Json) => return Ok(Box::new(JsonSink::new(channels))),
+            Some(Format::Ndjson) => return Ok(Box::new(NdjsonSink::new(channels, self.events))),
+            Some(_) => {
+                return Err(Failure::usage("results have no columns")
+                    .hint("`-o ndjson` gives records, `-o json` one document"));
+            }
+            None if self.shape == Shape::One && !self.lines.prefix => {
+                Box::new(ExactSink::new(channels))
+            }
+            None if self.lines.gather => Box::new(GatherSink::new(channels)),
+            None => Box::new(LineSink::new(channels, self.prefix())),
+        };
+        if self.events == Events::Say {
+            return Ok(Box::new(Announcing { inner: text, screen: screen.clone() }));
+        }
+        Ok(text)
+    }
+
+    const fn prefix(&self) -> Prefix {
+        let LineArgs { prefix, no_prefix, .. } = self.lines;
+        match self.shape {
+            _ if prefix => Prefix::Node,
+            _ if no_prefix => Prefix::None,
+            Shape::Map => Prefix::None,
+            Shape::One | Shape::Several => Prefix::Node,
+        }
+    }
+}
+
+/// Says on stderr when something settles (`--events`).
+struct Announcing {
+    inner: Box<dyn RecordSink>,
+    screen: Screen,
+}
+
+impl RecordSink for Announcing {
+    fn records(&mut self, source: &Source, records: &[Record]) -> io::Result<()> {
+        self.inner.records(source, records)
+    }
+
+    fn settled(&mut self, entry: EntryId, state: State) -> io::Result<()> {
+        self.inner.settled(entry, state)?;
+        let line = format!("sortie: {entry} is {state}");
+        self.screen.aside(Channel::Err, true, || eprintln_quietly(&line));
+        Ok(())
+    }
+
+    fn holds_back(&self) -> bool {
+        self.inner.holds_back()
+    }
+
+    fn write_held(&mut self) -> io::Result<()> {
+        self.inner.write_held()
+    }
+
+    fn finish(&mut self, failures: &[ChildFailure]) -> io::Result<()> {
+        self.inner.finish(failures)
+    }
+}
+
+/// Whether a single child's exit status is said, or just passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PlainExits {
+    /// It is said.
+    Say,
+    /// Our own status says it.
+    PassOn,
+}
+
+/// Reports what failed, and gives everything that the exit status depends on.
+pub(super) fn conclude(
+    end: &ReceiveEnd,
+    nothing: Nothing,
+    plain: PlainExits,
+    look: &Look,
+) -> Outcome {
+    let mut outcome = report_troubles(&end.entries, nothing, look);
+    outcome.ends = ends_of(end);
+    let passes_on = plain == PlainExits::PassOn
+        && outcome.ends.total() == 1
+        && end.failures.iter().all(|failure| matches!(failure.reason, Reason::Exit { .. }));
+    if !passes_on {
+        report_failures(&end.failures, look);
+    }
+    if let Some(blocked) = end.deadlock {
+        let message = format!("{blocked} waits for input that nobody has given");
+        Failure::new(Cause::Deadlock, "deadlock", message).report(look.error_style());
+        outcome.note(Cause::Deadlock);
+    }
+    outcome
+}
+
+fn ends_of(end: &ReceiveEnd) -> Ends {
+    let mut ends = Ends::default();
+    let mut failed = 0_u64;
+    for entry in &end.entries.entries {
+        match entry {
+            EntryView::Job(job) => {
+                State::ALL.into_iter().for_each(|state| ends.add(state, job.tally.of(state)));
+                failed = failed.saturating_add(job.tally.of(State::Failed));
+            }
+            EntryView::Child(child) => {
+                ends.add(child.state, 1);
+                failed = failed.saturating_add(u64::from(child.state == State::Failed));
+            }
+        }
+    }
+    end.failures.iter().for_each(|failure| ends.note_failure(&failure.reason));
+    ends.note_unexplained(failed.saturating_sub(end.failures.len() as u64));
+    ends
+}
+
+fn report_failures(failures: &[ChildFailure], look: &Look) {
+    for sentence in sentences(failures, look.detail()) {
+        match look.error_style() {
+            ErrorStyle::Text => eprintln_quietly(&format!("sortie: {sentence}")),
+            ErrorStyle::Json => {
+                Failure::new(Cause::Internal, "child_failed", sentence).report(ErrorStyle::Json);
+            }
+        }
+    }
+}

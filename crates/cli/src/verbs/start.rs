@@ -1,0 +1,32 @@
+//! `sortie start`: start a job, print it, return at once.
+
+use crate::args::StartArgs;
+use crate::args::output::Look;
+use crate::args::reach::Reach;
+use crate::connect::Connection;
+use crate::failure::Failure;
+use crate::verbs::show_job;
+use crate::verbs::submit::Submission;
+
+pub(super) async fn run(args: StartArgs) -> Result<u8, Failure> {
+    let submission = Submission::prepare(&args.work, &args.command.words, &args.reach)?;
+    if args.dry_run {
+        let connection = Connection::open(&args.reach).await?;
+        return submission.show_plan(&connection.session(), &args.look).await;
+    }
+    start(submission, &args.reach, &args.look).await
+}
+
+/// Starts the job, stores its input, prints it.
+pub(super) async fn start(
+    submission: Submission,
+    reach: &Reach,
+    look: &Look,
+) -> Result<u8, Failure> {
+    let connection = Connection::open(reach).await?;
+    let (view, feed) = submission.start(&connection.session()).await?;
+    feed.run().await?;
+    show_job(&view, look)?;
+    connection.close().await;
+    Ok(0)
+}

@@ -1,0 +1,41 @@
+//! `sortie stop`: end jobs and children, with grace.
+
+use sortie::answer::{Entries, StopReturns};
+use sortie_model::spec::StopSpec;
+use sortie_model::view::EntryView;
+
+use crate::args::StopArgs;
+use crate::connect::Connection;
+use crate::failure::Failure;
+use crate::own_node::eprintln_quietly;
+use crate::verbs::{Nothing, finish_list};
+
+pub(super) async fn run(args: StopArgs) -> Result<u8, Failure> {
+    let how =
+        if args.now { StopSpec::NOW } else { StopSpec { signal: args.signal, grace: args.grace } };
+    let returns = if args.no_wait { StopReturns::AtOnce } else { StopReturns::WhenFinished };
+    let selection = args.pick.selection()?;
+    let connection = Connection::open(&args.reach).await?;
+    let entries = connection.session().stop(selection, how, returns).await?;
+    connection.close().await;
+    let status = finish_list(&entries, Nothing::of(args.allow_empty), &args.look)?;
+    say_what_is_pending(&entries, returns);
+    Ok(status)
+}
+
+fn say_what_is_pending(entries: &Entries, returns: StopReturns) {
+    for entry in &entries.entries {
+        if let EntryView::Job(job) = entry
+            && !job.stop_pending.is_empty()
+        {
+            let nodes: Vec<&str> = job.stop_pending.iter().map(|node| node.as_str()).collect();
+            eprintln_quietly(&format!(
+                "sortie: job {}: {} cannot be reached now; the stop is recorded and delivered later",
+                job.id,
+                crate::render::fold::fold(nodes)
+            ));
+        } else if returns == StopReturns::WhenFinished && !entry.state().is_finished() {
+            eprintln_quietly(&format!("sortie: {} is {} still", entry.id(), entry.state()));
+        }
+    }
+}

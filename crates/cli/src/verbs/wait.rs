@@ -1,0 +1,53 @@
+//! `sortie wait`: until jobs are settled.
+
+use sortie::answer::Entries;
+use sortie::{WaitCount, WaitSpec};
+use sortie_model::State;
+
+use crate::args::WaitArgs;
+use crate::connect::Connection;
+use crate::exit::{Cause, Rule};
+use crate::failure::Failure;
+use crate::own_node::eprintln_quietly;
+use crate::render::listing;
+use crate::verbs::{Nothing, ends_of, report_troubles, show};
+
+pub(super) async fn run(args: WaitArgs) -> Result<u8, Failure> {
+    let spec = WaitSpec {
+        selection: args.pick.selection()?,
+        count: match (args.any, args.count) {
+            (true, _) => WaitCount::Any,
+            (false, Some(count)) => WaitCount::AtLeast(count),
+            (false, None) => WaitCount::All,
+        },
+        finished: args.force,
+        timeout: args.timeout,
+    };
+    let connection = Connection::open(&args.reach).await?;
+    let session = connection.session();
+    let waited = session.wait(spec).await?;
+    if waited.timed_out {
+        connection.close().await;
+        let failure = Failure::new(Cause::WaitRanOut, "wait_ran_out", "the wait ran out");
+        return Err(failure.hint("what was waited for goes on"));
+    }
+    let nothing = Nothing::of(args.verdict.allow_empty);
+    let mut outcome = report_troubles(&waited.entries, nothing, &args.look);
+    outcome.ends = ends_of(&session, &waited.entries).await?;
+    connection.close().await;
+    show(&listing::entries(&waited.entries), &args.look)?;
+    warn_of_the_unfinished(&waited.entries);
+    Ok(outcome.status(args.verdict.rule(Rule::Table), args.verdict.failures()))
+}
+
+fn warn_of_the_unfinished(entries: &Entries) {
+    for entry in &entries.entries {
+        if matches!(entry.state(), State::Disconnected | State::Suspended) {
+            eprintln_quietly(&format!(
+                "sortie: {} is {}, not finished; `--force` waits on",
+                entry.id(),
+                entry.state()
+            ));
+        }
+    }
+}
