@@ -8,10 +8,12 @@ fn sortie(words: &[&str]) -> Command {
     command
 }
 
+#[expect(clippy::expect_used, reason = "a test that cannot run its binary has failed")]
 fn run(mut command: Command) -> Output {
     command.output().expect("the binary was built with this test")
 }
 
+#[expect(clippy::expect_used, reason = "a message that is no text has failed its test")]
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("messages are UTF-8")
 }

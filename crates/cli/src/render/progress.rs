@@ -29,6 +29,8 @@ struct Terminal {
     out_is_terminal: bool,
     /// A channel that stands in the middle of a line on the terminal.
     open: [bool; 2],
+    /// Something is being written beside the progress line.
+    writing: bool,
     retired: bool,
 }
 
@@ -43,6 +45,7 @@ impl Screen {
             bar: None,
             out_is_terminal: std::io::stdout().is_terminal(),
             open: [false, false],
+            writing: false,
             retired: false,
         };
         Self { state: Some(Arc::new(Mutex::new(state))) }
@@ -73,24 +76,29 @@ impl Screen {
             return write();
         }
         let [out, err] = &mut state.open;
-        match channel {
-            Channel::Out => *out = !ends_line,
-            Channel::Err => *err = !ends_line,
-        }
+        *(if channel == Channel::Out { out } else { err }) = !ends_line;
         if state.open.contains(&true) {
             state.clear();
         }
-        match state.bar.clone() {
+        // A terminal may block; what shows the progress must not wait for it meanwhile.
+        state.writing = true;
+        let bar = state.bar.clone();
+        drop(state);
+        let written = match bar {
             Some(bar) => bar.suspend(write),
             None => write(),
+        };
+        if let Some(mut state) = self.lock() {
+            state.writing = false;
         }
+        written
     }
 
     /// Shows how far the job is, once it has lasted.
     pub(crate) fn show(&self, tally: &Tally) {
         let Some(mut state) = self.lock() else { return };
         let elapsed = state.since.elapsed();
-        if elapsed < PATIENCE || state.retired || state.open.contains(&true) {
+        if elapsed < PATIENCE || !state.has_room() {
             return;
         }
         state.bar.get_or_insert_with(new_bar).set_message(sentence(tally, elapsed));
@@ -113,6 +121,10 @@ impl Screen {
 }
 
 impl Terminal {
+    fn has_room(&self) -> bool {
+        !self.retired && !self.writing && !self.open.contains(&true)
+    }
+
     fn clear(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();

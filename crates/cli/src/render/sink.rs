@@ -152,7 +152,9 @@ pub(crate) mod tests {
 
     /// Both channels in one place, in the order in which they were written.
     #[derive(Clone, Default)]
-    pub(crate) struct Seen(Arc<Mutex<Vec<(Channel, Vec<u8>)>>>);
+    pub(crate) struct Seen(Arc<Mutex<Vec<Written>>>);
+
+    type Written = (Channel, Vec<u8>);
 
     struct End(Channel, Seen);
 

@@ -16,6 +16,7 @@ use crate::feed::Feed;
 use crate::own_node::eprintln_quietly;
 use crate::render::progress::Screen;
 use crate::render::records::Events;
+use crate::render::sink::Channel;
 use crate::signals::Interrupts;
 use crate::verbs::results::{PlainExits, Shape, Style, conclude};
 use crate::verbs::submit::Submission;
@@ -82,7 +83,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn to_the_end(self, feed: Feed, interrupts: &mut Interrupts) -> Result<u8, Failure> {
+    async fn to_the_end(&self, feed: Feed, interrupts: &mut Interrupts) -> Result<u8, Failure> {
         let screen = Screen::of_stderr();
         let style = self.style();
         let sink = style.sink(&screen)?;
@@ -101,7 +102,7 @@ impl Run<'_> {
             tokio::select! {
                 end = &mut delivery => break end,
                 done = &mut feeding, if fed.is_none() => fed = Some(done),
-                () = interrupts.next() => self.stop(stops.next())?,
+                () = interrupts.next() => self.stop(stops.next(), &screen)?,
                 () = &mut progress => {}
             }
         };
@@ -135,16 +136,17 @@ impl Run<'_> {
     }
 
     /// Stops the job on all nodes, without waiting for it: its end comes with its results.
-    fn stop(&self, stop: Stop) -> Result<(), Failure> {
+    fn stop(&self, stop: Stop, screen: &Screen) -> Result<(), Failure> {
         let how = match stop {
             Stop::Ask => StopSpec::default(),
             Stop::Kill => StopSpec::NOW,
             Stop::GiveUp => return Err(Failure::interrupted("interrupted; the job may run on")),
         };
-        eprintln_quietly(match stop {
+        let message = match stop {
             Stop::Ask => "sortie: stopping on all nodes; once more kills at once",
             _ => "sortie: killing on all nodes",
-        });
+        };
+        screen.aside(Channel::Err, true, || eprintln_quietly(message));
         let (session, selection) = (self.session.clone(), only(self.view));
         // Whether it arrived shows in the states that the delivery ends with.
         drop(tokio::spawn(async move { session.stop(selection, how, StopReturns::AtOnce).await }));
