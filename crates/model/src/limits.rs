@@ -49,8 +49,8 @@ pub const MAP_LINE_BYTES: usize = MIB;
 pub const SPEC_BYTES: usize = 4 * MIB;
 /// Input that `start` and `invoke --as-job` store for a job, in bytes.
 pub const STORED_INPUT_BYTES: u64 = 4 * GIB;
-/// Idempotency keys that one session remembers; the oldest of finished jobs goes first, and when all
-/// belong to unfinished jobs a start is refused.
+/// Idempotency keys that one session remembers; the oldest of finished jobs goes first, and when
+/// all belong to unfinished jobs a start is refused.
 pub const KEYS_PER_SESSION: usize = 65_536;
 /// How long a key is remembered after its job was removed.
 pub const KEY_KEPT: Duration = Duration::from_secs(24 * 3600);
@@ -83,8 +83,8 @@ pub const RECORD_OVERHEAD_BYTES: u64 = 24;
 pub const COMPACT_MAILBOX_BYTES: usize = 2 * KIB;
 /// ... is kept in one small block.
 pub const COMPACT_MAILBOX_RECORDS: usize = 8;
-/// Bodies from this size on are kept in a mailbox as they came; smaller ones are copied together, so
-/// that none of them keeps the large buffer alive that it arrived in.
+/// Bodies from this size on are kept in a mailbox as they came; smaller ones are copied together,
+/// so that none of them keeps the large buffer alive that it arrived in.
 pub const OWN_BUFFER_BYTES: usize = 16 * KIB;
 /// Files shared by small mailboxes, and others where freed space cannot be given back piece by
 /// piece: a new one is begun at this size.
@@ -117,6 +117,10 @@ pub const FRAME_ITEMS: usize = 4_096;
 pub const CONTROL_QUEUE_FRAMES: usize = 65_536;
 /// Streams of each kind that a peer may have open at once.
 pub const STREAMS_PER_LINK: u32 = 4_096;
+/// Streams of each kind that a peer may open at first; it doubles as they are taken, up to
+/// [`STREAMS_PER_LINK`]. The QUIC library pays for each stream that may be opened (0.1 KiB and
+/// 50 ns), not for each that is.
+pub const STREAMS_AT_FIRST: u32 = 64;
 /// QUIC window of one stream.
 pub const STREAM_WINDOW_BYTES: u32 = 4 * MIB as u32;
 /// QUIC window of one connection; covers the streams that may stall within the link's credit.
@@ -227,3 +231,19 @@ pub const GUARDIAN_QUEUE_BYTES: usize = 64 * MIB;
 pub const GUARDIAN_END: Duration = Duration::from_secs(10);
 /// Children that a guardian starts before it looks again for ends, kills and signals.
 pub const GUARDIAN_STARTS_AT_ONCE: usize = 8;
+
+// Receives and other answers.
+/// Bytes that one receive has delivered and that were not acknowledged; records count their
+/// overhead. At it the receive waits for its reader.
+pub const RECEIVE_WINDOW_BYTES: u64 = 16 * MIB as u64;
+/// Offers of one mailbox that one receive holds at once. Less than [`OFFERS_PER_MAILBOX`], so that a
+/// reader that does not acknowledge leaves others a place.
+pub const RECEIVE_OFFERS: u32 = 12;
+/// Failed children whose reasons a receive reports; how many there are stands in the job's tally.
+pub const FAILURES_SHOWN: usize = 1_000;
+/// What the entries of one answer take, in bytes: a longer list is cut, and says so by its total.
+pub const ENTRIES_BYTES: usize = FRAME_BYTES / 2;
+/// Children that `explain` shows of one job.
+pub const EXPLAIN_CHILDREN: usize = 20;
+/// Bytes of one line that `explain` shows.
+pub const EXPLAIN_LINE_BYTES: usize = KIB;

@@ -6,16 +6,20 @@
 use bytes::Bytes;
 use sortie_link::{FrameReceiver, FrameSender, StreamError};
 use sortie_model::Record;
+use sortie_model::limits::KIB;
 use sortie_wire::frame::Message;
 use sortie_wire::host_proto::RecordRun;
 use sortie_wire::session_proto::{
     Acknowledged, Answer, Delivery, Happening, InputData, Request, Source,
 };
-use sortie_wire::{DecodeError, frame};
+use sortie_wire::{DecodeError, TooLarge, frame};
 use tokio::sync::mpsc;
 
-/// Messages of one direction that wait in memory. Small: the reader's pace is the writer's.
+/// Messages, or batches of them, of one direction that wait in memory. Small: the reader's pace is
+/// the writer's.
 const QUEUED_MESSAGES: usize = 4;
+/// Payloads below this go into one write with the frames around them.
+const GATHERED_BYTES: usize = 16 * KIB;
 
 /// From the client to the serving node, after its request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +70,12 @@ pub enum ExchangeError {
     TooLarge,
 }
 
+impl From<TooLarge> for ExchangeError {
+    fn from(_: TooLarge) -> Self {
+        Self::TooLarge
+    }
+}
+
 impl From<StreamError> for ExchangeError {
     fn from(error: StreamError) -> Self {
         match error {
@@ -107,16 +117,23 @@ pub enum ClientSender {
 #[derive(Debug)]
 pub enum ClientReceiver {
     /// In this process.
-    Local(mpsc::Receiver<ToClient>),
+    Local(LocalReceiver),
     /// Over a link.
     Link(FrameReceiver),
+}
+
+/// Messages within this process, which come in batches.
+#[derive(Debug)]
+pub struct LocalReceiver {
+    channel: mpsc::Receiver<Vec<ToClient>>,
+    ready: std::vec::IntoIter<ToClient>,
 }
 
 /// Sends to the client.
 #[derive(Debug)]
 pub enum ServerSender {
     /// In this process.
-    Local(mpsc::Sender<ToClient>),
+    Local(mpsc::Sender<Vec<ToClient>>),
     /// Over a link.
     Link(FrameSender),
 }
@@ -136,7 +153,10 @@ pub fn local() -> (ClientEnd, ServerEnd) {
     let (to_client, from_server) = mpsc::channel(QUEUED_MESSAGES);
     let client = ClientEnd {
         sender: ClientSender::Local(to_server),
-        receiver: ClientReceiver::Local(from_server),
+        receiver: ClientReceiver::Local(LocalReceiver {
+            channel: from_server,
+            ready: Vec::new().into_iter(),
+        }),
     };
     let server = ServerEnd {
         sender: ServerSender::Local(to_client),
@@ -199,8 +219,8 @@ impl ClientSender {
 }
 
 impl ClientSender {
-    /// Says that nothing follows, and waits until the node has everything: a program that ends loses
-    /// what was not delivered. In memory, dropping the end says it.
+    /// Says that nothing follows, and waits until the node has everything: a program that ends
+    /// loses what was not delivered. In memory, dropping the end says it.
     ///
     /// # Errors
     /// [`ExchangeError::Gone`] when the serving end is gone.
@@ -227,7 +247,7 @@ impl ClientReceiver {
     /// Cancel safe.
     pub async fn next(&mut self) -> Result<Option<ToClient>, ExchangeError> {
         let stream = match self {
-            Self::Local(channel) => return Ok(channel.recv().await),
+            Self::Local(local) => return Ok(local.next().await),
             Self::Link(stream) => stream,
         };
         let Some(frame) = stream.next().await? else {
@@ -239,6 +259,17 @@ impl ClientReceiver {
             _ => read_delivery(frame)?,
         };
         Ok(Some(message))
+    }
+}
+
+impl LocalReceiver {
+    async fn next(&mut self) -> Option<ToClient> {
+        loop {
+            if let Some(message) = self.ready.next() {
+                return Some(message);
+            }
+            self.ready = self.channel.recv().await?.into_iter();
+        }
     }
 }
 
@@ -265,23 +296,49 @@ impl ServerSender {
     /// # Cancel safety
     /// Not cancel safe over a link: a message may be cut, which ends the exchange.
     pub async fn send(&mut self, message: ToClient) -> Result<(), ExchangeError> {
+        self.send_all(vec![message]).await
+    }
+
+    /// Sends messages in order, those with small payloads in one write.
+    ///
+    /// # Errors
+    /// [`ExchangeError::Gone`] when the client is gone.
+    ///
+    /// # Cancel safety
+    /// As [`send`](Self::send); in memory nothing or everything is sent.
+    pub async fn send_all(&mut self, messages: Vec<ToClient>) -> Result<(), ExchangeError> {
         let stream = match self {
             Self::Local(channel) => {
-                return channel.send(message).await.map_err(|_| ExchangeError::Gone);
+                return channel.send(messages).await.map_err(|_| ExchangeError::Gone);
             }
             Self::Link(stream) => stream,
         };
-        match message {
-            ToClient::Answer(answer) => stream.send(&answer).await,
-            ToClient::Happening(happening) => stream.send(&happening).await,
-            ToClient::Delivery(delivery) => stream.send_with_payload(&delivery, Vec::new()).await,
-            ToClient::Records { number, source, records } => {
-                let mut payload = Vec::with_capacity(records.len());
-                let runs = RecordRun::pack_all(source.ordinal, records, &mut payload);
-                let delivery = Delivery::Records { number, source, runs };
-                stream.send_with_payload(&delivery, payload).await
+        let mut frames = Vec::new();
+        for message in messages {
+            match message {
+                ToClient::Answer(answer) => frame::write_message(&answer, &mut frames)?,
+                ToClient::Happening(happening) => frame::write_message(&happening, &mut frames)?,
+                ToClient::Delivery(delivery) => frame::write_head(&delivery, 0, &mut frames)?,
+                ToClient::Records { number, source, records } => {
+                    let mut payload = Vec::with_capacity(records.len());
+                    let runs = RecordRun::pack_all(source.ordinal, records, &mut payload);
+                    let delivery = Delivery::Records { number, source, runs };
+                    let bytes: usize = payload.iter().map(Bytes::len).sum();
+                    if bytes < GATHERED_BYTES {
+                        frame::write_head(&delivery, bytes, &mut frames)?;
+                        payload.iter().for_each(|chunk| frames.extend_from_slice(chunk));
+                        continue;
+                    }
+                    if !frames.is_empty() {
+                        stream.send_raw(std::mem::take(&mut frames)).await?;
+                    }
+                    stream.send_with_payload(&delivery, payload).await?;
+                }
             }
-        }?;
+        }
+        if !frames.is_empty() {
+            stream.send_raw(frames).await?;
+        }
         Ok(())
     }
 

@@ -1,0 +1,226 @@
+//! `receive`: records go out in batches, and are freed when their reader has confirmed them.
+//!
+//! Two things go on side by side: one delivers, the other hears acknowledgements. What was delivered
+//! and not acknowledged is held in a [`Window`]; when the client is gone the window goes too, and
+//! what it held is offered again to the next reader.
+
+mod now;
+mod outlet;
+mod reading;
+mod target;
+mod until;
+mod window;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use sortie_engine::receive::{Part, check, parts};
+use sortie_engine::select::select;
+use sortie_engine::session::{Place, SessionTable};
+use sortie_engine::wait::Until;
+use sortie_model::nodeset::NodeExpr;
+use sortie_model::{EntryId, NodeName, Seq};
+use sortie_wire::session_proto::{Delivery, Entries, ReceiveMode, ReceiveSpec, Trouble};
+use sortie_wire::{ErrorCode, RemoteError};
+
+use crate::data::exchange::{ExchangeError, ServerEnd, ServerReceiver, ToClient, ToServer};
+use crate::data::job::JobShared;
+use crate::data::mailboxes::ReadError;
+use crate::data::session::SessionShared;
+use crate::serve::wait::Watched;
+use crate::serve::{get, remove};
+use outlet::Outlet;
+use reading::{Child, Reading};
+use target::Target;
+use window::Window;
+
+/// Why a receive breaks off.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
+    #[error(transparent)]
+    Refused(#[from] RemoteError),
+}
+
+/// Serves one receive to its end.
+pub(super) async fn receive(
+    session: Arc<SessionShared>,
+    spec: ReceiveSpec,
+    end: ServerEnd,
+) -> Result<(), ExchangeError> {
+    let ServerEnd { sender, mut receiver } = end;
+    let window = Window::default();
+    let deliver = async {
+        let mut outlet = Outlet::new(sender);
+        let last = match run(&session, &spec, &mut outlet, &window).await {
+            Ok(end) => end,
+            Err(Broken::Refused(error)) => Delivery::Refused(error),
+            Err(Broken::Exchange(error)) => return Err(error),
+        };
+        outlet.push(ToClient::Delivery(last)).await?;
+        outlet.finish().await
+    };
+    tokio::select! {
+        biased;
+        gone = hear(&mut receiver, &window) => return gone,
+        delivered = deliver => delivered?,
+    }
+    // What the client has in hand it may still confirm.
+    tokio::select! {
+        biased;
+        gone = hear(&mut receiver, &window) => gone,
+        () = window.emptied() => Ok(()),
+    }
+}
+
+/// Frees what the client confirms, until it has ended its side or is gone.
+async fn hear(receiver: &mut ServerReceiver, window: &Window) -> Result<(), ExchangeError> {
+    while let Some(message) = receiver.next().await? {
+        // A receive takes no input; what comes of it is left unread.
+        if let ToServer::Acknowledged(number) = message {
+            window.acknowledge(number);
+        }
+    }
+    Ok(())
+}
+
+/// Delivers everything but the end, which it returns.
+async fn run(
+    session: &Arc<SessionShared>,
+    spec: &ReceiveSpec,
+    outlet: &mut Outlet,
+    window: &Window,
+) -> Result<Delivery, Broken> {
+    check(spec)?;
+    let on = spec.on.as_ref().map(|on| locations(session, on)).transpose()?.map(Arc::new);
+    let (selected, targets, watched) = {
+        let table = session.table();
+        let selected = select(&spec.selection, &table);
+        let targets = targets(&table, &selected.places, on.as_ref());
+        let watched = Watched::new(&selected.places, &table);
+        (selected, targets, watched)
+    };
+    let reading = Reading::new(spec, window);
+    let mut receive = Receive { session, targets, reading, outlet };
+    let deadlock = match spec.mode {
+        ReceiveMode::Take | ReceiveMode::Keep => {
+            now::deliver(&mut receive, spec.tail).await?;
+            None
+        }
+        ReceiveMode::TakeUntil { finished } => {
+            let until = Until::of(finished);
+            until::deliver(&mut receive, watched, (until, spec)).await?
+        }
+        ReceiveMode::Follow => {
+            until::deliver(&mut receive, watched, (Until::Settled, spec)).await?
+        }
+    };
+    let deadlock = deadlock.and_then(|place| selected.places.get(place).copied());
+    let deadlock = deadlock.and_then(|place| get::id_of(session, place));
+    let Receive { targets, .. } = receive;
+    let failures = target::failures(&targets);
+    let mut entries = get::listed(session, selected);
+    if spec.auto_remove && deadlock.is_none() {
+        outlet.flush().await?;
+        window.emptied().await;
+        remove_read(session, &targets, &mut entries).await;
+    }
+    Ok(Delivery::End { failures, entries, deadlock })
+}
+
+/// One receive under way.
+struct Receive<'a> {
+    session: &'a Arc<SessionShared>,
+    targets: Vec<Target>,
+    reading: Reading<'a>,
+    outlet: &'a mut Outlet,
+}
+
+/// What one read of a child came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Delivered {
+    /// The last record's number; none when there was none.
+    last: Option<Seq>,
+    /// Whether the child has more now.
+    more: bool,
+}
+
+impl Receive<'_> {
+    /// Delivers one batch of a child, if it has one.
+    async fn deliver(&mut self, (place, ordinal): Child) -> Result<Delivered, Broken> {
+        let Some(target) = self.targets.get(place) else { return Ok(Delivered::default()) };
+        // Before anything is taken: what is taken is delivered.
+        let Some(source) = target.source(ordinal) else { return Ok(Delivered::default()) };
+        let read = self.reading.read(target, (place, ordinal));
+        let batch = match self.outlet.meanwhile(read).await? {
+            Ok(batch) => batch,
+            Err(error) => return unreadable(&error),
+        };
+        if !batch.records.is_empty() {
+            let (number, records) = (batch.number, batch.records);
+            self.outlet.push(ToClient::Records { number, source, records }).await?;
+        }
+        Ok(Delivered { last: batch.last, more: batch.more })
+    }
+
+    /// The next records of a child are the last `count` lines of what it has now.
+    async fn start_at_tail(&mut self, child: Child, count: u32) -> Result<(), Broken> {
+        let Some(target) = self.targets.get(child.0) else { return Ok(()) };
+        let found = self.reading.start_at_tail(target, child, u64::from(count));
+        if let Err(error) = self.outlet.meanwhile(found).await? {
+            unreadable(&error)?;
+        }
+        Ok(())
+    }
+}
+
+/// A job that was removed meanwhile has nothing more.
+fn unreadable(error: &ReadError) -> Result<Delivered, Broken> {
+    match error {
+        ReadError::Removed => Ok(Delivered::default()),
+        error => Err(RemoteError::new(ErrorCode::Storage, error.to_string()).into()),
+    }
+}
+
+/// How the children on these nodes show where they are.
+fn locations(session: &SessionShared, on: &NodeExpr) -> Result<HashSet<String>, RemoteError> {
+    let names = session.node.names_of(on)?;
+    let here = session.node.me.name();
+    let localhost = names.contains(&here).then(|| NodeName::LOCALHOST.to_owned());
+    Ok(names.into_iter().map(String::from).chain(localhost).collect())
+}
+
+fn targets(
+    table: &SessionTable<Arc<JobShared>>,
+    places: &[Place],
+    on: Option<&Arc<HashSet<String>>>,
+) -> Vec<Target> {
+    let found = parts(places).into_iter().filter_map(|(id, part)| {
+        let job = Arc::clone(table.job(id)?);
+        Some(Target { job, part, on: on.cloned() })
+    });
+    found.collect()
+}
+
+/// Removes the jobs that are finished and of which nothing is left.
+async fn remove_read(session: &SessionShared, targets: &[Target], entries: &mut Entries) {
+    for target in targets.iter().filter(|target| target.part == Part::Whole) {
+        let id = target.job.identity.id;
+        if !target.job.rows().state().is_finished() {
+            continue;
+        }
+        if target.job.mailboxes.unread().records > 0 {
+            entries.troubles.push(still_unread(id));
+        } else {
+            // Somebody else may have been faster; gone is gone.
+            let _ = remove::drop_job(session, id).await;
+        }
+    }
+}
+
+fn still_unread(id: EntryId) -> Trouble {
+    let text = format!("job {id} was not removed: another reader has records of it");
+    let error = RemoteError::new(ErrorCode::NotFinished, text);
+    Trouble { about: id.to_string(), error: error.hint(format!("`sortie remove {id}`")) }
+}

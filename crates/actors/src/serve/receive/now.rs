@@ -1,0 +1,48 @@
+//! A receive of what is there now.
+
+use sortie_engine::receive::Part;
+use sortie_model::Ordinal;
+
+use super::reading::Child;
+use super::{Broken, Receive};
+
+/// Delivers what is there, child by child in child order. What comes meanwhile may be among it, but
+/// is not waited for: children that never cease to write do not keep it going.
+pub(super) async fn deliver(receive: &mut Receive<'_>, tail: Option<u32>) -> Result<(), Broken> {
+    for place in 0..receive.targets.len() {
+        let end = receive.targets.get(place).map(|target| match &target.part {
+            Part::Whole => Ordinal(target.job.rows().children()),
+            Part::Children(_) => Ordinal(u32::MAX),
+        });
+        let end = end.unwrap_or(Ordinal(0));
+        let mut from = Some(Ordinal(0));
+        while let Some(ordinal) =
+            from.and_then(|from| receive.targets.get(place)?.next_unread(from, end))
+        {
+            one_child(receive, (place, ordinal), tail).await?;
+            from = ordinal.0.checked_add(1).map(Ordinal);
+        }
+    }
+    Ok(())
+}
+
+async fn one_child(
+    receive: &mut Receive<'_>,
+    child: Child,
+    tail: Option<u32>,
+) -> Result<(), Broken> {
+    let Some(target) = receive.targets.get(child.0) else { return Ok(()) };
+    let end = target.job.mailboxes.summary(child.1).next;
+    if let Some(count) = tail {
+        receive.start_at_tail(child, count).await?;
+    }
+    loop {
+        let delivered = receive.deliver(child).await?;
+        let passed = delivered.last.is_none_or(|last| last.after(1) >= end);
+        if passed || !delivered.more {
+            break;
+        }
+    }
+    receive.reading.leave(child);
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! The way to the client: messages gather while more is ready, and never wait for more.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::Poll;
+
+use futures_util::future::join;
+use futures_util::poll;
+use sortie_model::limits::KIB;
+
+use crate::data::exchange::{ExchangeError, ServerSender, ToClient};
+
+/// Messages that go out together, at most ...
+const GATHERED_MESSAGES: usize = 256;
+/// ... or when their records have so many bytes.
+const GATHERED_BYTES: usize = 256 * KIB;
+
+/// Gathers messages to a client.
+#[derive(Debug)]
+pub(super) struct Outlet {
+    sender: ServerSender,
+    gathered: Vec<ToClient>,
+    bytes: usize,
+}
+
+impl Outlet {
+    pub(super) const fn new(sender: ServerSender) -> Self {
+        Self { sender, gathered: Vec::new(), bytes: 0 }
+    }
+
+    /// Sends a message with the next flush, which may be now.
+    pub(super) async fn push(&mut self, message: ToClient) -> Result<(), ExchangeError> {
+        if let ToClient::Records { records, .. } = &message {
+            self.bytes += records.iter().map(|record| record.body.len()).sum::<usize>();
+        }
+        self.gathered.push(message);
+        if self.gathered.len() >= GATHERED_MESSAGES || self.bytes >= GATHERED_BYTES {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Sends what was gathered.
+    pub(super) async fn flush(&mut self) -> Result<(), ExchangeError> {
+        self.bytes = 0;
+        if self.gathered.is_empty() {
+            return Ok(());
+        }
+        self.sender.send_all(std::mem::take(&mut self.gathered)).await
+    }
+
+    /// Does something else. If that takes time, what was gathered is sent meanwhile: what it waits
+    /// for may be that the client acknowledges.
+    pub(super) async fn meanwhile<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+    ) -> Result<T, ExchangeError> {
+        let mut work = pin!(work);
+        if let Poll::Ready(done) = poll!(work.as_mut()) {
+            return Ok(done);
+        }
+        let (flushed, done) = join(self.flush(), work).await;
+        flushed.map(|()| done)
+    }
+
+    /// Sends what was gathered, and ends the exchange cleanly.
+    pub(super) async fn finish(mut self) -> Result<(), ExchangeError> {
+        self.flush().await?;
+        self.sender.finish().await
+    }
+}

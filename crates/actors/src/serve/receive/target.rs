@@ -1,0 +1,100 @@
+//! One job of a receive, and which of its children are read.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use sortie_engine::parent_job::ParentJob;
+use sortie_engine::receive::Part;
+use sortie_model::{Ordinal, State, limits};
+use sortie_wire::session_proto::{Failure, Source};
+
+use crate::data::job::JobShared;
+
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) job: Arc<JobShared>,
+    pub(super) part: Part,
+    /// Only children at one of these locations.
+    pub(super) on: Option<Arc<HashSet<String>>>,
+}
+
+impl Target {
+    /// Whether that child is read.
+    pub(super) fn wants(&self, ordinal: Ordinal) -> bool {
+        self.names(ordinal) && (self.on.is_none() || self.is_on(&self.job.rows(), ordinal))
+    }
+
+    fn names(&self, ordinal: Ordinal) -> bool {
+        match &self.part {
+            Part::Whole => true,
+            Part::Children(some) => some.binary_search(&ordinal).is_ok(),
+        }
+    }
+
+    fn is_on(&self, rows: &ParentJob, ordinal: Ordinal) -> bool {
+        self.on.as_ref().is_none_or(|on| on.contains(rows.location(ordinal)))
+    }
+
+    /// What the child's deliveries say of it; none if it is not there.
+    pub(super) fn source(&self, ordinal: Ordinal) -> Option<Source> {
+        let rows = self.job.rows();
+        Some(Source {
+            child: rows.child_id(ordinal)?,
+            job: self.job.identity.id,
+            ordinal,
+            location: rows.location(ordinal).to_owned(),
+            place: rows.place_on_node(ordinal),
+        })
+    }
+
+    /// The first child to be read, from that one on and before `end`, that has something unread.
+    pub(super) fn next_unread(&self, from: Ordinal, end: Ordinal) -> Option<Ordinal> {
+        let mut from = from;
+        loop {
+            let found = match &self.part {
+                Part::Whole => self.job.mailboxes.next_unread(from)?,
+                Part::Children(some) => {
+                    *some.get(some.partition_point(|ordinal| *ordinal < from))?
+                }
+            };
+            if found >= end {
+                return None;
+            }
+            if self.wants(found) {
+                return Some(found);
+            }
+            from = Ordinal(found.0.checked_add(1)?);
+        }
+    }
+}
+
+/// Why children failed, in child order.
+pub(super) fn failures(targets: &[Target]) -> Vec<Failure> {
+    let mut failures = Vec::new();
+    let mut bytes = 0;
+    for target in targets {
+        let rows = target.job.rows();
+        if rows.counts().of(State::Failed) == 0 {
+            continue;
+        }
+        let failed = (0..rows.children()).map(Ordinal).filter(|ordinal| {
+            rows.child_state(*ordinal) == Some(State::Failed)
+                && target.names(*ordinal)
+                && target.is_on(&rows, *ordinal)
+        });
+        for ordinal in failed {
+            let (Some(child), Some((reason, exit_code))) =
+                (rows.child_id(ordinal), rows.child_failure(ordinal))
+            else {
+                continue;
+            };
+            bytes += reason.to_string().len();
+            if failures.len() >= limits::FAILURES_SHOWN || bytes > limits::ENTRIES_BYTES / 2 {
+                return failures;
+            }
+            let location = rows.location(ordinal).to_owned();
+            failures.push(Failure { child, location, reason, exit_code });
+        }
+    }
+    failures
+}

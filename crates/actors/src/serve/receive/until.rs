@@ -1,0 +1,255 @@
+//! A receive that goes on until its entries are settled.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use sortie_engine::receive::{Candidates, Part, SettledOnce};
+use sortie_engine::wait::{Course, Until, course};
+use sortie_model::{EntryId, Ordinal, State};
+use sortie_wire::session_proto::{Delivery, ReceiveSpec, WaitCount};
+
+use super::{Broken, Receive};
+use crate::data::exchange::ToClient;
+use crate::data::mailboxes::Ready;
+use crate::serve::wait::{Watched, ended};
+
+/// Batches after which the states are looked at again, however much there is to deliver.
+const BATCHES_AT_ONCE: usize = 64;
+
+/// Delivers what is there and what comes, in order of arrival. Answers the place of the entry that is
+/// blocked, if that is why it ends.
+pub(super) async fn deliver(
+    receive: &mut Receive<'_>,
+    mut watched: Watched,
+    (until, spec): (Until, &ReceiveSpec),
+) -> Result<Option<usize>, Broken> {
+    let session = Arc::clone(receive.session);
+    let mut changes = session.changes();
+    let mut flow = Flow::new(receive);
+    if let Some(count) = spec.tail {
+        flow.start_at_tails(count).await?;
+    }
+    loop {
+        // Marked as seen before the states are read, and these before the mailboxes: a state can be
+        // seen only when all output before it is stored, so what it ends is found below.
+        changes.borrow_and_update();
+        watched.look();
+        let course = course(&watched.states, WaitCount::All, until);
+        let news = if spec.events { flow.news(until) } else { Vec::new() };
+        if session.is_over() {
+            return Err(ended().into());
+        }
+        if course != Course::Waiting {
+            flow.look_at_all();
+        }
+        let drained = flow.drain().await?;
+        flow.tell(news).await?;
+        match course {
+            _ if !drained => {}
+            Course::Over => return Ok(None),
+            Course::Blocked(place) => return Ok(Some(place)),
+            Course::Waiting => {
+                flow.receive.outlet.flush().await?;
+                tokio::select! {
+                    // The session outlives its requests, so this never fails.
+                    _ = changes.changed() => {}
+                    Some(place) = flow.waits.next() => flow.fired(place),
+                }
+            }
+        }
+    }
+}
+
+/// The targets of a receive, and what is to be looked at next.
+struct Flow<'r, 'a> {
+    receive: &'r mut Receive<'a>,
+    queues: Vec<Queue>,
+    /// Targets that may have something, in turn.
+    turn: VecDeque<usize>,
+    /// The news of the other ones.
+    waits: FuturesUnordered<BoxFuture<'static, usize>>,
+}
+
+/// The children of one target that may have something, each once, in turn.
+struct Queue {
+    ready: Ready,
+    children: VecDeque<Ordinal>,
+    queued: HashSet<Ordinal>,
+    in_turn: bool,
+    waits: bool,
+    told: SettledOnce,
+}
+
+impl Queue {
+    fn put(&mut self, ordinal: Ordinal) {
+        if self.queued.insert(ordinal) {
+            self.children.push_back(ordinal);
+        }
+    }
+
+    fn take(&mut self) -> Option<Ordinal> {
+        let ordinal = self.children.pop_front()?;
+        self.queued.remove(&ordinal);
+        Some(ordinal)
+    }
+}
+
+/// What settled in one target: its children, then itself.
+struct News {
+    place: usize,
+    children: Vec<(Ordinal, State)>,
+    job: Option<State>,
+}
+
+impl<'r, 'a> Flow<'r, 'a> {
+    fn new(receive: &'r mut Receive<'a>) -> Self {
+        let queues = receive.targets.iter().map(|target| Queue {
+            ready: target.job.mailboxes.ready(),
+            children: VecDeque::new(),
+            queued: HashSet::new(),
+            in_turn: true,
+            waits: false,
+            told: SettledOnce::default(),
+        });
+        let queues: Vec<_> = queues.collect();
+        let turn = (0..queues.len()).collect();
+        Self { receive, queues, turn, waits: FuturesUnordered::new() }
+    }
+
+    async fn start_at_tails(&mut self, count: u32) -> Result<(), Broken> {
+        for place in 0..self.queues.len() {
+            let next = |this: &Self, from: Ordinal| {
+                this.receive.targets.get(place)?.next_unread(from, Ordinal(u32::MAX))
+            };
+            let mut found = next(self, Ordinal(0));
+            while let Some(ordinal) = found {
+                self.receive.start_at_tail((place, ordinal), count).await?;
+                found = next(self, Ordinal(ordinal.0.saturating_add(1)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Delivers what is there, a batch of each child in turn. False when it broke off.
+    async fn drain(&mut self) -> Result<bool, Broken> {
+        while let Some(Some(place)) = self.waits.next().now_or_never() {
+            self.fired(place);
+        }
+        for _ in 0..BATCHES_AT_ONCE {
+            let Some(place) = self.turn.pop_front() else { return Ok(true) };
+            let Some((version, ordinal)) = self.next_child(place) else { continue };
+            let Some(ordinal) = ordinal else {
+                self.rest(place, version);
+                continue;
+            };
+            let delivered = self.receive.deliver((place, ordinal)).await?;
+            if let Some(queue) = self.queues.get_mut(place).filter(|_| delivered.more) {
+                queue.put(ordinal);
+            }
+            self.turn.push_back(place);
+        }
+        Ok(false)
+    }
+
+    /// The next child of a target, and the version of its mailboxes from before the look.
+    fn next_child(&mut self, place: usize) -> Option<(u64, Option<Ordinal>)> {
+        let target = self.receive.targets.get(place)?;
+        let queue = self.queues.get_mut(place)?;
+        let version = target.job.mailboxes.version();
+        while let Some(ordinal) = queue.ready.next_child() {
+            if target.wants(ordinal) {
+                queue.put(ordinal);
+                break;
+            }
+        }
+        Some((version, queue.take()))
+    }
+
+    /// The target has nothing; it comes back when that changes.
+    fn rest(&mut self, place: usize, version: u64) {
+        let (Some(queue), Some(target)) =
+            (self.queues.get_mut(place), self.receive.targets.get(place))
+        else {
+            return;
+        };
+        queue.in_turn = false;
+        let mailboxes = Arc::clone(&target.job.mailboxes);
+        if !queue.waits && !mailboxes.is_removed() {
+            queue.waits = true;
+            self.waits.push(Box::pin(async move {
+                mailboxes.changed(version).await;
+                place
+            }));
+        }
+    }
+
+    /// A target's mailboxes changed.
+    fn fired(&mut self, place: usize) {
+        if let Some(queue) = self.queues.get_mut(place) {
+            queue.waits = false;
+        }
+        self.look_at(place);
+    }
+
+    fn look_at_all(&mut self) {
+        (0..self.queues.len()).for_each(|place| self.look_at(place));
+    }
+
+    fn look_at(&mut self, place: usize) {
+        if let Some(queue) = self.queues.get_mut(place).filter(|queue| !queue.in_turn) {
+            queue.in_turn = true;
+            self.turn.push_back(place);
+        }
+    }
+
+    /// What has settled since the last look.
+    fn news(&mut self, until: Until) -> Vec<News> {
+        let targets = self.receive.targets.iter().zip(&mut self.queues).enumerate();
+        let news = targets.map(|(place, (target, queue))| {
+            let rows = target.job.rows();
+            let state = |ordinal| rows.child_state(ordinal);
+            let over = until.is_met_by(rows.state());
+            let met = match until {
+                _ if over => u64::MAX,
+                Until::Settled => rows.counts().settled(),
+                Until::Finished => rows.counts().finished(),
+            };
+            let candidates = match &target.part {
+                Part::Whole => Candidates::All { children: rows.children(), met },
+                Part::Children(some) => Candidates::Some(some),
+            };
+            let children = queue.told.children(candidates, until, state);
+            let whole = target.part == Part::Whole;
+            let job = if whole { queue.told.parent(rows.state(), until) } else { None };
+            News { place, children, job }
+        });
+        news.filter(|news| !news.children.is_empty() || news.job.is_some()).collect()
+    }
+
+    /// Says what settled, each child behind its last record.
+    async fn tell(&mut self, news: Vec<News>) -> Result<(), Broken> {
+        for News { place, children, job } in news {
+            for (ordinal, state) in children {
+                let Some(target) = self.receive.targets.get(place) else { continue };
+                let Some(source) = target.source(ordinal).filter(|_| target.wants(ordinal)) else {
+                    continue;
+                };
+                while self.receive.deliver((place, ordinal)).await?.more {}
+                self.settled(source.child, state).await?;
+            }
+            let id = self.receive.targets.get(place).map(|target| target.job.identity.id);
+            if let (Some(id), Some(state)) = (id, job) {
+                self.settled(id, state).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn settled(&mut self, id: EntryId, state: State) -> Result<(), Broken> {
+        let delivery = Delivery::Settled { id, state };
+        Ok(self.receive.outlet.push(ToClient::Delivery(delivery)).await?)
+    }
+}

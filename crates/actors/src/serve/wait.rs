@@ -1,0 +1,113 @@
+//! `wait`: until enough entries are settled, or finished.
+
+use std::sync::Arc;
+
+use sortie_engine::select::{Selected, select};
+use sortie_engine::session::{Place, SessionTable};
+use sortie_engine::wait::{Course, Until, answered, course};
+use sortie_model::{Ordinal, State};
+use sortie_wire::session_proto::{Answer, WaitSpec};
+use sortie_wire::{ErrorCode, RemoteError};
+
+use crate::data::job::JobShared;
+use crate::data::session::SessionShared;
+use crate::serve::{get, refuse};
+
+/// Waits, at most for the given time. What is waited for is not changed by it.
+pub(super) async fn wait(session: &SessionShared, spec: WaitSpec) -> Answer {
+    let (Selected { places, troubles }, mut watched) = {
+        let table = session.table();
+        let selected = select(&spec.selection, &table);
+        let watched = Watched::new(&selected.places, &table);
+        (selected, watched)
+    };
+    let until = Until::of(spec.finished);
+    let mut changes = session.changes();
+    let over = async {
+        loop {
+            // Marked as seen before the states are read: a change after that wakes us.
+            changes.borrow_and_update();
+            watched.look();
+            match course(&watched.states, spec.count, until) {
+                _ if session.is_over() => return Err(ended()),
+                Course::Over => return Ok(()),
+                Course::Blocked(place) => return Err(deadlock(session, places.get(place))),
+                Course::Waiting => {}
+            }
+            if changes.changed().await.is_err() {
+                return Err(ended());
+            }
+        }
+    };
+    let ended = match spec.timeout {
+        None => Some(over.await),
+        Some(limit) => tokio::time::timeout(limit, over).await.ok(),
+    };
+    let shown: Vec<Place> = match ended {
+        Some(Err(error)) => return refuse(error),
+        None => places,
+        Some(Ok(())) => {
+            let answered = answered(&watched.states, spec.count, until);
+            answered.into_iter().filter_map(|place| places.get(place).copied()).collect()
+        }
+    };
+    let entries = get::listed(session, Selected { places: shown, troubles });
+    Answer::Waited { entries, timed_out: ended.is_none() }
+}
+
+/// What is waited for, in input order, with the states that were read last.
+pub(super) struct Watched {
+    entries: Vec<(Arc<JobShared>, Option<Ordinal>)>,
+    pub(super) states: Vec<State>,
+    /// The places of those that may still move.
+    moving: Vec<usize>,
+}
+
+impl Watched {
+    /// Places that are gone are left out; there are none while the table is the one that was
+    /// selected from.
+    pub(super) fn new(places: &[Place], table: &SessionTable<Arc<JobShared>>) -> Self {
+        let entries = places.iter().filter_map(|place| {
+            let (id, child) = match place {
+                Place::Job(id) => (*id, None),
+                Place::Child(id, ordinal) => (*id, Some(*ordinal)),
+            };
+            Some((Arc::clone(table.job(id)?), child))
+        });
+        let entries: Vec<_> = entries.collect();
+        let states = vec![State::NotStarted; entries.len()];
+        let moving = (0..entries.len()).collect();
+        Self { entries, states, moving }
+    }
+
+    /// Reads the states again of what is not finished.
+    pub(super) fn look(&mut self) {
+        let Self { entries, states, moving } = self;
+        moving.retain(|place| {
+            let (Some((job, child)), Some(state)) = (entries.get(*place), states.get_mut(*place))
+            else {
+                return false;
+            };
+            let rows = job.rows();
+            *state = child.map_or_else(
+                || rows.state(),
+                |child| rows.child_state(child).unwrap_or(State::Stopped),
+            );
+            !state.is_finished()
+        });
+    }
+}
+
+/// The error of who waits for what can never come.
+fn deadlock(session: &SessionShared, place: Option<&Place>) -> RemoteError {
+    let id = place.and_then(|place| get::id_of(session, *place));
+    let id = id.map_or_else(String::new, |id| id.to_string());
+    let text = format!("{id} is blocked: it waits for input that nobody has given");
+    let hint = format!("`sortie receive {id} --wait` shows what it asks for and answers it");
+    RemoteError::new(ErrorCode::Deadlock, text).hint(hint)
+}
+
+/// The error of who waits in a session that is over.
+pub(super) fn ended() -> RemoteError {
+    RemoteError::new(ErrorCode::NoSession, "the session has ended")
+}
