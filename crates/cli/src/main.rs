@@ -6,6 +6,7 @@ mod deliver;
 mod exit;
 mod failure;
 mod feed;
+mod logging;
 mod own_node;
 mod render;
 mod signals;

@@ -153,8 +153,13 @@ impl Starting {
     }
 
     fn failure(&self, last: &ConnectError) -> Failure {
-        let said = self.last_line().unwrap_or_else(|| crate::failure::chain(last));
-        Failure::unreachable(format_args!("cannot start a node of our own: {said}"))
+        let last = match last {
+            ConnectError::NotRunning => None,
+            error => Some(crate::failure::chain(error)),
+        };
+        let parts = [last, self.last_line()];
+        let why = parts.into_iter().flatten().collect::<Vec<_>>().join("; ");
+        Failure::unreachable(format_args!("cannot start a node of our own: {why}"))
             .hint(format!("its log is {}", self.log.display()))
     }
 

@@ -18,7 +18,9 @@ mod tree;
 mod wait;
 mod watch;
 
+use std::convert::Infallible;
 use std::future::Future;
+use std::time::Duration;
 
 use sortie::Session;
 use sortie::answer::Entries;
@@ -30,8 +32,10 @@ use crate::args::output::Look;
 use crate::args::{Cli, Verb};
 use crate::exit::{Ends, Failures, Outcome, Rule};
 use crate::failure::{ErrorStyle, Failure, cause_of};
+use crate::logging::{Unasked, log_to_stderr};
 use crate::render::listing;
 use crate::render::out::print;
+use crate::render::progress::Screen;
 use crate::render::sheet::Sheet;
 use crate::signals::Interrupts;
 
@@ -54,6 +58,7 @@ pub(crate) fn perform(cli: Cli) -> u8 {
 
 /// A client needs one thread; nodes in our process want all of them.
 fn on_a_runtime(verb: Verb) -> Result<u8, Failure> {
+    log_to_stderr(Unasked::Nothing);
     let runtime = if hosts_nodes(&verb) { multi_thread() } else { single_thread() };
     let runtime = runtime?;
     let done = runtime.block_on(dispatch(verb));
@@ -208,14 +213,50 @@ fn only(view: &JobView) -> Selection {
     Selection::of([Selector::Instance(view.instance.0)])
 }
 
-/// How far one job is.
-async fn tally_of(session: &Session, view: &JobView) -> Option<Tally> {
-    let query = Query { selection: only(view), ..Query::default() };
-    let entries = session.get(query).await.ok()?.entries;
-    entries.iter().find_map(|entry| match entry {
-        EntryView::Job(job) => Some(job.tally),
-        EntryView::Child(_) => None,
-    })
+/// Does something that may last, with a progress line about these jobs where somebody sees it.
+async fn with_progress<T>(
+    session: &Session,
+    selection: &Selection,
+    screen: &Screen,
+    what: impl Future<Output = T>,
+) -> T {
+    let done = tokio::select! {
+        done = what => done,
+        done = watch_progress(session, selection, screen) => match done {},
+    };
+    screen.retire();
+    done
+}
+
+/// Time between two looks at how far jobs are.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Shows how far these jobs are, for ever.
+async fn watch_progress(session: &Session, selection: &Selection, screen: &Screen) -> Infallible {
+    if !screen.is_watched() {
+        return std::future::pending().await;
+    }
+    loop {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        let query = Query { selection: selection.clone(), ..Query::default() };
+        if let Ok(entries) = session.get(query).await {
+            screen.show(&sum(&entries));
+        }
+    }
+}
+
+/// How far all of these jobs are.
+fn sum(entries: &Entries) -> Tally {
+    let mut sum = Tally::default();
+    for entry in &entries.entries {
+        if let EntryView::Job(job) = entry {
+            sum.open = sum.open || job.tally.open;
+            for (all, of_job) in sum.by_state.iter_mut().zip(job.tally.by_state) {
+                *all = all.saturating_add(of_job);
+            }
+        }
+    }
+    sum
 }
 
 /// How these entries ended. Why children failed is asked for where the entries do not say it.

@@ -1,7 +1,5 @@
 //! `sortie invoke`: run a command, stream its output, exit with its outcome.
 
-use std::time::Duration;
-
 use sortie::answer::{StopReturns, Unfinished};
 use sortie::{ReceiveEnd, ReceiveMode, ReceiveSpec, Session};
 use sortie_model::JobView;
@@ -20,10 +18,7 @@ use crate::render::sink::Channel;
 use crate::signals::Interrupts;
 use crate::verbs::results::{PlainExits, Shape, Style, conclude};
 use crate::verbs::submit::Submission;
-use crate::verbs::{Nothing, interruptible, only, start, tally_of};
-
-/// Time between two looks at how far a job is.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+use crate::verbs::{Nothing, interruptible, only, start, watch_progress};
 
 pub(super) async fn run(mut args: InvokeArgs) -> Result<u8, Failure> {
     if args.attach {
@@ -94,7 +89,8 @@ impl Run<'_> {
         let receiver = self.session.receive(spec).await?;
         let delivery = deliver(receiver, sink, Acknowledge::WhenTaken);
         let feeding = feed.run();
-        let progress = self.watch(&screen);
+        let selection = only(self.view);
+        let progress = watch_progress(self.session, &selection, &screen);
         tokio::pin!(delivery, feeding, progress);
         let mut fed = None;
         let mut stops = Stops::default();
@@ -103,7 +99,7 @@ impl Run<'_> {
                 end = &mut delivery => break end,
                 done = &mut feeding, if fed.is_none() => fed = Some(done),
                 () = interrupts.next() => self.stop(stops.next(), &screen)?,
-                () = &mut progress => {}
+                never = &mut progress => match never {},
             }
         };
         screen.retire();
@@ -120,19 +116,6 @@ impl Run<'_> {
         };
         let Self { args, .. } = self;
         Style { look: &args.look, lines: args.lines, shape, events: Events::Omit }
-    }
-
-    /// Shows how far the job is, for ever.
-    async fn watch(&self, screen: &Screen) {
-        if !screen.is_watched() {
-            return std::future::pending().await;
-        }
-        loop {
-            tokio::time::sleep(LOOK_AGAIN).await;
-            if let Some(tally) = tally_of(self.session, self.view).await {
-                screen.show(&tally);
-            }
-        }
     }
 
     /// Stops the job on all nodes, without waiting for it: its end comes with its results.

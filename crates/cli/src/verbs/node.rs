@@ -12,6 +12,7 @@ use crate::args::nodes::{
 use crate::args::read::expression;
 use crate::connect::{Connection, connect_to};
 use crate::failure::Failure;
+use crate::logging::{Unasked, log_to_stderr};
 use crate::own_node::{self, eprintln_quietly};
 use crate::render::json::SCHEMA;
 use crate::render::listing;
@@ -31,18 +32,11 @@ pub(super) fn run(args: NodeRunArgs) -> Result<u8, Failure> {
     if args.background {
         own_node::detach();
     }
-    log_to_stderr();
+    log_to_stderr(Unasked::Warnings);
     let runtime = multi_thread()?;
     let done = runtime.block_on(serve(args));
     runtime.shutdown_timeout(LAST_BREATH);
     done
-}
-
-/// What `SORTIE_LOG` asks for, as in `SORTIE_LOG=info` or `SORTIE_LOG=sortie_link=debug`.
-fn log_to_stderr() {
-    let Ok(directives) = std::env::var("SORTIE_LOG") else { return };
-    let filter = tracing_subscriber::EnvFilter::new(directives);
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }
 
 async fn serve(args: NodeRunArgs) -> Result<u8, Failure> {

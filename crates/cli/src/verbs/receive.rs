@@ -13,7 +13,7 @@ use crate::render::listing;
 use crate::render::progress::Screen;
 use crate::render::records::Events;
 use crate::verbs::results::{PlainExits, Shape, Style, conclude};
-use crate::verbs::{Nothing, show};
+use crate::verbs::{Nothing, show, with_progress};
 
 pub(super) async fn run(args: ReceiveArgs) -> Result<u8, Failure> {
     let mut spec = args.spec()?;
@@ -49,9 +49,13 @@ async fn receive(
         events: if args.events { Events::Say } else { Events::Omit },
     };
     spec.events = spec.events || style.needs_ends_of_children();
-    let sink = style.sink(&Screen::silent())?;
+    let lasts = args.waits() && style.shape != Shape::One;
+    let screen = if lasts { Screen::of_stderr() } else { Screen::silent() };
+    let sink = style.sink(&screen)?;
+    let selection = spec.selection.clone();
     let receiver = session.receive(spec).await?;
     let delivery = deliver(receiver, sink, Acknowledge::WhenWritten);
+    let delivery = with_progress(session, &selection, &screen, delivery);
     match args.timeout {
         None => delivery.await,
         Some(limit) => tokio::time::timeout(limit, delivery).await.unwrap_or_else(|_| {

@@ -5,8 +5,9 @@ use crate::args::output::Look;
 use crate::args::reach::Reach;
 use crate::connect::Connection;
 use crate::failure::Failure;
-use crate::verbs::show_job;
+use crate::render::progress::Screen;
 use crate::verbs::submit::Submission;
+use crate::verbs::{only, show_job, with_progress};
 
 pub(super) async fn run(args: StartArgs) -> Result<u8, Failure> {
     let submission = Submission::prepare(&args.work, &args.command.words, &args.reach)?;
@@ -24,8 +25,9 @@ pub(super) async fn start(
     look: &Look,
 ) -> Result<u8, Failure> {
     let connection = Connection::open(reach).await?;
-    let (view, feed) = submission.start(&connection.session()).await?;
-    feed.run().await?;
+    let session = connection.session();
+    let (view, feed) = submission.start(&session).await?;
+    with_progress(&session, &only(&view), &Screen::of_stderr(), feed.run()).await?;
     show_job(&view, look)?;
     connection.close().await;
     Ok(0)

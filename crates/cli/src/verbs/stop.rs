@@ -8,7 +8,8 @@ use crate::args::StopArgs;
 use crate::connect::Connection;
 use crate::failure::Failure;
 use crate::own_node::eprintln_quietly;
-use crate::verbs::{Nothing, finish_list};
+use crate::render::progress::Screen;
+use crate::verbs::{Nothing, finish_list, with_progress};
 
 pub(super) async fn run(args: StopArgs) -> Result<u8, Failure> {
     let how =
@@ -16,7 +17,9 @@ pub(super) async fn run(args: StopArgs) -> Result<u8, Failure> {
     let returns = if args.no_wait { StopReturns::AtOnce } else { StopReturns::WhenFinished };
     let selection = args.pick.selection()?;
     let connection = Connection::open(&args.reach).await?;
-    let entries = connection.session().stop(selection, how, returns).await?;
+    let (session, screen) = (connection.session(), Screen::of_stderr());
+    let stop = session.stop(selection.clone(), how, returns);
+    let entries = with_progress(&session, &selection, &screen, stop).await?;
     connection.close().await;
     let status = finish_list(&entries, Nothing::of(args.allow_empty), &args.look)?;
     say_what_is_pending(&entries, returns);

@@ -10,7 +10,8 @@ use crate::exit::{Cause, Rule};
 use crate::failure::Failure;
 use crate::own_node::eprintln_quietly;
 use crate::render::listing;
-use crate::verbs::{Nothing, ends_of, report_troubles, show};
+use crate::render::progress::Screen;
+use crate::verbs::{Nothing, ends_of, report_troubles, show, with_progress};
 
 pub(super) async fn run(args: WaitArgs) -> Result<u8, Failure> {
     let spec = WaitSpec {
@@ -25,7 +26,8 @@ pub(super) async fn run(args: WaitArgs) -> Result<u8, Failure> {
     };
     let connection = Connection::open(&args.reach).await?;
     let session = connection.session();
-    let waited = session.wait(spec).await?;
+    let (selection, screen) = (spec.selection.clone(), Screen::of_stderr());
+    let waited = with_progress(&session, &selection, &screen, session.wait(spec)).await?;
     if waited.timed_out {
         connection.close().await;
         let failure = Failure::new(Cause::WaitRanOut, "wait_ran_out", "the wait ran out");
