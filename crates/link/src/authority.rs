@@ -45,7 +45,8 @@ impl Validity {
 pub struct PublicKey(SubjectPublicKeyInfo);
 
 impl PublicKey {
-    /// The key of a signing request (DER) that was signed with that key. Nothing else of it is read.
+    /// The key of a signing request (DER) that was signed with that key. Nothing else of it is
+    /// read.
     ///
     /// # Errors
     /// [`AuthorityError::Request`] when it is no such request.

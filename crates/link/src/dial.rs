@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use quinn::ClientConfig;
 use quinn::crypto::rustls::QuicClientConfig;
+use sortie_wire::permit::Role;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -19,7 +20,7 @@ use crate::link::Link;
 use crate::listen::{QuicNet, peer_of};
 use crate::tls::{self, Verdict};
 use crate::transport::Connection;
-use crate::transport::quic::{self, QuicConnection, close_reason};
+use crate::transport::quic::{QuicConnection, close_reason, settings};
 use crate::trust::{ANY_NODE, Peer, node_host};
 
 /// How long a handshake may take before its host is asked whether anything listens there.
@@ -37,11 +38,12 @@ pub(crate) async fn dial(
     let verdict = Verdict::default();
     let config = tls::client(&us.identity, &verdict)
         .map_err(|source| DialError::Identity { address: address.to_owned(), source })?;
-    let attempt = Attempt { net, address, config, verdict, server: server_name(expect) };
+    let (server, role) = (server_name(expect), us.identity.peer().role());
+    let attempt = Attempt { net, address, config, verdict, server, role };
     let (connection, peer) = attempt.connect(began, wait).await?;
+    let connection = QuicConnection::new(connection);
     net.remember(&connection);
-    let role = us.identity.peer().role();
-    let greeting = greet(Connection::Quic(QuicConnection(connection)), role, peer, &us.facts);
+    let greeting = greet(Connection::Quic(connection), role, peer, &us.facts);
     match timeout_at(began + wait, greeting).await {
         Ok(Ok(up)) => Ok(up),
         Ok(Err(fault)) => Err(dial_error(address, fault, &attempt.verdict)),
@@ -80,6 +82,7 @@ pub(crate) struct Attempt<'a> {
     pub(crate) config: Arc<QuicClientConfig>,
     pub(crate) verdict: Verdict,
     pub(crate) server: String,
+    pub(crate) role: Role,
 }
 
 impl Attempt<'_> {
@@ -128,7 +131,7 @@ impl Attempt<'_> {
         let unreachable = |source| DialError::Socket { address: address(), source };
         let endpoint = self.net.towards(target).map_err(unreachable)?;
         let mut config = ClientConfig::new(Arc::clone(&self.config) as _);
-        config.transport_config(quic::known_peer());
+        config.transport_config(settings::known_peer(self.role));
         let connecting = endpoint
             .connect_with(config, target, &self.server)
             .map_err(|error| unreachable(io::Error::other(error)))?;

@@ -13,6 +13,7 @@ use sortie_wire::close::CloseCode;
 use sortie_wire::codec::TooLarge;
 use sortie_wire::frame::{PREFIX_BYTES, write_message};
 use sortie_wire::join_proto::{JoinAnswer, JoinGrant, JoinRequest, JoinToken};
+use sortie_wire::permit::Role;
 use sortie_wire::version::SPOKEN;
 use sortie_wire::{ErrorCode, Message, RemoteError};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -83,11 +84,13 @@ pub async fn join(
     let verdict = Verdict::default();
     let config = tls::joining_client(token.authority, &verdict)
         .map_err(|source| DialError::Identity { address: address.to_owned(), source })?;
-    let server = ANY_NODE.to_owned();
-    let attempt = Attempt { net: &net, address, config, verdict, server };
+    // Like a user it is let in as a stranger and is opened no streams.
+    let (server, role) = (ANY_NODE.to_owned(), Role::User);
+    let attempt = Attempt { net: &net, address, config, verdict, server, role };
     let (connection, _) = attempt.connect(began, wait).await?;
+    let connection = QuicConnection::new(connection);
     net.remember(&connection);
-    let talk = ask(Connection::Quic(QuicConnection(connection)), message);
+    let talk = ask(Connection::Quic(connection), message);
     let answer = match timeout_at(began + wait, talk).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(fault)) => return Err(join_error(address, fault, &attempt.verdict)),
@@ -212,8 +215,8 @@ impl JoinExchange {
     /// seconds at most.
     ///
     /// # Errors
-    /// [`AuthorityError`] when the certificates could not be made: the node was then refused. Whether
-    /// the answer arrived cannot be known.
+    /// [`AuthorityError`] when the certificates could not be made: the node was then refused.
+    /// Whether the answer arrived cannot be known.
     pub async fn grant(
         self,
         authority: &CertificateAuthority,
@@ -283,7 +286,7 @@ pub(crate) async fn receive(
 ) {
     let from = connection.remote_address();
     let quic = connection.clone();
-    let connection = Connection::Quic(QuicConnection(connection));
+    let connection = Connection::Quic(QuicConnection::new(connection));
     let Ok((mut send, receive)) = connection.accept_bi().await else { return };
     let mut receive = FrameReader::new(receive, limits::JOIN_FRAME_BYTES);
     let request = match receive.next().await {

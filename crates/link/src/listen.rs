@@ -20,7 +20,7 @@ use crate::error::{BindError, TlsError};
 use crate::handshake::{GreetFault, answer};
 use crate::identity::Identity;
 use crate::transport::Connection;
-use crate::transport::quic::{self, QuicConnection};
+use crate::transport::quic::{QuicConnection, settings};
 use crate::trust::{CertificateFault, Peer};
 use crate::{join, tls};
 
@@ -59,7 +59,7 @@ struct Sockets {
     listening: Vec<quinn::Endpoint>,
     dialling: Vec<quinn::Endpoint>,
     /// What a client dialled: a client that ends tells them, and does not wait for more.
-    dialled: Vec<quinn::Connection>,
+    dialled: Vec<QuicConnection>,
 }
 
 impl QuicNet {
@@ -70,10 +70,10 @@ impl QuicNet {
 
     /// Keeps the connection of an endpoint that does not listen, so that closing can be seen to be
     /// sent. Those that are closed are forgotten.
-    pub(crate) fn remember(&self, connection: &quinn::Connection) {
+    pub(crate) fn remember(&self, connection: &QuicConnection) {
         let mut sockets = self.lock();
         if sockets.listening.is_empty() {
-            sockets.dialled.retain(|known| known.close_reason().is_none());
+            sockets.dialled.retain(|known| !known.is_over());
             sockets.dialled.push(connection.clone());
         }
     }
@@ -86,10 +86,10 @@ impl QuicNet {
         let us = inner.us.load_full();
         let config = server_config(&us.identity)?;
         let failed = |source| BindError::Socket { address, source };
-        let socket = quic::socket(address).map_err(failed)?;
+        let socket = settings::socket(address).map_err(failed)?;
         let port = socket.local_addr().map_err(failed)?.port();
         let key = us.identity.private_key();
-        let settings = quic::listening_config(key.secret_der(), port);
+        let settings = settings::listening_config(key.secret_der(), port);
         let runtime = Arc::new(TokioRuntime);
         let endpoint =
             quinn::Endpoint::new(settings, Some(config), socket, runtime).map_err(failed)?;
@@ -131,9 +131,9 @@ impl QuicNet {
             SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         };
-        let socket = quic::socket(SocketAddr::new(any, 0))?;
+        let socket = settings::socket(SocketAddr::new(any, 0))?;
         let runtime = Arc::new(TokioRuntime);
-        let endpoint = quinn::Endpoint::new(quic::endpoint_config(), None, socket, runtime)?;
+        let endpoint = quinn::Endpoint::new(settings::endpoint_config(), None, socket, runtime)?;
         sockets.dialling.push(endpoint.clone());
         Ok(endpoint)
     }
@@ -142,13 +142,14 @@ impl QuicNet {
     /// waits only until its socket took the packets that say so.
     pub(crate) async fn close(&self, text: &str) {
         let Sockets { listening, dialling, dialled } = self.lock().clone();
+        dialled.iter().for_each(|connection| connection.close(CloseCode::SHUTDOWN, text));
         for endpoint in listening.iter().chain(&dialling) {
             endpoint.set_server_config(None);
             endpoint.close(VarInt::from_u32(CloseCode::SHUTDOWN.0), text.as_bytes());
         }
         let told = async {
             if listening.is_empty() {
-                while !dialled.iter().all(quic::close_was_sent) {
+                while !dialled.iter().all(QuicConnection::close_was_sent) {
                     tokio::task::yield_now().await;
                 }
             } else {
@@ -175,7 +176,7 @@ fn can_reach(local: SocketAddr, target: SocketAddr) -> bool {
 fn server_config(identity: &Identity) -> Result<ServerConfig, TlsError> {
     let mut config = ServerConfig::with_crypto(tls::server(identity)?);
     config
-        .transport_config(quic::stranger())
+        .transport_config(settings::stranger())
         .max_incoming(limits::INCOMING_HANDSHAKES)
         .incoming_buffer_size(limits::INCOMING_BUFFER_BYTES)
         .incoming_buffer_size_total(limits::INCOMING_BUFFER_TOTAL_BYTES);
@@ -273,7 +274,7 @@ async fn greet(connection: quinn::Connection, inner: Weak<Inner>) {
     // A place among the arrivals comes first: what is acknowledged is also looked at.
     let Ok(permit) = arrivals.reserve().await else { return };
     let us = inner.us.load_full();
-    let connection = Connection::Quic(QuicConnection(connection));
+    let connection = Connection::Quic(QuicConnection::new(connection));
     let local = (us.identity.peer(), &us.facts);
     match answer(connection, peer, local, || inner.room()).await {
         Ok((link, control)) => permit.send(Arrival::Link(link, control)),

@@ -125,7 +125,8 @@ impl FrameSender {
         }
     }
 
-    /// Gives the stream up: the receiver gets [`StreamError::Reset`], maybe before all that was sent.
+    /// Gives the stream up: the receiver gets [`StreamError::Reset`], maybe before all that was
+    /// sent.
     pub fn reset(mut self, code: StreamCode) {
         self.state = SendState::Ended;
         self.raw.reset(code);
@@ -163,7 +164,8 @@ impl Finished {
     /// is closed, lose what was not delivered.
     ///
     /// # Errors
-    /// [`StreamError::Stopped`] when the receiver gave up, [`StreamError::Closed`] when the link did.
+    /// [`StreamError::Stopped`] when the receiver gave up, [`StreamError::Closed`] when the link
+    /// did.
     ///
     /// # Cancel safety
     /// Cancel safe.

@@ -37,6 +37,7 @@ on_both! {
     a_stopped_stream_tells_its_sender,
     a_stalled_stream_holds_its_sender_and_nobody_else,
     four_thousand_streams_are_open_at_once,
+    streams_that_nobody_takes_are_bounded,
     control_frames_pile_up_only_so_far,
     closing_says_why_on_both_ends,
     dropping_every_handle_closes_the_link,
@@ -250,20 +251,17 @@ async fn a_stalled_stream_holds_its_sender_and_nobody_else(carrier: Carrier) {
 async fn four_thousand_streams_are_open_at_once(carrier: Carrier) {
     let ends = linked(carrier).await;
     let count = u64::from(limits::STREAMS_PER_LINK);
-    let mut senders = Vec::new();
+    let (mut senders, mut receivers) = (Vec::new(), Vec::new());
     for offset in 0..count {
         let mut sender = soon("a stream", ends.here.open_uni(0)).await.expect("a stream");
         soon("a send", sender.send(&piece(offset))).await.expect("sent");
         senders.push(sender);
-    }
-    let one_more = tokio::time::timeout(Duration::from_millis(50), ends.here.open_uni(0)).await;
-    assert!(one_more.is_err(), "one stream more than allowed");
-    let mut receivers = Vec::new();
-    for _ in 0..count {
         let mut receiver = soon("a stream", ends.there.accept_uni()).await.expect("a stream");
         assert!(matches!(soon("a frame", receiver.next()).await, Ok(Some(_))));
         receivers.push(receiver);
     }
+    let one_more = tokio::time::timeout(Duration::from_millis(50), ends.here.open_uni(0)).await;
+    assert!(one_more.is_err(), "one stream more than allowed");
     for sender in senders {
         sender.finish().expect("unfinished before");
     }
@@ -272,6 +270,39 @@ async fn four_thousand_streams_are_open_at_once(carrier: Carrier) {
     }
     let mut again = soon("a freed place", ends.here.open_uni(0)).await.expect("a stream");
     again.send(&piece(0)).await.expect("sent");
+}
+
+async fn streams_that_nobody_takes_are_bounded(carrier: Carrier) {
+    let ends = linked(carrier).await;
+    let mut senders = Vec::new();
+    let opening = async {
+        loop {
+            let mut sender = ends.here.open_uni(0).await.expect("a stream");
+            sender.send(&piece(0)).await.expect("sent");
+            senders.push(sender);
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(1), opening).await.is_err());
+    assert!(senders.len() <= limits::STREAMS_PER_LINK as usize, "{}", senders.len());
+    assert!(senders.len() >= limits::STREAMS_AT_FIRST as usize, "{}", senders.len());
+    // Taking them lets the sender go on, once it gives up those that were not wanted.
+    drop(senders);
+    let taking = async {
+        while let Ok(receiver) = ends.there.accept_uni().await {
+            drop(receiver);
+        }
+    };
+    let opening = async {
+        for _ in 0..2 * limits::STREAMS_PER_LINK {
+            let mut sender = ends.here.open_uni(0).await.expect("a stream");
+            // It may have been stopped already, which is as good.
+            let _ = sender.send(&piece(0)).await;
+        }
+    };
+    tokio::select! {
+        () = taking => panic!("the link is down"),
+        () = soon("many streams", opening) => {}
+    }
 }
 
 async fn control_frames_pile_up_only_so_far(carrier: Carrier) {

@@ -6,11 +6,12 @@ use std::time::{Duration, SystemTime};
 use quinn::crypto::rustls::QuicClientConfig;
 use sortie_model::reason::ReachStep;
 use sortie_wire::link_proto::Heartbeat;
+use sortie_wire::permit::Role;
 
 use super::*;
 use crate::endpoint::Us;
 use crate::listen::QuicNet;
-use crate::transport::quic;
+use crate::transport::quic::settings;
 use crate::{BindError, CloseCode, CloseReason, TrustFault, Validity, tls};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -169,7 +170,7 @@ pub(super) async fn raw_connect(
 ) -> Result<quinn::Connection, quinn::ConnectionError> {
     let endpoint = quinn::Endpoint::client(([127, 0, 0, 1], 0).into()).expect("a free port");
     let mut config = quinn::ClientConfig::new(config);
-    config.transport_config(quic::known_peer());
+    config.transport_config(settings::known_peer(Role::Node));
     let target = address.parse().expect("an address");
     let connecting = endpoint.connect_with(config, target, crate::trust::ANY_NODE);
     connecting.expect("a good config").await
@@ -329,7 +330,8 @@ async fn a_restarted_node_is_noticed_before_the_idle_time() {
     let dialled = client.dial(&address.to_string(), Expect::AnyNode, SOON).await;
     let (link, _control) = dialled.expect("a link");
     let arrival = soon("an arrival", arrivals.next()).await;
-    runtime.shutdown_background();
+    let ending = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(SOON));
+    ending.await.expect("no panic");
     drop((endpoint, arrivals, arrival));
 
     let us = Us { identity, facts: facts(8) };

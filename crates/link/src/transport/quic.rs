@@ -1,19 +1,12 @@
 //! A connection and its streams over quinn.
 
-use std::io;
-use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
-use std::time::Duration;
+pub(crate) mod settings;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use quinn::{
-    ConnectionError, ConnectionId, ConnectionIdGenerator, EndpointConfig, IdleTimeout,
-    MtuDiscoveryConfig, ReadError, StoppedError, TransportConfig, VarInt, WriteError,
-};
-use ring::hmac;
-use ring::rand::{SecureRandom, SystemRandom};
-use sha2::{Digest, Sha256};
-use socket2::{Domain, Protocol, Socket, Type};
+use quinn::{ConnectionError, Dir, ReadError, StoppedError, VarInt, WriteError};
 use sortie_model::limits;
 use sortie_wire::close::{CloseCode, StreamCode};
 use sortie_wire::permit::Role;
@@ -21,162 +14,160 @@ use sortie_wire::permit::Role;
 use crate::error::{CloseReason, Side};
 use crate::transport::{LinkStats, StreamFault};
 
-/// A socket with large buffers, as far as the system gives them: without them bursts are lost.
-pub(crate) fn socket(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    // Less is slower but works, so a refusal is no error. The forced sizes need a privilege.
-    if rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, limits::SOCKET_BUFFER_BYTES)
-        .is_err()
-    {
-        let _ = socket.set_recv_buffer_size(limits::SOCKET_BUFFER_BYTES);
-    }
-    let _ = socket.set_send_buffer_size(limits::SOCKET_BUFFER_BYTES);
-    if address.is_ipv6() && address.ip().is_unspecified() {
-        socket.set_only_v6(false)?;
-    }
-    socket.bind(&address.into())?;
-    Ok(socket.into())
-}
-
-/// The settings of an endpoint that only dials.
-pub(crate) fn endpoint_config() -> EndpointConfig {
-    sized(EndpointConfig::default())
-}
-
-/// The settings of an endpoint that listens. With the same secret and port after a restart it can
-/// tell the peers of its earlier life at once that their connections are gone: it neither has to
-/// remember them, nor must the peers wait for the idle time.
-pub(crate) fn listening_config(secret: &[u8], port: u16) -> EndpointConfig {
-    // Two sockets never share the key: each could be made to end the other's connections.
-    let seed = Sha256::new()
-        .chain_update(b"sortie stateless reset")
-        .chain_update(secret)
-        .chain_update(port.to_be_bytes())
-        .finalize();
-    let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &seed)));
-    config.cid_generator(|| Box::new(RandomIds(SystemRandom::new())));
-    sized(config)
-}
-
-fn sized(mut config: EndpointConfig) -> EndpointConfig {
-    // The bound is within what QUIC allows, so that this cannot fail.
-    let _ = config.max_udp_payload_size(limits::DATAGRAM_BYTES);
-    config
-}
-
-/// Connection ids without inner structure: quinn's own say which process made them, and an earlier
-/// life's would be dropped unanswered.
-struct RandomIds(SystemRandom);
-
-impl RandomIds {
-    const BYTES: usize = 8;
-}
-
-impl ConnectionIdGenerator for RandomIds {
-    fn generate_cid(&mut self) -> ConnectionId {
-        let mut id = [0; Self::BYTES];
-        // Linux gives randomness once it is up. Equal ids are noticed and asked for again.
-        let _ = self.0.fill(&mut id);
-        ConnectionId::new(&id)
-    }
-
-    fn cid_len(&self) -> usize {
-        Self::BYTES
-    }
-
-    fn cid_lifetime(&self) -> Option<Duration> {
-        None
-    }
-}
-
-/// The settings of a connection whose other side is known: the side that dialled proved itself.
-pub(crate) fn known_peer() -> Arc<TransportConfig> {
-    let mut config = base();
-    let streams = VarInt::from_u32(limits::STREAMS_PER_LINK);
-    config
-        .max_concurrent_bidi_streams(streams)
-        .max_concurrent_uni_streams(streams)
-        .receive_window(VarInt::from_u32(limits::CONNECTION_WINDOW_BYTES));
-    Arc::new(config)
-}
-
-/// The settings of a connection from somebody: one stream, for the hello, and a small window.
-pub(crate) fn stranger() -> Arc<TransportConfig> {
-    let mut config = base();
-    config
-        .max_concurrent_bidi_streams(VarInt::from_u32(1))
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .receive_window(VarInt::from_u32(limits::STRANGER_WINDOW_BYTES));
-    Arc::new(config)
-}
-
-fn base() -> TransportConfig {
-    let mut mtu = MtuDiscoveryConfig::default();
-    mtu.upper_bound(limits::DATAGRAM_BYTES);
-    let mut config = TransportConfig::default();
-    config
-        .stream_receive_window(VarInt::from_u32(limits::STREAM_WINDOW_BYTES))
-        .send_window(u64::from(limits::CONNECTION_WINDOW_BYTES))
-        .max_idle_timeout(IdleTimeout::try_from(limits::LINK_IDLE).ok())
-        .keep_alive_interval(Some(limits::LINK_KEEP_ALIVE))
-        .mtu_discovery_config(Some(mtu))
-        .datagram_receive_buffer_size(None)
-        .enable_segmentation_offload(true);
-    config
-}
-
 /// A connection.
 #[derive(Clone)]
-pub(crate) struct QuicConnection(pub(crate) quinn::Connection);
+pub(crate) struct QuicConnection {
+    quinn: quinn::Connection,
+    /// Datagrams that had been sent when this side closed it; none before.
+    sent_at_close: Arc<OnceLock<u64>>,
+    openings: Arc<[Openings; 2]>,
+}
+
+/// How many streams of one kind the other side has open, and may have.
+struct Openings {
+    open: AtomicU32,
+    allowed: AtomicU32,
+}
+
+impl Openings {
+    const fn new() -> Self {
+        Self { open: AtomicU32::new(0), allowed: AtomicU32::new(limits::STREAMS_AT_FIRST) }
+    }
+
+    /// Counts one more, and says how many are allowed from now on if that changes.
+    fn take(&self) -> Option<u32> {
+        let open = self.open.fetch_add(1, Ordering::AcqRel) + 1;
+        let allowed = self.allowed.load(Ordering::Acquire);
+        if open < allowed / 2 || allowed >= limits::STREAMS_PER_LINK {
+            return None;
+        }
+        let more = (allowed * 2).min(limits::STREAMS_PER_LINK);
+        let raised =
+            self.allowed.compare_exchange(allowed, more, Ordering::AcqRel, Ordering::Acquire);
+        raised.is_ok().then_some(more)
+    }
+}
+
+/// One stream that the other side opened; counted until both directions are dropped here.
+struct Opening {
+    connection: QuicConnection,
+    kind: Dir,
+}
+
+impl Opening {
+    /// quinn frees a stream that is stopped after its end had arrived without telling the other
+    /// side that it may open another; setting the bound makes it say so.
+    fn stopped(&self) {
+        let allowed = of_kind(&self.connection.openings, self.kind).allowed.load(Ordering::Acquire);
+        self.connection.allow(self.kind, allowed);
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        of_kind(&self.connection.openings, self.kind).open.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+const fn of_kind(openings: &[Openings; 2], kind: Dir) -> &Openings {
+    let [bi, uni] = openings;
+    match kind {
+        Dir::Bi => bi,
+        Dir::Uni => uni,
+    }
+}
 
 impl QuicConnection {
+    pub(crate) fn new(quinn: quinn::Connection) -> Self {
+        let openings = Arc::new([const { Openings::new() }; 2]);
+        Self { quinn, sent_at_close: Arc::default(), openings }
+    }
+
+    /// Counts a stream that the other side opened. Taking streams is what lets it open more.
+    fn opened(&self, kind: Dir) -> Arc<Opening> {
+        if let Some(more) = of_kind(&self.openings, kind).take() {
+            self.allow(kind, more);
+        }
+        Arc::new(Opening { connection: self.clone(), kind })
+    }
+
+    fn allow(&self, kind: Dir, streams: u32) {
+        match kind {
+            Dir::Bi => self.quinn.set_max_concurrent_bi_streams(VarInt::from_u32(streams)),
+            Dir::Uni => self.quinn.set_max_concurrent_uni_streams(VarInt::from_u32(streams)),
+        }
+    }
+
+    /// Whether a connection that was closed here has handed its closing packet to the socket: after
+    /// a close nothing else is sent. quinn itself does not say.
+    pub(crate) fn close_was_sent(&self) -> bool {
+        match (self.sent_at_close.get(), self.quinn.close_reason()) {
+            (Some(before), Some(ConnectionError::LocallyClosed)) => {
+                self.quinn.stats().udp_tx.datagrams > *before
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether it is closed and nothing of it is left to be sent.
+    pub(crate) fn is_over(&self) -> bool {
+        self.quinn.close_reason().is_some() && self.close_was_sent()
+    }
+
     pub(crate) async fn open_uni(&self) -> Result<QuicSend, CloseReason> {
-        self.0.open_uni().await.map(QuicSend).map_err(close_reason)
+        let stream = self.quinn.open_uni().await.map_err(close_reason)?;
+        Ok(QuicSend { stream, _opening: None })
     }
 
     pub(crate) async fn accept_uni(&self) -> Result<QuicReceive, CloseReason> {
-        self.0.accept_uni().await.map(QuicReceive).map_err(close_reason)
+        let stream = self.quinn.accept_uni().await.map_err(close_reason)?;
+        Ok(QuicReceive { stream, opening: Some(self.opened(Dir::Uni)) })
     }
 
     pub(crate) async fn open_bi(&self) -> Result<(QuicSend, QuicReceive), CloseReason> {
-        let (send, receive) = self.0.open_bi().await.map_err(close_reason)?;
-        Ok((QuicSend(send), QuicReceive(receive)))
+        let (send, receive) = self.quinn.open_bi().await.map_err(close_reason)?;
+        let send = QuicSend { stream: send, _opening: None };
+        Ok((send, QuicReceive { stream: receive, opening: None }))
     }
 
     pub(crate) async fn accept_bi(&self) -> Result<(QuicSend, QuicReceive), CloseReason> {
-        let (send, receive) = self.0.accept_bi().await.map_err(close_reason)?;
-        Ok((QuicSend(send), QuicReceive(receive)))
+        let (send, receive) = self.quinn.accept_bi().await.map_err(close_reason)?;
+        let opening = self.opened(Dir::Bi);
+        let send = QuicSend { stream: send, _opening: Some(Arc::clone(&opening)) };
+        Ok((send, QuicReceive { stream: receive, opening: Some(opening) }))
     }
 
     pub(crate) fn close(&self, code: CloseCode, text: &str) {
         let text = text.as_bytes();
         let text = text.get(..limits::CLOSE_TEXT_BYTES).unwrap_or(text);
-        self.0.close(VarInt::from_u32(code.0), text);
+        if self.quinn.close_reason().is_none() {
+            self.sent_at_close.get_or_init(|| self.quinn.stats().udp_tx.datagrams);
+        }
+        self.quinn.close(VarInt::from_u32(code.0), text);
     }
 
     pub(crate) async fn closed(&self) -> CloseReason {
-        close_reason(self.0.closed().await)
+        close_reason(self.quinn.closed().await)
     }
 
     pub(crate) fn close_reason(&self) -> Option<CloseReason> {
-        self.0.close_reason().map(close_reason)
+        self.quinn.close_reason().map(close_reason)
     }
 
     pub(crate) fn admit(&self, role: Role) {
-        let streams = VarInt::from_u32(limits::STREAMS_PER_LINK);
-        self.0.set_max_concurrent_bi_streams(streams);
+        self.allow(Dir::Bi, limits::STREAMS_AT_FIRST);
         if role == Role::Node {
-            self.0.set_max_concurrent_uni_streams(streams);
+            self.allow(Dir::Uni, limits::STREAMS_AT_FIRST);
         }
-        self.0.set_receive_window(VarInt::from_u32(limits::CONNECTION_WINDOW_BYTES));
+        self.quinn.set_receive_window(VarInt::from_u32(limits::CONNECTION_WINDOW_BYTES));
     }
 
     pub(crate) fn remote(&self) -> String {
-        self.0.remote_address().to_string()
+        self.quinn.remote_address().to_string()
     }
 
     pub(crate) fn stats(&self) -> LinkStats {
-        let stats = self.0.stats();
+        let stats = self.quinn.stats();
         LinkStats {
             round_trip: stats.path.rtt,
             sent_bytes: stats.udp_tx.bytes,
@@ -187,39 +178,33 @@ impl QuicConnection {
     }
 }
 
-/// Whether a connection that was closed here has handed its closing packet to the socket.
-pub(crate) fn close_was_sent(connection: &quinn::Connection) -> bool {
-    match connection.close_reason() {
-        Some(ConnectionError::LocallyClosed) => connection.stats().frame_tx.connection_close > 0,
-        Some(_) => true,
-        None => false,
-    }
-}
-
 /// The sending end of a stream. quinn *finishes* a stream that is dropped, which would look like
 /// success; `FrameSender` and the control writer therefore end it in words.
-pub(crate) struct QuicSend(quinn::SendStream);
+pub(crate) struct QuicSend {
+    stream: quinn::SendStream,
+    _opening: Option<Arc<Opening>>,
+}
 
 impl QuicSend {
     pub(crate) async fn write(&mut self, chunks: &mut [Bytes]) -> Result<(), StreamFault> {
-        self.0.write_all_chunks(chunks).await.map_err(write_fault)
+        self.stream.write_all_chunks(chunks).await.map_err(write_fault)
     }
 
     pub(crate) fn finish(&mut self) -> Result<(), StreamFault> {
-        self.0.finish().map_err(|_| StreamFault::Ended)
+        self.stream.finish().map_err(|_| StreamFault::Ended)
     }
 
     pub(crate) fn reset(&mut self, code: StreamCode) {
         // An error says that the stream has ended before, which is as good.
-        let _ = self.0.reset(VarInt::from_u32(code.0));
+        let _ = self.stream.reset(VarInt::from_u32(code.0));
     }
 
     pub(crate) fn prioritise(&self, priority: i32) {
-        let _ = self.0.set_priority(priority);
+        let _ = self.stream.set_priority(priority);
     }
 
     pub(crate) async fn delivered(&mut self) -> Result<(), StreamFault> {
-        match self.0.stopped().await {
+        match self.stream.stopped().await {
             Ok(None) => Ok(()),
             Ok(Some(code)) => Err(StreamFault::Stopped(stream_code(code))),
             Err(StoppedError::ConnectionLost(error)) => {
@@ -231,14 +216,17 @@ impl QuicSend {
 }
 
 /// The receiving end of a stream.
-pub(crate) struct QuicReceive(quinn::RecvStream);
+pub(crate) struct QuicReceive {
+    stream: quinn::RecvStream,
+    opening: Option<Arc<Opening>>,
+}
 
 impl QuicReceive {
     pub(crate) async fn read(
         &mut self,
         chunks: &mut [Bytes],
     ) -> Result<Option<usize>, StreamFault> {
-        self.0.read_chunks(chunks).await.map_err(|error| match error {
+        self.stream.read_chunks(chunks).await.map_err(|error| match error {
             ReadError::Reset(code) => StreamFault::Reset(stream_code(code)),
             ReadError::ConnectionLost(error) => StreamFault::Closed(close_reason(error)),
             ReadError::ClosedStream
@@ -249,7 +237,10 @@ impl QuicReceive {
 
     pub(crate) fn stop(&mut self, code: StreamCode) {
         // An error says that the stream has ended before, which is as good.
-        let _ = self.0.stop(VarInt::from_u32(code.0));
+        let _ = self.stream.stop(VarInt::from_u32(code.0));
+        if let Some(opening) = &self.opening {
+            opening.stopped();
+        }
     }
 }
 
