@@ -1,1 +1,212 @@
-//! See docs/architecture.md.
+//! The harness of the end-to-end tests: real daemons in processes of their own, each with a home in
+//! a temporary directory, and the real `sortie` command.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long anything that should happen may take before the test fails.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `condition` gives something.
+///
+/// # Panics
+/// When it gives nothing within [`PATIENCE`]; the message names what was waited for.
+pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(Instant::now() < until, "waited in vain for {what}");
+        // tidy: waits because a condition in another process can only be polled
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The `sortie` command that was built beside this test.
+///
+/// # Panics
+/// When it was not built: `cargo test --workspace` builds it.
+pub fn sortie_binary() -> PathBuf {
+    let test = std::env::current_exe().expect("the test's own path");
+    let deps = test.parent().expect("a directory");
+    let found = [deps, deps.parent().unwrap_or(deps)]
+        .iter()
+        .map(|directory| directory.join("sortie"))
+        .find(|path| path.is_file());
+    found.expect("the `sortie` command is not built: run `cargo build --bin sortie` first")
+}
+
+/// A home of its own: a machine, as far as Sortie can tell. Its node ends with it.
+#[derive(Debug)]
+pub struct Home {
+    directory: tempfile::TempDir,
+    daemon: Option<Child>,
+}
+
+impl Home {
+    /// An empty home.
+    ///
+    /// # Panics
+    /// When there is no temporary directory.
+    #[expect(clippy::new_without_default, reason = "a home on disk is no default value")]
+    pub fn new() -> Self {
+        Self { directory: tempfile::tempdir().expect("a temporary directory"), daemon: None }
+    }
+
+    /// A home whose node runs: `sortie node run --name NAME`, with more arguments behind.
+    pub fn running(name: &str, arguments: &[&str]) -> Self {
+        let mut home = Self::new();
+        home.run(name, arguments);
+        home
+    }
+
+    /// A home whose node is another program that takes the home's path and the node's name.
+    pub fn running_program(program: &Path, name: &str) -> Self {
+        let mut home = Self::new();
+        let mut command = Command::new(program);
+        command.arg(home.path()).arg(name);
+        home.spawn(command);
+        home
+    }
+
+    /// Starts the node of this home.
+    pub fn run(&mut self, name: &str, arguments: &[&str]) {
+        let mut command = self.command(["node", "run", "--name", name]);
+        command.args(["--listen", "127.0.0.1:0"]).args(arguments);
+        self.spawn(command);
+    }
+
+    fn spawn(&mut self, mut command: Command) {
+        let address = self.path().join("node.addr");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
+        self.daemon = Some(command.spawn().expect("a program to run"));
+        wait_for("the node's address", || address.exists().then_some(()));
+    }
+
+    /// Where the home lies.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The process id of the node.
+    ///
+    /// # Panics
+    /// When none runs.
+    pub fn daemon_pid(&self) -> u32 {
+        self.daemon.as_ref().expect("a running node").id()
+    }
+
+    /// Kills the node as `kill -9` does.
+    pub fn kill_daemon(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            // It may have ended by itself, which is as good.
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+    }
+
+    /// A `sortie` command in this home.
+    pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(sortie_binary());
+        command.env("SORTIE_HOME", self.path()).env("NO_COLOR", "1").args(arguments);
+        command
+    }
+
+    /// Runs a `sortie` command to its end.
+    pub fn sortie(&self, arguments: &[&str]) -> Ran {
+        let output = self.command(arguments).stdin(Stdio::null()).output();
+        Ran::new(arguments, output)
+    }
+
+    /// Runs a `sortie` command that must succeed and print JSON.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let ran = self.sortie(&[arguments, &["-o", "json"]].concat());
+        assert_eq!(ran.code, 0, "{ran:?}");
+        serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error} in {ran:?}"))
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        self.kill_daemon();
+    }
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ran {
+    /// What was run.
+    pub arguments: Vec<String>,
+    /// Its exit status; 128 and the signal's number if a signal ended it.
+    pub code: i32,
+    /// Its standard output, as text.
+    pub out: String,
+    /// Its standard output.
+    pub bytes: Vec<u8>,
+    /// Its standard error, as text.
+    pub err: String,
+}
+
+impl Ran {
+    fn new(arguments: &[&str], output: io::Result<Output>) -> Self {
+        use std::os::unix::process::ExitStatusExt;
+        let output = output.expect("a program to run");
+        let signal = output.status.signal().map(|signal| 128 + signal);
+        Self {
+            arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
+            code: output.status.code().or(signal).unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            bytes: output.stdout,
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// The lines of its output.
+    pub fn lines(&self) -> Vec<&str> {
+        self.out.lines().collect()
+    }
+}
+
+/// Joins homes to the first one's cluster, by token.
+///
+/// # Panics
+/// When one is refused.
+pub fn join_all(homes: &[&Home]) {
+    let Some((first, others)) = homes.split_first() else { return };
+    let mut offer = first.json(&["cluster", "init"]);
+    for home in others {
+        let text = |key: &str| offer.get(key).and_then(Value::as_str).expect("a text").to_owned();
+        let (address, token) = (text("address"), text("token"));
+        let ran = home.sortie(&["cluster", "join", &address, "--token", &token]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        offer = first.json(&["cluster", "token"]);
+    }
+}
+
+/// Processes on this machine that carry a mark in their command line.
+pub fn processes_marked(mark: &str) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").expect("a process table");
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    let marked = |pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        *pid != std::process::id() && line.windows(mark.len()).any(|part| part == mark.as_bytes())
+    };
+    pids.filter(marked).collect()
+}
+
+/// Resident memory of a process, in bytes.
+pub fn memory_of(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
+    kilobytes.unwrap_or(0_u64) * 1024
+}

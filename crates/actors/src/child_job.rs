@@ -1,7 +1,8 @@
 //! Children that run on this node: one process, or up to 256 functions, per actor.
 //!
 //! A function is a slot: one future and a few words. What an end means is the engine's to say
-//! (`sortie_engine::child_job`, `sortie_engine::function_end`); records and ends leave through the child's port, not through here.
+//! (`sortie_engine::child_job`, `sortie_engine::function_end`); records and ends leave through the
+//! child's port, not through here.
 
 mod function;
 mod process;

@@ -276,6 +276,9 @@ impl NodeHandle {
         // Set once, here.
         let _ = node.root.set(root);
         node.open_default_session().await.map_err(|_| NodeError::Actors)?;
+        let pool = Arc::clone(&node.pool);
+        // What nodes that were killed left on the disk; nobody waits for it.
+        tokio::task::spawn_blocking(move || pool.remove_abandoned());
         tokio::spawn(listen::run(Arc::clone(&node), arrivals));
         node.seek_authority();
         Ok(Self { node })

@@ -1,4 +1,5 @@
-//! One other node: its link, its heartbeats, when it is dialled, suspected or given up. Decisions are
+//! One other node: its link, its heartbeats, when it is dialled, suspected or given up. Decisions
+//! are
 //! `sortie_engine::peer`'s.
 
 use std::collections::HashMap;
@@ -121,7 +122,6 @@ impl PeerState {
         self.peer.on_up(self.node.uptime());
         self.backoff.reached();
         traffic::serve_node(&self.node, self.id, (&link, control), myself);
-        self.sessions.retain(|_, session| !session.is_over());
         for session in self.sessions.values() {
             attach(session, &link, self.id);
         }
@@ -174,6 +174,7 @@ impl PeerState {
     }
 
     fn tick(&mut self, effects: &mut Vec<PeerEffect>) {
+        self.sessions.retain(|_, session| !session.is_over());
         let link = self.link.as_ref().filter(|link| !link.is_closed());
         let silence = link.map(Link::silence);
         if let Some(link) = link {

@@ -1,4 +1,5 @@
-//! Requests: one verb, one file. What a verb decides is the engine's; here it is asked and answered.
+//! Requests: one verb, one file. What a verb decides is the engine's; here it is asked and
+//! answered.
 
 mod explain;
 mod get;

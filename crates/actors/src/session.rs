@@ -9,7 +9,7 @@ use sortie_engine::placement::known_children;
 use sortie_engine::session::{StartDecision, StartRefused};
 use sortie_model::spec::{Fan, InputSpec, StopSpec};
 use sortie_model::{EntryId, IdempotencyKey, JobInstance, JobSpec, NodeId, NodeName};
-use sortie_wire::host_proto::{ChildSet, EndSession};
+use sortie_wire::host_proto::ChildSet;
 use sortie_wire::session_proto::Event;
 use sortie_wire::{ErrorCode, RemoteError};
 use uuid::Uuid;
@@ -95,7 +95,8 @@ impl Actor for SessionActor {
         event: SupervisionEvent,
         _: &mut Arc<SessionShared>,
     ) -> Result<(), ActorProcessingErr> {
-        // A parent job that ends has finished; one that fails is a fault of ours, and its rows stay.
+        // A parent job that ends has finished; one that fails is a fault of ours, and its rows
+        // stay.
         if let SupervisionEvent::ActorFailed(_, error) = event {
             tracing::error!(%error, "a parent job failed");
         }
@@ -185,8 +186,8 @@ fn remove(session: &SessionShared, id: EntryId) -> bool {
     true
 }
 
-/// Everything of the session ends: jobs are stopped at once, hosts kill what is left, and nothing is
-/// kept.
+/// Everything of the session ends: jobs are stopped at once, hosts kill what is left, and nothing
+/// is kept.
 fn end(session: &SessionShared) {
     let jobs: Vec<Arc<JobShared>> =
         session.table().jobs().map(|(_, job)| Arc::clone(job)).collect();
@@ -200,6 +201,6 @@ fn end(session: &SessionShared) {
     }
     session.tell_host(HostMessage::Over);
     for attachment in session.attached_nodes() {
-        attachment.send(&EndSession { session: session.identity.instance });
+        attachment.end();
     }
 }

@@ -1,7 +1,8 @@
 //! Decisions: every rule of the system as a pure function or state machine.
 //!
-//! There is no clock, no randomness, no thread and no I/O here: moments come in as arguments, what is
-//! to be done goes out as effects. An actor that has to decide something asks a module of this crate.
+//! There is no clock, no randomness, no thread and no I/O here: moments come in as arguments, what
+//! is to be done goes out as effects. An actor that has to decide something asks a module of this
+//! crate.
 
 pub mod aggregate;
 pub mod child_job;
@@ -14,7 +15,9 @@ pub mod map_input;
 pub mod parent_job;
 pub mod peer;
 pub mod placement;
+pub mod receive;
 pub mod roster;
 pub mod select;
 pub mod session;
 pub mod throttle;
+pub mod wait;

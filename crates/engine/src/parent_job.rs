@@ -1,7 +1,9 @@
-//! A parent job: the executive of one submission (`docs/semantics.md`, sections 1.2, 2.2, 3.1, 3.5).
+//! A parent job: the executive of one submission (`docs/semantics.md`, sections 1.2, 2.2, 3.1,
+//! 3.5).
 //!
-//! It runs nothing. Its children are rows; it decides which of them starts where and when, what a stop
-//! reaches, and what a report or a lost node means. What is to be done comes out as [`JobEffect`]s.
+//! It runs nothing. Its children are rows; it decides which of them starts where and when, what a
+//! stop reaches, and what a report or a lost node means. What is to be done comes out as
+//! [`JobEffect`]s.
 
 mod host_spec;
 mod nodes;

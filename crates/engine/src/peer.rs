@@ -1,5 +1,5 @@
-//! When to dial another node, when it counts as suspect or lost, and when what runs here for it must
-//! die (`docs/semantics.md`, section 4).
+//! When to dial another node, when it counts as suspect or lost, and when what runs here for it
+//! must die (`docs/semantics.md`, section 4).
 
 use std::time::Duration;
 

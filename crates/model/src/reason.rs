@@ -1,5 +1,5 @@
-//! Why a child failed (`docs/semantics.md`, section 2.4). Every reason has a stable code, a sentence
-//! for people and an answer to "may it be tried again?".
+//! Why a child failed (`docs/semantics.md`, section 2.4). Every reason has a stable code, a
+//! sentence for people and an answer to "may it be tried again?".
 
 use std::fmt;
 use std::time::Duration;

@@ -139,7 +139,8 @@ pub enum MaxFails {
     Unlimited,
     /// Once more than this many children failed (0: at the first).
     Count(u32),
-    /// Once more than this share of all children failed, in percent; needs a closed list of children.
+    /// Once more than this share of all children failed, in percent; needs a closed list of
+    /// children.
     Percent(u8),
 }
 
@@ -149,8 +150,8 @@ pub struct EnvironmentSpec {
     /// The base: the caller's environment for a child on the user's own node, nothing elsewhere
     /// (then the node's clean, documented one).
     pub inherited: Option<Vec<(OsBytes, OsBytes)>>,
-    /// The caller's working directory, for a child on the user's own node; elsewhere the home of the
-    /// node's user. [`JobSpec::directory`] wins over both.
+    /// The caller's working directory, for a child on the user's own node; elsewhere the home of
+    /// the node's user. [`JobSpec::directory`] wins over both.
     pub inherited_directory: Option<OsBytes>,
     /// What `-e` and `--env-file` set, in order; later ones win.
     pub set: Vec<(OsBytes, OsBytes)>,

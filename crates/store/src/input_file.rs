@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use sortie_model::limits;
 
-/// A byte stream with random access to what was not freed. Dropping it frees everything: the file has
-/// no name.
+/// A byte stream with random access to what was not freed. Dropping it frees everything: the file
+/// has no name.
 #[derive(Debug)]
 pub struct InputFile {
     directory: PathBuf,
@@ -76,7 +76,8 @@ impl InputFile {
         Ok(())
     }
 
-    /// At most `most` bytes from `offset` on; empty at the end. Bytes that were freed read as the end.
+    /// At most `most` bytes from `offset` on; empty at the end. Bytes that were freed read as the
+    /// end.
     ///
     /// # Errors
     /// The system's error.

@@ -160,7 +160,8 @@ pub enum Containment {
         directory: OsBytes,
     },
     /// Process group, parentage below a subreaper, and a mark in the environment: a process that
-    /// left its session and cleared its environment is killed with the guardian, not with its child.
+    /// left its session and cleared its environment is killed with the guardian, not with its
+    /// child.
     Parentage,
 }
 

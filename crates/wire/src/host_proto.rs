@@ -2,8 +2,8 @@
 //!
 //! Commands travel on the control stream, from the owning node. Reports travel on unidirectional
 //! streams, from the executing node: one shared stream per session, whose reports are numbered and
-//! acknowledged by number, and one stream for each child whose output passed the inline limit, whose
-//! records are acknowledged by their own numbers. In a report, starts come before records and
+//! acknowledged by number, and one stream for each child whose output passed the inline limit,
+//! whose records are acknowledged by their own numbers. In a report, starts come before records and
 //! records before ends.
 
 use std::time::Duration;

@@ -17,6 +17,6 @@ pub mod remote_error;
 pub mod session_proto;
 pub mod version;
 
-pub use codec::{DecodeError, decode, encode};
+pub use codec::{DecodeError, TooLarge, decode, encode};
 pub use frame::{Frame, Kind, Message};
 pub use remote_error::{ErrorCode, RemoteError};

@@ -1,8 +1,8 @@
 //! The items of a map on their way from the client: `length: u32 LE | bytes`, one after the other.
 //!
-//! A piece of input ([`crate::session_proto::InputData`]) of a map holds whole items only, so either
-//! side looks at one piece at a time. The client splits lines; the node never does, and an item may
-//! hold any byte. Empty items are skipped by the node.
+//! A piece of input ([`crate::session_proto::InputData`]) of a map holds whole items only, so
+//! either side looks at one piece at a time. The client splits lines; the node never does, and an
+//! item may hold any byte. Empty items are skipped by the node.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use sortie_model::limits;

@@ -1,7 +1,8 @@
 //! Which messages a certificate's role may send, and where. The certificate decides, never the
 //! hello: `user` certificates speak the session protocol, `node` certificates the host protocol.
 //!
-//! The hello and its answers are not listed: they belong to the handshake and to no link that is up.
+//! The hello and its answers are not listed: they belong to the handshake and to no link that is
+//! up.
 
 use crate::frame::{Kind, Message};
 use crate::host_proto::{

@@ -213,7 +213,8 @@ pub enum WaitCount {
     AtLeast(u32),
 }
 
-/// A selector that named nothing, or an entry to which the verb does not apply; the others are done.
+/// A selector that named nothing, or an entry to which the verb does not apply; the others are
+/// done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trouble {
     /// The selector, as typed, or the entry's number.
@@ -415,8 +416,8 @@ pub struct Acknowledged {
     pub number: u64,
 }
 
-/// Client to node: input of a job; its bytes follow as the frame's payload. The input of a map is its
-/// items ([`crate::map_items`]), whole ones in each piece.
+/// Client to node: input of a job; its bytes follow as the frame's payload. The input of a map is
+/// its items ([`crate::map_items`]), whole ones in each piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputData {
     /// Whether this is the end of the input.

@@ -8,7 +8,7 @@ use sortie_link::{CloseCode, Link};
 use sortie_model::{ChildKey, JobInstance, NodeId, SessionInstance};
 use sortie_wire::frame::Message;
 use sortie_wire::host_proto::{
-    Acknowledge, ChildBatch, ChildPosition, ForgetJob, HostSpec, Resume, StartChildren,
+    Acknowledge, ChildBatch, ChildPosition, EndSession, ForgetJob, HostSpec, Resume, StartChildren,
 };
 use tokio::sync::Notify;
 
@@ -71,8 +71,8 @@ impl Attachment {
         true
     }
 
-    /// Tells the node something, if there is a connection; what the rows remember is said again after
-    /// a reconnection.
+    /// Tells the node something, if there is a connection; what the rows remember is said again
+    /// after a reconnection.
     pub(crate) fn send<M: Message>(&self, message: &M) {
         let state = self.state();
         if let (Some(link), true) = (&state.link, state.ready) {
@@ -128,6 +128,16 @@ impl Attachment {
     /// The node is lost: what it was told is gone with it.
     pub(crate) fn lost(&self) {
         *self.state() = State::default();
+    }
+
+    /// The session is over: its node is told, and nothing is acknowledged any more.
+    pub(crate) fn end(&self) {
+        let mut state = self.state();
+        if let Some(link) = state.link.take() {
+            let _ = link.send(&EndSession { session: self.session });
+        }
+        drop(state);
+        self.stored.notify_one();
     }
 
     /// Whether a connection carries this session.

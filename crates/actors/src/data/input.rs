@@ -114,8 +114,8 @@ impl ChildInput {
     }
 }
 
-/// Owner side: a child on another node began, so its input flows to it. On this node the child reads
-/// the log itself.
+/// Owner side: a child on another node began, so its input flows to it. On this node the child
+/// reads the log itself.
 pub(crate) fn feed(
     session: &SessionShared,
     job: Arc<JobShared>,

@@ -1,5 +1,7 @@
 //! What the data plane and the readers share of one job: its rows, its mailboxes, its news.
 
+mod facts;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{
     Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
@@ -21,6 +23,9 @@ pub(crate) struct JobShared {
     pub(crate) identity: JobIdentity,
     pub(crate) mailboxes: Arc<JobMailboxes>,
     pub(crate) input: Option<Arc<InputLog>>,
+    /// The given name, and what was submitted: read without a lock.
+    name: Option<String>,
+    command: String,
     session: Weak<SessionShared>,
     rows: RwLock<ParentJob>,
     here: NodeId,
@@ -48,6 +53,8 @@ impl JobShared {
             identity: rows.identity().clone(),
             mailboxes,
             input,
+            name: rows.spec().name.as_ref().map(ToString::to_string),
+            command: rows.spec().command.clone(),
             session: Arc::downgrade(session),
             here: session.node.me.id,
             rows: RwLock::new(rows),

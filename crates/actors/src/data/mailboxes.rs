@@ -236,6 +236,11 @@ impl JobMailboxes {
         }
     }
 
+    /// Whether everything was freed by [`remove_all`](Self::remove_all).
+    pub fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Acquire)
+    }
+
     fn shard(&self, ordinal: Ordinal) -> MutexGuard<'_, Shard> {
         // The remainder is below the number of shards; the first is never taken for another.
         let [first, ..] = &self.shards;

@@ -1,5 +1,5 @@
-//! The executing side's unacknowledged reports: numbered on the shared stream, by record on a child's
-//! own stream. What the owner has not acknowledged is sent again on the next connection.
+//! The executing side's unacknowledged reports: numbered on the shared stream, by record on a
+//! child's own stream. What the owner has not acknowledged is sent again on the next connection.
 
 mod bulk;
 mod shared;
@@ -71,19 +71,20 @@ impl Outbox {
 
     /// A new connection to the owner: what it has not stored is sent again, then what comes.
     pub(crate) fn attach(self: &Arc<Self>, link: &Link, resume: Option<&Resume>) {
-        let bulk: Vec<Arc<Bulk>> = {
+        let (generation, bulk) = {
             let mut state = self.state();
             state.link = Some(link.clone());
             state.generation += 1;
             if let Some(resume) = resume {
                 state.acknowledge_reports(resume.reports);
             }
-            state.bulk.values().cloned().collect()
+            let bulk: Vec<Arc<Bulk>> = state.bulk.values().cloned().collect();
+            (state.generation, bulk)
         };
         if let Some(resume) = resume {
             self.acknowledge_children(&resume.children);
         }
-        tokio::spawn(shared::send(Arc::clone(self), link.clone()));
+        tokio::spawn(shared::send(Arc::clone(self), link.clone(), generation));
         for child in bulk {
             tokio::spawn(bulk::send(child, self.session, link.clone()));
         }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use sortie_link::FrameReceiver;
 use sortie_link::{CloseCode, Link};
-use sortie_model::{ChildKey, NodeId, Ordinal, Record, Seq, limits};
+use sortie_engine::credit::grant;
+use sortie_model::{ChildKey, NodeId, Ordinal, Record, Seq};
 use sortie_wire::frame::{self, Frame, Message};
 use sortie_wire::host_proto::{ChildPosition, Report, ReportStream};
 
@@ -27,8 +28,8 @@ enum BadReport {
     Gap,
 }
 
-/// Reads one stream of reports until its end, the connection's, or a report that cannot be true: the
-/// peer that sent it is not spoken to any more.
+/// Reads one stream of reports until its end, the connection's, or a report that cannot be true:
+/// the peer that sent it is not spoken to any more.
 pub(crate) async fn read(node: Arc<NodeShared>, link: Link, from: NodeId, parts: Parts) {
     let Parts { first, mut stream } = parts;
     if let Err(error) = read_all(&node, (&link, from), first, &mut stream).await {
@@ -121,12 +122,13 @@ async fn store_own(
     if !honest {
         return Err(BadReport::FalseChild);
     }
+    let mut room = u64::MAX;
     for run in report.records {
         let first = run.first;
         job.note_streams(run.records.iter().map(|head| head.stream));
         let records = run.unpack(&mut payload, Report::KIND)?;
         reached(&job, key.ordinal, first).await;
-        append(&job, key.ordinal, first, records).await?;
+        room = append(&job, key.ordinal, first, records).await?;
     }
     let mut next = job.mailboxes.summary(key.ordinal).next;
     if let Some(end) = report.ended.first() {
@@ -137,9 +139,13 @@ async fn store_own(
         let node = attachment.node();
         job.tell(ParentJobMessage::Reported { node, started: report.started, ended });
     }
-    let credit = limits::CHILD_CREDIT_BYTES as u32;
-    let ChildKey { job, ordinal } = key;
-    attachment.stored_child(ChildPosition { job, ordinal, next, credit });
+    let at = |credit| ChildPosition { job: key.job, ordinal: key.ordinal, next, credit };
+    attachment.stored_child(at(grant(room)));
+    if room == 0 {
+        // The child pauses at its node; this stream is its own, so nobody else waits.
+        job.mailboxes.room(key.ordinal).await;
+        attachment.stored_child(at(grant(u64::MAX)));
+    }
     Ok(())
 }
 
@@ -155,13 +161,13 @@ async fn reached(job: &JobShared, ordinal: Ordinal, seq: Seq) {
     }
 }
 
-/// Stores records in order; a full mailbox is waited for, which stops only this stream.
+/// Stores records in order and answers how much room is left; a full mailbox is waited for, which stops only this stream.
 async fn append(
     job: &JobShared,
     ordinal: Ordinal,
     first: Seq,
     mut records: Vec<Record>,
-) -> Result<(), BadReport> {
+) -> Result<u64, BadReport> {
     loop {
         match job.mailboxes.append(ordinal, first, records).await {
             Err(AppendError::Full { records: back, .. }) => {
@@ -169,7 +175,8 @@ async fn append(
                 records = back;
             }
             Err(AppendError::Gap { .. }) => return Err(BadReport::Gap),
-            _ => return Ok(()),
+            Ok(appended) => return Ok(appended.room),
+            Err(_) => return Ok(u64::MAX),
         }
     }
 }

@@ -99,8 +99,11 @@ impl SessionShared {
         self.actor.get()
     }
 
+    /// The session is over; its waiters and watchers hear of it. Says whether this was the first word.
     pub(crate) fn mark_over(&self) -> bool {
-        !self.over.swap(true, Ordering::AcqRel)
+        let first = !self.over.swap(true, Ordering::AcqRel);
+        self.changes.send_modify(|version| *version += 1);
+        first
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -143,6 +146,9 @@ impl SessionShared {
         self.changes.send_modify(|version| *version += 1);
         if news.parent.iter().any(|state| state.is_finished()) {
             self.forget_on_hosts(job);
+            if let Some(log) = &job.input {
+                log.close();
+            }
         }
     }
 

@@ -120,7 +120,12 @@ async fn read_stream(node: Arc<NodeShared>, peer: NodeId, link: Link, mut stream
 }
 
 /// Serves a user's link until it ends: every request has a stream of its own.
-pub(crate) async fn serve_user(node: Arc<NodeShared>, user: String, link: Link) {
+pub(crate) async fn serve_user(
+    node: Arc<NodeShared>,
+    user: String,
+    (link, control): (Link, ControlReceiver),
+) {
+    tokio::spawn(beat(link.clone(), control));
     let places = Arc::new(Semaphore::new(limits::REQUESTS_PER_LINK));
     while let Ok((sender, receiver)) = link.accept_bi().await {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
@@ -132,5 +137,23 @@ pub(crate) async fn serve_user(node: Arc<NodeShared>, user: String, link: Link) 
                 serve::serve(node, user, request, end).await;
             }
         });
+    }
+}
+
+/// Tells a user's program every second that this node is there, and reads that it is, until the link
+/// ends.
+async fn beat(link: Link, mut control: ControlReceiver) {
+    let mut second = tokio::time::interval(limits::HEARTBEAT);
+    let mut number = 0;
+    loop {
+        tokio::select! {
+            heard = control.next() => if heard.is_none() { return },
+            _ = second.tick() => {
+                number += 1;
+                if link.send(&Heartbeat { number }).is_err() {
+                    return;
+                }
+            }
+        }
     }
 }

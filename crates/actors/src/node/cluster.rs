@@ -138,7 +138,8 @@ impl NodeShared {
         }
     }
 
-    /// A link to a member is up: the CA's node tells the members, the others tell it about themselves.
+    /// A link to a member is up: the CA's node tells the members, the others tell it about
+    /// themselves.
     pub(crate) fn greet(&self, link: &Link, peer: NodeId) {
         let membership = self.membership();
         let roster = membership.roster();

@@ -17,7 +17,7 @@ pub(super) async fn run(node: Arc<NodeShared>, mut arrivals: Arrivals) {
             Arrival::Link(link, control) => match link.peer().clone() {
                 Peer::Node { id, .. } => node.link_arrived(id, link, control).await,
                 Peer::User { name, .. } => {
-                    tokio::spawn(traffic::serve_user(Arc::clone(&node), name, link));
+                    tokio::spawn(traffic::serve_user(Arc::clone(&node), name, (link, control)));
                 }
             },
         }

@@ -15,8 +15,8 @@ use crate::data::session::SessionShared;
 use crate::serve::{get, stop};
 use crate::session::SessionMessage;
 
-/// Removes what is selected; the entries that cannot be removed are an error each. With `force` what
-/// is unfinished is stopped first.
+/// Removes what is selected; the entries that cannot be removed are an error each. With `force`
+/// what is unfinished is stopped first.
 pub(super) async fn remove(
     session: &Arc<SessionShared>,
     selection: Selection,

@@ -140,8 +140,8 @@ impl ParentJob {
         index.map_or(0, |node| node.unfinished)
     }
 
-    /// The node could not be reached: nothing that was meant for it has been sent. A spread map goes
-    /// on without it; elsewhere its children fail, and theirs alone.
+    /// The node could not be reached: nothing that was meant for it has been sent. A spread map
+    /// goes on without it; elsewhere its children fail, and theirs alone.
     pub fn on_unreachable(
         &mut self,
         node: NodeId,
@@ -186,8 +186,8 @@ impl ParentJob {
         self.advance(now, effects);
     }
 
-    /// The node was silent so long that its children cannot succeed any more: each ends, and what it
-    /// says later is discarded.
+    /// The node was silent so long that its children cannot succeed any more: each ends, and what
+    /// it says later is discarded.
     pub fn on_lost(
         &mut self,
         node: NodeId,

@@ -7,10 +7,11 @@ use sortie_model::{
 };
 use sortie_wire::host_proto::{ChildOutcome, Verdict};
 
-use crate::aggregate::Told;
+use crate::aggregate::{StateCounts, Told};
 use crate::map_input::{MapItem, Template};
 use crate::parent_job::row::Row;
 use crate::parent_job::{JobIdentity, ParentJob};
+use crate::throttle::Line;
 
 /// What a child's mailbox adds to its view.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,6 +47,21 @@ impl ParentJob {
     /// Whether the job as a whole was told to stop.
     pub fn told_to_stop(&self) -> bool {
         self.told == Told::Stop
+    }
+
+    /// When the last child ended.
+    pub const fn end_time(&self) -> Option<Timestamp> {
+        self.end
+    }
+
+    /// How many children are in which state.
+    pub const fn counts(&self) -> &StateCounts {
+        &self.counts
+    }
+
+    /// Children in progress, children that wait for a slot, and the bound.
+    pub const fn line(&self) -> &Line {
+        &self.line
     }
 
     /// Whether more children may come.

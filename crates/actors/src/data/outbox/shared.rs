@@ -9,8 +9,8 @@ use sortie_wire::host_proto::{Report, ReportStream};
 use crate::data::outbox::{Outbox, Pending, Sent, State};
 
 /// Writes reports until the connection or the session ends.
-pub(super) async fn send(outbox: Arc<Outbox>, link: Link) {
-    let (generation, session) = (outbox.state().generation, outbox.session);
+pub(super) async fn send(outbox: Arc<Outbox>, link: Link, generation: u64) {
+    let session = outbox.session;
     let Ok(mut stream) = link.open_uni(PRIORITY).await else { return };
     if stream.send(&ReportStream { session, child: None }).await.is_err() {
         return;

@@ -1,0 +1,304 @@
+//! A node with one function, whose children end when the test says so.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use sortie_actors::data::exchange::{ClientEnd, ToClient, ToServer};
+use sortie_actors::{NoKeeper, NodeConfig, NodeHandle, NodeKeys};
+use sortie_exec::registry::Registry;
+use sortie_exec::task::{TaskContext, encode_value, typed};
+use sortie_exec::NodeBasics;
+use sortie_link::{CertificateAuthority, NodeKey};
+use sortie_model::selector::{Query, Selection};
+use sortie_model::spec::{BodySpec, Fan, Throttle};
+use sortie_model::view::EntryView;
+use sortie_model::{EntryId, IdempotencyKey, JobSpec, JobView, Record, State};
+use sortie_wire::session_proto::{
+    Answer, Ask, Delivery, Entries, Failure, ReceiveMode, ReceiveSpec, Request, SessionRef,
+};
+use tokio::sync::Semaphore;
+
+/// How long anything that should happen may take before the test fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Children that can be held by a gate.
+const GATES: usize = 8;
+
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, what).await.expect("it happens in time")
+}
+
+/// What each child does: emits the numbers below `count`, waits at its gate before the number
+/// `gate`, and fails at the end if it is told to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Work {
+    pub(crate) count: u64,
+    pub(crate) gate: u64,
+    pub(crate) fails: bool,
+}
+
+impl Work {
+    /// Emits so many values and completes.
+    pub(crate) const fn of(count: u64) -> Self {
+        Self { count, gate: u64::MAX, fails: false }
+    }
+
+    /// The same, with a halt at the gate before the value of that number.
+    pub(crate) const fn gated(count: u64, gate: u64) -> Self {
+        Self { count, gate, fails: false }
+    }
+
+    /// Says why on its error stream, and fails.
+    pub(crate) const FAILS: Self = Self { count: 0, gate: u64::MAX, fails: true };
+}
+
+pub(crate) struct House {
+    pub(crate) node: NodeHandle,
+    gates: Arc<Vec<Semaphore>>,
+    keys: AtomicU32,
+    _directory: tempfile::TempDir,
+}
+
+impl House {
+    pub(crate) async fn open() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let gates: Vec<_> = (0..GATES).map(|_| Semaphore::new(0)).collect();
+        let gates = Arc::new(gates);
+        let mut registry = Registry::default();
+        let held = Arc::clone(&gates);
+        let function = move |context: TaskContext, (count, gate, fails): (u64, u64, bool)| {
+            let gates = Arc::clone(&held);
+            async move { work(context, Work { count, gate, fails }, &gates).await }
+        };
+        registry.add("work", typed(function)).expect("the name is free");
+        let keys = NodeKeys {
+            node: NodeKey::generate().expect("a key"),
+            user: NodeKey::generate().expect("a key"),
+        };
+        let authority = CertificateAuthority::create().expect("a CA");
+        let name = "solo".parse().expect("a name");
+        let identity = authority.identify_node(&keys.node, &name).expect("a certificate");
+        let config = NodeConfig {
+            name,
+            identity,
+            keys,
+            authority: Some(authority),
+            listen: ([127, 0, 0, 1], 0).into(),
+            advertise: None,
+            labels: Vec::new(),
+            roster: None,
+            registry,
+            guardian: None,
+            directory: directory.path().to_owned(),
+            user: "ada".to_owned(),
+            basics: NodeBasics::of_this_user(),
+            keeper: Arc::new(NoKeeper),
+        };
+        let node = NodeHandle::start(config).await.expect("the node starts");
+        Self { node, gates, keys: AtomicU32::new(0), _directory: directory }
+    }
+
+    /// Lets that child of any job pass its gate once.
+    pub(crate) fn let_pass(&self, ordinal: usize) {
+        self.gates[ordinal].add_permits(1);
+    }
+
+    /// What a job of so many children does.
+    pub(crate) fn spec(children: u32, work: Work) -> JobSpec {
+        let input = encode_value(&(work.count, work.gate, work.fails)).expect("it is small");
+        let mut spec =
+            JobSpec::new("work", BodySpec::Task { name: "work".to_owned(), input });
+        spec.fan = Fan::PerNode { copies: NonZeroU32::new(children).expect("not none") };
+        spec.throttle = Throttle::Unlimited;
+        spec
+    }
+
+    pub(crate) async fn start(&self, children: u32, work: Work) -> JobView {
+        self.start_spec(Self::spec(children, work)).await
+    }
+
+    pub(crate) async fn start_spec(&self, spec: JobSpec) -> JobView {
+        let number = self.keys.fetch_add(1, Ordering::Relaxed);
+        let key = IdempotencyKey::try_from(format!("key{number}")).expect("a key");
+        match self.ask(Ask::Start { key, spec: Box::new(spec) }).await {
+            Answer::Started(view) => view,
+            other => panic!("a job, not {other:?}"),
+        }
+    }
+
+    pub(crate) fn open_request(&self, ask: Ask) -> ClientEnd {
+        self.node.open(Request { session: SessionRef::Default, ask })
+    }
+
+    pub(crate) async fn ask(&self, ask: Ask) -> Answer {
+        let mut end = self.open_request(ask);
+        match soon(end.receiver.next()).await.expect("the node answers") {
+            Some(ToClient::Answer(answer)) => answer,
+            other => panic!("an answer, not {other:?}"),
+        }
+    }
+
+    pub(crate) async fn get(&self, query: Query) -> Entries {
+        match self.ask(Ask::Get(Box::new(query))).await {
+            Answer::Entries(entries) => entries,
+            other => panic!("entries, not {other:?}"),
+        }
+    }
+
+    pub(crate) async fn job(&self, id: EntryId) -> JobView {
+        let query = Query { selection: select(&id.to_string()), ..Query::default() };
+        match self.get(query).await.entries.pop() {
+            Some(EntryView::Job(view)) => view,
+            other => panic!("a job, not {other:?}"),
+        }
+    }
+
+    /// Waits until the job has so many unread records in the view of its only child.
+    pub(crate) async fn until_stored(&self, job: EntryId, records: u64) {
+        let all = async {
+            loop {
+                let kept = self.receive(ReceiveSpec::new(select(&job.to_string()), ReceiveMode::Keep));
+                if kept.rest().await.records() >= records as usize {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        soon(all).await;
+    }
+
+    /// Waits until the job is finished.
+    pub(crate) async fn until_finished(&self, id: EntryId) -> State {
+        let wait = sortie_wire::session_proto::WaitSpec {
+            selection: select(&id.to_string()),
+            count: sortie_wire::session_proto::WaitCount::All,
+            finished: true,
+            timeout: None,
+        };
+        match self.ask(Ask::Wait(wait)).await {
+            Answer::Waited { entries, timed_out: false } => entries.entries[0].state(),
+            other => panic!("the end, not {other:?}"),
+        }
+    }
+
+    pub(crate) fn receive(&self, spec: ReceiveSpec) -> Reader {
+        Reader { end: self.open_request(Ask::Receive(Box::new(spec))) }
+    }
+
+    /// Receives everything of a mode, and acknowledges it.
+    pub(crate) async fn all(&self, word: &str, mode: ReceiveMode) -> Got {
+        self.receive(ReceiveSpec::new(select(word), mode)).rest().await
+    }
+}
+
+async fn work(context: TaskContext, work: Work, gates: &[Semaphore]) -> Result<(), std::fmt::Error> {
+    for number in 0..work.count {
+        if number == work.gate {
+            let gate = &gates[context.ordinal().0 as usize];
+            gate.acquire().await.expect("gates stay open").forget();
+        }
+        context.emit(&number).await.map_err(|_| std::fmt::Error)?;
+    }
+    if work.gate != u64::MAX && work.gate >= work.count {
+        let gate = &gates[context.ordinal().0 as usize];
+        gate.acquire().await.expect("gates stay open").forget();
+    }
+    if work.fails {
+        context.error("it broke").await;
+        return Err(std::fmt::Error);
+    }
+    Ok(())
+}
+
+pub(crate) fn select(words: &str) -> Selection {
+    Selection::parse(words.split(' ').filter(|word| !word.is_empty())).expect("selectors")
+}
+
+/// A client that receives.
+pub(crate) struct Reader {
+    pub(crate) end: ClientEnd,
+}
+
+/// What a receive brought, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Got {
+    pub(crate) items: Vec<Item>,
+    pub(crate) failures: Vec<Failure>,
+    pub(crate) entries: Entries,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Item {
+    Records(EntryId, Vec<Record>),
+    Settled(EntryId, State),
+}
+
+impl Reader {
+    /// The next item; none at the end, which is an error if it is a refusal.
+    pub(crate) async fn next(&mut self) -> Result<(u64, Item), Box<Delivery>> {
+        match soon(self.end.receiver.next()).await.expect("the node is there") {
+            Some(ToClient::Records { number, source, records }) => {
+                Ok((number, Item::Records(source.child, records)))
+            }
+            Some(ToClient::Delivery(Delivery::Settled { id, state })) => {
+                Ok((0, Item::Settled(id, state)))
+            }
+            Some(ToClient::Delivery(end)) => Err(Box::new(end)),
+            other => panic!("a delivery, not {other:?}"),
+        }
+    }
+
+    pub(crate) async fn acknowledge(&mut self, number: u64) {
+        self.end.sender.send(ToServer::Acknowledged(number)).await.expect("the node is there");
+    }
+
+    /// Everything up to the end, acknowledged as it comes.
+    pub(crate) async fn rest(mut self) -> Got {
+        let mut got = Got::default();
+        loop {
+            match self.next().await {
+                Ok((number, item)) => {
+                    got.items.push(item);
+                    if number > 0 {
+                        self.acknowledge(number).await;
+                    }
+                }
+                Err(end) => match *end {
+                    Delivery::End { failures, entries, .. } => {
+                        return Got { failures, entries, ..got };
+                    }
+                    other => panic!("the end, not {other:?}"),
+                },
+            }
+        }
+    }
+}
+
+impl Got {
+    pub(crate) fn records(&self) -> usize {
+        self.per_child().values().map(Vec::len).sum()
+    }
+
+    /// The numbers that each child's records carry, in the order in which they came.
+    pub(crate) fn per_child(&self) -> BTreeMap<EntryId, Vec<u64>> {
+        let mut numbers: BTreeMap<EntryId, Vec<u64>> = BTreeMap::new();
+        for item in &self.items {
+            if let Item::Records(child, records) = item {
+                let seqs = records.iter().map(|record| record.seq.0);
+                numbers.entry(*child).or_default().extend(seqs);
+            }
+        }
+        numbers
+    }
+
+    pub(crate) fn settled(&self) -> Vec<(EntryId, State)> {
+        let settled = self.items.iter().filter_map(|item| match item {
+            Item::Settled(id, state) => Some((*id, *state)),
+            Item::Records(..) => None,
+        });
+        settled.collect()
+    }
+}

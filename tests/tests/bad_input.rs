@@ -1,0 +1,110 @@
+//! Bad input gets one clear sentence and the documented exit status; nothing is lost or half done.
+
+use std::process::Stdio;
+
+use sortie_tests::{Home, Ran, join_all};
+
+fn one_sentence(ran: &Ran, code: i32, words: &[&str]) {
+    assert_eq!(ran.code, code, "{ran:?}");
+    for word in words {
+        assert!(ran.err.contains(word), "no `{word}` in {ran:?}");
+    }
+    assert!(ran.err.lines().count() <= 3, "{ran:?}");
+    assert!(!ran.err.contains("panicked"), "{ran:?}");
+}
+
+#[test]
+fn what_a_node_can_tell_is_refused_before_any_job_exists() {
+    let home = Home::running("solo", &[]);
+    let sortie = |arguments: &[&str]| home.sortie(arguments);
+    one_sentence(&sortie(&["start", "--on", "nobody", "--", "true"]), 4, &["nobody"]);
+    one_sentence(&sortie(&["start", "--on", "a[", "--", "true"]), 2, &["a["]);
+    one_sentence(&sortie(&["start", "-C", "/no/such", "--", "true"]), 2, &["/no/such"]);
+    one_sentence(&sortie(&["start", "--", ""]), 2, &["empty"]);
+    one_sentence(&sortie(&["start"]), 2, &[]);
+    one_sentence(&sortie(&["get", "77"]), 4, &["77"]);
+    one_sentence(&sortie(&["wait", "nothing"]), 4, &["nothing"]);
+    one_sentence(&sortie(&["receive", "--wait", "--keep", "all"]), 2, &["--keep"]);
+    one_sentence(&sortie(&["start", "--job-name", "3-7", "--", "true"]), 2, &["3-7"]);
+    let jobs = home.json(&["get"]);
+    assert_eq!(jobs["jobs"].as_array().map(Vec::len), Some(0));
+}
+
+#[test]
+fn one_child_passes_its_own_code_through() {
+    let home = Home::running("solo", &[]);
+    let code = |arguments: &[&str]| home.sortie(&[&["invoke", "--"], arguments].concat());
+    assert_eq!(code(&["sh", "-c", "exit 42"]).code, 42);
+    one_sentence(&code(&["no-such-program"]), 127, &["no-such-program"]);
+    one_sentence(&code(&["/etc/passwd"]), 126, &["/etc/passwd"]);
+    assert_eq!(code(&["sh", "-c", "kill -9 $$"]).code, 137);
+}
+
+#[test]
+fn tokens_that_are_wrong_used_or_of_another_cluster_do_not_let_in() {
+    let homes = [Home::running("a", &[]), Home::running("b", &[]), Home::running("c", &[])];
+    let [a, b, c] = &homes;
+    let offer = a.json(&["cluster", "init"]);
+    let text = |key: &str| offer[key].as_str().expect("a text").to_owned();
+    let (address, token) = (text("address"), text("token"));
+    let join = |home: &Home, token: &str| {
+        home.sortie(&["cluster", "join", &address, "--token", token])
+    };
+    one_sentence(&join(b, "nonsense"), 2, &["token"]);
+    assert_eq!(join(b, &token).code, 0);
+    let used = join(c, &token);
+    one_sentence(&used, 103, &["used"]);
+    let foreign = c.json(&["cluster", "init"])["token"].as_str().expect("a text").to_owned();
+    let other = join(c, &foreign);
+    assert!(other.code != 0 && other.err.contains("authenticate"), "{other:?}");
+    let nodes = a.json(&["node", "get"]);
+    assert_eq!(nodes["nodes"].as_array().map(Vec::len), Some(2));
+    one_sentence(&join(b, &token), 1, &["member"]);
+}
+
+#[test]
+fn a_second_daemon_on_the_same_home_is_refused() {
+    let home = Home::running("solo", &[]);
+    let second = home.sortie(&["node", "run", "--listen", "127.0.0.1:0"]);
+    one_sentence(&second, 1, &["another node runs"]);
+    assert_eq!(home.sortie(&["node", "ping"]).code, 0);
+}
+
+#[test]
+fn without_a_home_there_is_one_sentence() {
+    let home = Home::new();
+    let mut command = home.command(["get"]);
+    command.env_clear();
+    let output = command.stdin(Stdio::null()).output().expect("a program to run");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{err}");
+    assert!(err.contains("SORTIE_HOME") && err.lines().count() <= 2, "{err}");
+}
+
+#[test]
+fn a_closed_stdout_ends_the_command_quietly() {
+    let home = Home::running("solo", &[]);
+    let mut child = home
+        .command(["invoke", "--", "yes"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a program to run");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("an end");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(!err.contains("panicked"), "{err}");
+    let jobs = home.json(&["get"]);
+    assert_eq!(jobs["jobs"].as_array().map(Vec::len), Some(0));
+}
+
+#[test]
+fn a_removed_job_is_gone_and_an_unfinished_one_stays() {
+    let (a, b) = (Home::running("a", &[]), Home::running("b", &[]));
+    join_all(&[&a, &b]);
+    assert_eq!(a.sortie(&["start", "--on", "b", "--", "sleep", "1000"]).code, 0);
+    one_sentence(&a.sortie(&["remove", "1"]), 1, &["1", "not finished"]);
+    one_sentence(&a.sortie(&["remove", "2"]), 1, &["child"]);
+    assert_eq!(a.sortie(&["remove", "--force", "1"]).code, 0);
+    one_sentence(&a.sortie(&["get", "1"]), 4, &["1"]);
+}

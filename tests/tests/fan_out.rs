@@ -1,0 +1,121 @@
+//! Three daemons in three processes, joined by token: who runs what, and what is seen of it.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use sortie_tests::{Home, Ran, join_all, processes_marked, wait_for};
+
+fn three() -> [Home; 3] {
+    let homes = [
+        Home::running("a", &["--label", "role=web"]),
+        Home::running("b", &["--label", "role=web"]),
+        Home::running("node03", &["--label", "role=db"]),
+    ];
+    join_all(&[&homes[0], &homes[1], &homes[2]]);
+    wait_for("three members", || {
+        let nodes = homes[0].json(&["node", "get"]);
+        (nodes["nodes"].as_array()?.len() == 3).then_some(())
+    });
+    homes
+}
+
+fn sorted(ran: &Ran) -> Vec<&str> {
+    let mut lines = ran.lines();
+    lines.sort_unstable();
+    lines
+}
+
+#[test]
+fn a_command_runs_on_the_nodes_that_an_expression_names() {
+    let [a, _b, _c] = three();
+    let on = |expression: &str| {
+        let ran =
+            a.sortie(&["invoke", "--on", expression, "--", "sh", "-c", "echo $SORTIE_NODE"]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        sorted(&ran).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(on("a,b,node03"), ["a: a", "b: b", "node03: node03"]);
+    assert_eq!(on("*"), ["a: a", "b: b", "node03: node03"]);
+    assert_eq!(on("role=web"), ["a: a", "b: b"]);
+    assert_eq!(on("!role=web,a"), ["a: a", "node03: node03"]);
+    assert_eq!(on("node[01-03]&node*"), ["node03"].map(|name| name.to_owned()));
+}
+
+#[test]
+fn equal_output_is_gathered_and_states_are_shown_per_child() {
+    let [a, _b, _c] = three();
+    let ran = a.sortie(&["invoke", "--gather", "--on", "*", "--", "echo", "same"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.out.contains("a,b,node03 (3)"), "{ran:?}");
+    let script = "test $SORTIE_NODE = a";
+    let ran = a.sortie(&["invoke", "--as-job", "--on", "*", "--", "sh", "-c", script]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(a.sortie(&["wait", "last"]).code, 100);
+    let jobs = a.json(&["get", "last", "--children"]);
+    let states: Vec<_> = jobs["jobs"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|job| job["state"].as_str().expect("a state"))
+        .collect();
+    assert_eq!(states, ["failed", "completed", "failed", "failed"]);
+}
+
+#[test]
+fn a_killed_daemon_takes_its_processes_along_and_only_its_child_is_lost() {
+    let [a, mut b, _c] = three();
+    let mark = format!("54321{}", std::process::id());
+    let script = format!("if [ $SORTIE_NODE = b ]; then exec sleep {mark}; else echo done; fi");
+    let ran = a.sortie(&["invoke", "--as-job", "--on", "*", "--", "sh", "-c", &script]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    wait_for("the process on b", || (!processes_marked(&mark).is_empty()).then_some(()));
+    let killed = Instant::now();
+    b.kill_daemon();
+    wait_for("the end of b's process", || processes_marked(&mark).is_empty().then_some(()));
+    assert_eq!(a.sortie(&["wait", "last"]).code, 101);
+    assert!(killed.elapsed() < Duration::from_secs(16), "{:?}", killed.elapsed());
+    let jobs = a.json(&["get", "last", "--children"]);
+    let children = &jobs["jobs"].as_array().expect("a list")[1..];
+    let of = |child: &Value| {
+        let code = child["reason"]["code"].as_str().unwrap_or("").to_owned();
+        (child["location"].as_str().unwrap_or("").to_owned(), code)
+    };
+    let seen: Vec<_> = children.iter().map(of).collect();
+    let expected = [("a", ""), ("b", "node_lost"), ("node03", "")];
+    assert_eq!(seen, expected.map(|(node, code)| (node.to_owned(), code.to_owned())));
+    let ran = a.sortie(&["receive", "last"]);
+    assert_eq!(sorted(&ran), ["a: done", "node03: done"]);
+}
+
+#[test]
+fn one_unreachable_node_is_that_childs_failure_alone() {
+    let [a, mut b, _c] = three();
+    b.kill_daemon();
+    let ran = a.sortie(&[
+        "invoke", "--connect-timeout", "1s", "--on", "*", "--", "sh", "-c", "echo $SORTIE_NODE",
+    ]);
+    assert_eq!(ran.code, 101, "{ran:?}");
+    assert_eq!(sorted(&ran), ["a: a", "node03: node03"]);
+    assert!(ran.err.contains("b") && ran.err.contains("connect"), "{ran:?}");
+    let ran = a.sortie(&["invoke", "--connect-timeout", "1s", "--on", "b", "--", "true"]);
+    assert_eq!(ran.code, 125, "{ran:?}");
+}
+
+#[test]
+fn a_node_that_restarts_keeps_its_identity_and_its_port() {
+    let [a, mut b, _c] = three();
+    let ids = |home: &Home| {
+        let nodes = home.json(&["node", "get", "b"]);
+        let node = nodes["nodes"][0].clone();
+        (node["id"].clone(), node["address"].clone())
+    };
+    let before = ids(&a);
+    b.kill_daemon();
+    b.run("b", &[]);
+    assert_eq!(ids(&a), before);
+    let ran = wait_for("b to be back", || {
+        let ran = a.sortie(&["invoke", "--on", "b", "--", "echo", "back"]);
+        (ran.code == 0).then_some(ran)
+    });
+    assert_eq!(ran.out, "back\n");
+}
