@@ -186,9 +186,18 @@ fn report_troubles(entries: &Entries, nothing: Nothing, look: &Look) -> Outcome 
 
 /// Prints the entries and reports the troubles; the status of a verb that only lists.
 fn finish_list(entries: &Entries, nothing: Nothing, look: &Look) -> Result<u8, Failure> {
-    show(&listing::entries(entries), look)?;
+    show_entries(entries, look)?;
     let outcome = report_troubles(entries, nothing, look);
     Ok(outcome.status(Rule::Table, Failures::Count))
+}
+
+/// Prints entries; no bare titles where there is nothing but trouble to report.
+fn show_entries(entries: &Entries, look: &Look) -> Result<(), Failure> {
+    let only_trouble = entries.entries.is_empty() && !entries.troubles.is_empty();
+    if only_trouble && look.format().is_none() {
+        return Ok(());
+    }
+    show(&listing::entries(entries), look)
 }
 
 /// Prints a list.

@@ -141,8 +141,12 @@ fn new_bar() -> ProgressBar {
     }
 }
 
-/// `37/120 done, 2 failed, 32 running, 12/s, about 7s left`.
+/// `37/120 done, 2 failed, 32 running, 12/s, about 7s left`; of a single child `running, 7s`.
 pub(crate) fn sentence(tally: &Tally, elapsed: Duration) -> String {
+    if tally.total() == 1 && !tally.open {
+        let word = if tally.of(State::NotStarted) == 1 { "waiting" } else { "running" };
+        return format!("{word}, {}", span(elapsed));
+    }
     let done = tally.finished();
     let total = if tally.open { "?".to_owned() } else { tally.total().to_string() };
     let mut text = format!("{done}/{total} done");
@@ -156,7 +160,7 @@ pub(crate) fn sentence(tally: &Tally, elapsed: Duration) -> String {
         text.push_str(&format!(", {}/s", rounded(rate)));
         let left = tally.total().saturating_sub(done);
         if !tally.open && left > 0 {
-            let seconds = left as f64 / rate;
+            let seconds = (left as f64 / rate).max(1.0);
             text.push_str(&format!(", about {} left", span(Duration::from_secs_f64(seconds))));
         }
     } else {
@@ -203,7 +207,8 @@ mod tests {
         assert_eq!(at(&some, 10), "37/120 done, 2 failed, 32 running, 3.7/s, about 22s left");
         let open = Tally { open: true, ..tally(40, 0, 32, 0) };
         assert_eq!(at(&open, 2), "40/? done, 32 running, 20/s");
-        assert_eq!(at(&tally(0, 0, 1, 0), 75), "0/1 done, 1 running, 1m 15s");
+        assert_eq!(at(&tally(0, 0, 2, 0), 75), "0/2 done, 2 running, 1m 15s");
+        assert_eq!(at(&tally(0, 0, 1, 0), 7), "running, 7s");
     }
 
     #[test]

@@ -9,9 +9,8 @@ use crate::connect::Connection;
 use crate::exit::{Cause, Rule};
 use crate::failure::Failure;
 use crate::own_node::eprintln_quietly;
-use crate::render::listing;
 use crate::render::progress::Screen;
-use crate::verbs::{Nothing, ends_of, report_troubles, show, with_progress};
+use crate::verbs::{Nothing, ends_of, report_troubles, show_entries, with_progress};
 
 pub(super) async fn run(args: WaitArgs) -> Result<u8, Failure> {
     let spec = WaitSpec {
@@ -37,7 +36,7 @@ pub(super) async fn run(args: WaitArgs) -> Result<u8, Failure> {
     let mut outcome = report_troubles(&waited.entries, nothing, &args.look);
     outcome.ends = ends_of(&session, &waited.entries).await?;
     connection.close().await;
-    show(&listing::entries(&waited.entries), &args.look)?;
+    show_entries(&waited.entries, &args.look)?;
     warn_of_the_unfinished(&waited.entries);
     Ok(outcome.status(args.verdict.rule(Rule::Table), args.verdict.failures()))
 }
