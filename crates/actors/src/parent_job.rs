@@ -161,7 +161,7 @@ impl ParentJobArguments {
                         feed.close();
                     }
                 }
-                JobEffect::Changed(ordinal) => news.children.push(ordinal),
+                JobEffect::Changed(ordinal, state) => news.children.push((ordinal, state)),
                 JobEffect::ParentChanged(state) => news.parent.push(state),
             }
         }

@@ -51,8 +51,8 @@ pub enum JobEffect {
     Close(Ordinal),
     /// The child began: its input, if it has one, can flow.
     Began(Ordinal),
-    /// The child's state changed.
-    Changed(Ordinal),
+    /// The child's state changed to that one.
+    Changed(Ordinal, State),
     /// The job's own state changed.
     ParentChanged(State),
     /// So many more items of the map may be read.
@@ -361,7 +361,7 @@ impl ParentJob {
         }
         if from != to {
             self.counts.change(from, to);
-            effects.push(JobEffect::Changed(ordinal));
+            effects.push(JobEffect::Changed(ordinal, to));
         }
     }
 

@@ -54,7 +54,7 @@ pub(crate) struct SessionShared {
 /// What changed in one step of a job.
 #[derive(Debug, Default)]
 pub(crate) struct News {
-    pub(crate) children: Vec<Ordinal>,
+    pub(crate) children: Vec<(Ordinal, State)>,
     pub(crate) parent: Vec<State>,
 }
 
@@ -155,9 +155,11 @@ impl SessionShared {
     fn send_events(&self, job: &JobShared, news: &News) {
         let rows = job.rows();
         let parent = job.identity.id;
-        let children = news.children.iter().filter_map(|ordinal| {
-            let (id, state) = (rows.child_id(*ordinal)?, rows.child_state(*ordinal)?);
-            let reason = rows.child_failure(*ordinal).map(|(reason, _)| reason);
+        let children = news.children.iter().filter_map(|(ordinal, state)| {
+            let (id, state) = (rows.child_id(*ordinal)?, *state);
+            let failure =
+                if state == State::Failed { rows.child_failure(*ordinal) } else { None };
+            let reason = failure.map(|(reason, _)| reason);
             Some(Event::Changed { id, job: parent, state, reason })
         });
         let own = news.parent.iter().map(|state| Event::Changed {

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use sortie_actors::data::exchange::{ClientEnd, ToClient, ToServer};
 use sortie_actors::{NoKeeper, NodeConfig, NodeHandle, NodeKeys};
+use sortie_exec::NodeBasics;
 use sortie_exec::registry::Registry;
 use sortie_exec::task::{TaskContext, encode_value, typed};
-use sortie_exec::NodeBasics;
 use sortie_link::{CertificateAuthority, NodeKey};
 use sortie_model::selector::{Query, Selection};
 use sortie_model::spec::{BodySpec, Fan, Throttle};
@@ -109,8 +109,7 @@ impl House {
     /// What a job of so many children does.
     pub(crate) fn spec(children: u32, work: Work) -> JobSpec {
         let input = encode_value(&(work.count, work.gate, work.fails)).expect("it is small");
-        let mut spec =
-            JobSpec::new("work", BodySpec::Task { name: "work".to_owned(), input });
+        let mut spec = JobSpec::new("work", BodySpec::Task { name: "work".to_owned(), input });
         spec.fan = Fan::PerNode { copies: NonZeroU32::new(children).expect("not none") };
         spec.throttle = Throttle::Unlimited;
         spec
@@ -160,7 +159,8 @@ impl House {
     pub(crate) async fn until_stored(&self, job: EntryId, records: u64) {
         let all = async {
             loop {
-                let kept = self.receive(ReceiveSpec::new(select(&job.to_string()), ReceiveMode::Keep));
+                let kept =
+                    self.receive(ReceiveSpec::new(select(&job.to_string()), ReceiveMode::Keep));
                 if kept.rest().await.records() >= records as usize {
                     return;
                 }
@@ -194,7 +194,11 @@ impl House {
     }
 }
 
-async fn work(context: TaskContext, work: Work, gates: &[Semaphore]) -> Result<(), std::fmt::Error> {
+async fn work(
+    context: TaskContext,
+    work: Work,
+    gates: &[Semaphore],
+) -> Result<(), std::fmt::Error> {
     for number in 0..work.count {
         if number == work.gate {
             let gate = &gates[context.ordinal().0 as usize];

@@ -2,6 +2,7 @@
 
 mod harness;
 mod reading;
+
 mod receiving;
 mod streaming;
 mod waiting;

@@ -4,8 +4,8 @@ use sortie_model::selector::{Query, Selector};
 use sortie_model::spec::Throttle;
 use sortie_model::view::EntryView;
 use sortie_model::{EntryId, State};
-use sortie_wire::session_proto::{Answer, Ask, Explanation};
 use sortie_wire::ErrorCode;
+use sortie_wire::session_proto::{Answer, Ask, Explanation};
 
 use crate::harness::{House, Work, select};
 

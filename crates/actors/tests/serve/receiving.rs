@@ -123,7 +123,7 @@ async fn a_tail_begins_at_the_last_values() {
     assert_eq!(got[&EntryId(3)], [47, 48, 49]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_takers_get_every_record_exactly_once() {
     let house = House::open().await;
     let job = house.start(4, Work::of(5_000)).await;

@@ -68,7 +68,7 @@ async fn waiting_on_nothing_returns_at_once_and_unknown_entries_are_troubles() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_end_is_missed_however_close_the_wait_is() {
     let house = House::open().await;
     for _ in 0..200 {
