@@ -1,7 +1,10 @@
 //! The control stream: messages are queued at once, and written together before anything else.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sortie_model::limits;
@@ -16,11 +19,17 @@ use crate::frames::{FrameFault, FrameReader};
 use crate::link::Link;
 use crate::transport::{Connection, RawSend, StreamFault};
 
-/// Frames that wait for the writer.
-#[derive(Default)]
+/// Messages that follow one another more closely than this are gathered and written together. One
+/// that comes alone is written at once, which spares it two changes of task.
+const CLOSELY: Duration = Duration::from_micros(50);
+
+/// The control stream's sending end, with the frames that wait for it.
+///
+/// Frames are taken from `waiting` only by who holds `stream`, so that they keep their order.
 pub(crate) struct ControlQueue {
     waiting: Mutex<Waiting>,
     changed: Notify,
+    stream: tokio::sync::Mutex<RawSend>,
 }
 
 #[derive(Default)]
@@ -28,9 +37,15 @@ struct Waiting {
     bytes: Vec<u8>,
     frames: usize,
     closed: bool,
+    last: Option<Instant>,
 }
 
 impl ControlQueue {
+    pub(crate) fn new(stream: RawSend) -> Self {
+        let stream = tokio::sync::Mutex::new(stream);
+        Self { waiting: Mutex::default(), changed: Notify::new(), stream }
+    }
+
     pub(crate) fn push<M: Message>(&self, message: &M) -> Result<(), SendError> {
         let mut waiting = self.lock();
         if waiting.frames >= limits::CONTROL_QUEUE_FRAMES
@@ -40,13 +55,29 @@ impl ControlQueue {
         }
         write_message(message, &mut waiting.bytes)?;
         waiting.frames += 1;
+        let now = Instant::now();
+        let alone = waiting.last.replace(now).is_none_or(|last| now - last > CLOSELY);
         // The writer looks again before it sleeps, so it is woken for the first frame only.
-        let first = waiting.frames == 1;
-        drop(waiting);
-        if first {
+        if waiting.frames == 1 && !(alone && self.write_at_once(&mut waiting)) {
             self.changed.notify_one();
         }
         Ok(())
+    }
+
+    /// Writes the one frame that waits, unless the stream is busy, full or gone.
+    fn write_at_once(&self, waiting: &mut Waiting) -> bool {
+        let Ok(mut stream) = self.stream.try_lock() else { return false };
+        let mut chunks = [Bytes::from(std::mem::take(&mut waiting.bytes))];
+        // Nobody is woken by this context: what cannot be written now is left to the writer.
+        let mut context = Context::from_waker(Waker::noop());
+        let written = pin!(stream.write(&mut chunks)).poll(&mut context);
+        let [left] = chunks;
+        if matches!(written, Poll::Ready(Ok(()))) {
+            waiting.frames = 0;
+            return true;
+        }
+        waiting.bytes = left.into();
+        false
     }
 
     pub(crate) fn close(&self) {
@@ -63,21 +94,26 @@ impl ControlQueue {
         self.changed.notify_one();
     }
 
-    /// All that waits, or none when the queue is closed and empty.
-    async fn take(&self) -> Option<Vec<u8>> {
+    /// Waits for frames. False once the queue is closed and empty.
+    async fn filled(&self) -> bool {
         loop {
             {
-                let mut waiting = self.lock();
+                let waiting = self.lock();
                 if waiting.frames > 0 {
-                    waiting.frames = 0;
-                    return Some(std::mem::take(&mut waiting.bytes));
+                    return true;
                 }
                 if waiting.closed {
-                    return None;
+                    return false;
                 }
             }
             self.changed.notified().await;
         }
+    }
+
+    fn take(&self) -> Vec<u8> {
+        let mut waiting = self.lock();
+        waiting.frames = 0;
+        std::mem::take(&mut waiting.bytes)
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -86,16 +122,23 @@ impl ControlQueue {
     }
 }
 
-/// Writes what is queued until the link is dropped or down.
-pub(crate) async fn write(queue: Arc<ControlQueue>, mut stream: RawSend, connection: Connection) {
+/// Writes what waits, all of it together, until the link is dropped or down.
+pub(crate) async fn write(queue: Arc<ControlQueue>, connection: Connection) {
     loop {
-        let bytes = tokio::select! {
+        let filled = tokio::select! {
             biased;
-            bytes = queue.take() => bytes,
-            _ = connection.closed() => None,
+            filled = queue.filled() => filled,
+            _ = connection.closed() => false,
         };
-        let Some(bytes) = bytes else { break };
-        match stream.write(&mut [Bytes::from(bytes)]).await {
+        if !filled {
+            break;
+        }
+        let mut stream = queue.stream.lock().await;
+        let bytes = Bytes::from(queue.take());
+        if bytes.is_empty() {
+            continue;
+        }
+        match stream.write(&mut [bytes]).await {
             Ok(()) => {}
             Err(StreamFault::Closed(_)) => break,
             Err(_) => {

@@ -73,8 +73,8 @@ impl Link {
     pub(crate) fn up(greeted: Greeted) -> (Self, ControlReceiver) {
         static LINKS: AtomicU64 = AtomicU64::new(1);
         let Greeted { our_role, peer, facts, connection, send, receive, place } = greeted;
-        let control = Arc::new(ControlQueue::default());
-        tokio::spawn(crate::control::write(Arc::clone(&control), send, connection.clone()));
+        let control = Arc::new(ControlQueue::new(send));
+        tokio::spawn(crate::control::write(Arc::clone(&control), connection.clone()));
         let link = Self(Arc::new(Shared {
             id: LINKS.fetch_add(1, Ordering::Relaxed),
             our_role,
@@ -105,8 +105,8 @@ impl Link {
         &self.0.facts
     }
 
-    /// Queues a control message. One task writes all that is queued in one write, before any other
-    /// stream of the link.
+    /// Sends a control message, ahead of every other stream of the link. Messages that follow one
+    /// another closely are queued and written together.
     ///
     /// # Errors
     /// [`SendError`]. When [`limits::CONTROL_QUEUE_FRAMES`](sortie_model::limits) wait, the peer

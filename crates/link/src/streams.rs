@@ -141,6 +141,9 @@ impl FrameSender {
         if self.state != SendState::Whole {
             return Err(StreamError::Ended);
         }
+        if chunks.iter().all(Bytes::is_empty) {
+            return Ok(());
+        }
         self.state = SendState::Writing;
         self.raw.write(chunks).await.map_err(|fault| self.link.stream_error(fault))?;
         self.state = SendState::Whole;
