@@ -24,17 +24,31 @@ pub(crate) enum Acknowledge {
     WhenTaken,
 }
 
+/// In which order children's records come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Child by child.
+    ByChild,
+    /// As they arrive.
+    OfArrival,
+}
+
 /// Writes what the receive brings, up to its end.
 pub(crate) async fn deliver(
     mut receiver: Receiver,
     sink: Box<dyn RecordSink>,
-    acknowledge: Acknowledge,
+    (order, acknowledge): (Order, Acknowledge),
 ) -> Result<ReceiveEnd, Failure> {
     let mut writer = Writer::begin(sink);
     let mut held = Held::default();
+    let mut last = None;
     while let Some(item) = receiver.next().await? {
         match item {
             ReceiveItem::Records { number, source, records } => {
+                let before = last.replace(source.child).filter(|before| *before != source.child);
+                if let (Order::ByChild, Some(child)) = (order, before) {
+                    writer.write(Work::EndOf { child }).await?;
+                }
                 let mut kept = writer.write(Work::Records { source, records }).await?;
                 held.note(number);
                 if kept == Kept::Some && held.deliveries >= HELD_DELIVERIES {
@@ -81,6 +95,7 @@ impl Held {
 
 enum Work {
     Records { source: Source, records: Vec<Record> },
+    EndOf { child: EntryId },
     Settled { id: EntryId, state: State },
     Held,
     Finish { failures: Vec<ChildFailure> },
@@ -125,6 +140,7 @@ impl Writer {
 fn perform(sink: &mut dyn RecordSink, work: Work) -> io::Result<Kept> {
     match work {
         Work::Records { source, records } => sink.records(&source, &records)?,
+        Work::EndOf { child } => sink.end_of(child)?,
         Work::Settled { id, state } => sink.settled(id, state)?,
         Work::Held => sink.write_held()?,
         Work::Finish { failures } => sink.finish(&failures)?,

@@ -140,7 +140,7 @@ impl From<NodeStartError> for Failure {
 pub(crate) const fn hint_for(step: ReachStep) -> &'static str {
     match step {
         ReachStep::Resolve => "check the name, or use an IP address",
-        ReachStep::Connect => "is the node running, and does a firewall let its UDP port through?",
+        ReachStep::Connect => "start the node there, and let its UDP port through firewalls",
         ReachStep::Authenticate => "both must be members of one cluster: `sortie cluster join`",
         ReachStep::Authorise => "ask the owner of the cluster",
     }

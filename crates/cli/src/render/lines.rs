@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io;
 
 use sortie::answer::{Failure, Source};
-use sortie_model::{EntryId, Record, State};
+use sortie_model::{EntryId, Record};
 
 use crate::render::sink::{Channel, Channels, RecordSink, for_people, label};
 
@@ -162,7 +162,7 @@ impl RecordSink for LineSink {
         self.channels.flush()
     }
 
-    fn settled(&mut self, child: EntryId, _: State) -> io::Result<()> {
+    fn end_of(&mut self, child: EntryId) -> io::Result<()> {
         self.end_lines_of(child)?;
         self.channels.flush()
     }

@@ -14,10 +14,16 @@ pub(crate) trait RecordSink: Send {
     /// Writes records of one child.
     fn records(&mut self, source: &Source, records: &[Record]) -> io::Result<()>;
 
-    /// A job or a child is settled: nothing of it follows for now.
-    fn settled(&mut self, entry: EntryId, state: State) -> io::Result<()> {
-        let _ = (entry, state);
+    /// Nothing of this child follows for now.
+    fn end_of(&mut self, child: EntryId) -> io::Result<()> {
+        let _ = child;
         Ok(())
+    }
+
+    /// A job or a child is settled.
+    fn settled(&mut self, entry: EntryId, state: State) -> io::Result<()> {
+        let _ = state;
+        self.end_of(entry)
     }
 
     /// Whether something that was given is not written yet.

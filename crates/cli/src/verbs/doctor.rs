@@ -21,6 +21,8 @@ use crate::render::yaml;
 
 /// Clocks that differ by more make times in listings misleading.
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(2);
+/// Members that are checked at once.
+const AT_ONCE: usize = 32;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 pub(super) async fn run(args: DoctorArgs) -> Result<u8, Failure> {
@@ -85,18 +87,22 @@ impl Row {
 }
 
 fn check_home(findings: &mut Findings, paths: &HomePaths) {
-    for (name, folder) in [("identity", &paths.config), ("state", &paths.state)] {
-        match folder_finding(folder) {
+    let identity = paths.config.join("identity");
+    let folders = [("home", &paths.state, WRITABLE), ("identity", &identity, ENTERABLE)];
+    for (name, folder, forbidden) in folders {
+        match folder_finding(folder, forbidden) {
             Ok(finding) => findings.well(name, finding),
             Err((finding, advice)) => findings.problem(name, &finding, Some(&advice)),
-        }
-        if paths.config == paths.state {
-            break;
         }
     }
 }
 
-fn folder_finding(folder: &Path) -> Result<String, (String, String)> {
+/// Permissions that others must not have in a folder.
+const WRITABLE: u32 = 0o022;
+/// The same where secrets lie.
+const ENTERABLE: u32 = 0o077;
+
+fn folder_finding(folder: &Path, forbidden: u32) -> Result<String, (String, String)> {
     let shown = folder.display();
     let facts = match folder.metadata() {
         Ok(facts) => facts,
@@ -111,11 +117,11 @@ fn folder_finding(folder: &Path) -> Result<String, (String, String)> {
     if !facts.is_dir() || !ours {
         return Err((format!("{shown} is no folder of yours"), "move it away".to_owned()));
     }
-    if facts.mode() & 0o077 != 0 {
-        let finding = format!("others may enter {shown}");
+    if facts.mode() & forbidden != 0 {
+        let finding = format!("others have permissions on {shown}");
         return Err((finding, format!("chmod 700 {shown}")));
     }
-    Ok(format!("{shown} is yours alone"))
+    Ok(format!("{shown} is yours"))
 }
 
 async fn check_node(findings: &mut Findings, paths: &HomePaths) {
@@ -134,6 +140,9 @@ async fn check_node(findings: &mut Findings, paths: &HomePaths) {
         Ok(diagnosis) => {
             findings.well("node", format!("{} answers at UDP {address}", diagnosis.node));
             check_diagnosis(findings, &diagnosis, before);
+            for check in diagnosis.checks.iter().filter(|check| check.ok) {
+                findings.well(&check.name, check.finding.clone());
+            }
             findings.well("containment", diagnosis.containment);
         }
         Err(error) => findings.problem("node", &chain(&error), error.hint()),
@@ -145,7 +154,7 @@ async fn check_node(findings: &mut Findings, paths: &HomePaths) {
     client.close().await;
 }
 
-/// Version, clock, and what the node says of itself.
+/// Version, clock, and the problems that the node knows of.
 fn check_diagnosis(findings: &mut Findings, diagnosis: &Diagnosis, before: SystemTime) {
     let name = diagnosis.node.as_str();
     if diagnosis.version == VERSION {
@@ -168,13 +177,8 @@ fn check_diagnosis(findings: &mut Findings, diagnosis: &Diagnosis, before: Syste
             findings.problem(&clock, &finding, Some("set both clocks, by NTP for example"));
         }
     }
-    for check in &diagnosis.checks {
-        let name = format!("{name} {}", check.name);
-        if check.ok {
-            findings.well(&name, check.finding.clone());
-        } else {
-            findings.problem(&name, &check.finding, None);
-        }
+    for check in diagnosis.checks.iter().filter(|check| !check.ok) {
+        findings.problem(&format!("{name}: {}", check.name), &check.finding, None);
     }
 }
 
@@ -194,20 +198,31 @@ async fn check_cluster(findings: &mut Findings, paths: &HomePaths, nodes: &[Node
         Ok(identity) => identity,
         Err(error) => return findings.problem("cluster", &chain(&error), None),
     };
-    for node in others {
-        check_member(findings, &identity, node).await;
+    for some in others.chunks(AT_ONCE) {
+        let checks: Vec<_> = some
+            .iter()
+            .map(|node| tokio::spawn(check_member(identity.clone(), (*node).clone())))
+            .collect();
+        for check in checks {
+            match check.await {
+                Ok(found) => findings.rows.extend(found.rows),
+                Err(error) => findings.problem("cluster", &chain(&error), None),
+            }
+        }
     }
 }
 
 /// Goes the whole way to a member: resolve, UDP, authenticate, ask.
-async fn check_member(findings: &mut Findings, identity: &UserIdentity, node: &NodeView) {
+async fn check_member(identity: UserIdentity, node: NodeView) -> Findings {
+    let mut findings = Findings::default();
     let name = node.name.as_str();
     let dialled =
-        Client::connect(&node.address, identity, Some(node.id), limits::CONNECT_TIME).await;
+        Client::connect(&node.address, &identity, Some(node.id), limits::CONNECT_TIME).await;
     let client = match dialled {
         Ok(client) => client,
         Err(error) => {
-            return findings.problem(name, &chain(&error), error.step().map(hint_for));
+            findings.problem(name, &chain(&error), error.step().map(hint_for));
+            return findings;
         }
     };
     let before = SystemTime::now();
@@ -216,11 +231,12 @@ async fn check_member(findings: &mut Findings, identity: &UserIdentity, node: &N
             let state = node.state.as_str();
             findings
                 .well(name, format!("answers at UDP {}; our node calls it {state}", node.address));
-            check_diagnosis(findings, &diagnosis, before);
+            check_diagnosis(&mut findings, &diagnosis, before);
         }
         Err(error) => findings.problem(name, &chain(&error), error.hint()),
     }
     client.close().await;
+    findings
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use sortie_model::spec::StopSpec;
 
 use crate::args::InvokeArgs;
 use crate::connect::Connection;
-use crate::deliver::{Acknowledge, deliver};
+use crate::deliver::{Acknowledge, Order, deliver};
 use crate::exit::{Cause, Rule};
 use crate::failure::Failure;
 use crate::feed::Feed;
@@ -87,7 +87,7 @@ impl Run<'_> {
             ..ReceiveSpec::new(only(self.view), ReceiveMode::TakeUntil { finished: true })
         };
         let receiver = self.session.receive(spec).await?;
-        let delivery = deliver(receiver, sink, Acknowledge::WhenTaken);
+        let delivery = deliver(receiver, sink, (Order::OfArrival, Acknowledge::WhenTaken));
         let feeding = feed.run();
         let selection = only(self.view);
         let progress = watch_progress(self.session, &selection, &screen);

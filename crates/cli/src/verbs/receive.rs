@@ -6,7 +6,7 @@ use sortie_model::view::EntryView;
 
 use crate::args::read::ReceiveArgs;
 use crate::connect::Connection;
-use crate::deliver::{Acknowledge, deliver};
+use crate::deliver::{Acknowledge, Order, deliver};
 use crate::exit::{Cause, Ends, Rule};
 use crate::failure::Failure;
 use crate::render::listing;
@@ -48,13 +48,14 @@ async fn receive(
         shape: shape(session, &spec.selection).await?,
         events: if args.events { Events::Say } else { Events::Omit },
     };
-    spec.events = spec.events || style.needs_ends_of_children();
+    spec.events = spec.events || (args.waits() && style.needs_ends_of_children());
     let lasts = args.waits() && style.shape != Shape::One;
     let screen = if lasts { Screen::of_stderr() } else { Screen::silent() };
     let sink = style.sink(&screen)?;
+    let order = if args.waits() { Order::OfArrival } else { Order::ByChild };
     let selection = spec.selection.clone();
     let receiver = session.receive(spec).await?;
-    let delivery = deliver(receiver, sink, Acknowledge::WhenWritten);
+    let delivery = deliver(receiver, sink, (order, Acknowledge::WhenWritten));
     let delivery = with_progress(session, &selection, &screen, delivery);
     match args.timeout {
         None => delivery.await,

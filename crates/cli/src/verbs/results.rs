@@ -94,6 +94,10 @@ impl RecordSink for Announcing {
         self.inner.records(source, records)
     }
 
+    fn end_of(&mut self, child: EntryId) -> io::Result<()> {
+        self.inner.end_of(child)
+    }
+
     fn settled(&mut self, entry: EntryId, state: State) -> io::Result<()> {
         self.inner.settled(entry, state)?;
         let line = format!("sortie: {entry} is {state}");

@@ -56,7 +56,7 @@ fn a_settled_child_gets_its_last_line_at_once() {
     let mut sink = LineSink::new(seen.channels(), Prefix::None);
     sink.records(&source(2, "a"), &[bytes(Stream::Output, b"end")]).expect("memory");
     assert!(sink.holds_back());
-    sink.settled(EntryId(2), State::Completed).expect("memory");
+    sink.end_of(EntryId(2)).expect("memory");
     assert_eq!(seen.text(Channel::Out), "end\n");
     assert!(!sink.holds_back());
 }
@@ -111,7 +111,7 @@ proptest! {
             sink.records(&source(*child, &node), &[bytes(Stream::Output, piece)])?;
             given.entry(*child).or_default().extend_from_slice(piece);
             if early == index as u64 {
-                sink.settled(EntryId(*child), State::Completed)?;
+                sink.end_of(EntryId(*child))?;
                 let text = given.entry(*child).or_default();
                 if !text.is_empty() && !text.ends_with(b"\n") {
                     text.push(b'\n');
