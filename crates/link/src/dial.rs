@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use quinn::ClientConfig;
 use quinn::crypto::rustls::QuicClientConfig;
+use sortie_wire::close::CloseCode;
 use sortie_wire::permit::Role;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -43,11 +44,32 @@ pub(crate) async fn dial(
     let (connection, peer) = attempt.connect(began, wait).await?;
     let connection = QuicConnection::new(connection);
     net.remember(&connection);
+    let unless_up = CloseUnlessUp(Some(connection.clone()));
     let greeting = greet(Connection::Quic(connection), role, peer, &us.facts);
     match timeout_at(began + wait, greeting).await {
-        Ok(Ok(up)) => Ok(up),
+        Ok(Ok(up)) => {
+            unless_up.up();
+            Ok(up)
+        }
         Ok(Err(fault)) => Err(dial_error(address, fault, &attempt.verdict)),
         Err(_) => Err(no_answer()),
+    }
+}
+
+/// Closes a connection on which no link came up, also when the dial was given up.
+struct CloseUnlessUp(Option<QuicConnection>);
+
+impl CloseUnlessUp {
+    fn up(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for CloseUnlessUp {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            connection.close(CloseCode::DONE, "");
+        }
     }
 }
 

@@ -38,6 +38,7 @@ async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     soon(what, async {
         while !holds() {
+            // tidy: waits because nothing announces the condition
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     })

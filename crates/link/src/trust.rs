@@ -65,8 +65,8 @@ impl Peer {
             .map_err(|_| CertificateFault::Unreadable)?
             .ok_or(CertificateFault::NoRole)?;
         let says = |wanted: &str| {
-            let is = |name: &GeneralName<'_>| matches!(name, GeneralName::DNSName(name) if *name == wanted);
-            names.value.general_names.iter().any(is)
+            let mut names = names.value.general_names.iter();
+            names.any(|name| matches!(name, GeneralName::DNSName(name) if *name == wanted))
         };
         match (says(ANY_NODE), says(ANY_USER)) {
             (true, false) if says(&node_host(key)) => Ok(Self::Node {

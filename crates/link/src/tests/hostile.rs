@@ -18,6 +18,7 @@ use tokio::net::UdpSocket;
 use super::trusting::raw_connect;
 use super::*;
 use crate::endpoint::Us;
+use crate::handshake::Room;
 use crate::listen::{HandshakeBounds, QuicNet};
 use crate::{CloseCode, CloseReason, tls};
 
@@ -68,6 +69,50 @@ async fn handshakes_above_the_bound_prove_their_address_and_then_are_refused() {
     });
     let _link = link.await;
     server.arrival().await;
+}
+
+#[tokio::test]
+async fn a_server_that_never_acknowledges_is_left_in_time() {
+    let cluster = Cluster::new(Carrier::Quic);
+    let config = tls::server(&cluster.node_identity("mute")).expect("a config");
+    let any = ([127, 0, 0, 1], 0).into();
+    let mute = quinn::Endpoint::server(quinn::ServerConfig::with_crypto(config), any);
+    let mute = mute.expect("a free port");
+    let address = mute.local_addr().expect("bound").to_string();
+    let client = Endpoint::client(cluster.node_identity("a"), facts(1));
+    let accepting = tokio::spawn(async move {
+        let incoming = mute.accept().await.expect("a dial");
+        incoming.await.expect("a good handshake").closed().await
+    });
+    let short = Duration::from_millis(300);
+    let dialled = client.dial(&address, Expect::AnyNode, short).await;
+    assert!(matches!(dialled, Err(DialError::NoAnswer { .. })), "{dialled:?}");
+    let why = soon("the close", accepting).await.expect("no panic");
+    assert!(matches!(why, quinn::ConnectionError::ApplicationClosed(_)), "{why}");
+}
+
+#[tokio::test]
+async fn a_node_has_room_for_so_many_links() {
+    let cluster = Cluster::new(Carrier::Quic);
+    let mut server = cluster.member("b");
+    let mut places = Vec::new();
+    while let Room::Place(place) = server.endpoint.inner().room() {
+        places.push(place);
+    }
+    assert_eq!(places.len(), limits::LINKS_PER_NODE);
+    let client = Endpoint::client(cluster.node_identity("a"), facts(1));
+    let dialled = client.dial(&server.address, Expect::AnyNode, SOON).await;
+    let error = dialled.expect_err("no place");
+    assert_eq!(error.step(), sortie_model::reason::ReachStep::Authorise);
+    assert!(error.is_retryable() && error.to_string().contains("its limit"), "{error}");
+    places.pop();
+    let dialled = client.dial(&server.address, Expect::AnyNode, SOON).await;
+    let (link, control) = dialled.expect("a place");
+    let arrival = server.arrival().await;
+    assert!(matches!(server.endpoint.inner().room(), Room::Full));
+    // The link's own place is freed with it.
+    drop((link, control, arrival));
+    until("a freed place", || matches!(server.endpoint.inner().room(), Room::Place(_))).await;
 }
 
 #[tokio::test]
