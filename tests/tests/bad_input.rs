@@ -18,9 +18,9 @@ fn what_a_node_can_tell_is_refused_before_any_job_exists() {
     let home = Home::running("solo", &[]);
     let sortie = |arguments: &[&str]| home.sortie(arguments);
     one_sentence(&sortie(&["start", "--on", "nobody", "--", "true"]), 4, &["nobody"]);
-    one_sentence(&sortie(&["start", "--on", "a[", "--", "true"]), 2, &["a["]);
+    one_sentence(&sortie(&["start", "--on", "a[", "--", "true"]), 2, &["`[`"]);
     one_sentence(&sortie(&["start", "-C", "/no/such", "--", "true"]), 2, &["/no/such"]);
-    one_sentence(&sortie(&["start", "--", ""]), 2, &["empty"]);
+    one_sentence(&sortie(&["start", "--", ""]), 2, &["no command"]);
     one_sentence(&sortie(&["start"]), 2, &[]);
     one_sentence(&sortie(&["get", "77"]), 4, &["77"]);
     one_sentence(&sortie(&["wait", "nothing"]), 4, &["nothing"]);
@@ -59,7 +59,7 @@ fn tokens_that_are_wrong_used_or_of_another_cluster_do_not_let_in() {
     assert!(other.code != 0 && other.err.contains("authenticate"), "{other:?}");
     let nodes = a.json(&["node", "get"]);
     assert_eq!(nodes["nodes"].as_array().map(Vec::len), Some(2));
-    one_sentence(&join(b, &token), 1, &["member"]);
+    one_sentence(&join(b, &token), 2, &["members"]);
 }
 
 #[test]
@@ -103,8 +103,8 @@ fn a_removed_job_is_gone_and_an_unfinished_one_stays() {
     let (a, b) = (Home::running("a", &[]), Home::running("b", &[]));
     join_all(&[&a, &b]);
     assert_eq!(a.sortie(&["start", "--on", "b", "--", "sleep", "1000"]).code, 0);
-    one_sentence(&a.sortie(&["remove", "1"]), 1, &["1", "not finished"]);
-    one_sentence(&a.sortie(&["remove", "2"]), 1, &["child"]);
+    one_sentence(&a.sortie(&["remove", "1"]), 2, &["1", "not finished"]);
+    one_sentence(&a.sortie(&["remove", "2"]), 2, &["child"]);
     assert_eq!(a.sortie(&["remove", "--force", "1"]).code, 0);
     one_sentence(&a.sortie(&["get", "1"]), 4, &["1"]);
 }

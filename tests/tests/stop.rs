@@ -19,7 +19,7 @@ fn trees_that_ignore_term_and_double_fork_are_gone_after_the_grace() {
         &script, "{}",
     ]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    wait_for("400 processes", || (processes_marked(&mark).len() >= 400).then_some(()));
+    wait_for("800 processes", || (processes_marked(&mark).len() >= 800).then_some(()));
     let ran = a.sortie(&["stop", "last", "--grace", "1s"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(processes_marked(&mark), Vec::<u32>::new());

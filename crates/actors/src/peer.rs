@@ -170,7 +170,7 @@ impl PeerState {
         for job in unknown.iter().filter_map(|job| session.job(*job)) {
             job.tell(ParentJobMessage::Lost(id, since));
         }
-        session.tell_jobs(id, || ParentJobMessage::Reachable(id));
+        session.tell_jobs(id, |_| ParentJobMessage::Reachable(id));
     }
 
     fn tick(&mut self, effects: &mut Vec<PeerEffect>) {
@@ -206,7 +206,7 @@ impl PeerState {
     fn unreachable(&self, step: ReachStep) {
         let id = self.id;
         for session in self.sessions.values() {
-            session.tell_jobs(id, || ParentJobMessage::Unreachable(id, step));
+            session.tell_jobs(id, |_| ParentJobMessage::Unreachable(id, step));
         }
     }
 
@@ -216,8 +216,15 @@ impl PeerState {
         }
         let (since, id) = (self.last_heard, self.id);
         for session in self.sessions.values() {
-            session.attachment(id).lost();
-            session.tell_jobs(id, || ParentJobMessage::Lost(id, since));
+            let told = session.attachment(id).lost();
+            session.tell_jobs(id, |job| {
+                // What never left this node cannot have run there.
+                if told.contains(&job) {
+                    ParentJobMessage::Lost(id, since)
+                } else {
+                    ParentJobMessage::Unreachable(id, ReachStep::Connect)
+                }
+            });
         }
         self.sessions.clear();
     }
@@ -234,6 +241,6 @@ impl PeerState {
 fn attach(session: &SessionShared, link: &Link, node: NodeId) {
     let attachment = session.attachment(node);
     if attachment.is_current(link) || attachment.attach(link) {
-        session.tell_jobs(node, || ParentJobMessage::Reachable(node));
+        session.tell_jobs(node, |_| ParentJobMessage::Reachable(node));
     }
 }

@@ -1,6 +1,7 @@
 //! Results on their way out: a receive's records go to a sink on a thread of its own, so that an
 //! output that blocks never stops the connection; they are acknowledged once they are written.
 
+use std::collections::HashMap;
 use std::io;
 
 use sortie::answer::{Failure as ChildFailure, Source};
@@ -45,13 +46,14 @@ pub(crate) async fn deliver(
     while let Some(item) = receiver.next().await? {
         match item {
             ReceiveItem::Records { number, source, records } => {
-                let before = last.replace(source.child).filter(|before| *before != source.child);
+                let child = source.child;
+                let before = last.replace(child).filter(|before| *before != child);
                 if let (Order::ByChild, Some(child)) = (order, before) {
                     writer.write(Work::EndOf { child }).await?;
                 }
                 let mut kept = writer.write(Work::Records { source, records }).await?;
-                held.note(number);
-                if kept == Kept::Some && held.deliveries >= HELD_DELIVERIES {
+                let waiting = held.note(number, child);
+                if kept == Kept::Some && waiting >= HELD_DELIVERIES {
                     writer.write(Work::Held).await?;
                     kept = Kept::Nothing;
                 }
@@ -78,17 +80,21 @@ pub(crate) async fn deliver(
 #[derive(Debug, Default)]
 struct Held {
     number: u64,
-    deliveries: u32,
+    of_child: HashMap<EntryId, u32>,
 }
 
 impl Held {
-    fn note(&mut self, number: u64) {
+    /// One more; how many there are of that child.
+    fn note(&mut self, number: u64, child: EntryId) -> u32 {
         self.number = self.number.max(number);
-        self.deliveries = self.deliveries.saturating_add(1);
+        let count = self.of_child.entry(child).or_default();
+        *count = count.saturating_add(1);
+        *count
     }
 
-    const fn take(&mut self) -> u64 {
-        self.deliveries = 0;
+    /// The number that acknowledges them all.
+    fn take(&mut self) -> u64 {
+        self.of_child.clear();
         self.number
     }
 }

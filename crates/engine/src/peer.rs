@@ -154,11 +154,11 @@ impl Peer {
 
     /// Whether it answers.
     pub fn state(&self, now: Uptime) -> NodeState {
-        let silence = self.heard.map(|heard| now.saturating_sub(heard));
-        match silence {
+        // Lost is what was given up, not what is about to be: who sees it can rely on it.
+        match self.heard.map(|heard| now.saturating_sub(heard)) {
             Some(silence) if silence < limits::SUSPECT_AFTER => NodeState::Alive,
-            Some(silence) if silence < limits::LOST_AFTER => NodeState::Suspect,
-            _ => NodeState::Lost,
+            Some(_) => NodeState::Suspect,
+            None => NodeState::Lost,
         }
     }
 }

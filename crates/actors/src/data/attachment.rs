@@ -125,9 +125,9 @@ impl Attachment {
         }
     }
 
-    /// The node is lost: what it was told is gone with it.
-    pub(crate) fn lost(&self) {
-        *self.state() = State::default();
+    /// The node is lost, and what it was told is gone with it: answers the jobs that it was told of.
+    pub(crate) fn lost(&self) -> HashSet<JobInstance> {
+        std::mem::take(&mut *self.state()).told
     }
 
     /// The session is over: its node is told, and nothing is acknowledged any more.
@@ -138,12 +138,6 @@ impl Attachment {
         }
         drop(state);
         self.stored.notify_one();
-    }
-
-    /// Whether a connection carries this session.
-    pub(crate) fn is_attached(&self) -> bool {
-        let state = self.state();
-        state.ready && state.link.as_ref().is_some_and(|link| !link.is_closed())
     }
 
     /// Whether that connection carries the session now: reports of an older one are not believed,

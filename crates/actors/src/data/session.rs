@@ -269,10 +269,14 @@ impl SessionShared {
     }
 
     /// Tells every job that uses a node.
-    pub(crate) fn tell_jobs(&self, node: NodeId, message: impl Fn() -> ParentJobMessage) {
+    pub(crate) fn tell_jobs(
+        &self,
+        node: NodeId,
+        message: impl Fn(JobInstance) -> ParentJobMessage,
+    ) {
         let jobs: Vec<Arc<JobShared>> = self.table().jobs().map(|(_, job)| Arc::clone(job)).collect();
         for job in jobs.iter().filter(|job| job.rows().uses(node)) {
-            job.tell(message());
+            job.tell(message(job.identity.instance));
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLockReadGuard};
 use sortie_engine::peer::Keep;
 use sortie_engine::roster::{Changes, Cluster, Membership, Received};
 use sortie_link::{
-    CloseCode, JoinError, JoinExchange, JoinPlea, JoinSecret, JoinToken, Joined, Link, LocalFacts, join,
+    CloseCode, DialError, JoinError, JoinExchange, JoinPlea, JoinSecret, JoinToken, Joined, Link, LocalFacts, join,
 };
 use sortie_model::nodeset::{EvaluateError, NodeExpr};
 use sortie_model::spec::Placement;
@@ -307,7 +307,12 @@ impl NodeShared {
 
 fn join_refused(error: &JoinError) -> RemoteError {
     match error {
-        JoinError::Dial(error) => error.to_remote(),
+        JoinError::Dial(DialError::Refused { error, .. }) => error.clone(),
+        JoinError::Dial(error) => {
+            let mut remote = error.to_remote();
+            remote.message = format!("{}: {}", error.step(), remote.message);
+            remote
+        }
         error => RemoteError::new(ErrorCode::Unreachable, error.to_string()),
     }
 }

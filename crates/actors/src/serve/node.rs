@@ -92,7 +92,10 @@ async fn view(node: &Arc<NodeShared>, member: Member) -> NodeView {
             view.incarnation = Some(link.facts().incarnation);
             view.version = Some(link.facts().program.clone());
         }
-        Err(_) => view.state = NodeState::Lost,
+        Err(_) => {
+            let sight = node.sights.get(member.node);
+            view.state = sight.map_or(NodeState::Lost, |sight| sight.state);
+        }
     }
     view
 }

@@ -4,6 +4,7 @@ mod harness;
 mod reading;
 
 mod receiving;
+mod speed;
 mod streaming;
 mod waiting;
 mod watching;

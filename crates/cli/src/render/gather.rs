@@ -102,6 +102,10 @@ impl RecordSink for GatherSink {
         !self.children.is_empty()
     }
 
+    fn write_held(&mut self) -> io::Result<()> {
+        self.show()
+    }
+
     fn finish(&mut self, _: &[Failure]) -> io::Result<()> {
         self.show()
     }
