@@ -45,7 +45,7 @@ pub(crate) enum Owner {
     /// A session of this node.
     Here(Arc<SessionShared>),
     /// Another node's session, over its link.
-    There(NodeId, Link),
+    There(Link),
 }
 
 /// What a host begins with.
@@ -87,7 +87,7 @@ impl Actor for HostActor {
     ) -> Result<HostState, ActorProcessingErr> {
         let HostArguments { node, session, owner } = arguments;
         let outbox = Outbox::new(session);
-        if let Owner::There(_, link) = &owner {
+        if let Owner::There(link) = &owner {
             outbox.attach(link, None);
         }
         let host = Host::new(limits::PROCESSES_PER_NODE);
@@ -151,13 +151,13 @@ impl HostState {
         self.outbox.attach(&link, Some(resume));
         // A link that is gone again will bring another resume.
         let _ = link.send(&Resumed { session: resume.session, unknown });
-        if let Owner::There(_, current) = &mut self.owner {
+        if let Owner::There(current) = &mut self.owner {
             *current = link;
         }
     }
 
     fn refuse_peer(&self, error: &dyn std::error::Error) {
-        if let Owner::There(_, link) = &self.owner {
+        if let Owner::There(link) = &self.owner {
             link.close(sortie_link::CloseCode::GARBAGE, &error.to_string());
         }
     }
@@ -225,7 +225,7 @@ impl HostState {
         }
         let target = match &self.owner {
             Owner::Here(session) => Target::Here(session.job(job)?),
-            Owner::There(..) => Target::There(Arc::clone(&self.outbox)),
+            Owner::There(_) => Target::There(Arc::clone(&self.outbox)),
         };
         let port = Arc::new(JobPort {
             job,

@@ -4,7 +4,7 @@ mod facts;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{
-    Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
+    Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
 
 use ractor::ActorRef;
@@ -26,7 +26,6 @@ pub(crate) struct JobShared {
     /// The given name, and what was submitted: read without a lock.
     name: Option<String>,
     command: String,
-    session: Weak<SessionShared>,
     rows: RwLock<ParentJob>,
     here: NodeId,
     with_errors: AtomicBool,
@@ -55,7 +54,6 @@ impl JobShared {
             input,
             name: rows.spec().name.as_ref().map(ToString::to_string),
             command: rows.spec().command.clone(),
-            session: Arc::downgrade(session),
             here: session.node.me.id,
             rows: RwLock::new(rows),
             with_errors: AtomicBool::new(false),
@@ -71,10 +69,6 @@ impl JobShared {
     /// For the job's actor only: it is the one writer.
     pub(crate) fn rows_mut(&self) -> RwLockWriteGuard<'_, ParentJob> {
         self.rows.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn session(&self) -> Option<Arc<SessionShared>> {
-        self.session.upgrade()
     }
 
     pub(crate) fn set_actor(&self, actor: ActorRef<ParentJobMessage>) {

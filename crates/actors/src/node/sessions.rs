@@ -162,7 +162,7 @@ impl NodeShared {
         let arguments = HostArguments {
             node: Arc::clone(self),
             session,
-            owner: Owner::There(owner, link.clone()),
+            owner: Owner::There(link.clone()),
         };
         let root = self.root()?;
         let (host, _) = HostActor::spawn_linked(None, HostActor, arguments, root).await.ok()?;
