@@ -144,7 +144,11 @@ fn new_bar() -> ProgressBar {
 /// `37/120 done, 2 failed, 32 running, 12/s, about 7s left`; of a single child `running, 7s`.
 pub(crate) fn sentence(tally: &Tally, elapsed: Duration) -> String {
     if tally.total() == 1 && !tally.open {
-        let word = if tally.of(State::NotStarted) == 1 { "waiting" } else { "running" };
+        let word = match tally {
+            _ if tally.of(State::NotStarted) == 1 => "waiting",
+            _ if tally.of(State::Stopping) == 1 => "stopping",
+            _ => "running",
+        };
         return format!("{word}, {}", span(elapsed));
     }
     let done = tally.finished();
@@ -155,6 +159,10 @@ pub(crate) fn sentence(tally: &Tally, elapsed: Duration) -> String {
         text.push_str(&format!(", {failed} failed"));
     }
     text.push_str(&format!(", {} running", tally.of(State::Running)));
+    let stopping = tally.of(State::Stopping);
+    if stopping > 0 {
+        text.push_str(&format!(", {stopping} stopping"));
+    }
     let rate = done as f64 / elapsed.as_secs_f64().max(f64::EPSILON);
     if done > 1 {
         text.push_str(&format!(", {}/s", rounded(rate)));
@@ -207,6 +215,9 @@ mod tests {
         assert_eq!(at(&some, 10), "37/120 done, 2 failed, 32 running, 3.7/s, about 22s left");
         let open = Tally { open: true, ..tally(40, 0, 32, 0) };
         assert_eq!(at(&open, 2), "40/? done, 32 running, 20/s");
+        let mut stopping = tally(3, 0, 0, 0);
+        stopping.by_state[State::Stopping as usize] = 2;
+        assert_eq!(at(&stopping, 2), "3/5 done, 0 running, 2 stopping, 1.5/s, about 1s left");
         assert_eq!(at(&tally(0, 0, 2, 0), 75), "0/2 done, 2 running, 1m 15s");
         assert_eq!(at(&tally(0, 0, 1, 0), 7), "running, 7s");
     }
