@@ -74,8 +74,22 @@ impl Connection {
         let Self { client, embedded, .. } = self;
         let _ = tokio::time::timeout(GOODBYE, client.close()).await;
         if let Some(embedded) = embedded {
-            embedded.shut_down().await;
+            shut_down(&embedded).await;
         }
+    }
+}
+
+/// Ends all nodes at once: one after the other, each would try to reach those that are gone.
+async fn shut_down(embedded: &Embedded) {
+    let ends: Vec<_> = embedded
+        .nodes()
+        .iter()
+        .cloned()
+        .map(|node| tokio::spawn(async move { node.shut_down().await }))
+        .collect();
+    for end in ends {
+        // A node that could not end ends with us.
+        let _ = end.await;
     }
 }
 

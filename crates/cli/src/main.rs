@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     ExitCode::from(status)
 }
 
-/// Help and version are answers; everything else is a usage error, in JSON where JSON was asked for.
+/// Help and version are answers; everything else is a usage error, in JSON if JSON was asked for.
 fn refuse(error: &clap::Error) -> u8 {
     if !error.use_stderr() || error_style(std::env::args_os()) == ErrorStyle::Text {
         // A closed output has nobody who reads this.

@@ -134,8 +134,8 @@ impl Starting {
         Ok(Self { child, ended: false, log, log_begin })
     }
 
-    /// How long we wait in all: for a node that has ended, only as long as another one may need that
-    /// somebody else starts.
+    /// How long we wait in all: for a node that has ended, only as long as another one may need
+    /// that somebody else starts.
     fn patience(&mut self) -> Duration {
         if self.has_ended() { OTHERS_START_TIME } else { START_TIME }
     }

@@ -38,7 +38,8 @@ pub(crate) struct Work {
     #[arg(long, value_name = "FILE")]
     pub(crate) nodes_file: Option<OsString>,
     /// Children in progress at once, or `unlimited`.
-    #[arg(short = 'j', long, visible_alias = "fanout", value_name = "N", value_parser = parse_throttle)]
+    #[arg(short = 'j', long, visible_alias = "fanout", value_name = "N")]
+    #[arg(value_parser = parse_throttle)]
     pub(crate) throttle: Option<Throttle>,
     /// The job's name.
     #[arg(long, value_name = "NAME")]

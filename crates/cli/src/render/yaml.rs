@@ -86,7 +86,8 @@ mod tests {
         });
         assert_eq!(
             to_yaml(&value),
-            "schema: 1\njobs:\n  - id: 1\n    labels:\n      \"no\": \"x: y\"\n      \"a-b\": null\n    \
+            "schema: 1\njobs:\n  - id: 1\n    labels:\n      \"no\": \"x: y\"\n      \
+             \"a-b\": null\n    \
              children:\n      - 2\n      - 3\nempty: []\n"
         );
         assert_eq!(to_yaml(&json!("text")), "\"text\"\n");

@@ -33,7 +33,7 @@ fn say_what_is_pending(entries: &Entries, returns: StopReturns) {
         {
             let nodes: Vec<&str> = job.stop_pending.iter().map(|node| node.as_str()).collect();
             eprintln_quietly(&format!(
-                "sortie: job {}: {} cannot be reached now; the stop is recorded and delivered later",
+                "sortie: job {}: {} cannot be reached now; the stop waits for its return",
                 job.id,
                 crate::render::fold::fold(nodes)
             ));

@@ -118,7 +118,15 @@ fn names_and_ids_are_one_a_line() {
     assert_eq!(entries(&both()).render(&wanted, PLAIN).as_deref(), Ok("1\n2\n"));
 }
 
-const JOB_JSON: &str = r#"{"id":1,"instance_id":"00000000-0000-0000-0000-000000000007","name":"web","kind":"remote","state":"running","has_more_data":true,"location":"a,b","command":"sh -c 'echo \"x, y\"'","created":"1970-01-01T00:00:01.5Z","begin_time":"1970-01-01T00:00:02.5Z","end_time":null,"reason":null,"exit_code":null,"with_errors":false,"session":1,"progress":{"done":3,"total":8,"failed":1,"running":5},"children_total":8,"stopped_by":null,"stop_pending":[],"notes":[],"children":[2,3]}"#;
+const JOB_JSON: &str = concat!(
+    r#"{"id":1,"instance_id":"00000000-0000-0000-0000-000000000007","name":"web","#,
+    r#""kind":"remote","state":"running","has_more_data":true,"location":"a,b","#,
+    r#""command":"sh -c 'echo \"x, y\"'","created":"1970-01-01T00:00:01.5Z","#,
+    r#""begin_time":"1970-01-01T00:00:02.5Z","end_time":null,"reason":null,"#,
+    r#""exit_code":null,"with_errors":false,"session":1,"progress":{"done":3,"total":8,"#,
+    r#""failed":1,"running":5},"children_total":8,"stopped_by":null,"stop_pending":[],"#,
+    r#""notes":[],"children":[2,3]}"#,
+);
 
 #[test]
 fn the_json_of_a_job_is_a_contract() {
@@ -198,7 +206,11 @@ fn nodes_and_sessions_have_their_documented_fields() {
     };
     assert_eq!(
         json::node(&node).to_string(),
-        r#"{"name":"a","id":"abababababababababababababababab","address":"127.0.0.1:7000","state":"suspect","labels":{"zone":"x"},"version":"0.1.0","running":4,"is_self":true}"#
+        concat!(
+            r#"{"name":"a","id":"abababababababababababababababab","#,
+            r#""address":"127.0.0.1:7000","state":"suspect","labels":{"zone":"x"},"#,
+            r#""version":"0.1.0","running":4,"is_self":true}"#,
+        )
     );
     let table = nodes(&[node]).render(&Wanted::default(), PLAIN).expect("a table");
     assert_eq!(
