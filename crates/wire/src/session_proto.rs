@@ -63,6 +63,7 @@ pub enum Ask {
     /// Answer: [`Answer::Entries`].
     Get(Box<Query>),
     /// Answers: [`Delivery`] frames, up to [`Delivery::End`]; the client sends [`Acknowledged`].
+    /// When the client ends its side, what it did not acknowledge is offered again.
     Receive(Box<ReceiveSpec>),
     /// Answer: [`Answer::Waited`].
     Wait(WaitSpec),
@@ -84,7 +85,8 @@ pub enum Ask {
     },
     /// Answer: [`Answer::Explanation`].
     Explain(Selector),
-    /// Answers: [`Happening`] frames, until the stream is reset.
+    /// Answers: [`Answer::Done`] once it watches, then [`Happening`] frames, until the stream is
+    /// reset or the session is over.
     Watch {
         /// Which jobs; empty is every job.
         selection: Selection,

@@ -15,8 +15,7 @@ use sortie_wire::session_proto::{
 use sortie_wire::{DecodeError, TooLarge, frame};
 use tokio::sync::mpsc;
 
-/// Messages, or batches of them, of one direction that wait in memory. Small: the reader's pace is
-/// the writer's.
+/// Messages or batches of one direction in memory. Small: the reader's pace is the writer's.
 const QUEUED_MESSAGES: usize = 4;
 /// Payloads below this go into one write with the frames around them.
 const GATHERED_BYTES: usize = 16 * KIB;
@@ -37,6 +36,7 @@ pub enum ToServer {
 
 /// From the serving node to the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "the large one comes once in an exchange")]
 pub enum ToClient {
     /// An answer.
     Answer(Answer),
@@ -216,9 +216,7 @@ impl ClientSender {
             }?),
         }
     }
-}
 
-impl ClientSender {
     /// Says that nothing follows, and waits until the node has everything: a program that ends
     /// loses what was not delivered. In memory, dropping the end says it.
     ///
@@ -299,13 +297,7 @@ impl ServerSender {
         self.send_all(vec![message]).await
     }
 
-    /// Sends messages in order, those with small payloads in one write.
-    ///
-    /// # Errors
-    /// [`ExchangeError::Gone`] when the client is gone.
-    ///
-    /// # Cancel safety
-    /// As [`send`](Self::send); in memory nothing or everything is sent.
+    /// Sends messages in order, small ones in one write; otherwise as [`send`](Self::send).
     pub async fn send_all(&mut self, messages: Vec<ToClient>) -> Result<(), ExchangeError> {
         let stream = match self {
             Self::Local(channel) => {

@@ -1,8 +1,8 @@
 //! `receive`: records go out in batches, and are freed when their reader has confirmed them.
 //!
-//! Two things go on side by side: one delivers, the other hears acknowledgements. What was delivered
-//! and not acknowledged is held in a [`Window`]; when the client is gone the window goes too, and
-//! what it held is offered again to the next reader.
+//! Two things go on side by side: one delivers, the other hears acknowledgements. What was
+//! delivered and not acknowledged is held in a [`Window`]; when the client is gone the window goes
+//! too, and what it held is offered again to the next reader.
 
 mod now;
 mod outlet;
@@ -94,12 +94,13 @@ async fn run(
 ) -> Result<Delivery, Broken> {
     check(spec)?;
     let on = spec.on.as_ref().map(|on| locations(session, on)).transpose()?.map(Arc::new);
-    let (selected, targets, watched) = {
+    let (selected, targets, (ends, watched)) = {
         let table = session.table();
         let selected = select(&spec.selection, &table);
-        let targets = targets(&table, &selected.places, on.as_ref());
-        let watched = Watched::new(&selected.places, &table);
-        (selected, targets, watched)
+        let parts = parts(&selected.places);
+        let ends = ends(&parts);
+        let watched = Watched::new(&ends, &table);
+        (selected, targets(&table, parts, on.as_ref()), (ends, watched))
     };
     let reading = Reading::new(spec, window);
     let mut receive = Receive { session, targets, reading, outlet };
@@ -116,7 +117,7 @@ async fn run(
             until::deliver(&mut receive, watched, (Until::Settled, spec)).await?
         }
     };
-    let deadlock = deadlock.and_then(|place| selected.places.get(place).copied());
+    let deadlock = deadlock.and_then(|place| ends.get(place).copied());
     let deadlock = deadlock.and_then(|place| get::id_of(session, place));
     let Receive { targets, .. } = receive;
     let failures = target::failures(&targets);
@@ -191,12 +192,21 @@ fn locations(session: &SessionShared, on: &NodeExpr) -> Result<HashSet<String>, 
     Ok(names.into_iter().map(String::from).chain(localhost).collect())
 }
 
+/// The entries whose ends are the end of the receive: a job's end is its children's, too.
+fn ends(parts: &[(EntryId, Part)]) -> Vec<Place> {
+    let ends = parts.iter().flat_map(|(id, part)| match part {
+        Part::Whole => vec![Place::Job(*id)],
+        Part::Children(some) => some.iter().map(|ordinal| Place::Child(*id, *ordinal)).collect(),
+    });
+    ends.collect()
+}
+
 fn targets(
     table: &SessionTable<Arc<JobShared>>,
-    places: &[Place],
+    parts: Vec<(EntryId, Part)>,
     on: Option<&Arc<HashSet<String>>>,
 ) -> Vec<Target> {
-    let found = parts(places).into_iter().filter_map(|(id, part)| {
+    let found = parts.into_iter().filter_map(|(id, part)| {
         let job = Arc::clone(table.job(id)?);
         Some(Target { job, part, on: on.cloned() })
     });

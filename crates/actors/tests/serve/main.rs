@@ -1,10 +1,14 @@
 //! The verbs that read a session, asked of a real node in this process.
 
+#[cfg(test)]
 mod harness;
+#[cfg(test)]
 mod reading;
-
+#[cfg(test)]
 mod receiving;
-mod speed;
+#[cfg(test)]
 mod streaming;
+#[cfg(test)]
 mod waiting;
+#[cfg(test)]
 mod watching;

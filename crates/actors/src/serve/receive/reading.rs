@@ -1,6 +1,6 @@
 //! How a receive reads: it takes what it delivers, or it keeps it and remembers how far it came.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use sortie_model::record::StreamSet;
 use sortie_model::{Body, Ordinal, Record, Seq, Timestamp};
@@ -31,8 +31,8 @@ enum How<'a> {
 #[derive(Debug, Default)]
 struct Places {
     at: HashMap<Child, Place>,
-    /// Children that have ended and were read to their end.
-    over: HashSet<Child>,
+    /// Children that have ended and were read to their end: a bit each, since there may be many.
+    over: HashMap<(usize, u32), u64>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -83,7 +83,7 @@ impl<'a> Reading<'a> {
                 return Ok(Batch { number, records, last, more });
             }
         };
-        if places.over.contains(&child) {
+        if places.is_over(child) {
             return Ok(Batch::default());
         }
         // Before the read: nothing comes after the end.
@@ -94,7 +94,7 @@ impl<'a> Reading<'a> {
         let last = records.last().map(|record| record.seq);
         if closed && !more {
             places.at.remove(&child);
-            places.over.insert(child);
+            places.set_over(child);
         } else if last.is_some() {
             places.at.insert(child, Place { from: kept.next, skip: 0 });
         }
@@ -124,8 +124,19 @@ impl<'a> Reading<'a> {
     pub(super) fn leave(&mut self, child: Child) {
         if let How::Keep(places) = &mut self.how {
             places.at.remove(&child);
-            places.over.remove(&child);
         }
+    }
+}
+
+impl Places {
+    fn is_over(&self, (place, ordinal): Child) -> bool {
+        let word = self.over.get(&(place, ordinal.0 / u64::BITS));
+        word.is_some_and(|word| word & (1 << (ordinal.0 % u64::BITS)) != 0)
+    }
+
+    fn set_over(&mut self, (place, ordinal): Child) {
+        *self.over.entry((place, ordinal.0 / u64::BITS)).or_default() |=
+            1 << (ordinal.0 % u64::BITS);
     }
 }
 
