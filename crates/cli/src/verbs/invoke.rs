@@ -1,5 +1,7 @@
 //! `sortie invoke`: run a command, stream its output, exit with its outcome.
 
+use std::future::Future;
+
 use sortie::answer::{StopReturns, Unfinished};
 use sortie::{ReceiveEnd, ReceiveMode, ReceiveSpec, Session};
 use sortie_model::JobView;
@@ -18,53 +20,63 @@ use crate::render::sink::Channel;
 use crate::signals::Interrupts;
 use crate::verbs::results::{PlainExits, Shape, Style, conclude};
 use crate::verbs::submit::Submission;
-use crate::verbs::{Nothing, interruptible, only, start, watch_progress};
+use crate::verbs::{Nothing, only, start, watch_progress};
 
 pub(super) async fn run(mut args: InvokeArgs) -> Result<u8, Failure> {
     if args.attach {
         args.work.stdin = Some("-".into());
     }
     let submission = Submission::prepare(&args.work, &args.command.words, &args.reach)?;
+    let mut interrupts = Interrupts::listen()?;
     if args.dry_run {
-        let connection = interruptible_open(&args).await?;
-        return submission.show_plan(&connection.session(), &args.look).await;
+        let plan = async {
+            let connection = Connection::open(&args.reach).await?;
+            submission.show_plan(&connection.session(), &args.look).await
+        };
+        return unless_interrupted(plan, &mut interrupts).await;
     }
     if args.as_job || args.work.job_name.is_some() {
-        return interruptible(start::start(submission, &args.reach, &args.look)).await;
+        let start = start::start(submission, &args.reach, &args.look);
+        return unless_interrupted(start, &mut interrupts).await;
     }
-    foreground(submission, &args).await
+    foreground(submission, &args, interrupts).await
 }
 
-async fn interruptible_open(args: &InvokeArgs) -> Result<Connection, Failure> {
-    let mut interrupts = Interrupts::listen()?;
+async fn unless_interrupted<T>(
+    what: impl Future<Output = Result<T, Failure>>,
+    interrupts: &mut Interrupts,
+) -> Result<T, Failure> {
     tokio::select! {
-        connection = Connection::open(&args.reach) => connection,
+        done = what => done,
         () = interrupts.next() => Err(Failure::interrupted("interrupted")),
     }
 }
 
-async fn foreground(submission: Submission, args: &InvokeArgs) -> Result<u8, Failure> {
+async fn foreground(
+    submission: Submission,
+    args: &InvokeArgs,
+    mut interrupts: Interrupts,
+) -> Result<u8, Failure> {
     let map = submission.is_map();
-    let connection = interruptible_open(args).await?;
-    let session = connection.foreground_session().await?;
-    let mut interrupts = Interrupts::listen()?;
-    let started = tokio::select! {
-        started = submission.start(&session) => started,
-        () = interrupts.next() => Err(Failure::interrupted("interrupted")),
+    let connection = unless_interrupted(Connection::open(&args.reach), &mut interrupts).await?;
+    let start = async {
+        let session = connection.foreground_session().await?;
+        let (view, feed) = submission.start(&session).await?;
+        Ok((session, view, feed))
     };
-    let done = match started {
-        Ok((view, feed)) => {
+    let done = match unless_interrupted(start, &mut interrupts).await {
+        Ok((session, view, feed)) => {
             let run = Run { session: &session, view: &view, args, map };
             let done = run.to_the_end(feed, &mut interrupts).await;
+            // In a temporary session everything ends with the connection.
             if connection.is_session_named() {
-                // In a temporary session everything ends with the connection.
-                session.remove(only(&view), Unfinished::StopFirst).await?;
+                let removed = session.remove(only(&view), Unfinished::StopFirst);
+                unless_interrupted(async { Ok(removed.await?) }, &mut interrupts).await?;
             }
             done
         }
         Err(failure) => Err(failure),
     };
-    drop(session);
     connection.close().await;
     done
 }
@@ -86,8 +98,10 @@ impl Run<'_> {
             events: style.needs_ends_of_children(),
             ..ReceiveSpec::new(only(self.view), ReceiveMode::TakeUntil { finished: true })
         };
-        let receiver = self.session.receive(spec).await?;
-        let delivery = deliver(receiver, sink, (Order::OfArrival, Acknowledge::WhenTaken));
+        let delivery = async {
+            let receiver = self.session.receive(spec).await?;
+            deliver(receiver, sink, (Order::OfArrival, Acknowledge::WhenTaken)).await
+        };
         let feeding = feed.run();
         let selection = only(self.view);
         let progress = watch_progress(self.session, &selection, &screen);
