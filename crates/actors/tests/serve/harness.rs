@@ -12,11 +12,13 @@ use sortie_actors::{NoKeeper, NodeConfig, NodeHandle, NodeKeys};
 use sortie_exec::NodeBasics;
 use sortie_exec::registry::Registry;
 use sortie_exec::task::{TaskContext, encode_value, typed};
-use sortie_link::{CertificateAuthority, NodeKey};
+use sortie_link::{
+    CertificateAuthority, ControlReceiver, Endpoint, Expect, Identity, Link, LocalFacts, NodeKey,
+};
 use sortie_model::selector::{Query, Selection};
 use sortie_model::spec::{BodySpec, Fan, Throttle};
 use sortie_model::view::EntryView;
-use sortie_model::{EntryId, IdempotencyKey, JobSpec, JobView, Record, State};
+use sortie_model::{EntryId, IdempotencyKey, Incarnation, JobSpec, JobView, Record, State};
 use sortie_wire::session_proto::{
     Answer, Ask, Delivery, Entries, Failure, ReceiveMode, ReceiveSpec, Request, SessionRef,
 };
@@ -38,26 +40,29 @@ pub(crate) struct Work {
     pub(crate) count: u64,
     pub(crate) gate: u64,
     pub(crate) fails: bool,
+    /// Bytes that each value has besides its number.
+    pub(crate) filler: usize,
 }
 
 impl Work {
     /// Emits so many values and completes.
     pub(crate) const fn of(count: u64) -> Self {
-        Self { count, gate: u64::MAX, fails: false }
+        Self { count, gate: u64::MAX, fails: false, filler: 0 }
     }
 
     /// The same, with a halt at the gate before the value of that number.
     pub(crate) const fn gated(count: u64, gate: u64) -> Self {
-        Self { count, gate, fails: false }
+        Self { count, gate, fails: false, filler: 0 }
     }
 
     /// Says why on its error stream, and fails.
-    pub(crate) const FAILS: Self = Self { count: 0, gate: u64::MAX, fails: true };
+    pub(crate) const FAILS: Self = Self { count: 0, gate: u64::MAX, fails: true, filler: 0 };
 }
 
 pub(crate) struct House {
     pub(crate) node: NodeHandle,
     gates: Arc<Vec<Semaphore>>,
+    user: Identity,
     keys: AtomicU32,
     _directory: tempfile::TempDir,
 }
@@ -69,9 +74,10 @@ impl House {
         let gates = Arc::new(gates);
         let mut registry = Registry::default();
         let held = Arc::clone(&gates);
-        let function = move |context: TaskContext, (count, gate, fails): (u64, u64, bool)| {
+        let function = move |context: TaskContext, input: (u64, u64, bool, usize)| {
+            let (count, gate, fails, filler) = input;
             let gates = Arc::clone(&held);
-            async move { work(context, Work { count, gate, fails }, &gates).await }
+            async move { work(context, Work { count, gate, fails, filler }, &gates).await }
         };
         registry.add("work", typed(function)).expect("the name is free");
         let keys = NodeKeys {
@@ -81,6 +87,7 @@ impl House {
         let authority = CertificateAuthority::create().expect("a CA");
         let name = "solo".parse().expect("a name");
         let identity = authority.identify_node(&keys.node, &name).expect("a certificate");
+        let user = authority.identify_user(&keys.user, "ada").expect("a certificate");
         let config = NodeConfig {
             name,
             identity,
@@ -98,7 +105,7 @@ impl House {
             keeper: Arc::new(NoKeeper),
         };
         let node = NodeHandle::start(config).await.expect("the node starts");
-        Self { node, gates, keys: AtomicU32::new(0), _directory: directory }
+        Self { node, gates, user, keys: AtomicU32::new(0), _directory: directory }
     }
 
     /// Lets that child of any job pass its gate once.
@@ -108,7 +115,8 @@ impl House {
 
     /// What a job of so many children does.
     pub(crate) fn spec(children: u32, work: Work) -> JobSpec {
-        let input = encode_value(&(work.count, work.gate, work.fails)).expect("it is small");
+        let input =
+            encode_value(&(work.count, work.gate, work.fails, work.filler)).expect("it is small");
         let mut spec = JobSpec::new("work", BodySpec::Task { name: "work".to_owned(), input });
         spec.fan = Fan::PerNode { copies: NonZeroU32::new(children).expect("not none") };
         spec.throttle = Throttle::Unlimited;
@@ -130,6 +138,18 @@ impl House {
 
     pub(crate) fn open_request(&self, ask: Ask) -> ClientEnd {
         self.node.open(Request { session: SessionRef::Default, ask })
+    }
+
+    /// A connection of the node's user, as another program would make it.
+    pub(crate) async fn connect(&self) -> Connection {
+        let facts =
+            LocalFacts { incarnation: Incarnation(1), program: "test".to_owned(), address: None };
+        let endpoint = Endpoint::client(self.user.clone(), facts);
+        let address = self.node.local_addr().to_string();
+        let expect = Expect::Node(self.node.id());
+        let dialled = endpoint.dial(&address, expect, PATIENCE).await;
+        let (link, control) = dialled.expect("the node answers");
+        Connection { link, _control: control, _endpoint: endpoint }
     }
 
     pub(crate) async fn ask(&self, ask: Ask) -> Answer {
@@ -199,12 +219,13 @@ async fn work(
     work: Work,
     gates: &[Semaphore],
 ) -> Result<(), std::fmt::Error> {
+    let filler = "x".repeat(work.filler);
     for number in 0..work.count {
         if number == work.gate {
             let gate = &gates[context.ordinal().0 as usize];
             gate.acquire().await.expect("gates stay open").forget();
         }
-        context.emit(&number).await.map_err(|_| std::fmt::Error)?;
+        context.emit(&(number, &filler)).await.map_err(|_| std::fmt::Error)?;
     }
     if work.gate != u64::MAX && work.gate >= work.count {
         let gate = &gates[context.ordinal().0 as usize];
@@ -219,6 +240,22 @@ async fn work(
 
 pub(crate) fn select(words: &str) -> Selection {
     Selection::parse(words.split(' ').filter(|word| !word.is_empty())).expect("selectors")
+}
+
+/// A connection over the network.
+pub(crate) struct Connection {
+    link: Link,
+    _control: ControlReceiver,
+    _endpoint: Endpoint,
+}
+
+impl Connection {
+    pub(crate) async fn receive(&self, spec: ReceiveSpec) -> Reader {
+        let (sender, receiver) = soon(self.link.open_bi()).await.expect("a stream");
+        let request = Request { session: SessionRef::Default, ask: Ask::Receive(Box::new(spec)) };
+        let end = ClientEnd::over_link(sender, receiver, &request).await;
+        Reader { end: end.expect("the node is there") }
+    }
 }
 
 /// A client that receives.

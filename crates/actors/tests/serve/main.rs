@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod linked;
+#[cfg(test)]
 mod reading;
 #[cfg(test)]
 mod receiving;
