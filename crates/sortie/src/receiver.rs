@@ -161,9 +161,11 @@ impl Receiver {
 
     async fn conclude(&mut self) -> Result<(), RequestError> {
         self.confirm().await?;
-        if let Some(end) = self.end.take() {
-            end.sender.finish().await?;
-        }
+        let Some(ClientEnd { sender, mut receiver }) = self.end.take() else { return Ok(()) };
+        sender.finish().await?;
+        // The node ends its side when what was acknowledged is freed. Before it hears of our end it
+        // may send more, which stays there; how it breaks off then does not matter.
+        while let Ok(Some(_)) = receiver.next().await {}
         Ok(())
     }
 

@@ -63,7 +63,8 @@ pub enum Ask {
     /// Answer: [`Answer::Entries`].
     Get(Box<Query>),
     /// Answers: [`Delivery`] frames, up to [`Delivery::End`]; the client sends [`Acknowledged`].
-    /// When the client ends its side, what it did not acknowledge is offered again.
+    /// When the client ends its side, what it did not acknowledge is offered again. The node ends
+    /// its side when what was acknowledged is freed.
     Receive(Box<ReceiveSpec>),
     /// Answer: [`Answer::Waited`].
     Wait(WaitSpec),

@@ -50,28 +50,32 @@ pub(super) async fn receive(
     end: ServerEnd,
 ) -> Result<(), ExchangeError> {
     let ServerEnd { sender, mut receiver } = end;
+    let mut outlet = Outlet::new(sender);
+    // Dropped before the outlet: who sees the end finds everything free or on offer again.
     let window = Window::default();
     let deliver = async {
-        let mut outlet = Outlet::new(sender);
         let last = match run(&session, &spec, &mut outlet, &window).await {
             Ok(end) => end,
             Err(Broken::Refused(error)) => Delivery::Refused(error),
             Err(Broken::Exchange(error)) => return Err(error),
         };
         outlet.push(ToClient::Delivery(last)).await?;
-        outlet.finish().await
+        outlet.flush().await
     };
     tokio::select! {
         biased;
         gone = hear(&mut receiver, &window) => return gone,
         delivered = deliver => delivered?,
     }
-    // What the client has in hand it may still confirm.
+    // What the client has in hand it may still confirm. That we end our side tells it that all it
+    // confirmed is free.
     tokio::select! {
         biased;
-        gone = hear(&mut receiver, &window) => gone,
-        () = window.emptied() => Ok(()),
+        gone = hear(&mut receiver, &window) => gone?,
+        () = window.emptied() => {}
     }
+    drop(window);
+    outlet.finish().await
 }
 
 /// Frees what the client confirms, until it has ended its side or is gone.

@@ -309,6 +309,10 @@ impl Reader {
                 }
                 Err(end) => match *end {
                     Delivery::End { failures, entries, .. } => {
+                        let ClientEnd { sender, mut receiver } = self.end;
+                        soon(sender.finish()).await.expect("the node is there");
+                        let last = soon(receiver.next()).await;
+                        assert_eq!(last.expect("a clean end"), None);
                         return Got { failures, entries, ..got };
                     }
                     other => panic!("the end, not {other:?}"),

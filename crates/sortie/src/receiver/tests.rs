@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sortie_actors::data::exchange::{self, ServerEnd};
+use sortie_actors::data::exchange::{self, ServerEnd, ServerReceiver};
 use sortie_model::{Body, Ordinal, Seq, Stream, Timestamp};
 use sortie_wire::{ErrorCode, RemoteError};
 use tokio::time::timeout;
@@ -41,8 +41,8 @@ pub(crate) fn the_end() -> ToClient {
     ToClient::Delivery(Delivery::End { failures, entries, deadlock: None })
 }
 
-pub(crate) async fn acknowledged(server: &mut ServerEnd) -> Option<u64> {
-    match soon(server.receiver.next()).await.expect("the client sends what can be read") {
+pub(crate) async fn acknowledged(receiver: &mut ServerReceiver) -> Option<u64> {
+    match soon(receiver.next()).await.expect("the client sends what can be read") {
         Some(ToServer::Acknowledged(number)) => Some(number),
         Some(other) => panic!("an acknowledgement, not {other:?}"),
         None => None,
@@ -69,7 +69,7 @@ async fn the_node_hears_of_an_acknowledgement_before_the_reader_waits() {
     receiver.acknowledge(number);
     assert!(server.receiver.next().now_or_never().is_none(), "not before the next call");
     assert!(receiver.next().now_or_never().is_none(), "there is nothing more yet");
-    assert_eq!(acknowledged(&mut server).await, Some(1));
+    assert_eq!(acknowledged(&mut server.receiver).await, Some(1));
 }
 
 #[tokio::test]
@@ -82,8 +82,8 @@ async fn what_was_not_acknowledged_is_never_confirmed() {
     receiver.acknowledge(1);
     assert!(receiver.next().now_or_never().is_none());
     drop(receiver);
-    assert_eq!(acknowledged(&mut server).await, Some(1));
-    assert_eq!(acknowledged(&mut server).await, None);
+    assert_eq!(acknowledged(&mut server.receiver).await, Some(1));
+    assert_eq!(acknowledged(&mut server.receiver).await, None);
 }
 
 #[tokio::test]
@@ -96,7 +96,8 @@ async fn acknowledgements_are_gathered_while_more_is_ready() {
             server.sender.send(delivery(number, number..number + 1)).await.expect("it reads");
         }
         server.sender.send(the_end()).await.expect("it reads");
-        while let Some(number) = acknowledged(&mut server).await {
+        drop(server.sender);
+        while let Some(number) = acknowledged(&mut server.receiver).await {
             confirmed.push(number);
         }
         confirmed
@@ -121,12 +122,13 @@ async fn acknowledging_after_the_end_still_counts() {
     let (mut receiver, mut server) = both();
     server.sender.send(delivery(7, 0..1)).await.expect("there is room");
     server.sender.send(the_end()).await.expect("there is room");
+    drop(server.sender);
     next_number(&mut receiver).await;
     assert!(matches!(soon(receiver.next()).await, Ok(Some(ReceiveItem::End(_)))));
     receiver.acknowledge(7);
     assert_eq!(soon(receiver.next()).await.expect("the end"), None);
-    assert_eq!(acknowledged(&mut server).await, Some(7));
-    assert_eq!(acknowledged(&mut server).await, None, "the exchange is over");
+    assert_eq!(acknowledged(&mut server.receiver).await, Some(7));
+    assert_eq!(acknowledged(&mut server.receiver).await, None, "the exchange is over");
     assert_eq!(soon(receiver.next()).await.expect("still the end"), None);
 }
 
@@ -137,9 +139,10 @@ async fn finishing_early_confirms_what_was_acknowledged() {
     server.sender.send(delivery(2, 1..2)).await.expect("there is room");
     let number = next_number(&mut receiver).await;
     receiver.acknowledge(number);
+    drop(server.sender);
     soon(receiver.finish()).await.expect("the node is there");
-    assert_eq!(acknowledged(&mut server).await, Some(1));
-    assert_eq!(acknowledged(&mut server).await, None);
+    assert_eq!(acknowledged(&mut server.receiver).await, Some(1));
+    assert_eq!(acknowledged(&mut server.receiver).await, None);
 }
 
 #[tokio::test]

@@ -63,9 +63,8 @@ impl Outlet {
         flushed.map(|()| done)
     }
 
-    /// Sends what was gathered, and ends the exchange cleanly.
-    pub(super) async fn finish(mut self) -> Result<(), ExchangeError> {
-        self.flush().await?;
+    /// Ends the exchange cleanly; everything was flushed.
+    pub(super) async fn finish(self) -> Result<(), ExchangeError> {
         self.sender.finish().await
     }
 }

@@ -25,7 +25,7 @@ async fn a_record_is_acknowledged_when_the_next_one_is_polled() {
     assert_eq!(next_seq(&mut stream).await, Some(1));
     assert!(server.receiver.next().now_or_never().is_none(), "the last one is still in use");
     assert!(stream.next().now_or_never().is_none(), "there is nothing more yet");
-    assert_eq!(acknowledged(&mut server).await, Some(1));
+    assert_eq!(acknowledged(&mut server.receiver).await, Some(1));
 }
 
 #[tokio::test]
@@ -33,9 +33,10 @@ async fn a_stream_ends_with_its_job_and_confirms_everything() {
     let (mut stream, mut server) = stream(&Arc::default());
     server.sender.send(delivery(1, 0..1)).await.expect("there is room");
     server.sender.send(the_end()).await.expect("there is room");
+    drop(server.sender);
     assert_eq!(next_seq(&mut stream).await, Some(0));
     assert_eq!(next_seq(&mut stream).await, None);
-    assert_eq!(acknowledged(&mut server).await, Some(1));
+    assert_eq!(acknowledged(&mut server.receiver).await, Some(1));
     assert_eq!(next_seq(&mut stream).await, None);
 }
 
@@ -47,16 +48,17 @@ async fn what_a_dropped_stream_handed_out_is_not_seen_again() {
     assert_eq!(next_seq(&mut first).await, Some(0));
     assert_eq!(next_seq(&mut first).await, Some(1));
     drop(first);
-    assert_eq!(acknowledged(&mut server).await, None, "nothing was acknowledged");
+    assert_eq!(acknowledged(&mut server.receiver).await, None, "nothing was acknowledged");
 
     // So the node offers all of it again.
     let (mut second, mut server) = stream(&memory);
     server.sender.send(delivery(1, 0..4)).await.expect("there is room");
     server.sender.send(the_end()).await.expect("there is room");
+    drop(server.sender);
     assert_eq!(next_seq(&mut second).await, Some(2));
     assert_eq!(next_seq(&mut second).await, Some(3));
     assert_eq!(next_seq(&mut second).await, None);
-    assert_eq!(acknowledged(&mut server).await, Some(1));
+    assert_eq!(acknowledged(&mut server.receiver).await, Some(1));
 }
 
 #[tokio::test]
@@ -76,6 +78,7 @@ async fn a_blocked_job_ends_its_stream_with_an_error() {
     let (failures, entries, deadlock) = (Vec::new(), Entries::default(), Some(EntryId(1)));
     let end = Delivery::End { failures, entries, deadlock };
     server.sender.send(ToClient::Delivery(end)).await.expect("there is room");
+    drop(server.sender);
     let error = soon(stream.next()).await.expect("an item").expect_err("an error");
     assert!(matches!(error, RequestError::Deadlock { blocked: EntryId(1) }));
 }
@@ -93,6 +96,7 @@ async fn values_are_decoded_and_a_failed_child_is_an_error_at_the_end() {
     let (failures, entries) = (vec![failure.clone()], Entries::default());
     let end = Delivery::End { failures, entries, deadlock: None };
     server.sender.send(ToClient::Delivery(end)).await.expect("there is room");
+    drop(server.sender);
 
     let mut values = Values::<u64>::new(records);
     assert_eq!(soon(values.next()).await.expect("an item").expect("a value"), 5);
@@ -108,6 +112,7 @@ async fn a_value_of_another_type_is_an_error_and_the_next_one_comes() {
     let (records, mut server) = stream(&Arc::default());
     server.sender.send(delivery(1, 5..6)).await.expect("there is room");
     server.sender.send(the_end()).await.expect("there is room");
+    drop(server.sender);
     let mut values = Values::<String>::new(records);
     let error = soon(values.next()).await.expect("an item").expect_err("no text");
     assert!(matches!(error, ValueError::Shape(_)));
