@@ -47,9 +47,8 @@ fn tokens_that_are_wrong_used_or_of_another_cluster_do_not_let_in() {
     let offer = a.json(&["cluster", "init"]);
     let text = |key: &str| offer[key].as_str().expect("a text").to_owned();
     let (address, token) = (text("address"), text("token"));
-    let join = |home: &Home, token: &str| {
-        home.sortie(&["cluster", "join", &address, "--token", token])
-    };
+    let join =
+        |home: &Home, token: &str| home.sortie(&["cluster", "join", &address, "--token", token]);
     one_sentence(&join(b, "nonsense"), 2, &["token"]);
     assert_eq!(join(b, &token).code, 0);
     let used = join(c, &token);

@@ -29,8 +29,7 @@ fn sorted(ran: &Ran) -> Vec<&str> {
 fn a_command_runs_on_the_nodes_that_an_expression_names() {
     let [a, _b, _c] = three();
     let on = |expression: &str| {
-        let ran =
-            a.sortie(&["invoke", "--on", expression, "--", "sh", "-c", "echo $SORTIE_NODE"]);
+        let ran = a.sortie(&["invoke", "--on", expression, "--", "sh", "-c", "echo $SORTIE_NODE"]);
         assert_eq!(ran.code, 0, "{ran:?}");
         sorted(&ran).into_iter().map(str::to_owned).collect::<Vec<_>>()
     };
@@ -96,7 +95,15 @@ fn one_unreachable_node_is_that_childs_failure_alone() {
         (nodes["nodes"][0]["state"] == "lost").then_some(())
     });
     let ran = a.sortie(&[
-        "invoke", "--connect-timeout", "1s", "--on", "*", "--", "sh", "-c", "echo $SORTIE_NODE",
+        "invoke",
+        "--connect-timeout",
+        "1s",
+        "--on",
+        "*",
+        "--",
+        "sh",
+        "-c",
+        "echo $SORTIE_NODE",
     ]);
     assert_eq!(ran.code, 101, "{ran:?}");
     assert_eq!(sorted(&ran), ["a: a", "node03: node03"]);

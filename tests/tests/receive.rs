@@ -112,11 +112,8 @@ fn an_unread_job_completes_and_memory_stays_small() {
     assert_eq!(home.sortie(&["wait", "last"]).code, 0);
     let memory = memory_of(home.daemon_pid());
     assert!(memory < 100 << 20, "the daemon has {} MiB", memory >> 20);
-    let mut child = home
-        .command(["receive", "last"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("a program to run");
+    let mut child =
+        home.command(["receive", "last"]).stdout(Stdio::piped()).spawn().expect("a program to run");
     let mut out = child.stdout.take().expect("a pipe");
     let count = std::io::copy(&mut out, &mut std::io::sink()).expect("a readable pipe");
     assert_eq!((count, child.wait().expect("an end").code()), (300_000_000, Some(0)));

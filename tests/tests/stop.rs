@@ -15,8 +15,19 @@ fn trees_that_ignore_term_and_double_fork_are_gone_after_the_grace() {
     std::fs::write(&list, map).expect("a file");
     let list = list.to_str().expect("a text");
     let ran = a.sortie(&[
-        "invoke", "--as-job", "--on", "*", "-j", "unlimited", "--map", list, "--", "sh", "-c",
-        &script, "{}",
+        "invoke",
+        "--as-job",
+        "--on",
+        "*",
+        "-j",
+        "unlimited",
+        "--map",
+        list,
+        "--",
+        "sh",
+        "-c",
+        &script,
+        "{}",
     ]);
     assert_eq!(ran.code, 0, "{ran:?}");
     wait_for("800 processes", || (processes_marked(&mark).len() >= 800).then_some(()));

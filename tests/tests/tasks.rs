@@ -151,8 +151,10 @@ async fn what_is_taken_is_gone_and_what_is_kept_stays() {
     assert_eq!(job.receive().await.expect("records").len(), 1);
     assert_eq!(job.receive().await.expect("records").len(), 0);
     assert!(!job.view().await.expect("a job").has_more_data);
-    let spec = ReceiveSpec { streams: StreamSet::ALL, ..ReceiveSpec::new(
-        Selection::of([Selector::Id(job.id())]), ReceiveMode::Keep) };
+    let spec = ReceiveSpec {
+        streams: StreamSet::ALL,
+        ..ReceiveSpec::new(Selection::of([Selector::Id(job.id())]), ReceiveMode::Keep)
+    };
     let mut receiver = node.session().receive(spec).await.expect("a reader");
     assert!(matches!(receiver.next().await.expect("an item"), Some(ReceiveItem::End(_))));
     job.remove().await.expect("a removal");

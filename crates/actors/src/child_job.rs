@@ -14,10 +14,10 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use sortie_engine::function_end::{FunctionResult, function_outcome};
 use sortie_engine::host::Start;
-use sortie_exec::{Guardian, Stopper};
 use sortie_exec::task::Task;
-use sortie_model::spec::StopSpec;
+use sortie_exec::{Guardian, Stopper};
 use sortie_model::Ordinal;
+use sortie_model::spec::StopSpec;
 use sortie_wire::host_proto::ChildSet;
 use tokio::task::AbortHandle;
 
@@ -144,7 +144,9 @@ impl ChildJobState {
 
     /// Ends functions that did not return within their grace.
     fn abort(&self, children: &ChildSet) {
-        self.named(children).filter(|slot| slot.stop.is_none()).for_each(|slot| slot.future.abort());
+        self.named(children)
+            .filter(|slot| slot.stop.is_none())
+            .for_each(|slot| slot.future.abort());
     }
 
     fn named<'a>(&'a self, children: &'a ChildSet) -> Box<dyn Iterator<Item = &'a Slot> + 'a> {

@@ -13,6 +13,4 @@ mod peer;
 mod serve;
 mod session;
 
-pub use node::{
-    KeepError, Keeper, NoKeeper, NodeConfig, NodeError, NodeHandle, NodeKeys,
-};
+pub use node::{KeepError, Keeper, NoKeeper, NodeConfig, NodeError, NodeHandle, NodeKeys};

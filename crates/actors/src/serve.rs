@@ -13,8 +13,8 @@ mod watch;
 
 use std::sync::Arc;
 
-use sortie_wire::session_proto::{Answer, Ask, Request};
 use sortie_wire::RemoteError;
+use sortie_wire::session_proto::{Answer, Ask, Request};
 
 use crate::data::exchange::{ExchangeError, ServerEnd};
 use crate::data::session::SessionShared;

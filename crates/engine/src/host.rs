@@ -315,8 +315,7 @@ mod tests {
         let bare = StartChildren { spec: None, ..start(0, 1) };
         assert_eq!(host.on_start(bare, &mut effects), Err(SpecMissing));
         assert_eq!(host.on_start(start(0, 1), &mut effects), Ok(()));
-        let resume =
-            Resume { session: SESSION, reports: 0, children: Vec::new(), jobs: vec![JOB] };
+        let resume = Resume { session: SESSION, reports: 0, children: Vec::new(), jobs: vec![JOB] };
         assert_eq!(host.on_resume(&resume), []);
         host.on_over(&mut effects);
         assert_eq!(host.on_resume(&resume), [JOB]);

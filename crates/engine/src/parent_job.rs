@@ -20,12 +20,12 @@ use sortie_wire::host_proto::{
 };
 
 use crate::aggregate::{StateCounts, Told, parent_state};
+pub use crate::parent_job::host_spec::Executor;
 use crate::parent_job::nodes::Nodes;
 use crate::parent_job::row::{Phase, Row};
-pub use crate::parent_job::host_spec::Executor;
 pub use crate::parent_job::show::MailboxFacts;
-pub use crate::placement::NodeIndex;
 use crate::placement;
+pub use crate::placement::NodeIndex;
 use crate::throttle::Line;
 
 /// What is to be done. Nodes are named by their index in [`ParentJob::nodes`].
@@ -294,12 +294,7 @@ impl ParentJob {
     }
 
     /// The throttle was changed; lowering it stops nothing.
-    pub fn set_throttle(
-        &mut self,
-        throttle: Throttle,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) {
+    pub fn set_throttle(&mut self, throttle: Throttle, now: Timestamp, effects: &mut Effects) {
         self.line.set_limit(throttle);
         self.advance(now, effects);
     }

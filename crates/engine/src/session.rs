@@ -225,8 +225,7 @@ mod tests {
     }
 
     fn started(table: &mut SessionTable<()>, text: &str, children: u64, now: u64) -> EntryId {
-        let decision =
-            table.on_start(key(text), &spec(text), children, Duration::from_secs(now));
+        let decision = table.on_start(key(text), &spec(text), children, Duration::from_secs(now));
         let Ok(StartDecision::New(id)) = decision else { panic!("{decision:?}") };
         table.insert(id, JobInstance(Uuid::from_u128(u128::from(id.0))), ());
         id

@@ -167,7 +167,11 @@ impl NodeBuilder {
             authority: parts.authority,
             listen,
             advertise: self.advertise.or(parts.advertise),
-            labels: parts.labels.into_iter().chain(self.labels).collect::<BTreeMap<_, _>>()
+            labels: parts
+                .labels
+                .into_iter()
+                .chain(self.labels)
+                .collect::<BTreeMap<_, _>>()
                 .into_iter()
                 .collect(),
             roster: parts.roster,
@@ -194,7 +198,8 @@ impl NodeBuilder {
         self.directory.get_or_insert_with(|| paths.state.join("spill"));
         let home = Home::create_or_open(paths, name, &self.user)?;
         let identities = home.identities();
-        let authority = identities.authority().map(|ca| CertificateAuthority::from_pem(&ca.to_pem()));
+        let authority =
+            identities.authority().map(|ca| CertificateAuthority::from_pem(&ca.to_pem()));
         let (roster, settings) = (home.roster()?, home.settings().clone());
         let parts = (
             identities.name().clone(),

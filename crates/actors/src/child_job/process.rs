@@ -69,7 +69,8 @@ fn process_spec(port: &JobPort, child: Start) -> Result<ProcessSpec, Reason> {
     let directory = spec.directory.as_ref().or(own).unwrap_or(&port.basics.home);
     let init = spec.init.as_deref().map(TryFrom::try_from).transpose();
     Ok(ProcessSpec {
-        program: sortie_exec::process::program(&body).ok_or(Reason::Spawn { step: SpawnStep::Exec, errno: 0 })?,
+        program: sortie_exec::process::program(&body)
+            .ok_or(Reason::Spawn { step: SpawnStep::Exec, errno: 0 })?,
         environment: environment.of_child(child.id),
         directory: Some(directory.clone()),
         input: if spec.input { StandardInput::Pipe } else { StandardInput::Null },

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use sortie_link::Link;
 use sortie_link::FrameReceiver;
+use sortie_link::Link;
 use sortie_model::{JobInstance, Ordinal};
 use sortie_wire::frame::{self, Frame};
 use sortie_wire::host_proto::{InputPiece, InputStream};

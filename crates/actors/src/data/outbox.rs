@@ -171,7 +171,8 @@ impl Outbox {
         if let Some(pending) = state.pending.remove(&job) {
             state.bytes = state.bytes.saturating_sub(pending.payload_bytes);
         }
-        let gone: Vec<Arc<Bulk>> = state.bulk.values().filter(|b| b.job() == job).cloned().collect();
+        let gone: Vec<Arc<Bulk>> =
+            state.bulk.values().filter(|b| b.job() == job).cloned().collect();
         state.bulk.retain(|key, _| key.job != job);
         drop(state);
         gone.iter().for_each(|bulk| bulk.discard());
@@ -209,7 +210,8 @@ impl Pending {
         let run = RecordRun::pack(ordinal, [record], &mut self.payload);
         match self.runs.last_mut() {
             Some(last)
-                if last.ordinal == ordinal && last.first.after(last.records.len() as u64) == seq =>
+                if last.ordinal == ordinal
+                    && last.first.after(last.records.len() as u64) == seq =>
             {
                 last.records.extend(run.records);
             }

@@ -61,7 +61,14 @@ struct State {
 
 impl ChildPort {
     pub(crate) fn new(shared: Arc<JobPort>, ordinal: Ordinal) -> Arc<Self> {
-        let state = State { next: Seq(0), inline: 0, bulk: None, begin: None, ended: false, storing: false };
+        let state = State {
+            next: Seq(0),
+            inline: 0,
+            bulk: None,
+            begin: None,
+            ended: false,
+            storing: false,
+        };
         let (told, stopping, stored) = (AtomicBool::new(false), Notify::new(), Notify::new());
         Arc::new(Self { shared, ordinal, state: Mutex::new(state), told, stopping, stored })
     }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use sortie_engine::credit::grant;
 use sortie_link::FrameReceiver;
 use sortie_link::{CloseCode, Link};
-use sortie_engine::credit::grant;
 use sortie_model::{ChildKey, NodeId, Ordinal, Record, Seq};
 use sortie_wire::frame::{self, Frame, Message};
 use sortie_wire::host_proto::{ChildPosition, Report, ReportStream};

@@ -157,8 +157,7 @@ impl SessionShared {
         let parent = job.identity.id;
         let children = news.children.iter().filter_map(|(ordinal, state)| {
             let (id, state) = (rows.child_id(*ordinal)?, *state);
-            let failure =
-                if state == State::Failed { rows.child_failure(*ordinal) } else { None };
+            let failure = if state == State::Failed { rows.child_failure(*ordinal) } else { None };
             let reason = failure.map(|(reason, _)| reason);
             Some(Event::Changed { id, job: parent, state, reason })
         });
@@ -187,7 +186,12 @@ impl SessionShared {
     }
 
     /// Starts children on a node: here through memory, elsewhere over the link once it is up.
-    pub(crate) fn start_on(self: &Arc<Self>, job: &JobShared, node: NodeIndex, children: ChildBatch) {
+    pub(crate) fn start_on(
+        self: &Arc<Self>,
+        job: &JobShared,
+        node: NodeIndex,
+        children: ChildBatch,
+    ) {
         let Some(id) = job.rows().node_id(node) else { return };
         let (session, instance) = (self.identity.instance, job.identity.instance);
         let spec = |executor| {
@@ -274,7 +278,8 @@ impl SessionShared {
         node: NodeId,
         message: impl Fn(JobInstance) -> ParentJobMessage,
     ) {
-        let jobs: Vec<Arc<JobShared>> = self.table().jobs().map(|(_, job)| Arc::clone(job)).collect();
+        let jobs: Vec<Arc<JobShared>> =
+            self.table().jobs().map(|(_, job)| Arc::clone(job)).collect();
         for job in jobs.iter().filter(|job| job.rows().uses(node)) {
             job.tell(message(job.identity.instance));
         }

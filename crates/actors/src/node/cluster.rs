@@ -6,7 +6,8 @@ use std::sync::{Arc, PoisonError, RwLockReadGuard};
 use sortie_engine::peer::Keep;
 use sortie_engine::roster::{Changes, Cluster, Membership, Received};
 use sortie_link::{
-    CloseCode, DialError, JoinError, JoinExchange, JoinPlea, JoinSecret, JoinToken, Joined, Link, LocalFacts, join,
+    CloseCode, DialError, JoinError, JoinExchange, JoinPlea, JoinSecret, JoinToken, Joined, Link,
+    LocalFacts, join,
 };
 use sortie_model::nodeset::{EvaluateError, NodeExpr};
 use sortie_model::spec::Placement;
@@ -211,7 +212,8 @@ impl NodeShared {
             return Err(error.hint(format!("run `sortie cluster token` on {name}")));
         }
         let secret = JoinSecret(random()?);
-        let issued = self.tokens.lock().unwrap_or_else(PoisonError::into_inner).issue(secret, self.uptime());
+        let issued =
+            self.tokens.lock().unwrap_or_else(PoisonError::into_inner).issue(secret, self.uptime());
         issued.map_err(|error| RemoteError::new(ErrorCode::Limit, error.to_string()))?;
         let authority = *self.fingerprint.read().unwrap_or_else(PoisonError::into_inner);
         let token = JoinToken { secret, authority };
@@ -248,11 +250,15 @@ impl NodeShared {
     }
 
     /// Joins another cluster.
-    pub(crate) async fn join(self: &Arc<Self>, address: &str, token: &str) -> Result<(), RemoteError> {
+    pub(crate) async fn join(
+        self: &Arc<Self>,
+        address: &str,
+        token: &str,
+    ) -> Result<(), RemoteError> {
         self.must_be_alone()?;
-        let token: JoinToken = token
-            .parse()
-            .map_err(|error: sortie_link::BadToken| RemoteError::new(ErrorCode::Usage, error.to_string()))?;
+        let token: JoinToken = token.parse().map_err(|error: sortie_link::BadToken| {
+            RemoteError::new(ErrorCode::Usage, error.to_string())
+        })?;
         let own = self.member(self.me.id);
         let own = own.ok_or_else(|| RemoteError::new(ErrorCode::Internal, "no own member"))?;
         let plea = JoinPlea {
@@ -283,7 +289,12 @@ impl NodeShared {
         Ok(())
     }
 
-    fn adopt(self: &Arc<Self>, own: Member, address: &str, joined: Joined) -> Result<(), RemoteError> {
+    fn adopt(
+        self: &Arc<Self>,
+        own: Member,
+        address: &str,
+        joined: Joined,
+    ) -> Result<(), RemoteError> {
         let fingerprint = joined.node.fingerprint();
         let replaced = self.endpoint.replace_identity(joined.node);
         replaced.map_err(|error| RemoteError::new(ErrorCode::Internal, error.to_string()))?;

@@ -89,7 +89,12 @@ impl NodeShared {
     }
 
     /// A session wants to execute on another node.
-    pub(crate) fn want_link(self: &Arc<Self>, id: NodeId, session: Arc<SessionShared>, wait: Duration) {
+    pub(crate) fn want_link(
+        self: &Arc<Self>,
+        id: NodeId,
+        session: Arc<SessionShared>,
+        wait: Duration,
+    ) {
         let node = Arc::clone(self);
         tokio::spawn(async move {
             if let Some(peer) = node.peer(id).await {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use ractor::rpc::CallResult;
 use sortie_engine::select::select;
 use sortie_engine::session::Place;
+use sortie_model::EntryId;
 use sortie_model::selector::{Selection, Selector};
 use sortie_model::spec::StopSpec;
-use sortie_model::EntryId;
 use sortie_wire::session_proto::{Answer, Entries, Trouble};
 use sortie_wire::{ErrorCode, RemoteError};
 

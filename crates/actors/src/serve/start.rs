@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use ractor::rpc::CallResult;
 use sortie_model::spec::{BodySpec, Fan, Hosting, InputSpec, Placement};
 use sortie_model::view::NodeState;
 use sortie_model::{IdempotencyKey, JobSpec, NodeId, NodeName};
 use sortie_wire::session_proto::{Answer, Plan};
 use sortie_wire::{ErrorCode, RemoteError, map_items};
-use ractor::rpc::CallResult;
 
 use crate::data::exchange::{ExchangeError, ServerEnd, ServerReceiver, ToClient, ToServer};
 use crate::data::input_log::{InputLog, Pace};
@@ -163,17 +163,16 @@ async fn take_input(
 }
 
 /// What this node can tell before any job exists.
-fn check(
-    session: &SessionShared,
-    spec: &JobSpec,
-) -> Result<Vec<(NodeName, NodeId)>, RemoteError> {
+fn check(session: &SessionShared, spec: &JobSpec) -> Result<Vec<(NodeName, NodeId)>, RemoteError> {
     let nodes = session.node.nodes_of(&spec.placement)?;
     let usage = |text: &str| Err(RemoteError::new(ErrorCode::Usage, text));
     if session.is_over() {
         return Err(RemoteError::new(ErrorCode::NoSession, "the session has ended"));
     }
     match &spec.body {
-        BodySpec::Command { words } if words.first().is_none_or(|word| word.as_bytes().is_empty()) => {
+        BodySpec::Command { words }
+            if words.first().is_none_or(|word| word.as_bytes().is_empty()) =>
+        {
             return usage("the command is empty");
         }
         BodySpec::Task { .. } if spec.init.is_some() => {

@@ -1,7 +1,7 @@
 //! What an executing node is told of a job.
 
-use sortie_model::spec::{EnvironmentSpec, Fan, InputSpec};
 use sortie_model::NodeName;
+use sortie_model::spec::{EnvironmentSpec, Fan, InputSpec};
 use sortie_wire::host_proto::HostSpec;
 
 use crate::parent_job::ParentJob;

@@ -2,9 +2,9 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use proptest::prelude::*;
-use sortie_model::spec::{BodySpec, OsBytes, Placement};
 use sortie_model::nodeset::NodeExpr;
 use sortie_model::reason::ReachStep;
+use sortie_model::spec::{BodySpec, OsBytes, Placement};
 use uuid::Uuid;
 
 use super::*;
@@ -31,9 +31,8 @@ fn per_node(copies: u32) -> Fan {
 }
 
 fn accept(spec: JobSpec, nodes: u8) -> (ParentJob, Effects) {
-    let nodes = (0..nodes).map(|number| {
-        (format!("n{number}").parse().expect("a good name"), node(number))
-    });
+    let nodes =
+        (0..nodes).map(|number| (format!("n{number}").parse().expect("a good name"), node(number)));
     let identity = JobIdentity {
         id: EntryId(1),
         instance: JobInstance(Uuid::nil()),
@@ -322,7 +321,10 @@ proptest! {
     }
 }
 
-fn note_starts(effects: &[JobEffect], running: &mut BTreeMap<u32, u8>) -> Result<(), TestCaseError> {
+fn note_starts(
+    effects: &[JobEffect],
+    running: &mut BTreeMap<u32, u8>,
+) -> Result<(), TestCaseError> {
     for (node, ordinals) in started(effects) {
         for ordinal in ordinals {
             let before = running.insert(ordinal, node as u8);

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use sortie_link::Link;
 use sortie_link::FrameSender;
+use sortie_link::Link;
 use sortie_wire::host_proto::{Report, ReportStream};
 
 use crate::data::outbox::{Outbox, Pending, Sent, State};
