@@ -10,7 +10,7 @@ use sortie_engine::host::{Host, HostEffect, Start};
 use sortie_link::Link;
 use sortie_model::reason::SpawnStep;
 use sortie_model::spec::BodySpec;
-use sortie_model::{JobInstance, NodeId, Ordinal, Reason, SessionInstance, limits};
+use sortie_model::{JobInstance, Ordinal, Reason, SessionInstance, limits};
 use sortie_wire::host_proto::{
     Acknowledge, ChildOutcome, ForgetJob, HostSpec, Resume, Resumed, StartChildren, StopChildren,
     Verdict,
@@ -131,9 +131,8 @@ impl Actor for HostActor {
         state: &mut HostState,
     ) -> Result<(), ActorProcessingErr> {
         let gone = match event {
-            SupervisionEvent::ActorTerminated(cell, ..) | SupervisionEvent::ActorFailed(cell, _) => {
-                state.running.remove(&cell.get_id())
-            }
+            SupervisionEvent::ActorTerminated(cell, ..)
+            | SupervisionEvent::ActorFailed(cell, _) => state.running.remove(&cell.get_id()),
             _ => None,
         };
         if let Some(Group { job, count, .. }) = gone {
@@ -150,7 +149,8 @@ impl HostState {
         let unknown = self.host.on_resume(resume);
         self.outbox.attach(&link, Some(resume));
         // A link that is gone again will bring another resume.
-        let _ = link.send(&Resumed { session: resume.session, unknown });
+        let expired = self.node.has_expired(resume.session);
+        let _ = link.send(&Resumed { session: resume.session, unknown, expired });
         if let Owner::There(current) = &mut self.owner {
             *current = link;
         }
@@ -258,4 +258,3 @@ impl HostState {
         self.running.retain(|_, group| group.job != job);
     }
 }
-

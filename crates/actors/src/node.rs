@@ -5,7 +5,7 @@ mod listen;
 mod peers;
 mod sessions;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -162,6 +162,7 @@ pub(crate) struct NodeShared {
     keeper: Arc<dyn Keeper>,
     peers: Mutex<HashMap<NodeId, ActorRef<PeerMessage>>>,
     hosts: Mutex<HashMap<(SessionInstance, NodeId), ActorRef<HostMessage>>>,
+    expired: Mutex<VecDeque<SessionInstance>>,
     root: OnceLock<ActorRef<RootMessage>>,
     started: Instant,
     over: tokio::sync::watch::Sender<bool>,
@@ -185,11 +186,7 @@ impl Actor for Root {
     type State = ();
     type Arguments = ();
 
-    async fn pre_start(
-        &self,
-        _: ActorRef<RootMessage>,
-        (): (),
-    ) -> Result<(), ActorProcessingErr> {
+    async fn pre_start(&self, _: ActorRef<RootMessage>, (): ()) -> Result<(), ActorProcessingErr> {
         Ok(())
     }
 
@@ -268,6 +265,7 @@ impl NodeHandle {
             keeper: config.keeper,
             peers: Mutex::default(),
             hosts: Mutex::default(),
+            expired: Mutex::default(),
             root: OnceLock::new(),
             started: Instant::now(),
             over: tokio::sync::watch::Sender::new(false),

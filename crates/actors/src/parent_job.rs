@@ -57,6 +57,8 @@ pub(crate) enum ParentJobMessage {
     Unreachable(NodeId, ReachStep),
     /// A node is lost.
     Lost(NodeId, Timestamp),
+    /// A node never heard of the job.
+    Unknown(NodeId, Timestamp),
     /// A node is there, for the first time or again.
     Reachable(NodeId),
 }
@@ -132,6 +134,9 @@ impl ParentJobArguments {
             ParentJobMessage::Throttle(throttle) => rows.set_throttle(throttle, now, &mut effects),
             ParentJobMessage::Unreachable(node, step) => {
                 rows.on_unreachable(node, step, now, &mut effects);
+            }
+            ParentJobMessage::Unknown(node, since) => {
+                rows.on_unknown(node, since, now, &mut effects);
             }
             ParentJobMessage::Lost(node, since) => rows.on_lost(node, since, now, &mut effects),
             ParentJobMessage::Reachable(node) => rows.on_reconnected(node, &mut effects),

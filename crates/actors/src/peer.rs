@@ -10,9 +10,11 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use sortie_engine::peer::{Keep, Peer, PeerEffect};
 use sortie_link::{Backoff, CloseCode, ControlReceiver, Expect, Link};
 use sortie_model::reason::ReachStep;
-use sortie_model::{JobInstance, NodeId, SessionInstance, Timestamp, limits};
+use sortie_model::{NodeId, SessionInstance, Timestamp, limits};
+use sortie_wire::host_proto::Resumed;
 use sortie_wire::link_proto::Heartbeat;
 
+use crate::data::attachment::Attached;
 use crate::data::port::now;
 use crate::data::session::SessionShared;
 use crate::data::traffic;
@@ -35,7 +37,7 @@ pub(crate) enum PeerMessage {
     /// The connection with that number ended.
     Closed(u64, CloseCode),
     /// It answered a resume.
-    Resumed(SessionInstance, Vec<JobInstance>),
+    Resumed(Resumed),
     /// A second went by.
     Tick,
 }
@@ -67,9 +69,9 @@ impl Actor for PeerActor {
     ) -> Result<PeerState, ActorProcessingErr> {
         myself.send_interval(limits::HEARTBEAT, || PeerMessage::Tick);
         let (peer, sessions) = (Peer::default(), HashMap::new());
-        let seed = id.0.iter().fold(node.me.incarnation.0, |seed, byte| {
-            seed.rotate_left(5) ^ u64::from(*byte)
-        });
+        let seed =
+            id.0.iter()
+                .fold(node.me.incarnation.0, |seed, byte| seed.rotate_left(5) ^ u64::from(*byte));
         let (backoff, last_heard) = (Backoff::new(seed), now());
         Ok(PeerState { node, id, peer, link: None, sessions, beats: 0, backoff, last_heard })
     }
@@ -92,7 +94,7 @@ impl Actor for PeerActor {
             }
             PeerMessage::Dial => state.dial(&myself),
             PeerMessage::Closed(link, code) => state.closed(link, code, &mut effects),
-            PeerMessage::Resumed(session, unknown) => state.resumed(session, &unknown),
+            PeerMessage::Resumed(answer) => state.resumed(&answer),
             PeerMessage::Tick => state.tick(&mut effects),
         }
         state.perform(&myself, effects);
@@ -102,12 +104,7 @@ impl Actor for PeerActor {
 }
 
 impl PeerState {
-    fn want(
-        &mut self,
-        session: Arc<SessionShared>,
-        wait: Duration,
-        effects: &mut Vec<PeerEffect>,
-    ) {
+    fn want(&mut self, session: Arc<SessionShared>, wait: Duration, effects: &mut Vec<PeerEffect>) {
         self.sessions.insert(session.identity.instance, Arc::clone(&session));
         match &self.link {
             Some(link) if !link.is_closed() => attach(&session, link, self.id),
@@ -163,12 +160,16 @@ impl PeerState {
         self.peer.on_closed(goodbye, self.node.uptime(), effects);
     }
 
-    fn resumed(&self, session: SessionInstance, unknown: &[JobInstance]) {
-        let Some(session) = self.sessions.get(&session) else { return };
+    fn resumed(&self, Resumed { session, unknown, expired }: &Resumed) {
+        let Some(session) = self.sessions.get(session) else { return };
         session.attachment(self.id).resumed(unknown);
         let (since, id) = (self.last_heard, self.id);
         for job in unknown.iter().filter_map(|job| session.job(*job)) {
-            job.tell(ParentJobMessage::Lost(id, since));
+            job.tell(if *expired {
+                ParentJobMessage::Lost(id, since)
+            } else {
+                ParentJobMessage::Unknown(id, since)
+            });
         }
         session.tell_jobs(id, |_| ParentJobMessage::Reachable(id));
     }
@@ -240,7 +241,16 @@ impl PeerState {
 /// A connection carries the session: jobs that wait for the node go on.
 fn attach(session: &SessionShared, link: &Link, node: NodeId) {
     let attachment = session.attachment(node);
-    if attachment.is_current(link) || attachment.attach(link) {
-        session.tell_jobs(node, |_| ParentJobMessage::Reachable(node));
+    let attached =
+        if attachment.is_current(link) { Attached::Ready } else { attachment.attach(link) };
+    match attached {
+        Attached::Asked => return,
+        Attached::Ready => {}
+        Attached::Reborn(told) => {
+            for job in told.into_iter().filter_map(|job| session.job(job)) {
+                job.tell(ParentJobMessage::Lost(node, now()));
+            }
+        }
     }
+    session.tell_jobs(node, |_| ParentJobMessage::Reachable(node));
 }

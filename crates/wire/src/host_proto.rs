@@ -176,8 +176,11 @@ pub struct Resume {
 pub struct Resumed {
     /// The session.
     pub session: SessionInstance,
-    /// Jobs whose children are lost.
+    /// Jobs of the question that are not known here.
     pub unknown: Vec<JobInstance>,
+    /// Whether the session ended here before, because its owner was silent for too long: then what
+    /// ran of those jobs was killed. Otherwise they never came, and may be sent again.
+    pub expired: bool,
 }
 
 /// First message of a unidirectional stream from host to owner.

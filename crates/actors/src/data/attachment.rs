@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sortie_link::{CloseCode, Link};
-use sortie_model::{ChildKey, JobInstance, NodeId, SessionInstance};
+use sortie_model::{ChildKey, Incarnation, JobInstance, NodeId, SessionInstance};
 use sortie_wire::frame::Message;
 use sortie_wire::host_proto::{
     Acknowledge, ChildBatch, ChildPosition, EndSession, ForgetJob, HostSpec, Resume, StartChildren,
@@ -21,9 +21,22 @@ pub(crate) struct Attachment {
     stored: Notify,
 }
 
+/// How a session stands with a node after a new connection.
+#[derive(Debug)]
+pub(crate) enum Attached {
+    /// It can be told things at once.
+    Ready,
+    /// It must first say which jobs it still knows.
+    Asked,
+    /// It began a new life: what ran of these jobs is gone, and it can be told things.
+    Reborn(HashSet<JobInstance>),
+}
+
 #[derive(Debug, Default)]
 struct State {
     link: Option<Link>,
+    /// The node's life when it was told things.
+    life: Option<Incarnation>,
     /// Whether the node has answered the resume, so that it may be told things.
     ready: bool,
     /// Jobs that the node was ever told of and may still execute.
@@ -93,10 +106,13 @@ impl Attachment {
         }
     }
 
-    /// A connection is up. Answers whether the node can be told things at once; otherwise it must
-    /// first say which jobs it still knows.
-    pub(crate) fn attach(self: &Arc<Self>, link: &Link) -> bool {
+    /// A connection is up.
+    pub(crate) fn attach(self: &Arc<Self>, link: &Link) -> Attached {
         let mut state = self.state();
+        let life = link.facts().incarnation;
+        let before = state.life.replace(life).is_some_and(|before| before != life);
+        let reborn = if before { Some(std::mem::take(&mut *state).told) } else { None };
+        state.life = Some(life);
         state.link = Some(link.clone());
         state.specified.clear();
         state.ready = state.told.is_empty() && state.reports == 0;
@@ -112,15 +128,20 @@ impl Attachment {
         }
         drop(state);
         tokio::spawn(acknowledge(Arc::clone(self), link.clone()));
-        ready
+        match (reborn, ready) {
+            (Some(told), _) => Attached::Reborn(told),
+            (None, true) => Attached::Ready,
+            (None, false) => Attached::Asked,
+        }
     }
 
-    /// The node answered the resume; `unknown` are jobs that it lost.
+    /// The node answered the resume; `unknown` are jobs that it does not know.
     pub(crate) fn resumed(&self, unknown: &[JobInstance]) {
         let mut state = self.state();
         state.ready = true;
         for job in unknown {
             state.told.remove(job);
+            state.specified.remove(job);
             state.positions.retain(|key, _| key.job != *job);
         }
     }
@@ -188,8 +209,7 @@ impl Attachment {
             return false;
         }
         let children = fresh.iter().filter_map(|key| state.positions.get(key)).copied().collect();
-        let acknowledge =
-            Acknowledge { session: self.session, reports: state.reports, children };
+        let acknowledge = Acknowledge { session: self.session, reports: state.reports, children };
         if let Some(link) = &state.link {
             let _ = link.send(&acknowledge);
         }

@@ -15,8 +15,8 @@ use sortie_wire::link_proto::{Heartbeat, MemberUpdate, Roster};
 use tokio::sync::Semaphore;
 
 use crate::data::exchange::ServerEnd;
-use crate::data::reports::{self, Parts};
 use crate::data::input;
+use crate::data::reports::{self, Parts};
 use crate::host::HostMessage;
 use crate::node::NodeShared;
 use crate::peer::PeerMessage;
@@ -94,8 +94,7 @@ async fn dispatch(
             }
         }
         Resumed::KIND => {
-            let Resumed { session, unknown } = frame.open()?;
-            let _ = actor.cast(PeerMessage::Resumed(session, unknown));
+            let _ = actor.cast(PeerMessage::Resumed(frame.open()?));
         }
         Roster::KIND => node.on_roster(peer, frame.open()?),
         MemberUpdate::KIND => node.on_member_update(peer, frame.open()?),
@@ -149,6 +148,11 @@ async fn beat(link: Link, mut control: ControlReceiver) {
         tokio::select! {
             heard = control.next() => if heard.is_none() { return },
             _ = second.tick() => {
+                if link.silence() > limits::LEASE {
+                    // Its program was killed or is frozen: what it held goes back at once.
+                    link.close(CloseCode::SILENT, "silent for too long");
+                    return;
+                }
                 number += 1;
                 if link.send(&Heartbeat { number }).is_err() {
                     return;

@@ -49,15 +49,18 @@ impl NodeShared {
     ///
     /// # Errors
     /// [`ErrorCode::NoSession`].
-    pub(crate) fn session_named(&self, which: &SessionRef) -> Result<Arc<SessionShared>, RemoteError> {
+    pub(crate) fn session_named(
+        &self,
+        which: &SessionRef,
+    ) -> Result<Arc<SessionShared>, RemoteError> {
         let all = self.sessions.all();
         let found = match which {
             SessionRef::Default => all.into_iter().find(|one| one.identity.name == DEFAULT),
             SessionRef::Instance(instance) => self.sessions.find(*instance),
             SessionRef::Named(name) => {
-                let mut named = all
-                    .into_iter()
-                    .filter(|one| one.identity.name == *name || one.identity.id.to_string() == *name);
+                let mut named = all.into_iter().filter(|one| {
+                    one.identity.name == *name || one.identity.id.to_string() == *name
+                });
                 let first = named.next();
                 if named.next().is_some() {
                     let text = format!("several sessions are called `{name}`; use a number");
@@ -159,11 +162,8 @@ impl NodeShared {
         if let Some(host) = self.host(session, owner) {
             return Some(host);
         }
-        let arguments = HostArguments {
-            node: Arc::clone(self),
-            session,
-            owner: Owner::There(link.clone()),
-        };
+        let arguments =
+            HostArguments { node: Arc::clone(self), session, owner: Owner::There(link.clone()) };
         let root = self.root()?;
         let (host, _) = HostActor::spawn_linked(None, HostActor, arguments, root).await.ok()?;
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -185,6 +185,17 @@ impl NodeShared {
         let of_it: Vec<SessionInstance> =
             hosts.keys().filter(|(_, node)| *node == owner).map(|(session, _)| *session).collect();
         drop(hosts);
+        let mut expired = self.expired.lock().unwrap_or_else(PoisonError::into_inner);
+        expired.extend(&of_it);
+        let most = limits::SESSIONS_PER_NODE;
+        let surplus = expired.len().saturating_sub(most);
+        expired.drain(..surplus);
+        drop(expired);
         of_it.into_iter().for_each(|session| self.end_host(session, owner));
+    }
+
+    /// Whether another node's session ended here because its owner was silent for too long.
+    pub(crate) fn has_expired(&self, session: SessionInstance) -> bool {
+        self.expired.lock().unwrap_or_else(PoisonError::into_inner).contains(&session)
     }
 }

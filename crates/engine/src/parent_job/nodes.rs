@@ -214,6 +214,26 @@ impl ParentJob {
         self.advance(now, effects);
     }
 
+    /// The node says that it never heard of this job: what is said to run there does not, and what was
+    /// sent may be sent again.
+    pub fn on_unknown(
+        &mut self,
+        node: NodeId,
+        since: Timestamp,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
+        let Some(index) = self.nodes.find(node) else { return };
+        for ordinal in self.on_node(index) {
+            let phase = self.row(ordinal).map(|row| row.phase);
+            if matches!(phase, Some(Phase::Running | Phase::Stopping)) {
+                self.fail(ordinal, Reason::NodeLost { since }, now, effects);
+            }
+        }
+        self.apply_max_fails(now, effects);
+        self.advance(now, effects);
+    }
+
     /// A new connection to the node is up: what it may not have heard is said again. Hosts accept a
     /// child once, so a repetition starts nothing twice.
     pub fn on_reconnected(&self, node: NodeId, effects: &mut Effects) {

@@ -97,7 +97,7 @@ fn positions() -> Vec<Sample> {
             "one job",
             Resume { session: session(), reports: 9, children: vec![position], jobs: vec![job()] },
         ),
-        plain("one job lost", Resumed { session: session(), unknown: vec![job()] }),
+        plain("one job lost", Resumed { session: session(), unknown: vec![job()], expired: true }),
         plain("shared", ReportStream { session: session(), child: None }),
         plain("of a child", ReportStream { session: session(), child }),
     ]
