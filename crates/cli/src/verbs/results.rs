@@ -4,6 +4,7 @@ use std::io;
 
 use sortie::ReceiveEnd;
 use sortie::answer::{Failure as ChildFailure, Source};
+use sortie_model::reason::SpawnStep;
 use sortie_model::view::EntryView;
 use sortie_model::{EntryId, Reason, Record, State};
 
@@ -12,6 +13,7 @@ use crate::args::output::Look;
 use crate::exit::{Cause, Ends, Outcome};
 use crate::failure::{ErrorStyle, Failure};
 use crate::own_node::eprintln_quietly;
+use crate::render::clean::one_line;
 use crate::render::exact::ExactSink;
 use crate::render::failures::sentences;
 use crate::render::gather::GatherSink;
@@ -140,7 +142,7 @@ pub(super) fn conclude(
         && outcome.ends.total() == 1
         && end.failures.iter().all(|failure| matches!(failure.reason, Reason::Exit { .. }));
     if !passes_on {
-        report_failures(&end.failures, look);
+        report_failures(end, look);
     }
     if let Some(blocked) = end.deadlock {
         let message = format!("{blocked} waits for input that nobody has given");
@@ -170,8 +172,23 @@ fn ends_of(end: &ReceiveEnd) -> Ends {
     ends
 }
 
-fn report_failures(failures: &[ChildFailure], look: &Look) {
-    for sentence in sentences(failures, look.detail()) {
+/// The command that could not be executed, where one command is what every failure is about.
+fn unexecuted(end: &ReceiveEnd) -> Option<String> {
+    let exec = |failure: &ChildFailure| {
+        matches!(failure.reason, Reason::Spawn { step: SpawnStep::Exec, .. })
+    };
+    match end.entries.entries.as_slice() {
+        [EntryView::Job(job)] if end.failures.iter().all(exec) => {
+            Some(one_line(&job.command).into_owned())
+        }
+        _ => None,
+    }
+}
+
+fn report_failures(end: &ReceiveEnd, look: &Look) {
+    let command = unexecuted(end).map_or_else(String::new, |command| format!(": {command}"));
+    for sentence in sentences(&end.failures, look.detail()) {
+        let sentence = format!("{sentence}{command}");
         match look.error_style() {
             ErrorStyle::Text => eprintln_quietly(&format!("sortie: {sentence}")),
             ErrorStyle::Json => {
