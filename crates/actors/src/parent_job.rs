@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use sortie_engine::parent_job::{Effects, JobEffect};
+use sortie_engine::parent_job::{Effects, JobEffect, StopOrder};
 use sortie_model::reason::ReachStep;
 use sortie_model::spec::{StopSpec, Throttle};
 use sortie_model::{EntryId, NodeId, Timestamp};
@@ -129,7 +129,7 @@ impl ParentJobArguments {
             ParentJobMessage::InputEnd => rows.on_input_end(now, &mut effects),
             ParentJobMessage::InputLost => rows.on_input_lost(now, &mut effects),
             ParentJobMessage::Stop { children, how, by } => {
-                rows.on_stop(&children, how, &by, now, &mut effects);
+                rows.on_stop(StopOrder { children, how, by }, now, &mut effects);
             }
             ParentJobMessage::Throttle(throttle) => rows.set_throttle(throttle, now, &mut effects),
             ParentJobMessage::Unreachable(node, step) => {

@@ -9,21 +9,22 @@ mod host_spec;
 mod nodes;
 mod row;
 mod show;
+mod start;
+mod stop;
 
 use bytes::Bytes;
-use sortie_model::spec::{Fan, JobSpec, MaxFails, StopSpec, Throttle};
+use sortie_model::spec::{Fan, JobSpec, StopSpec, Throttle};
 use sortie_model::{
     EntryId, JobInstance, NodeId, NodeName, Ordinal, Reason, SessionId, State, Timestamp, limits,
 };
-use sortie_wire::host_proto::{
-    ChildBatch, ChildEnd, ChildItem, ChildOutcome, ChildSet, ChildStart, Verdict,
-};
+use sortie_wire::host_proto::{ChildBatch, ChildEnd, ChildOutcome, ChildSet, ChildStart, Verdict};
 
 use crate::aggregate::{StateCounts, Told, parent_state};
 pub use crate::parent_job::host_spec::Executor;
 use crate::parent_job::nodes::Nodes;
 use crate::parent_job::row::{Phase, Row};
 pub use crate::parent_job::show::MailboxFacts;
+pub use crate::parent_job::stop::StopOrder;
 use crate::placement;
 pub use crate::placement::NodeIndex;
 use crate::throttle::Line;
@@ -232,86 +233,10 @@ impl ParentJob {
         Ok(())
     }
 
-    /// Somebody told the job, or some of its children, to stop.
-    pub fn on_stop(
-        &mut self,
-        children: &ChildSet,
-        how: StopSpec,
-        by: &str,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) {
-        let ordinals: Vec<Ordinal> = match children {
-            ChildSet::All => {
-                if self.state.is_finished() {
-                    return;
-                }
-                self.told = Told::Stop;
-                self.open = false;
-                effects.push(JobEffect::Unwanted);
-                (0..self.rows.len() as u32).map(Ordinal).collect()
-            }
-            ChildSet::Some(ordinals) => ordinals.clone(),
-        };
-        if matches!(children, ChildSet::All) {
-            self.stop = Some((how, by.to_owned()));
-            self.line.withdraw_all();
-        } else {
-            self.stop.get_or_insert_with(|| (how, by.to_owned()));
-        }
-        let mut there: Vec<Vec<Ordinal>> = vec![Vec::new(); self.nodes.len()];
-        for ordinal in ordinals {
-            let Some(row) = self.row_mut(ordinal) else { continue };
-            row.told_to_stop = true;
-            match (row.phase, row.node) {
-                (Phase::Queued, _) => {
-                    if !matches!(children, ChildSet::All) {
-                        self.line.withdraw(ordinal);
-                    }
-                    let outcome = ChildOutcome::of(Verdict::Stopped);
-                    self.finish(ordinal, outcome, now, effects);
-                    effects.push(JobEffect::Close(ordinal));
-                }
-                (Phase::Sent | Phase::Running | Phase::Stopping, Some(node)) => {
-                    if row.phase == Phase::Running {
-                        self.set_phase(ordinal, Phase::Stopping, effects);
-                    }
-                    if let Some(list) = there.get_mut(node.0 as usize) {
-                        list.push(ordinal);
-                    }
-                }
-                _ => {}
-            }
-        }
-        for (node, list) in (0u32..).zip(there) {
-            if !list.is_empty() {
-                let all = matches!(children, ChildSet::All);
-                let children = if all { ChildSet::All } else { ChildSet::Some(list) };
-                effects.push(JobEffect::Stop { node: NodeIndex(node), children, how });
-            }
-        }
-        self.advance(now, effects);
-    }
-
     /// The throttle was changed; lowering it stops nothing.
     pub fn set_throttle(&mut self, throttle: Throttle, now: Timestamp, effects: &mut Effects) {
         self.line.set_limit(throttle);
         self.advance(now, effects);
-    }
-
-    fn apply_max_fails(&mut self, now: Timestamp, effects: &mut Effects) {
-        let failed = self.counts.of(State::Failed);
-        let passed = match self.spec.max_fails {
-            MaxFails::Unlimited => false,
-            MaxFails::Count(most) => failed > u64::from(most),
-            MaxFails::Percent(most) => {
-                failed.saturating_mul(100) > u64::from(most) * self.rows.len() as u64
-            }
-        };
-        if passed && self.told == Told::Nothing && !self.all_done() {
-            self.note(format!("stopped the rest after {failed} failed"));
-            self.on_stop(&ChildSet::All, StopSpec::default(), "--max-fails", now, effects);
-        }
     }
 
     fn add_rows(&mut self, first_id: EntryId, count: u64) {
@@ -422,86 +347,6 @@ impl ParentJob {
             self.wanted += room as u32;
             effects.push(JobEffect::Want(room as u32));
         }
-    }
-
-    fn start_queued(&mut self, now: Timestamp, effects: &mut Effects) {
-        let mut batches: Vec<Vec<Ordinal>> = vec![Vec::new(); self.nodes.len()];
-        let spread = matches!(self.spec.fan, Fan::Spread);
-        // A spread map waits while every node has its share; the next end makes room.
-        while !spread || self.nodes.usable() == 0 || self.nodes.has_share(self.line.limit()) {
-            let Some(ordinal) = self.line.admit() else { break };
-            let node = match self.row(ordinal).and_then(|row| row.node) {
-                Some(node) => Some(node),
-                None => self.nodes.give(self.line.limit()),
-            };
-            let gone = node.map_or_else(|| Some(self.nodes.failed_step()), |n| self.nodes.gone(n));
-            if let Some(step) = gone {
-                self.line.on_slot_free();
-                self.fail(ordinal, Reason::Unreachable { step }, now, effects);
-                continue;
-            }
-            if let Some(row) = self.row_mut(ordinal) {
-                row.node = node;
-            }
-            self.set_phase(ordinal, Phase::Sent, effects);
-            if let Some(batch) = node.and_then(|node| batches.get_mut(node.0 as usize)) {
-                batch.push(ordinal);
-            }
-        }
-        for (node, ordinals) in (0u32..).zip(batches) {
-            self.start_on(NodeIndex(node), &ordinals, effects);
-        }
-    }
-
-    /// Start messages for these children of one node: ranges where they are evenly spaced.
-    fn start_on(&self, node: NodeIndex, ordinals: &[Ordinal], effects: &mut Effects) {
-        if ordinals.is_empty() {
-            return;
-        }
-        if self.items.is_empty() {
-            let step = match ordinals {
-                [first, second, ..] => second.0 - first.0,
-                _ => 1,
-            };
-            let even = ordinals.windows(2).all(|pair| match pair {
-                [a, b] => b.0 - a.0 == step,
-                _ => true,
-            });
-            if let (true, Some(first)) = (even, ordinals.first()) {
-                let children = ChildBatch::Range {
-                    first: *first,
-                    step,
-                    count: ordinals.len() as u32,
-                    id_base: self.identity.id.0 + 1,
-                };
-                effects.push(JobEffect::Start { node, children });
-                return;
-            }
-        }
-        for some in ordinals.chunks(limits::FRAME_ITEMS) {
-            let mut items = Vec::new();
-            let mut bytes = 0;
-            for ordinal in some {
-                let item = self.item_of(*ordinal);
-                bytes += item.item.len() + 32;
-                items.push(item);
-                if bytes > limits::FRAME_BYTES / 4 {
-                    let children = ChildBatch::Items(std::mem::take(&mut items));
-                    effects.push(JobEffect::Start { node, children });
-                    bytes = 0;
-                }
-            }
-            if !items.is_empty() {
-                effects.push(JobEffect::Start { node, children: ChildBatch::Items(items) });
-            }
-        }
-    }
-
-    fn item_of(&self, ordinal: Ordinal) -> ChildItem {
-        let number = u64::from(ordinal.0) / self.children_per_item();
-        let id = self.rows.get(ordinal.0 as usize).map_or(0, |row| row.id.0);
-        let item = self.items.get(number as usize).cloned().unwrap_or_default();
-        ChildItem { ordinal, id, number: number + 1, item }
     }
 }
 

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use proptest::prelude::*;
 use sortie_model::nodeset::NodeExpr;
 use sortie_model::reason::ReachStep;
-use sortie_model::spec::{BodySpec, OsBytes, Placement};
+use sortie_model::spec::{BodySpec, MaxFails, OsBytes, Placement};
 use uuid::Uuid;
 
 use super::*;
@@ -78,6 +78,10 @@ fn failed() -> Verdict {
     Verdict::Failed(Reason::Exit { code: 1 })
 }
 
+fn order(children: ChildSet) -> StopOrder {
+    StopOrder { children, how: StopSpec::default(), by: "me".into() }
+}
+
 fn items(count: u32) -> Vec<Bytes> {
     (0..count).map(|number| Bytes::from(number.to_string())).collect()
 }
@@ -117,7 +121,7 @@ fn a_stop_ends_the_queued_at_once_and_tells_the_nodes_of_the_others() {
     assert_eq!(job.on_report(node(0), &[begin(0)], vec![], &mut effects), Ok(()));
     effects.clear();
     let how = StopSpec::default();
-    job.on_stop(&ChildSet::All, how, "me", NOW, &mut effects);
+    job.on_stop(order(ChildSet::All), NOW, &mut effects);
     assert_eq!(job.state(), State::Stopping);
     let stop = JobEffect::Stop { node: NodeIndex(0), children: ChildSet::All, how };
     assert!(effects.contains(&stop) && effects.contains(&JobEffect::Close(Ordinal(2))));
@@ -131,7 +135,7 @@ fn a_stop_ends_the_queued_at_once_and_tells_the_nodes_of_the_others() {
 fn an_end_that_won_the_race_against_a_stop_stands() {
     let (mut job, _) = accept(spec(per_node(1), None), 1);
     let mut effects = Effects::new();
-    job.on_stop(&ChildSet::All, StopSpec::default(), "me", NOW, &mut effects);
+    job.on_stop(order(ChildSet::All), NOW, &mut effects);
     let ended = vec![end(0, Verdict::Completed)];
     assert_eq!(job.on_report(node(0), &[], ended, &mut effects), Ok(()));
     assert_eq!(job.state(), State::Completed);
@@ -213,7 +217,7 @@ fn after_a_reconnection_what_was_not_confirmed_is_said_again() {
     let mut effects = Effects::new();
     assert_eq!(job.on_report(node(0), &[begin(0)], vec![], &mut effects), Ok(()));
     let one = ChildSet::Some(vec![Ordinal(2)]);
-    job.on_stop(&one, StopSpec::default(), "me", NOW, &mut effects);
+    job.on_stop(order(one.clone()), NOW, &mut effects);
     effects.clear();
     job.on_reconnected(node(0), &mut effects);
     assert_eq!(started(&effects), BTreeMap::from([(0, vec![1, 2])]));
@@ -287,11 +291,11 @@ proptest! {
                     prop_assert_eq!(job.on_report(node(from), &starts, ends, &mut effects), Ok(()));
                 }
                 Step::Stop => {
-                    job.on_stop(&ChildSet::All, StopSpec::default(), "t", NOW, &mut effects);
+                    job.on_stop(order(ChildSet::All), NOW, &mut effects);
                 }
                 Step::StopOne(ordinal) => {
                     let one = ChildSet::Some(vec![Ordinal(ordinal)]);
-                    job.on_stop(&one, StopSpec::default(), "t", NOW, &mut effects);
+                    job.on_stop(order(one), NOW, &mut effects);
                 }
                 Step::Unreachable(at) => {
                     // Only what was never confirmed there can be taken back.

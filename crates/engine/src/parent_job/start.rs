@@ -1,0 +1,92 @@
+//! Which queued children start, where, and the messages that say so.
+
+use sortie_model::spec::Fan;
+use sortie_model::{Ordinal, Reason, Timestamp, limits};
+use sortie_wire::host_proto::{ChildBatch, ChildItem};
+
+use crate::parent_job::row::Phase;
+use crate::parent_job::{Effects, JobEffect, ParentJob};
+use crate::placement::NodeIndex;
+
+impl ParentJob {
+    /// Starts queued children while the throttle and their nodes have room.
+    pub(super) fn start_queued(&mut self, now: Timestamp, effects: &mut Effects) {
+        let mut batches: Vec<Vec<Ordinal>> = vec![Vec::new(); self.nodes.len()];
+        let spread = matches!(self.spec.fan, Fan::Spread);
+        // A spread map waits while every node has its share; the next end makes room.
+        while !spread || self.nodes.usable() == 0 || self.nodes.has_share(self.line.limit()) {
+            let Some(ordinal) = self.line.admit() else { break };
+            let node = match self.row(ordinal).and_then(|row| row.node) {
+                Some(node) => Some(node),
+                None => self.nodes.give(self.line.limit()),
+            };
+            let gone = node.map_or_else(|| Some(self.nodes.failed_step()), |n| self.nodes.gone(n));
+            if let Some(step) = gone {
+                self.line.on_slot_free();
+                self.fail(ordinal, Reason::Unreachable { step }, now, effects);
+                continue;
+            }
+            if let Some(row) = self.row_mut(ordinal) {
+                row.node = node;
+            }
+            self.set_phase(ordinal, Phase::Sent, effects);
+            if let Some(batch) = node.and_then(|node| batches.get_mut(node.0 as usize)) {
+                batch.push(ordinal);
+            }
+        }
+        for (node, ordinals) in (0u32..).zip(batches) {
+            self.start_on(NodeIndex(node), &ordinals, effects);
+        }
+    }
+
+    /// Start messages for these children of one node: ranges where they are evenly spaced.
+    pub(super) fn start_on(&self, node: NodeIndex, ordinals: &[Ordinal], effects: &mut Effects) {
+        if ordinals.is_empty() {
+            return;
+        }
+        if self.items.is_empty() {
+            let step = match ordinals {
+                [first, second, ..] => second.0 - first.0,
+                _ => 1,
+            };
+            let even = ordinals.windows(2).all(|pair| match pair {
+                [a, b] => b.0 - a.0 == step,
+                _ => true,
+            });
+            if let (true, Some(first)) = (even, ordinals.first()) {
+                let children = ChildBatch::Range {
+                    first: *first,
+                    step,
+                    count: ordinals.len() as u32,
+                    id_base: self.identity.id.0 + 1,
+                };
+                effects.push(JobEffect::Start { node, children });
+                return;
+            }
+        }
+        for some in ordinals.chunks(limits::FRAME_ITEMS) {
+            let mut items = Vec::new();
+            let mut bytes = 0;
+            for ordinal in some {
+                let item = self.item_of(*ordinal);
+                bytes += item.item.len() + 32;
+                items.push(item);
+                if bytes > limits::FRAME_BYTES / 4 {
+                    let children = ChildBatch::Items(std::mem::take(&mut items));
+                    effects.push(JobEffect::Start { node, children });
+                    bytes = 0;
+                }
+            }
+            if !items.is_empty() {
+                effects.push(JobEffect::Start { node, children: ChildBatch::Items(items) });
+            }
+        }
+    }
+
+    fn item_of(&self, ordinal: Ordinal) -> ChildItem {
+        let number = u64::from(ordinal.0) / self.children_per_item();
+        let id = self.rows.get(ordinal.0 as usize).map_or(0, |row| row.id.0);
+        let item = self.items.get(number as usize).cloned().unwrap_or_default();
+        ChildItem { ordinal, id, number: number + 1, item }
+    }
+}

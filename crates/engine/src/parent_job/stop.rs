@@ -1,0 +1,95 @@
+//! What a stop reaches, and when failures are one (`docs/semantics.md`, section 3.5).
+
+use sortie_model::spec::{MaxFails, StopSpec};
+use sortie_model::{Ordinal, State, Timestamp};
+use sortie_wire::host_proto::{ChildOutcome, ChildSet, Verdict};
+
+use crate::aggregate::Told;
+use crate::parent_job::row::Phase;
+use crate::parent_job::{Effects, JobEffect, ParentJob};
+use crate::placement::NodeIndex;
+
+/// Somebody's wish that a job, or some of its children, stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StopOrder {
+    /// Which children; all of them is the job itself, its open input included.
+    pub children: ChildSet,
+    /// With which signal and grace.
+    pub how: StopSpec,
+    /// Who wished it, as people are shown.
+    pub by: String,
+}
+
+impl ParentJob {
+    /// Somebody told the job, or some of its children, to stop.
+    pub fn on_stop(&mut self, order: StopOrder, now: Timestamp, effects: &mut Effects) {
+        let StopOrder { children, how, by } = order;
+        let everything = matches!(children, ChildSet::All);
+        let ordinals: Vec<Ordinal> = match children {
+            ChildSet::All => {
+                if self.state.is_finished() {
+                    return;
+                }
+                self.told = Told::Stop;
+                self.open = false;
+                effects.push(JobEffect::Unwanted);
+                (0..self.rows.len() as u32).map(Ordinal).collect()
+            }
+            ChildSet::Some(ordinals) => ordinals,
+        };
+        if everything {
+            self.stop = Some((how, by));
+            self.line.withdraw_all();
+        } else {
+            self.stop.get_or_insert((how, by));
+        }
+        let mut there: Vec<Vec<Ordinal>> = vec![Vec::new(); self.nodes.len()];
+        for ordinal in ordinals {
+            let Some(row) = self.row_mut(ordinal) else { continue };
+            row.told_to_stop = true;
+            match (row.phase, row.node) {
+                (Phase::Queued, _) => {
+                    if !everything {
+                        self.line.withdraw(ordinal);
+                    }
+                    let outcome = ChildOutcome::of(Verdict::Stopped);
+                    self.finish(ordinal, outcome, now, effects);
+                    effects.push(JobEffect::Close(ordinal));
+                }
+                (Phase::Sent | Phase::Running | Phase::Stopping, Some(node)) => {
+                    if row.phase == Phase::Running {
+                        self.set_phase(ordinal, Phase::Stopping, effects);
+                    }
+                    if let Some(list) = there.get_mut(node.0 as usize) {
+                        list.push(ordinal);
+                    }
+                }
+                _ => {}
+            }
+        }
+        for (node, list) in (0u32..).zip(there) {
+            if !list.is_empty() {
+                let children = if everything { ChildSet::All } else { ChildSet::Some(list) };
+                effects.push(JobEffect::Stop { node: NodeIndex(node), children, how });
+            }
+        }
+        self.advance(now, effects);
+    }
+
+    /// Stops the rest once as many children failed as the spec allows.
+    pub(super) fn apply_max_fails(&mut self, now: Timestamp, effects: &mut Effects) {
+        let failed = self.counts.of(State::Failed);
+        let passed = match self.spec.max_fails {
+            MaxFails::Unlimited => false,
+            MaxFails::Count(most) => failed > u64::from(most),
+            MaxFails::Percent(most) => {
+                failed.saturating_mul(100) > u64::from(most) * self.rows.len() as u64
+            }
+        };
+        if passed && self.told == Told::Nothing && !self.all_done() {
+            self.note(format!("stopped the rest after {failed} failed"));
+            let (children, how) = (ChildSet::All, StopSpec::default());
+            self.on_stop(StopOrder { children, how, by: "--max-fails".into() }, now, effects);
+        }
+    }
+}
