@@ -52,11 +52,6 @@ impl Groups {
         Ok(Self { by_name })
     }
 
-    /// The expressions whose union is the group, if there is a group of that name.
-    pub(crate) fn group(&self, name: &str) -> Option<&[String]> {
-        self.by_name.get(name).map(Vec::as_slice)
-    }
-
     /// All of them, by name.
     pub(crate) fn into_map(self) -> BTreeMap<String, Vec<String>> {
         self.by_name

@@ -115,11 +115,6 @@ impl Identities {
         &self.node
     }
 
-    /// The home's owner.
-    pub(crate) const fn user(&self) -> &Identity {
-        &self.user
-    }
-
     /// The node's key, which stays the same in every cluster.
     pub(crate) fn node_key(&self) -> Result<NodeKey, HomeError> {
         NodeKey::from_pem(&self.node.to_pem())
