@@ -102,13 +102,23 @@ fn is_ours(dependency: &str) -> bool {
 
 /// The packages that a manifest depends on in any way, renamed ones by their real name.
 pub(crate) fn dependencies(manifest: &Table) -> impl Iterator<Item = String> {
+    named_in(manifest, &["dependencies", "dev-dependencies", "build-dependencies"])
+}
+
+/// The packages that are part of what is built, without those that only its tests use.
+pub(crate) fn built_dependencies(manifest: &Table) -> impl Iterator<Item = String> {
+    named_in(manifest, &["dependencies", "build-dependencies"])
+}
+
+fn named_in<'a>(
+    manifest: &'a Table,
+    sections: &'static [&'static str],
+) -> impl Iterator<Item = String> + use<'a> {
     let platforms = manifest.get("target").and_then(Value::as_table);
     let platforms = platforms.into_iter().flat_map(|platforms| platforms.values());
     let tables = std::iter::once(manifest).chain(platforms.filter_map(Value::as_table));
     let sections = tables.flat_map(|table| {
-        ["dependencies", "dev-dependencies", "build-dependencies"]
-            .into_iter()
-            .filter_map(|section| table.get(section).and_then(Value::as_table))
+        sections.iter().filter_map(|section| table.get(*section).and_then(Value::as_table))
     });
     sections
         .flatten()

@@ -70,7 +70,9 @@ fn check_modules(tree: &Tree, source: &Source) -> Vec<Finding> {
         let files = tree.rust().filter_map(|file| file.path.strip_prefix(&folder));
         let modules = files.filter_map(|file| file.strip_suffix(".rs"));
         let left_out = modules.filter(|module| {
-            !module.contains('/') && !matches!(*module, "lib" | "main") && !named.contains(module)
+            !module.contains('/')
+                && !matches!(*module, "lib" | "main" | "tests")
+                && !named.contains(module)
         });
         for module in left_out {
             let sentence = format!("the map of `{role}` leaves out `{module}`");
