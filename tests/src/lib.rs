@@ -1,5 +1,6 @@
 //! The harness of the end-to-end tests: real daemons in processes of their own, each with a home in
 //! a temporary directory, and the real `sortie` command.
+#![expect(clippy::expect_used, reason = "a harness fails its test by panicking")]
 
 use std::ffi::OsStr;
 use std::io;

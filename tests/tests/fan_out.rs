@@ -14,7 +14,7 @@ fn three() -> [Home; 3] {
     join_all(&[&homes[0], &homes[1], &homes[2]]);
     wait_for("three members", || {
         let nodes = homes[0].json(&["node", "get"]);
-        (nodes["nodes"].as_array()?.len() == 3).then_some(())
+        (nodes.get("nodes")?.as_array()?.len() == 3).then_some(())
     });
     homes
 }

@@ -20,7 +20,7 @@ fn two_daemons() -> [Home; 3] {
 async fn session(home: &Home) -> Session {
     let paths = HomePaths::within(home.path());
     let client = Client::connect_home(&paths, Duration::from_secs(30)).await;
-    client.expect("a running node").session()
+    client.unwrap_or_else(|error| panic!("no running node: {error}")).session()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -67,7 +67,7 @@ async fn read_all(
             }
             Some((job, ordinal)) => {
                 let key = ChildKey { job, ordinal };
-                store_own(&session, &attachment, key, report, payload).await?;
+                store_own((&session, &attachment), key, report, payload).await?;
             }
         }
     }
@@ -107,8 +107,7 @@ async fn store(
 /// A report of a child's own stream. Its first records may overtake the last ones of the shared
 /// stream: then it waits for those.
 async fn store_own(
-    session: &Arc<SessionShared>,
-    attachment: &Attachment,
+    (session, attachment): (&Arc<SessionShared>, &Attachment),
     key: ChildKey,
     report: Report,
     mut payload: bytes::Bytes,
@@ -161,7 +160,8 @@ async fn reached(job: &JobShared, ordinal: Ordinal, seq: Seq) {
     }
 }
 
-/// Stores records in order and answers how much room is left; a full mailbox is waited for, which stops only this stream.
+/// Stores records in order and answers how much room is left; a full mailbox is waited for, which
+/// stops only this stream.
 async fn append(
     job: &JobShared,
     ordinal: Ordinal,

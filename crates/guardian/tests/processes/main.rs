@@ -2,7 +2,12 @@
 //!
 //! This program is daemon and guardian at once, as every program that hosts processes is, so it has
 //! its own `main`. Arguments choose cases by parts of their names.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a case fails by panicking"
+)]
 
 mod daemon_death;
 mod ends;

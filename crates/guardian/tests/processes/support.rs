@@ -81,6 +81,7 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !holds() {
         assert!(begin.elapsed() < Duration::from_secs(10), "{what} did not come true");
+        // tidy: waits because the end of a process elsewhere can only be polled
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -106,6 +107,7 @@ impl ProcessIo for Sink {
 
     async fn write(&self, stream: Stream, bytes: Bytes) {
         if !self.pace.is_zero() {
+            // tidy: waits because a slow reader is what is tested
             tokio::time::sleep(self.pace).await;
         }
         let store = if stream == Stream::Output { &self.output } else { &self.error };
