@@ -4,6 +4,8 @@
 //! answers with one or more frames. Resetting the stream abandons the request. The name of an
 //! [`Ask`] is the verb's.
 
+mod answer;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,16 +13,17 @@ use sortie_model::nodeset::NodeExpr;
 use sortie_model::record::StreamSet;
 use sortie_model::selector::{Query, Selection, Selector};
 use sortie_model::spec::{StopSpec, Throttle};
-use sortie_model::view::EntryView;
 use sortie_model::{
-    ChildView, EntryId, IdempotencyKey, JobSpec, JobView, NodeName, NodeView, Ordinal, Reason,
-    SessionInstance, SessionView, State, Timestamp,
+    EntryId, IdempotencyKey, JobSpec, NodeName, Ordinal, Reason, SessionInstance, State, Timestamp,
 };
 
 use crate::frame::{Kind, Message};
 use crate::host_proto::RecordRun;
 use crate::link_proto::kinds;
 use crate::remote_error::RemoteError;
+pub use crate::session_proto::answer::{
+    Answer, Check, ChildExplanation, Diagnosis, Entries, Explanation, JoinOffer, Plan, Trouble,
+};
 
 /// Which session a request is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -214,141 +217,6 @@ pub enum WaitCount {
     Any,
     /// So many.
     AtLeast(u32),
-}
-
-/// A selector that named nothing, or an entry to which the verb does not apply; the others are
-/// done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trouble {
-    /// The selector, as typed, or the entry's number.
-    pub about: String,
-    /// What is wrong.
-    pub error: RemoteError,
-}
-
-/// Entries, with what could not be done.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entries {
-    /// The entries, in order.
-    pub entries: Vec<EntryView>,
-    /// How many there would be without the page.
-    pub total: u64,
-    /// Selectors that named nothing, entries left out.
-    pub troubles: Vec<Trouble>,
-}
-
-/// What the resolved plan of a start looks like.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Plan {
-    /// The nodes, in order.
-    pub nodes: Vec<NodeName>,
-    /// The nodes of them that cannot be reached now.
-    pub unreachable: Vec<NodeName>,
-    /// How many children, when that is known.
-    pub children: Option<u64>,
-}
-
-/// A join token and where to bring it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JoinOffer {
-    /// `host:port` of the node that takes it.
-    pub address: String,
-    /// The token.
-    pub token: String,
-}
-
-/// One child in an explanation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChildExplanation {
-    /// The child.
-    pub child: ChildView,
-    /// The last lines of its error stream.
-    pub last_errors: Vec<Vec<u8>>,
-}
-
-/// One screen about a job or a child.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Explanation {
-    /// The job, or the child's job.
-    pub job: JobView,
-    /// The child that was asked for, or the children worth showing: failed ones first, at most 20.
-    pub children: Vec<ChildExplanation>,
-    /// States so far, oldest first.
-    pub history: Vec<(State, Timestamp)>,
-    /// Why it is where it is, a sentence each.
-    pub because: Vec<String>,
-    /// What to type next.
-    pub next: Vec<String>,
-}
-
-/// What a node says of its own health.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Diagnosis {
-    /// The node.
-    pub node: NodeName,
-    /// Its program's version.
-    pub version: String,
-    /// Its wall clock.
-    pub clock: Timestamp,
-    /// How process trees are contained.
-    pub containment: String,
-    /// One row per check.
-    pub checks: Vec<Check>,
-}
-
-/// One check of a diagnosis.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Check {
-    /// What was looked at.
-    pub name: String,
-    /// Whether it is well.
-    pub ok: bool,
-    /// What was found, and what to do.
-    pub finding: String,
-}
-
-/// An answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "there is one answer per request, soon taken apart")]
-pub enum Answer {
-    /// The request was refused; nothing was done.
-    Refused(RemoteError),
-    /// It was done.
-    Done,
-    /// A session was opened.
-    Session(SessionView),
-    /// A job was started, or the key's job found.
-    Started(JobView),
-    /// All input was stored.
-    InputStored,
-    /// What a start would do.
-    Plan(Plan),
-    /// Entries.
-    Entries(Entries),
-    /// The wait is over.
-    Waited {
-        /// The entries it was about, in input order; for one of many, only that one.
-        entries: Entries,
-        /// Whether the time ran out.
-        timed_out: bool,
-    },
-    /// One screen.
-    Explanation(Box<Explanation>),
-    /// Sessions.
-    Sessions(Vec<SessionView>),
-    /// Nodes.
-    Nodes(Vec<NodeView>),
-    /// The round trip between the asked node and the named one; none between a node and itself.
-    Pong {
-        /// The node.
-        node: NodeName,
-        /// The round trip.
-        round_trip: Option<Duration>,
-    },
-    /// Where to join, with what.
-    Token(JoinOffer),
-    /// A node's health.
-    Diagnosis(Box<Diagnosis>),
 }
 
 /// The child that the records of a delivery come from.
