@@ -72,7 +72,7 @@ impl Row {
     }
 }
 
-/// The heading of [`line`].
+/// The heading of [`line()`]'s table.
 pub const HEADING: &str = "  #  scenario                                               \
                            ours        limit  unit         ratio  asked";
 
@@ -89,7 +89,8 @@ pub fn line(row: &Row) -> String {
     let Row { number, scenario, unit, ours, .. } = row;
     let ours = figure(*ours);
     format!(
-        "{number:>3}  {scenario:<48} {ours:>12} {limit:>12}  {unit:<10} {ratio:>7}  {asked}{verdict}"
+        "{number:>3}  {scenario:<48} {ours:>12} {limit:>12}  {unit:<10} {ratio:>7}  \
+         {asked}{verdict}"
     )
 }
 

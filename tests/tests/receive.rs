@@ -1,4 +1,5 @@
-//! Receiving: what is taken is gone, what is kept comes again, what was not acknowledged is not lost.
+//! Receiving: what is taken is gone, what is kept comes again, what was not acknowledged is not
+//! lost.
 
 use std::io::{Read, Write};
 use std::process::Stdio;
@@ -10,7 +11,8 @@ fn a_running_jobs_results_come_once_and_kept_ones_come_again() {
     let home = Home::running("solo", &[]);
     let gate = home.path().join("gate");
     let script = format!(
-        "echo one; while [ ! -e {0} ]; do sleep 0.05; done; echo two; while [ -e {0} ]; do sleep 0.05; done",
+        "echo one; while [ ! -e {0} ]; do sleep 0.05; done; \
+         echo two; while [ -e {0} ]; do sleep 0.05; done",
         gate.display()
     );
     assert_eq!(home.sortie(&["start", "--", "sh", "-c", &script]).code, 0);

@@ -1,6 +1,5 @@
-//! One other node: its link, its heartbeats, when it is dialled, suspected or given up. Decisions
-//! are
-//! `sortie_engine::peer`'s.
+//! One other node: its link, its heartbeats, when it is dialled, suspected or given up. Its
+//! decisions are `sortie_engine::peer`'s.
 
 use std::collections::HashMap;
 use std::sync::Arc;

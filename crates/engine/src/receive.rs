@@ -89,8 +89,8 @@ pub enum Candidates<'a> {
     Some(&'a [Ordinal]),
 }
 
-/// Which entries of one job were said to have settled: each once, children before their parent, also
-/// when an entry that was disconnected moves on later.
+/// Which entries of one job were said to have settled: each once, children before their parent,
+/// also when an entry that was disconnected moves on later.
 #[derive(Debug, Default)]
 pub struct SettledOnce {
     told: Vec<u64>,
@@ -136,8 +136,8 @@ impl SettledOnce {
         news
     }
 
-    /// The job's own news, which come after those of its children. To be asked with a state that was
-    /// read together with theirs.
+    /// The job's own news, which come after those of its children. To be asked with a state that
+    /// was read together with theirs.
     pub fn parent(&mut self, state: State, until: Until) -> Option<State> {
         let news = !self.parent && until.is_met_by(state);
         self.parent |= news;

@@ -236,8 +236,8 @@ pub const GUARDIAN_STARTS_AT_ONCE: usize = 8;
 /// Bytes that one receive has delivered and that were not acknowledged; records count their
 /// overhead. At it the receive waits for its reader.
 pub const RECEIVE_WINDOW_BYTES: u64 = 16 * MIB as u64;
-/// Offers of one mailbox that one receive holds at once. Less than [`OFFERS_PER_MAILBOX`], so that a
-/// reader that does not acknowledge leaves others a place.
+/// Offers of one mailbox that one receive holds at once. Less than [`OFFERS_PER_MAILBOX`], so that
+/// a reader that does not acknowledge leaves others a place.
 pub const RECEIVE_OFFERS: u32 = 12;
 /// Failed children whose reasons a receive reports; how many there are stands in the job's tally.
 pub const FAILURES_SHOWN: usize = 1_000;

@@ -146,7 +146,8 @@ impl Attachment {
         }
     }
 
-    /// The node is lost, and what it was told is gone with it: answers the jobs that it was told of.
+    /// The node is lost, and what it was told is gone with it: answers the jobs that it was told
+    /// of.
     pub(crate) fn lost(&self) -> HashSet<JobInstance> {
         std::mem::take(&mut *self.state()).told
     }

@@ -99,7 +99,8 @@ impl SessionShared {
         self.actor.get()
     }
 
-    /// The session is over; its waiters and watchers hear of it. Says whether this was the first word.
+    /// The session is over; its waiters and watchers hear of it. Says whether this was the first
+    /// word.
     pub(crate) fn mark_over(&self) -> bool {
         let first = !self.over.swap(true, Ordering::AcqRel);
         self.changes.send_modify(|version| *version += 1);

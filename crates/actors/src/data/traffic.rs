@@ -139,8 +139,8 @@ pub(crate) async fn serve_user(
     }
 }
 
-/// Tells a user's program every second that this node is there, and reads that it is, until the link
-/// ends.
+/// Tells a user's program every second that this node is there, and reads that it is, until the
+/// link ends.
 async fn beat(link: Link, mut control: ControlReceiver) {
     let mut second = tokio::time::interval(limits::HEARTBEAT);
     let mut number = 0;

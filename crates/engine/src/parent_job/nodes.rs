@@ -214,8 +214,8 @@ impl ParentJob {
         self.advance(now, effects);
     }
 
-    /// The node says that it never heard of this job: what is said to run there does not, and what was
-    /// sent may be sent again.
+    /// The node says that it never heard of this job: what is said to run there does not, and what
+    /// was sent may be sent again.
     pub fn on_unknown(
         &mut self,
         node: NodeId,

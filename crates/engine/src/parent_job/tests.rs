@@ -262,7 +262,10 @@ proptest! {
     /// Whatever happens in whatever order: the throttle holds, no child starts twice at once, final
     /// states are final, and the parent's state is that of its children.
     #[test]
-    fn a_job_keeps_its_rules(spread in any::<bool>(), steps in prop::collection::vec(step(), 1..60)) {
+    fn a_job_keeps_its_rules(
+        spread in any::<bool>(),
+        steps in prop::collection::vec(step(), 1..60),
+    ) {
         let fan = if spread { Fan::Spread } else { per_node(4) };
         let (mut job, effects) = accept(spec(fan, Some(3)), 3);
         let mut running: BTreeMap<u32, u8> = BTreeMap::new();

@@ -79,7 +79,8 @@ pub(crate) async fn a_slow_reader_loses_nothing_after_the_drain(guardian: Guardi
 pub(crate) async fn output_past_its_limit_is_cut_and_counted(guardian: Guardian) {
     let sink = Sink::default();
     let spec = shell(
-        "head -c 5000 /dev/zero; dd if=/dev/zero of=/dev/stderr bs=5000 count=1 status=none; exec sleep 1000",
+        "head -c 5000 /dev/zero; dd if=/dev/zero of=/dev/stderr bs=5000 count=1 status=none; \
+         exec sleep 1000",
     );
     let plan = RunPlan { output_limit: Some(6000), ..RunPlan::default() };
     let facts = run_with(&guardian, spec, plan, &sink).await;

@@ -13,8 +13,8 @@ const READS: usize = 64;
 /// How much is kept of what was read.
 const KEPT_BYTES: usize = EXPLAIN_LINES * EXPLAIN_LINE_BYTES;
 
-/// At most [`EXPLAIN_LINES`] lines of at most [`EXPLAIN_LINE_BYTES`] each. None where nothing can be
-/// read.
+/// At most [`EXPLAIN_LINES`] lines of at most [`EXPLAIN_LINE_BYTES`] each. None where nothing can
+/// be read.
 pub(super) async fn of(mailboxes: &JobMailboxes, ordinal: Ordinal) -> Vec<Vec<u8>> {
     let errors = StreamSet::EMPTY.with(Stream::Error);
     let Ok(start) = mailboxes.tail(ordinal, errors, EXPLAIN_LINES as u64).await else {

@@ -19,8 +19,8 @@ use crate::serve::wait::{Watched, ended};
 /// Batches after which the states are looked at again, however much there is to deliver.
 const BATCHES_AT_ONCE: usize = 64;
 
-/// Delivers what is there and what comes, in order of arrival. Answers the place of the entry that is
-/// blocked, if that is why it ends.
+/// Delivers what is there and what comes, in order of arrival. Answers the place of the entry that
+/// is blocked, if that is why it ends.
 pub(super) async fn deliver(
     receive: &mut Receive<'_>,
     mut watched: Watched,
