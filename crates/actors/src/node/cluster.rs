@@ -126,6 +126,7 @@ impl NodeShared {
             return;
         }
         let roster = self.membership().roster().clone();
+        self.rosters.send_replace(roster.version);
         if let Err(error) = self.keeper.roster(&roster) {
             tracing::error!(%error, "the roster could not be kept");
         }
@@ -272,7 +273,12 @@ impl NodeShared {
         let joined = join(address, &token, &plea, limits::CONNECT_TIME).await;
         let joined = joined.map_err(|error| join_refused(&error))?;
         self.keeper.joined(&joined).map_err(|error| refused(&error))?;
-        self.adopt(own, address, joined)
+        let mut rosters = self.rosters.subscribe();
+        self.adopt(own, address, joined)?;
+        // The roster comes with the link to the node that holds the CA. Without it the node is a
+        // member all the same, and shows that node by its identity until then.
+        let _ = tokio::time::timeout(limits::CONNECT_TIME, rosters.changed()).await;
+        Ok(())
     }
 
     fn must_be_alone(&self) -> Result<(), RemoteError> {
