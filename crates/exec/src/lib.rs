@@ -1,7 +1,7 @@
 //! Running bodies: process children through a guardian, and registered Rust functions.
 //!
 //! [`guardian`] launches the helper process that owns process children, [`process`] is one such
-//! child with its pipes, [`run`] drives it from start to end and reports the facts, which the
+//! child with its pipes, [`run()`] drives it from start to end and reports the facts, which the
 //! engine judges. [`sys`] is the operating system below both the daemon and the guardian.
 
 pub mod environment;
