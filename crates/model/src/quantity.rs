@@ -86,8 +86,8 @@ pub fn parse_throttle(text: &str) -> Result<Throttle, BadQuantity> {
     most.map(Throttle::AtMost).ok_or_else(|| BadQuantity::Throttle(text.to_owned()))
 }
 
-/// Reads `--max-fails`: the number of failures, or their share of all children, at which the rest
-/// is stopped. `1` is `--fail-fast`.
+/// Reads `--max-fails`: the number of failures at which the rest is stopped, or the share of all
+/// children above which it is. `1` is `--fail-fast`.
 ///
 /// # Errors
 /// [`BadQuantity::MaxFails`] for zero, for a share above 100 %, and for anything else.
