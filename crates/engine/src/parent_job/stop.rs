@@ -82,8 +82,9 @@ impl ParentJob {
         let passed = match self.spec.max_fails {
             MaxFails::Unlimited => false,
             MaxFails::Count(most) => failed > u64::from(most),
-            MaxFails::Percent(most) => {
-                failed.saturating_mul(100) > u64::from(most) * self.rows.len() as u64
+            MaxFails::Percent(share) => {
+                let all = self.rows.len() as u64;
+                failed > 0 && failed.saturating_mul(100) >= u64::from(share) * all
             }
         };
         if passed && self.told == Told::Nothing && !self.all_done() {

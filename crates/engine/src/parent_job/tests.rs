@@ -357,3 +357,14 @@ fn check_states(job: &ParentJob, finals: &mut BTreeMap<u32, State>) -> Result<()
     prop_assert_eq!(job.state(), parent_state(&counts, job.is_open(), told));
     Ok(())
 }
+
+#[test]
+fn a_share_of_failures_stops_the_rest_once_it_is_reached() {
+    let spec = JobSpec { max_fails: MaxFails::Percent(50), ..spec(per_node(4), Some(1)) };
+    let (mut job, _) = accept(spec, 1);
+    let mut effects = Effects::new();
+    assert_eq!(job.on_report(node(0), &[], vec![end(0, failed())], &mut effects), Ok(()));
+    assert_eq!(job.child_state(Ordinal(2)), Some(State::NotStarted));
+    assert_eq!(job.on_report(node(0), &[], vec![end(1, failed())], &mut effects), Ok(()));
+    assert_eq!(job.child_state(Ordinal(2)), Some(State::Stopped));
+}
