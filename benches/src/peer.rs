@@ -1,6 +1,7 @@
 //! Processes that show the limits. One is told what to do by a line on its standard input, and
 //! answers with a line of figures.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -14,6 +15,8 @@ use crate::bare::{self, Pass};
 use crate::proc_figures::{cpu_time, resident_bytes};
 use crate::program::Outcome;
 
+mod spawner;
+
 /// A process that shows a limit. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Peer {
@@ -22,7 +25,7 @@ pub struct Peer {
     output: BufReader<ChildStdout>,
 }
 
-/// What a peer of bare tokio can do with so many futures.
+/// What a peer can do: with so many futures of bare tokio, or with processes.
 #[derive(Debug, Clone, Copy)]
 pub enum Exercise {
     /// Run them, each with an answer: gives the sum of the answers and the processor's
@@ -32,10 +35,14 @@ pub enum Exercise {
     Hold(u64),
     /// Start them, then abort and join them: gives the microseconds of the second half.
     Abort(u64),
+    /// Spawn so many processes and wait for each, on two threads: gives the seconds.
+    Spawn(u64),
+    /// The same on one thread: gives the median microseconds of one.
+    SpawnOne(u64),
 }
 
 impl Peer {
-    fn start(arguments: &[&std::ffi::OsStr]) -> Outcome<Self> {
+    fn start(arguments: &[&OsStr]) -> Outcome<Self> {
         let mut process = Command::new(std::env::current_exe()?)
             .arg("peer")
             .args(arguments)
@@ -55,6 +62,15 @@ impl Peer {
         Self::start(&["tokio".as_ref()])
     }
 
+    /// One that spawns that program with the standard library. Its process is small, as a
+    /// guardian's is: what a spawn costs grows with the process that asks for it.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn spawner(program: &OsStr) -> Outcome<Self> {
+        Self::start(&["spawner".as_ref(), program])
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.process.id()
@@ -69,6 +85,8 @@ impl Peer {
             Exercise::Answer(count) => ("answer", count),
             Exercise::Hold(count) => ("hold", count),
             Exercise::Abort(count) => ("abort", count),
+            Exercise::Spawn(count) => ("spawn", count),
+            Exercise::SpawnOne(count) => ("spawn-one", count),
         };
         let input = self.input.as_mut().ok_or("the peer is gone")?;
         writeln!(input, "{word} {count}")?;
@@ -141,33 +159,44 @@ impl BarePeer {
     }
 }
 
-/// Is a peer: `peer tokio`, or `peer quinn DIRECTORY`.
+/// Is a peer: `peer tokio`, `peer spawner PROGRAM` or `peer quinn DIRECTORY`.
 pub(crate) fn play(words: &[String]) -> Outcome<()> {
-    let runtime = tokio::runtime::Runtime::new()?;
-    match words.get(1).map(String::as_str) {
-        Some("quinn") => {
-            let directory = words.get(2).ok_or("peer quinn DIRECTORY")?;
-            let pass = Pass::load(Path::new(directory))?;
-            runtime.block_on(async {
-                let endpoint = bare::listen(&pass)?;
-                answer(&[f64::from(endpoint.local_addr()?.port())])?;
-                tokio::spawn(bare::serve(endpoint));
-                let input = tokio::task::spawn_blocking(|| {
-                    std::io::stdin().lock().lines().map_while(Result::ok).for_each(drop);
-                });
-                Ok(input.await?)
-            })
-        }
+    match (words.get(1).map(String::as_str), words.get(2)) {
+        (Some("quinn"), Some(directory)) => play_quinn(Path::new(directory)),
+        (Some("spawner"), Some(program)) => each_line(|word, count| {
+            Ok(vec![match word {
+                "spawn" => spawner::in_seconds(program, count)?,
+                _ => spawner::one_in_microseconds(program, count)?,
+            }])
+        }),
         _ => {
-            for line in std::io::stdin().lock().lines() {
-                let line = line?;
-                let (word, count) = line.split_once(' ').ok_or("WORD COUNT")?;
-                let count = count.parse()?;
-                answer(&runtime.block_on(exercise(word, count))?)?;
-            }
-            Ok(())
+            let runtime = tokio::runtime::Runtime::new()?;
+            each_line(|word, count| runtime.block_on(exercise(word, count)))
         }
     }
+}
+
+fn play_quinn(directory: &Path) -> Outcome<()> {
+    let pass = Pass::load(directory)?;
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let endpoint = bare::listen(&pass)?;
+        answer(&[f64::from(endpoint.local_addr()?.port())])?;
+        tokio::spawn(bare::serve(endpoint));
+        let input = tokio::task::spawn_blocking(|| {
+            std::io::stdin().lock().lines().map_while(Result::ok).for_each(drop);
+        });
+        Ok(input.await?)
+    })
+}
+
+/// Does what each line of standard input says, a word and a count, and answers it.
+fn each_line(exercise: impl Fn(&str, u64) -> Outcome<Vec<f64>>) -> Outcome<()> {
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        let (word, count) = line.split_once(' ').ok_or("WORD COUNT")?;
+        answer(&exercise(word, count.parse()?)?)?;
+    }
+    Ok(())
 }
 
 fn answer(figures: &[f64]) -> Outcome<()> {

@@ -8,6 +8,7 @@ use sortie::{Node, Session};
 use sortie_benches::cluster::with_tasks;
 use sortie_benches::measure::quantile;
 use sortie_benches::{Bound, Cluster, Options, Outcome, Row, Size, run, work};
+use tokio::task::JoinSet;
 
 /// Children of each measurement of many nodes.
 const SPREAD: u64 = 20_000;
@@ -61,9 +62,11 @@ async fn by_nodes() -> Outcome<Vec<Row>> {
             Row::new(15, format!("a function's cost, {count} nodes in a process"), "us", ours);
         rows.push(row.limit(*smallest.get_or_insert(ours)));
         rows.push(Row::new(15, format!("start of each of {count} nodes"), "ms", starting));
-        for node in &nodes {
-            node.shut_down().await;
+        let mut ends = JoinSet::new();
+        for node in nodes {
+            ends.spawn(async move { node.shut_down().await });
         }
+        ends.join_all().await;
     }
     Ok(rows)
 }

@@ -3,14 +3,14 @@
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use sortie_benches::measure::{Pair, in_turn};
+use sortie_benches::peer::{Exercise, Peer};
 use sortie_benches::{Bound, Cluster, Options, Outcome, Row, run, work};
 
 const PROCESSES: u64 = 1_000;
-const THREADS: u64 = 2;
 
 fn main() -> ExitCode {
     run(scenario)
@@ -39,7 +39,9 @@ fn row(number: u8, scenario: &str, pair: Pair<1>) -> Row {
 }
 
 async fn measure(cluster: &Cluster, program: &OsStr) -> Outcome<Pair<1>> {
-    in_turn(async || ours(cluster, program).await, async || limit(program)).await
+    let mut spawner = Peer::spawner(program)?;
+    let mut limit = || spawner.figure(Exercise::Spawn(PROCESSES));
+    in_turn(async || ours(cluster, program).await, async || Ok([PROCESSES as f64 / limit()?])).await
 }
 
 async fn ours(cluster: &Cluster, program: &OsStr) -> Outcome<[f64; 1]> {
@@ -53,25 +55,6 @@ async fn ours(cluster: &Cluster, program: &OsStr) -> Outcome<[f64; 1]> {
     work::same("processes that completed", completed, PROCESSES)?;
     job.remove().await?;
     Ok([PROCESSES as f64 / taken])
-}
-
-fn limit(program: &OsStr) -> Outcome<[f64; 1]> {
-    let begin = Instant::now();
-    std::thread::scope(|scope| {
-        let threads = [(); THREADS as usize].map(|()| scope.spawn(|| spawn_and_wait(program)));
-        let ends = threads.map(|thread| thread.join().map_err(|_| "a thread panicked"));
-        ends.into_iter().try_for_each(|end| end?)
-    })?;
-    Ok([PROCESSES as f64 / begin.elapsed().as_secs_f64()])
-}
-
-fn spawn_and_wait(program: &OsStr) -> Outcome<()> {
-    for number in 0..PROCESSES / THREADS {
-        let mut command = Command::new(program);
-        let quiet = command.arg(number.to_string()).stdin(Stdio::null()).stdout(Stdio::null());
-        work::same("the program succeeds", quiet.status()?.success(), true)?;
-    }
-    Ok(())
 }
 
 /// A program that only ends. Linked with nothing, it shows what a spawn costs by itself.

@@ -1,12 +1,13 @@
 //! Row 6: one process on another node, from its start to its end. The limit is the standard
 //! library's spawn and wait, and one round trip over a bare quinn stream.
 
-use std::process::{Command, ExitCode};
+use std::ffi::OsStr;
+use std::process::ExitCode;
 use std::time::Instant;
 
 use sortie_benches::bare::ping_pong;
 use sortie_benches::measure::{Pair, in_turn, quantile};
-use sortie_benches::peer::BarePeer;
+use sortie_benches::peer::{BarePeer, Exercise, Peer};
 use sortie_benches::{Cluster, Options, Outcome, Row, run, work};
 
 const JOBS: usize = 100;
@@ -19,11 +20,12 @@ async fn scenario(_: Options) -> Outcome<Vec<Row>> {
     let cluster = Cluster::start(1).await?;
     let peer = BarePeer::start()?;
     let connection = peer.dial().await?;
+    let mut spawner = Peer::spawner(OsStr::new("true"))?;
     let measured = in_turn(
         async || ours(&cluster).await,
         async || {
             let round_trip = quantile(ping_pong(&connection, JOBS).await?, 0.5);
-            Ok([spawns()? + round_trip])
+            Ok([spawner.figure(Exercise::SpawnOne(JOBS as u64))? + round_trip])
         },
     );
     let Pair { ours: [ours], limit: [limit] } = measured.await?;
@@ -43,14 +45,4 @@ async fn ours(cluster: &Cluster) -> Outcome<[f64; 1]> {
         job.remove().await?;
     }
     Ok([quantile(taken, 0.5)])
-}
-
-fn spawns() -> Outcome<f64> {
-    let mut taken = Vec::new();
-    for _ in 0..JOBS {
-        let begin = Instant::now();
-        work::same("the program succeeds", Command::new("true").status()?.success(), true)?;
-        taken.push(begin.elapsed().as_secs_f64() * 1e6);
-    }
-    Ok(quantile(taken, 0.5))
 }
