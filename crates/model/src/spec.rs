@@ -139,7 +139,7 @@ pub enum MaxFails {
     Unlimited,
     /// Once more than this many children failed (0: at the first).
     Count(u32),
-    /// Once more than this share of all children failed, in percent; needs a closed list of
+    /// Once this share of all children failed, in percent; needs a closed list of
     /// children.
     Percent(u8),
 }
