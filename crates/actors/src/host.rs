@@ -10,7 +10,7 @@ use sortie_engine::host::{Host, HostEffect, Start};
 use sortie_link::Link;
 use sortie_model::reason::SpawnStep;
 use sortie_model::spec::BodySpec;
-use sortie_model::{JobInstance, Ordinal, Reason, SessionInstance, limits};
+use sortie_model::{JobInstance, NodeId, Ordinal, Reason, SessionInstance, limits};
 use sortie_wire::host_proto::{
     Acknowledge, ChildOutcome, ForgetJob, HostSpec, Resume, Resumed, StartChildren, StopChildren,
     Verdict,
@@ -45,7 +45,7 @@ pub(crate) enum Owner {
     /// A session of this node.
     Here(Arc<SessionShared>),
     /// Another node's session, over its link.
-    There(Link),
+    There(NodeId, Link),
 }
 
 /// What a host begins with.
@@ -87,7 +87,7 @@ impl Actor for HostActor {
     ) -> Result<HostState, ActorProcessingErr> {
         let HostArguments { node, session, owner } = arguments;
         let outbox = Outbox::new(session);
-        if let Owner::There(link) = &owner {
+        if let Owner::There(_, link) = &owner {
             outbox.attach(link, None);
         }
         let host = Host::new(limits::PROCESSES_PER_NODE);
@@ -145,19 +145,26 @@ impl Actor for HostActor {
 }
 
 impl HostState {
+    fn owner_id(&self) -> NodeId {
+        match &self.owner {
+            Owner::Here(session) => session.node.me.id,
+            Owner::There(id, _) => *id,
+        }
+    }
+
     fn resume(&mut self, link: Link, resume: &Resume) {
         let unknown = self.host.on_resume(resume);
         self.outbox.attach(&link, Some(resume));
         // A link that is gone again will bring another resume.
         let expired = self.node.has_expired(resume.session);
         let _ = link.send(&Resumed { session: resume.session, unknown, expired });
-        if let Owner::There(current) = &mut self.owner {
+        if let Owner::There(_, current) = &mut self.owner {
             *current = link;
         }
     }
 
     fn refuse_peer(&self, error: &dyn std::error::Error) {
-        if let Owner::There(link) = &self.owner {
+        if let Owner::There(_, link) = &self.owner {
             link.close(sortie_link::CloseCode::GARBAGE, &error.to_string());
         }
     }
@@ -225,14 +232,14 @@ impl HostState {
         }
         let target = match &self.owner {
             Owner::Here(session) => Target::Here(session.job(job)?),
-            Owner::There(_) => Target::There(Arc::clone(&self.outbox)),
+            Owner::There(..) => Target::There(Arc::clone(&self.outbox)),
         };
         let port = Arc::new(JobPort {
             job,
             spec: Arc::clone(spec),
             node: self.node.me.name(),
             basics: self.node.basics.clone(),
-            inputs: self.node.inputs.of(job),
+            inputs: self.node.inputs.of(self.owner_id(), job),
             target,
         });
         self.ports.insert(job, Arc::clone(&port));
@@ -251,7 +258,7 @@ impl HostState {
     fn discard(&mut self, job: JobInstance) {
         self.outbox.forget(job);
         self.ports.remove(&job);
-        self.node.inputs.forget(job);
+        self.node.inputs.forget(self.owner_id(), job);
         for group in self.running.values().filter(|group| group.job == job) {
             group.actor.kill();
         }

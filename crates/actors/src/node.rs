@@ -26,7 +26,7 @@ use sortie_wire::session_proto::Request;
 
 pub use crate::node::cluster::NoKeeper;
 pub(crate) use crate::node::peers::{PeerSight, Sights};
-pub(crate) use crate::node::sessions::Sessions;
+pub(crate) use crate::node::sessions::{Hosted, Sessions};
 
 use crate::data::exchange::{self, ClientEnd};
 use crate::data::input::NodeInputs;
@@ -162,7 +162,7 @@ pub(crate) struct NodeShared {
     tokens: Mutex<Tokens>,
     keeper: Arc<dyn Keeper>,
     peers: Mutex<HashMap<NodeId, ActorRef<PeerMessage>>>,
-    hosts: Mutex<HashMap<(SessionInstance, NodeId), ActorRef<HostMessage>>>,
+    hosts: Mutex<HashMap<(SessionInstance, NodeId), Hosted>>,
     expired: Mutex<VecDeque<SessionInstance>>,
     root: OnceLock<ActorRef<RootMessage>>,
     started: Instant,
@@ -367,7 +367,7 @@ impl NodeShared {
         }
         let hosts: Vec<_> = {
             let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-            hosts.drain().map(|(_, host)| host).collect()
+            hosts.drain().map(|(_, hosted)| hosted.host).collect()
         };
         for host in hosts {
             let _ = host.cast(HostMessage::Over);

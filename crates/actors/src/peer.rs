@@ -9,7 +9,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use sortie_engine::peer::{Keep, Peer, PeerEffect};
 use sortie_link::{Backoff, CloseCode, ControlReceiver, Expect, Link};
 use sortie_model::reason::ReachStep;
-use sortie_model::{NodeId, SessionInstance, Timestamp, limits};
+use sortie_model::{Incarnation, NodeId, SessionInstance, Timestamp, limits};
 use sortie_wire::host_proto::Resumed;
 use sortie_wire::link_proto::Heartbeat;
 
@@ -49,6 +49,9 @@ pub(crate) struct PeerState {
     link: Option<Link>,
     sessions: HashMap<SessionInstance, Arc<SessionShared>>,
     beats: u64,
+    life: Option<Incarnation>,
+    /// When the connection came up, until hosts that no owner asked for on it are ended.
+    up_since: Option<Duration>,
     backoff: Backoff,
     last_heard: Timestamp,
 }
@@ -72,7 +75,18 @@ impl Actor for PeerActor {
             id.0.iter()
                 .fold(node.me.incarnation.0, |seed, byte| seed.rotate_left(5) ^ u64::from(*byte));
         let (backoff, last_heard) = (Backoff::new(seed), now());
-        Ok(PeerState { node, id, peer, link: None, sessions, beats: 0, backoff, last_heard })
+        Ok(PeerState {
+            node,
+            id,
+            peer,
+            link: None,
+            sessions,
+            beats: 0,
+            life: None,
+            up_since: None,
+            backoff,
+            last_heard,
+        })
     }
 
     async fn handle(
@@ -104,6 +118,9 @@ impl Actor for PeerActor {
 
 impl PeerState {
     fn want(&mut self, session: Arc<SessionShared>, wait: Duration, effects: &mut Vec<PeerEffect>) {
+        if session.is_over() {
+            return;
+        }
         self.sessions.insert(session.identity.instance, Arc::clone(&session));
         match &self.link {
             Some(link) if !link.is_closed() => attach(&session, link, self.id),
@@ -115,6 +132,12 @@ impl PeerState {
         if let Some(old) = self.link.replace(link.clone()) {
             old.close(CloseCode::REPLACED, "a newer connection took its place");
         }
+        let life = link.facts().incarnation;
+        if self.life.replace(life).is_some_and(|before| before != life) {
+            // Its sessions ended with its former life.
+            self.node.end_hosts_of(self.id);
+        }
+        self.up_since = Some(self.node.uptime());
         self.peer.on_up(self.node.uptime());
         self.backoff.reached();
         traffic::serve_node(&self.node, self.id, (&link, control), myself);
@@ -139,8 +162,14 @@ impl PeerState {
                     let expect = Expect::Node(id);
                     match node.endpoint.dial(&address, expect, limits::HANDSHAKE_TIME).await {
                         Ok((link, control)) => PeerMessage::Up(link, control),
-                        // It prefers the link that it dialled itself, which then arrives.
-                        Err(error) if error.is_duplicate() => return,
+                        // It prefers the link that it dialled itself, which arrives by then.
+                        Err(error) if error.is_duplicate() => {
+                            let text = error.to_string();
+                            myself.send_after(limits::HANDSHAKE_TIME, || {
+                                PeerMessage::DialFailed(ReachStep::Connect, text)
+                            });
+                            return;
+                        }
                         Err(error) => PeerMessage::DialFailed(error.step(), error.to_string()),
                     }
                 }
@@ -186,6 +215,15 @@ impl PeerState {
             self.last_heard = now().earlier_by(silence);
         }
         self.peer.on_tick(silence, self.node.uptime(), effects);
+        let lease_passed =
+            |since: Duration| self.node.uptime().saturating_sub(since) >= limits::LEASE;
+        if let Some(link) = link
+            && self.up_since.is_some_and(lease_passed)
+        {
+            // An owner that still wants its children has asked for them by now.
+            self.node.end_hosts_not_on(self.id, link.id());
+            self.up_since = None;
+        }
     }
 
     fn perform(&mut self, myself: &ActorRef<PeerMessage>, effects: Vec<PeerEffect>) {
@@ -198,7 +236,14 @@ impl PeerState {
                 }
                 PeerEffect::Unreachable(step) => self.unreachable(step),
                 PeerEffect::Lost => self.lost(),
-                PeerEffect::LeaseOver => self.node.end_hosts_of(self.id),
+                PeerEffect::LeaseOver => {
+                    self.node.end_hosts_of(self.id);
+                    // A connection that lasts would never tell the owner what was killed here: on the
+                    // next one it asks.
+                    if let Some(link) = &self.link {
+                        link.close(CloseCode::SILENT, "silent for too long");
+                    }
+                }
             }
         }
     }
@@ -240,8 +285,11 @@ impl PeerState {
 /// A connection carries the session: jobs that wait for the node go on.
 fn attach(session: &SessionShared, link: &Link, node: NodeId) {
     let attachment = session.attachment(node);
-    let attached =
-        if attachment.is_current(link) { Attached::Ready } else { attachment.attach(link) };
+    let attached = match attachment.is_current(link) {
+        true if attachment.is_ready() => Attached::Ready,
+        true => Attached::Asked,
+        false => attachment.attach(link),
+    };
     match attached {
         Attached::Asked => return,
         Attached::Ready => {}

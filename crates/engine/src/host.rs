@@ -117,10 +117,11 @@ impl Host {
     pub fn on_stop(&mut self, stop: StopChildren, effects: &mut Vec<HostEffect>) {
         let StopChildren { job: instance, children, how, .. } = stop;
         let Some(job) = self.jobs.get_mut(&instance) else { return };
-        let wanted = |ordinal: &Ordinal| match &children {
-            ChildSet::All => true,
-            ChildSet::Some(some) => some.contains(ordinal),
+        let named: HashSet<Ordinal> = match &children {
+            ChildSet::All => HashSet::new(),
+            ChildSet::Some(some) => some.iter().copied().collect(),
         };
+        let wanted = |ordinal: &Ordinal| children == ChildSet::All || named.contains(ordinal);
         let (never, stay): (Vec<Start>, Vec<Start>) =
             job.queued.drain(..).partition(|start| wanted(&start.ordinal));
         job.queued = stay.into();

@@ -129,7 +129,9 @@ impl Peer {
             self.heard = Some(now.saturating_sub(silence));
         }
         let Some(silence) = self.heard.map(|heard| now.saturating_sub(heard)) else { return };
-        if silence >= limits::LEASE && !self.lease_over {
+        if silence < limits::LEASE {
+            self.lease_over = false;
+        } else if !self.lease_over {
             self.lease_over = true;
             effects.push(PeerEffect::LeaseOver);
         }

@@ -52,6 +52,12 @@ struct State {
     fresh_reports: bool,
 }
 
+impl State {
+    fn is_carried_by(&self, link: &Link) -> bool {
+        self.link.as_ref().map(Link::id) == Some(link.id())
+    }
+}
+
 impl Attachment {
     pub(crate) fn new(session: SessionInstance, node: NodeId) -> Arc<Self> {
         Arc::new(Self { session, node, state: Mutex::default(), stored: Notify::new() })
@@ -76,11 +82,14 @@ impl Attachment {
         let Some(link) = state.link.clone().filter(|link| state.ready && !link.is_closed()) else {
             return false;
         };
-        state.told.insert(job);
-        let spec = if state.specified.insert(job) { spec() } else { None };
+        let fresh = !state.specified.contains(&job);
+        let spec = if fresh { spec() } else { None };
         let start = StartChildren { session: self.session, job, spec, children };
         // A connection that breaks now is followed by a resume, after which it is said again.
-        let _ = link.send(&start);
+        if link.send(&start).is_ok() {
+            state.told.insert(job);
+            state.specified.insert(job);
+        }
         true
     }
 
@@ -162,10 +171,15 @@ impl Attachment {
         self.stored.notify_one();
     }
 
+    /// Whether the node can be told things.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.state().ready
+    }
+
     /// Whether that connection carries the session now: reports of an older one are not believed,
     /// their numbers belong to a past that may be over.
     pub(crate) fn is_current(&self, link: &Link) -> bool {
-        self.state().link.as_ref().map(Link::id) == Some(link.id())
+        self.state().is_carried_by(link)
     }
 
     /// The last report of the shared stream that is stored; an older one is a repetition.
@@ -174,8 +188,11 @@ impl Attachment {
     }
 
     /// A report of the shared stream is stored.
-    pub(crate) fn stored_report(&self, number: u64) {
+    pub(crate) fn stored_report(&self, link: &Link, number: u64) {
         let mut state = self.state();
+        if !state.is_carried_by(link) {
+            return;
+        }
         state.reports = state.reports.max(number);
         state.fresh_reports = true;
         drop(state);
@@ -183,8 +200,11 @@ impl Attachment {
     }
 
     /// Records of a child's own stream are stored.
-    pub(crate) fn stored_child(&self, position: ChildPosition) {
+    pub(crate) fn stored_child(&self, link: &Link, position: ChildPosition) {
         let mut state = self.state();
+        if !state.is_carried_by(link) {
+            return;
+        }
         let key = ChildKey { job: position.job, ordinal: position.ordinal };
         state.positions.insert(key, position);
         state.fresh.insert(key);

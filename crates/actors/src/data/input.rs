@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use sortie_link::FrameReceiver;
 use sortie_link::Link;
-use sortie_model::{JobInstance, Ordinal};
+use sortie_model::{JobInstance, NodeId, Ordinal};
 use sortie_wire::frame::{self, Frame};
 use sortie_wire::host_proto::{InputPiece, InputStream};
 use tokio::sync::mpsc;
@@ -51,21 +51,22 @@ impl InputPorts {
 /// The inputs of every job that this node executes for others.
 #[derive(Debug, Default)]
 pub(crate) struct NodeInputs {
-    jobs: Mutex<HashMap<JobInstance, Arc<InputPorts>>>,
+    jobs: Mutex<HashMap<(NodeId, JobInstance), Arc<InputPorts>>>,
 }
 
 impl NodeInputs {
-    pub(crate) fn of(&self, job: JobInstance) -> Arc<InputPorts> {
+    pub(crate) fn of(&self, owner: NodeId, job: JobInstance) -> Arc<InputPorts> {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(jobs.entry(job).or_default())
+        Arc::clone(jobs.entry((owner, job)).or_default())
     }
 
-    fn known(&self, job: JobInstance) -> Option<Arc<InputPorts>> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).get(&job).cloned()
+    fn known(&self, owner: NodeId, job: JobInstance) -> Option<Arc<InputPorts>> {
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        jobs.get(&(owner, job)).cloned()
     }
 
-    pub(crate) fn forget(&self, job: JobInstance) {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).remove(&job);
+    pub(crate) fn forget(&self, owner: NodeId, job: JobInstance) {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).remove(&(owner, job));
     }
 }
 
@@ -158,9 +159,14 @@ async fn send(link: &Link, head: InputStream, mut reader: InputReader) -> Result
 }
 
 /// Executing side: reads one child's input from its owner's stream.
-pub(crate) async fn receive(node: Arc<NodeShared>, first: Frame, mut stream: FrameReceiver) {
+pub(crate) async fn receive(
+    node: Arc<NodeShared>,
+    owner: NodeId,
+    first: Frame,
+    mut stream: FrameReceiver,
+) {
     let Ok(InputStream { job, ordinal, .. }) = first.open() else { return };
-    let Some(ports) = node.inputs.known(job) else { return };
+    let Some(ports) = node.inputs.known(owner, job) else { return };
     let Some(queue) = ports.with(ordinal, |(sender, _)| sender.take()) else { return };
     while let Ok(Some(frame)) = stream.next().await {
         let Ok((InputPiece { last, .. }, bytes)) = frame::open_head(frame) else { return };

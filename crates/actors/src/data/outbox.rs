@@ -46,7 +46,10 @@ struct Pending {
     started: Vec<ChildStart>,
     runs: Vec<RecordRun>,
     payload: Vec<Bytes>,
-    payload_bytes: usize,
+    /// What the records weigh against the link's credit, in bytes.
+    weight: usize,
+    /// How many records there are.
+    heads: usize,
     ended: Vec<ChildEnd>,
 }
 
@@ -104,7 +107,7 @@ impl Outbox {
         record: Record,
     ) -> Result<(), Record> {
         let mut state = self.state();
-        let bytes = record.body.len();
+        let bytes = weight_of(record.body.len());
         if state.bytes + bytes > limits::LINK_CREDIT_BYTES {
             return Err(record);
         }
@@ -121,7 +124,7 @@ impl Outbox {
             let room = self.room.notified();
             tokio::pin!(room);
             room.as_mut().enable();
-            if self.state().bytes + bytes <= limits::LINK_CREDIT_BYTES {
+            if self.state().bytes + weight_of(bytes) <= limits::LINK_CREDIT_BYTES {
                 return;
             }
             room.await;
@@ -169,7 +172,7 @@ impl Outbox {
     pub(crate) fn forget(&self, job: JobInstance) {
         let mut state = self.state();
         if let Some(pending) = state.pending.remove(&job) {
-            state.bytes = state.bytes.saturating_sub(pending.payload_bytes);
+            state.bytes = state.bytes.saturating_sub(pending.weight);
         }
         let gone: Vec<Arc<Bulk>> =
             state.bulk.values().filter(|b| b.job() == job).cloned().collect();
@@ -205,7 +208,8 @@ impl State {
 
 impl Pending {
     fn push(&mut self, ordinal: Ordinal, record: Record) {
-        self.payload_bytes += record.body.len();
+        self.weight += weight_of(record.body.len());
+        self.heads += 1;
         let seq = record.seq;
         let run = RecordRun::pack(ordinal, [record], &mut self.payload);
         match self.runs.last_mut() {
@@ -218,4 +222,9 @@ impl Pending {
             _ => self.runs.push(run),
         }
     }
+}
+
+/// What a record with so many bytes counts against credit: an empty one is not free.
+pub(crate) const fn weight_of(length: usize) -> usize {
+    length + limits::RECORD_OVERHEAD_BYTES as usize
 }

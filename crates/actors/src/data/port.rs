@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use crate::data::input::InputPorts;
 use crate::data::job::JobShared;
-use crate::data::outbox::{Bulk, Outbox};
+use crate::data::outbox::{Bulk, Outbox, weight_of};
 
 /// Where a job's reports go.
 #[derive(Debug, Clone)]
@@ -138,7 +138,7 @@ impl ChildPort {
             return Err(body);
         }
         let record = Record { seq: state.next, stream, time: now(), body };
-        let length = record.body.len();
+        let length = weight_of(record.body.len());
         let refused = match &self.shared.target {
             Target::Here(job) => job.try_store(self.ordinal, record),
             Target::There(outbox) => {

@@ -63,11 +63,11 @@ async fn read_all(
             None if number <= attachment.reports() => {}
             None => {
                 store(&session, from, report, payload).await?;
-                attachment.stored_report(number);
+                attachment.stored_report(link, number);
             }
             Some((job, ordinal)) => {
                 let key = ChildKey { job, ordinal };
-                store_own((&session, &attachment), key, report, payload).await?;
+                store_own((&session, &attachment, link), key, report, payload).await?;
             }
         }
     }
@@ -84,7 +84,10 @@ async fn store(
     let Some(job) = session.job(report.job) else { return Ok(()) };
     {
         let rows = job.rows();
-        if !report.records.iter().all(|run| rows.runs_on(run.ordinal, from)) {
+        let records = report.records.iter().map(|run| run.ordinal);
+        let started = report.started.iter().map(|start| start.ordinal);
+        let mut named = records.chain(started).chain(report.ended.iter().map(|end| end.ordinal));
+        if !named.all(|ordinal| rows.runs_on(ordinal, from)) {
             return Err(BadReport::FalseChild);
         }
     }
@@ -95,6 +98,10 @@ async fn store(
         append(&job, ordinal, first, records).await?;
     }
     for end in &report.ended {
+        let summary = job.mailboxes.summary(end.ordinal);
+        if summary.next < end.end && !summary.closed && !job.mailboxes.is_removed() {
+            return Err(BadReport::Gap);
+        }
         job.mailboxes.close(end.ordinal);
     }
     if !report.started.is_empty() || !report.ended.is_empty() {
@@ -107,7 +114,7 @@ async fn store(
 /// A report of a child's own stream. Its first records may overtake the last ones of the shared
 /// stream: then it waits for those.
 async fn store_own(
-    (session, attachment): (&Arc<SessionShared>, &Attachment),
+    (session, attachment, link): (&Arc<SessionShared>, &Attachment, &Link),
     key: ChildKey,
     report: Report,
     mut payload: bytes::Bytes,
@@ -139,11 +146,11 @@ async fn store_own(
         job.tell(ParentJobMessage::Reported { node, started: report.started, ended });
     }
     let at = |credit| ChildPosition { job: key.job, ordinal: key.ordinal, next, credit };
-    attachment.stored_child(at(grant(room)));
+    attachment.stored_child(link, at(grant(room)));
     if room == 0 {
         // The child pauses at its node; this stream is its own, so nobody else waits.
         job.mailboxes.room(key.ordinal).await;
-        attachment.stored_child(at(grant(u64::MAX)));
+        attachment.stored_child(link, at(grant(u64::MAX)));
     }
     Ok(())
 }
@@ -153,7 +160,7 @@ async fn reached(job: &JobShared, ordinal: Ordinal, seq: Seq) {
     loop {
         let version = job.mailboxes.version();
         let summary = job.mailboxes.summary(ordinal);
-        if summary.next >= seq || summary.closed {
+        if summary.next >= seq || summary.closed || job.mailboxes.is_removed() {
             return;
         }
         job.mailboxes.changed(version).await;

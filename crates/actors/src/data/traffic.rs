@@ -67,7 +67,7 @@ async fn dispatch(
         Heartbeat::KIND => {}
         StartChildren::KIND => {
             let start: StartChildren = frame.open()?;
-            if let Some(host) = node.host_or_new(start.session, peer, link).await {
+            if let Some(host) = node.host_to_start(start.session, peer, link).await {
                 let _ = host.cast(HostMessage::Start(start));
             }
         }
@@ -89,7 +89,7 @@ async fn dispatch(
         }
         Resume::KIND => {
             let resume: Resume = frame.open()?;
-            if let Some(host) = node.host_or_new(resume.session, peer, link).await {
+            if let Some(host) = node.host_to_resume(resume.session, peer, link).await {
                 let _ = host.cast(HostMessage::Resume(link.clone(), resume));
             }
         }
@@ -113,7 +113,7 @@ async fn read_stream(node: Arc<NodeShared>, peer: NodeId, link: Link, mut stream
     let Ok(Some(first)) = stream.next().await else { return };
     match first.kind {
         ReportStream::KIND => reports::read(node, link, peer, Parts { first, stream }).await,
-        InputStream::KIND => input::receive(node, first, stream).await,
+        InputStream::KIND => input::receive(node, peer, first, stream).await,
         _ => link.close(CloseCode::FORBIDDEN, "a stream begins with a message of another kind"),
     }
 }

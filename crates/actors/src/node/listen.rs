@@ -9,7 +9,13 @@ use crate::node::NodeShared;
 
 /// Takes what arrives until the node ends.
 pub(super) async fn run(node: Arc<NodeShared>, mut arrivals: Arrivals) {
-    while let Some(arrival) = arrivals.next().await {
+    let mut over = node.over.subscribe();
+    loop {
+        let arrival = tokio::select! {
+            arrival = arrivals.next() => arrival,
+            _ = over.wait_for(|over| *over) => None,
+        };
+        let Some(arrival) = arrival else { return };
         match arrival {
             Arrival::Join(exchange) => {
                 tokio::spawn(Arc::clone(&node).on_join(exchange));

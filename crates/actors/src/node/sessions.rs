@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ractor::{Actor, ActorRef};
-use sortie_link::Link;
+use sortie_link::{CloseCode, Link};
 use sortie_model::{NodeId, SessionId, SessionInstance, limits};
 use sortie_wire::session_proto::SessionRef;
 use sortie_wire::{ErrorCode, RemoteError};
@@ -16,6 +16,14 @@ use crate::data::session::{SessionIdentity, SessionShared};
 use crate::host::{HostActor, HostArguments, HostMessage, Owner};
 use crate::node::NodeShared;
 use crate::session::{SessionActor, SessionMessage};
+
+/// The host of another node's session.
+#[derive(Debug)]
+pub(crate) struct Hosted {
+    pub(crate) host: ActorRef<HostMessage>,
+    /// The link on which the owner asked for it last.
+    pub(crate) link: u64,
+}
 
 /// The sessions that live on a node.
 #[derive(Debug, Default)]
@@ -149,34 +157,89 @@ impl NodeShared {
         owner: NodeId,
     ) -> Option<ActorRef<HostMessage>> {
         let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        hosts.get(&(session, owner)).cloned()
+        hosts.get(&(session, owner)).map(|hosted| hosted.host.clone())
     }
 
-    /// The host of another node's session, made on first use; none while the node shuts down.
-    pub(crate) async fn host_or_new(
+    /// The host of another node's session for children that come over `link`, made on first use; none
+    /// while the node shuts down. A host that the owner did not ask for on this link belongs to a past
+    /// that the owner has given up: it ends.
+    pub(crate) async fn host_to_start(
         self: &Arc<Self>,
         session: SessionInstance,
         owner: NodeId,
         link: &Link,
     ) -> Option<ActorRef<HostMessage>> {
-        if let Some(host) = self.host(session, owner) {
-            return Some(host);
+        let known = {
+            let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+            hosts.get(&(session, owner)).map(|hosted| (hosted.host.clone(), hosted.link))
+        };
+        match known {
+            Some((host, confirmed)) if confirmed == link.id() => return Some(host),
+            Some(_) => self.end_host(session, owner),
+            None => {}
         }
-        let arguments =
-            HostArguments { node: Arc::clone(self), session, owner: Owner::There(link.clone()) };
+        self.new_host(session, owner, link).await
+    }
+
+    /// The host that an owner asks for on a new connection, made if it is not there: then it knows no
+    /// job.
+    pub(crate) async fn host_to_resume(
+        self: &Arc<Self>,
+        session: SessionInstance,
+        owner: NodeId,
+        link: &Link,
+    ) -> Option<ActorRef<HostMessage>> {
+        {
+            let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(hosted) = hosts.get_mut(&(session, owner)) {
+                hosted.link = link.id();
+                return Some(hosted.host.clone());
+            }
+        }
+        self.new_host(session, owner, link).await
+    }
+
+    async fn new_host(
+        self: &Arc<Self>,
+        session: SessionInstance,
+        owner: NodeId,
+        link: &Link,
+    ) -> Option<ActorRef<HostMessage>> {
+        let of_owner = {
+            let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+            hosts.keys().filter(|(_, node)| *node == owner).count()
+        };
+        if of_owner >= limits::SESSIONS_PER_NODE {
+            link.close(CloseCode::REFUSED, "too many sessions of one node");
+            return None;
+        }
+        let arguments = HostArguments {
+            node: Arc::clone(self),
+            session,
+            owner: Owner::There(owner, link.clone()),
+        };
         let root = self.root()?;
         let (host, _) = HostActor::spawn_linked(None, HostActor, arguments, root).await.ok()?;
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        hosts.insert((session, owner), host.clone());
+        hosts.insert((session, owner), Hosted { host: host.clone(), link: link.id() });
         Some(host)
     }
 
     /// The session of another node is over here.
     pub(crate) fn end_host(&self, session: SessionInstance, owner: NodeId) {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(host) = hosts.remove(&(session, owner)) {
-            let _ = host.cast(HostMessage::Over);
+        if let Some(hosted) = hosts.remove(&(session, owner)) {
+            let _ = hosted.host.cast(HostMessage::Over);
         }
+    }
+
+    /// Another node has been back for as long as a lease: hosts that it did not ask for are over.
+    pub(crate) fn end_hosts_not_on(&self, owner: NodeId, link: u64) {
+        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let forgotten = hosts.iter().filter(|((_, node), at)| *node == owner && at.link != link);
+        let forgotten: Vec<SessionInstance> = forgotten.map(|((session, _), _)| *session).collect();
+        drop(hosts);
+        forgotten.into_iter().for_each(|session| self.end_host(session, owner));
     }
 
     /// Another node was silent for longer than the lease: what runs here for it is killed.

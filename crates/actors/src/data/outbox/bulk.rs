@@ -8,6 +8,8 @@ use sortie_model::{ChildKey, JobInstance, Record, Seq, SessionInstance, limits};
 use sortie_wire::host_proto::{ChildEnd, ChildPosition, RecordRun, Report, ReportStream};
 use tokio::sync::Notify;
 
+use crate::data::outbox::weight_of;
+
 /// Records of one child that the owner has not acknowledged.
 #[derive(Debug)]
 pub(crate) struct Bulk {
@@ -60,7 +62,7 @@ impl Bulk {
         if state.discarded {
             return Ok(());
         }
-        let length = record.body.len().max(1);
+        let length = weight_of(record.body.len());
         if !state.has_room(length) {
             return Err(record);
         }
@@ -86,7 +88,7 @@ impl Bulk {
 
     fn may_write(&self, length: usize) -> bool {
         let state = self.state();
-        state.discarded || state.has_room(length.max(1))
+        state.discarded || state.has_room(weight_of(length))
     }
 
     /// The child ended; its end is the item after its last record.
@@ -101,7 +103,7 @@ impl Bulk {
         while let Some(record) = state.records.front()
             && record.seq < position.next
         {
-            let length = record.body.len().max(1);
+            let length = weight_of(record.body.len());
             state.bytes = state.bytes.saturating_sub(length);
             state.records.pop_front();
             state.sent = state.sent.saturating_sub(1);
@@ -141,7 +143,7 @@ impl Bulk {
             .take(limits::BATCH_RECORDS)
             .take_while(|record| {
                 let first = bytes == 0;
-                bytes += record.body.len().max(1);
+                bytes += weight_of(record.body.len());
                 first || bytes <= limits::RECORD_BYTES
             })
             .cloned()

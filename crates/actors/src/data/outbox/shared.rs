@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use sortie_link::FrameSender;
 use sortie_link::Link;
+use sortie_model::limits;
 use sortie_wire::host_proto::{Report, ReportStream};
 
-use crate::data::outbox::{Outbox, Pending, Sent, State};
+use crate::data::outbox::{Outbox, Pending, Sent, State, weight_of};
 
 /// Writes reports until the connection or the session ends.
 pub(super) async fn send(outbox: Arc<Outbox>, link: Link, generation: u64) {
@@ -55,12 +56,72 @@ async fn write(stream: &mut FrameSender, report: Sent) -> Result<(), ()> {
 fn take_pending(state: &mut State) -> Vec<Sent> {
     let pending = std::mem::take(&mut state.pending);
     let mut fresh = Vec::new();
-    for (job, Pending { started, runs, payload, payload_bytes, ended }) in pending {
-        state.last_number += 1;
-        let number = state.last_number;
-        let head = Arc::new(Report { number, job, started, records: runs, ended });
-        fresh.push(Sent { number, head, payload, bytes: payload_bytes });
+    for (job, pending) in pending {
+        for Pending { started, runs, payload, weight, ended, .. } in cut(pending) {
+            state.last_number += 1;
+            let number = state.last_number;
+            let head = Arc::new(Report { number, job, started, records: runs, ended });
+            fresh.push(Sent { number, head, payload, bytes: weight });
+        }
     }
     state.unacknowledged.extend(fresh.iter().cloned());
     fresh
+}
+
+/// Bytes of records in one report, so that it fits a frame with its heads.
+const REPORT_BYTES: usize = limits::FRAME_BYTES / 4;
+
+/// What gathered, in reports that fit a frame each: starts before records, records before ends.
+fn cut(pending: Pending) -> Vec<Pending> {
+    let Pending { started, runs, payload, ended, weight, heads } = pending;
+    let items = started.len().max(heads).max(ended.len());
+    if items <= limits::FRAME_ITEMS && weight <= REPORT_BYTES {
+        return vec![Pending { started, runs, payload, ended, weight, heads }];
+    }
+    let of_starts = started.chunks(limits::FRAME_ITEMS);
+    let mut reports: Vec<Pending> =
+        of_starts.map(|some| Pending { started: some.to_vec(), ..Pending::default() }).collect();
+    let mut payload = payload.into_iter();
+    let mut report = Pending::default();
+    for run in runs {
+        if report.heads >= limits::FRAME_ITEMS || report.weight >= REPORT_BYTES {
+            reports.push(std::mem::take(&mut report));
+        }
+        report.heads += run.records.len();
+        report.weight +=
+            run.records.iter().map(|head| weight_of(head.length as usize)).sum::<usize>();
+        report.payload.extend(payload.by_ref().take(run.records.len()));
+        report.runs.push(run);
+    }
+    reports.push(report);
+    let of_ends = ended.chunks(limits::FRAME_ITEMS);
+    reports.extend(of_ends.map(|some| Pending { ended: some.to_vec(), ..Pending::default() }));
+    reports
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use sortie_model::{Body, Ordinal, Record, Seq, Stream, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn what_gathered_is_cut_into_reports_that_fit_a_frame() {
+        let mut pending = Pending::default();
+        let (children, size) = (600, 16 * limits::KIB - limits::RECORD_OVERHEAD_BYTES as usize);
+        for child in 0..children {
+            let body = Body::Bytes(Bytes::from(vec![child as u8; size]));
+            let (seq, stream, time) = (Seq(0), Stream::Output, Timestamp(0));
+            pending.push(Ordinal(child), Record { seq, stream, time, body });
+        }
+        let whole = pending.weight;
+        let reports = cut(pending);
+        assert!(reports.len() > 1);
+        assert!(reports.iter().all(|report| report.weight <= REPORT_BYTES + 16 * limits::KIB));
+        assert_eq!(reports.iter().map(|report| report.weight).sum::<usize>(), whole);
+        let in_order = reports.iter().flat_map(|report| report.runs.iter().zip(&report.payload));
+        let right = in_order.filter(|(run, bytes)| bytes.first() == Some(&(run.ordinal.0 as u8)));
+        assert_eq!(right.count(), children as usize);
+    }
 }
