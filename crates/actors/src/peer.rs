@@ -238,8 +238,8 @@ impl PeerState {
                 PeerEffect::Lost => self.lost(),
                 PeerEffect::LeaseOver => {
                     self.node.end_hosts_of(self.id);
-                    // A connection that lasts would never tell the owner what was killed here: on the
-                    // next one it asks.
+                    // A connection that lasts would never tell the owner what was killed here:
+                    // on the next one it asks.
                     if let Some(link) = &self.link {
                         link.close(CloseCode::SILENT, "silent for too long");
                     }

@@ -160,9 +160,9 @@ impl NodeShared {
         hosts.get(&(session, owner)).map(|hosted| hosted.host.clone())
     }
 
-    /// The host of another node's session for children that come over `link`, made on first use; none
-    /// while the node shuts down. A host that the owner did not ask for on this link belongs to a past
-    /// that the owner has given up: it ends.
+    /// The host of another node's session for children that come over `link`, made on first use;
+    /// none while the node shuts down. A host that the owner did not ask for on this link belongs
+    /// to a past that the owner has given up: it ends.
     pub(crate) async fn host_to_start(
         self: &Arc<Self>,
         session: SessionInstance,
@@ -181,8 +181,8 @@ impl NodeShared {
         self.new_host(session, owner, link).await
     }
 
-    /// The host that an owner asks for on a new connection, made if it is not there: then it knows no
-    /// job.
+    /// The host that an owner asks for on a new connection, made if it is not there: then it knows
+    /// no job.
     pub(crate) async fn host_to_resume(
         self: &Arc<Self>,
         session: SessionInstance,
