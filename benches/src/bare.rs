@@ -155,8 +155,8 @@ pub async fn dial(endpoint: &Endpoint, port: u16) -> Outcome<Connection> {
 ///
 /// # Errors
 /// When the connection is lost.
-pub async fn ping_pong(connection: &Connection, times: usize) -> Outcome<Vec<f64>> {
-    let (mut send, mut receive) = order(connection, Order::Echo).await?;
+pub async fn ping_pong(connection: Connection, times: usize) -> Outcome<Vec<f64>> {
+    let (mut send, mut receive) = order(&connection, Order::Echo).await?;
     let mut taken = Vec::with_capacity(times);
     let mut message = [7; stream::ECHO_BYTES];
     for _ in 0..times {

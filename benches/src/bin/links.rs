@@ -64,6 +64,6 @@ async fn link(node: Arc<NodeProcess>) -> Outcome<()> {
 }
 
 async fn connection(peer: Arc<BarePeer>) -> Outcome<()> {
-    ping_pong(&peer.dial().await?, 1).await?;
+    ping_pong(peer.dial().await?, 1).await?;
     Ok(())
 }

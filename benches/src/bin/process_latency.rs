@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use sortie::Session;
 use sortie_benches::bare::ping_pong;
 use sortie_benches::measure::{Pair, in_turn, quantile};
 use sortie_benches::peer::{BarePeer, Exercise, Peer};
@@ -22,9 +23,10 @@ async fn scenario(_: Options) -> Outcome<Vec<Row>> {
     let connection = peer.dial().await?;
     let mut spawner = Peer::spawner(OsStr::new("true"))?;
     let measured = in_turn(
-        async || ours(&cluster).await,
+        async || tokio::spawn(ours(cluster.session())).await?,
         async || {
-            let round_trip = quantile(ping_pong(&connection, JOBS).await?, 0.5);
+            let round_trip =
+                quantile(tokio::spawn(ping_pong(connection.clone(), JOBS)).await??, 0.5);
             Ok([spawner.figure(Exercise::SpawnOne(JOBS as u64))? + round_trip])
         },
     );
@@ -33,8 +35,7 @@ async fn scenario(_: Options) -> Outcome<Vec<Row>> {
     Ok(vec![Row::new(6, "one `true` elsewhere, start to end, p50", "us", ours).limit(limit)])
 }
 
-async fn ours(cluster: &Cluster) -> Outcome<[f64; 1]> {
-    let session = cluster.session();
+async fn ours(session: Session) -> Outcome<[f64; 1]> {
     let mut taken = Vec::new();
     for _ in 0..JOBS {
         let begin = Instant::now();

@@ -1,9 +1,12 @@
 //! Row 5: one function on another node, from its start to its result. The limit is a message of
-//! 64 bytes that comes back over a bare quinn stream between two processes.
+//! 64 bytes that comes back over a bare quinn stream between two processes. Both run in a spawned
+//! future, as the work of a server does: the future that a runtime blocks on has a thread of its
+//! own, whose wake-up would be added to each answer.
 
 use std::process::ExitCode;
 use std::time::Instant;
 
+use sortie::Session;
 use sortie_benches::bare::ping_pong;
 use sortie_benches::measure::{Pair, in_turn, quantile};
 use sortie_benches::peer::BarePeer;
@@ -20,8 +23,8 @@ async fn scenario(_: Options) -> Outcome<Vec<Row>> {
     let peer = BarePeer::start()?;
     let connection = peer.dial().await?;
     let measured = in_turn(
-        async || ours(&cluster).await,
-        async || Ok(quantiles(ping_pong(&connection, JOBS as usize).await?)),
+        async || tokio::spawn(ours(cluster.session())).await?,
+        async || Ok(quantiles(tokio::spawn(ping_pong(connection.clone(), JOBS as usize)).await??)),
     );
     let Pair { ours: [middle, slow], limit: [bare_middle, bare_slow] } = measured.await?;
     cluster.end().await;
@@ -33,8 +36,7 @@ async fn scenario(_: Options) -> Outcome<Vec<Row>> {
     ])
 }
 
-async fn ours(cluster: &Cluster) -> Outcome<[f64; 2]> {
-    let session = cluster.session();
+async fn ours(session: Session) -> Outcome<[f64; 2]> {
     let mut taken = Vec::new();
     for number in 0..JOBS {
         let begin = Instant::now();

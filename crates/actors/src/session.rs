@@ -132,8 +132,6 @@ async fn start(
     let feed = rows.is_open().then(MapFeed::new);
     let mailboxes = JobMailboxes::new(Arc::clone(&session.node.pool));
     let job = JobShared::new(rows, mailboxes, input, session);
-    session.table_mut().insert(id, instance, Arc::clone(&job));
-    session.announce(Event::Accepted { job: id });
     let arguments = ParentJobArguments {
         job: Arc::clone(&job),
         session: Arc::clone(session),
@@ -145,11 +143,18 @@ async fn start(
         RemoteError::new(ErrorCode::ShuttingDown, "the session ends while the job was to start")
     })?;
     job.set_actor(actor);
+    {
+        // Its begin is the first thing that it is told, and a stop the second at the earliest: the
+        // job is seen from here on.
+        let mut table = session.table_mut();
+        session.announce(Event::Accepted { job: id });
+        job.tell(ParentJobMessage::Begin(effects));
+        table.insert(id, instance, Arc::clone(&job));
+    }
     if let (Some(feed), Some(log)) = (feed, &job.input) {
         let (session, job) = (Arc::clone(session), Arc::clone(&job));
         tokio::spawn(map_feed::run(feed, log.reader(), session, job));
     }
-    job.tell(ParentJobMessage::Begin(effects));
     Ok(Started { job, again: false })
 }
 
