@@ -107,3 +107,18 @@ fn a_removed_job_is_gone_and_an_unfinished_one_stays() {
     assert_eq!(a.sortie(&["remove", "--force", "1"]).code, 0);
     one_sentence(&a.sortie(&["get", "1"]), 4, &["1"]);
 }
+
+#[test]
+fn the_same_key_is_the_same_job_and_with_another_command_an_error() {
+    let home = Home::running("solo", &[]);
+    let start = |words: &str, underscore: &str| {
+        let mut command = home.command(["start", "-q", "--key", "deploy-1", "--", "echo", words]);
+        let output = command.env("_", underscore).output().expect("a program to run");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let first = start("one", "/bin/sh");
+    assert_eq!(first, (Some(0), "1\n".to_owned()));
+    assert_eq!(start("one", "/usr/bin/env"), first);
+    assert_eq!(start("two", "/bin/sh").0, Some(2));
+    assert_eq!(home.json(&["get"])["jobs"].as_array().map(Vec::len), Some(1));
+}

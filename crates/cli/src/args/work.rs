@@ -121,11 +121,14 @@ impl Caller {
     pub(crate) fn of_process() -> Self {
         let bytes = |word: &OsStr| os_bytes(word).ok();
         let variables = std::env::vars_os();
-        let environment =
-            variables.filter_map(|(name, value)| Some((bytes(&name)?, bytes(&value)?)));
+        // The shell moves `_` about between two commands; the same submission must stay the same.
+        let lasting = variables.filter(|(name, _)| name != "_");
+        let mut environment: Vec<_> =
+            lasting.filter_map(|(name, value)| Some((bytes(&name)?, bytes(&value)?))).collect();
+        environment.sort_unstable();
         let directory = std::env::current_dir().ok();
         Self {
-            environment: environment.collect(),
+            environment,
             directory: directory.and_then(|directory| bytes(directory.as_os_str())),
         }
     }
