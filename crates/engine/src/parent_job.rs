@@ -97,6 +97,8 @@ pub struct ParentJob {
     stop: Option<(StopSpec, String)>,
     open: bool,
     wanted: u32,
+    /// The longest of the items that came last, in bytes.
+    item_bytes: usize,
     line: Line,
     begin: Option<Timestamp>,
     end: Option<Timestamp>,
@@ -133,6 +135,7 @@ impl ParentJob {
             stop: None,
             open: known.is_none(),
             wanted: 0,
+            item_bytes: limits::MAP_ITEM_BYTES_FORETOLD,
             line,
             begin: None,
             end: None,
@@ -166,6 +169,7 @@ impl ParentJob {
             return;
         }
         let children = items.len() as u64 * self.children_per_item();
+        self.item_bytes = items.iter().map(Bytes::len).max().unwrap_or_default();
         self.items.extend(items);
         self.add_rows(first_id, children);
         if self.rows.len() as u64 >= u64::from(limits::CHILDREN_PER_JOB) {
@@ -340,7 +344,7 @@ impl ParentJob {
             return;
         }
         let waiting = self.line.waiting();
-        let ahead = limits::MAP_READ_AHEAD as u64;
+        let ahead = read_ahead(self.item_bytes);
         let room = ahead.saturating_sub(waiting).saturating_sub(u64::from(self.wanted));
         // Asking in halves of the window keeps one message per many items.
         if room >= ahead / 2 || (room > 0 && self.wanted == 0 && waiting == 0) {
@@ -348,6 +352,12 @@ impl ParentJob {
             effects.push(JobEffect::Want(room as u32));
         }
     }
+}
+
+/// How many items of about that length are read ahead.
+fn read_ahead(item_bytes: usize) -> u64 {
+    let ahead = limits::MAP_READ_AHEAD_BYTES / item_bytes.max(1);
+    ahead.clamp(limits::MAP_READ_AHEAD_LEAST, limits::MAP_READ_AHEAD) as u64
 }
 
 #[cfg(test)]

@@ -41,8 +41,14 @@ pub const CHILDREN_PER_JOB: u32 = 16_000_000;
 pub const THROTTLE_DEFAULT: u32 = 32;
 /// Unfinished children that a job hands to one node when its throttle is unlimited.
 pub const UNFINISHED_PER_NODE: u32 = 4_096;
-/// Lines of a map that are read ahead of their start.
-pub const MAP_READ_AHEAD: usize = 1_024;
+/// Items of a map that are read ahead of their start.
+pub const MAP_READ_AHEAD: usize = 8_192;
+/// Items of a map that are read ahead when each is as long as can be.
+pub const MAP_READ_AHEAD_LEAST: usize = 16;
+/// Bytes of items of a map that are read ahead, as far as the last ones foretell the next ones'.
+pub const MAP_READ_AHEAD_BYTES: usize = 16 * MIB;
+/// What an item of a map is taken to be long before one came, in bytes.
+pub const MAP_ITEM_BYTES_FORETOLD: usize = 16 * KIB;
 /// One line of a map, in bytes; a longer one is an error before it runs.
 pub const MAP_LINE_BYTES: usize = MIB;
 /// Arguments, environment and script of one submission, in bytes.

@@ -368,3 +368,14 @@ fn a_share_of_failures_stops_the_rest_once_it_is_reached() {
     assert_eq!(job.on_report(node(0), &[], vec![end(1, failed())], &mut effects), Ok(()));
     assert_eq!(job.child_state(Ordinal(2)), Some(State::Stopped));
 }
+
+#[test]
+fn longer_items_are_read_less_far_ahead() {
+    let check = |item_bytes: usize, ahead: u64| {
+        assert_eq!(super::read_ahead(item_bytes), ahead, "items of {item_bytes} bytes");
+    };
+    check(0, limits::MAP_READ_AHEAD as u64);
+    check(limits::MAP_ITEM_BYTES_FORETOLD, 1_024);
+    check(limits::MAP_LINE_BYTES, 16);
+    check(usize::MAX, limits::MAP_READ_AHEAD_LEAST as u64);
+}

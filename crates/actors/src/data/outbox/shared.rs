@@ -23,6 +23,8 @@ pub(super) async fn send(outbox: Arc<Outbox>, link: Link, generation: u64) {
         }
     }
     loop {
+        // Children that can run now report with this one, in one frame: nothing waits for more.
+        tokio::task::yield_now().await;
         let fresh = {
             let mut state = outbox.state();
             if state.generation != generation {
