@@ -32,6 +32,13 @@ pub(crate) enum Attached {
     Reborn(HashSet<JobInstance>),
 }
 
+/// Whether a child's end is stored as well as its records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    Yes,
+    No,
+}
+
 #[derive(Debug, Default)]
 struct State {
     link: Option<Link>,
@@ -45,10 +52,10 @@ struct State {
     specified: HashSet<JobInstance>,
     /// The last report of the shared stream that is stored.
     reports: u64,
-    /// Children with a stream of their own: up to where they are stored.
+    /// Unended children with a stream of their own: up to where they are stored.
     positions: HashMap<ChildKey, ChildPosition>,
-    /// Positions that were not acknowledged yet.
-    fresh: HashSet<ChildKey>,
+    /// Positions that were not acknowledged yet, those of ended children included.
+    fresh: HashMap<ChildKey, ChildPosition>,
     fresh_reports: bool,
 }
 
@@ -109,7 +116,7 @@ impl Attachment {
         state.told.remove(&forget.job);
         state.specified.remove(&forget.job);
         state.positions.retain(|key, _| key.job != forget.job);
-        state.fresh.retain(|key| key.job != forget.job);
+        state.fresh.retain(|key, _| key.job != forget.job);
         if let (Some(link), true) = (&state.link, state.ready) {
             let _ = link.send(forget);
         }
@@ -133,7 +140,7 @@ impl Attachment {
                 children: state.positions.values().copied().collect(),
                 jobs: state.told.iter().copied().collect(),
             };
-            let _ = link.send(&resume);
+            say(link, &resume);
         }
         drop(state);
         tokio::spawn(acknowledge(Arc::clone(self), link.clone()));
@@ -152,6 +159,7 @@ impl Attachment {
             state.told.remove(job);
             state.specified.remove(job);
             state.positions.retain(|key, _| key.job != *job);
+            state.fresh.retain(|key, _| key.job != *job);
         }
     }
 
@@ -199,15 +207,19 @@ impl Attachment {
         self.stored.notify_one();
     }
 
-    /// Records of a child's own stream are stored.
-    pub(crate) fn stored_child(&self, link: &Link, position: ChildPosition) {
+    /// Records of a child's own stream are stored. After its end there is nothing to resume: a
+    /// node that misses the acknowledgement sends the end again, and it is acknowledged again.
+    pub(crate) fn stored_child(&self, link: &Link, position: ChildPosition, ended: Ended) {
         let mut state = self.state();
         if !state.is_carried_by(link) {
             return;
         }
         let key = ChildKey { job: position.job, ordinal: position.ordinal };
-        state.positions.insert(key, position);
-        state.fresh.insert(key);
+        match ended {
+            Ended::Yes => state.positions.remove(&key),
+            Ended::No => state.positions.insert(key, position),
+        };
+        state.fresh.insert(key, position);
         drop(state);
         self.stored.notify_one();
     }
@@ -229,12 +241,20 @@ impl Attachment {
         if !std::mem::take(&mut state.fresh_reports) && fresh.is_empty() {
             return false;
         }
-        let children = fresh.iter().filter_map(|key| state.positions.get(key)).copied().collect();
+        let children = fresh.into_values().collect();
         let acknowledge = Acknowledge { session: self.session, reports: state.reports, children };
         if let Some(link) = &state.link {
-            let _ = link.send(&acknowledge);
+            say(link, &acknowledge);
         }
         true
+    }
+}
+
+/// Sends what nothing else makes up for: where that fails the connection ends, and the next one
+/// begins with a resume.
+fn say<M: Message>(link: &Link, message: &M) {
+    if let Err(error) = link.send(message) {
+        link.close(CloseCode::DONE, &error.to_string());
     }
 }
 
@@ -256,3 +276,6 @@ async fn acknowledge(attachment: Arc<Attachment>, link: Link) {
         attachment.flush();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use sortie_model::{ChildKey, NodeId, Ordinal, Record, Seq};
 use sortie_wire::frame::{self, Frame, Message};
 use sortie_wire::host_proto::{ChildPosition, Report, ReportStream};
 
-use crate::data::attachment::Attachment;
+use crate::data::attachment::{Attachment, Ended};
 use crate::data::job::JobShared;
 use crate::data::mailboxes::AppendError;
 use crate::data::outbox::after_end;
@@ -136,21 +136,21 @@ async fn store_own(
         reached(&job, key.ordinal, first).await;
         room = append(&job, key.ordinal, first, records).await?;
     }
-    let mut next = job.mailboxes.summary(key.ordinal).next;
+    let (mut next, mut stored) = (job.mailboxes.summary(key.ordinal).next, Ended::No);
     if let Some(end) = report.ended.first() {
         reached(&job, key.ordinal, end.end).await;
         job.mailboxes.close(key.ordinal);
-        next = after_end(end.end);
+        (next, stored) = (after_end(end.end), Ended::Yes);
         let ended = report.ended;
         let node = attachment.node();
         job.tell(ParentJobMessage::Reported { node, started: report.started, ended });
     }
     let at = |credit| ChildPosition { job: key.job, ordinal: key.ordinal, next, credit };
-    attachment.stored_child(link, at(grant(room)));
-    if room == 0 {
+    attachment.stored_child(link, at(grant(room)), stored);
+    if room == 0 && stored == Ended::No {
         // The child pauses at its node; this stream is its own, so nobody else waits.
         job.mailboxes.room(key.ordinal).await;
-        attachment.stored_child(link, at(grant(u64::MAX)));
+        attachment.stored_child(link, at(grant(u64::MAX)), Ended::No);
     }
     Ok(())
 }
