@@ -86,7 +86,11 @@ impl Actor for HostActor {
         arguments: HostArguments,
     ) -> Result<HostState, ActorProcessingErr> {
         let HostArguments { node, session, owner } = arguments;
-        let outbox = Outbox::new(session);
+        let owner_id = match &owner {
+            Owner::Here(_) => node.me.id,
+            Owner::There(id, _) => *id,
+        };
+        let outbox = Outbox::new(session, node.credits.of(owner_id));
         if let Owner::There(_, link) = &owner {
             outbox.attach(link, None);
         }

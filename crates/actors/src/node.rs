@@ -28,6 +28,7 @@ pub use crate::node::cluster::NoKeeper;
 pub(crate) use crate::node::peers::{PeerSight, Sights};
 pub(crate) use crate::node::sessions::{Hosted, Sessions};
 
+use crate::data::credit::OwnerCredits;
 use crate::data::exchange::{self, ClientEnd};
 use crate::data::input::NodeInputs;
 use crate::data::mailboxes::MailboxPool;
@@ -150,6 +151,7 @@ pub(crate) struct NodeShared {
     pub(crate) basics: NodeBasics,
     pub(crate) pool: Arc<MailboxPool>,
     pub(crate) inputs: NodeInputs,
+    pub(crate) credits: OwnerCredits,
     pub(crate) input_directory: PathBuf,
     pub(crate) sights: Sights,
     pub(crate) sessions: Sessions,
@@ -254,6 +256,7 @@ impl NodeHandle {
             basics: config.basics,
             pool: MailboxPool::new(config.directory.join("mailboxes")),
             inputs: NodeInputs::default(),
+            credits: OwnerCredits::default(),
             input_directory: config.directory.join("inputs"),
             sights: Sights::default(),
             sessions: Sessions::default(),

@@ -107,8 +107,10 @@ pub const BATCH_BYTES: usize = MIB;
 // Links.
 /// Unacknowledged output of one child, on its executing node and in flight.
 pub const CHILD_CREDIT_BYTES: usize = MIB;
-/// The same for all children of one link.
+/// The same for all children of one link, in all sessions of its owner node; at it they pause.
 pub const LINK_CREDIT_BYTES: usize = 64 * MIB;
+/// The part of it for what rides shared streams; the rest is for children's own streams.
+pub const LINK_SHARED_CREDIT_BYTES: usize = 16 * MIB;
 /// Output of a child that rides the shared stream; what comes after gets a stream of its own.
 pub const INLINE_BYTES: usize = 16 * KIB;
 /// One control frame, after the hello.

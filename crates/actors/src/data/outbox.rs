@@ -4,7 +4,7 @@
 mod bulk;
 mod shared;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use sortie_model::{ChildKey, JobInstance, Ordinal, Record, SessionInstance, limi
 use sortie_wire::host_proto::{Acknowledge, ChildEnd, ChildStart, RecordRun, Report, Resume};
 use tokio::sync::Notify;
 
+use crate::data::credit::{Held, OwnerCredit};
 pub(crate) use crate::data::outbox::bulk::{Bulk, after_end};
 
 /// The outbox of one session on this node.
@@ -22,20 +23,21 @@ pub(crate) struct Outbox {
     state: Mutex<State>,
     /// Something waits to be sent.
     wake: Notify,
-    /// Something was acknowledged.
-    room: Notify,
+    credit: Arc<OwnerCredit>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     pending: HashMap<JobInstance, Pending>,
     /// Sent and not acknowledged, oldest first.
-    unacknowledged: std::collections::VecDeque<Sent>,
-    /// Bytes of records in `pending` and `unacknowledged`.
-    bytes: usize,
+    unacknowledged: VecDeque<Sent>,
+    /// What records in `pending` and `unacknowledged` take of the owner's credit.
+    held: Held,
     last_number: u64,
     bulk: HashMap<ChildKey, Arc<Bulk>>,
     link: Option<Link>,
+    /// Whether the session is over: nobody wants anything of it.
+    closed: bool,
     /// Counts connections, so that a sender of an old one ends.
     generation: u64,
 }
@@ -63,9 +65,18 @@ struct Sent {
 }
 
 impl Outbox {
-    pub(crate) fn new(session: SessionInstance) -> Arc<Self> {
-        let (state, wake, room) = (Mutex::default(), Notify::new(), Notify::new());
-        Arc::new(Self { session, state, wake, room })
+    pub(crate) fn new(session: SessionInstance, credit: Arc<OwnerCredit>) -> Arc<Self> {
+        let state = State {
+            pending: HashMap::new(),
+            unacknowledged: VecDeque::new(),
+            held: Held::nothing(Arc::clone(&credit.shared)),
+            last_number: 0,
+            bulk: HashMap::new(),
+            link: None,
+            closed: false,
+            generation: 0,
+        };
+        Arc::new(Self { session, state: Mutex::new(state), wake: Notify::new(), credit })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -95,53 +106,56 @@ impl Outbox {
 
     /// The child began.
     pub(crate) fn started(&self, job: JobInstance, start: ChildStart) {
-        self.state().pending.entry(job).or_default().started.push(start);
+        if let Some(pending) = self.state().pending(job) {
+            pending.started.push(start);
+        }
         self.wake.notify_one();
     }
 
-    /// A record for the shared stream, if there is room within the link's credit.
+    /// A record for the shared stream, if there is room within the owner's credit; `held` is what
+    /// was waited for.
     pub(crate) fn try_record(
         &self,
-        job: JobInstance,
-        ordinal: Ordinal,
+        (job, ordinal): (JobInstance, Ordinal),
         record: Record,
+        held: &mut Option<Held>,
     ) -> Result<(), Record> {
         let mut state = self.state();
-        let bytes = weight_of(record.body.len());
-        if state.bytes + bytes > limits::LINK_CREDIT_BYTES {
-            return Err(record);
+        if state.closed {
+            return Ok(());
         }
-        state.bytes += bytes;
+        let Some(more) = self.credit.shared.claim(held, weight_of(record.body.len())) else {
+            return Err(record);
+        };
+        state.held.join(more);
         state.pending.entry(job).or_default().push(ordinal, record);
         drop(state);
         self.wake.notify_one();
         Ok(())
     }
 
-    /// Waits until something was acknowledged.
-    pub(crate) async fn wait_for_room(&self, bytes: usize) {
-        loop {
-            let room = self.room.notified();
-            tokio::pin!(room);
-            room.as_mut().enable();
-            if self.state().bytes + weight_of(bytes) <= limits::LINK_CREDIT_BYTES {
-                return;
-            }
-            room.await;
-        }
+    /// Waits for its turn at the owner's credit, for a record of so many bytes.
+    pub(crate) async fn wait_for_room(&self, bytes: usize) -> Held {
+        self.credit.shared.reserve(weight_of(bytes)).await
     }
 
     /// The child ended, and everything of it rode the shared stream.
     pub(crate) fn ended(&self, job: JobInstance, end: ChildEnd) {
-        self.state().pending.entry(job).or_default().ended.push(end);
+        if let Some(pending) = self.state().pending(job) {
+            pending.ended.push(end);
+        }
         self.wake.notify_one();
     }
 
     /// A stream of the child's own, from its next record on.
     pub(crate) fn open_bulk(self: &Arc<Self>, key: ChildKey) -> Arc<Bulk> {
-        let bulk = Arc::new(Bulk::new(key));
+        let bulk = Arc::new(Bulk::new(key, Arc::clone(&self.credit.own)));
         let link = {
             let mut state = self.state();
+            if state.closed {
+                bulk.discard();
+                return bulk;
+            }
             state.bulk.insert(key, Arc::clone(&bulk));
             state.link.clone()
         };
@@ -154,7 +168,6 @@ impl Outbox {
     /// The owner has stored something.
     pub(crate) fn acknowledge(&self, acknowledge: &Acknowledge) {
         self.state().acknowledge_reports(acknowledge.reports);
-        self.room.notify_waiters();
         self.acknowledge_children(&acknowledge.children);
     }
 
@@ -172,35 +185,42 @@ impl Outbox {
     pub(crate) fn forget(&self, job: JobInstance) {
         let mut state = self.state();
         if let Some(pending) = state.pending.remove(&job) {
-            state.bytes = state.bytes.saturating_sub(pending.weight);
+            state.held.give_back(pending.weight);
         }
         let gone: Vec<Arc<Bulk>> =
             state.bulk.values().filter(|b| b.job() == job).cloned().collect();
         state.bulk.retain(|key, _| key.job != job);
         drop(state);
         gone.iter().for_each(|bulk| bulk.discard());
-        self.room.notify_waiters();
     }
 
-    /// The session is over: senders end.
+    /// The session is over: senders end, and what it held of the owner's credit is given back.
     pub(crate) fn close(&self) {
         let mut state = self.state();
+        state.closed = true;
+        state.pending.clear();
+        state.unacknowledged.clear();
+        state.held.clear();
         state.generation += 1;
         state.link = None;
         let gone: Vec<Arc<Bulk>> = state.bulk.drain().map(|(_, bulk)| bulk).collect();
         drop(state);
         gone.iter().for_each(|bulk| bulk.discard());
         self.wake.notify_one();
-        self.room.notify_waiters();
     }
 }
 
 impl State {
+    /// What the job has to report; nothing any more when the session is over.
+    fn pending(&mut self, job: JobInstance) -> Option<&mut Pending> {
+        (!self.closed).then(|| self.pending.entry(job).or_default())
+    }
+
     fn acknowledge_reports(&mut self, number: u64) {
         while let Some(sent) = self.unacknowledged.front()
             && sent.number <= number
         {
-            self.bytes = self.bytes.saturating_sub(sent.bytes);
+            self.held.give_back(sent.bytes);
             self.unacknowledged.pop_front();
         }
     }
@@ -228,3 +248,6 @@ impl Pending {
 pub(crate) const fn weight_of(length: usize) -> usize {
     length + limits::RECORD_OVERHEAD_BYTES as usize
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ use sortie_model::{
 use sortie_wire::host_proto::{ChildEnd, ChildOutcome, ChildStart, HostSpec};
 use tokio::sync::Notify;
 
+use crate::data::credit::Held;
 use crate::data::input::InputPorts;
 use crate::data::job::JobShared;
 use crate::data::outbox::{Bulk, Outbox, weight_of};
@@ -130,6 +131,11 @@ impl ChildPort {
 
     /// Adds a record if it can be done without waiting.
     pub(crate) fn try_record(&self, stream: Stream, body: Body) -> Result<(), Body> {
+        self.try_with(stream, body, &mut None)
+    }
+
+    /// The same, with credit that was waited for.
+    fn try_with(&self, stream: Stream, body: Body, held: &mut Option<Held>) -> Result<(), Body> {
         let mut state = self.state();
         if state.ended {
             return Ok(());
@@ -147,8 +153,8 @@ impl ChildPort {
                     state.bulk = Some(outbox.open_bulk(key));
                 }
                 match &state.bulk {
-                    Some(bulk) => bulk.try_record(record),
-                    None => outbox.try_record(self.shared.job, self.ordinal, record),
+                    Some(bulk) => bulk.try_record(record, held),
+                    None => outbox.try_record((self.shared.job, self.ordinal), record, held),
                 }
             }
         };
@@ -164,11 +170,14 @@ impl ChildPort {
 
     /// Adds a record, waiting while the mailbox is full or the child has no credit.
     pub(crate) async fn record(&self, stream: Stream, mut body: Body) {
+        let mut held = None;
         loop {
-            match self.try_record(stream, body) {
+            match self.try_with(stream, body, &mut held) {
                 Ok(()) => return,
                 Err(back) => body = back,
             }
+            // Who waits for the child's own credit holds none that others may need.
+            held = None;
             let length = body.len();
             let bulk = self.state().bulk.clone();
             match (&self.shared.target, bulk) {
@@ -176,8 +185,12 @@ impl ChildPort {
                     None => return,
                     Some(back) => body = back,
                 },
-                (Target::There(_), Some(bulk)) => bulk.wait_for_room(length).await,
-                (Target::There(outbox), None) => outbox.wait_for_room(length).await,
+                (Target::There(_), Some(bulk)) => {
+                    held = Some(bulk.wait_for_room(length).await);
+                }
+                (Target::There(outbox), None) => {
+                    held = Some(outbox.wait_for_room(length).await);
+                }
             }
         }
     }

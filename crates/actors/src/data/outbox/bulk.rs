@@ -8,6 +8,7 @@ use sortie_model::{ChildKey, JobInstance, Record, Seq, SessionInstance, limits};
 use sortie_wire::host_proto::{ChildEnd, ChildPosition, RecordRun, Report, ReportStream};
 use tokio::sync::Notify;
 
+use crate::data::credit::{Held, Part};
 use crate::data::outbox::weight_of;
 
 /// Records of one child that the owner has not acknowledged.
@@ -24,7 +25,9 @@ struct State {
     /// Unacknowledged records, oldest first; the first `sent` of them are on their way.
     records: VecDeque<Record>,
     sent: usize,
-    bytes: usize,
+    /// What they take of the owner's credit.
+    held: Held,
+    /// What the mailbox grants.
     credit: usize,
     end: Option<ChildEnd>,
     end_sent: bool,
@@ -34,11 +37,11 @@ struct State {
 }
 
 impl Bulk {
-    pub(super) fn new(key: ChildKey) -> Self {
+    pub(super) fn new(key: ChildKey, part: Arc<Part>) -> Self {
         let state = State {
             records: VecDeque::new(),
             sent: 0,
-            bytes: 0,
+            held: Held::nothing(part),
             credit: limits::CHILD_CREDIT_BYTES,
             end: None,
             end_sent: false,
@@ -52,12 +55,18 @@ impl Bulk {
         self.key.job
     }
 
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.state().held.bytes()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a record if the child has credit; a record larger than all credit goes alone.
-    pub(crate) fn try_record(&self, record: Record) -> Result<(), Record> {
+    /// Adds a record if the child and its owner have credit; a record larger than all of the
+    /// child's goes alone. `held` is what was waited for.
+    pub(crate) fn try_record(&self, record: Record, held: &mut Option<Held>) -> Result<(), Record> {
         let mut state = self.state();
         if state.discarded {
             return Ok(());
@@ -66,24 +75,27 @@ impl Bulk {
         if !state.has_room(length) {
             return Err(record);
         }
-        state.bytes += length;
+        let Some(more) = state.held.part().claim(held, length) else { return Err(record) };
+        state.held.join(more);
         state.records.push_back(record);
         drop(state);
         self.wake.notify_one();
         Ok(())
     }
 
-    /// Waits until the child has credit for so many bytes.
-    pub(crate) async fn wait_for_room(&self, length: usize) {
+    /// Waits until the child has credit for so many bytes, then for its turn at the owner's.
+    pub(crate) async fn wait_for_room(&self, length: usize) -> Held {
         loop {
             let room = self.room.notified();
             tokio::pin!(room);
             room.as_mut().enable();
             if self.may_write(length) {
-                return;
+                break;
             }
             room.await;
         }
+        let part = Arc::clone(self.state().held.part());
+        part.reserve(weight_of(length)).await
     }
 
     fn may_write(&self, length: usize) -> bool {
@@ -104,7 +116,7 @@ impl Bulk {
             && record.seq < position.next
         {
             let length = weight_of(record.body.len());
-            state.bytes = state.bytes.saturating_sub(length);
+            state.held.give_back(length);
             state.records.pop_front();
             state.sent = state.sent.saturating_sub(1);
         }
@@ -119,6 +131,8 @@ impl Bulk {
         let mut state = self.state();
         state.discarded = true;
         state.records.clear();
+        state.sent = 0;
+        state.held.clear();
         drop(state);
         self.wake.notify_one();
         self.room.notify_waiters();
@@ -170,7 +184,8 @@ impl Bulk {
 
 impl State {
     const fn has_room(&self, length: usize) -> bool {
-        self.bytes + length <= self.credit || (self.bytes == 0 && self.credit > 0)
+        let bytes = self.held.bytes();
+        bytes + length <= self.credit || (bytes == 0 && self.credit > 0)
     }
 }
 

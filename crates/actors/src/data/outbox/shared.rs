@@ -55,7 +55,7 @@ async fn write(stream: &mut FrameSender, report: Sent) -> Result<(), ()> {
     stream.send_with_payload(report.head.as_ref(), report.payload).await.map_err(|_| ())
 }
 
-fn take_pending(state: &mut State) -> Vec<Sent> {
+pub(super) fn take_pending(state: &mut State) -> Vec<Sent> {
     let pending = std::mem::take(&mut state.pending);
     let mut fresh = Vec::new();
     for (job, pending) in pending {

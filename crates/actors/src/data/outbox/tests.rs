@@ -1,0 +1,150 @@
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use sortie_model::{Body, Seq, Stream, Timestamp};
+use sortie_wire::host_proto::ChildPosition;
+use uuid::Uuid;
+
+use super::*;
+use crate::data::credit::OwnerCredits;
+
+const JOB: JobInstance = JobInstance(Uuid::from_u128(7));
+const KEY: ChildKey = ChildKey { job: JOB, ordinal: Ordinal(0) };
+const SESSIONS: usize = 80;
+
+/// How children's records leave.
+#[derive(Clone, Copy)]
+enum Way {
+    Shared,
+    Own,
+}
+
+impl Way {
+    const fn bound(self) -> usize {
+        match self {
+            Self::Shared => limits::LINK_SHARED_CREDIT_BYTES,
+            Self::Own => limits::LINK_CREDIT_BYTES - limits::LINK_SHARED_CREDIT_BYTES,
+        }
+    }
+
+    /// What one record has: so much that the sessions want far more than the bound.
+    const fn body(self) -> usize {
+        match self {
+            Self::Shared => 8 * limits::KIB,
+            Self::Own => limits::RECORD_BYTES,
+        }
+    }
+}
+
+struct Session {
+    outbox: Arc<Outbox>,
+    bulk: Arc<Bulk>,
+    written: AtomicUsize,
+}
+
+impl Session {
+    fn new(number: usize, credit: &Arc<OwnerCredit>) -> Arc<Self> {
+        let session = SessionInstance(Uuid::from_u128(number as u128));
+        let outbox = Outbox::new(session, Arc::clone(credit));
+        let bulk = outbox.open_bulk(KEY);
+        Arc::new(Self { outbox, bulk, written: AtomicUsize::new(0) })
+    }
+
+    /// Writes without an end, as fast as it may.
+    async fn write(self: Arc<Self>, way: Way) {
+        let bytes = Bytes::from(vec![0; way.body()]);
+        loop {
+            let (mut held, mut written) = (None, false);
+            while !written {
+                let seq = Seq(self.written.load(Relaxed) as u64);
+                let body = Body::Bytes(bytes.clone());
+                let record = Record { seq, stream: Stream::Output, time: Timestamp(0), body };
+                let refused = match way {
+                    Way::Shared => self.outbox.try_record((JOB, Ordinal(0)), record, &mut held),
+                    Way::Own => self.bulk.try_record(record, &mut held),
+                };
+                written = refused.is_ok();
+                if !written {
+                    held = Some(match way {
+                        Way::Shared => self.outbox.wait_for_room(bytes.len()).await,
+                        Way::Own => self.bulk.wait_for_room(bytes.len()).await,
+                    });
+                }
+            }
+            self.written.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn held(&self) -> usize {
+        self.outbox.state().held.bytes() + self.bulk.held()
+    }
+
+    /// The owner stores everything.
+    fn store(&self) {
+        let mut state = self.outbox.state();
+        shared::take_pending(&mut state);
+        let reports = state.last_number;
+        drop(state);
+        let (next, credit) = (Seq(self.written.load(Relaxed) as u64), u32::MAX);
+        let children = vec![ChildPosition { job: JOB, ordinal: Ordinal(0), next, credit }];
+        self.outbox.acknowledge(&Acknowledge { session: self.outbox.session, reports, children });
+    }
+}
+
+async fn check(way: Way) {
+    let credits = OwnerCredits::default();
+    let owner = sortie_model::NodeId([1; 16]);
+    let sessions: Vec<_> =
+        (0..SESSIONS).map(|number| Session::new(number, &credits.of(owner))).collect();
+    let writers: Vec<_> =
+        sessions.iter().map(|session| tokio::spawn(Arc::clone(session).write(way))).collect();
+    let all = async {
+        // The last session got nothing while the others filled the link, and has its turn now.
+        while sessions.iter().any(|session| session.written.load(Relaxed) < 50) {
+            tokio::task::yield_now().await;
+            let held: usize = sessions.iter().map(|session| session.held()).sum();
+            assert!(held <= way.bound(), "{held} bytes");
+            sessions.iter().for_each(|session| session.store());
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), all).await.expect("nobody starves");
+    writers.iter().for_each(tokio::task::JoinHandle::abort);
+    for writer in writers {
+        assert!(writer.await.expect_err("it has no end").is_cancelled());
+    }
+    sessions.iter().for_each(|session| session.outbox.close());
+    let mut none = None;
+    let part = match way {
+        Way::Shared => &sessions[0].outbox.credit.shared,
+        Way::Own => &sessions[0].outbox.credit.own,
+    };
+    assert!(part.claim(&mut none, way.bound()).is_some(), "everything was given back");
+}
+
+#[tokio::test]
+async fn many_sessions_share_what_their_link_may_hold_of_small_results() {
+    check(Way::Shared).await;
+}
+
+#[tokio::test]
+async fn many_sessions_share_what_their_link_may_hold_of_large_results() {
+    check(Way::Own).await;
+}
+
+#[tokio::test]
+async fn large_results_leave_room_for_small_ones() {
+    let credits = OwnerCredits::default();
+    let owner = sortie_model::NodeId([1; 16]);
+    let credit = credits.of(owner);
+    let mut none = None;
+    let _all = credit.own.claim(&mut none, usize::MAX).expect("nobody else is there");
+    let session = Session::new(0, &credits.of(owner));
+    let writer = tokio::spawn(Arc::clone(&session).write(Way::Shared));
+    let written = async {
+        while session.written.load(Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), written).await.expect("it is not kept waiting");
+    writer.abort();
+}
