@@ -25,26 +25,41 @@ const QUEUED_PIECES: usize = 4;
 #[error("the input broke off before its end")]
 pub(crate) struct BrokenOff;
 
-type Queue = (Option<mpsc::Sender<Piece>>, Option<mpsc::Receiver<Piece>>);
-
-/// Where the input of one job's children on this node arrives.
+/// Where the input of one job's children on this node arrives. A child is in it from its start
+/// until its stream came or it reads no more: nothing that an owner sends adds to it.
 #[derive(Debug, Default)]
 pub(crate) struct InputPorts {
-    queues: Mutex<HashMap<Ordinal, Queue>>,
+    awaited: Mutex<HashMap<Ordinal, mpsc::Sender<Piece>>>,
 }
 
 impl InputPorts {
-    fn queues(&self) -> MutexGuard<'_, HashMap<Ordinal, Queue>> {
-        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    fn awaited(&self) -> MutexGuard<'_, HashMap<Ordinal, mpsc::Sender<Piece>>> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn with<T>(&self, ordinal: Ordinal, take: impl Fn(&mut Queue) -> Option<T>) -> Option<T> {
-        let mut queues = self.queues();
-        let queue = queues.entry(ordinal).or_insert_with(|| {
-            let (sender, receiver) = mpsc::channel(QUEUED_PIECES);
-            (Some(sender), Some(receiver))
-        });
-        take(queue)
+    fn open(self: &Arc<Self>, ordinal: Ordinal) -> Inlet {
+        let (sender, queue) = mpsc::channel(QUEUED_PIECES);
+        self.awaited().insert(ordinal, sender);
+        Inlet { ports: Arc::clone(self), ordinal, queue }
+    }
+
+    /// Where the child's stream goes, if it waits for one.
+    fn take(&self, ordinal: Ordinal) -> Option<mpsc::Sender<Piece>> {
+        self.awaited().remove(&ordinal)
+    }
+}
+
+/// A child's end of its input from another node; dropping it says that the child reads no more.
+#[derive(Debug)]
+pub(crate) struct Inlet {
+    ports: Arc<InputPorts>,
+    ordinal: Ordinal,
+    queue: mpsc::Receiver<Piece>,
+}
+
+impl Drop for Inlet {
+    fn drop(&mut self) {
+        self.ports.take(self.ordinal);
     }
 }
 
@@ -76,7 +91,7 @@ pub(crate) enum ChildInput {
     /// From its job's log, on the job's own node.
     Here(InputReader),
     /// From a stream of the owner's.
-    There(mpsc::Receiver<Piece>),
+    There(Inlet),
 }
 
 impl ChildInput {
@@ -90,7 +105,7 @@ impl ChildInput {
             Target::Here(shared) => shared.input.as_ref().map(|log| Self::Here(log.reader())),
             Target::There(_) => {
                 let ordinal = sortie_exec::task::TaskPort::ordinal(port);
-                job.inputs.with(ordinal, |(_, receiver)| receiver.take()).map(Self::There)
+                Some(Self::There(job.inputs.open(ordinal)))
             }
         }
     }
@@ -105,7 +120,7 @@ impl ChildInput {
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, BrokenOff> {
         let piece = match self {
             Self::Here(reader) => reader.next().await,
-            Self::There(queue) => queue.recv().await.unwrap_or(Piece::Lost),
+            Self::There(inlet) => inlet.queue.recv().await.unwrap_or(Piece::Lost),
         };
         match piece {
             Piece::Bytes(bytes) => Ok(Some(bytes)),
@@ -167,7 +182,7 @@ pub(crate) async fn receive(
 ) {
     let Ok(InputStream { job, ordinal, .. }) = first.open() else { return };
     let Some(ports) = node.inputs.known(owner, job) else { return };
-    let Some(queue) = ports.with(ordinal, |(sender, _)| sender.take()) else { return };
+    let Some(queue) = ports.take(ordinal) else { return };
     while let Ok(Some(frame)) = stream.next().await {
         let Ok((InputPiece { last, .. }, bytes)) = frame::open_head(frame) else { return };
         if !bytes.is_empty() && queue.send(Piece::Bytes(bytes)).await.is_err() {
@@ -180,4 +195,33 @@ pub(crate) async fn receive(
         }
     }
     let _ = queue.send(Piece::Lost).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JOB: JobInstance = JobInstance(uuid::Uuid::from_u128(7));
+    const OWNER: NodeId = NodeId([1; 16]);
+
+    #[test]
+    fn a_job_remembers_no_child_that_reads_no_more() {
+        let inputs = NodeInputs::default();
+        let ports = inputs.of(OWNER, JOB);
+        let inlets: Vec<_> = (0..100).map(|child| ports.open(Ordinal(child))).collect();
+        assert!(ports.take(Ordinal(3)).is_some_and(|queue| !queue.is_closed()));
+        assert_eq!(ports.awaited().len(), 99);
+        drop(inlets);
+        assert!(ports.awaited().is_empty());
+        drop(ports);
+        inputs.forget(OWNER, JOB);
+        assert!(inputs.known(OWNER, JOB).is_none());
+    }
+
+    #[test]
+    fn a_stream_for_a_child_that_waits_for_none_leaves_nothing_behind() {
+        let ports = NodeInputs::default().of(OWNER, JOB);
+        assert!((0..100).all(|child| ports.take(Ordinal(child)).is_none()));
+        assert!(ports.awaited().is_empty());
+    }
 }
