@@ -372,7 +372,7 @@ fn a_share_of_failures_stops_the_rest_once_it_is_reached() {
 #[test]
 fn longer_items_are_read_less_far_ahead() {
     let check = |item_bytes: usize, ahead: u64| {
-        assert_eq!(super::read_ahead(item_bytes), ahead, "items of {item_bytes} bytes");
+        assert_eq!(read_ahead(item_bytes), ahead, "items of {item_bytes} bytes");
     };
     check(0, limits::MAP_READ_AHEAD as u64);
     check(limits::MAP_ITEM_BYTES_FORETOLD, 1_024);

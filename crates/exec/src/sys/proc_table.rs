@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::str::SplitAsciiWhitespace;
+use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
@@ -31,17 +33,34 @@ pub enum Life {
     Ended,
 }
 
-/// The entry of one process.
-pub fn entry(pid: Pid) -> Option<Entry> {
-    let text = fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+/// How long a process may take to load its program until it counts as one without environment.
+const EXECUTION_BOUND: Duration = Duration::from_millis(100);
+/// The pause between two looks at a process that is loading its program.
+const EXECUTION_PAUSE: Duration = Duration::from_micros(100);
+
+fn read_stat(pid: Pid) -> Option<Vec<u8>> {
+    fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()
+}
+
+/// The fields of a process's line from the third on.
+fn fields_of(stat: &[u8]) -> Option<SplitAsciiWhitespace<'_>> {
     // The name, in parentheses, may hold anything: the fields begin behind the last one.
-    let end = text.iter().rposition(|byte| *byte == b')')?;
-    let fields = std::str::from_utf8(text.get(end + 1..)?).ok()?;
-    let mut fields = fields.split_ascii_whitespace();
-    let life = match fields.next()? {
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    Some(std::str::from_utf8(stat.get(end + 1..)?).ok()?.split_ascii_whitespace())
+}
+
+fn life_of(state: &str) -> Life {
+    match state {
         "Z" | "X" | "x" => Life::Ended,
         _ => Life::Alive,
-    };
+    }
+}
+
+/// The entry of one process.
+pub fn entry(pid: Pid) -> Option<Entry> {
+    let text = read_stat(pid)?;
+    let mut fields = fields_of(&text)?;
+    let life = life_of(fields.next()?);
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
     let session = fields.next()?.parse().ok()?;
@@ -80,9 +99,38 @@ pub fn own_children() -> Option<Vec<Pid>> {
     Some(text.split_ascii_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect())
 }
 
-/// The value of a variable in the environment with which a process's program began.
+/// The value of a variable in the environment with which a process's program began. A process that
+/// is just being given another program has none for a moment, and what is read of the one before
+/// breaks off: it is asked again, for at most [`EXECUTION_BOUND`].
 pub fn variable(pid: Pid, name: &str) -> Option<Vec<u8>> {
-    let environment = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).ok()?;
+    let deadline = Instant::now() + EXECUTION_BOUND;
+    loop {
+        let environment = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).ok()?;
+        if Some(environment.len()) == environment_length(pid)? {
+            return value_of(name, &environment);
+        }
+        if Instant::now() >= deadline {
+            return None;
+        }
+        std::thread::sleep(EXECUTION_PAUSE);
+    }
+}
+
+/// How many bytes a process's environment has, or nothing while the kernel loads its program; none
+/// when it has ended.
+fn environment_length(pid: Pid) -> Option<Option<usize>> {
+    let text = read_stat(pid)?;
+    let mut fields = fields_of(&text)?;
+    if life_of(fields.next()?) == Life::Ended {
+        return None;
+    }
+    // Fields 50 and 51 of the file: where it begins and ends in the process's memory.
+    let begin: usize = fields.nth(46)?.parse().ok()?;
+    let end: usize = fields.next()?.parse().ok()?;
+    Some(if end == 0 { None } else { end.checked_sub(begin) })
+}
+
+fn value_of(name: &str, environment: &[u8]) -> Option<Vec<u8>> {
     environment
         .split(|byte| *byte == 0)
         .find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
@@ -116,5 +164,31 @@ mod tests {
         child.kill().expect("to be killed");
         child.wait().expect("to be collected");
         assert_eq!(entry(pid), None);
+    }
+
+    #[test]
+    fn a_process_that_loads_one_program_after_another_keeps_its_mark() {
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "exec sh -c \"$0\" \"$0\"", "exec sh -c \"$0\" \"$0\""])
+            .env("A_MARK", "seen")
+            .spawn()
+            .expect("a child of ours");
+        let pid = Pid::from_raw(child.id() as i32).expect("a process id");
+        for _ in 0..5_000 {
+            assert_eq!(variable(pid, "A_MARK").as_deref(), Some(&b"seen"[..]));
+        }
+        child.kill().expect("to be killed");
+        child.wait().expect("to be collected");
+        assert_eq!(variable(pid, "A_MARK"), None);
+    }
+
+    #[test]
+    fn a_process_without_any_variable_has_none() {
+        let mut child =
+            std::process::Command::new("sleep").arg("60").env_clear().spawn().expect("a child");
+        let pid = Pid::from_raw(child.id() as i32).expect("a process id");
+        assert_eq!(variable(pid, "A_MARK"), None);
+        child.kill().expect("to be killed");
+        child.wait().expect("to be collected");
     }
 }
