@@ -6,6 +6,8 @@ pub mod exchange;
 pub(crate) mod input;
 pub(crate) mod input_log;
 pub(crate) mod job;
+#[cfg(test)]
+pub(crate) mod linked;
 pub mod mailboxes;
 pub(crate) mod map_feed;
 pub(crate) mod outbox;

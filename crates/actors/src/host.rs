@@ -161,7 +161,9 @@ impl HostState {
         self.outbox.attach(&link, Some(resume));
         // A link that is gone again will bring another resume.
         let expired = self.node.has_expired(resume.session);
-        let _ = link.send(&Resumed { session: resume.session, unknown, expired });
+        let inputs = self.ports.iter().flat_map(|(job, port)| port.inputs.positions(*job));
+        let inputs = inputs.collect();
+        let _ = link.send(&Resumed { session: resume.session, unknown, expired, inputs });
         if let Owner::There(_, current) = &mut self.owner {
             *current = link;
         }

@@ -28,9 +28,10 @@ pub use crate::node::cluster::NoKeeper;
 pub(crate) use crate::node::peers::{PeerSight, Sights};
 pub(crate) use crate::node::sessions::{Hosted, Sessions};
 
-use crate::data::credit::OwnerCredits;
+use crate::data::credit::{OwnerCredit, PerNode};
 use crate::data::exchange::{self, ClientEnd};
-use crate::data::input::NodeInputs;
+use crate::data::input::feed::InputTraffic;
+use crate::data::input::inlet::NodeInputs;
 use crate::data::mailboxes::MailboxPool;
 use crate::data::port::now;
 use crate::host::HostMessage;
@@ -151,7 +152,8 @@ pub(crate) struct NodeShared {
     pub(crate) basics: NodeBasics,
     pub(crate) pool: Arc<MailboxPool>,
     pub(crate) inputs: NodeInputs,
-    pub(crate) credits: OwnerCredits,
+    pub(crate) credits: PerNode<OwnerCredit>,
+    pub(crate) input_traffic: PerNode<InputTraffic>,
     pub(crate) input_directory: PathBuf,
     pub(crate) sights: Sights,
     pub(crate) sessions: Sessions,
@@ -256,7 +258,8 @@ impl NodeHandle {
             basics: config.basics,
             pool: MailboxPool::new(config.directory.join("mailboxes")),
             inputs: NodeInputs::default(),
-            credits: OwnerCredits::default(),
+            credits: PerNode::default(),
+            input_traffic: PerNode::default(),
             input_directory: config.directory.join("inputs"),
             sights: Sights::default(),
             sessions: Sessions::default(),

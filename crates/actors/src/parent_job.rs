@@ -155,7 +155,6 @@ impl ParentJobArguments {
                     self.session.stop_on(&self.job, node, children, how);
                 }
                 JobEffect::Close(ordinal) => self.job.mailboxes.close(ordinal),
-                JobEffect::Began(ordinal) => self.session.feed_input(&self.job, ordinal),
                 JobEffect::Want(count) => {
                     if let Some(feed) = &self.feed {
                         feed.want(count);

@@ -36,7 +36,7 @@ pub(crate) enum PeerMessage {
     /// The connection with that number ended.
     Closed(u64, CloseCode),
     /// It answered a resume.
-    Resumed(Resumed),
+    Resumed(Link, Resumed),
     /// A second went by.
     Tick,
 }
@@ -107,7 +107,7 @@ impl Actor for PeerActor {
             }
             PeerMessage::Dial => state.dial(&myself),
             PeerMessage::Closed(link, code) => state.closed(link, code, &mut effects),
-            PeerMessage::Resumed(answer) => state.resumed(&answer),
+            PeerMessage::Resumed(link, answer) => state.resumed(&link, answer),
             PeerMessage::Tick => state.tick(&mut effects),
         }
         state.perform(&myself, effects);
@@ -188,17 +188,23 @@ impl PeerState {
         self.peer.on_closed(goodbye, self.node.uptime(), effects);
     }
 
-    fn resumed(&self, Resumed { session, unknown, expired }: &Resumed) {
-        let Some(session) = self.sessions.get(session) else { return };
-        session.attachment(self.id).resumed(unknown);
+    fn resumed(&self, link: &Link, answer: Resumed) {
+        let Resumed { session, unknown, expired, inputs } = answer;
+        let Some(session) = self.sessions.get(&session) else { return };
+        let attachment = session.attachment(self.id);
+        attachment.resumed(&unknown);
         let (since, id) = (self.last_heard, self.id);
         for job in unknown.iter().filter_map(|job| session.job(*job)) {
-            job.tell(if *expired {
+            job.tell(if expired {
                 ParentJobMessage::Lost(id, since)
             } else {
                 ParentJobMessage::Unknown(id, since)
             });
         }
+        if let Err(error) = session.on_input_read((id, link), inputs) {
+            link.close(CloseCode::GARBAGE, &error.to_string());
+        }
+        attachment.inputs.on_all_named(link);
         session.tell_jobs(id, |_| ParentJobMessage::Reachable(id));
     }
 

@@ -1,7 +1,9 @@
-//! How much of a child's output may be unacknowledged (`docs/semantics.md`, section 1.3): a bound
-//! per child, granted by its mailbox, within a bound per link.
+//! How many bytes of a child's output may be unacknowledged (`docs/semantics.md`, section 1.3), and
+//! how many bytes of its input may be on their way.
 
-use sortie_model::limits::{CHILD_CREDIT_BYTES, LINK_CREDIT_BYTES};
+use sortie_model::limits::{
+    CHILD_CREDIT_BYTES, INPUT_LEAST_BYTES, INPUT_WINDOW_BYTES, LINK_INPUT_BYTES,
+};
 
 /// What a mailbox grants when it has `room` bytes until its quota, to send with an
 /// acknowledgement. Nothing at the quota: the child then pauses.
@@ -9,105 +11,23 @@ pub const fn grant(room: u64) -> u32 {
     if room < CHILD_CREDIT_BYTES as u64 { room as u32 } else { CHILD_CREDIT_BYTES as u32 }
 }
 
-/// The unacknowledged bytes of all children of one link, on the executing side.
-#[derive(Debug)]
-pub struct LinkCredit {
-    limit: u64,
-    used: u64,
+/// Whether a child that was granted so many bytes, and has `unacknowledged` ones, may add an item
+/// of `length`. An item larger than the grant goes when it is alone, else it would never go.
+pub const fn may_add(unacknowledged: usize, granted: usize, length: usize) -> bool {
+    unacknowledged.saturating_add(length) <= granted || (unacknowledged == 0 && granted > 0)
 }
 
-impl LinkCredit {
-    /// Nothing used of [`LINK_CREDIT_BYTES`].
-    pub const fn new() -> Self {
-        Self::with_limit(LINK_CREDIT_BYTES as u64)
-    }
-
-    /// Nothing used of `limit` bytes.
-    pub const fn with_limit(limit: u64) -> Self {
-        Self { limit, used: 0 }
-    }
-
-    /// Bytes that are reserved and not released.
-    pub const fn used(&self) -> u64 {
-        self.used
-    }
-
-    const fn left(&self) -> u64 {
-        self.limit.saturating_sub(self.used)
-    }
-}
-
-impl Default for LinkCredit {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// The unacknowledged bytes of one child, on the executing side.
+/// How many more bytes of input may be sent to a child that has not read `child` of those that
+/// were sent, while all children of its link together have not read `link`.
 ///
-/// A child that ends or is forgotten must give back what it holds: [`ChildCredit::end`].
-#[derive(Debug)]
-pub struct ChildCredit {
-    granted: u64,
-    used: u64,
-}
-
-impl ChildCredit {
-    /// A child that may send [`CHILD_CREDIT_BYTES`] before it hears from its mailbox.
-    pub const fn new() -> Self {
-        Self { granted: CHILD_CREDIT_BYTES as u64, used: 0 }
-    }
-
-    /// Bytes that are reserved and not released.
-    pub const fn used(&self) -> u64 {
-        self.used
-    }
-
-    /// How many bytes the child may read from its body now.
-    pub const fn allowance(&self, link: &LinkCredit) -> u64 {
-        let own = self.granted.saturating_sub(self.used);
-        if own < link.left() { own } else { link.left() }
-    }
-
-    /// Reserves an item's bytes, or says that it has to wait. An item larger than the credit goes
-    /// when it is alone, else it would never go.
-    pub const fn reserve(&mut self, link: &mut LinkCredit, bytes: u64) -> bool {
-        let fits =
-            bytes <= self.granted.saturating_sub(self.used) || (self.used == 0 && self.granted > 0);
-        let link_fits = bytes <= link.left() || (link.left() > 0 && bytes > link.limit);
-        if !fits || !link_fits {
-            return false;
-        }
-        self.used = self.used.saturating_add(bytes);
-        link.used = link.used.saturating_add(bytes);
-        true
-    }
-
-    /// The mailbox has stored `bytes`.
-    pub const fn release(&mut self, link: &mut LinkCredit, bytes: u64) {
-        let bytes = if bytes < self.used { bytes } else { self.used };
-        self.used -= bytes;
-        link.used = link.used.saturating_sub(bytes);
-    }
-
-    /// What the mailbox grants from now on. A smaller grant takes nothing back: the child waits
-    /// until its unacknowledged bytes are below it.
-    pub const fn grant(&mut self, bytes: u32) {
-        let most = CHILD_CREDIT_BYTES as u64;
-        self.granted = if (bytes as u64) < most { bytes as u64 } else { most };
-    }
-
-    /// The child needs no credit any more.
-    pub const fn end(mut self, link: &mut LinkCredit) {
-        let used = self.used;
-        self.release(link, used);
-    }
-}
-
-impl Default for ChildCredit {
-    fn default() -> Self {
-        Self::new()
-    }
+/// A child may have as much on its way as the link has left, at most a window: children that do not
+/// read take ever less of it. What each may have at the least is beside the link's, so that no
+/// child ever waits for another one to read. Less than half of that is not worth a frame.
+pub fn input_allowance(child: u64, link: u64) -> u64 {
+    let left = (LINK_INPUT_BYTES as u64).saturating_sub(link);
+    let most = left.clamp(INPUT_LEAST_BYTES as u64, INPUT_WINDOW_BYTES as u64);
+    let allowance = most.saturating_sub(child);
+    if child > 0 && allowance < INPUT_LEAST_BYTES as u64 / 2 { 0 } else { allowance }
 }
 
 #[cfg(test)]
@@ -117,77 +37,51 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_child_stops_at_its_credit_and_goes_on_when_the_mailbox_has_stored() {
-        let (mut link, mut child) = (LinkCredit::new(), ChildCredit::new());
-        assert!(child.reserve(&mut link, CHILD_CREDIT_BYTES as u64));
-        assert!(!child.reserve(&mut link, 1));
-        assert_eq!(child.allowance(&link), 0);
-        child.release(&mut link, 10);
-        assert_eq!(child.allowance(&link), 10);
-        assert!(child.reserve(&mut link, 10) && !child.reserve(&mut link, 1));
+    fn a_mailbox_grants_its_room_up_to_a_childs_credit() {
+        assert_eq!(grant(0), 0);
+        assert_eq!(grant(5_000), 5_000);
+        assert_eq!(grant(u64::MAX) as usize, CHILD_CREDIT_BYTES);
     }
 
     #[test]
-    fn a_full_mailbox_pauses_its_child_and_no_other() {
-        let mut link = LinkCredit::new();
-        let (mut paused, mut other) = (ChildCredit::new(), ChildCredit::new());
-        assert!(paused.reserve(&mut link, 500));
-        paused.grant(grant(0));
-        paused.release(&mut link, 500);
-        assert!(!paused.reserve(&mut link, 1) && other.reserve(&mut link, 1));
-        paused.grant(grant(u64::MAX));
-        assert!(paused.reserve(&mut link, CHILD_CREDIT_BYTES as u64));
+    fn an_item_goes_within_the_grant_or_alone() {
+        assert!(may_add(0, 100, 100) && may_add(40, 100, 60));
+        assert!(!may_add(40, 100, 61));
+        assert!(may_add(0, 100, 1_000), "alone, though larger");
+        assert!(!may_add(0, 0, 1), "not at the quota");
     }
 
     #[test]
-    fn a_shrunken_grant_counts_what_is_out_already() {
-        let (mut link, mut child) = (LinkCredit::new(), ChildCredit::new());
-        assert!(child.reserve(&mut link, 1_000));
-        child.grant(400);
-        assert_eq!(child.allowance(&link), 0);
-        child.release(&mut link, 700);
-        assert_eq!(child.allowance(&link), 100);
-    }
-
-    #[test]
-    fn an_item_larger_than_the_credit_goes_alone() {
-        let (mut link, mut child) = (LinkCredit::with_limit(100), ChildCredit::new());
-        assert!(child.reserve(&mut link, 1 << 30));
-        assert!(!ChildCredit::new().reserve(&mut link, 1));
-        child.end(&mut link);
-        assert_eq!(link.used(), 0);
-    }
-
-    #[test]
-    fn a_link_bounds_the_sum_of_its_children() {
-        let mut link = LinkCredit::with_limit(100);
-        let (mut first, mut second) = (ChildCredit::new(), ChildCredit::new());
-        assert!(first.reserve(&mut link, 60));
-        assert_eq!(second.allowance(&link), 40);
-        assert!(!second.reserve(&mut link, 41) && second.reserve(&mut link, 40));
-        first.end(&mut link);
-        assert_eq!(link.used(), 40);
+    fn a_lone_child_gets_a_window_and_a_thousand_stalled_ones_leave_every_other_some() {
+        assert_eq!(input_allowance(0, 0), INPUT_WINDOW_BYTES as u64);
+        assert_eq!(input_allowance(INPUT_WINDOW_BYTES as u64, INPUT_WINDOW_BYTES as u64), 0);
+        let mut link = 0;
+        for _ in 0..1_000 {
+            link += input_allowance(0, link);
+        }
+        assert_eq!(input_allowance(0, link), INPUT_LEAST_BYTES as u64);
+        assert!(link <= (LINK_INPUT_BYTES + 1_000 * INPUT_LEAST_BYTES) as u64);
     }
 
     proptest! {
         #[test]
-        fn the_link_holds_exactly_what_its_children_hold(
-            steps in prop::collection::vec((0_usize..4, 0_u8..3, 0_u64..3_000), 0..200)
+        fn a_link_carries_no_more_than_its_bound_and_what_each_child_has_at_the_least(
+            steps in prop::collection::vec((0_usize..200, 0_u64..2_000_000, any::<bool>()), 0..999)
         ) {
-            let mut link = LinkCredit::with_limit(5_000);
-            let mut children: Vec<_> = (0..4).map(|_| ChildCredit::new()).collect();
-            for (which, step, bytes) in steps {
+            let mut children = vec![0_u64; 200];
+            for (which, bytes, reads) in steps {
+                let link: u64 = children.iter().sum();
                 let child = &mut children[which];
-                match step {
-                    0 => {
-                        let allowed = child.allowance(&link) >= bytes;
-                        prop_assert_eq!(child.reserve(&mut link, bytes) || !allowed, true);
-                    }
-                    1 => child.release(&mut link, bytes),
-                    _ => child.grant(bytes as u32),
+                if reads {
+                    *child = child.saturating_sub(bytes);
+                } else {
+                    let allowance = input_allowance(*child, link);
+                    prop_assert!(*child > 0 || allowance >= INPUT_LEAST_BYTES as u64);
+                    *child += allowance.min(bytes);
+                    prop_assert!(*child <= INPUT_WINDOW_BYTES as u64);
                 }
-                prop_assert_eq!(link.used(), children.iter().map(ChildCredit::used).sum::<u64>());
-                prop_assert!(link.used() <= 5_000);
+                let bound = LINK_INPUT_BYTES + children.len() * INPUT_LEAST_BYTES;
+                prop_assert!(children.iter().sum::<u64>() <= bound as u64);
             }
         }
     }

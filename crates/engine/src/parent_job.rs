@@ -50,8 +50,6 @@ pub enum JobEffect {
     },
     /// The child ended without a report: its mailbox gets nothing more.
     Close(Ordinal),
-    /// The child began: its input, if it has one, can flow.
-    Began(Ordinal),
     /// The child's state changed to that one.
     Changed(Ordinal, State),
     /// The job's own state changed.
@@ -221,7 +219,6 @@ impl ParentJob {
             {
                 row.begin = Some(start.time);
                 self.set_phase(start.ordinal, Phase::Running, effects);
-                effects.push(JobEffect::Began(start.ordinal));
             }
         }
         for end in ended {

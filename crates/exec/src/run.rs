@@ -36,8 +36,11 @@ pub trait ProcessIo: Sync {
     fn write(&self, stream: Stream, bytes: Bytes) -> impl Future<Output = ()> + Send;
 
     /// The next bytes of input, none at its end. Asked again only when these were written. Only
-    /// called for children with an input; dropped when the child ends or closes its input.
+    /// called for children with an input; dropped when the child ends.
     fn next_input(&self) -> impl Future<Output = Option<Bytes>> + Send;
+
+    /// The child has closed its input: no more is asked for.
+    fn input_closed(&self) -> impl Future<Output = ()> + Send;
 }
 
 /// The limits of one child.
@@ -234,7 +237,7 @@ async fn feed(stdin: Option<Input>, io: &impl ProcessIo) {
     let Some(mut stdin) = stdin else { return };
     while let Some(bytes) = io.next_input().await {
         if stdin.write(bytes).await.is_err() {
-            return;
+            return io.input_closed().await;
         }
     }
 }

@@ -195,8 +195,15 @@ pub const PIPE_BYTES: usize = MIB;
 pub const PROCESSES_PER_NODE: usize = 4_096;
 /// Function children that one child-job actor holds.
 pub const SLOTS_PER_ACTOR: usize = 256;
-/// Input bytes on their way to one child.
+/// Input bytes on their way to one child, and how far a writer is ahead of the slowest child when
+/// it waits for them.
 pub const INPUT_WINDOW_BYTES: usize = MIB;
+/// Input bytes on their way to all children of one link; a child gets at most what is left.
+pub const LINK_INPUT_BYTES: usize = 32 * MIB;
+/// Input bytes that may be on their way to a child in any case, beside [`LINK_INPUT_BYTES`].
+pub const INPUT_LEAST_BYTES: usize = 8 * KIB;
+/// Input bytes that a child has read and its owner has not been told.
+pub const INPUT_UNTOLD_BYTES: u64 = 64 * KIB as u64;
 
 // Cluster.
 /// Members of one cluster.

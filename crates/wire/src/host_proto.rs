@@ -181,6 +181,8 @@ pub struct Resumed {
     /// Whether the session ended here before, because its owner was silent for too long: then what
     /// ran of those jobs was killed. Otherwise they never came, and may be sent again.
     pub expired: bool,
+    /// How far children have read their input. Those that are not named read none.
+    pub inputs: Vec<InputPosition>,
 }
 
 /// First message of a unidirectional stream from host to owner.
@@ -302,19 +304,52 @@ pub struct InputStream {
 /// Head of a piece of input; its bytes follow as the frame's payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputPiece {
-    /// How many bytes of input came before.
+    /// How many bytes of input come before it: no more than the child was sent, on this connection
+    /// and on earlier ones. What it was sent before is skipped.
     pub offset: u64,
-    /// Whether this is the end of the input.
-    pub last: bool,
+    /// What comes after.
+    pub rest: InputRest,
 }
 
-/// Owner to host: the client died before the end of its input.
+/// What comes after a piece of input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InputRest {
+    /// More, sooner or later.
+    More,
+    /// Nothing: the input is at its end.
+    Nothing,
+    /// Nothing: the client died before the end of its input.
+    Lost,
+}
+
+/// Host to owner: how far children have read their input. The first word about a child on a
+/// connection asks for a stream from there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InputLost {
+pub struct InputRead {
     /// The session.
     pub session: SessionInstance,
+    /// The children.
+    pub children: Vec<InputPosition>,
+}
+
+/// How far a child has read its input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputPosition {
     /// The job.
     pub job: JobInstance,
+    /// The child.
+    pub ordinal: Ordinal,
+    /// How far.
+    pub read: InputProgress,
+}
+
+/// A child's progress in its input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InputProgress {
+    /// It has so many bytes and reads on.
+    UpTo(u64),
+    /// It reads no more.
+    Closed,
 }
 
 kinds! {
@@ -325,7 +360,7 @@ kinds! {
     Acknowledge = 104,
     Resume = 105,
     Resumed = 106,
-    InputLost = 107,
+    InputRead = 108,
     ReportStream = 120,
     Report = 121,
     InputStream = 122,

@@ -6,7 +6,7 @@
 
 use crate::frame::{Kind, Message};
 use crate::host_proto::{
-    Acknowledge, EndSession, ForgetJob, InputLost, InputPiece, InputStream, Report, ReportStream,
+    Acknowledge, EndSession, ForgetJob, InputPiece, InputRead, InputStream, Report, ReportStream,
     Resume, Resumed, StartChildren, StopChildren,
 };
 use crate::link_proto::{Heartbeat, MemberUpdate, Roster};
@@ -65,7 +65,7 @@ const NODES_CONTROL: &[Kind] = &[
     Acknowledge::KIND,
     Resume::KIND,
     Resumed::KIND,
-    InputLost::KIND,
+    InputRead::KIND,
 ];
 const NODES_UNI: &[Kind] = &[ReportStream::KIND, Report::KIND, InputStream::KIND, InputPiece::KIND];
 const SESSION_CONTROL: &[Kind] = &[Heartbeat::KIND];

@@ -117,4 +117,9 @@ impl ProcessIo for Io {
             }
         }
     }
+
+    async fn input_closed(&self) {
+        // The owner goes on without it.
+        *self.input.lock().await = None;
+    }
 }

@@ -12,6 +12,8 @@ use sortie_wire::host_proto::{
 };
 use tokio::sync::Notify;
 
+use crate::data::input::feed::{InputFeeds, InputTraffic};
+
 /// One session on one other node.
 #[derive(Debug)]
 pub(crate) struct Attachment {
@@ -19,6 +21,8 @@ pub(crate) struct Attachment {
     node: NodeId,
     state: Mutex<State>,
     stored: Notify,
+    /// The inputs of its children there.
+    pub(crate) inputs: Arc<InputFeeds>,
 }
 
 /// How a session stands with a node after a new connection.
@@ -66,8 +70,13 @@ impl State {
 }
 
 impl Attachment {
-    pub(crate) fn new(session: SessionInstance, node: NodeId) -> Arc<Self> {
-        Arc::new(Self { session, node, state: Mutex::default(), stored: Notify::new() })
+    pub(crate) fn new(
+        session: SessionInstance,
+        node: NodeId,
+        traffic: Arc<InputTraffic>,
+    ) -> Arc<Self> {
+        let (state, stored) = (Mutex::default(), Notify::new());
+        Arc::new(Self { session, node, state, stored, inputs: InputFeeds::new(session, traffic) })
     }
 
     pub(crate) const fn node(&self) -> NodeId {
@@ -112,6 +121,7 @@ impl Attachment {
     /// The job is over: the node may forget it, and so do we.
     pub(crate) fn forget(&self, forget: &ForgetJob) {
         self.flush();
+        self.inputs.forget(forget.job);
         let mut state = self.state();
         state.told.remove(&forget.job);
         state.specified.remove(&forget.job);
@@ -127,7 +137,12 @@ impl Attachment {
         let mut state = self.state();
         let life = link.facts().incarnation;
         let before = state.life.replace(life).is_some_and(|before| before != life);
-        let reborn = if before { Some(std::mem::take(&mut *state).told) } else { None };
+        let reborn = if before {
+            self.inputs.clear();
+            Some(std::mem::take(&mut *state).told)
+        } else {
+            None
+        };
         state.life = Some(life);
         state.link = Some(link.clone());
         state.specified.clear();
@@ -166,11 +181,13 @@ impl Attachment {
     /// The node is lost, and what it was told is gone with it: answers the jobs that it was told
     /// of.
     pub(crate) fn lost(&self) -> HashSet<JobInstance> {
+        self.inputs.clear();
         std::mem::take(&mut *self.state()).told
     }
 
     /// The session is over: its node is told, and nothing is acknowledged any more.
     pub(crate) fn end(&self) {
+        self.inputs.clear();
         let mut state = self.state();
         if let Some(link) = state.link.take() {
             let _ = link.send(&EndSession { session: self.session });
@@ -230,10 +247,6 @@ impl Attachment {
         }
     }
 
-    pub(crate) fn link(&self) -> Option<Link> {
-        self.state().link.clone()
-    }
-
     /// Acknowledges at once what is stored; says whether there was anything.
     fn flush(&self) -> bool {
         let mut state = self.state();
@@ -252,7 +265,7 @@ impl Attachment {
 
 /// Sends what nothing else makes up for: where that fails the connection ends, and the next one
 /// begins with a resume.
-fn say<M: Message>(link: &Link, message: &M) {
+pub(crate) fn say<M: Message>(link: &Link, message: &M) {
     if let Err(error) = link.send(message) {
         link.close(CloseCode::DONE, &error.to_string());
     }

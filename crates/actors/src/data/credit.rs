@@ -11,23 +11,29 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use sortie_model::{NodeId, limits};
 use tokio::sync::Semaphore;
 
-/// The credit of every owner node whose sessions have an outbox here.
-#[derive(Debug, Default)]
-pub(crate) struct OwnerCredits {
-    owners: Mutex<HashMap<NodeId, Weak<OwnerCredit>>>,
+/// What all sessions that have to do with one other node share, for as long as one of them has.
+#[derive(Debug)]
+pub(crate) struct PerNode<T> {
+    nodes: Mutex<HashMap<NodeId, Weak<T>>>,
 }
 
-impl OwnerCredits {
-    /// The owner's credit, shared by all its outboxes.
-    pub(crate) fn of(&self, owner: NodeId) -> Arc<OwnerCredit> {
-        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(credit) = owners.get(&owner).and_then(Weak::upgrade) {
-            return credit;
+impl<T> Default for PerNode<T> {
+    fn default() -> Self {
+        Self { nodes: Mutex::default() }
+    }
+}
+
+impl<T: Default> PerNode<T> {
+    /// What is shared about that node.
+    pub(crate) fn of(&self, node: NodeId) -> Arc<T> {
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shared) = nodes.get(&node).and_then(Weak::upgrade) {
+            return shared;
         }
-        owners.retain(|_, credit| credit.strong_count() > 0);
-        let credit = Arc::new(OwnerCredit::default());
-        owners.insert(owner, Arc::downgrade(&credit));
-        credit
+        nodes.retain(|_, shared| shared.strong_count() > 0);
+        let shared = Arc::new(T::default());
+        nodes.insert(node, Arc::downgrade(&shared));
+        shared
     }
 }
 

@@ -140,6 +140,11 @@ impl InputLog {
         self.changed.notify_waiters();
     }
 
+    #[cfg(test)]
+    pub(crate) fn readers_now(&self) -> usize {
+        self.state().reading.len()
+    }
+
     /// A new reader, at the beginning.
     pub(crate) fn reader(self: &Arc<Self>) -> InputReader {
         let mut state = self.state();
@@ -176,38 +181,57 @@ impl InputReader {
     /// # Cancel safety
     /// Cancel safe: nothing is consumed before it is returned.
     pub(crate) async fn next(&mut self) -> Piece {
+        let (offset, piece) = self.peek(0, limits::RECORD_BYTES).await;
+        if let Piece::Bytes(bytes) = &piece {
+            self.advance_to(offset + bytes.len() as u64);
+        }
+        piece
+    }
+
+    /// At most `most` bytes from `offset` on, or from where the reader is if that is later, once
+    /// there are some; and from where they are. They stay.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(crate) async fn peek(&self, offset: u64, most: usize) -> (u64, Piece) {
         loop {
             let changed = self.log.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if let Some(piece) = self.take() {
-                self.log.changed.notify_waiters();
-                return piece;
+            if let Some(found) = self.look(offset, most) {
+                return found;
             }
             changed.await;
         }
     }
 
-    fn take(&self) -> Option<Piece> {
-        let mut state = self.log.state();
-        let offset = state.reading.get(&self.name).copied().unwrap_or(0);
+    fn look(&self, offset: u64, most: usize) -> Option<(u64, Piece)> {
+        let state = self.log.state();
+        let offset = offset.max(state.reading.get(&self.name).copied().unwrap_or(0));
         if state.closed {
-            return Some(Piece::End);
+            return Some((offset, Piece::End));
         }
         // A disk that cannot be read back is an input that was lost.
-        let Ok(bytes) = state.file.read(offset, limits::RECORD_BYTES) else {
-            return Some(Piece::Lost);
+        let Ok(bytes) = state.file.read(offset, most) else {
+            return Some((offset, Piece::Lost));
         };
-        if bytes.is_empty() {
-            return match state.end {
-                End::NotYet => None,
-                End::Reached => Some(Piece::End),
-                End::Lost => Some(Piece::Lost),
-            };
+        if !bytes.is_empty() {
+            return Some((offset, Piece::Bytes(bytes)));
         }
-        state.reading.insert(self.name, offset + bytes.len() as u64);
+        match state.end {
+            End::NotYet => None,
+            End::Reached => Some((offset, Piece::End)),
+            End::Lost => Some((offset, Piece::Lost)),
+        }
+    }
+
+    /// What lies before `offset` is not read again.
+    pub(crate) fn advance_to(&self, offset: u64) {
+        let mut state = self.log.state();
+        state.reading.insert(self.name, offset);
         state.free(self.log.readers);
-        Some(Piece::Bytes(bytes))
+        drop(state);
+        self.log.changed.notify_waiters();
     }
 }
 

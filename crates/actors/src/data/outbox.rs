@@ -10,9 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use sortie_link::Link;
 use sortie_model::{ChildKey, JobInstance, Ordinal, Record, SessionInstance, limits};
+use sortie_wire::frame::Message;
 use sortie_wire::host_proto::{Acknowledge, ChildEnd, ChildStart, RecordRun, Report, Resume};
 use tokio::sync::Notify;
 
+use crate::data::attachment::say;
 use crate::data::credit::{Held, OwnerCredit};
 pub(crate) use crate::data::outbox::bulk::{Bulk, after_end};
 
@@ -101,6 +103,18 @@ impl Outbox {
         tokio::spawn(shared::send(Arc::clone(self), link.clone(), generation));
         for child in bulk {
             tokio::spawn(bulk::send(child, self.session, link.clone()));
+        }
+    }
+
+    pub(crate) const fn session(&self) -> SessionInstance {
+        self.session
+    }
+
+    /// Says what is said again after a reconnection, if there is a connection now.
+    pub(crate) fn say<M: Message>(&self, message: &M) {
+        let link = self.state().link.clone();
+        if let Some(link) = link {
+            say(&link, message);
         }
     }
 

@@ -14,7 +14,7 @@ use sortie_wire::host_proto::{ChildEnd, ChildOutcome, ChildStart, HostSpec};
 use tokio::sync::Notify;
 
 use crate::data::credit::Held;
-use crate::data::input::InputPorts;
+use crate::data::input::inlet::InputPorts;
 use crate::data::job::JobShared;
 use crate::data::outbox::{Bulk, Outbox, weight_of};
 

@@ -9,16 +9,19 @@ use std::sync::{
 use ractor::ActorRef;
 use sortie_engine::parent_job::{Executor, NodeIndex};
 use sortie_engine::session::SessionTable;
+use sortie_link::Link;
 use sortie_model::spec::{InputSpec, StopSpec};
 use sortie_model::{
     JobInstance, NodeId, Ordinal, SessionId, SessionInstance, SessionView, State, Timestamp, limits,
 };
-use sortie_wire::host_proto::{ChildBatch, ChildSet, ForgetJob, StartChildren, StopChildren};
+use sortie_wire::host_proto::{
+    ChildBatch, ChildSet, ForgetJob, InputPosition, StartChildren, StopChildren,
+};
 use sortie_wire::session_proto::{Event, Happening};
 use tokio::sync::{broadcast, watch};
 
 use crate::data::attachment::Attachment;
-use crate::data::input;
+use crate::data::input::feed::FalsePosition;
 use crate::data::job::JobShared;
 use crate::data::port::now;
 use crate::host::HostMessage;
@@ -182,7 +185,8 @@ impl SessionShared {
 
     /// Where this session stands with a node, made on first use.
     pub(crate) fn attachment(&self, node: NodeId) -> Arc<Attachment> {
-        let make = || Attachment::new(self.identity.instance, node);
+        let traffic = || self.node.input_traffic.of(node);
+        let make = || Attachment::new(self.identity.instance, node, traffic());
         Arc::clone(self.attachments().entry(node).or_insert_with(make))
     }
 
@@ -254,13 +258,30 @@ impl SessionShared {
         }
     }
 
-    /// The child began: its input flows, if the job has one.
-    pub(crate) fn feed_input(&self, job: &Arc<JobShared>, ordinal: Ordinal) {
-        if job.rows().spec().input == InputSpec::Stream
-            && let Some(log) = &job.input
-        {
-            input::feed(self, Arc::clone(job), Arc::clone(log), ordinal);
+    /// Children on a node say over that connection how far they have read their input.
+    ///
+    /// # Errors
+    /// [`FalsePosition`].
+    pub(crate) fn on_input_read(
+        &self,
+        (node, link): (NodeId, &Link),
+        positions: Vec<InputPosition>,
+    ) -> Result<(), FalsePosition> {
+        let attachment = self.attachment(node);
+        if !attachment.is_current(link) {
+            return Ok(());
         }
+        for position in positions {
+            let log = || {
+                let job = self.job(position.job)?;
+                let rows = job.rows();
+                let reads =
+                    rows.spec().input == InputSpec::Stream && rows.runs_on(position.ordinal, node);
+                job.input.clone().filter(|_| reads)
+            };
+            attachment.inputs.on_read(link, position, log)?;
+        }
+        Ok(())
     }
 
     /// A node reported what cannot be true: its connection is closed.

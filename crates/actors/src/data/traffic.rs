@@ -8,14 +8,14 @@ use sortie_model::{NodeId, limits};
 use sortie_wire::DecodeError;
 use sortie_wire::frame::{Frame, Message};
 use sortie_wire::host_proto::{
-    Acknowledge, EndSession, ForgetJob, InputStream, ReportStream, Resume, Resumed, StartChildren,
-    StopChildren,
+    Acknowledge, EndSession, ForgetJob, InputRead, InputStream, ReportStream, Resume, Resumed,
+    StartChildren, StopChildren,
 };
 use sortie_wire::link_proto::{Heartbeat, MemberUpdate, Roster};
 use tokio::sync::Semaphore;
 
 use crate::data::exchange::ServerEnd;
-use crate::data::input;
+use crate::data::input::inlet;
 use crate::data::reports::{self, Parts};
 use crate::host::HostMessage;
 use crate::node::NodeShared;
@@ -94,7 +94,15 @@ async fn dispatch(
             }
         }
         Resumed::KIND => {
-            let _ = actor.cast(PeerMessage::Resumed(frame.open()?));
+            let _ = actor.cast(PeerMessage::Resumed(link.clone(), frame.open()?));
+        }
+        InputRead::KIND => {
+            let InputRead { session, children } = frame.open()?;
+            if let Some(session) = node.session(session)
+                && let Err(error) = session.on_input_read((peer, link), children)
+            {
+                link.close(CloseCode::GARBAGE, &error.to_string());
+            }
         }
         Roster::KIND => node.on_roster(peer, frame.open()?),
         MemberUpdate::KIND => node.on_member_update(peer, frame.open()?),
@@ -113,7 +121,7 @@ async fn read_stream(node: Arc<NodeShared>, peer: NodeId, link: Link, mut stream
     let Ok(Some(first)) = stream.next().await else { return };
     match first.kind {
         ReportStream::KIND => reports::read(node, link, peer, Parts { first, stream }).await,
-        InputStream::KIND => input::receive(node, peer, first, stream).await,
+        InputStream::KIND => inlet::receive(node, (link, peer), first, stream).await,
         _ => link.close(CloseCode::FORBIDDEN, "a stream begins with a message of another kind"),
     }
 }

@@ -1,5 +1,6 @@
 //! What goes through the pipes.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -46,6 +47,7 @@ pub(crate) async fn a_child_that_closes_its_input_goes_on(guardian: Guardian) {
     let spec = ProcessSpec { input: StandardInput::Pipe, ..shell(script) };
     let facts = run_with(&guardian, spec, RunPlan::default(), &sink).await;
     assert_eq!((facts.end, sink.output().as_str()), (EXIT_0, "done\n"));
+    assert!(sink.input_closed.load(Ordering::Acquire), "its owner is told");
 }
 
 pub(crate) async fn a_grandchild_that_keeps_stdout_is_killed_after_the_drain(guardian: Guardian) {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -92,6 +93,8 @@ pub(crate) struct Sink {
     pub(crate) output: Mutex<Vec<u8>>,
     pub(crate) error: Mutex<Vec<u8>>,
     pub(crate) input: Mutex<VecDeque<Bytes>>,
+    /// Whether it was told that the child has closed its input.
+    pub(crate) input_closed: AtomicBool,
     /// What each write takes.
     pub(crate) pace: Duration,
 }
@@ -116,6 +119,11 @@ impl ProcessIo for Sink {
 
     async fn next_input(&self) -> Option<Bytes> {
         self.input.lock().unwrap().pop_front()
+    }
+
+    async fn input_closed(&self) {
+        self.input.lock().unwrap().clear();
+        self.input_closed.store(true, Ordering::Release);
     }
 }
 

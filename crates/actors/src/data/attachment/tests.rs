@@ -1,37 +1,8 @@
-use sortie_link::memory::MemoryNetwork;
-use sortie_link::{
-    Arrival, Arrivals, CertificateAuthority, ControlReceiver, Endpoint, Expect, LocalFacts, NodeKey,
-};
 use sortie_model::{Ordinal, Seq, limits};
 use uuid::Uuid;
 
 use super::*;
-
-struct Ends {
-    here: Link,
-    there: ControlReceiver,
-    _kept: (ControlReceiver, Link, [Endpoint; 2], [Arrivals; 2]),
-}
-
-async fn linked() -> Ends {
-    let (network, authority) =
-        (MemoryNetwork::new(), CertificateAuthority::create().expect("a CA"));
-    let member = |name: &str| {
-        let key = NodeKey::generate().expect("a key");
-        let name = name.parse().expect("a name");
-        let identity = authority.identify_node(&key, &name).expect("a certificate");
-        let id = identity.peer().key();
-        let facts =
-            LocalFacts { incarnation: Incarnation(1), program: "test".to_owned(), address: None };
-        (network.endpoint(name.as_str(), identity, facts), id)
-    };
-    let ((a, a_arrivals), _) = member("a");
-    let ((b, mut b_arrivals), id) = member("b");
-    let (here, control) =
-        a.dial("b", Expect::Node(id), limits::HANDSHAKE_TIME).await.expect("a link");
-    let Some(Arrival::Link(there_link, there)) = b_arrivals.next().await else { panic!("a link") };
-    Ends { here, there, _kept: (control, there_link, [a, b], [a_arrivals, b_arrivals]) }
-}
+use crate::data::linked::linked;
 
 const JOB: JobInstance = JobInstance(Uuid::from_u128(7));
 
@@ -40,7 +11,7 @@ fn position(ordinal: u32, next: u64) -> ChildPosition {
 }
 
 fn attachment() -> Arc<Attachment> {
-    Attachment::new(SessionInstance(Uuid::from_u128(1)), NodeId([2; 16]))
+    Attachment::new(SessionInstance(Uuid::from_u128(1)), NodeId([2; 16]), Arc::default())
 }
 
 #[tokio::test]
@@ -55,7 +26,7 @@ async fn a_child_whose_end_is_acknowledged_leaves_no_position() {
     attachment.stored_child(&ends.here, position(100, 5), Ended::No);
     let mut ended = HashSet::new();
     while ended.len() < 100 {
-        let frame = ends.there.next().await.expect("acknowledgements");
+        let frame = ends.there_control.next().await.expect("acknowledgements");
         let Acknowledge { children, .. } = frame.open().expect("an acknowledgement");
         ended.extend(children.iter().filter(|at| at.next == Seq(3)).map(|at| at.ordinal));
     }

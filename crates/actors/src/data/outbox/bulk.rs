@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use sortie_engine::credit::may_add;
 use sortie_link::Link;
 use sortie_model::{ChildKey, JobInstance, Record, Seq, SessionInstance, limits};
 use sortie_wire::host_proto::{ChildEnd, ChildPosition, RecordRun, Report, ReportStream};
@@ -184,8 +185,7 @@ impl Bulk {
 
 impl State {
     const fn has_room(&self, length: usize) -> bool {
-        let bytes = self.held.bytes();
-        bytes + length <= self.credit || (bytes == 0 && self.credit > 0)
+        may_add(self.held.bytes(), self.credit, length)
     }
 }
 

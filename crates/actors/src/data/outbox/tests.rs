@@ -6,7 +6,7 @@ use sortie_wire::host_proto::ChildPosition;
 use uuid::Uuid;
 
 use super::*;
-use crate::data::credit::OwnerCredits;
+use crate::data::credit::PerNode;
 
 const JOB: JobInstance = JobInstance(Uuid::from_u128(7));
 const KEY: ChildKey = ChildKey { job: JOB, ordinal: Ordinal(0) };
@@ -92,7 +92,7 @@ impl Session {
 }
 
 async fn check(way: Way) {
-    let credits = OwnerCredits::default();
+    let credits: PerNode<OwnerCredit> = PerNode::default();
     let owner = sortie_model::NodeId([1; 16]);
     let sessions: Vec<_> =
         (0..SESSIONS).map(|number| Session::new(number, &credits.of(owner))).collect();
@@ -133,7 +133,7 @@ async fn many_sessions_share_what_their_link_may_hold_of_large_results() {
 
 #[tokio::test]
 async fn large_results_leave_room_for_small_ones() {
-    let credits = OwnerCredits::default();
+    let credits: PerNode<OwnerCredit> = PerNode::default();
     let owner = sortie_model::NodeId([1; 16]);
     let credit = credits.of(owner);
     let mut none = None;

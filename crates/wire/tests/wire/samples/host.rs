@@ -4,8 +4,9 @@ use sortie_model::spec::{BodySpec, EnvironmentSpec, Hosting, StopSpec};
 use sortie_model::{Ordinal, Reason, Seq, Stream, Timestamp};
 use sortie_wire::host_proto::{
     Acknowledge, ChildBatch, ChildEnd, ChildItem, ChildOutcome, ChildPosition, ChildSet,
-    ChildStart, EndSession, ForgetJob, HostSpec, InputLost, InputPiece, InputStream, RecordHead,
-    RecordRun, Report, ReportStream, Resume, Resumed, StartChildren, StopChildren, Verdict,
+    ChildStart, EndSession, ForgetJob, HostSpec, InputPiece, InputPosition, InputProgress,
+    InputRead, InputRest, InputStream, RecordHead, RecordRun, Report, ReportStream, Resume,
+    Resumed, StartChildren, StopChildren, Verdict,
 };
 
 use super::words::{TIME, job, node_name, os, seconds, session, text};
@@ -97,7 +98,19 @@ fn positions() -> Vec<Sample> {
             "one job",
             Resume { session: session(), reports: 9, children: vec![position], jobs: vec![job()] },
         ),
-        plain("one job lost", Resumed { session: session(), unknown: vec![job()], expired: true }),
+        plain(
+            "one job lost",
+            Resumed { session: session(), unknown: vec![job()], expired: true, inputs: Vec::new() },
+        ),
+        plain(
+            "one child reads",
+            Resumed {
+                session: session(),
+                unknown: Vec::new(),
+                expired: false,
+                inputs: vec![input_position(InputProgress::UpTo(70_000))],
+            },
+        ),
         plain("shared", ReportStream { session: session(), child: None }),
         plain("of a child", ReportStream { session: session(), child }),
     ]
@@ -141,13 +154,21 @@ pub(super) fn report() -> Report {
     }
 }
 
+fn input_position(read: InputProgress) -> InputPosition {
+    InputPosition { job: job(), ordinal: Ordinal(2), read }
+}
+
 fn inputs() -> Vec<Sample> {
-    let ordinal = Ordinal(2);
+    let stream = InputStream { session: session(), job: job(), ordinal: Ordinal(2) };
+    let piece = |offset, rest| InputPiece { offset, rest };
+    let read =
+        vec![input_position(InputProgress::UpTo(70_005)), input_position(InputProgress::Closed)];
     vec![
-        plain("of a child", InputStream { session: session(), job: job(), ordinal }),
-        head("a piece", InputPiece { offset: 70_000, last: false }, b"bytes"),
-        head("the end", InputPiece { offset: 70_005, last: true }, b""),
-        plain("of a job", InputLost { session: session(), job: job() }),
+        plain("of a child", stream),
+        head("a piece", piece(70_000, InputRest::More), b"bytes"),
+        head("the end", piece(70_005, InputRest::Nothing), b""),
+        head("broken off", piece(70_005, InputRest::Lost), b""),
+        plain("of two children", InputRead { session: session(), children: read }),
     ]
 }
 
