@@ -125,6 +125,14 @@ impl Home {
         Ran::new(arguments, output)
     }
 
+    /// Runs a `sortie` command by a shell line, in which `"$@"` stands for it.
+    pub fn by_shell(&self, line: &str, arguments: &[&str]) -> Ran {
+        let mut command = Command::new("sh");
+        command.args(["-c", line, "sh"]).arg(sortie_binary()).args(arguments);
+        command.env("SORTIE_HOME", self.path()).env("NO_COLOR", "1").stdin(Stdio::null());
+        Ran::new(arguments, command.output())
+    }
+
     /// Runs a `sortie` command that must succeed and print JSON.
     ///
     /// # Panics

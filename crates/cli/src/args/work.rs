@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::num::NonZeroU32;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -112,13 +112,13 @@ fn key(text: &str) -> Result<IdempotencyKey, sortie_model::id::BadKey> {
 pub(crate) struct Caller {
     /// The environment.
     pub(crate) environment: Vec<(OsBytes, OsBytes)>,
-    /// The working directory, if it still exists.
+    /// The working directory, unless the job says its own.
     pub(crate) directory: Option<OsBytes>,
 }
 
 impl Caller {
-    /// This process.
-    pub(crate) fn of_process() -> Self {
+    /// This process. A job that says its own directory, as an absolute path, needs none of ours.
+    pub(crate) fn of_process(chdir: Option<&OsStr>) -> Result<Self, Failure> {
         let bytes = |word: &OsStr| os_bytes(word).ok();
         let variables = std::env::vars_os();
         // The shell moves `_` about between two commands; the same submission must stay the same.
@@ -126,12 +126,27 @@ impl Caller {
         let mut environment: Vec<_> =
             lasting.filter_map(|(name, value)| Some((bytes(&name)?, bytes(&value)?))).collect();
         environment.sort_unstable();
-        let directory = std::env::current_dir().ok();
-        Self {
-            environment,
-            directory: directory.and_then(|directory| bytes(directory.as_os_str())),
-        }
+        let needs_none = chdir.is_some_and(|directory| Path::new(directory).is_absolute());
+        let directory = match std::env::current_dir() {
+            Ok(directory) => bytes(directory.as_os_str()),
+            Err(_) if needs_none => None,
+            Err(error) => return Err(no_directory(&error)),
+        };
+        Ok(Self { environment, directory })
     }
+}
+
+/// Our own working directory cannot be told: it was removed, or lies where we may not look.
+fn no_directory(error: &std::io::Error) -> Failure {
+    let called = std::env::var_os("PWD").filter(|name| !name.is_empty());
+    let called = called.map_or_else(String::new, |name| format!(", {}", name.display()));
+    let failure = match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            Failure::usage(format_args!("our working directory{called}, exists no more"))
+        }
+        _ => Failure::usage(format_args!("cannot tell our working directory{called}: {error}")),
+    };
+    failure.hint("go to a folder that exists, or name one with `--chdir /DIR`")
 }
 
 impl Work {

@@ -37,7 +37,8 @@ enum Input {
 impl Submission {
     /// Reads the arguments and opens the files that they name. No node is asked.
     pub(super) fn prepare(work: &Work, words: &[OsString], reach: &Reach) -> Result<Self, Failure> {
-        let caller = reach.is_own_node().then(Caller::of_process);
+        let chdir = work.chdir.as_deref();
+        let caller = reach.is_own_node().then(|| Caller::of_process(chdir)).transpose()?;
         let spec = work.spec(words, caller)?;
         let input = match (work.map_from(), work.stdin_from()) {
             (Some(from), _) => {

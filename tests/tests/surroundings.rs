@@ -1,0 +1,40 @@
+//! Where a command runs may be odd: no folder, no home, closed streams. Each is said before
+//! anything is done.
+
+use std::fs;
+
+use sortie_tests::{Home, Ran};
+
+#[track_caller]
+fn check_says(ran: &Ran, code: i32, words: &[&str]) {
+    assert_eq!(ran.code, code, "{ran:?}");
+    for word in words {
+        assert!(ran.err.contains(word), "no `{word}` in {ran:?}");
+    }
+    assert!(ran.err.lines().count() <= 3, "{ran:?}");
+}
+
+fn jobs(home: &Home) -> Option<usize> {
+    home.json(&["get"]).get("jobs")?.as_array().map(Vec::len)
+}
+
+#[test]
+fn a_working_directory_that_is_gone_is_said_before_any_job_exists() {
+    let home = Home::running("solo", &[]);
+    let gone = home.path().join("gone");
+    for verb in ["start", "invoke"] {
+        fs::create_dir(&gone).expect("a folder");
+        let line = format!("cd '{0}' && rmdir '{0}' && \"$@\"", gone.display());
+        check_says(
+            &home.by_shell(&line, &[verb, "--", "pwd"]),
+            2,
+            &["working directory", "gone", "--chdir"],
+        );
+    }
+    fs::create_dir(&gone).expect("a folder");
+    let line = format!("cd '{0}' && rmdir '{0}' && \"$@\"", gone.display());
+    let elsewhere = home.by_shell(&line, &["invoke", "-C", "/", "--", "pwd"]);
+    check_says(&elsewhere, 0, &[]);
+    assert_eq!(elsewhere.out, "/\n");
+    assert_eq!(jobs(&home), Some(0));
+}
