@@ -38,3 +38,13 @@ fn a_working_directory_that_is_gone_is_said_before_any_job_exists() {
     assert_eq!(elsewhere.out, "/\n");
     assert_eq!(jobs(&home), Some(0));
 }
+
+#[test]
+fn a_home_directory_that_does_not_exist_is_not_made() {
+    let home = Home::new();
+    let nowhere = home.path().join("nowhere");
+    let without = "unset SORTIE_HOME XDG_CONFIG_HOME XDG_STATE_HOME;";
+    let line = format!("{without} HOME='{}' \"$@\"", nowhere.display());
+    check_says(&home.by_shell(&line, &["get"]), 2, &["HOME is", "nowhere", "SORTIE_HOME"]);
+    assert!(!nowhere.exists());
+}

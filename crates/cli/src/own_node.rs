@@ -24,10 +24,14 @@ const OUR_PLACE: [&str; 4] = ["SORTIE_SESSION", "SORTIE_JOB", "SORTIE_CHILD", "S
 
 /// Where this user's home lies, by the environment (`docs/cli.md`, section 3).
 pub(crate) fn home_paths() -> Result<HomePaths, Failure> {
-    home_of(|name| std::env::var_os(name))
+    home_of(|name| std::env::var_os(name), Path::is_dir)
 }
 
-fn home_of(variable: impl Fn(&str) -> Option<OsString>) -> Result<HomePaths, Failure> {
+/// `is_folder` says whether a folder exists: we make folders in the user's home, never the home.
+fn home_of(
+    variable: impl Fn(&str) -> Option<OsString>,
+    is_folder: impl Fn(&Path) -> bool,
+) -> Result<HomePaths, Failure> {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(home) = set("SORTIE_HOME") {
         return home_at(&home);
@@ -38,13 +42,20 @@ fn home_of(variable: impl Fn(&str) -> Option<OsString>) -> Result<HomePaths, Fai
         let given = set(name).filter(|folder| folder.is_absolute());
         given.or_else(|| home.as_ref().map(|home| home.join(below)))
     };
-    match (xdg("XDG_CONFIG_HOME", ".config"), xdg("XDG_STATE_HOME", ".local/state")) {
-        (Some(config), Some(state)) => {
-            Ok(HomePaths { config: config.join("sortie"), state: state.join("sortie") })
-        }
-        _ => Err(Failure::usage("there is no home: neither SORTIE_HOME nor HOME is set")
-            .hint("set SORTIE_HOME to a folder of yours")),
+    let homeless = |why: &dyn std::fmt::Display| {
+        Failure::usage(format_args!("there is no home: SORTIE_HOME is not set, and {why}"))
+            .hint("set SORTIE_HOME to a folder of yours")
+    };
+    let folders = (xdg("XDG_CONFIG_HOME", ".config"), xdg("XDG_STATE_HOME", ".local/state"));
+    let (Some(config), Some(state)) = folders else {
+        return Err(homeless(&"HOME is no absolute path"));
+    };
+    if let Some(home) = home.filter(|home| config.starts_with(home) || state.starts_with(home))
+        && !is_folder(&home)
+    {
+        return Err(homeless(&format_args!("HOME is {}, which is no folder", home.display())));
     }
+    Ok(HomePaths { config: config.join("sortie"), state: state.join("sortie") })
 }
 
 /// A home that lies in one folder.
@@ -200,7 +211,8 @@ mod tests {
 
     fn home(variables: &[(&str, &str)]) -> Result<HomePaths, Failure> {
         let find = |name: &str| variables.iter().find(|(key, _)| *key == name);
-        home_of(|name| find(name).map(|(_, value)| OsString::from(value)))
+        let variable = |name: &str| find(name).map(|(_, value)| OsString::from(value));
+        home_of(variable, |folder| folder != Path::new("/gone"))
     }
 
     fn at(config: &str, state: &str) -> HomePaths {
@@ -219,8 +231,22 @@ mod tests {
     }
 
     #[test]
+    fn a_home_that_is_not_needed_need_not_exist() {
+        let xdg = [("HOME", "/gone"), ("XDG_STATE_HOME", "/s"), ("XDG_CONFIG_HOME", "/c")];
+        assert_eq!(home(&xdg), Ok(at("/c/sortie", "/s/sortie")));
+        assert_eq!(home(&[("HOME", "/gone"), ("SORTIE_HOME", "/x")]), Ok(at("/x", "/x")));
+    }
+
+    #[test]
     fn no_home_is_one_clear_sentence() {
-        for variables in [&[][..], &[("XDG_STATE_HOME", "/s")], &[("HOME", "relative")]] {
+        let none = [
+            &[][..],
+            &[("XDG_STATE_HOME", "/s")],
+            &[("HOME", "relative")],
+            &[("HOME", "/gone")],
+            &[("HOME", "/gone"), ("XDG_STATE_HOME", "/s")],
+        ];
+        for variables in none {
             let failure = home(variables).expect_err("no home");
             assert_eq!(failure.cause, Cause::Usage);
             assert!(failure.message.contains("HOME"), "{failure:?}");
