@@ -31,6 +31,41 @@ fn what_a_node_can_tell_is_refused_before_any_job_exists() {
 }
 
 #[test]
+fn an_expression_that_matches_no_node_runs_nothing_and_is_no_error() {
+    let home = Home::running("solo", &[]);
+    for arguments in [
+        &["start", "--on", "zzz*", "--", "true"][..],
+        &["invoke", "--on", "zzz*", "--", "true"],
+        &["invoke", "--on", "role=db", "--map", "/etc/passwd", "--", "echo", "{}"],
+        &["start", "--on", "zzz*", "--dry-run", "--", "true"],
+        &["start", "--all", "--exclude", "solo", "--", "true"],
+        &["receive", "all", "--on", "zzz*"],
+    ] {
+        let ran = home.sortie(arguments);
+        one_sentence(&ran, 0, &["no node matches"]);
+        assert_eq!(ran.out, "");
+    }
+    one_sentence(&home.sortie(&["node", "get", "zzz*"]), 0, &["no node matches `zzz*`"]);
+    one_sentence(&home.sortie(&["receive", "all", "--on", "zzz"]), 4, &["zzz"]);
+    one_sentence(&home.sortie(&["node", "get", "zzz"]), 4, &["zzz"]);
+    assert_eq!(home.json(&["get"])["jobs"].as_array().map(Vec::len), Some(0));
+}
+
+#[test]
+fn what_names_nothing_is_said_also_when_the_wait_runs_out() {
+    let home = Home::running("solo", &[]);
+    assert_eq!(home.sortie(&["start", "--", "sleep", "1000"]).code, 0);
+    for verb in [&["wait"][..], &["receive", "--wait"]] {
+        let ran = home.sortie(&[verb, &["77", "last", "--timeout", "0"]].concat());
+        assert_eq!(ran.code, 4, "{ran:?}");
+        assert!(ran.err.contains("77") && ran.err.contains("the wait ran out"), "{ran:?}");
+        let ran = home.sortie(&[verb, &["77", "1", "--timeout", "0", "--allow-empty"]].concat());
+        one_sentence(&ran, 124, &["the wait ran out"]);
+    }
+    assert_eq!(home.sortie(&["kill", "last"]).code, 0);
+}
+
+#[test]
 fn one_child_passes_its_own_code_through() {
     let home = Home::running("solo", &[]);
     let code = |arguments: &[&str]| home.sortie(&[&["invoke", "--"], arguments].concat());

@@ -29,6 +29,8 @@ pub(crate) enum Cause {
     NotReached,
     /// The node that we talked to was lost.
     NodeLost,
+    /// An expression matches no node, so nothing was to be done. Decides nothing beside others.
+    NoNodes,
 }
 
 impl Cause {
@@ -46,6 +48,7 @@ impl Cause {
             Self::WaitRanOut => 124,
             Self::NotReached => 125,
             Self::NodeLost => NODE_FAILED,
+            Self::NoNodes => 0,
         }
     }
 }
@@ -182,7 +185,9 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// Something happened that decides the status, unless something more important did.
     pub(crate) fn note(&mut self, cause: Cause) {
-        self.first = Some(self.first.map_or(cause, |first| first.min(cause)));
+        if cause != Cause::NoNodes {
+            self.first = Some(self.first.map_or(cause, |first| first.min(cause)));
+        }
     }
 
     /// The exit status.
@@ -336,6 +341,14 @@ mod tests {
                 assert_eq!(outcome.status(Rule::PassThrough, Failures::Ignore), status);
             }
         }
+    }
+
+    #[test]
+    fn what_matches_nothing_is_no_failure_and_hides_none() {
+        assert_eq!(Cause::NoNodes.status(), 0);
+        let mut outcome = outcome(&[exit(7)]);
+        outcome.note(Cause::NoNodes);
+        assert_eq!(outcome.status(Rule::Table, Failures::Count), 100);
     }
 
     #[test]

@@ -44,6 +44,19 @@ impl Failure {
         Self::new(Cause::Interrupted, "interrupted", message)
     }
 
+    /// An expression that matches no node, which is no error.
+    pub(crate) fn no_node(expression: &str) -> Self {
+        let message = format!("no node matches `{expression}`");
+        Self::new(Cause::NoNodes, ErrorCode::NoNodes.as_str(), message)
+            .hint("`sortie node get` lists the nodes and their labels")
+    }
+
+    /// The time for a wait is over, and what was waited for is not.
+    pub(crate) fn wait_ran_out() -> Self {
+        let failure = Self::new(Cause::WaitRanOut, "wait_ran_out", "the wait ran out");
+        failure.hint("what was waited for goes on")
+    }
+
     pub(crate) fn new(cause: Cause, code: &'static str, message: impl fmt::Display) -> Self {
         Self { cause, code, message: message.to_string(), hint: None }
     }
@@ -173,10 +186,8 @@ pub(crate) enum ErrorStyle {
 /// What an error of a node means for the exit status.
 pub(crate) const fn cause_of(code: ErrorCode) -> Cause {
     match code {
-        ErrorCode::NotFound
-        | ErrorCode::UnknownNode
-        | ErrorCode::NoNodes
-        | ErrorCode::NoSession => Cause::NotFound,
+        ErrorCode::NotFound | ErrorCode::UnknownNode | ErrorCode::NoSession => Cause::NotFound,
+        ErrorCode::NoNodes => Cause::NoNodes,
         ErrorCode::Denied
         | ErrorCode::TokenWrong
         | ErrorCode::TokenUsed

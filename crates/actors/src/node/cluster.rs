@@ -93,7 +93,12 @@ impl NodeShared {
             .filter_map(|name| membership.by_name(&name).map(|member| (name, member.node)))
             .collect();
         if nodes.is_empty() {
-            let text = format!("`{}` names no node of this cluster", on.as_str());
+            let text = match exclude {
+                None => format!("no node matches `{}`", on.as_str()),
+                Some(without) => {
+                    format!("no node matches `{}` and not `{}`", on.as_str(), without.as_str())
+                }
+            };
             let error = RemoteError::new(ErrorCode::NoNodes, text);
             return Err(error.hint("`sortie node get` lists the nodes and their labels"));
         }

@@ -135,8 +135,11 @@ async fn wait_until_gone(paths: &HomePaths) -> Result<u8, Failure> {
 async fn get(args: NodeGetArgs) -> Result<u8, Failure> {
     let expression = expression(&args.expression)?;
     let connection = Connection::open(&args.reach).await?;
-    let nodes = connection.client().nodes(expression).await?;
+    let nodes = connection.client().nodes(expression.clone()).await?;
     connection.close().await;
+    if let Some(expression) = expression.filter(|_| nodes.is_empty()) {
+        Failure::no_node(expression.as_str()).report(args.look.error_style());
+    }
     show(&listing::nodes(&nodes), &args.look)?;
     Ok(0)
 }

@@ -1,10 +1,17 @@
 //! `sortie receive`: take or read results.
 
+use std::ffi::OsStr;
+
 use sortie::{ReceiveEnd, ReceiveSpec, Session};
+use sortie_model::JobSpec;
+use sortie_model::nodeset::NodeExpr;
 use sortie_model::selector::{Query, Selection, Selector};
+use sortie_model::spec::{BodySpec, Placement};
 use sortie_model::view::EntryView;
 
+use crate::args::output::Look;
 use crate::args::read::ReceiveArgs;
+use crate::args::values::os_bytes;
 use crate::connect::Connection;
 use crate::deliver::{Acknowledge, Order, deliver};
 use crate::exit::{Cause, Ends, Rule};
@@ -13,12 +20,15 @@ use crate::render::listing;
 use crate::render::progress::Screen;
 use crate::render::records::Events;
 use crate::verbs::results::{PlainExits, Shape, Style, conclude};
-use crate::verbs::{Nothing, show, with_progress};
+use crate::verbs::{Nothing, report_troubles, show, with_progress};
 
 pub(super) async fn run(args: ReceiveArgs) -> Result<u8, Failure> {
     let mut spec = args.spec()?;
     let connection = Connection::open(&args.reach).await?;
     let session = connection.session();
+    if let Some(on) = &spec.on {
+        warn_of_no_node(&session, on, &args.look).await?;
+    }
     if args.no_recurse {
         spec.selection = children_only(&session, &spec.selection).await?;
     }
@@ -26,9 +36,18 @@ pub(super) async fn run(args: ReceiveArgs) -> Result<u8, Failure> {
         let query = Query { selection: spec.selection.clone(), ..Query::default() };
         show(&listing::entries(&session.get(query).await?), &args.look)?;
     }
-    let end = receive(&args, spec, &session).await?;
-    connection.close().await;
     let nothing = Nothing::of(args.verdict.allow_empty);
+    let selection = spec.selection.clone();
+    let Some(end) = receive(&args, spec, &session).await? else {
+        // What names nothing is said even so; the end of the receive would have said it.
+        let query = Query { selection, limit: 1, ..Query::default() };
+        let mut outcome = report_troubles(&session.get(query).await?, nothing, &args.look);
+        connection.close().await;
+        Failure::wait_ran_out().report(args.look.error_style());
+        outcome.note(Cause::WaitRanOut);
+        return Ok(outcome.status(args.verdict.rule(Rule::Table), args.verdict.failures()));
+    };
+    connection.close().await;
     let mut outcome = conclude(&end, nothing, PlainExits::Say, &args.look);
     if !args.waits() {
         // The read worked; what the children did is another matter.
@@ -37,11 +56,25 @@ pub(super) async fn run(args: ReceiveArgs) -> Result<u8, Failure> {
     Ok(outcome.status(args.verdict.rule(Rule::Table), args.verdict.failures()))
 }
 
+/// Says so when no node matches; what else is wrong with the expression, the receive says.
+async fn warn_of_no_node(session: &Session, on: &NodeExpr, look: &Look) -> Result<(), Failure> {
+    // A plan resolves an expression, and touches no node.
+    let body = BodySpec::Command { words: vec![os_bytes(OsStr::new("true"))?] };
+    let placement = Placement::Nodes { on: on.clone(), exclude: None };
+    let spec = JobSpec { placement, ..JobSpec::new("true".to_owned(), body) };
+    match session.dry_run(spec).await.map_err(Failure::from) {
+        Err(failure) if failure.cause == Cause::NoNodes => failure.report(look.error_style()),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The end of the receive; none when its time ran out first.
 async fn receive(
     args: &ReceiveArgs,
     mut spec: ReceiveSpec,
     session: &Session,
-) -> Result<ReceiveEnd, Failure> {
+) -> Result<Option<ReceiveEnd>, Failure> {
     let style = Style {
         look: &args.look,
         lines: args.lines,
@@ -58,11 +91,8 @@ async fn receive(
     let delivery = deliver(receiver, sink, (order, Acknowledge::WhenWritten));
     let delivery = with_progress(session, &selection, &screen, delivery);
     match args.timeout {
-        None => delivery.await,
-        Some(limit) => tokio::time::timeout(limit, delivery).await.unwrap_or_else(|_| {
-            let failure = Failure::new(Cause::WaitRanOut, "wait_ran_out", "the wait ran out");
-            Err(failure.hint("what was waited for goes on"))
-        }),
+        None => delivery.await.map(Some),
+        Some(limit) => tokio::time::timeout(limit, delivery).await.ok().transpose(),
     }
 }
 

@@ -27,13 +27,14 @@ pub(super) async fn run(args: WaitArgs) -> Result<u8, Failure> {
     let session = connection.session();
     let (selection, screen) = (spec.selection.clone(), Screen::of_stderr());
     let waited = with_progress(&session, &selection, &screen, session.wait(spec)).await?;
-    if waited.timed_out {
-        connection.close().await;
-        let failure = Failure::new(Cause::WaitRanOut, "wait_ran_out", "the wait ran out");
-        return Err(failure.hint("what was waited for goes on"));
-    }
     let nothing = Nothing::of(args.verdict.allow_empty);
     let mut outcome = report_troubles(&waited.entries, nothing, &args.look);
+    if waited.timed_out {
+        connection.close().await;
+        Failure::wait_ran_out().report(args.look.error_style());
+        outcome.note(Cause::WaitRanOut);
+        return Ok(outcome.status(args.verdict.rule(Rule::Table), args.verdict.failures()));
+    }
     outcome.ends = ends_of(&session, &waited.entries).await?;
     connection.close().await;
     show_entries(&waited.entries, &args.look)?;
