@@ -41,6 +41,21 @@ fn a_command_runs_on_the_nodes_that_an_expression_names() {
 }
 
 #[test]
+fn a_spread_map_warns_of_a_node_that_cannot_be_reached() {
+    let [a, mut b, _c] = three();
+    b.kill_daemon();
+    let list = a.path().join("list");
+    std::fs::write(&list, "1\n2\n3\n").expect("a file");
+    let list = list.to_str().expect("a path in UTF-8");
+    let map = ["--on", "*", "--connect-timeout", "1s", "--map", list, "--", "echo", "{}"];
+    let ran = a.sortie(&[&["invoke"][..], &map].concat());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(sorted(&ran), ["1", "2", "3"]);
+    let warnings: Vec<&str> = ran.err.lines().filter(|line| line.contains("connect")).collect();
+    assert!(matches!(warnings[..], [one] if one.contains("b is left out")), "{ran:?}");
+}
+
+#[test]
 fn equal_output_is_gathered_and_states_are_shown_per_child() {
     let [a, _b, _c] = three();
     let ran = a.sortie(&["invoke", "--gather", "--on", "*", "--", "echo", "same"]);

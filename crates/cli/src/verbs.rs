@@ -30,9 +30,11 @@ use sortie_model::{JobView, State, limits};
 
 use crate::args::output::Look;
 use crate::args::{Cli, Verb};
-use crate::exit::{Ends, Failures, Outcome, Rule};
+use crate::exit::{Cause, Ends, Failures, Outcome, Rule};
 use crate::failure::{ErrorStyle, Failure, cause_of};
 use crate::logging::{Unasked, log_to_stderr};
+use crate::own_node::eprintln_quietly;
+use crate::render::clean::one_line;
 use crate::render::listing;
 use crate::render::out::print;
 use crate::render::progress::Screen;
@@ -175,13 +177,29 @@ fn report_troubles(entries: &Entries, nothing: Nothing, look: &Look) -> Outcome 
     let mut outcome = Outcome::default();
     for trouble in &entries.troubles {
         let cause = cause_of(trouble.error.code);
-        if nothing == Nothing::Passes && cause == crate::exit::Cause::NotFound {
+        if nothing == Nothing::Passes && cause == Cause::NotFound {
             continue;
         }
         Failure::of_trouble(trouble).report(look.error_style());
         outcome.note(cause);
     }
     outcome
+}
+
+/// Says what the user should know of these jobs, such as a node that a map goes on without.
+fn report_notes(entries: &Entries, look: &Look) {
+    for entry in &entries.entries {
+        let EntryView::Job(job) = entry else { continue };
+        for note in &job.notes {
+            let sentence = format!("job {}: {note}", job.id);
+            match look.error_style() {
+                ErrorStyle::Text => eprintln_quietly(&format!("sortie: {}", one_line(&sentence))),
+                ErrorStyle::Json => {
+                    Failure::new(Cause::Internal, "note", sentence).report(ErrorStyle::Json);
+                }
+            }
+        }
+    }
 }
 
 /// Prints the entries and reports the troubles; the status of a verb that only lists.

@@ -23,7 +23,7 @@ use crate::render::progress::Screen;
 use crate::render::records::{Events, JsonSink, NdjsonSink};
 use crate::render::sheet::Format;
 use crate::render::sink::{Channel, Channels, RecordSink};
-use crate::verbs::{Nothing, report_troubles};
+use crate::verbs::{Nothing, report_notes, report_troubles};
 
 /// Whose output comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,6 +137,7 @@ pub(super) fn conclude(
     look: &Look,
 ) -> Outcome {
     let mut outcome = report_troubles(&end.entries, nothing, look);
+    report_notes(&end.entries, look);
     outcome.ends = ends_of(end);
     let passes_on = plain == PlainExits::PassOn
         && outcome.ends.total() == 1

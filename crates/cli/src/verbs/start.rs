@@ -1,5 +1,7 @@
 //! `sortie start`: start a job, print it, return at once.
 
+use sortie_model::selector::Query;
+
 use crate::args::StartArgs;
 use crate::args::output::Look;
 use crate::args::reach::Reach;
@@ -7,7 +9,7 @@ use crate::connect::Connection;
 use crate::failure::Failure;
 use crate::render::progress::Screen;
 use crate::verbs::submit::Submission;
-use crate::verbs::{only, show_job, with_progress};
+use crate::verbs::{only, report_notes, show_job, with_progress};
 
 pub(super) async fn run(args: StartArgs) -> Result<u8, Failure> {
     let submission = Submission::prepare(&args.work, &args.command.words, &args.reach)?;
@@ -26,9 +28,15 @@ pub(super) async fn start(
 ) -> Result<u8, Failure> {
     let connection = Connection::open(reach).await?;
     let session = connection.session();
+    let map = submission.is_map();
     let (view, feed) = submission.start(&session).await?;
     with_progress(&session, &only(&view), &Screen::of_stderr(), feed.run()).await?;
     show_job(&view, look)?;
+    if map {
+        // While the input was stored, nodes may have turned out to be unreachable.
+        let query = Query { selection: only(&view), ..Query::default() };
+        report_notes(&session.get(query).await?, look);
+    }
     connection.close().await;
     Ok(0)
 }

@@ -10,7 +10,7 @@ use crate::exit::{Cause, Rule};
 use crate::failure::Failure;
 use crate::own_node::eprintln_quietly;
 use crate::render::progress::Screen;
-use crate::verbs::{Nothing, ends_of, report_troubles, show_entries, with_progress};
+use crate::verbs::{Nothing, ends_of, report_notes, report_troubles, show_entries, with_progress};
 
 pub(super) async fn run(args: WaitArgs) -> Result<u8, Failure> {
     let spec = WaitSpec {
@@ -39,6 +39,7 @@ pub(super) async fn run(args: WaitArgs) -> Result<u8, Failure> {
     connection.close().await;
     show_entries(&waited.entries, &args.look)?;
     warn_of_the_unfinished(&waited.entries);
+    report_notes(&waited.entries, &args.look);
     Ok(outcome.status(args.verdict.rule(Rule::Table), args.verdict.failures()))
 }
 
