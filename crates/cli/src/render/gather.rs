@@ -46,7 +46,9 @@ impl GatherSink {
         children: impl Iterator<Item = (&'a String, &'a Vec<u8>)>,
     ) -> io::Result<()> {
         for (nodes, text) in group(children) {
-            let title = format!("--- {} ({}) ---\n", fold(nodes.iter().copied()), nodes.len());
+            let stream = if channel == Channel::Err { " stderr" } else { "" };
+            let nodes = (fold(nodes.iter().copied()), nodes.len());
+            let title = format!("--- {} ({}){stream} ---\n", nodes.0, nodes.1);
             self.channels.write(channel, title.as_bytes())?;
             self.channels.write(channel, text)?;
             if !text.ends_with(b"\n") {
@@ -132,6 +134,6 @@ mod tests {
         assert_eq!(seen.text(Channel::Out), "");
         sink.finish(&[]).expect("memory");
         assert_eq!(seen.text(Channel::Out), "--- n[1,3-4] (3) ---\na\n--- n2 (1) ---\nb\n");
-        assert_eq!(seen.text(Channel::Err), "--- n2 (1) ---\noh\n");
+        assert_eq!(seen.text(Channel::Err), "--- n2 (1) stderr ---\noh\n");
     }
 }
