@@ -48,3 +48,40 @@ fn a_home_directory_that_does_not_exist_is_not_made() {
     check_says(&home.by_shell(&line, &["get"]), 2, &["HOME is", "nowhere", "SORTIE_HOME"]);
     assert!(!nowhere.exists());
 }
+
+#[test]
+fn without_a_stdout_nothing_is_done_and_nothing_is_lost() {
+    let home = Home::running("solo", &[]);
+    assert_eq!(home.sortie(&["start", "--", "echo", "kept"]).code, 0);
+    assert_eq!(home.sortie(&["wait", "1"]).code, 0);
+    for arguments in [
+        &["receive", "1"][..],
+        &["get"],
+        &["invoke", "--", "echo", "hi"],
+        &["start", "--", "true"],
+        &["completions", "bash"],
+        &["--version"],
+    ] {
+        check_says(&home.by_shell("\"$@\" >&-", arguments), 141, &["standard output is closed"]);
+    }
+    assert_eq!(jobs(&home), Some(1));
+    assert_eq!(home.sortie(&["receive", "1"]).out, "kept\n");
+    let full = home.by_shell("\"$@\" >/dev/full", &["get"]);
+    check_says(&full, 1, &["cannot write our output"]);
+}
+
+#[test]
+fn a_closed_stdin_is_an_error_only_where_it_is_read() {
+    let home = Home::running("solo", &[]);
+    for arguments in [
+        &["invoke", "--stdin", "-", "--", "cat"][..],
+        &["invoke", "--map", "-", "--", "echo"],
+        &["start", "--nodes-file", "-", "--", "true"],
+    ] {
+        check_says(&home.by_shell("\"$@\" <&-", arguments), 2, &["standard input is closed"]);
+    }
+    let output = home.by_shell("\"$@\" <&- 2>&-", &["invoke", "--", "echo", "hi"]);
+    check_says(&output, 0, &[]);
+    assert_eq!(output.out, "hi\n");
+    assert_eq!(jobs(&home), Some(0));
+}

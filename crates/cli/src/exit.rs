@@ -11,6 +11,8 @@ pub(crate) enum Cause {
     Interrupted,
     /// Whoever read our output is gone.
     OutputClosed,
+    /// Our output was closed from the start.
+    NoOutput,
     /// A fault of ours or of the machine.
     Internal,
     /// The request was refused for who we are.
@@ -38,7 +40,7 @@ impl Cause {
     pub(crate) const fn status(self) -> u8 {
         match self {
             Self::Interrupted => 130,
-            Self::OutputClosed => 128 + SIGPIPE,
+            Self::OutputClosed | Self::NoOutput => 128 + SIGPIPE,
             Self::Internal => 1,
             Self::NotPermitted => 103,
             Self::NotFound => 4,

@@ -67,6 +67,18 @@ impl Failure {
         self
     }
 
+    /// Our standard output was closed when we began: nothing is done, so that nothing is lost.
+    pub(crate) fn no_output() -> Self {
+        Self::new(Cause::NoOutput, "no_output", "our standard output is closed")
+            .hint("send it to a file, or to /dev/null if nobody is to read it")
+    }
+
+    /// Our standard input was closed when we began.
+    pub(crate) fn no_input() -> Self {
+        Self::usage("our standard input is closed, and an option reads it")
+            .hint("give it a file, or `</dev/null` for nothing")
+    }
+
     /// A failure to write our output. A reader that is gone is no news to anybody.
     pub(crate) fn output(error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {

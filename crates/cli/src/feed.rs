@@ -6,7 +6,9 @@ use std::io::{self, Read};
 use std::os::fd::AsFd;
 
 use bytes::{Bytes, BytesMut};
-use sortie::{InputSender, ItemSender, ItemSplitter, RequestError, Separator};
+use sortie::{
+    InputSender, ItemSender, ItemSplitter, RequestError, Separator, StandardStream, began_without,
+};
 use tokio::sync::mpsc;
 
 use crate::args::FileOrStdin;
@@ -36,6 +38,7 @@ impl Source {
                 }
                 Ok(Self { name: path.display().to_string(), file })
             }
+            FileOrStdin::Stdin if began_without(StandardStream::Input) => Err(Failure::no_input()),
             FileOrStdin::Stdin => {
                 let stdin = io::stdin().as_fd().try_clone_to_owned();
                 let file = stdin.map_err(|error| cannot_read(OsStr::new("-"), &error))?;

@@ -16,6 +16,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
+use sortie::{StandardStream, began_without};
 
 use crate::args::Cli;
 use crate::failure::{ErrorStyle, Failure};
@@ -31,6 +32,11 @@ fn main() -> ExitCode {
 
 /// Help and version are answers; everything else is a usage error, in JSON if JSON was asked for.
 fn refuse(error: &clap::Error) -> u8 {
+    if !error.use_stderr() && began_without(StandardStream::Output) {
+        let failure = Failure::no_output();
+        failure.report(ErrorStyle::Text);
+        return failure.cause.status();
+    }
     if !error.use_stderr() || error_style(std::env::args_os()) == ErrorStyle::Text {
         // A closed output has nobody who reads this.
         let _ = error.print();

@@ -22,8 +22,8 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::time::Duration;
 
-use sortie::Session;
 use sortie::answer::Entries;
+use sortie::{Session, StandardStream, began_without};
 use sortie_model::selector::{Query, Selection, Selector};
 use sortie_model::view::{EntryView, Tally};
 use sortie_model::{JobView, State, limits};
@@ -45,6 +45,7 @@ use crate::signals::Interrupts;
 pub(crate) fn perform(cli: Cli) -> u8 {
     let style = error_style(&cli.verb);
     let done = match cli.verb {
+        verb if prints(&verb) && began_without(StandardStream::Output) => Err(Failure::no_output()),
         Verb::Completions { shell } => completions::run(shell),
         Verb::Node(crate::args::nodes::NodeVerb::Run(args)) => node::run(*args),
         verb => on_a_runtime(verb),
@@ -56,6 +57,13 @@ pub(crate) fn perform(cli: Cli) -> u8 {
             failure.cause.status()
         }
     }
+}
+
+/// Whether the verb has something to say on our standard output.
+const fn prints(verb: &Verb) -> bool {
+    use crate::args::nodes::NodeVerb;
+
+    !matches!(verb, Verb::Node(NodeVerb::Run(_) | NodeVerb::Stop(_)))
 }
 
 /// A client needs one thread; nodes in our process want all of them.

@@ -7,5 +7,6 @@ pub mod proc_table;
 pub mod processes;
 pub mod signals;
 pub mod spawn;
+pub mod standard;
 mod vfork;
 pub(crate) mod watch;

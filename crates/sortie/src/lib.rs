@@ -68,6 +68,7 @@ pub use receiver::{ReceiveEnd, ReceiveItem, Receiver};
 pub use session::Session;
 pub use watch::Happenings;
 
+pub use sortie_exec::sys::standard::{StandardStream, began_without};
 pub use sortie_exec::task::{EmitError, TaskContext};
 pub use sortie_model::id::{BadKey, BadNodeId};
 pub use sortie_model::limits;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use sortie::{StandardStream, began_without};
 use sortie_model::name::{JobName, NodeName};
 use sortie_model::nodeset::NodeExpr;
 use sortie_model::quantity::{parse_max_fails, parse_throttle};
@@ -284,6 +285,9 @@ fn nodes_of(from: &FileOrStdin) -> Result<Vec<String>, Failure> {
     let text = match from {
         FileOrStdin::File(path) => {
             std::fs::read_to_string(path).map_err(|error| cannot_read(path, &error))?
+        }
+        FileOrStdin::Stdin if began_without(StandardStream::Input) => {
+            return Err(Failure::no_input());
         }
         FileOrStdin::Stdin => std::io::read_to_string(std::io::stdin())
             .map_err(|error| cannot_read(OsStr::new("-"), &error))?,
