@@ -85,3 +85,28 @@ fn a_closed_stdin_is_an_error_only_where_it_is_read() {
     assert_eq!(output.out, "hi\n");
     assert_eq!(jobs(&home), Some(0));
 }
+
+#[test]
+fn a_mistake_in_a_file_of_the_home_names_file_and_line() {
+    let mut home = Home::running("solo", &[]);
+    let groups = home.path().join("groups.toml");
+    for (text, line) in [
+        (&b"web = \"solo\"\ndb = 5\n"[..], "groups.toml:2: group `db`"),
+        (b"web = [\"solo\"", "groups.toml:1: "),
+        (b"\n\nweb = \"a[\"", "groups.toml:3: group `web`"),
+        (b"\nweb = \"\xff\"", "groups.toml:2: "),
+    ] {
+        fs::write(&groups, text).expect("a file");
+        let ran = home.by_shell("\"$@\"", &["start", "--on", "@web", "--", "true"]);
+        check_says(&ran, 2, &[line, "correct the file"]);
+    }
+    fs::remove_file(&groups).expect("it was written");
+    fs::create_dir(&groups).expect("a folder");
+    let ran = home.by_shell("\"$@\"", &["start", "--on", "@web", "--", "true"]);
+    check_says(&ran, 2, &["groups.toml"]);
+    home.kill_daemon();
+    fs::write(home.path().join("node.toml"), "port = 1\nport = \"x\"\n").expect("a file");
+    for arguments in [&["get"][..], &["node", "run"]] {
+        check_says(&home.by_shell("\"$@\"", arguments), 2, &["node.toml:2: "]);
+    }
+}

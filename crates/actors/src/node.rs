@@ -81,8 +81,14 @@ pub struct NodeKeys {
 
 /// What is asked of a node's memory failed; the text says what and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct KeepError(pub String);
+pub enum KeepError {
+    /// A file that people edit has a mistake; they can correct it.
+    #[error("{0}")]
+    Mistake(String),
+    /// The disk, or what was written to it.
+    #[error("{0}")]
+    Storage(String),
+}
 
 /// Keeps what a node must not forget with its process. A node without a home keeps nothing.
 pub trait Keeper: Send + Sync + fmt::Debug {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{self, Write};
 
 use sortie::answer::Trouble;
-use sortie::{ConnectError, ErrorCode, NodeStartError, ReachStep, RequestError};
+use sortie::{ConnectError, ErrorCode, HomeError, NodeStartError, ReachStep, RequestError};
 
 use crate::exit::Cause;
 use crate::render::clean::one_line;
@@ -148,7 +148,7 @@ impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
         let hint = error.step().map(|step| hint_for(step).to_owned());
         let cause = match &error {
-            ConnectError::Home(_) => Cause::Internal,
+            ConnectError::Home(error) => cause_of_home(error),
             _ => cause_of(error.code()),
         };
         Self { cause, code: error.code().as_str(), message: chain(&error), hint }
@@ -157,8 +157,19 @@ impl From<ConnectError> for Failure {
 
 impl From<NodeStartError> for Failure {
     fn from(error: NodeStartError) -> Self {
-        Self::internal(chain(&error))
+        let cause = match &error {
+            NodeStartError::Home(error) => cause_of_home(error),
+            NodeStartError::Name(_) => Cause::Usage,
+            _ => Cause::Internal,
+        };
+        let code = if cause == Cause::Usage { "usage" } else { "internal" };
+        Self::new(cause, code, chain(&error))
     }
+}
+
+/// What a home that cannot be used means for the exit status.
+const fn cause_of_home(error: &HomeError) -> Cause {
+    if error.is_mistake() { Cause::Usage } else { Cause::Internal }
 }
 
 /// What to do when that step towards a node failed.

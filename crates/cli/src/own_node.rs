@@ -5,11 +5,12 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use sortie::{Client, ConnectError, HomePaths, limits};
 
+use crate::exit::Cause;
 use crate::failure::Failure;
 use crate::render::clean::one_line;
 
@@ -110,7 +111,7 @@ async fn start(paths: &HomePaths, before: ConnectError) -> Result<Client, Failur
 /// A node that was started and has not answered yet.
 struct Starting {
     child: Child,
-    ended: bool,
+    ended: Option<ExitStatus>,
     log: PathBuf,
     log_begin: u64,
 }
@@ -142,18 +143,27 @@ impl Starting {
             command.env("SORTIE_HOME", folder);
         }
         let child = command.spawn().map_err(|error| cannot("our program", &error))?;
-        Ok(Self { child, ended: false, log, log_begin })
+        Ok(Self { child, ended: None, log, log_begin })
     }
 
     /// How long we wait in all: for a node that has ended, only as long as another one may need
-    /// that somebody else starts.
+    /// that somebody else starts, and not at all when the user has to mend something first.
     fn patience(&mut self) -> Duration {
-        if self.has_ended() { OTHERS_START_TIME } else { START_TIME }
+        if !self.has_ended() {
+            return START_TIME;
+        }
+        if self.found_a_mistake() { Duration::ZERO } else { OTHERS_START_TIME }
     }
 
     fn has_ended(&mut self) -> bool {
-        self.ended = self.ended || matches!(self.child.try_wait(), Ok(Some(_)));
-        self.ended
+        self.ended = self.ended.or_else(|| self.child.try_wait().ok().flatten());
+        self.ended.is_some()
+    }
+
+    /// Whether the node ended because of a mistake of the user's.
+    fn found_a_mistake(&self) -> bool {
+        let code = self.ended.and_then(|status| status.code());
+        code == Some(i32::from(Cause::Usage.status()))
     }
 
     /// Says so, once, unless it was somebody else's node that answered.
@@ -168,6 +178,9 @@ impl Starting {
             ConnectError::NotRunning => None,
             error => Some(crate::failure::chain(error)),
         };
+        if let (true, Some(line)) = (self.found_a_mistake(), self.last_line()) {
+            return Failure::usage(format_args!("cannot start a node of our own: {line}"));
+        }
         let parts = [last, self.last_line()];
         let why = parts.into_iter().flatten().collect::<Vec<_>>().join("; ");
         Failure::unreachable(format_args!("cannot start a node of our own: {why}"))
@@ -207,7 +220,6 @@ pub(crate) fn eprintln_quietly(line: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exit::Cause;
 
     fn home(variables: &[(&str, &str)]) -> Result<HomePaths, Failure> {
         let find = |name: &str| variables.iter().find(|(key, _)| *key == name);

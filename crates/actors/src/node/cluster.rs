@@ -340,7 +340,11 @@ fn join_refused(error: &JoinError) -> RemoteError {
 }
 
 fn refused(error: &KeepError) -> RemoteError {
-    RemoteError::new(ErrorCode::Storage, error.to_string())
+    match error {
+        KeepError::Mistake(text) => RemoteError::new(ErrorCode::Usage, text)
+            .hint("correct the file: it is read anew each time it is needed"),
+        KeepError::Storage(text) => RemoteError::new(ErrorCode::Storage, text),
+    }
 }
 
 fn random() -> Result<[u8; JoinSecret::BYTES], RemoteError> {

@@ -141,6 +141,12 @@ impl HomeError {
         Self::Damaged { path: path.to_owned(), fault: Damage(fault.into()) }
     }
 
+    /// Whether the user made a mistake that they can correct: in a file that people edit, in
+    /// permissions, or in the node's name.
+    pub const fn is_mistake(&self) -> bool {
+        matches!(self, Self::Mistake { .. } | Self::Exposed { .. } | Self::OtherName { .. })
+    }
+
     /// Whether the same home may work later: another node holds it now.
     pub const fn is_retryable(&self) -> bool {
         matches!(self, Self::InUse { .. })

@@ -12,7 +12,7 @@ use std::path::Path;
 use sortie_model::nodeset::NodeExpr;
 use toml::{Spanned, Value};
 
-use crate::home::{DamageKind, HomeError, Mistake, files};
+use crate::home::{HomeError, Mistake, files};
 
 /// Groups by name; each is the union of its expressions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,9 +24,7 @@ impl Groups {
     /// What the file says; no groups where there is no file.
     pub(super) fn read(path: &Path) -> Result<Self, HomeError> {
         let Some(bytes) = files::read(path)? else { return Ok(Self::default()) };
-        let text =
-            String::from_utf8(bytes).map_err(|_| HomeError::damaged(path, DamageKind::Text))?;
-        Self::parse(path, &text)
+        Self::parse(path, &text_of(path, bytes)?)
     }
 
     /// What a text says; `path` is named in errors.
@@ -70,6 +68,16 @@ fn expressions(value: Value) -> Option<Vec<String>> {
             .collect(),
         _ => None,
     }
+}
+
+/// The text of a file that people edit.
+pub(super) fn text_of(path: &Path, bytes: Vec<u8>) -> Result<String, HomeError> {
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let before = String::from_utf8_lossy(error.as_bytes().get(..good).unwrap_or_default());
+        let what = Mistake::Form("this is no text in UTF-8".to_owned());
+        mistake(path, &before, Some(good..good), what)
+    })
 }
 
 /// A file that does not have the form of its kind.

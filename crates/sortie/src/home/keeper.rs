@@ -49,11 +49,11 @@ impl Keeper for HomeKeeper {
     fn joined(&self, joined: &Joined) -> Result<(), KeepError> {
         let identities = Identities::new(None, joined.node.clone(), joined.user.clone());
         let replace = |identities| self.lock().replace_identities(identities);
-        identities.and_then(replace).map_err(|error| sentence(&error))
+        identities.and_then(replace).map_err(|error| KeepError::Storage(sentence(&error)))
     }
 
     fn roster(&self, roster: &Roster) -> Result<(), KeepError> {
-        self.lock().save_roster(roster).map_err(|error| sentence(&error))
+        self.lock().save_roster(roster).map_err(|error| KeepError::Storage(sentence(&error)))
     }
 
     fn own(&self, member: &Member) -> Result<(), KeepError> {
@@ -63,17 +63,19 @@ impl Keeper for HomeKeeper {
         // Where it listens anyway need not be remembered, and may be elsewhere in its next life.
         let listens_there = home.listens_at().is_some_and(|at| at.to_string() == member.address);
         settings.advertise = (!listens_there).then(|| member.address.clone());
-        home.change_settings(settings).map_err(|error| sentence(&error))
+        home.change_settings(settings).map_err(|error| KeepError::Storage(sentence(&error)))
     }
 
     fn groups(&self) -> Result<BTreeMap<String, Vec<String>>, KeepError> {
         let groups = self.lock().groups();
-        groups.map(super::Groups::into_map).map_err(|error| sentence(&error))
+        // The file is the user's, whatever is wrong with it.
+        let mistake = |error| KeepError::Mistake(sentence(&error));
+        groups.map(super::Groups::into_map).map_err(mistake)
     }
 }
 
 /// The error with its causes, as one sentence.
-fn sentence(error: &HomeError) -> KeepError {
+fn sentence(error: &HomeError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -85,5 +87,5 @@ fn sentence(error: &HomeError) -> KeepError {
         }
         cause = error.source();
     }
-    KeepError(text)
+    text
 }

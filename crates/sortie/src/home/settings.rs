@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::home::groups::form;
+use crate::home::groups::{form, text_of};
 use crate::home::{DamageKind, HomeError, files};
 
 /// How a node was run. Every field may be missing.
@@ -28,8 +28,7 @@ impl NodeSettings {
     /// What the file says; the defaults where there is no file.
     pub(super) fn read(path: &Path) -> Result<Self, HomeError> {
         let Some(bytes) = files::read(path)? else { return Ok(Self::default()) };
-        let text =
-            String::from_utf8(bytes).map_err(|_| HomeError::damaged(path, DamageKind::Text))?;
+        let text = text_of(path, bytes)?;
         toml::from_str(&text).map_err(|error| form(path, &text, &error))
     }
 
