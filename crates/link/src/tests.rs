@@ -9,7 +9,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use sortie_model::{Incarnation, NodeId, NodeName};
-use sortie_wire::host_proto::InputPiece;
+use sortie_wire::host_proto::{InputPiece, InputRest};
 
 use crate::memory::MemoryNetwork;
 use crate::{
@@ -148,5 +148,5 @@ async fn linked(carrier: Carrier) -> Ends {
 
 /// A message that nodes send each other on unidirectional streams, with or without payload.
 const fn piece(offset: u64) -> InputPiece {
-    InputPiece { offset, last: false }
+    InputPiece { offset, rest: InputRest::More }
 }

@@ -13,7 +13,7 @@ use sortie_link::{
 };
 use sortie_model::Incarnation;
 use sortie_wire::frame::{open_head, write_head, write_message};
-use sortie_wire::host_proto::{InputPiece, InputStream, StartChildren};
+use sortie_wire::host_proto::{InputPiece, InputRest, InputStream, StartChildren};
 use sortie_wire::link_proto::{Heartbeat, Hello, HelloAck, Member, MemberUpdate, Roster};
 use sortie_wire::version::{ALPN_LINK, SPOKEN};
 use sortie_wire::{DecodeError, Frame};
@@ -278,7 +278,7 @@ impl Attacker {
             }
             _ => {
                 let payload = self.below(5_000);
-                let head = InputPiece { offset: 1 << self.below(60), last: false };
+                let head = InputPiece { offset: 1 << self.below(60), rest: InputRest::More };
                 let written = write_head(&head, payload, &mut bytes);
                 bytes.resize(bytes.len() + payload, 7);
                 written
