@@ -110,3 +110,13 @@ fn a_mistake_in_a_file_of_the_home_names_file_and_line() {
         check_says(&home.by_shell("\"$@\"", arguments), 2, &["node.toml:2: "]);
     }
 }
+
+#[test]
+fn what_could_not_be_written_is_there_for_the_next_receive_at_once() {
+    let home = Home::running("solo", &[]);
+    assert_eq!(home.sortie(&["start", "--", "echo", "kept"]).code, 0);
+    assert_eq!(home.sortie(&["wait", "1"]).code, 0);
+    let full = home.by_shell("\"$@\" >/dev/full", &["receive", "1"]);
+    check_says(&full, 1, &["cannot write our output"]);
+    assert_eq!(home.sortie(&["receive", "1"]).out, "kept\n");
+}

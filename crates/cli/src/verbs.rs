@@ -99,14 +99,14 @@ const fn hosts_nodes(verb: &Verb) -> bool {
 
 async fn dispatch(verb: Verb) -> Result<u8, Failure> {
     match verb {
-        // It stops its jobs when it is interrupted; the other verbs just end.
+        // They have something to do when they are interrupted; the other verbs just end.
         Verb::Invoke(args) => invoke::run(*args).await,
         Verb::Start(args) => interruptible(start::run(*args)).await,
         Verb::Get(args) => interruptible(get::run(*args)).await,
-        Verb::Receive(args) => interruptible(receive::run(*args)).await,
+        Verb::Receive(args) => receive::run(*args).await,
         Verb::Logs(mut args) => {
             args.keep = true;
-            interruptible(receive::run(*args)).await
+            receive::run(*args).await
         }
         Verb::Wait(args) => interruptible(wait::run(*args)).await,
         Verb::Stop(args) => interruptible(stop::run(*args)).await,
@@ -126,10 +126,10 @@ async fn dispatch(verb: Verb) -> Result<u8, Failure> {
     }
 }
 
-async fn interruptible(verb: impl Future<Output = Result<u8, Failure>>) -> Result<u8, Failure> {
+async fn interruptible<T>(what: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let mut interrupts = Interrupts::listen()?;
     tokio::select! {
-        done = verb => done,
+        done = what => done,
         () = interrupts.next() => Err(Failure::interrupted("interrupted")),
     }
 }

@@ -20,12 +20,19 @@ use crate::render::listing;
 use crate::render::progress::Screen;
 use crate::render::records::Events;
 use crate::verbs::results::{PlainExits, Shape, Style, conclude};
-use crate::verbs::{Nothing, report_troubles, show, with_progress};
+use crate::verbs::{Nothing, interruptible, report_troubles, show, with_progress};
 
 pub(super) async fn run(args: ReceiveArgs) -> Result<u8, Failure> {
-    let mut spec = args.spec()?;
-    let connection = Connection::open(&args.reach).await?;
-    let session = connection.session();
+    let spec = args.spec()?;
+    let connection = interruptible(Connection::open(&args.reach)).await?;
+    let done = interruptible(take(&args, spec, connection.session())).await;
+    // However it ended: what we have not confirmed is on offer again at once, and not only when
+    // the node has noticed that we are gone.
+    connection.close().await;
+    done
+}
+
+async fn take(args: &ReceiveArgs, mut spec: ReceiveSpec, session: Session) -> Result<u8, Failure> {
     if let Some(on) = &spec.on {
         warn_of_no_node(&session, on, &args.look).await?;
     }
@@ -38,16 +45,14 @@ pub(super) async fn run(args: ReceiveArgs) -> Result<u8, Failure> {
     }
     let nothing = Nothing::of(args.verdict.allow_empty);
     let selection = spec.selection.clone();
-    let Some(end) = receive(&args, spec, &session).await? else {
+    let Some(end) = receive(args, spec, &session).await? else {
         // What names nothing is said even so; the end of the receive would have said it.
         let query = Query { selection, limit: 1, ..Query::default() };
         let mut outcome = report_troubles(&session.get(query).await?, nothing, &args.look);
-        connection.close().await;
         Failure::wait_ran_out().report(args.look.error_style());
         outcome.note(Cause::WaitRanOut);
         return Ok(outcome.status(args.verdict.rule(Rule::Table), args.verdict.failures()));
     };
-    connection.close().await;
     let mut outcome = conclude(&end, nothing, PlainExits::Say, &args.look);
     if !args.waits() {
         // The read worked; what the children did is another matter.
