@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use clap::{Args, ValueEnum};
 
 use crate::exit::{Failures, Rule};
-use crate::failure::ErrorStyle;
+use crate::failure::{ErrorStyle, Failure};
 use crate::render::failures::Detail;
 use crate::render::sheet::{Format, Wanted};
 use crate::render::table::{self, terminal_width};
@@ -49,6 +49,16 @@ impl Look {
     /// The format that was asked for.
     pub(crate) fn format(&self) -> Option<Format> {
         if self.json { Some(Format::Json) } else { self.output }
+    }
+
+    /// Refuses a choice of columns, or a format that is made of them, for what has none.
+    pub(crate) fn refuse_columns(&self, what: &str) -> Result<(), Failure> {
+        let of_columns = matches!(self.format(), Some(Format::Csv | Format::Name));
+        if !of_columns && self.columns.is_empty() {
+            return Ok(());
+        }
+        let failure = Failure::usage(format_args!("`{what}` has no columns"));
+        Err(failure.hint("`-o json` gives everything, in fields with names"))
     }
 
     /// How errors are said: as JSON where the output is JSON.

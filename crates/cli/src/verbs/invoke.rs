@@ -18,7 +18,7 @@ use crate::render::progress::Screen;
 use crate::render::records::Events;
 use crate::render::sink::Channel;
 use crate::signals::Interrupts;
-use crate::verbs::results::{PlainExits, Shape, Style, conclude};
+use crate::verbs::results::{PlainExits, Shape, Style, check_format, conclude};
 use crate::verbs::submit::Submission;
 use crate::verbs::{Nothing, only, start, watch_progress};
 
@@ -39,6 +39,7 @@ pub(super) async fn run(mut args: InvokeArgs) -> Result<u8, Failure> {
         let start = start::start(submission, &args.reach, &args.look);
         return unless_interrupted(start, &mut interrupts).await;
     }
+    check_format(&args.look)?;
     foreground(submission, &args, interrupts).await
 }
 

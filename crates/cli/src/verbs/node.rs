@@ -15,9 +15,9 @@ use crate::failure::Failure;
 use crate::logging::{Unasked, log_to_stderr};
 use crate::own_node::{self, eprintln_quietly};
 use crate::render::json::SCHEMA;
-use crate::render::listing;
 use crate::render::out::print;
 use crate::render::sheet::Format;
+use crate::render::{listing, yaml};
 use crate::signals::Interrupts;
 use crate::verbs::{multi_thread, show};
 
@@ -145,6 +145,7 @@ async fn get(args: NodeGetArgs) -> Result<u8, Failure> {
 }
 
 async fn ping(args: NodePingArgs) -> Result<u8, Failure> {
+    args.look.refuse_columns("node ping")?;
     let connection = Connection::open(&args.reach).await?;
     let begun = Instant::now();
     let pong = connection.client().ping(args.target).await?;
@@ -152,11 +153,10 @@ async fn ping(args: NodePingArgs) -> Result<u8, Failure> {
     let round_trip = pong.round_trip.unwrap_or_else(|| begun.elapsed());
     connection.close().await;
     let seconds = round_trip.as_secs_f64();
+    let document = json!({ "schema": SCHEMA, "node": pong.node.as_str(), "round_trip": seconds });
     print(&match args.look.format() {
-        Some(Format::Json | Format::Ndjson) => {
-            let node = pong.node.as_str();
-            format!("{}\n", json!({ "schema": SCHEMA, "node": node, "round_trip": seconds }))
-        }
+        Some(Format::Json | Format::Ndjson) => format!("{document}\n"),
+        Some(Format::Yaml) => yaml::to_yaml(&document),
         _ => format!("{} answered in {:.2} ms\n", pong.node, seconds * 1e3),
     })?;
     Ok(0)

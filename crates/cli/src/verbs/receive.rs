@@ -19,10 +19,11 @@ use crate::failure::Failure;
 use crate::render::listing;
 use crate::render::progress::Screen;
 use crate::render::records::Events;
-use crate::verbs::results::{PlainExits, Shape, Style, conclude};
+use crate::verbs::results::{PlainExits, Shape, Style, check_format, conclude};
 use crate::verbs::{Nothing, interruptible, report_troubles, show, with_progress};
 
 pub(super) async fn run(args: ReceiveArgs) -> Result<u8, Failure> {
+    check_format(&args.look)?;
     let spec = args.spec()?;
     let connection = interruptible(Connection::open(&args.reach)).await?;
     let done = interruptible(take(&args, spec, connection.session())).await;

@@ -36,6 +36,19 @@ pub(super) enum Shape {
     Map,
 }
 
+/// Refuses a format that results do not have, before anything is done.
+pub(super) fn check_format(look: &Look) -> Result<(), Failure> {
+    match look.format() {
+        None | Some(Format::Json | Format::Ndjson) if look.columns.is_empty() => Ok(()),
+        _ => Err(no_columns()),
+    }
+}
+
+fn no_columns() -> Failure {
+    Failure::usage("results have no columns")
+        .hint("`-o ndjson` gives records, `-o json` one document")
+}
+
 /// How output is put together.
 pub(super) struct Style<'a> {
     pub(super) look: &'a Look,
@@ -58,10 +71,7 @@ impl Style<'_> {
         let text: Box<dyn RecordSink> = match self.look.format() {
             Some(Format::Json) => return Ok(Box::new(JsonSink::new(channels))),
             Some(Format::Ndjson) => return Ok(Box::new(NdjsonSink::new(channels, self.events))),
-            Some(_) => {
-                return Err(Failure::usage("results have no columns")
-                    .hint("`-o ndjson` gives records, `-o json` one document"));
-            }
+            Some(_) => return Err(no_columns()),
             None if self.shape == Shape::One && !self.lines.prefix => {
                 Box::new(ExactSink::new(channels))
             }
