@@ -66,6 +66,43 @@ fn what_names_nothing_is_said_also_when_the_wait_runs_out() {
 }
 
 #[test]
+fn a_format_that_an_answer_does_not_have_is_refused_before_anything_is_done() {
+    let home = Home::running("solo", &[]);
+    let touched = home.path().join("touched");
+    let touched = touched.to_str().expect("a path in UTF-8");
+    let touch = ["--session", "default", "--", "touch", touched];
+    for look in [&["-o", "csv"][..], &["-o", "yaml"], &["--columns", "id"]] {
+        let ran = home.sortie(&[&["invoke"], look, &touch].concat());
+        one_sentence(&ran, 2, &["results have no columns"]);
+    }
+    one_sentence(&home.sortie(&["receive", "all", "--columns", "id"]), 2, &["no columns"]);
+    for verb in [&["explain"][..], &["tree"], &["doctor"], &["node", "ping"], &["cluster", "init"]]
+    {
+        let ran = home.sortie(&[verb, &["-o", "csv"]].concat());
+        one_sentence(&ran, 2, &[&verb.join(" "), "no columns", "-o json"]);
+    }
+    assert!(home.sortie(&["node", "ping", "-o", "yaml"]).out.starts_with("schema: 1\n"));
+    assert_eq!(home.json(&["get"])["jobs"].as_array().map(Vec::len), Some(0));
+    assert!(!std::path::Path::new(touched).exists());
+}
+
+#[test]
+fn a_value_below_zero_is_named_as_what_is_wrong() {
+    let home = Home::new();
+    for (option, value, words) in [
+        ("--timeout", "-5s", "no duration"),
+        ("--output-limit", "-1", "no size"),
+        ("-j", "-1", "no throttle"),
+        ("--max-fails", "-1", "no number of failures"),
+    ] {
+        let ran = home.sortie(&["start", option, value, "--", "true"]);
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.err.contains(value) && ran.err.contains(words), "{ran:?}");
+    }
+    one_sentence(&home.sortie(&["start", "--map", "", "--", "true"]), 2, &["is empty"]);
+}
+
+#[test]
 fn one_child_passes_its_own_code_through() {
     let home = Home::running("solo", &[]);
     let code = |arguments: &[&str]| home.sortie(&[&["invoke", "--"], arguments].concat());
@@ -100,7 +137,7 @@ fn tokens_that_are_wrong_used_or_of_another_cluster_do_not_let_in() {
 fn a_second_daemon_on_the_same_home_is_refused() {
     let home = Home::running("solo", &[]);
     let second = home.sortie(&["node", "run", "--listen", "127.0.0.1:0"]);
-    one_sentence(&second, 1, &["another node runs"]);
+    one_sentence(&second, 1, &["another node runs", "node stop", "--home"]);
     assert_eq!(home.sortie(&["node", "ping"]).code, 0);
 }
 

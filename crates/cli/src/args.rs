@@ -163,19 +163,20 @@ pub(crate) struct GetArgs {
     #[arg(long, value_name = "BOOL")]
     pub(crate) has_more_data: Option<bool>,
     /// Only what ended before that moment (RFC 3339, or a duration ago).
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(long, value_name = "TIME", value_parser = moment, allow_hyphen_values = true)]
     pub(crate) before: Option<sortie_model::Timestamp>,
     /// Only what ended after that moment.
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(long, value_name = "TIME", value_parser = moment, allow_hyphen_values = true)]
     pub(crate) after: Option<sortie_model::Timestamp>,
     /// Only the newest so many by end time.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(crate) newest: Option<u32>,
     /// Entries in the answer, at most.
     #[arg(long, value_name = "N", default_value_t = sortie_model::limits::PAGE as u32)]
+    #[arg(allow_hyphen_values = true)]
     pub(crate) limit: u32,
     /// Entries to skip.
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, allow_hyphen_values = true)]
     pub(crate) offset: u64,
     /// Exit with 0 also when an id or a name matches nothing.
     #[arg(long)]
@@ -195,10 +196,10 @@ pub(crate) struct WaitArgs {
     #[arg(long, conflicts_with = "count")]
     pub(crate) any: bool,
     /// Until so many of them are settled.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(crate) count: Option<u32>,
     /// How long to wait; 0 looks once.
-    #[arg(long, value_name = "D", value_parser = duration)]
+    #[arg(long, value_name = "D", value_parser = duration, allow_hyphen_values = true)]
     pub(crate) timeout: Option<Duration>,
     /// Wait for the end: disconnected and suspended jobs are waited for too.
     #[arg(long)]
@@ -217,7 +218,7 @@ pub(crate) struct StopArgs {
     #[command(flatten)]
     pub(crate) pick: Picked,
     /// Time between the signal and the kill.
-    #[arg(long, value_name = "D", value_parser = duration)]
+    #[arg(long, value_name = "D", value_parser = duration, allow_hyphen_values = true)]
     pub(crate) grace: Option<Duration>,
     /// The signal that asks: `INT`, `SIGINT` or 2.
     #[arg(long, value_name = "S", default_value = "TERM", value_parser = signal)]

@@ -15,7 +15,7 @@ pub(crate) struct Reach {
     #[arg(long, value_name = "NODE", conflicts_with = "embedded")]
     pub(crate) node: Option<String>,
     /// In a throw-away cluster of so many nodes inside this process, `node1` and on.
-    #[arg(long, value_name = "N", value_parser = node_count())]
+    #[arg(long, value_name = "N", value_parser = node_count(), allow_hyphen_values = true)]
     pub(crate) embedded: Option<usize>,
 }
 

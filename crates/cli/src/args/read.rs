@@ -42,7 +42,7 @@ pub(crate) struct ReceiveArgs {
     #[arg(long)]
     pub(crate) job_first: bool,
     /// With `--wait`: how long to wait.
-    #[arg(long, value_name = "D", value_parser = duration)]
+    #[arg(long, value_name = "D", value_parser = duration, allow_hyphen_values = true)]
     pub(crate) timeout: Option<Duration>,
     /// Only children on these nodes.
     #[arg(short = 'w', long, visible_alias = "nodes", value_name = "EXPR")]
@@ -54,10 +54,10 @@ pub(crate) struct ReceiveArgs {
     #[arg(long)]
     pub(crate) no_recurse: bool,
     /// Only the last so many lines (or values) of each child.
-    #[arg(short = 'n', long, value_name = "N")]
+    #[arg(short = 'n', long, value_name = "N", allow_hyphen_values = true)]
     pub(crate) tail: Option<u32>,
     /// Only what was made since: a moment, or a duration ago.
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(long, value_name = "TIME", value_parser = moment, allow_hyphen_values = true)]
     pub(crate) since: Option<Timestamp>,
     #[command(flatten)]
     pub(crate) lines: LineArgs,

@@ -39,7 +39,13 @@ pub(crate) struct Work {
     #[arg(long, value_name = "FILE")]
     pub(crate) nodes_file: Option<OsString>,
     /// Children in progress at once, or `unlimited`.
-    #[arg(short = 'j', long, visible_alias = "fanout", value_name = "N")]
+    #[arg(
+        short = 'j',
+        long,
+        visible_alias = "fanout",
+        value_name = "N",
+        allow_hyphen_values = true
+    )]
     #[arg(value_parser = parse_throttle)]
     pub(crate) throttle: Option<Throttle>,
     /// The job's name.
@@ -49,19 +55,19 @@ pub(crate) struct Work {
     #[arg(long, value_name = "NAME", conflicts_with = "name")]
     pub(crate) job_name: Option<JobName>,
     /// Run-time limit of each child.
-    #[arg(long, value_name = "D", value_parser = duration)]
+    #[arg(long, value_name = "D", value_parser = duration, allow_hyphen_values = true)]
     pub(crate) timeout: Option<Duration>,
     /// How long the first connection to a node may take.
-    #[arg(long, value_name = "D", value_parser = duration)]
+    #[arg(long, value_name = "D", value_parser = duration, allow_hyphen_values = true)]
     pub(crate) connect_timeout: Option<Duration>,
     /// Time between stop signal and kill.
-    #[arg(long, value_name = "D", value_parser = duration)]
+    #[arg(long, value_name = "D", value_parser = duration, allow_hyphen_values = true)]
     pub(crate) grace: Option<Duration>,
     /// How long output is read after a process has ended.
-    #[arg(long, value_name = "D", value_parser = duration)]
+    #[arg(long, value_name = "D", value_parser = duration, allow_hyphen_values = true)]
     pub(crate) drain: Option<Duration>,
     /// Bytes of output after which a child fails.
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = size, allow_hyphen_values = true)]
     pub(crate) output_limit: Option<u64>,
     /// The working directory.
     #[arg(short = 'C', long, value_name = "DIR")]
@@ -94,7 +100,7 @@ pub(crate) struct Work {
     #[arg(short = '0', long, requires = "map")]
     pub(crate) null: bool,
     /// Stop the rest once so many children failed: N or N%.
-    #[arg(long, value_name = "N", value_parser = parse_max_fails)]
+    #[arg(long, value_name = "N", value_parser = parse_max_fails, allow_hyphen_values = true)]
     pub(crate) max_fails: Option<MaxFails>,
     /// Stop the rest at the first failure.
     #[arg(long, conflicts_with = "max_fails")]
@@ -305,6 +311,9 @@ fn nodes_of(from: &FileOrStdin) -> Result<Vec<String>, Failure> {
 
 /// A local file that cannot be read.
 pub(crate) fn cannot_read(path: impl AsRef<OsStr>, error: &std::io::Error) -> Failure {
+    if path.as_ref().is_empty() {
+        return Failure::usage("the name of a file to read is empty");
+    }
     Failure::usage(format_args!("cannot read {}: {error}", path.as_ref().display()))
 }
 
