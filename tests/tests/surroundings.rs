@@ -120,3 +120,24 @@ fn what_could_not_be_written_is_there_for_the_next_receive_at_once() {
     check_says(&full, 1, &["cannot write our output"]);
     assert_eq!(home.sortie(&["receive", "1"]).out, "kept\n");
 }
+
+#[test]
+fn a_home_that_cannot_be_made_is_said_in_one_sentence() {
+    let home = Home::new();
+    for folder in ["/etc/passwd", "/etc/passwd/below", "/proc/nope", &"x".repeat(300)] {
+        let line = format!("SORTIE_HOME={folder} \"$@\"");
+        for verb in [&["get"][..], &["node", "run"]] {
+            check_says(&home.by_shell(&line, verb), 2, &["cannot make the folder", folder]);
+        }
+    }
+}
+
+#[test]
+fn an_address_that_a_dead_node_left_behind_is_in_nobodys_way() {
+    let home = Home::new();
+    fs::write(home.path().join("node.addr"), "127.0.0.1:9\n").expect("a file");
+    let ran = home.sortie(&["get"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(home.sortie(&["node", "stop"]).code, 0);
+    assert_eq!(home.sortie(&["node", "stop"]).code, 0);
+}

@@ -163,7 +163,13 @@ impl From<NodeStartError> for Failure {
             _ => Cause::Internal,
         };
         let code = if cause == Cause::Usage { "usage" } else { "internal" };
-        Self::new(cause, code, chain(&error))
+        let failure = Self::new(cause, code, chain(&error));
+        match error {
+            NodeStartError::Home(HomeError::InUse { .. }) => {
+                failure.hint("`sortie node stop` ends that one; `--home DIR` is another home")
+            }
+            _ => failure,
+        }
     }
 }
 

@@ -126,7 +126,7 @@ impl Starting {
             .recursive(true)
             .mode(0o700)
             .create(folder)
-            .map_err(|error| cannot(&folder.display().to_string(), &error))?;
+            .map_err(|error| unusable(folder, &error))?;
         let log = folder.join("node.log");
         let shown = log.display().to_string();
         let file = open_log(&log).map_err(|error| cannot(&shown, &error))?;
@@ -197,6 +197,12 @@ impl Starting {
         let line = text.lines().rfind(|line| line.starts_with("sortie: "))?;
         Some(one_line(line.trim_start_matches("sortie: ")).into_owned())
     }
+}
+
+/// The folder of a home is not there and cannot be made.
+fn unusable(folder: &Path, error: &io::Error) -> Failure {
+    Failure::usage(format_args!("cannot make the folder {}: {error}", folder.display()))
+        .hint("set SORTIE_HOME to a folder of yours")
 }
 
 fn open_log(path: impl AsRef<OsStr>) -> io::Result<File> {

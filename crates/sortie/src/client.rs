@@ -61,6 +61,9 @@ impl Client {
     /// Cancel safe: the dial is given up.
     pub async fn connect_home(paths: &HomePaths, timeout: Duration) -> Result<Self, ConnectError> {
         let address = paths.announced()?.ok_or(ConnectError::NotRunning)?;
+        if !paths.has_identity() {
+            return Err(ConnectError::NotRunning);
+        }
         let (identity, node) = paths.client_side()?;
         let identity = UserIdentity { identity: Arc::new(identity) };
         Self::connect(&address, &identity, Some(node), timeout).await

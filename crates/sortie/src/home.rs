@@ -62,7 +62,8 @@ impl HomePaths {
         let path = self.address_file();
         match std::fs::read_to_string(&path) {
             Ok(text) => Ok(Some(text.trim_end().to_owned())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            // Where no folder is, no node runs; who makes the home says what is wrong with it.
+            Err(error) if is_nowhere(&error) => Ok(None),
             Err(source) => Err(HomeError::Read { path, source }),
         }
     }
@@ -91,10 +92,23 @@ impl HomePaths {
         self.config.join("identity")
     }
 
+    /// Whether the home has an identity. Where it has none, an address in it was left there by a
+    /// node that is gone.
+    pub(crate) fn has_identity(&self) -> bool {
+        self.identity_dir().exists()
+    }
+
     /// What a client of this home's own node needs: the user's identity and the node's id.
     pub(crate) fn client_side(&self) -> Result<(sortie_link::Identity, NodeId), HomeError> {
         identities::read_client_side(&self.identity_dir())
     }
+}
+
+/// Whether the error says that there is no file, because nothing of its folder is there either.
+fn is_nowhere(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidFilename, NotADirectory, NotFound};
+
+    matches!(error.kind(), NotFound | NotADirectory | InvalidFilename)
 }
 
 /// A home that this process holds. Dropping it gives it free and takes its address back.

@@ -25,6 +25,14 @@ pub enum HomeError {
         /// Which.
         path: PathBuf,
     },
+    /// The directory of a home is not there and cannot be made.
+    #[error("cannot make the folder {}", .path.display())]
+    Make {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A file cannot be read.
     #[error("cannot read {}", .path.display())]
     Read {
@@ -142,9 +150,15 @@ impl HomeError {
     }
 
     /// Whether the user made a mistake that they can correct: in a file that people edit, in
-    /// permissions, or in the node's name.
+    /// permissions, in where the home lies, or in the node's name.
     pub const fn is_mistake(&self) -> bool {
-        matches!(self, Self::Mistake { .. } | Self::Exposed { .. } | Self::OtherName { .. })
+        matches!(
+            self,
+            Self::Mistake { .. }
+                | Self::Exposed { .. }
+                | Self::OtherName { .. }
+                | Self::Make { .. }
+        )
     }
 
     /// Whether the same home may work later: another node holds it now.

@@ -15,7 +15,7 @@ const FILE_BYTES: u64 = 64 << 20;
 /// them put their own identity in the place of ours.
 pub(super) fn private_dir(path: &Path) -> Result<(), HomeError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|source| HomeError::Write { path: path.to_owned(), source })?;
+    made.map_err(|source| HomeError::Make { path: path.to_owned(), source })?;
     let metadata =
         fs::metadata(path).map_err(|source| HomeError::Read { path: path.to_owned(), source })?;
     not_exposed(path, &metadata, 0o022, "change")
