@@ -35,6 +35,8 @@ pub(crate) enum PeerMessage {
     Dial,
     /// The connection with that number ended.
     Closed(u64, CloseCode),
+    /// A heartbeat came over the connection with that number.
+    Beat(u64, Heartbeat),
     /// It answered a resume.
     Resumed(Link, Resumed),
     /// A second went by.
@@ -48,7 +50,6 @@ pub(crate) struct PeerState {
     peer: Peer,
     link: Option<Link>,
     sessions: HashMap<SessionInstance, Arc<SessionShared>>,
-    beats: u64,
     life: Option<Incarnation>,
     /// When the connection came up, until hosts that no owner asked for on it are ended.
     up_since: Option<Duration>,
@@ -81,7 +82,6 @@ impl Actor for PeerActor {
             peer,
             link: None,
             sessions,
-            beats: 0,
             life: None,
             up_since: None,
             backoff,
@@ -99,7 +99,13 @@ impl Actor for PeerActor {
         match message {
             PeerMessage::Want(session, wait) => state.want(session, wait, &mut effects),
             PeerMessage::Connect(wait, keep) => state.peer.on_wanted(wait, keep, now, &mut effects),
-            PeerMessage::Up(link, control) => state.up(&myself, link, control),
+            PeerMessage::Up(link, control) => {
+                let greeted = now.saturating_sub(link.age());
+                state.peer.on_up(greeted, now, &mut effects);
+                // A lease that is over ends what came over the connection before this one.
+                state.perform(&myself, std::mem::take(&mut effects));
+                state.up(&myself, link, control);
+            }
             PeerMessage::DialFailed(step, error) => {
                 tracing::debug!(node = %state.id, error, "a dial failed");
                 state.peer.on_dial_failed(step, now, &mut effects);
@@ -107,6 +113,7 @@ impl Actor for PeerActor {
             }
             PeerMessage::Dial => state.dial(&myself),
             PeerMessage::Closed(link, code) => state.closed(link, code, &mut effects),
+            PeerMessage::Beat(link, beat) => state.heard(link, beat, &mut effects),
             PeerMessage::Resumed(link, answer) => state.resumed(&link, answer),
             PeerMessage::Tick => state.tick(&mut effects),
         }
@@ -138,13 +145,29 @@ impl PeerState {
             self.node.end_hosts_of(self.id);
         }
         self.up_since = Some(self.node.uptime());
-        self.peer.on_up(self.node.uptime());
         self.backoff.reached();
+        // The owner's first word, which says that it heard us; before anything is started for it.
+        self.beat();
+        self.show();
         traffic::serve_node(&self.node, self.id, (&link, control), myself);
         for session in self.sessions.values() {
             attach(session, &link, self.id);
         }
         self.node.greet(&link, self.id);
+    }
+
+    fn beat(&mut self) {
+        if let Some(link) = self.link.as_ref().filter(|link| !link.is_closed()) {
+            // A link that takes no heartbeat is about to say that it is closed.
+            let _ = link.send(&self.peer.beat(self.node.uptime()));
+        }
+    }
+
+    fn heard(&mut self, link: u64, beat: Heartbeat, effects: &mut Vec<PeerEffect>) {
+        let Some(link) = self.link.as_ref().filter(|own| own.id() == link) else { return };
+        if let Err(error) = self.peer.on_beat(beat, self.node.uptime(), effects) {
+            link.close(CloseCode::GARBAGE, &error.to_string());
+        }
     }
 
     fn dial(&self, myself: &ActorRef<PeerMessage>) {
@@ -210,13 +233,9 @@ impl PeerState {
 
     fn tick(&mut self, effects: &mut Vec<PeerEffect>) {
         self.sessions.retain(|_, session| !session.is_over());
+        self.beat();
         let link = self.link.as_ref().filter(|link| !link.is_closed());
         let silence = link.map(Link::silence);
-        if let Some(link) = link {
-            self.beats += 1;
-            // A link that takes no heartbeat is about to say that it is closed.
-            let _ = link.send(&Heartbeat { number: self.beats });
-        }
         if let Some(silence) = silence {
             self.last_heard = now().earlier_by(silence);
         }
@@ -284,7 +303,8 @@ impl PeerState {
     fn show(&self) {
         let state = self.peer.state(self.node.uptime());
         let link = self.link.clone().filter(|link| !link.is_closed());
-        self.node.sights.set(self.id, PeerSight { state, link });
+        let lease = self.peer.lease_until();
+        self.node.sights.set(self.id, PeerSight { state, link, lease });
     }
 }
 

@@ -1,11 +1,17 @@
 //! When to dial another node, when it counts as suspect or lost, and when what runs here for it
 //! must die (`docs/semantics.md`, section 4).
 
+mod lease;
+
 use std::time::Duration;
 
 use sortie_model::limits;
 use sortie_model::reason::ReachStep;
 use sortie_model::view::NodeState;
+use sortie_wire::link_proto::Heartbeat;
+
+pub use crate::peer::lease::FalseEcho;
+use crate::peer::lease::Lease;
 
 /// A moment on the node's monotonic clock, from its start.
 pub type Uptime = Duration;
@@ -22,7 +28,7 @@ pub enum PeerEffect {
     Unreachable(ReachStep),
     /// It was silent so long that nothing of ours runs there any more.
     Lost,
-    /// It was silent so long that nothing of its own may run here any more.
+    /// It may soon say that what runs here for it is lost: so nothing of it may run any more.
     LeaseOver,
 }
 
@@ -43,7 +49,7 @@ pub struct Peer {
     keep: bool,
     /// When it was heard last in its present life.
     heard: Option<Uptime>,
-    lease_over: bool,
+    lease: Lease,
 }
 
 impl Default for Peer {
@@ -53,7 +59,7 @@ impl Default for Peer {
             wanted_until: None,
             keep: false,
             heard: None,
-            lease_over: false,
+            lease: Lease::default(),
         }
     }
 }
@@ -76,12 +82,39 @@ impl Peer {
         }
     }
 
-    /// A connection is up, dialled by us or by it.
-    pub const fn on_up(&mut self, now: Uptime) {
+    /// A connection is up, dialled by us or by it; our hello, or our acknowledgement of its, went
+    /// out at `greeted`. Heartbeats and their numbers begin anew.
+    pub fn on_up(&mut self, greeted: Uptime, now: Uptime, effects: &mut Vec<PeerEffect>) {
+        self.check_lease(now, effects);
         self.connection = Connection::Up;
         self.wanted_until = None;
         self.heard = Some(now);
-        self.lease_over = false;
+        self.lease.on_up(greeted);
+    }
+
+    /// The heartbeat that goes out now: at once when a connection is up, then every
+    /// [`limits::HEARTBEAT`].
+    pub fn beat(&mut self, now: Uptime) -> Heartbeat {
+        self.lease.beat(now)
+    }
+
+    /// A heartbeat came over the connection that is up.
+    ///
+    /// # Errors
+    /// [`FalseEcho`] when it answers what was never said.
+    pub fn on_beat(
+        &mut self,
+        beat: Heartbeat,
+        now: Uptime,
+        effects: &mut Vec<PeerEffect>,
+    ) -> Result<(), FalseEcho> {
+        // What is over stays over, also when nobody has noticed yet.
+        self.check_lease(now, effects);
+        if self.connection == Connection::Up {
+            self.lease.on_beat(beat)?;
+            self.heard = self.heard.max(Some(now));
+        }
+        Ok(())
     }
 
     /// A dial failed.
@@ -126,26 +159,35 @@ impl Peer {
         effects: &mut Vec<PeerEffect>,
     ) {
         if let (Connection::Up, Some(silence)) = (self.connection, silence) {
-            self.heard = Some(now.saturating_sub(silence));
+            self.heard = self.heard.max(Some(now.saturating_sub(silence)));
         }
-        let Some(silence) = self.heard.map(|heard| now.saturating_sub(heard)) else { return };
-        if silence < limits::LEASE {
-            self.lease_over = false;
-        } else if !self.lease_over {
-            self.lease_over = true;
-            effects.push(PeerEffect::LeaseOver);
-        }
-        if silence >= limits::LOST_AFTER {
+        self.check_lease(now, effects);
+        let silence = self.heard.map(|heard| now.saturating_sub(heard));
+        if silence.is_some_and(|silence| silence >= limits::LOST_AFTER) {
             self.forget(effects);
         }
     }
 
-    fn forget(&mut self, effects: &mut Vec<PeerEffect>) {
-        if !std::mem::replace(&mut self.lease_over, true) {
+    /// Until when what it wants may run and start here; none while nothing may.
+    pub fn lease_until(&self) -> Option<Uptime> {
+        self.lease.until()
+    }
+
+    fn check_lease(&mut self, now: Uptime, effects: &mut Vec<PeerEffect>) {
+        if self.lease.until().is_some_and(|until| now >= until) {
+            self.end_lease(effects);
+        }
+    }
+
+    fn end_lease(&mut self, effects: &mut Vec<PeerEffect>) {
+        if self.lease.end() {
             effects.push(PeerEffect::LeaseOver);
         }
+    }
+
+    fn forget(&mut self, effects: &mut Vec<PeerEffect>) {
+        self.end_lease(effects);
         self.heard = None;
-        self.lease_over = false;
         effects.push(PeerEffect::Lost);
         self.connection = Connection::None;
         if self.keep {
@@ -175,72 +217,4 @@ pub enum Keep {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const fn at(seconds: u64) -> Uptime {
-        Duration::from_secs(seconds)
-    }
-
-    #[test]
-    fn a_node_that_never_answers_is_unreachable_once_the_wait_is_over() {
-        let mut peer = Peer::default();
-        let mut effects = Vec::new();
-        peer.on_wanted(at(5), Keep::WhileUsed, at(0), &mut effects);
-        peer.on_dial_failed(ReachStep::Connect, at(1), &mut effects);
-        assert_eq!(effects, [PeerEffect::Dial { attempt: 0 }, PeerEffect::Dial { attempt: 1 }]);
-        effects.clear();
-        peer.on_dial_failed(ReachStep::Connect, at(6), &mut effects);
-        assert_eq!(effects, [PeerEffect::Unreachable(ReachStep::Connect)]);
-        peer.on_wanted(at(5), Keep::WhileUsed, at(7), &mut effects);
-        assert_eq!(effects.last(), Some(&PeerEffect::Dial { attempt: 0 }));
-    }
-
-    #[test]
-    fn who_cannot_prove_who_he_is_is_not_dialled_again() {
-        let mut peer = Peer::default();
-        let mut effects = Vec::new();
-        peer.on_wanted(at(5), Keep::WhileUsed, at(0), &mut effects);
-        effects.clear();
-        peer.on_dial_failed(ReachStep::Authenticate, at(1), &mut effects);
-        assert_eq!(effects, [PeerEffect::Unreachable(ReachStep::Authenticate)]);
-    }
-
-    #[test]
-    fn silence_ends_the_lease_before_the_owner_says_lost() {
-        let mut peer = Peer::default();
-        let mut effects = Vec::new();
-        peer.on_up(at(0));
-        peer.on_tick(Some(at(7)), at(7), &mut effects);
-        assert_eq!((effects.as_slice(), peer.state(at(7))), (&[][..], NodeState::Suspect));
-        peer.on_tick(Some(at(8)), at(8), &mut effects);
-        peer.on_tick(Some(at(9)), at(9), &mut effects);
-        assert_eq!(effects, [PeerEffect::LeaseOver]);
-        peer.on_tick(Some(at(12)), at(12), &mut effects);
-        assert_eq!(effects, [PeerEffect::LeaseOver, PeerEffect::Lost]);
-    }
-
-    #[test]
-    fn a_cut_connection_keeps_counting_from_when_the_node_was_heard_last() {
-        let mut peer = Peer::default();
-        let mut effects = Vec::new();
-        peer.on_up(at(0));
-        peer.on_tick(Some(at(1)), at(10), &mut effects);
-        peer.on_closed(false, at(11), &mut effects);
-        assert_eq!(effects, [PeerEffect::Dial { attempt: 0 }]);
-        peer.on_tick(None, at(21), &mut effects);
-        assert_eq!(effects.last(), Some(&PeerEffect::Lost));
-        effects.clear();
-        peer.on_tick(None, at(30), &mut effects);
-        assert_eq!(effects, []);
-    }
-
-    #[test]
-    fn a_goodbye_ends_what_ran_there_at_once() {
-        let mut peer = Peer::default();
-        let mut effects = Vec::new();
-        peer.on_up(at(0));
-        peer.on_closed(true, at(1), &mut effects);
-        assert_eq!(effects, [PeerEffect::LeaseOver, PeerEffect::Lost]);
-    }
-}
+mod tests;

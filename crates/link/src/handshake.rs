@@ -2,7 +2,7 @@
 //! the server rejects sees its TLS handshake succeed all the same; only the acknowledgement says
 //! that the link is up.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use sortie_model::{Incarnation, Timestamp, limits};
@@ -73,6 +73,7 @@ pub(crate) async fn greet(
         clock: now(),
         address: local.address.clone(),
     };
+    let greeted = Instant::now();
     write(&mut send, &hello, &connection).await?;
     let mut receive = FrameReader::new(receive, limits::HELLO_FRAME_BYTES);
     let frame = next(&mut receive, &connection).await?;
@@ -96,7 +97,8 @@ pub(crate) async fn greet(
         seen_at: connection.remote(),
         dialled: Side::Here,
     };
-    Ok(Link::up(Greeted { our_role, peer, facts, connection, send, receive, place: None }))
+    let place = None;
+    Ok(Link::up(Greeted { our_role, peer, facts, connection, send, receive, place, greeted }))
 }
 
 /// The side that was dialled. `local` names this side as its certificate does.
@@ -132,6 +134,7 @@ pub(crate) async fn answer(
         program: facts.program.clone(),
         clock: now(),
     };
+    let greeted = Instant::now();
     write(&mut send, &ack, &connection).await?;
     let facts = PeerFacts {
         incarnation: hello.incarnation,
@@ -144,7 +147,7 @@ pub(crate) async fn answer(
     };
     let place = Some(place);
     let our_role = Role::Node;
-    Ok(Link::up(Greeted { our_role, peer, facts, connection, send, receive, place }))
+    Ok(Link::up(Greeted { our_role, peer, facts, connection, send, receive, place, greeted }))
 }
 
 fn only_nodes() -> RemoteError {

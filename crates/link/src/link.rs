@@ -50,6 +50,7 @@ struct Shared {
     facts: PeerFacts,
     connection: Connection,
     control: Arc<ControlQueue>,
+    greeted: Instant,
     began: Instant,
     /// When the last control frame came, in milliseconds after `began`.
     heard: AtomicU64,
@@ -66,13 +67,15 @@ pub(crate) struct Greeted {
     pub(crate) send: RawSend,
     pub(crate) receive: FrameReader,
     pub(crate) place: Option<LinkPlace>,
+    /// A moment before this side's hello or acknowledgement was sent.
+    pub(crate) greeted: Instant,
 }
 
 impl Link {
     /// Starts the link's one task, which writes the control stream.
     pub(crate) fn up(greeted: Greeted) -> (Self, ControlReceiver) {
         static LINKS: AtomicU64 = AtomicU64::new(1);
-        let Greeted { our_role, peer, facts, connection, send, receive, place } = greeted;
+        let Greeted { our_role, peer, facts, connection, send, receive, place, greeted } = greeted;
         let control = Arc::new(ControlQueue::new(send));
         tokio::spawn(crate::control::write(Arc::clone(&control), connection.clone()));
         let link = Self(Arc::new(Shared {
@@ -82,6 +85,7 @@ impl Link {
             facts,
             connection,
             control,
+            greeted,
             began: Instant::now(),
             heard: AtomicU64::new(0),
             closed_here: OnceLock::new(),
@@ -187,6 +191,12 @@ impl Link {
     pub fn silence(&self) -> Duration {
         let heard = Duration::from_millis(self.0.heard.load(Ordering::Relaxed));
         self.0.began.elapsed().saturating_sub(heard)
+    }
+
+    /// How long ago this side greeted the other. What the other says on this link it says later
+    /// than that, however long its words and our own look at them took.
+    pub fn age(&self) -> Duration {
+        self.0.greeted.elapsed()
     }
 
     /// Closes the link at once: what is on its way is lost. The first close counts.

@@ -49,7 +49,7 @@ async fn ten_thousand_mutated_frames_do_no_harm() {
     let good = Endpoint::client(identity(&authority, "good"), facts());
     let address = endpoint.local_addr().to_string();
     let (link, _control) = good.dial(&address, Expect::AnyNode, SOON).await.expect("still there");
-    link.send(&Heartbeat { number: 1 }).expect("room in the queue");
+    link.send(&Heartbeat { number: 1, heard: 0 }).expect("room in the queue");
     assert!(!serving.is_finished());
     drop(link);
     endpoint.close("").await;
@@ -259,7 +259,7 @@ impl Attacker {
         let mut bytes = Vec::new();
         let text = "x".repeat(self.below(200));
         let written = match self.below(5) {
-            0 => write_message(&Heartbeat { number: 1 << self.below(60) }, &mut bytes),
+            0 => write_message(&Heartbeat { number: 1 << self.below(60), heard: 0 }, &mut bytes),
             1 => {
                 let labels = vec![("rack".to_owned(), text.clone()); self.below(8)];
                 let update = MemberUpdate { address: text, labels, roster_version: 3 };

@@ -155,10 +155,15 @@ pub const CONNECT_TIME: Duration = Duration::from_secs(5);
 pub const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Silence after which a node is shown as suspect.
 pub const SUSPECT_AFTER: Duration = Duration::from_secs(3);
-/// Silence after which an executing node kills the children of a temporary session.
+/// How old the newest heartbeat of ours may be that an owner is known to have heard: after that the
+/// executing node kills the owner's children.
 pub const LEASE: Duration = Duration::from_secs(8);
+/// Heartbeats of ours on one connection that the peer has not said to have heard; beyond it the
+/// oldest is forgotten, and an answer to it proves nothing. More than there are in a [`LEASE`].
+pub const HEARTBEATS_UNHEARD: usize = 16;
 /// Silence after which the owner ends those children as `node_lost`. Greater than [`LEASE`] by a
-/// margin, so that it never says lost while the child can still succeed.
+/// margin, and counted from a later moment, so that it never says lost while the child can still
+/// succeed.
 pub const LOST_AFTER: Duration = Duration::from_secs(12);
 /// QUIC idle time-out.
 pub const LINK_IDLE: Duration = Duration::from_secs(30);

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use sortie_actors::NodeHandle;
 use sortie_actors::data::exchange::{ClientEnd, ClientReceiver, ToClient};
-use sortie_link::{ControlReceiver, Endpoint, Expect, Link, LocalFacts};
+use sortie_link::{CloseCode, ControlReceiver, Endpoint, Expect, Link, LocalFacts};
 use sortie_model::{Incarnation, NodeId, Timestamp, limits};
 use sortie_wire::link_proto::Heartbeat;
 use sortie_wire::session_proto::{Answer, Ask, Request, SessionRef};
@@ -151,20 +151,20 @@ impl Remote {
 async fn keep(link: Link, mut control: ControlReceiver) {
     let mut beat = tokio::time::interval(limits::HEARTBEAT);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut number = 0;
+    let (mut number, mut heard) = (0, 0);
     loop {
         tokio::select! {
-            frame = control.next() => {
-                // Only heartbeats come here, and their coming is all they say.
-                if frame.is_none() {
-                    return;
-                }
-            }
+            // Only heartbeats come here.
+            frame = control.next() => match frame.map(|frame| frame.open::<Heartbeat>()) {
+                Some(Ok(beat)) => heard = beat.number.max(heard),
+                Some(Err(error)) => link.close(CloseCode::GARBAGE, &error.to_string()),
+                None => return,
+            },
             _ = beat.tick() => {
-                if link.send(&Heartbeat { number }).is_err() {
+                number += 1;
+                if link.send(&Heartbeat { number, heard }).is_err() {
                     return;
                 }
-                number += 1;
             }
         }
     }

@@ -49,8 +49,10 @@ pub struct HelloRefused {
 /// Sent every second by both sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
-    /// Counts up, so that a capture can be read.
+    /// Counts up from 1 on each connection; the hello or its acknowledgement counts as 0.
     pub number: u64,
+    /// The highest number that was received on this connection; 0 before the first.
+    pub heard: u64,
 }
 
 /// One member of a cluster.

@@ -64,9 +64,17 @@ async fn dispatch(
         }
     };
     match frame.kind {
-        Heartbeat::KIND => {}
+        Heartbeat::KIND => {
+            let _ = actor.cast(PeerMessage::Beat(link.id(), frame.open()?));
+        }
         StartChildren::KIND => {
             let start: StartChildren = frame.open()?;
+            if link.is_closed() || !node.lease_runs(peer) {
+                // It may have lain here while this program was frozen, and its owner given it up.
+                // On the next connection the owner says what it still wants.
+                link.close(CloseCode::SILENT, "silent for too long");
+                return Ok(());
+            }
             if let Some(host) = node.host_to_start(start.session, peer, link).await {
                 let _ = host.cast(HostMessage::Start(start));
             }
@@ -151,10 +159,14 @@ pub(crate) async fn serve_user(
 /// link ends.
 async fn beat(link: Link, mut control: ControlReceiver) {
     let mut second = tokio::time::interval(limits::HEARTBEAT);
-    let mut number = 0;
+    let (mut number, mut heard) = (0, 0);
     loop {
         tokio::select! {
-            heard = control.next() => if heard.is_none() { return },
+            frame = control.next() => match frame.map(|frame| frame.open::<Heartbeat>()) {
+                Some(Ok(beat)) => heard = beat.number.max(heard),
+                Some(Err(error)) => link.close(CloseCode::GARBAGE, &error.to_string()),
+                None => return,
+            },
             _ = second.tick() => {
                 if link.silence() > limits::LEASE {
                     // Its program was killed or is frozen: what it held goes back at once.
@@ -162,7 +174,7 @@ async fn beat(link: Link, mut control: ControlReceiver) {
                     return;
                 }
                 number += 1;
-                if link.send(&Heartbeat { number }).is_err() {
+                if link.send(&Heartbeat { number, heard }).is_err() {
                     return;
                 }
             }

@@ -21,6 +21,8 @@ use crate::peer::{PeerActor, PeerMessage};
 pub(crate) struct PeerSight {
     pub(crate) state: NodeState,
     pub(crate) link: Option<Link>,
+    /// Until when its children may start here, on this node's clock.
+    pub(crate) lease: Option<Duration>,
 }
 
 /// What is known of every peer that this node had to do with.
@@ -69,6 +71,12 @@ impl Sights {
 }
 
 impl NodeShared {
+    /// Whether what another node wants may start here now: it was not silent for too long.
+    pub(crate) fn lease_runs(&self, owner: NodeId) -> bool {
+        let lease = self.sights.get(owner).and_then(|sight| sight.lease);
+        lease.is_some_and(|until| self.uptime() < until)
+    }
+
     /// The actor for another node, made on first use; none while the node shuts down.
     pub(crate) async fn peer(self: &Arc<Self>, id: NodeId) -> Option<ActorRef<PeerMessage>> {
         let known = |node: &Self| {

@@ -63,6 +63,8 @@ pub(crate) struct House {
     pub(crate) node: NodeHandle,
     gates: Arc<Vec<Semaphore>>,
     user: Identity,
+    /// The identity of one more node of the cluster.
+    pub(crate) other: Identity,
     keys: AtomicU32,
     _directory: tempfile::TempDir,
 }
@@ -88,6 +90,8 @@ impl House {
         let name = "solo".parse().expect("a name");
         let identity = authority.identify_node(&keys.node, &name).expect("a certificate");
         let user = authority.identify_user(&keys.user, "ada").expect("a certificate");
+        let (key, other) = (NodeKey::generate().expect("a key"), "other".parse());
+        let other = authority.identify_node(&key, &other.expect("a name")).expect("a certificate");
         let config = NodeConfig {
             name,
             identity,
@@ -105,7 +109,7 @@ impl House {
             keeper: Arc::new(NoKeeper),
         };
         let node = NodeHandle::start(config).await.expect("the node starts");
-        Self { node, gates, user, keys: AtomicU32::new(0), _directory: directory }
+        Self { node, gates, user, other, keys: AtomicU32::new(0), _directory: directory }
     }
 
     /// Lets that child of any job pass its gate once.

@@ -5,6 +5,8 @@ mod harness;
 #[cfg(test)]
 mod linked;
 #[cfg(test)]
+mod lying;
+#[cfg(test)]
 mod reading;
 #[cfg(test)]
 mod receiving;

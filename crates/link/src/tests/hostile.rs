@@ -182,7 +182,7 @@ async fn anything_but_a_hello_closes_the_connection() {
     let cluster = Cluster::new(Carrier::Quic);
     let server = cluster.member("b");
     let mut heartbeat = Vec::new();
-    write_message(&Heartbeat { number: 1 }, &mut heartbeat).expect("small");
+    write_message(&Heartbeat { number: 1, heard: 0 }, &mut heartbeat).expect("small");
     let too_long = [&[0xff, 0xff, 0, 0, 1, 0][..], &[0; 64]].concat();
     for bytes in [heartbeat, too_long, vec![3, 0, 0, 0, 1, 0, 1, 2, 3]] {
         let (peer, answer) = raw_hello(&server, &cluster, &bytes).await;
@@ -214,7 +214,7 @@ async fn a_cut_cable_is_silent_and_heals() {
     let (here, _here_control) = a.dial(&b).await.expect("a link");
     let (there, mut there_control) = b.arrival().await;
     cluster.network.cut("a", "b");
-    here.send(&Heartbeat { number: 1 }).expect("room in the queue");
+    here.send(&Heartbeat { number: 1, heard: 0 }).expect("room in the queue");
     let short = Duration::from_millis(50);
     assert!(tokio::time::timeout(short, there_control.next()).await.is_err());
     let dialled = b.endpoint.dial("a", Expect::Node(a.id), short).await;

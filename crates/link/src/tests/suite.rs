@@ -78,15 +78,15 @@ async fn control_messages_arrive_in_order(carrier: Carrier) {
     let mut ends = linked(carrier).await;
     let count = 20_000;
     for number in 0..count {
-        ends.here.send(&Heartbeat { number }).expect("room in the queue");
+        ends.here.send(&Heartbeat { number, heard: 0 }).expect("room in the queue");
     }
     for number in 0..count {
         let frame = soon("a control message", ends.there_control.next()).await.expect("a frame");
-        assert_eq!(frame.open::<Heartbeat>(), Ok(Heartbeat { number }));
+        assert_eq!(frame.open::<Heartbeat>(), Ok(Heartbeat { number, heard: 0 }));
     }
-    ends.there.send(&Heartbeat { number: 5 }).expect("room in the queue");
+    ends.there.send(&Heartbeat { number: 5, heard: 0 }).expect("room in the queue");
     let back = soon("an answer", ends.here_control.next()).await.expect("a frame");
-    assert_eq!(back.open::<Heartbeat>(), Ok(Heartbeat { number: 5 }));
+    assert_eq!(back.open::<Heartbeat>(), Ok(Heartbeat { number: 5, heard: 0 }));
 }
 
 async fn frames_with_payload_arrive_as_they_were_sent(carrier: Carrier) {
@@ -228,7 +228,7 @@ async fn a_stalled_stream_holds_its_sender_and_nobody_else(carrier: Carrier) {
     let least = limits::STREAM_WINDOW_BYTES as usize / 2;
     soon("a full window", sent.wait_for(|sent| *sent > least)).await.expect("still sending");
     for number in 0..100 {
-        ends.here.send(&Heartbeat { number }).expect("room in the queue");
+        ends.here.send(&Heartbeat { number, heard: 0 }).expect("room in the queue");
         let frame = soon("a heartbeat", ends.there_control.next()).await.expect("a frame");
         assert_eq!(frame.kind, Heartbeat::KIND);
     }
@@ -367,7 +367,7 @@ async fn silence_counts_control_frames_only(carrier: Carrier) {
     assert!(matches!(soon("a frame", receiver.next()).await, Ok(Some(_))));
     let before = ends.there.silence();
     assert!(before > Duration::from_millis(50));
-    ends.here.send(&Heartbeat { number: 1 }).expect("room in the queue");
+    ends.here.send(&Heartbeat { number: 1, heard: 0 }).expect("room in the queue");
     soon("a heartbeat", ends.there_control.next()).await.expect("a frame");
     assert!(ends.there.silence() < before);
 }
@@ -376,7 +376,7 @@ async fn a_forbidden_frame_closes_the_link(carrier: Carrier) {
     // A heartbeat belongs on the control stream.
     let ends = linked(carrier).await;
     let mut sender = ends.here.open_uni(0).await.expect("a stream");
-    sender.send(&Heartbeat { number: 1 }).await.expect("sent");
+    sender.send(&Heartbeat { number: 1, heard: 0 }).await.expect("sent");
     let mut receiver = soon("a stream", ends.there.accept_uni()).await.expect("a stream");
     let fault = soon("the refusal", receiver.next()).await;
     assert!(matches!(fault, Err(StreamError::Protocol(_))), "{fault:?}");
@@ -452,6 +452,6 @@ async fn a_message_too_large_is_an_error_and_no_more(carrier: Carrier) {
     let refused = sender.send_with_payload(&piece(0), payload).await;
     assert_eq!(refused, Err(StreamError::TooLarge(TooLarge)));
     sender.send(&piece(1)).await.expect("sent");
-    ends.here.send(&Heartbeat { number: 1 }).expect("room in the queue");
+    ends.here.send(&Heartbeat { number: 1, heard: 0 }).expect("room in the queue");
     assert!(soon("a heartbeat", ends.there_control.next()).await.is_some());
 }

@@ -211,7 +211,7 @@ async fn a_new_ca_replaces_the_old_one_and_leaves_links_alone() {
     server.id = identity.peer().key();
     server.endpoint.replace_identity(identity).expect("a good identity");
 
-    link.send(&Heartbeat { number: 1 }).expect("room in the queue");
+    link.send(&Heartbeat { number: 1, heard: 0 }).expect("room in the queue");
     assert!(soon("a heartbeat", serving_control.next()).await.is_some());
     refused_with(&old.node_identity("a"), &mut server, "another cluster").await;
     nothing_came(&new, &mut server).await;
@@ -345,6 +345,6 @@ async fn a_restarted_node_is_noticed_before_the_idle_time() {
     });
     let (_second, _arrivals) = bound.await;
     assert!(!link.is_closed());
-    link.send(&Heartbeat { number: 1 }).expect("room in the queue");
+    link.send(&Heartbeat { number: 1, heard: 0 }).expect("room in the queue");
     assert_eq!(soon("the reset", link.closed()).await, CloseReason::Restarted);
 }

@@ -48,8 +48,8 @@ pub(super) fn samples() -> Vec<Sample> {
         plain("of a node", hello),
         plain("accepted", ack),
         plain("refused", HelloRefused { error: error(ErrorCode::Version) }),
-        plain("small", Heartbeat { number: 7 }),
-        plain("large", Heartbeat { number: u64::MAX }),
+        plain("small", Heartbeat { number: 7, heard: 0 }),
+        plain("large", Heartbeat { number: u64::MAX, heard: 1 << 40 }),
         plain("two members", roster),
         plain("a new address", update),
     ]

@@ -1,0 +1,93 @@
+//! Another node of the cluster that says what is not so.
+
+use sortie_link::{
+    Arrivals, CloseCode, CloseReason, ControlReceiver, Endpoint, Expect, Link, LocalFacts,
+};
+use sortie_model::{Incarnation, limits};
+use sortie_wire::frame::{Frame, Message};
+use sortie_wire::link_proto::{Heartbeat, Member};
+
+use crate::harness::{House, soon};
+
+/// A node of the house's cluster whose words the test chooses.
+struct Liar {
+    endpoint: Endpoint,
+    _arrivals: Arrivals,
+}
+
+/// A connection between the house and the liar, as the liar has it.
+struct Tie {
+    link: Link,
+    control: ControlReceiver,
+}
+
+impl Liar {
+    fn of(house: &House) -> Self {
+        let facts =
+            LocalFacts { incarnation: Incarnation(1), program: "test".to_owned(), address: None };
+        let any = ([127, 0, 0, 1], 0).into();
+        let (endpoint, arrivals) =
+            Endpoint::bind(any, house.other.clone(), facts).expect("a free port");
+        house
+            .node
+            .admit(Member {
+                node: house.other.peer().key(),
+                name: "other".parse().expect("a name"),
+                address: endpoint.local_addr().to_string(),
+                labels: Vec::new(),
+            })
+            .expect("there is room");
+        Self { endpoint, _arrivals: arrivals }
+    }
+
+    async fn dial(&self, house: &House) -> Tie {
+        let (address, expect) =
+            (house.node.local_addr().to_string(), Expect::Node(house.node.id()));
+        let dialled = self.endpoint.dial(&address, expect, limits::HANDSHAKE_TIME).await;
+        let (link, control) = dialled.expect("the house answers");
+        Tie { link, control }
+    }
+}
+
+impl Tie {
+    fn say<M: Message>(&self, message: &M) {
+        self.link.send(message).expect("room in the queue");
+    }
+
+    /// The next message of that kind; others are passed over.
+    async fn hear<M: Message>(&mut self) -> M {
+        loop {
+            let frame: Frame = soon(self.control.next()).await.expect("the link is up");
+            if frame.kind == M::KIND {
+                return frame.open().expect("it can be read");
+            }
+        }
+    }
+
+    /// Waits until the house closes the connection because of what was said, and says with which
+    /// words.
+    async fn called_garbage(self) -> String {
+        match soon(self.link.closed()).await {
+            CloseReason::There { code: CloseCode::GARBAGE, text } => text,
+            other => panic!("closed as garbage, not {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_heartbeat_comes_at_once_and_says_what_was_heard() {
+    let house = House::open().await;
+    let mut tie = Liar::of(&house).dial(&house).await;
+    assert_eq!(tie.hear::<Heartbeat>().await, Heartbeat { number: 1, heard: 0 });
+    tie.say(&Heartbeat { number: 5, heard: 1 });
+    while tie.hear::<Heartbeat>().await.heard != 5 {}
+}
+
+#[tokio::test]
+async fn an_answer_to_a_heartbeat_that_was_never_sent_closes_the_connection() {
+    let house = House::open().await;
+    let tie = Liar::of(&house).dial(&house).await;
+    tie.say(&Heartbeat { number: 1, heard: 1_000_000 });
+    let text = tie.called_garbage().await;
+    assert!(text.contains("1000000"), "{text}");
+}

@@ -1,0 +1,147 @@
+//! Tests of one peer; two of them over a bad network are in [`network`].
+
+mod network;
+
+use super::*;
+
+const fn at(seconds: u64) -> Uptime {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn a_node_that_never_answers_is_unreachable_once_the_wait_is_over() {
+    let mut peer = Peer::default();
+    let mut effects = Vec::new();
+    peer.on_wanted(at(5), Keep::WhileUsed, at(0), &mut effects);
+    peer.on_dial_failed(ReachStep::Connect, at(1), &mut effects);
+    assert_eq!(effects, [PeerEffect::Dial { attempt: 0 }, PeerEffect::Dial { attempt: 1 }]);
+    effects.clear();
+    peer.on_dial_failed(ReachStep::Connect, at(6), &mut effects);
+    assert_eq!(effects, [PeerEffect::Unreachable(ReachStep::Connect)]);
+    peer.on_wanted(at(5), Keep::WhileUsed, at(7), &mut effects);
+    assert_eq!(effects.last(), Some(&PeerEffect::Dial { attempt: 0 }));
+}
+
+#[test]
+fn who_cannot_prove_who_he_is_is_not_dialled_again() {
+    let mut peer = Peer::default();
+    let mut effects = Vec::new();
+    peer.on_wanted(at(5), Keep::WhileUsed, at(0), &mut effects);
+    effects.clear();
+    peer.on_dial_failed(ReachStep::Authenticate, at(1), &mut effects);
+    assert_eq!(effects, [PeerEffect::Unreachable(ReachStep::Authenticate)]);
+}
+
+const fn beat(number: u64, heard: u64) -> Heartbeat {
+    Heartbeat { number, heard }
+}
+
+#[test]
+fn silence_ends_the_lease_before_the_owner_says_lost() {
+    let mut peer = Peer::default();
+    let mut effects = Vec::new();
+    peer.on_up(at(0), at(0), &mut effects);
+    peer.on_tick(Some(at(7)), at(7), &mut effects);
+    assert_eq!((effects.as_slice(), peer.state(at(7))), (&[][..], NodeState::Suspect));
+    peer.on_tick(Some(at(8)), at(8), &mut effects);
+    peer.on_tick(Some(at(9)), at(9), &mut effects);
+    assert_eq!(effects, [PeerEffect::LeaseOver]);
+    peer.on_tick(Some(at(12)), at(12), &mut effects);
+    assert_eq!(effects, [PeerEffect::LeaseOver, PeerEffect::Lost]);
+}
+
+#[test]
+fn the_lease_counts_from_when_the_newest_heartbeat_was_sent_that_the_owner_heard() {
+    let mut peer = Peer::default();
+    let mut effects = Vec::new();
+    peer.on_up(at(0), at(0), &mut effects);
+    assert_eq!(peer.lease_until(), Some(at(8)));
+    assert_eq!((peer.beat(at(1)), peer.beat(at(2))), (beat(1, 0), beat(2, 0)));
+    // The owner is heard all the time, and hears nothing: that proves nothing.
+    assert_eq!(peer.on_beat(beat(7, 0), at(3), &mut effects), Ok(()));
+    assert_eq!((peer.lease_until(), peer.beat(at(3))), (Some(at(8)), beat(3, 7)));
+    assert_eq!(peer.on_beat(beat(8, 2), at(6), &mut effects), Ok(()));
+    assert_eq!(peer.lease_until(), Some(at(10)));
+    peer.on_tick(Some(at(0)), at(10), &mut effects);
+    assert_eq!((effects.as_slice(), peer.lease_until()), (&[PeerEffect::LeaseOver][..], None));
+    // What is over stays over on this connection.
+    assert_eq!(peer.on_beat(beat(9, 3), at(10), &mut effects), Ok(()));
+    assert_eq!((peer.lease_until(), peer.state(at(10))), (None, NodeState::Alive));
+    peer.on_up(at(11), at(12), &mut effects);
+    assert_eq!(peer.lease_until(), Some(at(19)));
+}
+
+#[test]
+fn an_answer_that_comes_when_the_lease_is_over_does_not_bring_it_back() {
+    let mut peer = Peer::default();
+    let mut effects = Vec::new();
+    peer.on_up(at(0), at(0), &mut effects);
+    assert_eq!(peer.beat(at(7)), beat(1, 0));
+    assert_eq!(peer.on_beat(beat(1, 1), at(9), &mut effects), Ok(()));
+    assert_eq!((effects.as_slice(), peer.lease_until()), (&[PeerEffect::LeaseOver][..], None));
+}
+
+#[test]
+fn a_new_connection_prolongs_a_lease_only_once_the_owner_has_spoken_on_it() {
+    let mut peer = Peer::default();
+    let mut effects = Vec::new();
+    peer.on_up(at(0), at(0), &mut effects);
+    assert_eq!(peer.beat(at(1)), beat(1, 0));
+    peer.on_closed(false, at(2), &mut effects);
+    peer.on_up(at(5), at(6), &mut effects);
+    assert_eq!(peer.lease_until(), Some(at(8)));
+    assert_eq!(peer.on_beat(beat(1, 0), at(7), &mut effects), Ok(()));
+    assert_eq!(peer.lease_until(), Some(at(13)));
+    // Numbers begin anew: what the former connection carried is no answer.
+    let false_echo = peer.on_beat(beat(2, 1), at(7), &mut effects);
+    assert!(false_echo.is_err(), "{false_echo:?}");
+}
+
+#[test]
+fn of_two_connections_that_nothing_was_heard_on_the_earlier_greeting_counts() {
+    let mut peer = Peer::default();
+    let mut effects = Vec::new();
+    // We answer an old dial of the owner's, which it may never know, and then our own, which was
+    // under way for longer, comes through.
+    peer.on_up(at(21), at(21), &mut effects);
+    peer.on_up(at(18), at(21), &mut effects);
+    assert_eq!((peer.lease_until(), effects.as_slice()), (Some(at(26)), &[][..]));
+}
+
+#[test]
+fn heartbeats_that_nobody_answers_are_forgotten_at_their_bound() {
+    let mut peer = Peer::default();
+    let mut effects = Vec::new();
+    peer.on_up(at(0), at(0), &mut effects);
+    let many = limits::HEARTBEATS_UNHEARD as u64 + 1;
+    let beats = (1..=many).map(|number| peer.beat(Duration::from_millis(number)));
+    assert_eq!(beats.last(), Some(beat(many, 0)));
+    assert_eq!(peer.on_beat(beat(1, 1), at(1), &mut effects), Ok(()));
+    assert_eq!(peer.lease_until(), Some(at(8)), "the first is forgotten");
+    assert_eq!(peer.on_beat(beat(2, 2), at(1), &mut effects), Ok(()));
+    assert_eq!(peer.lease_until(), Some(at(8) + Duration::from_millis(2)));
+}
+
+#[test]
+fn a_cut_connection_keeps_counting_from_when_the_node_was_heard_last() {
+    let mut peer = Peer::default();
+    let mut effects = Vec::new();
+    peer.on_up(at(0), at(0), &mut effects);
+    peer.on_tick(Some(at(1)), at(7), &mut effects);
+    peer.on_closed(false, at(7), &mut effects);
+    assert_eq!(effects, [PeerEffect::Dial { attempt: 0 }]);
+    peer.on_tick(None, at(18), &mut effects);
+    assert_eq!(effects.last(), Some(&PeerEffect::Lost));
+    effects.clear();
+    peer.on_tick(None, at(30), &mut effects);
+    assert_eq!(effects, []);
+}
+
+#[test]
+fn a_goodbye_ends_what_ran_there_at_once() {
+    let mut peer = Peer::default();
+    let mut effects = Vec::new();
+    peer.on_up(at(0), at(0), &mut effects);
+    peer.on_closed(true, at(1), &mut effects);
+    assert_eq!(effects, [PeerEffect::LeaseOver, PeerEffect::Lost]);
+}
