@@ -115,7 +115,7 @@ impl Actor for HostActor {
             HostMessage::Stop(stop) => state.host.on_stop(stop, &mut effects),
             HostMessage::Forget(forget) => state.host.on_forget(forget.job, &mut effects),
             HostMessage::Acknowledge(acknowledge) => state.outbox.acknowledge(&acknowledge),
-            HostMessage::Resume(link, resume) => state.resume(link, &resume),
+            HostMessage::Resume(link, resume) => state.resume(link, &resume, &mut effects),
             HostMessage::Over => {
                 state.host.on_over(&mut effects);
                 state.perform(&myself, effects).await;
@@ -156,11 +156,11 @@ impl HostState {
         }
     }
 
-    fn resume(&mut self, link: Link, resume: &Resume) {
-        let unknown = self.host.on_resume(resume);
+    fn resume(&mut self, link: Link, resume: &Resume, effects: &mut Vec<HostEffect>) {
+        let unknown = self.host.on_resume(resume, effects);
         self.outbox.attach(&link, Some(resume));
         // A link that is gone again will bring another resume.
-        let expired = self.node.has_expired(resume.session);
+        let expired = self.node.has_expired(resume.session, self.owner_id());
         let inputs = self.ports.iter().flat_map(|(job, port)| port.inputs.positions(*job));
         let inputs = inputs.collect();
         let _ = link.send(&Resumed { session: resume.session, unknown, expired, inputs });

@@ -173,7 +173,7 @@ pub(crate) struct NodeShared {
     keeper: Arc<dyn Keeper>,
     peers: Mutex<HashMap<NodeId, ActorRef<PeerMessage>>>,
     hosts: Mutex<HashMap<(SessionInstance, NodeId), Hosted>>,
-    expired: Mutex<VecDeque<SessionInstance>>,
+    expired: Mutex<HashMap<NodeId, VecDeque<SessionInstance>>>,
     root: OnceLock<ActorRef<RootMessage>>,
     started: Instant,
     over: tokio::sync::watch::Sender<bool>,

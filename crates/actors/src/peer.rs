@@ -37,8 +37,8 @@ pub(crate) enum PeerMessage {
     Closed(u64, CloseCode),
     /// A heartbeat came over the connection with that number.
     Beat(u64, Heartbeat),
-    /// It answered a resume.
-    Resumed(Link, Resumed),
+    /// It answered a resume, over the connection with that number.
+    Resumed(u64, Resumed),
     /// A second went by.
     Tick,
 }
@@ -114,7 +114,7 @@ impl Actor for PeerActor {
             PeerMessage::Dial => state.dial(&myself),
             PeerMessage::Closed(link, code) => state.closed(link, code, &mut effects),
             PeerMessage::Beat(link, beat) => state.heard(link, beat, &mut effects),
-            PeerMessage::Resumed(link, answer) => state.resumed(&link, answer),
+            PeerMessage::Resumed(link, answer) => state.resumed(link, answer),
             PeerMessage::Tick => state.tick(&mut effects),
         }
         state.perform(&myself, effects);
@@ -211,11 +211,16 @@ impl PeerState {
         self.peer.on_closed(goodbye, self.node.uptime(), effects);
     }
 
-    fn resumed(&self, link: &Link, answer: Resumed) {
+    fn resumed(&self, link: u64, answer: Resumed) {
         let Resumed { session, unknown, expired, inputs } = answer;
+        // An older connection's answer, or a session's that ended meanwhile, is of no use.
+        let Some(link) = self.link.as_ref().filter(|own| own.id() == link) else { return };
         let Some(session) = self.sessions.get(&session) else { return };
         let attachment = session.attachment(self.id);
-        attachment.resumed(&unknown);
+        if let Err(error) = attachment.resumed(link, &unknown) {
+            link.close(CloseCode::GARBAGE, &error.to_string());
+            return;
+        }
         let (since, id) = (self.last_heard, self.id);
         for job in unknown.iter().filter_map(|job| session.job(*job)) {
             job.tell(if expired {

@@ -141,15 +141,7 @@ impl Host {
         if is_process(&hosted.spec) {
             self.processes = self.processes.saturating_sub(ended as usize);
         }
-        let waiting: Vec<JobInstance> = self
-            .jobs
-            .iter()
-            .filter(|(_, hosted)| !hosted.queued.is_empty())
-            .map(|(job, _)| *job)
-            .collect();
-        for job in waiting {
-            self.run_queued(job, effects);
-        }
+        self.run_waiting(effects);
     }
 
     /// The owner wants the job forgotten.
@@ -159,6 +151,7 @@ impl Host {
                 self.processes = self.processes.saturating_sub(hosted.running as usize);
             }
             effects.push(HostEffect::Discard(job));
+            self.run_waiting(effects);
         }
     }
 
@@ -169,8 +162,19 @@ impl Host {
         self.processes = 0;
     }
 
-    /// The owner is back: which of its jobs are not known here.
-    pub fn on_resume(&self, resume: &Resume) -> Vec<JobInstance> {
+    /// The owner is back: which of its jobs are not known here. Those that it does not name are
+    /// over, as if it had them forgotten.
+    pub fn on_resume(
+        &mut self,
+        resume: &Resume,
+        effects: &mut Vec<HostEffect>,
+    ) -> Vec<JobInstance> {
+        let named: HashSet<JobInstance> = resume.jobs.iter().copied().collect();
+        let over: Vec<JobInstance> =
+            self.jobs.keys().filter(|job| !named.contains(job)).copied().collect();
+        for job in over {
+            self.on_forget(job, effects);
+        }
         resume.jobs.iter().filter(|job| !self.jobs.contains_key(job)).copied().collect()
     }
 
@@ -182,6 +186,14 @@ impl Host {
     /// Children that run or wait to run.
     pub fn unfinished(&self) -> u64 {
         self.jobs.values().map(|job| u64::from(job.running) + job.queued.len() as u64).sum()
+    }
+
+    fn run_waiting(&mut self, effects: &mut Vec<HostEffect>) {
+        let waiting = self.jobs.iter().filter(|(_, hosted)| !hosted.queued.is_empty());
+        let waiting: Vec<JobInstance> = waiting.map(|(job, _)| *job).collect();
+        for job in waiting {
+            self.run_queued(job, effects);
+        }
     }
 
     fn run_queued(&mut self, instance: JobInstance, effects: &mut Vec<HostEffect>) {
@@ -317,9 +329,29 @@ mod tests {
         assert_eq!(host.on_start(bare, &mut effects), Err(SpecMissing));
         assert_eq!(host.on_start(start(0, 1), &mut effects), Ok(()));
         let resume = Resume { session: SESSION, reports: 0, children: Vec::new(), jobs: vec![JOB] };
-        assert_eq!(host.on_resume(&resume), []);
+        assert_eq!(host.on_resume(&resume, &mut effects), []);
         host.on_over(&mut effects);
-        assert_eq!(host.on_resume(&resume), [JOB]);
+        assert_eq!(host.on_resume(&resume, &mut effects), [JOB]);
         assert!(host.is_empty());
+    }
+
+    #[test]
+    fn a_job_that_the_owner_does_not_name_any_more_is_over() {
+        let mut host = Host::new(1);
+        let mut effects = Vec::new();
+        assert_eq!(host.on_start(start(0, 1), &mut effects), Ok(()));
+        let other = JobInstance(Uuid::from_u128(2));
+        assert_eq!(
+            host.on_start(StartChildren { job: other, ..start(0, 1) }, &mut effects),
+            Ok(())
+        );
+        effects.clear();
+        let resume =
+            Resume { session: SESSION, reports: 0, children: Vec::new(), jobs: vec![other] };
+        assert_eq!(host.on_resume(&resume, &mut effects), []);
+        let spec = Arc::from(spec());
+        let children = vec![Start { ordinal: Ordinal(0), id: 2, item: None }];
+        let next = HostEffect::Run { job: other, spec, children };
+        assert_eq!(effects, [HostEffect::Discard(JOB), next], "its place is free");
     }
 }

@@ -36,6 +36,11 @@ pub(crate) enum Attached {
     Reborn(HashSet<JobInstance>),
 }
 
+/// A node answers a resume that is not outstanding, or about jobs that it was not asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it answers what it was not asked")]
+pub(crate) struct NotAsked;
+
 /// Whether a child's end is stored as well as its records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
@@ -48,8 +53,12 @@ struct State {
     link: Option<Link>,
     /// The node's life when it was told things.
     life: Option<Incarnation>,
-    /// Whether the node has answered the resume, so that it may be told things.
+    /// Whether the node may be told things: it has answered the resume, or needed none.
     ready: bool,
+    /// The jobs of a resume that went over the present connection and was not answered yet.
+    asked: Option<HashSet<JobInstance>>,
+    /// Jobs that were over while the answer was outstanding: the node is told after it.
+    over: Vec<JobInstance>,
     /// Jobs that the node was ever told of and may still execute.
     told: HashSet<JobInstance>,
     /// Jobs whose spec went over the present connection.
@@ -127,8 +136,13 @@ impl Attachment {
         state.specified.remove(&forget.job);
         state.positions.retain(|key, _| key.job != forget.job);
         state.fresh.retain(|key, _| key.job != forget.job);
-        if let (Some(link), true) = (&state.link, state.ready) {
-            let _ = link.send(forget);
+        match &state.link {
+            Some(link) if state.ready => {
+                let _ = link.send(forget);
+            }
+            Some(_) => state.over.push(forget.job),
+            // The next resume does not name it, which says the same.
+            None => {}
         }
     }
 
@@ -146,9 +160,12 @@ impl Attachment {
         state.life = Some(life);
         state.link = Some(link.clone());
         state.specified.clear();
+        state.over.clear();
+        state.asked = None;
         state.ready = state.told.is_empty() && state.reports == 0;
         let ready = state.ready;
         if !ready {
+            state.asked = Some(state.told.clone());
             let resume = Resume {
                 session: self.session,
                 reports: state.reports,
@@ -166,16 +183,30 @@ impl Attachment {
         }
     }
 
-    /// The node answered the resume; `unknown` are jobs that it does not know.
-    pub(crate) fn resumed(&self, unknown: &[JobInstance]) {
+    /// The node answered the resume over that connection; `unknown` are jobs that it does not know.
+    ///
+    /// # Errors
+    /// [`NotAsked`]; nothing of it is believed then.
+    pub(crate) fn resumed(&self, link: &Link, unknown: &[JobInstance]) -> Result<(), NotAsked> {
         let mut state = self.state();
+        if !state.is_carried_by(link) {
+            return Err(NotAsked);
+        }
+        let asked = state.asked.take().ok_or(NotAsked)?;
+        if !unknown.iter().all(|job| asked.contains(job)) {
+            return Err(NotAsked);
+        }
         state.ready = true;
+        for job in std::mem::take(&mut state.over) {
+            say(link, &ForgetJob { session: self.session, job });
+        }
         for job in unknown {
             state.told.remove(job);
             state.specified.remove(job);
             state.positions.retain(|key, _| key.job != *job);
             state.fresh.retain(|key, _| key.job != *job);
         }
+        Ok(())
     }
 
     /// The node is lost, and what it was told is gone with it: answers the jobs that it was told
@@ -291,4 +322,4 @@ async fn acknowledge(attachment: Arc<Attachment>, link: Link) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

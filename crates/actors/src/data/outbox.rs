@@ -93,6 +93,9 @@ impl Outbox {
             state.generation += 1;
             if let Some(resume) = resume {
                 state.acknowledge_reports(resume.reports);
+                // A host that begins anew in the same session goes on behind its predecessor: the
+                // owner takes lower numbers for repetitions.
+                state.last_number = state.last_number.max(resume.reports);
             }
             let bulk: Vec<Arc<Bulk>> = state.bulk.values().cloned().collect();
             (state.generation, bulk)

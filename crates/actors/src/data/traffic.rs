@@ -102,7 +102,7 @@ async fn dispatch(
             }
         }
         Resumed::KIND => {
-            let _ = actor.cast(PeerMessage::Resumed(link.clone(), frame.open()?));
+            let _ = actor.cast(PeerMessage::Resumed(link.id(), frame.open()?));
         }
         InputRead::KIND => {
             let InputRead { session, children } = frame.open()?;

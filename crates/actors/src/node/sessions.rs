@@ -248,17 +248,19 @@ impl NodeShared {
         let of_it: Vec<SessionInstance> =
             hosts.keys().filter(|(_, node)| *node == owner).map(|(session, _)| *session).collect();
         drop(hosts);
-        let mut expired = self.expired.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.expired.lock().unwrap_or_else(PoisonError::into_inner);
+        let expired = all.entry(owner).or_default();
         expired.extend(&of_it);
         let most = limits::SESSIONS_PER_NODE;
         let surplus = expired.len().saturating_sub(most);
         expired.drain(..surplus);
-        drop(expired);
+        drop(all);
         of_it.into_iter().for_each(|session| self.end_host(session, owner));
     }
 
     /// Whether another node's session ended here because its owner was silent for too long.
-    pub(crate) fn has_expired(&self, session: SessionInstance) -> bool {
-        self.expired.lock().unwrap_or_else(PoisonError::into_inner).contains(&session)
+    pub(crate) fn has_expired(&self, session: SessionInstance, owner: NodeId) -> bool {
+        let expired = self.expired.lock().unwrap_or_else(PoisonError::into_inner);
+        expired.get(&owner).is_some_and(|sessions| sessions.contains(&session))
     }
 }

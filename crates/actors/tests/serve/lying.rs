@@ -1,18 +1,20 @@
 //! Another node of the cluster that says what is not so.
 
 use sortie_link::{
-    Arrivals, CloseCode, CloseReason, ControlReceiver, Endpoint, Expect, Link, LocalFacts,
+    Arrival, Arrivals, CloseCode, CloseReason, ControlReceiver, Endpoint, Expect, Link, LocalFacts,
 };
-use sortie_model::{Incarnation, limits};
+use sortie_model::spec::Placement;
+use sortie_model::{Incarnation, JobSpec, JobView, State, limits};
 use sortie_wire::frame::{Frame, Message};
+use sortie_wire::host_proto::{Resume, Resumed, StartChildren};
 use sortie_wire::link_proto::{Heartbeat, Member};
 
-use crate::harness::{House, soon};
+use crate::harness::{House, Work, soon};
 
 /// A node of the house's cluster whose words the test chooses.
 struct Liar {
     endpoint: Endpoint,
-    _arrivals: Arrivals,
+    arrivals: Arrivals,
 }
 
 /// A connection between the house and the liar, as the liar has it.
@@ -37,7 +39,7 @@ impl Liar {
                 labels: Vec::new(),
             })
             .expect("there is room");
-        Self { endpoint, _arrivals: arrivals }
+        Self { endpoint, arrivals }
     }
 
     async fn dial(&self, house: &House) -> Tie {
@@ -47,6 +49,21 @@ impl Liar {
         let (link, control) = dialled.expect("the house answers");
         Tie { link, control }
     }
+
+    /// The connection that the house makes because it wants something.
+    async fn dialled(&mut self) -> Tie {
+        match soon(self.arrivals.next()).await {
+            Some(Arrival::Link(link, control)) => Tie { link, control },
+            _ => panic!("a link"),
+        }
+    }
+}
+
+/// Starts so many children on the liar.
+async fn start_there(house: &House, children: u32) -> JobView {
+    let on = "other".parse().expect("a name");
+    let placement = Placement::Nodes { on, exclude: None };
+    house.start_spec(JobSpec { placement, ..House::spec(children, Work::of(0)) }).await
 }
 
 impl Tie {
@@ -90,4 +107,23 @@ async fn an_answer_to_a_heartbeat_that_was_never_sent_closes_the_connection() {
     tie.say(&Heartbeat { number: 1, heard: 1_000_000 });
     let text = tie.called_garbage().await;
     assert!(text.contains("1000000"), "{text}");
+}
+
+#[tokio::test]
+async fn an_answer_to_a_resume_that_nobody_sent_is_not_believed() {
+    let house = House::open().await;
+    let mut liar = Liar::of(&house);
+    let job = start_there(&house, 1).await;
+    let mut tie = liar.dialled().await;
+    let StartChildren { session, job: instance, .. } = tie.hear().await;
+    tie.say(&Resumed { session, unknown: vec![instance], expired: true, inputs: Vec::new() });
+    tie.called_garbage().await;
+    assert_eq!(house.job(job.id).await.state, State::Running);
+
+    // On the next connection it is asked, and its answer counts.
+    let mut tie = liar.dialled().await;
+    let Resume { jobs, .. } = tie.hear().await;
+    assert_eq!(jobs, [instance]);
+    tie.say(&Resumed { session, unknown: vec![instance], expired: true, inputs: Vec::new() });
+    assert_eq!(house.until_finished(job.id).await, State::Failed);
 }

@@ -2,7 +2,13 @@ use sortie_model::{Ordinal, Seq, limits};
 use uuid::Uuid;
 
 use super::*;
-use crate::data::linked::linked;
+use crate::data::linked::{Ends, linked};
+
+/// A link, for tests that need one only to have it.
+pub(crate) async fn link() -> (Link, impl Send) {
+    let ends = linked().await;
+    (ends.here.clone(), ends)
+}
 
 const JOB: JobInstance = JobInstance(Uuid::from_u128(7));
 
@@ -43,4 +49,42 @@ async fn a_resume_that_cannot_be_sent_ends_the_connection() {
     attachment.state().told = (0..=jobs).map(|job| JobInstance(Uuid::from_u128(job))).collect();
     attachment.attach(&ends.here);
     assert!(ends.here.is_closed());
+}
+
+/// An attachment that was told of a job and has asked over the link whether it is still known.
+async fn asked(ends: &mut Ends) -> Arc<Attachment> {
+    let attachment = attachment();
+    attachment.state().told.insert(JOB);
+    assert!(matches!(attachment.attach(&ends.here), Attached::Asked));
+    let frame = ends.there_control.next().await.expect("a question");
+    assert_eq!(frame.open::<Resume>().expect("a resume").jobs, [JOB]);
+    attachment
+}
+
+#[tokio::test]
+async fn only_what_was_asked_is_answered() {
+    let mut ends = linked().await;
+    let stranger = JobInstance(Uuid::from_u128(8));
+    let attachment = asked(&mut ends).await;
+    assert_eq!(attachment.resumed(&ends.here, &[stranger, JOB]), Err(NotAsked));
+    assert!(!attachment.is_ready() && attachment.state().told.contains(&JOB));
+
+    let attachment = asked(&mut ends).await;
+    let (other, _kept) = link().await;
+    assert_eq!(attachment.resumed(&other, &[]), Err(NotAsked));
+    assert_eq!(attachment.resumed(&ends.here, &[]), Ok(()));
+    assert!(attachment.is_ready() && attachment.state().told.contains(&JOB));
+    assert_eq!(attachment.resumed(&ends.here, &[JOB]), Err(NotAsked));
+    assert!(attachment.state().told.contains(&JOB), "the second answer is not believed");
+}
+
+#[tokio::test]
+async fn a_job_that_ends_while_the_answer_is_outstanding_is_forgotten_after_it() {
+    let mut ends = linked().await;
+    let attachment = asked(&mut ends).await;
+    let forget = ForgetJob { session: attachment.session, job: JOB };
+    attachment.forget(&forget);
+    assert_eq!(attachment.resumed(&ends.here, &[JOB]), Ok(()));
+    let frame = ends.there_control.next().await.expect("a word");
+    assert_eq!(frame.open::<ForgetJob>(), Ok(forget));
 }

@@ -60,7 +60,7 @@ pub(super) fn take_pending(state: &mut State) -> Vec<Sent> {
     let mut fresh = Vec::new();
     for (job, pending) in pending {
         for Pending { started, runs, payload, weight, ended, .. } in cut(pending) {
-            state.last_number += 1;
+            state.last_number = state.last_number.saturating_add(1);
             let number = state.last_number;
             let head = Arc::new(Report { number, job, started, records: runs, ended });
             fresh.push(Sent { number, head, payload, bytes: weight });

@@ -148,3 +148,18 @@ async fn large_results_leave_room_for_small_ones() {
     tokio::time::timeout(Duration::from_secs(60), written).await.expect("it is not kept waiting");
     writer.abort();
 }
+
+#[tokio::test]
+async fn a_host_that_begins_anew_numbers_its_reports_behind_those_that_are_stored() {
+    let (link, _kept) = crate::data::attachment::tests::link().await;
+    let credit: Arc<OwnerCredit> = PerNode::default().of(sortie_model::NodeId([1; 16]));
+    let outbox = Outbox::new(SessionInstance(Uuid::from_u128(1)), credit);
+    for (reports, number) in [(7, 8), (u64::MAX, u64::MAX)] {
+        let resume =
+            Resume { session: outbox.session, reports, children: Vec::new(), jobs: Vec::new() };
+        outbox.attach(&link, Some(&resume));
+        outbox.started(JOB, ChildStart { ordinal: Ordinal(0), time: Timestamp(0) });
+        let sent = shared::take_pending(&mut outbox.state());
+        assert_eq!(sent.iter().map(|sent| sent.number).collect::<Vec<_>>(), [number]);
+    }
+}
