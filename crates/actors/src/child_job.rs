@@ -28,13 +28,13 @@ use crate::data::port::{ChildPort, JobPort};
 pub(crate) enum ChildJobMessage {
     /// Stop these.
     Stop {
-        /// Which.
-        children: ChildSet,
+        /// Which; all actors of a job are told the same.
+        children: Arc<ChildSet>,
         /// How.
         how: StopSpec,
     },
     /// The grace of a stop is over: what is left is aborted.
-    GraceOver(ChildSet),
+    GraceOver(Arc<ChildSet>),
     /// Some ended; their own word, for bookkeeping only.
     Ended,
 }
@@ -125,7 +125,7 @@ impl Actor for ChildJob {
 }
 
 impl ChildJobState {
-    fn stop(&self, myself: &ActorRef<ChildJobMessage>, children: ChildSet, how: StopSpec) {
+    fn stop(&self, myself: &ActorRef<ChildJobMessage>, children: Arc<ChildSet>, how: StopSpec) {
         let mut functions = false;
         for slot in self.named(&children) {
             slot.port.tell_stop();

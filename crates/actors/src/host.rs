@@ -17,6 +17,7 @@ use sortie_wire::host_proto::{
 };
 
 use crate::child_job::{ChildJob, ChildJobArguments, ChildJobMessage, Work};
+use crate::data::credit::OwnerCredit;
 use crate::data::outbox::Outbox;
 use crate::data::port::{ChildPort, JobPort, Target};
 use crate::data::session::SessionShared;
@@ -60,6 +61,9 @@ pub(crate) struct HostState {
     node: Arc<NodeShared>,
     host: Host,
     owner: Owner,
+    credit: Arc<OwnerCredit>,
+    /// Children that wait to run, as far as the owner's count knows of them.
+    waiting: u64,
     outbox: Arc<Outbox>,
     ports: HashMap<JobInstance, Arc<JobPort>>,
     /// Running child-job actors, with how many children each has.
@@ -90,13 +94,14 @@ impl Actor for HostActor {
             Owner::Here(_) => node.me.id,
             Owner::There(id, _) => *id,
         };
-        let outbox = Outbox::new(session, node.credits.of(owner_id));
+        let credit = node.credits.of(owner_id);
+        let outbox = Outbox::new(session, Arc::clone(&credit));
         if let Owner::There(_, link) = &owner {
             outbox.attach(link, None);
         }
         let host = Host::new(limits::PROCESSES_PER_NODE);
         let (ports, running) = (HashMap::new(), HashMap::new());
-        Ok(HostState { node, host, owner, outbox, ports, running })
+        Ok(HostState { node, host, owner, credit, waiting: 0, outbox, ports, running })
     }
 
     async fn handle(
@@ -108,7 +113,8 @@ impl Actor for HostActor {
         let mut effects = Vec::new();
         match message {
             HostMessage::Start(start) => {
-                if let Err(error) = state.host.on_start(start, &mut effects) {
+                let room = state.room();
+                if let Err(error) = state.host.on_start(start, room, &mut effects) {
                     state.refuse_peer(&error);
                 }
             }
@@ -156,6 +162,21 @@ impl HostState {
         }
     }
 
+    /// How many children more may be started. This node's own sessions keep rows for theirs.
+    fn room(&self) -> u64 {
+        match self.owner {
+            Owner::Here(_) => u64::MAX,
+            Owner::There(..) => self.credit.room_for_children(),
+        }
+    }
+
+    /// Tells the owner's count how many children wait now.
+    fn count_waiting(&mut self) {
+        let waiting = self.host.queued();
+        self.credit.add_children(waiting);
+        self.credit.take_children(std::mem::replace(&mut self.waiting, waiting));
+    }
+
     fn resume(&mut self, link: Link, resume: &Resume, effects: &mut Vec<HostEffect>) {
         let unknown = self.host.on_resume(resume, effects);
         self.outbox.attach(&link, Some(resume));
@@ -176,14 +197,16 @@ impl HostState {
     }
 
     async fn perform(&mut self, myself: &ActorRef<HostMessage>, effects: Vec<HostEffect>) {
+        self.count_waiting();
         for effect in effects {
             match effect {
                 HostEffect::Run { job, spec, children } => {
                     self.run(myself, job, &spec, children).await;
                 }
                 HostEffect::Stop { job, children, how } => {
+                    let children = Arc::new(children);
                     for group in self.running.values().filter(|group| group.job == job) {
-                        let children = children.clone();
+                        let children = Arc::clone(&children);
                         let _ = group.actor.cast(ChildJobMessage::Stop { children, how });
                     }
                 }
@@ -209,11 +232,16 @@ impl HostState {
             let rest = children.split_off(most.min(children.len()));
             let some = std::mem::replace(&mut children, rest);
             let count = some.len() as u32;
+            self.credit.add_children(u64::from(count));
             let arguments =
                 ChildJobArguments { port: Arc::clone(&port), work: work.clone(), children: some };
             let spawned = ChildJob::spawn_linked(None, ChildJob, arguments, myself.get_cell());
-            if let Ok((actor, _)) = spawned.await {
-                self.running.insert(actor.get_id(), Group { actor, job, count });
+            match spawned.await {
+                Ok((actor, _)) => {
+                    self.running.insert(actor.get_id(), Group { actor, job, count });
+                }
+                // The node ends, and its children with it.
+                Err(_) => self.credit.take_children(u64::from(count)),
             }
         }
     }
@@ -247,6 +275,7 @@ impl HostState {
             basics: self.node.basics.clone(),
             inputs: self.node.inputs.of(self.owner_id(), job),
             target,
+            owner: Arc::clone(&self.credit),
         });
         self.ports.insert(job, Arc::clone(&port));
         Some(port)
@@ -255,6 +284,7 @@ impl HostState {
     fn never_run(&mut self, job: JobInstance, spec: &Arc<HostSpec>, children: Vec<Ordinal>) {
         let Some(port) = self.port(job, spec) else { return };
         for ordinal in children {
+            self.credit.add_children(1);
             ChildPort::new(Arc::clone(&port), ordinal).ended(ChildOutcome::of(Verdict::Stopped));
         }
     }

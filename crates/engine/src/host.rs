@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sortie_model::spec::{BodySpec, StopSpec};
-use sortie_model::{JobInstance, Ordinal};
+use sortie_model::{JobInstance, Ordinal, limits};
+use sortie_wire::codec::encoded_length;
 use sortie_wire::host_proto::{
     ChildBatch, ChildSet, HostSpec, Resume, StartChildren, StopChildren,
 };
@@ -58,14 +59,33 @@ pub enum HostEffect {
     Discard(JobInstance),
 }
 
-/// A start names a job whose spec never came.
+/// A start that no owner sends who keeps to the rules; nothing of it is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a start names a job whose spec was never sent")]
-pub struct SpecMissing;
+pub enum BadStart {
+    /// Nothing was ever said of its job.
+    #[error("a start names a job whose spec was never sent")]
+    SpecMissing,
+    /// A spec passes [`limits::SPEC_BYTES`].
+    #[error("a start has a spec of more than {} bytes", limits::SPEC_BYTES)]
+    SpecTooLong,
+    /// All specs together pass [`limits::HOSTED_SPECS_BYTES`].
+    #[error("the specs of one session have more than {} bytes", limits::HOSTED_SPECS_BYTES)]
+    Specs,
+    /// One job more than [`limits::HOSTED_JOBS`].
+    #[error("one session has more than {} jobs here", limits::HOSTED_JOBS)]
+    Jobs,
+    /// A place that no child of a job has.
+    #[error("a start names a child past the first {}", limits::CHILDREN_PER_JOB)]
+    Ordinal,
+    /// More children than there is room for.
+    #[error("one node has more than {} unfinished children here", limits::HOSTED_CHILDREN)]
+    Children,
+}
 
 #[derive(Debug)]
 struct HostedJob {
     spec: Arc<HostSpec>,
+    spec_bytes: usize,
     accepted: HashSet<Ordinal>,
     queued: VecDeque<Start>,
     running: u32,
@@ -75,6 +95,8 @@ struct HostedJob {
 #[derive(Debug)]
 pub struct Host {
     jobs: HashMap<JobInstance, HostedJob>,
+    /// What the jobs' specs take, in bytes.
+    specs: usize,
     processes: usize,
     most_processes: usize,
 }
@@ -82,35 +104,78 @@ pub struct Host {
 impl Host {
     /// A host that runs at most so many processes at once.
     pub fn new(most_processes: usize) -> Self {
-        Self { jobs: HashMap::new(), processes: 0, most_processes }
+        Self { jobs: HashMap::new(), specs: 0, processes: 0, most_processes }
     }
 
-    /// The owner wants children started.
+    /// The owner wants children started; for so many there is room.
     ///
     /// # Errors
-    /// [`SpecMissing`] when the job is not known and the message does not say what it is.
+    /// [`BadStart`]; the peer that sent it does not keep to the rules.
     pub fn on_start(
         &mut self,
         start: StartChildren,
+        room: u64,
         effects: &mut Vec<HostEffect>,
-    ) -> Result<(), SpecMissing> {
+    ) -> Result<(), BadStart> {
         let StartChildren { job: instance, spec, children, .. } = start;
-        let job = match (self.jobs.entry(instance), spec) {
-            (std::collections::hash_map::Entry::Occupied(known), _) => known.into_mut(),
-            (std::collections::hash_map::Entry::Vacant(free), Some(spec)) => {
-                free.insert(HostedJob {
-                    spec: Arc::new(*spec),
-                    accepted: HashSet::new(),
-                    queued: VecDeque::new(),
-                    running: 0,
-                })
-            }
-            (std::collections::hash_map::Entry::Vacant(_), None) => return Err(SpecMissing),
-        };
-        let HostedJob { accepted, queued, .. } = job;
-        queued.extend(starts(children).filter(|start| accepted.insert(start.ordinal)));
+        self.check_children(instance, &children, room)?;
+        if !self.jobs.contains_key(&instance) {
+            let job = self.new_job(*spec.ok_or(BadStart::SpecMissing)?)?;
+            self.specs += job.spec_bytes;
+            self.jobs.insert(instance, job);
+        }
+        if let Some(HostedJob { accepted, queued, .. }) = self.jobs.get_mut(&instance) {
+            queued.extend(starts(children).filter(|start| accepted.insert(start.ordinal)));
+        }
         self.run_queued(instance, effects);
         Ok(())
+    }
+
+    fn new_job(&self, spec: HostSpec) -> Result<HostedJob, BadStart> {
+        let most = limits::SPEC_BYTES + limits::HOST_SPEC_OVERHEAD_BYTES;
+        let spec_bytes = encoded_length(&spec).unwrap_or(usize::MAX);
+        if spec_bytes > most {
+            return Err(BadStart::SpecTooLong);
+        }
+        if self.jobs.len() >= limits::HOSTED_JOBS {
+            return Err(BadStart::Jobs);
+        }
+        if self.specs + spec_bytes > limits::HOSTED_SPECS_BYTES {
+            return Err(BadStart::Specs);
+        }
+        let (accepted, queued) = (HashSet::new(), VecDeque::new());
+        Ok(HostedJob { spec: Arc::new(spec), spec_bytes, accepted, queued, running: 0 })
+    }
+
+    /// Looks at a batch before anything is made of it: its range is as long as the owner says.
+    fn check_children(
+        &self,
+        job: JobInstance,
+        children: &ChildBatch,
+        room: u64,
+    ) -> Result<(), BadStart> {
+        let last = match children {
+            ChildBatch::Range { first, step, count, .. } => {
+                let steps = u64::from(count.saturating_sub(1)) * u64::from((*step).max(1));
+                u64::from(first.0) + steps
+            }
+            ChildBatch::Items(items) => {
+                items.iter().map(|item| u64::from(item.ordinal.0)).max().unwrap_or(0)
+            }
+        };
+        if last >= u64::from(limits::CHILDREN_PER_JOB) {
+            return Err(BadStart::Ordinal);
+        }
+        // What was accepted before is only said again.
+        let accepted = self.jobs.get(&job).map(|job| &job.accepted);
+        let known = |ordinal| accepted.is_some_and(|accepted| accepted.contains(&ordinal));
+        let fresh = match children {
+            ChildBatch::Range { first, step, count, .. } => {
+                ordinals(*first, *step, *count).filter(|ordinal| !known(*ordinal)).count()
+            }
+            ChildBatch::Items(items) => items.iter().filter(|item| !known(item.ordinal)).count(),
+        };
+        if fresh as u64 > room { Err(BadStart::Children) } else { Ok(()) }
     }
 
     /// The owner wants children stopped. A queued one never runs.
@@ -147,6 +212,7 @@ impl Host {
     /// The owner wants the job forgotten.
     pub fn on_forget(&mut self, job: JobInstance, effects: &mut Vec<HostEffect>) {
         if let Some(hosted) = self.jobs.remove(&job) {
+            self.specs = self.specs.saturating_sub(hosted.spec_bytes);
             if is_process(&hosted.spec) {
                 self.processes = self.processes.saturating_sub(hosted.running as usize);
             }
@@ -159,7 +225,7 @@ impl Host {
     /// without grace and forgotten.
     pub fn on_over(&mut self, effects: &mut Vec<HostEffect>) {
         effects.extend(self.jobs.drain().map(|(job, _)| HostEffect::Discard(job)));
-        self.processes = 0;
+        (self.specs, self.processes) = (0, 0);
     }
 
     /// The owner is back: which of its jobs are not known here. Those that it does not name are
@@ -183,9 +249,9 @@ impl Host {
         self.jobs.is_empty()
     }
 
-    /// Children that run or wait to run.
-    pub fn unfinished(&self) -> u64 {
-        self.jobs.values().map(|job| u64::from(job.running) + job.queued.len() as u64).sum()
+    /// Children that wait to run.
+    pub fn queued(&self) -> u64 {
+        self.jobs.values().map(|job| job.queued.len() as u64).sum()
     }
 
     fn run_waiting(&mut self, effects: &mut Vec<HostEffect>) {
@@ -221,15 +287,17 @@ const fn is_process(spec: &HostSpec) -> bool {
     !matches!(spec.body, BodySpec::Task { .. })
 }
 
-/// The children of a batch, one by one. A range is as long as its owner says, so a host bounds it.
+fn ordinals(first: Ordinal, step: u32, count: u32) -> impl Iterator<Item = Ordinal> {
+    (0..count).map(move |index| Ordinal(first.0.saturating_add(index.saturating_mul(step.max(1)))))
+}
+
+/// The children of a batch, one by one.
 fn starts(batch: ChildBatch) -> Box<dyn Iterator<Item = Start>> {
     match batch {
         ChildBatch::Range { first, step, count, id_base } => {
-            let count = count.min(sortie_model::limits::CHILDREN_PER_JOB);
-            Box::new((0..count).map(move |index| {
-                let ordinal = first.0.saturating_add(index.saturating_mul(step.max(1)));
-                let id = id_base.saturating_add(u64::from(ordinal));
-                Start { ordinal: Ordinal(ordinal), id, item: None }
+            Box::new(ordinals(first, step, count).map(move |ordinal| {
+                let id = id_base.saturating_add(u64::from(ordinal.0));
+                Start { ordinal, id, item: None }
             }))
         }
         ChildBatch::Items(items) => Box::new(items.into_iter().map(|item| Start {
@@ -241,117 +309,4 @@ fn starts(batch: ChildBatch) -> Box<dyn Iterator<Item = Start>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use sortie_model::spec::{EnvironmentSpec, Hosting, OsBytes};
-    use sortie_model::{NodeName, SessionInstance};
-    use uuid::Uuid;
-
-    use super::*;
-
-    const SESSION: SessionInstance = SessionInstance(Uuid::nil());
-    const JOB: JobInstance = JobInstance(Uuid::nil());
-
-    fn spec() -> Box<HostSpec> {
-        let node: NodeName = "owner".parse().expect("a good name");
-        Box::new(HostSpec {
-            body: BodySpec::Command { words: vec![OsBytes::try_from("true").expect("no NUL")] },
-            template: false,
-            input: false,
-            timeout: None,
-            grace: Duration::from_secs(10),
-            drain: Duration::from_secs(2),
-            output_limit: None,
-            init: None,
-            directory: None,
-            environment: EnvironmentSpec::default(),
-            hosting: Hosting::Temporary,
-            session: 1,
-            job: 1,
-            owner_node: node,
-        })
-    }
-
-    fn start(first: u32, count: u32) -> StartChildren {
-        let children = ChildBatch::Range { first: Ordinal(first), step: 1, count, id_base: 2 };
-        StartChildren { session: SESSION, job: JOB, spec: Some(spec()), children }
-    }
-
-    fn ran(effects: &[HostEffect]) -> Vec<u32> {
-        let children = effects.iter().filter_map(|effect| match effect {
-            HostEffect::Run { children, .. } => Some(children.iter().map(|start| start.ordinal.0)),
-            _ => None,
-        });
-        children.flatten().collect()
-    }
-
-    #[test]
-    fn the_same_start_twice_runs_a_child_once() {
-        let mut host = Host::new(8);
-        let mut effects = Vec::new();
-        assert_eq!(host.on_start(start(0, 3), &mut effects), Ok(()));
-        assert_eq!(host.on_start(start(1, 4), &mut effects), Ok(()));
-        assert_eq!(ran(&effects), [0, 1, 2, 3, 4]);
-    }
-
-    #[test]
-    fn more_processes_than_allowed_wait_in_order() {
-        let mut host = Host::new(2);
-        let mut effects = Vec::new();
-        assert_eq!(host.on_start(start(0, 4), &mut effects), Ok(()));
-        assert_eq!(ran(&effects), [0, 1]);
-        host.on_ended(JOB, 1, &mut effects);
-        assert_eq!(ran(&effects), [0, 1, 2]);
-        assert_eq!(host.unfinished(), 3);
-    }
-
-    #[test]
-    fn a_stop_reaches_what_runs_and_what_waits() {
-        let mut host = Host::new(1);
-        let mut effects = Vec::new();
-        assert_eq!(host.on_start(start(0, 3), &mut effects), Ok(()));
-        effects.clear();
-        let how = StopSpec::default();
-        let all = ChildSet::All;
-        let stop = StopChildren { session: SESSION, job: JOB, children: all.clone(), how };
-        host.on_stop(stop, &mut effects);
-        let (job, spec) = (JOB, Arc::from(spec()));
-        let never = HostEffect::NeverRun { job, spec, children: vec![Ordinal(1), Ordinal(2)] };
-        assert_eq!(effects, [never, HostEffect::Stop { job: JOB, children: all, how }]);
-    }
-
-    #[test]
-    fn a_job_without_its_spec_is_refused_and_a_forgotten_one_is_unknown() {
-        let mut host = Host::new(1);
-        let mut effects = Vec::new();
-        let bare = StartChildren { spec: None, ..start(0, 1) };
-        assert_eq!(host.on_start(bare, &mut effects), Err(SpecMissing));
-        assert_eq!(host.on_start(start(0, 1), &mut effects), Ok(()));
-        let resume = Resume { session: SESSION, reports: 0, children: Vec::new(), jobs: vec![JOB] };
-        assert_eq!(host.on_resume(&resume, &mut effects), []);
-        host.on_over(&mut effects);
-        assert_eq!(host.on_resume(&resume, &mut effects), [JOB]);
-        assert!(host.is_empty());
-    }
-
-    #[test]
-    fn a_job_that_the_owner_does_not_name_any_more_is_over() {
-        let mut host = Host::new(1);
-        let mut effects = Vec::new();
-        assert_eq!(host.on_start(start(0, 1), &mut effects), Ok(()));
-        let other = JobInstance(Uuid::from_u128(2));
-        assert_eq!(
-            host.on_start(StartChildren { job: other, ..start(0, 1) }, &mut effects),
-            Ok(())
-        );
-        effects.clear();
-        let resume =
-            Resume { session: SESSION, reports: 0, children: Vec::new(), jobs: vec![other] };
-        assert_eq!(host.on_resume(&resume, &mut effects), []);
-        let spec = Arc::from(spec());
-        let children = vec![Start { ordinal: Ordinal(0), id: 2, item: None }];
-        let next = HostEffect::Run { job: other, spec, children };
-        assert_eq!(effects, [HostEffect::Discard(JOB), next], "its place is free");
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use sortie_model::{EntryId, IdempotencyKey, JobInstance, JobSpec, Ordinal, limits};
+use sortie_wire::codec::encoded_length;
 
 /// A moment on the node's monotonic clock, from its start.
 pub type Uptime = Duration;
@@ -35,6 +36,25 @@ pub enum StartRefused {
     /// The session has as many jobs as it may.
     #[error("the session has {} jobs already; remove finished ones", limits::JOBS_PER_SESSION)]
     Jobs,
+}
+
+/// A submission says more than [`limits::SPEC_BYTES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "arguments, environment and script, or what is shown of them, pass {} bytes",
+    limits::SPEC_BYTES
+)]
+pub struct SpecTooLong;
+
+/// Whether a submission keeps its bound.
+///
+/// # Errors
+/// [`SpecTooLong`]; no job may be made of it.
+pub fn check_spec(spec: &JobSpec) -> Result<(), SpecTooLong> {
+    let shown = spec.command.len();
+    let length = encoded_length(spec).map_err(|_| SpecTooLong)?;
+    let fits = shown <= limits::SPEC_BYTES && length.saturating_sub(shown) <= limits::SPEC_BYTES;
+    fits.then_some(()).ok_or(SpecTooLong)
 }
 
 /// Where an entry of the session is.
@@ -229,6 +249,19 @@ mod tests {
         let Ok(StartDecision::New(id)) = decision else { panic!("{decision:?}") };
         table.insert(id, JobInstance(Uuid::from_u128(u128::from(id.0))), ());
         id
+    }
+
+    #[test]
+    fn a_submission_says_at_most_so_much() {
+        let of = |input: usize, shown: usize| {
+            let input = Bytes::from(vec![0; input]);
+            let name = "f".to_owned();
+            check_spec(&JobSpec::new("x".repeat(shown), BodySpec::Task { name, input }))
+        };
+        assert_eq!(of(limits::SPEC_BYTES - limits::KIB, limits::SPEC_BYTES), Ok(()));
+        assert_eq!(of(limits::SPEC_BYTES, 1), Err(SpecTooLong));
+        assert_eq!(of(1, limits::SPEC_BYTES + 1), Err(SpecTooLong));
+        assert_eq!(of(limits::FRAME_BYTES, 1), Err(SpecTooLong));
     }
 
     #[test]

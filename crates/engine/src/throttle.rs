@@ -54,10 +54,11 @@ impl Line {
 
     /// Whether the next child may go.
     pub fn has_free_slot(&self) -> bool {
-        match self.limit {
-            Throttle::AtMost(most) => self.in_progress < u64::from(most.get()),
-            Throttle::Unlimited => true,
-        }
+        let most = match self.limit {
+            Throttle::AtMost(most) => most.get().min(limits::IN_PROGRESS_PER_JOB),
+            Throttle::Unlimited => limits::IN_PROGRESS_PER_JOB,
+        };
+        self.in_progress < u64::from(most)
     }
 
     /// Lets so many children wait, behind those that do. None of them may be waiting already, or
@@ -195,6 +196,17 @@ mod tests {
         assert_eq!((line.in_progress(), drain(&mut line)), (1, vec![]));
         line.set_limit(Throttle::Unlimited);
         assert_eq!(drain(&mut line), [3, 4, 5, 6, 7, 8]);
+    }
+
+    #[test]
+    fn a_job_without_a_throttle_still_has_only_so_many_in_progress() {
+        for limit in [Throttle::Unlimited, at_most(u32::MAX)] {
+            let mut line = Line::new(limit);
+            line.push(Ordinal(0), limits::IN_PROGRESS_PER_JOB + 2);
+            assert_eq!(drain(&mut line).len(), limits::IN_PROGRESS_PER_JOB as usize);
+            line.on_slot_free();
+            assert_eq!((drain(&mut line).len(), line.waiting()), (1, 1));
+        }
     }
 
     #[test]

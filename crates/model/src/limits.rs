@@ -39,6 +39,9 @@ pub const CHILD_IDS_SHOWN: usize = 1_000;
 pub const CHILDREN_PER_JOB: u32 = 16_000_000;
 /// Children of one job in progress at once, unless the submission says otherwise.
 pub const THROTTLE_DEFAULT: u32 = 32;
+/// Children of one job in progress at once where its throttle allows more: the others wait as they
+/// do for a throttle.
+pub const IN_PROGRESS_PER_JOB: u32 = 1_000_000;
 /// Unfinished children that a job hands to one node when its throttle is unlimited.
 pub const UNFINISHED_PER_NODE: u32 = 4_096;
 /// Items of a map that are read ahead of their start.
@@ -51,8 +54,11 @@ pub const MAP_READ_AHEAD_BYTES: usize = 16 * MIB;
 pub const MAP_ITEM_BYTES_FORETOLD: usize = 16 * KIB;
 /// One line of a map, in bytes; a longer one is an error before it runs.
 pub const MAP_LINE_BYTES: usize = MIB;
-/// Arguments, environment and script of one submission, in bytes.
+/// Arguments, environment and script of one submission, in bytes, and by itself the text that is
+/// shown for it. A session refuses more before any job exists, and a host closes the connection.
 pub const SPEC_BYTES: usize = 4 * MIB;
+/// What a host is told of a job besides its submission, in bytes: numbers and a node's name.
+pub const HOST_SPEC_OVERHEAD_BYTES: usize = KIB;
 /// Input that `start` and `invoke --as-job` store for a job, in bytes.
 pub const STORED_INPUT_BYTES: u64 = 4 * GIB;
 /// Idempotency keys that one session remembers; the oldest of finished jobs goes first, and when
@@ -62,8 +68,18 @@ pub const KEYS_PER_SESSION: usize = 65_536;
 pub const KEY_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Jobs of one session; a start beyond it is refused.
 pub const JOBS_PER_SESSION: usize = 1_000_000;
-/// Sessions of one node; opening one beyond it is refused.
+/// Sessions of one node; opening one beyond it is refused. As many can another node have hosted
+/// here; one more closes the connection as refused.
 pub const SESSIONS_PER_NODE: usize = 10_000;
+/// Jobs of one session of another node that are hosted here: no fewer than a session that keeps
+/// its own bounds can have, since each has a key. One more closes the connection as garbage.
+pub const HOSTED_JOBS: usize = KEYS_PER_SESSION;
+/// Unfinished children that all sessions of another node have here; a start that passes it closes
+/// the connection as garbage. No single job comes near it ([`IN_PROGRESS_PER_JOB`]).
+pub const HOSTED_CHILDREN: u64 = 4_000_000;
+/// What the specs of one session's jobs that are hosted here take, in bytes; a start that passes
+/// it closes the connection as garbage.
+pub const HOSTED_SPECS_BYTES: usize = GIB as usize;
 
 // Mailboxes, in bytes unless said otherwise.
 /// What one mailbox keeps in memory before it writes to its file.

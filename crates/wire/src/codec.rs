@@ -71,6 +71,16 @@ pub fn encode_into<T: Serialize>(value: &T, to: &mut Vec<u8>) -> Result<(), TooL
     if written > limits::FRAME_BYTES { Err(TooLarge) } else { Ok(()) }
 }
 
+/// How long the encoding of a value is, in bytes; nothing is kept of it.
+///
+/// # Errors
+/// [`TooLarge`] when it would pass [`limits::FRAME_BYTES`].
+pub fn encoded_length<T: Serialize>(value: &T) -> Result<usize, TooLarge> {
+    let mut nowhere = std::io::sink();
+    let length = bincode::serde::encode_into_std_write(value, &mut nowhere, CONFIG);
+    length.ok().filter(|length| *length <= limits::FRAME_BYTES).ok_or(TooLarge)
+}
+
 /// Reads a value that fills `bytes` exactly. `kind` is named in errors.
 ///
 /// # Errors

@@ -6,6 +6,8 @@
 //! order: nobody starves.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use sortie_model::{NodeId, limits};
@@ -37,13 +39,34 @@ impl<T: Default> PerNode<T> {
     }
 }
 
-/// The credit of one owner node, [`limits::LINK_CREDIT_BYTES`] in all.
+/// The credit of one owner node, [`limits::LINK_CREDIT_BYTES`] in all, and what it has running.
 #[derive(Debug)]
 pub(crate) struct OwnerCredit {
     /// For what rides the shared streams.
     pub(crate) shared: Arc<Part>,
     /// For children's own streams.
     pub(crate) own: Arc<Part>,
+    /// Children of all its sessions here that have not ended, those that wait included.
+    unfinished: AtomicU64,
+}
+
+impl OwnerCredit {
+    /// How many children more it may have here.
+    pub(crate) fn room_for_children(&self) -> u64 {
+        limits::HOSTED_CHILDREN.saturating_sub(self.unfinished.load(Relaxed))
+    }
+
+    /// Children are there that were not before.
+    pub(crate) fn add_children(&self, count: u64) {
+        self.unfinished.fetch_add(count, Relaxed);
+    }
+
+    /// Children ended that were added.
+    pub(crate) fn take_children(&self, count: u64) {
+        let less = |unfinished: u64| Some(unfinished.saturating_sub(count));
+        // It has an answer for every number.
+        let _ = self.unfinished.fetch_update(Relaxed, Relaxed, less);
+    }
 }
 
 impl Default for OwnerCredit {
@@ -51,6 +74,7 @@ impl Default for OwnerCredit {
         Self {
             shared: Part::of(limits::LINK_SHARED_CREDIT_BYTES),
             own: Part::of(limits::LINK_CREDIT_BYTES - limits::LINK_SHARED_CREDIT_BYTES),
+            unfinished: AtomicU64::new(0),
         }
     }
 }

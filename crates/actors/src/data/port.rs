@@ -13,7 +13,7 @@ use sortie_model::{
 use sortie_wire::host_proto::{ChildEnd, ChildOutcome, ChildStart, HostSpec};
 use tokio::sync::Notify;
 
-use crate::data::credit::Held;
+use crate::data::credit::{Held, OwnerCredit};
 use crate::data::input::inlet::InputPorts;
 use crate::data::job::JobShared;
 use crate::data::outbox::{Bulk, Outbox, weight_of};
@@ -36,6 +36,8 @@ pub(crate) struct JobPort {
     pub(crate) basics: NodeBasics,
     pub(crate) inputs: Arc<InputPorts>,
     pub(crate) target: Target,
+    /// Whose children are counted: each was added before it ran, and is taken at its end.
+    pub(crate) owner: Arc<OwnerCredit>,
 }
 
 /// One running child.
@@ -115,6 +117,7 @@ impl ChildPort {
         if std::mem::replace(&mut state.ended, true) {
             return;
         }
+        self.shared.owner.take_children(1);
         let end = ChildEnd {
             ordinal: self.ordinal,
             end: state.next,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ractor::rpc::CallResult;
+use sortie_engine::session::check_spec;
 use sortie_model::spec::{BodySpec, Fan, Hosting, InputSpec, Placement};
 use sortie_model::view::NodeState;
 use sortie_model::{IdempotencyKey, JobSpec, NodeId, NodeName};
@@ -164,8 +165,11 @@ async fn take_input(
 
 /// What this node can tell before any job exists.
 fn check(session: &SessionShared, spec: &JobSpec) -> Result<Vec<(NodeName, NodeId)>, RemoteError> {
-    let nodes = session.node.nodes_of(&spec.placement)?;
     let usage = |text: &str| Err(RemoteError::new(ErrorCode::Usage, text));
+    if let Err(error) = check_spec(spec) {
+        return usage(&error.to_string());
+    }
+    let nodes = session.node.nodes_of(&spec.placement)?;
     if session.is_over() {
         return Err(RemoteError::new(ErrorCode::NoSession, "the session has ended"));
     }

@@ -3,11 +3,16 @@
 use sortie_link::{
     Arrival, Arrivals, CloseCode, CloseReason, ControlReceiver, Endpoint, Expect, Link, LocalFacts,
 };
-use sortie_model::spec::Placement;
-use sortie_model::{Incarnation, JobSpec, JobView, State, limits};
+use sortie_model::spec::{BodySpec, Placement};
+use sortie_model::{
+    Incarnation, JobInstance, JobSpec, JobView, Ordinal, SessionInstance, State, limits,
+};
 use sortie_wire::frame::{Frame, Message};
-use sortie_wire::host_proto::{Resume, Resumed, StartChildren};
+use sortie_wire::host_proto::{
+    ChildBatch, EndSession, HostSpec, ReportStream, Resume, Resumed, StartChildren,
+};
 use sortie_wire::link_proto::{Heartbeat, Member};
+use uuid::Uuid;
 
 use crate::harness::{House, Work, soon};
 
@@ -91,6 +96,34 @@ impl Tie {
     }
 }
 
+/// What the liar wants executed: a function that the house has, unless another body is said.
+fn start(session: u128, children: u32) -> StartChildren {
+    let range = ChildBatch::Range { first: Ordinal(0), step: 1, count: children, id_base: 2 };
+    let JobSpec { body, timeout, grace, drain, output_limit, environment, hosting, .. } =
+        House::spec(1, Work::of(0));
+    StartChildren {
+        session: SessionInstance(Uuid::from_u128(session)),
+        job: JobInstance(Uuid::from_u128(1)),
+        spec: Some(Box::new(HostSpec {
+            body,
+            template: false,
+            input: false,
+            timeout,
+            grace,
+            drain,
+            output_limit,
+            init: None,
+            directory: None,
+            environment,
+            hosting,
+            session: 1,
+            job: 1,
+            owner_node: "other".parse().expect("a name"),
+        })),
+        children: range,
+    }
+}
+
 #[tokio::test]
 async fn a_heartbeat_comes_at_once_and_says_what_was_heard() {
     let house = House::open().await;
@@ -126,4 +159,55 @@ async fn an_answer_to_a_resume_that_nobody_sent_is_not_believed() {
     assert_eq!(jobs, [instance]);
     tie.say(&Resumed { session, unknown: vec![instance], expired: true, inputs: Vec::new() });
     assert_eq!(house.until_finished(job.id).await, State::Failed);
+}
+
+#[tokio::test]
+async fn a_range_that_no_honest_owner_sends_closes_the_connection() {
+    let house = House::open().await;
+    let liar = Liar::of(&house);
+    for children in [limits::CHILDREN_PER_JOB, u32::MAX] {
+        let tie = liar.dial(&house).await;
+        tie.say(&start(1, children));
+        tie.called_garbage().await;
+    }
+    // What the house has room for is done, and reported on a stream.
+    let tie = liar.dial(&house).await;
+    tie.say(&start(1, 3));
+    let mut reports = soon(tie.link.accept_uni()).await.expect("a stream of reports");
+    let first = soon(reports.next()).await.expect("the link is up").expect("a first frame");
+    assert_eq!(first.kind, ReportStream::KIND);
+}
+
+#[tokio::test]
+async fn a_spec_that_is_too_long_closes_the_connection() {
+    let house = House::open().await;
+    let tie = Liar::of(&house).dial(&house).await;
+    let mut start = start(1, 1);
+    let input = vec![0; limits::SPEC_BYTES + limits::HOST_SPEC_OVERHEAD_BYTES].into();
+    let body = BodySpec::Task { name: "work".to_owned(), input };
+    start.spec.as_mut().expect("it has one").body = body;
+    tie.say(&start);
+    let text = tie.called_garbage().await;
+    assert!(text.contains(&limits::SPEC_BYTES.to_string()), "{text}");
+}
+
+#[tokio::test]
+async fn one_node_has_only_so_many_sessions_hosted() {
+    let house = House::open().await;
+    let mut tie = Liar::of(&house).dial(&house).await;
+    let session = SessionInstance(Uuid::from_u128(1));
+    for session in 1..=limits::SESSIONS_PER_NODE as u128 {
+        tie.say(&start(session, 0));
+    }
+    // One that is known is no new one, and one that has ended makes room.
+    tie.say(&start(1, 1));
+    tie.say(&EndSession { session: SessionInstance(Uuid::from_u128(2)) });
+    tie.say(&start(0, 1));
+    tie.say(&Resume { session, reports: 0, children: Vec::new(), jobs: Vec::new() });
+    assert_eq!(tie.hear::<Resumed>().await.session, session, "all of it was taken in");
+    tie.say(&start(u128::MAX, 1));
+    match soon(tie.link.closed()).await {
+        CloseReason::There { code: CloseCode::REFUSED, .. } => {}
+        other => panic!("refused, not {other:?}"),
+    }
 }

@@ -1,9 +1,9 @@
 //! `get` and `explain`.
 
 use sortie_model::selector::{Query, Selector};
-use sortie_model::spec::Throttle;
+use sortie_model::spec::{BodySpec, Throttle};
 use sortie_model::view::EntryView;
-use sortie_model::{EntryId, State};
+use sortie_model::{EntryId, IdempotencyKey, JobSpec, State, limits};
 use sortie_wire::ErrorCode;
 use sortie_wire::session_proto::{Answer, Ask, Explanation};
 
@@ -47,7 +47,7 @@ async fn an_explanation_shows_failed_children_first_with_their_last_errors() {
     house.start(30, Work::FAILS).await;
     house.until_finished(EntryId(1)).await;
     let screen = explain(&house, "1").await;
-    assert_eq!(screen.children.len(), sortie_model::limits::EXPLAIN_CHILDREN);
+    assert_eq!(screen.children.len(), limits::EXPLAIN_CHILDREN);
     assert!(screen.children.iter().all(|child| child.last_errors == [b"it broke".to_vec()]));
     assert_eq!(screen.because[0], "30 of 30 children failed: 30 error");
     assert_eq!(screen.history.last().map(|(state, _)| *state), Some(State::Failed));
@@ -76,4 +76,20 @@ async fn what_is_not_there_cannot_be_explained() {
     let selector: Selector = "nobody".parse().expect("a selector");
     let answer = house.ask(Ask::Explain(selector)).await;
     assert!(matches!(answer, Answer::Refused(error) if error.code == ErrorCode::NotFound));
+}
+
+#[tokio::test]
+async fn a_submission_that_says_too_much_is_refused_before_any_job_exists() {
+    let house = House::open().await;
+    let input = vec![0; limits::SPEC_BYTES].into();
+    let body = BodySpec::Task { name: "work".to_owned(), input };
+    let spec = Box::new(JobSpec { body, ..House::spec(1, Work::of(1)) });
+    let key = IdempotencyKey::try_from("key".to_owned()).expect("a key");
+    for ask in [Ask::DryRun { spec: spec.clone() }, Ask::Start { key, spec }] {
+        let Answer::Refused(error) = house.ask(ask).await else { panic!("a refusal") };
+        assert_eq!(error.code, ErrorCode::Usage);
+        assert!(error.message.contains(&limits::SPEC_BYTES.to_string()), "{error}");
+    }
+    assert_eq!(house.get(Query::default()).await.total, 0);
+    assert_eq!(house.start(1, Work::of(1)).await.id, EntryId(1), "no number was used");
 }

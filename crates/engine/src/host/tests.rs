@@ -1,0 +1,180 @@
+use std::time::Duration;
+
+use sortie_model::spec::{EnvironmentSpec, Hosting, OsBytes};
+use sortie_model::{NodeName, SessionInstance};
+use sortie_wire::host_proto::ChildItem;
+use uuid::Uuid;
+
+use super::*;
+
+const SESSION: SessionInstance = SessionInstance(Uuid::nil());
+/// Room for whatever a test starts.
+const ROOM: u64 = 100;
+const JOB: JobInstance = JobInstance(Uuid::nil());
+
+fn spec() -> Box<HostSpec> {
+    let node: NodeName = "owner".parse().expect("a good name");
+    Box::new(HostSpec {
+        body: BodySpec::Command { words: vec![OsBytes::try_from("true").expect("no NUL")] },
+        template: false,
+        input: false,
+        timeout: None,
+        grace: Duration::from_secs(10),
+        drain: Duration::from_secs(2),
+        output_limit: None,
+        init: None,
+        directory: None,
+        environment: EnvironmentSpec::default(),
+        hosting: Hosting::Temporary,
+        session: 1,
+        job: 1,
+        owner_node: node,
+    })
+}
+
+fn start(first: u32, count: u32) -> StartChildren {
+    let children = ChildBatch::Range { first: Ordinal(first), step: 1, count, id_base: 2 };
+    StartChildren { session: SESSION, job: JOB, spec: Some(spec()), children }
+}
+
+fn ran(effects: &[HostEffect]) -> Vec<u32> {
+    let children = effects.iter().filter_map(|effect| match effect {
+        HostEffect::Run { children, .. } => Some(children.iter().map(|start| start.ordinal.0)),
+        _ => None,
+    });
+    children.flatten().collect()
+}
+
+#[test]
+fn the_same_start_twice_runs_a_child_once() {
+    let mut host = Host::new(8);
+    let mut effects = Vec::new();
+    assert_eq!(host.on_start(start(0, 3), ROOM, &mut effects), Ok(()));
+    assert_eq!(host.on_start(start(1, 4), ROOM, &mut effects), Ok(()));
+    assert_eq!(ran(&effects), [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn more_processes_than_allowed_wait_in_order() {
+    let mut host = Host::new(2);
+    let mut effects = Vec::new();
+    assert_eq!(host.on_start(start(0, 4), ROOM, &mut effects), Ok(()));
+    assert_eq!(ran(&effects), [0, 1]);
+    host.on_ended(JOB, 1, &mut effects);
+    assert_eq!(ran(&effects), [0, 1, 2]);
+    assert_eq!(host.queued(), 1);
+}
+
+#[test]
+fn a_stop_reaches_what_runs_and_what_waits() {
+    let mut host = Host::new(1);
+    let mut effects = Vec::new();
+    assert_eq!(host.on_start(start(0, 3), ROOM, &mut effects), Ok(()));
+    effects.clear();
+    let how = StopSpec::default();
+    let all = ChildSet::All;
+    let stop = StopChildren { session: SESSION, job: JOB, children: all.clone(), how };
+    host.on_stop(stop, &mut effects);
+    let (job, spec) = (JOB, Arc::from(spec()));
+    let never = HostEffect::NeverRun { job, spec, children: vec![Ordinal(1), Ordinal(2)] };
+    assert_eq!(effects, [never, HostEffect::Stop { job: JOB, children: all, how }]);
+}
+
+#[test]
+fn a_job_without_its_spec_is_refused_and_a_forgotten_one_is_unknown() {
+    let mut host = Host::new(1);
+    let mut effects = Vec::new();
+    let bare = StartChildren { spec: None, ..start(0, 1) };
+    assert_eq!(host.on_start(bare, ROOM, &mut effects), Err(BadStart::SpecMissing));
+    assert_eq!(host.on_start(start(0, 1), ROOM, &mut effects), Ok(()));
+    let resume = Resume { session: SESSION, reports: 0, children: Vec::new(), jobs: vec![JOB] };
+    assert_eq!(host.on_resume(&resume, &mut effects), []);
+    host.on_over(&mut effects);
+    assert_eq!(host.on_resume(&resume, &mut effects), [JOB]);
+    assert!(host.is_empty());
+}
+
+#[test]
+fn a_job_that_the_owner_does_not_name_any_more_is_over() {
+    let mut host = Host::new(1);
+    let mut effects = Vec::new();
+    assert_eq!(host.on_start(start(0, 1), ROOM, &mut effects), Ok(()));
+    let other = JobInstance(Uuid::from_u128(2));
+    assert_eq!(
+        host.on_start(StartChildren { job: other, ..start(0, 1) }, ROOM, &mut effects),
+        Ok(())
+    );
+    effects.clear();
+    let resume = Resume { session: SESSION, reports: 0, children: Vec::new(), jobs: vec![other] };
+    assert_eq!(host.on_resume(&resume, &mut effects), []);
+    let spec = Arc::from(spec());
+    let children = vec![Start { ordinal: Ordinal(0), id: 2, item: None }];
+    let next = HostEffect::Run { job: other, spec, children };
+    assert_eq!(effects, [HostEffect::Discard(JOB), next], "its place is free");
+}
+
+#[test]
+fn a_range_is_as_long_as_there_is_room_and_repetitions_take_none() {
+    let mut host = Host::new(1);
+    let mut effects = Vec::new();
+    let too_many = start(0, limits::CHILDREN_PER_JOB);
+    assert_eq!(host.on_start(too_many, 9, &mut effects), Err(BadStart::Children));
+    assert!(host.is_empty() && effects.is_empty());
+    assert_eq!(host.on_start(start(0, 9), 9, &mut effects), Ok(()));
+    assert_eq!(host.on_start(start(0, 9), 0, &mut effects), Ok(()));
+    assert_eq!(host.on_start(start(0, 10), 0, &mut effects), Err(BadStart::Children));
+    assert_eq!((host.queued(), ran(&effects)), (8, vec![0]));
+}
+
+#[test]
+fn a_place_that_no_child_can_have_is_refused() {
+    let mut host = Host::new(1);
+    let mut effects = Vec::new();
+    let most = limits::CHILDREN_PER_JOB;
+    let wide = ChildBatch::Range { first: Ordinal(1), step: u32::MAX, count: u32::MAX, id_base: 2 };
+    let wide = StartChildren { children: wide, ..start(0, 1) };
+    let item = ChildItem { ordinal: Ordinal(most), id: 2, number: 1, item: Bytes::new() };
+    let item = StartChildren { children: ChildBatch::Items(vec![item]), ..start(0, 1) };
+    for start in [wide, item, start(1, most), start(most, 1)] {
+        assert_eq!(host.on_start(start, u64::MAX, &mut effects), Err(BadStart::Ordinal));
+    }
+    assert_eq!(host.on_start(start(most - 1, 1), u64::MAX, &mut effects), Ok(()));
+}
+
+#[test]
+fn a_spec_is_as_long_as_a_submission_may_be() {
+    let mut host = Host::new(1);
+    let mut effects = Vec::new();
+    let text = Bytes::from(vec![b'x'; limits::SPEC_BYTES + limits::HOST_SPEC_OVERHEAD_BYTES]);
+    let script = |bytes: usize| {
+        let body = BodySpec::Script { text: text.slice(..bytes), arguments: Vec::new() };
+        StartChildren { spec: Some(Box::new(HostSpec { body, ..*spec() })), ..start(0, 1) }
+    };
+    let most = limits::SPEC_BYTES;
+    let long = script(most + limits::HOST_SPEC_OVERHEAD_BYTES);
+    assert_eq!(host.on_start(long, ROOM, &mut effects), Err(BadStart::SpecTooLong));
+    assert_eq!(host.on_start(script(most), ROOM, &mut effects), Ok(()));
+    let others = (0u128..).map(|job| {
+        let job = JobInstance(Uuid::from_u128(job + 1));
+        host.on_start(StartChildren { job, ..script(most) }, ROOM, &mut effects)
+    });
+    let fit = others.take_while(Result::is_ok).count();
+    assert_eq!(
+        fit,
+        limits::HOSTED_SPECS_BYTES / most - 2,
+        "each takes a little more than its text"
+    );
+}
+
+#[test]
+fn a_session_has_only_so_many_jobs_here() {
+    let mut host = Host::new(1);
+    let mut effects = Vec::new();
+    let mut next = |job: usize| {
+        let job = JobInstance(Uuid::from_u128(job as u128));
+        host.on_start(StartChildren { job, ..start(0, 1) }, ROOM, &mut effects)
+    };
+    assert!((0..limits::HOSTED_JOBS).all(|job| next(job).is_ok()));
+    assert_eq!(next(limits::HOSTED_JOBS), Err(BadStart::Jobs));
+    assert_eq!(next(0), Ok(()), "a known job is no new one");
+}
