@@ -212,6 +212,18 @@ pub fn processes_marked(mark: &str) -> Vec<u32> {
     pids.filter(marked).collect()
 }
 
+/// The processes that a process started itself and that have not been collected.
+pub fn children_of(parent: u32) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").expect("a process table");
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    let of_it = |pid: &u32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+        line.and_then(|line| line.trim().parse().ok()) == Some(parent)
+    };
+    pids.filter(of_it).collect()
+}
+
 /// Resident memory of a process, in bytes.
 pub fn memory_of(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

@@ -20,7 +20,7 @@ use sortie_exec::{Guardian, LaunchError, LaunchOptions, NodeBasics};
 use sortie_link::{
     BindError, CertificateAuthority, Endpoint, Identity, Joined, LocalFacts, NodeKey,
 };
-use sortie_model::{Incarnation, NodeId, NodeName, SessionInstance};
+use sortie_model::{Incarnation, NodeId, NodeName, SessionInstance, limits};
 use sortie_wire::link_proto::{Member, Roster};
 use sortie_wire::session_proto::Request;
 
@@ -381,9 +381,20 @@ impl NodeShared {
             let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
             hosts.drain().map(|(_, hosted)| hosted.host).collect()
         };
-        for host in hosts {
+        for host in &hosts {
             let _ = host.cast(HostMessage::Over);
         }
+        // Nothing of other nodes may run any more when they hear that this one is gone; but they
+        // do not wait for a process that no kill ends.
+        let ended = async {
+            for host in hosts {
+                let _ = host.wait(None).await;
+            }
+            if let Some(guardian) = &self.guardian {
+                guardian.end().await;
+            }
+        };
+        let _ = tokio::time::timeout(limits::CLOSE_TIME, ended).await;
         self.endpoint.close("the node shuts down").await;
         if let Some(root) = self.root.get() {
             root.kill();

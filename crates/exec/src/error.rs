@@ -12,7 +12,8 @@ use sortie_model::reason::SpawnStep;
 pub enum LaunchError {
     /// The program cannot become its own helper.
     #[error(
-        "this program cannot run processes: the first line of its `main` must be `sortie::init()`"
+        "this program cannot run processes: the first line of its `main` must be \
+         `sortie::init()`, before there is a runtime or any other thread"
     )]
     NotInitialised,
     /// The program was started as a guardian and goes on as something else.

@@ -13,6 +13,8 @@ use sortie_wire::guardian_proto::{
 pub use launch::{GUARDIAN_VARIABLE, LaunchOptions, initialise, is_initialised};
 use link::{Link, Pending};
 
+use tokio::sync::watch;
+
 use crate::error::{LaunchError, SpawnError};
 use crate::process::{Ending, Input, Output, Process, ProcessControl, ProcessSpec};
 
@@ -28,6 +30,8 @@ pub struct Guardian(Arc<Handle>);
 struct Handle {
     link: Arc<Link>,
     containment: Containment,
+    /// Closed when nothing is left of the guardian.
+    gone: watch::Receiver<()>,
 }
 
 impl Drop for Handle {
@@ -43,8 +47,18 @@ impl Guardian {
     /// # Errors
     /// [`LaunchError`]: above all when the program's `main` does not begin with `sortie::init()`.
     pub async fn launch(options: LaunchOptions) -> Result<Self, LaunchError> {
-        let (link, containment) = launch::launch(options).await?;
-        Ok(Self(Arc::new(Handle { link, containment })))
+        Ok(Self(Arc::new(launch::launch(options).await?)))
+    }
+
+    /// Ends the guardian, whoever else holds it: it kills everything below it. Resolves when its
+    /// process is gone; other guardians of this process are left alone.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it ends all the same.
+    pub async fn end(&self) {
+        self.0.link.shut_down();
+        let mut gone = self.0.gone.clone();
+        while gone.changed().await.is_ok() {}
     }
 
     /// How the guardian keeps hold of its children.

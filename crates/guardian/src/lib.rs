@@ -16,8 +16,13 @@ use sortie_exec::guardian::{GUARDIAN_VARIABLE, initialise};
 use sortie_exec::sys::processes;
 
 /// Becomes a guardian and does not return, if this program was executed to be one; else returns at
-/// once. To be called as the first line of `main`, before anything opens a file or starts a thread.
+/// once. To be called as the first line of `main`, before anything opens a file or starts a thread:
+/// with another thread, a runtime's for one, it changes nothing, and no guardian is launched.
 pub fn run_if_asked() {
+    if processes::has_other_threads() {
+        // They would get the guardian's signals and lose their descriptors, and end it with them.
+        return;
+    }
     initialise();
     let Some(daemon) = std::env::var_os(GUARDIAN_VARIABLE) else { return };
     let Some(daemon) = daemon.to_str().and_then(|pid| pid.parse().ok()) else { return };

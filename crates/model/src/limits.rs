@@ -198,7 +198,8 @@ pub const ARRIVALS: usize = 64;
 /// Largest UDP payload that we try, where the path carries it; with segmentation offload larger
 /// ones were measured to fail.
 pub const DATAGRAM_BYTES: u16 = 6_000;
-/// What closing an endpoint waits for the other sides to hear of it.
+/// What a node that ends waits for its children to be gone, and what closing its endpoint waits for
+/// the other sides to hear of it.
 pub const CLOSE_TIME: Duration = Duration::from_secs(1);
 /// The text that goes with the closing of a link.
 pub const CLOSE_TEXT_BYTES: usize = 256;

@@ -183,12 +183,9 @@ impl NodeBuilder {
             keeper: parts.keeper,
         };
         let handle = NodeHandle::start(config).await.map_err(NodeStartError::from_node)?;
-        if let (Some(cluster), Some(member)) = (&self.join, handle.member()) {
-            let admitted = cluster.handle().admit(member);
-            admitted.map_err(|error| NodeStartError::Refused(Refusal(error)))?;
-        }
-        if let Some(home) = &parts.home {
-            home.announce(handle.local_addr())?;
+        if let Err(error) = make_known(&handle, self.join.as_ref(), parts.home.as_deref()) {
+            handle.shut_down().await;
+            return Err(error);
         }
         Ok(Node::new(handle, parts.home))
     }
@@ -248,6 +245,22 @@ impl NodeBuilder {
             home: None,
         })
     }
+}
+
+/// Tells the cluster of a node that runs, and whoever looks for it in its home.
+fn make_known(
+    handle: &NodeHandle,
+    join: Option<&Node>,
+    home: Option<&HomeKeeper>,
+) -> Result<(), NodeStartError> {
+    if let (Some(cluster), Some(member)) = (join, handle.member()) {
+        let admitted = cluster.handle().admit(member);
+        admitted.map_err(|error| NodeStartError::Refused(Refusal(error)))?;
+    }
+    if let Some(home) = home {
+        home.announce(handle.local_addr())?;
+    }
+    Ok(())
 }
 
 /// The cluster's roster with the new node in it, so that both know each other from the start.

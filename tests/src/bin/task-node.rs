@@ -6,9 +6,12 @@ use std::path::PathBuf;
 
 use sortie::{HomePaths, Node, TaskContext};
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Box<dyn Error>> {
     sortie::init();
+    tokio::runtime::Runtime::new()?.block_on(run())
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args_os().skip(1);
     let home = PathBuf::from(arguments.next().ok_or("HOME is missing")?);
     let name = arguments.next().ok_or("NAME is missing")?.into_string().map_err(|_| "no text")?;

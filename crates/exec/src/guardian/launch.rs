@@ -17,8 +17,9 @@ use sortie_model::limits;
 use sortie_wire::guardian_proto::{
     Containment, ContainmentChoice, GUARDIAN_VERSION, GuardianReport, GuardianRequest,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
+use super::Handle;
 use super::link::Link;
 use crate::error::LaunchError;
 use crate::sys::control_group;
@@ -60,9 +61,7 @@ impl Default for LaunchOptions {
     }
 }
 
-pub(super) async fn launch(
-    options: LaunchOptions,
-) -> Result<(Arc<Link>, Containment), LaunchError> {
+pub(super) async fn launch(options: LaunchOptions) -> Result<Handle, LaunchError> {
     if options.program.is_none() && !is_initialised() {
         // A program that does not become a guardian when asked would run its own main again, which
         // would launch a guardian, and so on without end.
@@ -76,7 +75,7 @@ pub(super) async fn launch(
         .map_err(|errno| LaunchError::Socket(errno.into()))?;
     let (path_sender, path_receiver) = std::sync::mpsc::sync_channel(1);
     let program = options.program.unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
-    let helper = execute(program, theirs, path_receiver).await?;
+    let (helper, gone) = execute(program, theirs, path_receiver).await?;
     let (link, mut hello) = Link::start(ours).map_err(LaunchError::Socket)?;
     let link = Unused(Some(link));
     link.post(&GuardianRequest::Start {
@@ -96,7 +95,8 @@ pub(super) async fn launch(
         // The receiver is gone only if the guardian has ended already.
         let _ = path_sender.send(directory.as_bytes().to_vec());
     }
-    link.used().map(|link| (link, containment)).ok_or(LaunchError::NoAnswer)
+    let link = link.used().ok_or(LaunchError::NoAnswer)?;
+    Ok(Handle { link, containment, gone })
 }
 
 /// Shuts the link down if the launch does not come to its end.
@@ -140,9 +140,11 @@ async fn execute(
     program: PathBuf,
     socket: OwnedFd,
     group_directory: std::sync::mpsc::Receiver<Vec<u8>>,
-) -> Result<OwnedFd, LaunchError> {
+) -> Result<(OwnedFd, watch::Receiver<()>), LaunchError> {
     let (sender, receiver) = oneshot::channel();
+    let (life, gone) = watch::channel(());
     let waiter = move || {
+        let _life = life;
         let child = Command::new(program)
             .arg0("sortie-guardian")
             .env(GUARDIAN_VARIABLE, std::process::id().to_string())
@@ -173,7 +175,7 @@ async fn execute(
         .spawn(waiter)
         .map_err(LaunchError::Execute)?;
     match receiver.await {
-        Ok(result) => result.map_err(LaunchError::Execute),
+        Ok(result) => result.map(|held| (held, gone)).map_err(LaunchError::Execute),
         Err(_) => Err(LaunchError::NoAnswer),
     }
 }

@@ -75,6 +75,11 @@ impl Held {
     }
 }
 
+/// Whether this process has a thread besides the one that asks.
+pub fn has_other_threads() -> bool {
+    std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() > 1)
+}
+
 /// Takes over the socket that lies on descriptor 0, and closes every other descriptor above 2, also
 /// those that a careless part of the daemon let us inherit. None when descriptor 0 is no Unix
 /// socket. To be called first in `main`.

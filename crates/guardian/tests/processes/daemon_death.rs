@@ -32,6 +32,26 @@ pub(crate) async fn dropping_the_guardian_kills_everything(guardian: Guardian) {
     }
 }
 
+pub(crate) async fn a_guardian_that_is_ended_is_gone_and_others_are_left_alone(guardian: Guardian) {
+    let (_, sink) = run_plain(&guardian, shell("echo $PPID")).await;
+    let pid = sink.output();
+    let other = Guardian::launch(LaunchOptions::default()).await.unwrap();
+    let (mark, others) = (mark("end-guardian"), mark("other-guardian"));
+    // Somebody else holds the guardian and a child of it.
+    let (held, mut child) =
+        (guardian.clone(), guardian.spawn(marked(&mark, STUBBORN)).await.unwrap());
+    let other_child = other.spawn(marked(&others, "echo; exec sleep 1000")).await.unwrap();
+    guardian.end().await;
+    assert!(!std::path::Path::new("/proc").join(pid.trim()).exists());
+    eventually("the end of everything", || with_mark(&mark).is_empty()).await;
+    assert_eq!(child.ending.wait().await.end, ProcessEnd::Lost);
+    held.lost().await;
+    assert!(!held.is_alive() && other.is_alive());
+    assert_eq!(with_mark(&others).len(), 1);
+    drop(other_child);
+    eventually("the end of the other child", || with_mark(&others).is_empty()).await;
+}
+
 fn group_directory(guardian: &Guardian) -> Option<std::path::PathBuf> {
     match guardian.containment() {
         Containment::ControlGroup { directory } => {

@@ -74,6 +74,7 @@ const CASES: &[Case] = &cases![
     trees::a_frozen_tree_is_killed,
     trees::no_zombie_is_left,
     daemon_death::dropping_the_guardian_kills_everything,
+    daemon_death::a_guardian_that_is_ended_is_gone_and_others_are_left_alone,
     daemon_death::a_guardian_that_is_killed_takes_its_children_along,
     daemon_death::guardians_that_start_together_all_get_their_groups,
     daemon_death::a_guardian_ignores_signals_while_its_daemon_lives,

@@ -49,7 +49,7 @@ pub(crate) fn environment(variables: &[(&str, &str)]) -> NulList {
 
 pub(crate) fn mark(case: &str) -> String {
     static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-    let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
     format!("{case}-{}-{number}", std::process::id())
 }
 
