@@ -33,10 +33,10 @@ fn a_node_that_is_shut_down_takes_its_guardian_along_and_leaves_others_theirs() 
 }
 
 #[test]
-fn a_program_that_gets_ready_after_its_runtime_is_told_so() {
+fn a_process_in_a_program_that_got_ready_after_its_runtime_is_a_clear_error() {
     let ran = Command::new(env!("CARGO_BIN_EXE_two-nodes")).arg("late").output();
     let ran = ran.expect("the program");
     let error = String::from_utf8_lossy(&ran.stderr);
     assert!(!ran.status.success() && ran.stdout.is_empty(), "{ran:?}");
-    assert!(error.contains("NotInitialised"), "{error}");
+    assert!(error.contains("this node hosts no processes"), "{error}");
 }

@@ -4,6 +4,7 @@ mod cluster;
 mod listen;
 mod peers;
 mod sessions;
+mod shut_down;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
@@ -20,7 +21,7 @@ use sortie_exec::{Guardian, LaunchError, LaunchOptions, NodeBasics};
 use sortie_link::{
     BindError, CertificateAuthority, Endpoint, Identity, Joined, LocalFacts, NodeKey,
 };
-use sortie_model::{Incarnation, NodeId, NodeName, SessionInstance, limits};
+use sortie_model::{Incarnation, NodeId, NodeName, SessionInstance};
 use sortie_wire::link_proto::{Member, Roster};
 use sortie_wire::session_proto::Request;
 
@@ -34,7 +35,6 @@ use crate::data::input::feed::InputTraffic;
 use crate::data::input::inlet::NodeInputs;
 use crate::data::mailboxes::MailboxPool;
 use crate::data::port::now;
-use crate::host::HostMessage;
 use crate::peer::PeerMessage;
 use crate::serve;
 
@@ -371,34 +371,5 @@ impl NodeShared {
 
     pub(crate) fn root(&self) -> Option<ractor::ActorCell> {
         self.root.get().map(ActorRef::get_cell)
-    }
-
-    pub(crate) async fn shut_down(&self) {
-        for session in self.sessions.all() {
-            self.end_session(&session);
-        }
-        let hosts: Vec<_> = {
-            let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-            hosts.drain().map(|(_, hosted)| hosted.host).collect()
-        };
-        for host in &hosts {
-            let _ = host.cast(HostMessage::Over);
-        }
-        // Nothing of other nodes may run any more when they hear that this one is gone; but they
-        // do not wait for a process that no kill ends.
-        let ended = async {
-            for host in hosts {
-                let _ = host.wait(None).await;
-            }
-            if let Some(guardian) = &self.guardian {
-                guardian.end().await;
-            }
-        };
-        let _ = tokio::time::timeout(limits::CLOSE_TIME, ended).await;
-        self.endpoint.close("the node shuts down").await;
-        if let Some(root) = self.root.get() {
-            root.kill();
-        }
-        self.over.send_replace(true);
     }
 }

@@ -104,7 +104,8 @@ impl NodeBuilder {
         self
     }
 
-    /// Hosts no process children, so that `main` need not begin with [`init`](crate::init).
+    /// Hosts no process children, also in a program whose `main` begins with
+    /// [`init`](crate::init). Where it does not begin so, no node hosts any.
     #[must_use]
     pub const fn without_processes(mut self) -> Self {
         self.processes = false;
@@ -160,6 +161,8 @@ impl NodeBuilder {
         };
         let temporary = std::env::temp_dir().join(format!("sortie-{}", std::process::id()));
         let directory = self.directory.unwrap_or(temporary).join(parts.name.as_str());
+        // In a program that did not get ready for it a process is an error of its start.
+        let hosts_processes = self.processes && sortie_exec::guardian::is_initialised();
         let config = NodeConfig {
             name: parts.name,
             identity: parts.identity,
@@ -176,7 +179,7 @@ impl NodeBuilder {
                 .collect(),
             roster: parts.roster,
             registry: self.tasks,
-            guardian: self.processes.then(LaunchOptions::default),
+            guardian: hosts_processes.then(LaunchOptions::default),
             directory,
             user: self.user,
             basics: NodeBasics::of_this_user(),

@@ -6,7 +6,7 @@
 //!
 //! Two nodes in one process, and a function mapped over both:
 //!
-//! ```no_run
+//! ```
 //! use std::convert::Infallible;
 //!
 //! use sortie::Node;

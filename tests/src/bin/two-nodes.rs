@@ -1,10 +1,10 @@
 //! Two nodes in one program. Each line of its input ends the next one, and is answered by one of
-//! output. With an argument it becomes ready too late to host processes.
+//! output. With an argument it becomes ready too late to host processes, and tries to run one.
 
 use std::error::Error;
 use std::io::BufRead as _;
 
-use sortie::Node;
+use sortie::{Command, Node};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let late = std::env::args().nth(1).is_some();
@@ -17,6 +17,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         let first = Node::builder("first").start().await?;
         let second = Node::builder("second").join(&first).start().await?;
+        if late {
+            first.session().job(Command::new("true")).start().await?;
+        }
         println!("ready");
         let mut lines = std::io::stdin().lock().lines();
         for node in [second, first] {

@@ -209,7 +209,9 @@ fn check_here(session: &SessionShared, spec: &JobSpec) -> Result<(), RemoteError
             if !alive && matches!(spec.placement, Placement::Here) {
                 let text = "this node hosts no processes";
                 let error = RemoteError::new(ErrorCode::NoGuardian, text);
-                return Err(error.hint("call `sortie::init()` first in `main`"));
+                return Err(error.hint(
+                    "call `sortie::init()` first in `main`, before there is a runtime or a thread",
+                ));
             }
             check_directory(spec)?;
         }

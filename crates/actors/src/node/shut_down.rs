@@ -1,0 +1,39 @@
+//! The end of a node.
+
+use std::sync::PoisonError;
+
+use sortie_model::limits;
+
+use crate::host::HostMessage;
+use crate::node::NodeShared;
+
+impl NodeShared {
+    pub(crate) async fn shut_down(&self) {
+        for session in self.sessions.all() {
+            self.end_session(&session);
+        }
+        let hosts: Vec<_> = {
+            let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+            hosts.drain().map(|(_, hosted)| hosted.host).collect()
+        };
+        for host in &hosts {
+            let _ = host.cast(HostMessage::Over);
+        }
+        // Nothing of other nodes may run any more when they hear that this one is gone; but they
+        // do not wait for a process that no kill ends.
+        let ended = async {
+            for host in hosts {
+                let _ = host.wait(None).await;
+            }
+            if let Some(guardian) = &self.guardian {
+                guardian.end().await;
+            }
+        };
+        let _ = tokio::time::timeout(limits::CLOSE_TIME, ended).await;
+        self.endpoint.close("the node shuts down").await;
+        if let Some(root) = self.root.get() {
+            root.kill();
+        }
+        self.over.send_replace(true);
+    }
+}
