@@ -101,7 +101,7 @@ pub fn own_children() -> Option<Vec<Pid>> {
 
 /// The value of a variable in the environment with which a process's program began. A process that
 /// is just being given another program has none for a moment, and what is read of the one before
-/// breaks off: it is asked again, for at most [`EXECUTION_BOUND`].
+/// breaks off: it is asked again, for at most a tenth of a second.
 pub fn variable(pid: Pid, name: &str) -> Option<Vec<u8>> {
     let deadline = Instant::now() + EXECUTION_BOUND;
     loop {
