@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
-use sortie_engine::host::{Host, HostEffect, Start};
+use sortie_engine::host::{Host, HostEffect, Room, Start};
 use sortie_link::Link;
 use sortie_model::reason::SpawnStep;
 use sortie_model::spec::BodySpec;
@@ -163,10 +163,10 @@ impl HostState {
     }
 
     /// How many children more may be started. This node's own sessions keep rows for theirs.
-    fn room(&self) -> u64 {
+    fn room(&self) -> Room {
         match self.owner {
-            Owner::Here(_) => u64::MAX,
-            Owner::There(..) => self.credit.room_for_children(),
+            Owner::Here(_) => Room::Own,
+            Owner::There(..) => Room::For(self.credit.room_for_children()),
         }
     }
 

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -173,6 +174,8 @@ pub(crate) struct NodeShared {
     keeper: Arc<dyn Keeper>,
     peers: Mutex<HashMap<NodeId, ActorRef<PeerMessage>>>,
     hosts: Mutex<HashMap<(SessionInstance, NodeId), Hosted>>,
+    /// Whether the node shuts down: no host is made any more. Read and set under the hosts' lock.
+    ending: AtomicBool,
     expired: Mutex<HashMap<NodeId, VecDeque<SessionInstance>>>,
     root: OnceLock<ActorRef<RootMessage>>,
     started: Instant,
@@ -279,6 +282,7 @@ impl NodeHandle {
             keeper: config.keeper,
             peers: Mutex::default(),
             hosts: Mutex::default(),
+            ending: AtomicBool::new(false),
             expired: Mutex::default(),
             root: OnceLock::new(),
             started: Instant::now(),

@@ -165,7 +165,14 @@ impl ParentJobArguments {
                         feed.close();
                     }
                 }
-                JobEffect::Changed(ordinal, state) => news.children.push((ordinal, state)),
+                JobEffect::Changed(ordinal, state) => {
+                    if let (None, Some(log), true) =
+                        (&self.feed, &self.job.input, state.is_finished())
+                    {
+                        log.child_ended(ordinal);
+                    }
+                    news.children.push((ordinal, state));
+                }
                 JobEffect::ParentChanged(state) => news.parent.push(state),
             }
         }

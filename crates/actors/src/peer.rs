@@ -145,7 +145,6 @@ impl PeerState {
             self.node.end_hosts_of(self.id);
         }
         self.up_since = Some(self.node.uptime());
-        self.backoff.reached();
         // The owner's first word, which says that it heard us; before anything is started for it.
         self.beat();
         self.show();
@@ -231,6 +230,7 @@ impl PeerState {
         }
         if let Err(error) = session.on_input_read((id, link), inputs) {
             link.close(CloseCode::GARBAGE, &error.to_string());
+            return;
         }
         attachment.inputs.on_all_named(link);
         session.tell_jobs(id, |_| ParentJobMessage::Reachable(id));
@@ -259,7 +259,10 @@ impl PeerState {
     fn perform(&mut self, myself: &ActorRef<PeerMessage>, effects: Vec<PeerEffect>) {
         for effect in effects {
             match effect {
-                PeerEffect::Dial { attempt: 0 } => self.dial(myself),
+                PeerEffect::Dial { attempt: 0 } => {
+                    self.backoff.reached();
+                    self.dial(myself);
+                }
                 PeerEffect::Dial { attempt } => {
                     debug_assert!(attempt > 0, "the first dial of a life does not wait");
                     myself.send_after(self.backoff.next_wait(), || PeerMessage::Dial);
@@ -322,7 +325,7 @@ fn attach(session: &SessionShared, link: &Link, node: NodeId) {
         false => attachment.attach(link),
     };
     match attached {
-        Attached::Asked => return,
+        Attached::Asked | Attached::Over => return,
         Attached::Ready => {}
         Attached::Reborn(told) => {
             for job in told.into_iter().filter_map(|job| session.job(job)) {

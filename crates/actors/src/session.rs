@@ -8,7 +8,7 @@ use sortie_engine::parent_job::{JobIdentity, ParentJob};
 use sortie_engine::placement::known_children;
 use sortie_engine::session::{StartDecision, StartRefused};
 use sortie_model::spec::{Fan, InputSpec, StopSpec};
-use sortie_model::{EntryId, IdempotencyKey, JobInstance, JobSpec, NodeId, NodeName};
+use sortie_model::{EntryId, IdempotencyKey, JobInstance, JobSpec, NodeId, NodeName, Ordinal};
 use sortie_wire::host_proto::ChildSet;
 use sortie_wire::session_proto::Event;
 use sortie_wire::{ErrorCode, RemoteError};
@@ -153,7 +153,7 @@ async fn start(
     }
     if let (Some(feed), Some(log)) = (feed, &job.input) {
         let (session, job) = (Arc::clone(session), Arc::clone(&job));
-        tokio::spawn(map_feed::run(feed, log.reader(), session, job));
+        tokio::spawn(map_feed::run(feed, log.reader(Ordinal(0)), session, job));
     }
     Ok(Started { job, again: false })
 }

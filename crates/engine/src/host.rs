@@ -59,6 +59,15 @@ pub enum HostEffect {
     Discard(JobInstance),
 }
 
+/// How much a host takes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// For this node's own sessions, which have bounds of their own.
+    Own,
+    /// For another node's: so many children more, and no more jobs and specs than the bounds let.
+    For(u64),
+}
+
 /// A start that no owner sends who keeps to the rules; nothing of it is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadStart {
@@ -107,21 +116,21 @@ impl Host {
         Self { jobs: HashMap::new(), specs: 0, processes: 0, most_processes }
     }
 
-    /// The owner wants children started; for so many there is room.
+    /// The owner wants children started.
     ///
     /// # Errors
     /// [`BadStart`]; the peer that sent it does not keep to the rules.
     pub fn on_start(
         &mut self,
         start: StartChildren,
-        room: u64,
+        room: Room,
         effects: &mut Vec<HostEffect>,
     ) -> Result<(), BadStart> {
         let StartChildren { job: instance, spec, children, .. } = start;
         self.check_children(instance, &children, room)?;
         if !self.jobs.contains_key(&instance) {
-            let job = self.new_job(*spec.ok_or(BadStart::SpecMissing)?)?;
-            self.specs += job.spec_bytes;
+            let job = self.new_job(*spec.ok_or(BadStart::SpecMissing)?, room)?;
+            self.specs = self.specs.saturating_add(job.spec_bytes);
             self.jobs.insert(instance, job);
         }
         if let Some(HostedJob { accepted, queued, .. }) = self.jobs.get_mut(&instance) {
@@ -131,17 +140,19 @@ impl Host {
         Ok(())
     }
 
-    fn new_job(&self, spec: HostSpec) -> Result<HostedJob, BadStart> {
+    fn new_job(&self, spec: HostSpec, room: Room) -> Result<HostedJob, BadStart> {
         let most = limits::SPEC_BYTES + limits::HOST_SPEC_OVERHEAD_BYTES;
         let spec_bytes = encoded_length(&spec).unwrap_or(usize::MAX);
-        if spec_bytes > most {
-            return Err(BadStart::SpecTooLong);
-        }
-        if self.jobs.len() >= limits::HOSTED_JOBS {
-            return Err(BadStart::Jobs);
-        }
-        if self.specs + spec_bytes > limits::HOSTED_SPECS_BYTES {
-            return Err(BadStart::Specs);
+        if room != Room::Own {
+            if spec_bytes > most {
+                return Err(BadStart::SpecTooLong);
+            }
+            if self.jobs.len() >= limits::HOSTED_JOBS {
+                return Err(BadStart::Jobs);
+            }
+            if self.specs.saturating_add(spec_bytes) > limits::HOSTED_SPECS_BYTES {
+                return Err(BadStart::Specs);
+            }
         }
         let (accepted, queued) = (HashSet::new(), VecDeque::new());
         Ok(HostedJob { spec: Arc::new(spec), spec_bytes, accepted, queued, running: 0 })
@@ -152,7 +163,7 @@ impl Host {
         &self,
         job: JobInstance,
         children: &ChildBatch,
-        room: u64,
+        room: Room,
     ) -> Result<(), BadStart> {
         let last = match children {
             ChildBatch::Range { first, step, count, .. } => {
@@ -166,13 +177,16 @@ impl Host {
         if last >= u64::from(limits::CHILDREN_PER_JOB) {
             return Err(BadStart::Ordinal);
         }
-        // What was accepted before is only said again.
+        let Room::For(room) = room else { return Ok(()) };
+        // What was accepted before is only said again. Nobody is counted past the room.
+        let most = usize::try_from(room).unwrap_or(usize::MAX).saturating_add(1);
         let accepted = self.jobs.get(&job).map(|job| &job.accepted);
         let known = |ordinal| accepted.is_some_and(|accepted| accepted.contains(&ordinal));
         let fresh = match children {
-            ChildBatch::Range { first, step, count, .. } => {
-                ordinals(*first, *step, *count).filter(|ordinal| !known(*ordinal)).count()
-            }
+            ChildBatch::Range { first, step, count, .. } => ordinals(*first, *step, *count)
+                .filter(|ordinal| !known(*ordinal))
+                .take(most)
+                .count(),
             ChildBatch::Items(items) => items.iter().filter(|item| !known(item.ordinal)).count(),
         };
         if fresh as u64 > room { Err(BadStart::Children) } else { Ok(()) }

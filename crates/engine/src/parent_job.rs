@@ -256,7 +256,9 @@ impl ParentJob {
     }
 
     fn row_on(&self, ordinal: Ordinal, node: NodeIndex) -> Option<&Row> {
-        self.rows.get(ordinal.0 as usize).filter(|row| row.node == Some(node))
+        // What still waits was not told to its node.
+        let told = |row: &&Row| row.node == Some(node) && row.phase != Phase::Queued;
+        self.rows.get(ordinal.0 as usize).filter(told)
     }
 
     /// Whether the child is there and on that node: what a record's sender must prove.

@@ -19,9 +19,9 @@ pub type Uptime = Duration;
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerEffect {
-    /// Dial it after that wait; `attempt` counts from 0 since it was heard last.
+    /// Dial it: at once with attempt 0, else after a wait that grows with the attempts.
     Dial {
-        /// How many dials failed since it was heard last.
+        /// How many dials failed since a connection lasted.
         attempt: u32,
     },
     /// It could not be reached in time: nothing was ever sent to those who wait for it.
@@ -47,6 +47,8 @@ pub struct Peer {
     wanted_until: Option<Uptime>,
     /// Whether to dial again when the connection is gone.
     keep: bool,
+    /// When the last connection came up.
+    up: Option<Uptime>,
     /// When it was heard last in its present life.
     heard: Option<Uptime>,
     lease: Lease,
@@ -58,6 +60,7 @@ impl Default for Peer {
             connection: Connection::None,
             wanted_until: None,
             keep: false,
+            up: None,
             heard: None,
             lease: Lease::default(),
         }
@@ -88,7 +91,7 @@ impl Peer {
         self.check_lease(now, effects);
         self.connection = Connection::Up;
         self.wanted_until = None;
-        self.heard = Some(now);
+        (self.up, self.heard) = (Some(now), Some(now));
         self.lease.on_up(greeted);
     }
 
@@ -141,14 +144,16 @@ impl Peer {
             return;
         }
         if goodbye {
-            self.forget(effects);
-            if !self.keep {
-                return;
-            }
+            // Who is kept is dialled again by that.
+            return self.forget(effects);
         }
         self.heard.get_or_insert(now);
-        self.connection = Connection::Dialling { attempt: 0 };
-        effects.push(PeerEffect::Dial { attempt: 0 });
+        // One that comes up only to be closed again, since one side refuses what the other says, is
+        // not dialled as fast as it closes.
+        let lasted = self.up.is_some_and(|up| now.saturating_sub(up) >= limits::SUSPECT_AFTER);
+        let attempt = u32::from(!lasted);
+        self.connection = Connection::Dialling { attempt };
+        effects.push(PeerEffect::Dial { attempt });
     }
 
     /// A timer ticked; `silence` is how long the connection's peer has said nothing, if one is up.

@@ -34,6 +34,8 @@ pub(crate) enum Attached {
     Asked,
     /// It began a new life: what ran of these jobs is gone, and it can be told things.
     Reborn(HashSet<JobInstance>),
+    /// The session is over, and it was told so.
+    Over,
 }
 
 /// A node answers a resume that is not outstanding, or about jobs that it was not asked about.
@@ -70,6 +72,8 @@ struct State {
     /// Positions that were not acknowledged yet, those of ended children included.
     fresh: HashMap<ChildKey, ChildPosition>,
     fresh_reports: bool,
+    /// Whether the session is over: on a later connection that is all there is to say.
+    ended: bool,
 }
 
 impl State {
@@ -149,6 +153,10 @@ impl Attachment {
     /// A connection is up.
     pub(crate) fn attach(self: &Arc<Self>, link: &Link) -> Attached {
         let mut state = self.state();
+        if state.ended {
+            say(link, &EndSession { session: self.session });
+            return Attached::Over;
+        }
         let life = link.facts().incarnation;
         let before = state.life.replace(life).is_some_and(|before| before != life);
         let reborn = if before {
@@ -220,6 +228,7 @@ impl Attachment {
     pub(crate) fn end(&self) {
         self.inputs.clear();
         let mut state = self.state();
+        state.ended = true;
         if let Some(link) = state.link.take() {
             let _ = link.send(&EndSession { session: self.session });
         }
@@ -264,8 +273,9 @@ impl Attachment {
         }
         let key = ChildKey { job: position.job, ordinal: position.ordinal };
         match ended {
-            Ended::Yes => state.positions.remove(&key),
-            Ended::No => state.positions.insert(key, position),
+            // A job that was forgotten meanwhile is not resumed.
+            Ended::No if state.told.contains(&key.job) => state.positions.insert(key, position),
+            Ended::No | Ended::Yes => state.positions.remove(&key),
         };
         state.fresh.insert(key, position);
         drop(state);

@@ -34,12 +34,12 @@ impl ChildInput {
         if !job.spec.input {
             return None;
         }
+        let ordinal = sortie_exec::task::TaskPort::ordinal(port);
         match &job.target {
-            Target::Here(shared) => shared.input.as_ref().map(|log| Self::Here(log.reader())),
-            Target::There(outbox) => {
-                let ordinal = sortie_exec::task::TaskPort::ordinal(port);
-                Some(Self::There(job.inputs.open(job.job, ordinal, outbox)))
+            Target::Here(shared) => {
+                shared.input.as_ref().map(|log| Self::Here(log.reader(ordinal)))
             }
+            Target::There(outbox) => Some(Self::There(job.inputs.open(job.job, ordinal, outbox))),
         }
     }
 

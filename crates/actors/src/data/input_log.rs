@@ -1,11 +1,11 @@
 //! A job's input between the client that sends it and the children, or the map, that read it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use sortie_model::limits;
+use sortie_model::{Ordinal, limits};
 use sortie_store::input_file::InputFile;
 use tokio::sync::Notify;
 
@@ -64,9 +64,11 @@ struct State {
     file: InputFile,
     end: End,
     /// Where each present reader is.
-    reading: HashMap<u64, u64>,
-    /// Readers that ever came; also the next one's name.
+    reading: HashMap<Ordinal, u64>,
+    /// Readers that ever came or never will.
     came: u64,
+    /// Children whose reader is among those.
+    known: HashSet<Ordinal>,
     closed: bool,
 }
 
@@ -77,6 +79,7 @@ impl InputLog {
             end: End::NotYet,
             reading: HashMap::new(),
             came: 0,
+            known: HashSet::new(),
             closed: false,
         };
         Arc::new(Self { state: Mutex::new(state), changed: Notify::new(), pace, readers })
@@ -141,19 +144,39 @@ impl InputLog {
     }
 
     #[cfg(test)]
+    pub(crate) fn kept(&self) -> u64 {
+        self.state().file.kept()
+    }
+
+    #[cfg(test)]
     pub(crate) fn readers_now(&self) -> usize {
         self.state().reading.len()
     }
 
-    /// A new reader, at the beginning.
-    pub(crate) fn reader(self: &Arc<Self>) -> InputReader {
+    /// A new reader, at the beginning: a child's, or a map's with the first ordinal.
+    pub(crate) fn reader(self: &Arc<Self>, child: Ordinal) -> InputReader {
         let mut state = self.state();
-        let name = state.came;
-        state.came += 1;
-        state.reading.insert(name, 0);
+        if state.known.insert(child) {
+            state.came += 1;
+        }
+        state.reading.insert(child, 0);
         drop(state);
         self.changed.notify_waiters();
-        InputReader { log: Arc::clone(self), name }
+        InputReader { log: Arc::clone(self), name: child }
+    }
+
+    /// The child has ended: if it has not read by now it never will, and nothing is kept for it.
+    pub(crate) fn child_ended(&self, child: Ordinal) {
+        let mut state = self.state();
+        if !state.known.insert(child) {
+            return;
+        }
+        state.came += 1;
+        if !state.reading.is_empty() {
+            state.free(self.readers);
+        }
+        drop(state);
+        self.changed.notify_waiters();
     }
 }
 
@@ -172,7 +195,7 @@ impl State {
 #[derive(Debug)]
 pub(crate) struct InputReader {
     log: Arc<InputLog>,
-    name: u64,
+    name: Ordinal,
 }
 
 impl InputReader {

@@ -97,15 +97,17 @@ impl Outbox {
                 // owner takes lower numbers for repetitions.
                 state.last_number = state.last_number.max(resume.reports);
             }
-            let bulk: Vec<Arc<Bulk>> = state.bulk.values().cloned().collect();
+            // Under the lock: which connection carries a child is the order of these.
+            let bulk: Vec<_> =
+                state.bulk.values().map(|bulk| (Arc::clone(bulk), bulk.rewind())).collect();
             (state.generation, bulk)
         };
         if let Some(resume) = resume {
             self.acknowledge_children(&resume.children);
         }
         tokio::spawn(shared::send(Arc::clone(self), link.clone(), generation));
-        for child in bulk {
-            tokio::spawn(bulk::send(child, self.session, link.clone()));
+        for (child, generation) in bulk {
+            tokio::spawn(bulk::send(child, self.session, (link.clone(), generation)));
         }
     }
 
@@ -174,10 +176,10 @@ impl Outbox {
                 return bulk;
             }
             state.bulk.insert(key, Arc::clone(&bulk));
-            state.link.clone()
+            state.link.clone().map(|link| (link, bulk.rewind()))
         };
-        if let Some(link) = link {
-            tokio::spawn(bulk::send(Arc::clone(&bulk), self.session, link));
+        if let Some(carrier) = link {
+            tokio::spawn(bulk::send(Arc::clone(&bulk), self.session, carrier));
         }
         bulk
     }

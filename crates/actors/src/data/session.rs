@@ -275,8 +275,9 @@ impl SessionShared {
             let log = || {
                 let job = self.job(position.job)?;
                 let rows = job.rows();
-                let reads =
-                    rows.spec().input == InputSpec::Stream && rows.runs_on(position.ordinal, node);
+                let reads = rows.spec().input == InputSpec::Stream
+                    && !rows.state().is_finished()
+                    && rows.runs_on(position.ordinal, node);
                 job.input.clone().filter(|_| reads)
             };
             attachment.inputs.on_read(link, position, log)?;

@@ -221,6 +221,11 @@ impl NodeShared {
         let root = self.root()?;
         let (host, _) = HostActor::spawn_linked(None, HostActor, arguments, root).await.ok()?;
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever ends hosts looks for them under this lock, and did not see this one before.
+        if self.ending.load(Ordering::Acquire) || link.is_closed() || !self.lease_runs(owner) {
+            let _ = host.cast(HostMessage::Over);
+            return None;
+        }
         hosts.insert((session, owner), Hosted { host: host.clone(), link: link.id() });
         Some(host)
     }

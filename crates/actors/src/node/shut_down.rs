@@ -1,6 +1,7 @@
 //! The end of a node.
 
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use sortie_model::limits;
 
@@ -14,6 +15,7 @@ impl NodeShared {
         }
         let hosts: Vec<_> = {
             let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+            self.ending.store(true, Ordering::Release);
             hosts.drain().map(|(_, hosted)| hosted.host).collect()
         };
         for host in &hosts {

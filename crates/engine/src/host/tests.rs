@@ -9,7 +9,7 @@ use super::*;
 
 const SESSION: SessionInstance = SessionInstance(Uuid::nil());
 /// Room for whatever a test starts.
-const ROOM: u64 = 100;
+const ROOM: Room = Room::For(100);
 const JOB: JobInstance = JobInstance(Uuid::nil());
 
 fn spec() -> Box<HostSpec> {
@@ -118,11 +118,11 @@ fn a_range_is_as_long_as_there_is_room_and_repetitions_take_none() {
     let mut host = Host::new(1);
     let mut effects = Vec::new();
     let too_many = start(0, limits::CHILDREN_PER_JOB);
-    assert_eq!(host.on_start(too_many, 9, &mut effects), Err(BadStart::Children));
+    assert_eq!(host.on_start(too_many, Room::For(9), &mut effects), Err(BadStart::Children));
     assert!(host.is_empty() && effects.is_empty());
-    assert_eq!(host.on_start(start(0, 9), 9, &mut effects), Ok(()));
-    assert_eq!(host.on_start(start(0, 9), 0, &mut effects), Ok(()));
-    assert_eq!(host.on_start(start(0, 10), 0, &mut effects), Err(BadStart::Children));
+    assert_eq!(host.on_start(start(0, 9), Room::For(9), &mut effects), Ok(()));
+    assert_eq!(host.on_start(start(0, 9), Room::For(0), &mut effects), Ok(()));
+    assert_eq!(host.on_start(start(0, 10), Room::For(0), &mut effects), Err(BadStart::Children));
     assert_eq!((host.queued(), ran(&effects)), (8, vec![0]));
 }
 
@@ -136,9 +136,9 @@ fn a_place_that_no_child_can_have_is_refused() {
     let item = ChildItem { ordinal: Ordinal(most), id: 2, number: 1, item: Bytes::new() };
     let item = StartChildren { children: ChildBatch::Items(vec![item]), ..start(0, 1) };
     for start in [wide, item, start(1, most), start(most, 1)] {
-        assert_eq!(host.on_start(start, u64::MAX, &mut effects), Err(BadStart::Ordinal));
+        assert_eq!(host.on_start(start, Room::For(u64::MAX), &mut effects), Err(BadStart::Ordinal));
     }
-    assert_eq!(host.on_start(start(most - 1, 1), u64::MAX, &mut effects), Ok(()));
+    assert_eq!(host.on_start(start(most - 1, 1), Room::For(u64::MAX), &mut effects), Ok(()));
 }
 
 #[test]
@@ -177,4 +177,17 @@ fn a_session_has_only_so_many_jobs_here() {
     assert!((0..limits::HOSTED_JOBS).all(|job| next(job).is_ok()));
     assert_eq!(next(limits::HOSTED_JOBS), Err(BadStart::Jobs));
     assert_eq!(next(0), Ok(()), "a known job is no new one");
+}
+
+#[test]
+fn this_nodes_own_sessions_have_no_bounds_here() {
+    let mut host = Host::new(1);
+    let mut effects = Vec::new();
+    let mut next = |job: usize| {
+        let job = JobInstance(Uuid::from_u128(job as u128));
+        host.on_start(StartChildren { job, ..start(0, 1) }, Room::Own, &mut effects)
+    };
+    assert!((0..=limits::HOSTED_JOBS).all(|job| next(job).is_ok()));
+    let many = limits::HOSTED_CHILDREN as u32 / 100;
+    assert_eq!(host.on_start(start(0, many), Room::Own, &mut effects), Ok(()));
 }

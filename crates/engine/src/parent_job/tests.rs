@@ -115,6 +115,16 @@ fn the_throttle_lets_children_start_in_order_as_slots_free() {
 }
 
 #[test]
+fn a_report_about_a_child_that_waits_is_false() {
+    let (mut job, _) = accept(spec(per_node(2), Some(1)), 1);
+    let mut effects = Effects::new();
+    assert!(job.runs_on(Ordinal(0), node(0)) && !job.runs_on(Ordinal(1), node(0)));
+    let ended = vec![end(1, Verdict::Completed)];
+    assert_eq!(job.on_report(node(0), &[], ended, &mut effects), Err(FalseReport));
+    assert_eq!(effects, []);
+}
+
+#[test]
 fn a_stop_ends_the_queued_at_once_and_tells_the_nodes_of_the_others() {
     let (mut job, _) = accept(spec(per_node(3), Some(1)), 1);
     let mut effects = Effects::new();

@@ -145,3 +145,32 @@ fn a_goodbye_ends_what_ran_there_at_once() {
     peer.on_closed(true, at(1), &mut effects);
     assert_eq!(effects, [PeerEffect::LeaseOver, PeerEffect::Lost]);
 }
+
+#[test]
+fn a_node_that_is_kept_is_dialled_once_after_its_goodbye_and_is_lost_once() {
+    let mut peer = Peer::default();
+    let mut effects = Vec::new();
+    peer.on_wanted(at(5), Keep::Always, at(0), &mut effects);
+    peer.on_up(at(0), at(0), &mut effects);
+    effects.clear();
+    peer.on_closed(true, at(1), &mut effects);
+    let gone = [PeerEffect::LeaseOver, PeerEffect::Lost, PeerEffect::Dial { attempt: 1 }];
+    assert_eq!((effects.as_slice(), peer.state(at(1))), (&gone[..], NodeState::Lost));
+    effects.clear();
+    peer.on_tick(None, at(20), &mut effects);
+    assert_eq!(effects, []);
+}
+
+#[test]
+fn a_connection_that_is_closed_as_soon_as_it_is_up_is_not_dialled_as_fast() {
+    let check = |lasted: u64, attempt: u32| {
+        let mut peer = Peer::default();
+        let mut effects = Vec::new();
+        peer.on_up(at(10), at(10), &mut effects);
+        peer.on_closed(false, at(10 + lasted), &mut effects);
+        assert_eq!(effects, [PeerEffect::Dial { attempt }], "after {lasted} s");
+    };
+    check(0, 1);
+    check(2, 1);
+    check(3, 0);
+}

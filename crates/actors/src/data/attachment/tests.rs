@@ -25,6 +25,7 @@ async fn a_child_whose_end_is_acknowledged_leaves_no_position() {
     let mut ends = linked().await;
     let attachment = attachment();
     attachment.attach(&ends.here);
+    attachment.state().told.insert(JOB);
     for ordinal in 0..100 {
         attachment.stored_child(&ends.here, position(ordinal, 1), Ended::No);
         attachment.stored_child(&ends.here, position(ordinal, 3), Ended::Yes);
@@ -87,4 +88,30 @@ async fn a_job_that_ends_while_the_answer_is_outstanding_is_forgotten_after_it()
     assert_eq!(attachment.resumed(&ends.here, &[JOB]), Ok(()));
     let frame = ends.there_control.next().await.expect("a word");
     assert_eq!(frame.open::<ForgetJob>(), Ok(forget));
+}
+
+#[tokio::test]
+async fn a_session_that_ended_while_its_node_was_away_is_only_said_to_be_over() {
+    let first = linked().await;
+    let attachment = attachment();
+    attachment.attach(&first.here);
+    attachment.state().told.insert(JOB);
+    first.here.close(CloseCode::SILENT, "cut");
+    attachment.end();
+    let mut second = linked().await;
+    assert!(matches!(attachment.attach(&second.here), Attached::Over));
+    let frame = second.there_control.next().await.expect("a word");
+    assert_eq!(frame.open::<EndSession>(), Ok(EndSession { session: attachment.session }));
+    assert!(!attachment.is_current(&second.here));
+}
+
+#[tokio::test]
+async fn a_position_that_comes_after_its_job_was_forgotten_is_not_kept() {
+    let ends = linked().await;
+    let attachment = attachment();
+    attachment.attach(&ends.here);
+    attachment.state().told.insert(JOB);
+    attachment.forget(&ForgetJob { session: attachment.session, job: JOB });
+    attachment.stored_child(&ends.here, position(0, 5), Ended::No);
+    assert!(attachment.state().positions.is_empty());
 }

@@ -28,7 +28,7 @@ impl InputTraffic {
     }
 }
 
-/// A node says that a child has read what it was not sent, or takes back what it has read.
+/// A node says that a child has read what it was not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a child cannot have read so far")]
 pub(crate) struct FalsePosition;
@@ -73,14 +73,16 @@ impl InputFeeds {
             Some(known) => known.clone(),
             None => {
                 let Some(log) = log() else { return Ok(()) };
-                let feed = Arc::new(Feed::new(log.reader(), Arc::clone(&self.traffic)));
+                let feed = Arc::new(Feed::new(log.reader(key.ordinal), Arc::clone(&self.traffic)));
                 feeds.insert(key, Some(Arc::clone(&feed)));
                 Some(feed)
             }
         };
-        drop(feeds);
         let Some(feed) = known else { return Ok(()) };
-        if feed.on_read(link.id(), read)? == Flow::Begins {
+        // Under the lock, so that nobody takes the feed for one of an older connection.
+        let flow = feed.on_read(link.id(), read)?;
+        drop(feeds);
+        if flow == Flow::Begins {
             tokio::spawn(Arc::clone(self).feed(key, feed, link.clone()));
         }
         Ok(())
@@ -169,9 +171,11 @@ impl Feed {
 
     fn on_read(&self, link: u64, read: u64) -> Result<Flow, FalsePosition> {
         let mut state = self.state();
-        if read < state.read || read > state.ever_sent {
+        if read > state.ever_sent {
             return Err(FalsePosition);
         }
+        // An answer to a resume may be read behind a newer word.
+        let read = read.max(state.read);
         let before = state.unread();
         let flow = if state.link == Some(link) { Flow::GoesOn } else { Flow::Begins };
         state.read = read;

@@ -130,8 +130,10 @@ impl Inlet {
         }
         // The gate holds the queue open, so there is always a next piece to wait for.
         let piece = self.queue.recv().await.unwrap_or(Piece::Lost);
-        if let Piece::Bytes(bytes) = &piece {
-            self.handed = bytes.len() as u64;
+        match &piece {
+            Piece::Bytes(bytes) => self.handed = bytes.len() as u64,
+            // Nothing is asked for any more, however long the child lives on.
+            Piece::End | Piece::Lost => self.tell(InputProgress::Closed),
         }
         piece
     }

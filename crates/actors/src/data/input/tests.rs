@@ -218,6 +218,63 @@ async fn a_child_that_was_closed_is_not_fed_again_and_a_false_position_is_refuse
 }
 
 #[tokio::test]
+async fn an_answer_to_a_resume_that_comes_behind_a_newer_word_takes_nothing_back() {
+    let house = House::new(1, Pace::Store);
+    house.log.write(Bytes::from(bytes(0, 1_000))).await.expect("there is room");
+    let position = |read| {
+        let read = InputProgress::UpTo(read);
+        vec![InputPosition { job: JOB, ordinal: Ordinal(0), read }]
+    };
+    let mut child = house.child(0);
+    let mut first = house.connect().await;
+    let link = first.here.clone();
+    let carry = house.carry(&mut first);
+    tokio::pin!(carry);
+    tokio::select! {
+        () = &mut carry => panic!("the link is up"),
+        piece = child.next() => assert_eq!(piece, Piece::Bytes(Bytes::from(bytes(0, 1_000)))),
+    }
+    link.close(CloseCode::SILENT, "cut");
+    carry.await;
+    let second = linked().await;
+    assert_eq!(house.told(&second, position(1_000)), Ok(()));
+    assert_eq!(house.told(&second, position(0)), Ok(()), "the older word");
+    house.feeds.on_all_named(&second.here);
+    assert_eq!(house.log.readers_now(), 1, "it still reads");
+}
+
+#[tokio::test]
+async fn a_child_that_ended_without_reading_is_waited_for_by_nobody() {
+    let house = House::new(2, Pace::Readers);
+    let mut reader = house.log.reader(Ordinal(0));
+    house.log.child_ended(Ordinal(1));
+    house.log.write(Bytes::from(bytes(0, 1_000))).await.expect("there is room");
+    assert_eq!(reader.next().await, Piece::Bytes(Bytes::from(bytes(0, 1_000))));
+    assert_eq!(house.log.kept(), 0, "what was read is free");
+}
+
+#[tokio::test]
+async fn a_child_that_has_all_of_its_input_holds_no_credit() {
+    let house = House::new(1, Pace::Store);
+    write(&house, 1_000).await;
+    let mut child = house.child(0);
+    let mut ends = house.connect().await;
+    let done = async {
+        while !matches!(child.next().await, Piece::End) {}
+        while house.traffic.unread() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = house.carry(&mut ends) => panic!("the link is up"),
+        done = tokio::time::timeout(std::time::Duration::from_secs(60), done) => {
+            assert!(done.is_ok(), "{} bytes are held", house.traffic.unread());
+        }
+    }
+    drop(child);
+}
+
+#[tokio::test]
 async fn input_whose_client_died_is_lost_behind_what_came() {
     let house = House::new(1, Pace::Store);
     house.log.write(Bytes::from_static(b"some")).await.expect("it is stored");

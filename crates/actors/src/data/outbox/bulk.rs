@@ -173,8 +173,9 @@ impl Bulk {
         Next::Frame(fresh, end)
     }
 
-    /// A new connection: everything unacknowledged goes out again.
-    fn rewind(&self) -> u64 {
+    /// A new connection: everything unacknowledged goes out again. Answers the number that the
+    /// connection's sender has; one with an older number ends.
+    pub(super) fn rewind(&self) -> u64 {
         let mut state = self.state();
         state.sent = 0;
         state.end_sent = false;
@@ -196,8 +197,11 @@ enum Next {
 }
 
 /// Writes the child's records until its end or the connection's.
-pub(super) async fn send(bulk: Arc<Bulk>, session: SessionInstance, link: Link) {
-    let generation = bulk.rewind();
+pub(super) async fn send(
+    bulk: Arc<Bulk>,
+    session: SessionInstance,
+    (link, generation): (Link, u64),
+) {
     let ChildKey { job, ordinal } = bulk.key;
     let Ok(mut stream) = link.open_uni(0).await else { return };
     let head = ReportStream { session, child: Some((job, ordinal)) };
