@@ -113,6 +113,7 @@ impl Actor for HostActor {
         let mut effects = Vec::new();
         match message {
             HostMessage::Start(start) => {
+                state.node.forget_expiry(start.session, state.owner_id());
                 let room = state.room();
                 if let Err(error) = state.host.on_start(start, room, &mut effects) {
                     state.refuse_peer(&error);

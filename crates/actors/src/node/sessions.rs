@@ -263,7 +263,17 @@ impl NodeShared {
         of_it.into_iter().for_each(|session| self.end_host(session, owner));
     }
 
-    /// Whether another node's session ended here because its owner was silent for too long.
+    /// The owner starts something in the session. It does so only after it has heard how the
+    /// session stood here, so an end before that says nothing about what it starts now.
+    pub(crate) fn forget_expiry(&self, session: SessionInstance, owner: NodeId) {
+        let mut all = self.expired.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(expired) = all.get_mut(&owner) {
+            expired.retain(|other| *other != session);
+        }
+    }
+
+    /// Whether another node's session ended here because its owner was silent for too long, and
+    /// the owner may not have heard of it.
     pub(crate) fn has_expired(&self, session: SessionInstance, owner: NodeId) -> bool {
         let expired = self.expired.lock().unwrap_or_else(PoisonError::into_inner);
         expired.get(&owner).is_some_and(|sessions| sessions.contains(&session))

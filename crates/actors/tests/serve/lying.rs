@@ -30,11 +30,8 @@ struct Tie {
 
 impl Liar {
     fn of(house: &House) -> Self {
-        let facts =
-            LocalFacts { incarnation: Incarnation(1), program: "test".to_owned(), address: None };
-        let any = ([127, 0, 0, 1], 0).into();
-        let (endpoint, arrivals) =
-            Endpoint::bind(any, house.other.clone(), facts).expect("a free port");
+        let liar = Self::in_life(house, 1);
+        let endpoint = &liar.endpoint;
         house
             .node
             .admit(Member {
@@ -44,6 +41,15 @@ impl Liar {
                 labels: Vec::new(),
             })
             .expect("there is room");
+        liar
+    }
+
+    fn in_life(house: &House, life: u64) -> Self {
+        let (incarnation, program) = (Incarnation(life), "test".to_owned());
+        let facts = LocalFacts { incarnation, program, address: None };
+        let any = ([127, 0, 0, 1], 0).into();
+        let (endpoint, arrivals) =
+            Endpoint::bind(any, house.other.clone(), facts).expect("a free port");
         Self { endpoint, arrivals }
     }
 
@@ -210,4 +216,27 @@ async fn one_node_has_only_so_many_sessions_hosted() {
         CloseReason::There { code: CloseCode::REFUSED, .. } => {}
         other => panic!("refused, not {other:?}"),
     }
+}
+
+#[tokio::test]
+async fn the_end_of_a_session_here_says_nothing_about_what_its_owner_starts_later() {
+    let house = House::open().await;
+    let session = SessionInstance(Uuid::from_u128(1));
+    let unknown = JobInstance(Uuid::from_u128(99));
+    let resume = Resume { session, reports: 0, children: Vec::new(), jobs: vec![unknown] };
+    let first = Liar::of(&house);
+    let mut tie = first.dial(&house).await;
+    tie.say(&start(1, 1));
+    tie.say(&Resume { jobs: vec![start(1, 1).job], ..resume.clone() });
+    assert_eq!(tie.hear::<Resumed>().await.unknown, []);
+    // In its next life nothing of the former one runs here any more.
+    let liar = Liar::in_life(&house, 2);
+    let mut tie = liar.dial(&house).await;
+    tie.say(&resume);
+    assert!(tie.hear::<Resumed>().await.expired);
+    tie.say(&resume);
+    assert!(tie.hear::<Resumed>().await.expired, "until it has heard it");
+    tie.say(&start(1, 1));
+    tie.say(&resume);
+    assert!(!tie.hear::<Resumed>().await.expired);
 }
