@@ -128,8 +128,13 @@ fn one_unreachable_node_is_that_childs_failure_alone() {
 }
 
 #[test]
-fn a_node_that_restarts_keeps_its_identity_and_its_port() {
+fn a_node_that_restarts_keeps_its_identity_its_port_and_its_labels() {
     let [a, mut b, _c] = three();
+    assert_eq!(a.sortie(&["node", "labels", "b", "role=", "zone=north"]).code, 0);
+    wait_for("b to keep its labels", || {
+        let settings = std::fs::read_to_string(b.path().join("node.toml")).unwrap_or_default();
+        settings.contains("north").then_some(())
+    });
     let ids = |home: &Home| {
         let nodes = home.json(&["node", "get", "b"]);
         let node = nodes["nodes"][0].clone();
@@ -144,4 +149,6 @@ fn a_node_that_restarts_keeps_its_identity_and_its_port() {
         (ran.code == 0).then_some(ran)
     });
     assert_eq!(ran.out, "back\n");
+    let nodes = a.json(&["node", "get", "b"]);
+    assert_eq!(nodes["nodes"][0]["labels"], serde_json::json!({ "zone": "north" }));
 }

@@ -1,6 +1,7 @@
 //! A node: what all of its actors, links and requests share, how it starts and how it ends.
 
 mod cluster;
+mod join;
 mod listen;
 mod peers;
 mod sessions;

@@ -33,6 +33,8 @@ pub(crate) enum PeerMessage {
     DialFailed(ReachStep, String),
     /// Time to dial.
     Dial,
+    /// The time for which somebody waits may be over.
+    WaitOver,
     /// The connection with that number ended.
     Closed(u64, CloseCode),
     /// A heartbeat came over the connection with that number.
@@ -97,8 +99,12 @@ impl Actor for PeerActor {
     ) -> Result<(), ActorProcessingErr> {
         let (mut effects, now) = (Vec::new(), state.node.uptime());
         match message {
-            PeerMessage::Want(session, wait) => state.want(session, wait, &mut effects),
+            PeerMessage::Want(session, wait) => {
+                state.want(session, wait, &mut effects);
+                myself.send_after(wait, || PeerMessage::WaitOver);
+            }
             PeerMessage::Connect(wait, keep) => state.peer.on_wanted(wait, keep, now, &mut effects),
+            PeerMessage::WaitOver => state.peer.on_wait_over(now, &mut effects),
             PeerMessage::Up(link, control) => {
                 let greeted = now.saturating_sub(link.age());
                 state.peer.on_up(greeted, now, &mut effects);

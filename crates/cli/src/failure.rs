@@ -218,6 +218,7 @@ pub(crate) const fn cause_of(code: ErrorCode) -> Cause {
         ErrorCode::NotFound | ErrorCode::UnknownNode | ErrorCode::NoSession => Cause::NotFound,
         ErrorCode::NoNodes => Cause::NoNodes,
         ErrorCode::Denied
+        | ErrorCode::NoAuthority
         | ErrorCode::TokenWrong
         | ErrorCode::TokenUsed
         | ErrorCode::TokenExpired => Cause::NotPermitted,
@@ -231,10 +232,8 @@ pub(crate) const fn cause_of(code: ErrorCode) -> Cause {
         | ErrorCode::NotAlone => Cause::Usage,
         ErrorCode::Deadlock => Cause::Deadlock,
         ErrorCode::Gone => Cause::NoLongerKept,
-        ErrorCode::Unreachable
-        | ErrorCode::NoAuthority
-        | ErrorCode::ShuttingDown
-        | ErrorCode::Version => Cause::NotReached,
+        ErrorCode::Unreachable | ErrorCode::Version => Cause::NotReached,
+        ErrorCode::ShuttingDown => Cause::NodeLost,
         _ => Cause::Internal,
     }
 }

@@ -38,9 +38,15 @@ fn refuse(error: &clap::Error) -> u8 {
         return failure.cause.status();
     }
     if !error.use_stderr() || error_style(std::env::args_os()) == ErrorStyle::Text {
-        // A closed output has nobody who reads this.
-        let _ = error.print();
-        return u8::try_from(error.exit_code()).unwrap_or(2);
+        return match error.print() {
+            Err(fault) if !error.use_stderr() => {
+                let failure = Failure::output(&fault);
+                failure.report(ErrorStyle::Text);
+                failure.cause.status()
+            }
+            // An error output that cannot be written to has nobody who reads it.
+            Ok(()) | Err(_) => u8::try_from(error.exit_code()).unwrap_or(2),
+        };
     }
     let text = error.render().to_string();
     let mut lines = text.lines().map(|line| line.trim_start_matches("error: "));

@@ -85,6 +85,16 @@ impl Peer {
         }
     }
 
+    /// The time for which somebody waits may be over: then they are told, whatever the dial that is
+    /// under way will come to.
+    pub fn on_wait_over(&mut self, now: Uptime, effects: &mut Vec<PeerEffect>) {
+        let waits = matches!(self.connection, Connection::Dialling { .. });
+        if waits && self.wanted_until.is_some_and(|until| now >= until) {
+            self.wanted_until = None;
+            effects.push(PeerEffect::Unreachable(ReachStep::Connect));
+        }
+    }
+
     /// A connection is up, dialled by us or by it; our hello, or our acknowledgement of its, went
     /// out at `greeted`. Heartbeats and their numbers begin anew.
     pub fn on_up(&mut self, greeted: Uptime, now: Uptime, effects: &mut Vec<PeerEffect>) {

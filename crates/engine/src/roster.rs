@@ -98,7 +98,10 @@ impl ChangeRefused {
     pub fn to_remote(&self) -> RemoteError {
         let (code, hint) = match self {
             Self::NotAuthority => (ErrorCode::NoAuthority, None),
-            Self::NameTaken { .. } => (ErrorCode::NameTaken, Some("choose another with --name")),
+            Self::NameTaken { .. } => (
+                ErrorCode::NameTaken,
+                Some("stop this node and run it as another: `sortie node run --name NAME`"),
+            ),
             Self::Full => (ErrorCode::Limit, Some("remove nodes that are gone")),
             Self::Unknown { .. } => (ErrorCode::UnknownNode, Some("`sortie node get` lists them")),
             Self::IsAuthority | Self::BadMember(_) => (ErrorCode::Usage, None),

@@ -161,6 +161,10 @@ async fn keep(link: Link, mut control: ControlReceiver) {
                 None => return,
             },
             _ = beat.tick() => {
+                if link.silence() > limits::LOST_AFTER {
+                    // It was killed or is frozen. The transport would notice only much later.
+                    return link.close(CloseCode::SILENT, "silent for too long");
+                }
                 number += 1;
                 if link.send(&Heartbeat { number, heard }).is_err() {
                     return;

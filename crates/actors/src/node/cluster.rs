@@ -5,10 +5,7 @@ use std::sync::{Arc, PoisonError, RwLockReadGuard};
 
 use sortie_engine::peer::Keep;
 use sortie_engine::roster::{Changes, Cluster, Membership, Received};
-use sortie_link::{
-    CloseCode, DialError, JoinError, JoinExchange, JoinPlea, JoinSecret, JoinToken, Joined, Link,
-    LocalFacts, join,
-};
+use sortie_link::{CloseCode, JoinSecret, JoinToken, Joined, Link, LocalFacts};
 use sortie_model::nodeset::{EvaluateError, NodeExpr};
 use sortie_model::spec::Placement;
 use sortie_model::{NodeId, NodeName, limits};
@@ -39,7 +36,7 @@ impl NodeShared {
         self.membership.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut Membership) -> T) -> T {
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Membership) -> T) -> T {
         change(&mut self.membership.write().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -117,6 +114,7 @@ impl NodeShared {
         name: &NodeName,
         labels: &[(String, String)],
     ) -> Result<(), RemoteError> {
+        self.must_be_authority("labels are set", &format!("sortie node labels {name} …"))?;
         let changes = self.change(|membership| membership.set_labels(name, labels));
         self.changed(changes.map_err(|error| error.to_remote())?);
         if let Some(own) = self.member(self.me.id).filter(|own| own.name == *name) {
@@ -164,10 +162,25 @@ impl NodeShared {
     }
 
     pub(crate) fn on_roster(&self, from: NodeId, roster: Roster) {
+        let before = self.member(self.me.id);
         match self.change(|membership| membership.on_roster(from, roster)) {
             Ok(Received::Known) => {}
-            Ok(Received::Replaced(changes) | Received::Removed(changes)) => self.changed(changes),
+            Ok(Received::Replaced(changes) | Received::Removed(changes)) => {
+                self.changed(changes);
+                self.keep_own_row(before.as_ref());
+            }
             Err(error) => tracing::warn!(%error, node = %from, "a roster was refused"),
+        }
+    }
+
+    /// What the node with the CA changed about this one is what it says of itself from now on, also
+    /// in its next life.
+    fn keep_own_row(&self, before: Option<&Member>) {
+        let own = self.member(self.me.id);
+        if let Some(own) = own.filter(|own| before.is_none_or(|old| old.labels != own.labels))
+            && let Err(error) = self.keeper.own(&own)
+        {
+            tracing::error!(%error, "this node's labels could not be kept");
         }
     }
 
@@ -194,6 +207,7 @@ impl NodeShared {
 
     /// Makes this node reachable as the others will know it, and a token for the first of them.
     pub(crate) fn advertise(&self, address: Option<String>) -> Result<(), RemoteError> {
+        self.must_be_authority("join tokens are given", "sortie cluster token")?;
         let Some(mut own) = self.member(self.me.id) else { return Ok(()) };
         if let Some(address) = address {
             own.address = address;
@@ -208,15 +222,21 @@ impl NodeShared {
         self.admit(own)
     }
 
+    /// Refuses what only the node with the CA can do, and says where to do it.
+    fn must_be_authority(&self, what: &str, command: &str) -> Result<(), RemoteError> {
+        if self.membership().is_authority() {
+            return Ok(());
+        }
+        let authority = self.member(self.membership().roster().authority);
+        let name = authority.map_or_else(|| "another node".to_owned(), |a| a.name.to_string());
+        let text = format!("{what} by {name}, which holds the cluster's CA");
+        let error = RemoteError::new(ErrorCode::NoAuthority, text);
+        Err(error.hint(format!("run `{command}` on {name}")))
+    }
+
     /// A fresh join token; only the node with the CA gives them.
     pub(crate) fn token(&self) -> Result<JoinOffer, RemoteError> {
-        if !self.membership().is_authority() {
-            let authority = self.member(self.membership().roster().authority);
-            let name = authority.map_or_else(|| "another node".to_owned(), |a| a.name.to_string());
-            let text = format!("join tokens are given by {name}, which holds the cluster's CA");
-            let error = RemoteError::new(ErrorCode::NoAuthority, text);
-            return Err(error.hint(format!("run `sortie cluster token` on {name}")));
-        }
+        self.must_be_authority("join tokens are given", "sortie cluster token")?;
         let secret = JoinSecret(random()?);
         let issued =
             self.tokens.lock().unwrap_or_else(PoisonError::into_inner).issue(secret, self.uptime());
@@ -226,120 +246,9 @@ impl NodeShared {
         let address = self.address_of(self.me.id).unwrap_or_default();
         Ok(JoinOffer { address, token: token.to_string() })
     }
-
-    /// A node asks to join this cluster.
-    pub(crate) async fn on_join(self: Arc<Self>, exchange: JoinExchange) {
-        let request = exchange.request().clone();
-        let authority = self.authority.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(authority) = authority.filter(|_| self.membership().is_authority()) else {
-            let text = "this node does not hold the cluster's CA";
-            return exchange.refuse(RemoteError::new(ErrorCode::NoAuthority, text)).await;
-        };
-        let tokens = || self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        let redeemed = tokens().redeem(&request.secret, self.uptime());
-        if let Err(error) = redeemed {
-            return exchange.refuse(error.to_remote()).await;
-        }
-        let member = Member {
-            node: exchange.node_id(),
-            name: request.name.clone(),
-            address: request.address.clone(),
-            labels: request.labels.clone(),
-        };
-        if let Err(error) = self.admit(member) {
-            tokens().give_back(&request.secret);
-            return exchange.refuse(error).await;
-        }
-        if let Err(error) = exchange.grant(&authority, self.me.id).await {
-            tracing::warn!(%error, "a join failed");
-        }
-    }
-
-    /// Joins another cluster.
-    pub(crate) async fn join(
-        self: &Arc<Self>,
-        address: &str,
-        token: &str,
-    ) -> Result<(), RemoteError> {
-        self.must_be_alone()?;
-        let token: JoinToken = token.parse().map_err(|error: sortie_link::BadToken| {
-            RemoteError::new(ErrorCode::Usage, error.to_string())
-        })?;
-        let own = self.member(self.me.id);
-        let own = own.ok_or_else(|| RemoteError::new(ErrorCode::Internal, "no own member"))?;
-        let plea = JoinPlea {
-            name: &own.name,
-            address: &own.address,
-            labels: &own.labels,
-            user: &self.user,
-            node_key: &self.keys.node,
-            user_key: &self.keys.user,
-        };
-        let joined = join(address, &token, &plea, limits::CONNECT_TIME).await;
-        let joined = joined.map_err(|error| join_refused(&error))?;
-        self.keeper.joined(&joined).map_err(|error| refused(&error))?;
-        let mut rosters = self.rosters.subscribe();
-        self.adopt(own, address, joined)?;
-        // The roster comes with the link to the node that holds the CA. Without it the node is a
-        // member all the same, and shows that node by its identity until then.
-        let _ = tokio::time::timeout(limits::CONNECT_TIME, rosters.changed()).await;
-        Ok(())
-    }
-
-    fn must_be_alone(&self) -> Result<(), RemoteError> {
-        if !self.membership().is_alone() {
-            let text = "this node is in a cluster with other members";
-            return Err(RemoteError::new(ErrorCode::NotAlone, text));
-        }
-        let unfinished: u64 = self.sessions.all().iter().map(|one| one.view().unfinished).sum();
-        if unfinished > 0 {
-            let text = format!("this node has {unfinished} unfinished jobs");
-            let error = RemoteError::new(ErrorCode::NotAlone, text);
-            return Err(error.hint("wait for them or stop them, then join again"));
-        }
-        Ok(())
-    }
-
-    fn adopt(
-        self: &Arc<Self>,
-        own: Member,
-        address: &str,
-        joined: Joined,
-    ) -> Result<(), RemoteError> {
-        let fingerprint = joined.node.fingerprint();
-        let replaced = self.endpoint.replace_identity(joined.node);
-        replaced.map_err(|error| RemoteError::new(ErrorCode::Internal, error.to_string()))?;
-        *self.fingerprint.write().unwrap_or_else(PoisonError::into_inner) = fingerprint;
-        *self.authority.write().unwrap_or_else(PoisonError::into_inner) = None;
-        // Until its roster comes, the node with the CA is known by where it was found.
-        let authority = joined.authority_node;
-        let name = format!("node-{authority}").parse();
-        let name = name.map_err(|_| RemoteError::new(ErrorCode::Internal, "no name"))?;
-        let address = address.to_owned();
-        let found = Member { node: authority, name, address, labels: Vec::new() };
-        let roster = Roster { version: 0, authority, members: vec![found, own] };
-        let membership = Membership::restore(self.me.id, roster);
-        let membership =
-            membership.map_err(|error| RemoteError::new(ErrorCode::Internal, error.to_string()))?;
-        self.change(|known| *known = membership);
-        self.seek_authority();
-        Ok(())
-    }
 }
 
-fn join_refused(error: &JoinError) -> RemoteError {
-    match error {
-        JoinError::Dial(DialError::Refused { error, .. }) => error.clone(),
-        JoinError::Dial(error) => {
-            let mut remote = error.to_remote();
-            remote.message = format!("{}: {}", error.step(), remote.message);
-            remote
-        }
-        error => RemoteError::new(ErrorCode::Unreachable, error.to_string()),
-    }
-}
-
-fn refused(error: &KeepError) -> RemoteError {
+pub(super) fn refused(error: &KeepError) -> RemoteError {
     match error {
         KeepError::Mistake(text) => RemoteError::new(ErrorCode::Usage, text)
             .hint("correct the file: it is read anew each time it is needed"),

@@ -109,5 +109,5 @@ fn deadlock(session: &SessionShared, place: Option<&Place>) -> RemoteError {
 
 /// The error of who waits in a session that is over.
 pub(super) fn ended() -> RemoteError {
-    RemoteError::new(ErrorCode::NoSession, "the session has ended")
+    RemoteError::new(ErrorCode::ShuttingDown, "the session has ended: its node was stopped")
 }

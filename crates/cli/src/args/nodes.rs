@@ -33,7 +33,7 @@ pub(crate) struct NodeRunArgs {
     /// Where other nodes reach it, if not where it listens.
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) advertise: Option<String>,
-    /// The node's name, for a home that is new.
+    /// The node's name; another one than before only while it is in no cluster.
     #[arg(long, value_name = "N")]
     pub(crate) name: Option<NodeName>,
     /// The home: identity, configuration and state in one folder.

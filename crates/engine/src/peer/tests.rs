@@ -174,3 +174,20 @@ fn a_connection_that_is_closed_as_soon_as_it_is_up_is_not_dialled_as_fast() {
     check(2, 1);
     check(3, 0);
 }
+
+#[test]
+fn who_waits_for_a_node_waits_no_longer_than_it_said() {
+    let mut peer = Peer::default();
+    let mut effects = Vec::new();
+    peer.on_wanted(at(2), Keep::WhileUsed, at(0), &mut effects);
+    effects.clear();
+    peer.on_wait_over(at(1), &mut effects);
+    assert_eq!(effects, []);
+    peer.on_wait_over(at(2), &mut effects);
+    peer.on_wait_over(at(3), &mut effects);
+    assert_eq!(effects, [PeerEffect::Unreachable(ReachStep::Connect)]);
+    // The dial under way ends for nobody.
+    effects.clear();
+    peer.on_dial_failed(ReachStep::Connect, at(5), &mut effects);
+    assert_eq!(effects, []);
+}
