@@ -5,18 +5,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
 use sortie_engine::host::{Host, HostEffect, Room, Start};
 use sortie_link::Link;
 use sortie_model::reason::SpawnStep;
-use sortie_model::spec::BodySpec;
+use sortie_model::spec::{BodySpec, StopSpec};
 use sortie_model::{JobInstance, NodeId, Ordinal, Reason, SessionInstance, limits};
 use sortie_wire::host_proto::{
-    Acknowledge, ChildOutcome, ForgetJob, HostSpec, Resume, Resumed, StartChildren, StopChildren,
-    Verdict,
+    Acknowledge, ChildOutcome, ChildSet, ForgetJob, HostSpec, Resume, Resumed, StartChildren,
+    StopChildren, Verdict,
 };
 
-use crate::child_job::{ChildJob, ChildJobArguments, ChildJobMessage, Work};
+use crate::child_job::{EndedGroups, Group, GroupId, Left, Tell, Told, Work};
 use crate::data::credit::OwnerCredit;
 use crate::data::outbox::Outbox;
 use crate::data::port::{ChildPort, JobPort, Target};
@@ -36,6 +36,10 @@ pub(crate) enum HostMessage {
     Acknowledge(Acknowledge),
     /// The owner is back on a new connection.
     Resume(Link, Resume),
+    /// Groups ended: see [`EndedGroups`].
+    Ended,
+    /// The grace of a stop is over: what is left of these groups' functions is aborted.
+    GraceOver(Vec<GroupId>, ChildSet),
     /// The session is over, or its owner silent for too long.
     Over,
 }
@@ -66,14 +70,10 @@ pub(crate) struct HostState {
     waiting: u64,
     outbox: Arc<Outbox>,
     ports: HashMap<JobInstance, Arc<JobPort>>,
-    /// Running child-job actors, with how many children each has.
-    running: HashMap<ractor::ActorId, Group>,
-}
-
-struct Group {
-    actor: ActorRef<ChildJobMessage>,
-    job: JobInstance,
-    count: u32,
+    running: HashMap<GroupId, Group>,
+    /// How many groups there ever were.
+    groups: u64,
+    ended: Arc<EndedGroups>,
 }
 
 /// The actor.
@@ -86,7 +86,7 @@ impl Actor for HostActor {
 
     async fn pre_start(
         &self,
-        _: ActorRef<HostMessage>,
+        myself: ActorRef<HostMessage>,
         arguments: HostArguments,
     ) -> Result<HostState, ActorProcessingErr> {
         let HostArguments { node, session, owner } = arguments;
@@ -101,7 +101,9 @@ impl Actor for HostActor {
         }
         let host = Host::new(limits::PROCESSES_PER_NODE);
         let (ports, running) = (HashMap::new(), HashMap::new());
-        Ok(HostState { node, host, owner, credit, waiting: 0, outbox, ports, running })
+        let ended = EndedGroups::new(myself);
+        let (waiting, groups) = (0, 0);
+        Ok(HostState { node, host, owner, credit, waiting, outbox, ports, running, groups, ended })
     }
 
     async fn handle(
@@ -111,6 +113,11 @@ impl Actor for HostActor {
         state: &mut HostState,
     ) -> Result<(), ActorProcessingErr> {
         let mut effects = Vec::new();
+        for group in state.ended.take() {
+            if let Some(Group { job, count, .. }) = state.running.remove(&group) {
+                state.host.on_ended(job, count, &mut effects);
+            }
+        }
         match message {
             HostMessage::Start(start) => {
                 state.node.forget_expiry(start.session, state.owner_id());
@@ -123,34 +130,17 @@ impl Actor for HostActor {
             HostMessage::Forget(forget) => state.host.on_forget(forget.job, &mut effects),
             HostMessage::Acknowledge(acknowledge) => state.outbox.acknowledge(&acknowledge),
             HostMessage::Resume(link, resume) => state.resume(link, &resume, &mut effects),
+            HostMessage::Ended => {}
+            HostMessage::GraceOver(groups, children) => state.abort(&groups, &children),
             HostMessage::Over => {
                 state.host.on_over(&mut effects);
-                state.perform(&myself, effects).await;
+                state.perform(&myself, effects);
                 state.outbox.close();
                 myself.stop(None);
                 return Ok(());
             }
         }
-        state.perform(&myself, effects).await;
-        Ok(())
-    }
-
-    async fn handle_supervisor_evt(
-        &self,
-        myself: ActorRef<HostMessage>,
-        event: SupervisionEvent,
-        state: &mut HostState,
-    ) -> Result<(), ActorProcessingErr> {
-        let gone = match event {
-            SupervisionEvent::ActorTerminated(cell, ..)
-            | SupervisionEvent::ActorFailed(cell, _) => state.running.remove(&cell.get_id()),
-            _ => None,
-        };
-        if let Some(Group { job, count, .. }) = gone {
-            let mut effects = Vec::new();
-            state.host.on_ended(job, count, &mut effects);
-            state.perform(&myself, effects).await;
-        }
+        state.perform(&myself, effects);
         Ok(())
     }
 }
@@ -197,20 +187,12 @@ impl HostState {
         }
     }
 
-    async fn perform(&mut self, myself: &ActorRef<HostMessage>, effects: Vec<HostEffect>) {
+    fn perform(&mut self, myself: &ActorRef<HostMessage>, effects: Vec<HostEffect>) {
         self.count_waiting();
         for effect in effects {
             match effect {
-                HostEffect::Run { job, spec, children } => {
-                    self.run(myself, job, &spec, children).await;
-                }
-                HostEffect::Stop { job, children, how } => {
-                    let children = Arc::new(children);
-                    for group in self.running.values().filter(|group| group.job == job) {
-                        let children = Arc::clone(&children);
-                        let _ = group.actor.cast(ChildJobMessage::Stop { children, how });
-                    }
-                }
+                HostEffect::Run { job, spec, children } => self.run(job, &spec, children),
+                HostEffect::Stop { job, children, how } => self.stop(myself, job, children, how),
                 HostEffect::NeverRun { job, spec, children } => {
                     self.never_run(job, &spec, children);
                 }
@@ -219,31 +201,47 @@ impl HostState {
         }
     }
 
-    async fn run(
-        &mut self,
-        myself: &ActorRef<HostMessage>,
-        job: JobInstance,
-        spec: &Arc<HostSpec>,
-        mut children: Vec<Start>,
-    ) {
+    fn run(&mut self, job: JobInstance, spec: &Arc<HostSpec>, mut children: Vec<Start>) {
         let Some(port) = self.port(job, spec) else { return };
         let work = self.work(spec);
-        let most = if matches!(work, Work::Process(_)) { 1 } else { limits::SLOTS_PER_ACTOR };
+        let (most, tell) = match (&work, &self.owner) {
+            (Work::Process(_), _) => (1, Tell::AtOnce),
+            (_, Owner::Here(_)) => (limits::SLOTS_PER_GROUP, Tell::AtOnce),
+            (_, Owner::There(..)) => (limits::SLOTS_PER_GROUP, Tell::Later),
+        };
         while !children.is_empty() {
             let rest = children.split_off(most.min(children.len()));
             let some = std::mem::replace(&mut children, rest);
-            let count = some.len() as u32;
-            self.credit.add_children(u64::from(count));
-            let arguments =
-                ChildJobArguments { port: Arc::clone(&port), work: work.clone(), children: some };
-            let spawned = ChildJob::spawn_linked(None, ChildJob, arguments, myself.get_cell());
-            match spawned.await {
-                Ok((actor, _)) => {
-                    self.running.insert(actor.get_id(), Group { actor, job, count });
-                }
-                // The node ends, and its children with it.
-                Err(_) => self.credit.take_children(u64::from(count)),
-            }
+            self.credit.add_children(some.len() as u64);
+            self.groups += 1;
+            let id = GroupId(self.groups);
+            let left = Left::new(some.len(), id, &self.ended, tell);
+            self.running.insert(id, Group::start(&port, &work, some, &left));
+        }
+    }
+
+    fn stop(
+        &self,
+        myself: &ActorRef<HostMessage>,
+        job: JobInstance,
+        children: ChildSet,
+        how: StopSpec,
+    ) {
+        let of_job = self.running.iter().filter(|(_, group)| group.job == job);
+        let told = of_job.filter(|(_, group)| group.stop(&children, how) == Told::Functions);
+        let told: Vec<GroupId> = told.map(|(id, _)| *id).collect();
+        let Some(port) = self.ports.get(&job).filter(|_| !told.is_empty()) else { return };
+        let grace = how.grace.unwrap_or(port.spec.grace);
+        if grace.is_zero() {
+            self.abort(&told, &children);
+        } else {
+            myself.send_after(grace, move || HostMessage::GraceOver(told, children));
+        }
+    }
+
+    fn abort(&self, groups: &[GroupId], children: &ChildSet) {
+        for group in groups.iter().filter_map(|id| self.running.get(id)) {
+            group.abort(children);
         }
     }
 
@@ -290,15 +288,12 @@ impl HostState {
         }
     }
 
-    /// Whatever runs of the job is killed with its actors: slots abort, processes die with their
+    /// Whatever runs of the job is killed with its groups: slots abort, processes die with their
     /// handles. Nobody hears of it.
     fn discard(&mut self, job: JobInstance) {
         self.outbox.forget(job);
         self.ports.remove(&job);
         self.node.inputs.forget(self.owner_id(), job);
-        for group in self.running.values().filter(|group| group.job == job) {
-            group.actor.kill();
-        }
         self.running.retain(|_, group| group.job != job);
     }
 }

@@ -18,8 +18,6 @@ use crate::data::session::{News, SessionShared};
 /// What a parent job is told.
 #[derive(Debug)]
 pub(crate) enum ParentJobMessage {
-    /// Carry out what the acceptance decided.
-    Begin(Effects),
     /// Children on this node reported: see [`JobShared::take_reported`].
     ReportedHere,
     /// Children on another node reported.
@@ -64,6 +62,7 @@ pub(crate) enum ParentJobMessage {
 }
 
 /// What a parent job begins with.
+#[derive(Clone)]
 pub(crate) struct ParentJobArguments {
     pub(crate) job: Arc<JobShared>,
     pub(crate) session: Arc<SessionShared>,
@@ -111,7 +110,6 @@ impl ParentJobArguments {
         };
         let (mut rows, now) = (self.job.rows_mut(), now());
         match message {
-            ParentJobMessage::Begin(begun) => effects = begun,
             ParentJobMessage::ReportedHere => {
                 if let Some((here, started, ended)) = reported {
                     // This node reports to itself only what it was told to run.
@@ -144,7 +142,8 @@ impl ParentJobArguments {
         effects
     }
 
-    fn perform(&self, effects: Effects) {
+    /// Carries out what was decided. The session's table may be locked.
+    pub(crate) fn perform(&self, effects: Effects) {
         let mut news = News::default();
         for effect in effects {
             match effect {

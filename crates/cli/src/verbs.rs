@@ -66,7 +66,7 @@ const fn prints(verb: &Verb) -> bool {
     !matches!(verb, Verb::Node(NodeVerb::Run(_) | NodeVerb::Stop(_)))
 }
 
-/// A client needs one thread; nodes in our process want all of them.
+/// A client needs one thread; nodes in our process want more.
 fn on_a_runtime(verb: Verb) -> Result<u8, Failure> {
     log_to_stderr(Unasked::Nothing);
     let runtime = if hosts_nodes(&verb) { multi_thread() } else { single_thread() };
@@ -83,7 +83,12 @@ fn single_thread() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 fn multi_thread() -> Result<tokio::runtime::Runtime, Failure> {
-    let built = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    // Tokio's own variable stands where somebody set it.
+    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+        builder.worker_threads(sortie::node_threads());
+    }
+    let built = builder.enable_all().build();
     built.map_err(|error| Failure::internal(format_args!("cannot start: {error}")))
 }
 

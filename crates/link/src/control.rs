@@ -4,7 +4,7 @@ use std::fmt;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use sortie_model::limits;
@@ -18,10 +18,6 @@ use crate::error::{CloseReason, SendError};
 use crate::frames::{FrameFault, FrameReader};
 use crate::link::Link;
 use crate::transport::{Connection, RawSend, StreamFault};
-
-/// Messages that follow one another more closely than this are gathered and written together. One
-/// that comes alone is written at once, which spares it two changes of task.
-const CLOSELY: Duration = Duration::from_micros(50);
 
 /// The control stream's sending end, with the frames that wait for it.
 ///
@@ -56,7 +52,7 @@ impl ControlQueue {
         write_message(message, &mut waiting.bytes)?;
         waiting.frames += 1;
         let now = Instant::now();
-        let alone = waiting.last.replace(now).is_none_or(|last| now - last > CLOSELY);
+        let alone = waiting.last.replace(now).is_none_or(|last| now - last > limits::CLOSELY);
         // The writer looks again before it sleeps, so it is woken for the first frame only.
         if waiting.frames == 1 && !(alone && self.write_at_once(&mut waiting)) {
             self.changed.notify_one();

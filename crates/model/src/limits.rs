@@ -215,8 +215,8 @@ pub const DRAIN: Duration = Duration::from_secs(2);
 pub const PIPE_BYTES: usize = MIB;
 /// Process children of one node that run at once; more wait in their host's queue.
 pub const PROCESSES_PER_NODE: usize = 4_096;
-/// Function children that one child-job actor holds.
-pub const SLOTS_PER_ACTOR: usize = 256;
+/// Function children of one group; an ended one's few words are freed with the last of its group.
+pub const SLOTS_PER_GROUP: usize = 256;
 /// Input bytes on their way to one child, and how far a writer is ahead of the slowest child when
 /// it waits for them.
 pub const INPUT_WINDOW_BYTES: usize = MIB;
@@ -284,3 +284,6 @@ pub const ENTRIES_BYTES: usize = FRAME_BYTES / 2;
 pub const EXPLAIN_CHILDREN: usize = 20;
 /// Bytes of one line that `explain` shows.
 pub const EXPLAIN_LINE_BYTES: usize = KIB;
+/// Messages and reports that follow one another more closely than this are gathered and written
+/// together; one that comes alone goes at once.
+pub const CLOSELY: Duration = Duration::from_micros(50);

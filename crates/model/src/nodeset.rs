@@ -69,6 +69,11 @@ impl NodeExpr {
         &self.parsed.text
     }
 
+    /// Whether it may name a group: only then is the groups' file of use.
+    pub fn may_name_groups(&self) -> bool {
+        self.parsed.text.contains('@')
+    }
+
     /// The nodes it names: each once, in order of first mention, globs and ranges in natural order.
     ///
     /// # Errors

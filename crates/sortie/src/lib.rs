@@ -51,6 +51,7 @@ mod node;
 mod receiver;
 mod route;
 mod session;
+mod threads;
 mod watch;
 
 pub use builder::NodeBuilder;
@@ -66,6 +67,7 @@ pub use job::{Job, JobBuilder, JobStream, Received, Values};
 pub use node::{Node, NodeStartError, Refusal, StartFault, init};
 pub use receiver::{ReceiveEnd, ReceiveItem, Receiver};
 pub use session::Session;
+pub use threads::node_threads;
 pub use watch::Happenings;
 
 pub use sortie_exec::sys::standard::{StandardStream, began_without};

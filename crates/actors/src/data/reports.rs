@@ -91,11 +91,16 @@ async fn store(
             return Err(BadReport::FalseChild);
         }
     }
+    let any = !report.records.is_empty();
     for run in report.records {
         let (ordinal, first) = (run.ordinal, run.first);
         job.note_streams(run.records.iter().map(|head| head.stream));
         let records = run.unpack(&mut payload, Report::KIND)?;
         append(&job, ordinal, first, records).await?;
+    }
+    if any {
+        // Their readers go first, before the job's actor and the acknowledgement.
+        tokio::task::yield_now().await;
     }
     for end in &report.ended {
         let summary = job.mailboxes.summary(end.ordinal);

@@ -52,6 +52,8 @@ pub(crate) struct SessionShared {
     host: OnceLock<ActorRef<HostMessage>>,
     actor: OnceLock<ActorRef<SessionMessage>>,
     over: AtomicBool,
+    /// Held by a start, and by the end.
+    pub(crate) starting: tokio::sync::Mutex<()>,
 }
 
 /// What changed in one step of a job.
@@ -73,6 +75,7 @@ impl SessionShared {
             host: OnceLock::new(),
             actor: OnceLock::new(),
             over: AtomicBool::new(false),
+            starting: tokio::sync::Mutex::default(),
         })
     }
 

@@ -54,7 +54,10 @@ impl NodeShared {
     /// [`ErrorCode::UnknownNode`], or [`ErrorCode::Usage`] for a mistake in the expression or the
     /// groups.
     pub(crate) fn names_of(&self, expression: &NodeExpr) -> Result<Vec<NodeName>, RemoteError> {
-        let groups = self.keeper.groups().map_err(|error| refused(&error))?;
+        let groups = match expression.may_name_groups() {
+            true => self.keeper.groups().map_err(|error| refused(&error))?,
+            false => BTreeMap::new(),
+        };
         let membership = self.membership();
         let cluster = Cluster { membership: &membership, groups: &groups };
         expression.evaluate(&cluster).map_err(|error| {

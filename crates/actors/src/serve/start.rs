@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use ractor::rpc::CallResult;
 use sortie_engine::session::check_spec;
 use sortie_model::spec::{BodySpec, Fan, Hosting, InputSpec, Placement};
 use sortie_model::view::NodeState;
@@ -14,7 +13,7 @@ use crate::data::exchange::{ExchangeError, ServerEnd, ServerReceiver, ToClient, 
 use crate::data::input_log::{InputLog, Pace};
 use crate::data::session::SessionShared;
 use crate::node::NodeShared;
-use crate::session::{SessionMessage, StartOrder, Started};
+use crate::session::{self, StartOrder, Started};
 
 /// A temporary session: it ends with the exchange that opened it.
 pub(super) async fn open_temporary(
@@ -73,7 +72,7 @@ pub(super) async fn start(
         Hosting::Temporary => Pace::Readers,
         Hosting::Persistent => Pace::Store,
     };
-    let started = order(&session, StartOrder { key, spec, nodes, pace }).await;
+    let started = session::start(&session, StartOrder { key, spec, nodes, pace }).await;
     let Started { job, again } = match started {
         Ok(started) => started,
         Err(error) => return sender.finish_with(Answer::Refused(error)).await,
@@ -100,15 +99,6 @@ pub(super) async fn start(
             log.lose();
             sender.finish_with(Answer::Refused(error)).await
         }
-    }
-}
-
-async fn order(session: &SessionShared, order: StartOrder) -> Result<Started, RemoteError> {
-    let over = || RemoteError::new(ErrorCode::ShuttingDown, "the session has ended");
-    let actor = session.actor().ok_or_else(over)?;
-    match actor.call(|reply| SessionMessage::Start(order, reply), None).await {
-        Ok(CallResult::Success(started)) => started,
-        _ => Err(over()),
     }
 }
 

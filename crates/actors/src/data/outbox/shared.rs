@@ -1,6 +1,7 @@
 //! The shared stream: all that is ready goes out as one numbered report per job.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use sortie_link::FrameSender;
 use sortie_link::Link;
@@ -22,9 +23,12 @@ pub(super) async fn send(outbox: Arc<Outbox>, link: Link, generation: u64) {
             return;
         }
     }
+    let mut last: Option<Instant> = None;
     loop {
-        // Children that can run now report with this one, in one frame: nothing waits for more.
-        tokio::task::yield_now().await;
+        if last.is_some_and(|last| last.elapsed() < limits::CLOSELY) {
+            // Children that can run now report with this one, in one frame: nothing waits for more.
+            tokio::task::yield_now().await;
+        }
         let fresh = {
             let mut state = outbox.state();
             if state.generation != generation {
@@ -40,6 +44,7 @@ pub(super) async fn send(outbox: Arc<Outbox>, link: Link, generation: u64) {
                 _ = link.closed() => return,
             }
         }
+        last = Some(Instant::now()).filter(|_| !fresh.is_empty()).or(last);
         for report in fresh {
             if write(&mut stream, report).await.is_err() {
                 return;
