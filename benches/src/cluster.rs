@@ -9,7 +9,7 @@ use sortie::{Client, HomePaths, Node, NodeBuilder, NodeState, Session, TaskConte
 use tempfile::TempDir;
 
 use crate::measure;
-use crate::program::Outcome;
+use crate::program::{Outcome, runtime};
 
 /// How long a dial may take.
 const DIAL: Duration = Duration::from_secs(5);
@@ -90,7 +90,7 @@ const READY: &str = "ready";
 /// Is a node until its standard input ends: `node HOME NAME`.
 pub(crate) fn play_node(words: &[String]) -> Outcome<()> {
     let [_, home, name] = words else { return Err("node HOME NAME".into()) };
-    let runtime = tokio::runtime::Runtime::new()?;
+    let runtime = runtime()?;
     runtime.block_on(async {
         let builder = Node::builder(name.as_str()).home(HomePaths::within(home));
         let node = with_tasks(builder).start().await?;

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::bare::{self, Pass};
 use crate::proc_figures::{cpu_time, resident_bytes};
-use crate::program::Outcome;
+use crate::program::{Outcome, runtime};
 
 mod spawner;
 
@@ -178,7 +178,7 @@ pub(crate) fn play(words: &[String]) -> Outcome<()> {
 
 fn play_quinn(directory: &Path) -> Outcome<()> {
     let pass = Pass::load(directory)?;
-    tokio::runtime::Runtime::new()?.block_on(async {
+    runtime()?.block_on(async {
         let endpoint = bare::listen(&pass)?;
         answer(&[f64::from(endpoint.local_addr()?.port())])?;
         tokio::spawn(bare::serve(endpoint));

@@ -68,7 +68,7 @@ where
     let full = words.iter().any(|word| word == "--full");
     let size = if full { Size::Full } else { Size::Usual };
     let patience = if full { FULL_PATIENCE } else { PATIENCE };
-    let runtime = tokio::runtime::Runtime::new()?;
+    let runtime = runtime()?;
     let rows = runtime.block_on(async {
         let measured = tokio::time::timeout(patience, scenario(Options { size })).await;
         measured.map_err(|_| format!("no end after {} s", patience.as_secs()))?
@@ -76,6 +76,15 @@ where
     // What hangs would otherwise keep the program from ending, too.
     runtime.shutdown_background();
     report::print(&rows?, words.iter().any(|word| word == "--json"))
+}
+
+/// A runtime as a node of the command line has it, for a limit's program, too.
+pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+        builder.worker_threads(sortie::node_threads());
+    }
+    builder.enable_all().build()
 }
 
 /// The program's name, for messages.
