@@ -16,6 +16,7 @@ pub mod parent_job;
 pub mod peer;
 pub mod placement;
 pub mod receive;
+pub mod restart;
 pub mod roster;
 pub mod select;
 pub mod session;

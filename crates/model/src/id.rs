@@ -63,6 +63,19 @@ impl FromStr for NodeId {
 )]
 pub struct Incarnation(pub u64);
 
+/// One life of a child, from 0: each restart is the next.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct ChildIncarnation(pub u32);
+
+impl ChildIncarnation {
+    /// The life after this one. Saturates, which no real child reaches.
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
 /// A session's small number, unique on its node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SessionId(pub u32);

@@ -11,6 +11,7 @@ pub mod nodeset;
 pub mod quantity;
 pub mod reason;
 pub mod record;
+pub mod restart;
 pub mod selector;
 pub mod shell_quote;
 pub mod spec;
@@ -19,12 +20,13 @@ pub mod timestamp;
 pub mod view;
 
 pub use id::{
-    ChildInstance, ChildKey, EntryId, IdempotencyKey, Incarnation, JobInstance, NodeId, Ordinal,
-    Seq, SessionId, SessionInstance,
+    ChildIncarnation, ChildInstance, ChildKey, EntryId, IdempotencyKey, Incarnation, JobInstance,
+    NodeId, Ordinal, Seq, SessionId, SessionInstance,
 };
 pub use name::{JobName, NodeName, SessionName};
 pub use reason::Reason;
 pub use record::{Body, Record, Stream};
+pub use restart::RestartSpec;
 pub use spec::JobSpec;
 pub use state::State;
 pub use timestamp::Timestamp;

@@ -239,6 +239,19 @@ pub const TOKENS: usize = 1_024;
 /// Wrong tokens after which joins are refused until the next minute.
 pub const WRONG_TOKENS_PER_MINUTE: u32 = 20;
 
+// Restarts.
+/// Restarts of a job's children within [`RESTART_PERIOD_DEFAULT`], unless the submission says
+/// otherwise; one more, and the job gives up.
+pub const RESTARTS_DEFAULT: u32 = 1;
+/// The time in which they are counted.
+pub const RESTART_PERIOD_DEFAULT: Duration = Duration::from_secs(5);
+/// Restarts that a submission may allow within its period: a moment is kept for each.
+pub const RESTARTS_MOST: u32 = 100_000;
+/// The longest period in which restarts are counted.
+pub const RESTART_PERIOD_LONGEST: Duration = Duration::from_secs(30 * 86_400);
+/// The longest wait between a child's end and its next start.
+pub const BACKOFF_LONGEST: Duration = Duration::from_secs(24 * 3600);
+
 // Views.
 /// Jobs in one page of `get`.
 pub const PAGE: usize = 1_000;

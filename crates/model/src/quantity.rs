@@ -4,9 +4,9 @@ mod duration;
 mod size;
 
 use std::num::NonZeroU32;
-use std::time::Duration;
 
-use crate::limits;
+use crate::limits::{self, RESTARTS_MOST};
+use crate::restart::Intensity;
 use crate::spec::{MaxFails, Throttle};
 
 pub use duration::{ShownDuration, parse_duration, show_duration};
@@ -45,31 +45,25 @@ pub enum BadQuantity {
     #[error("`{0}` is no number of failures; write a number from 1, or a share such as `10%`")]
     MaxFails(String),
     /// Not an intensity.
-    #[error("`{0}` is no intensity; write restarts and their period as `5/10s`")]
+    #[error(
+        "`{0}` is no intensity; write restarts and their period as `5/10s`, at most \
+         {RESTARTS_MOST} within {PERIOD_DAYS_MOST} days"
+    )]
     Intensity(String),
 }
 
 const DAYS_MOST: u64 = limits::LONGEST.as_secs() / 86_400;
+const PERIOD_DAYS_MOST: u64 = limits::RESTART_PERIOD_LONGEST.as_secs() / 86_400;
 
-/// How many restarts are allowed in which time (`docs/semantics.md`, section 5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Intensity {
-    /// Restarts.
-    pub restarts: u32,
-    /// The time in which they may happen; never zero.
-    pub period: Duration,
-}
-
-/// Reads `5/10s`.
+/// Reads `5/10s`: how many restarts are allowed in which time.
 ///
 /// # Errors
-/// [`BadQuantity::Intensity`], also for a period of zero or one that cannot be read.
+/// [`BadQuantity::Intensity`], also for one that [`Intensity::new`] refuses.
 pub fn parse_intensity(text: &str) -> Result<Intensity, BadQuantity> {
     let read = || {
         let (restarts, period) = text.split_once('/')?;
         let restarts = count(restarts.trim())?;
-        let period = parse_duration(period).ok().filter(|period| !period.is_zero())?;
-        Some(Intensity { restarts, period })
+        Intensity::new(restarts, parse_duration(period).ok()?).ok()
     };
     read().ok_or_else(|| BadQuantity::Intensity(text.to_owned()))
 }
@@ -132,6 +126,8 @@ fn split_number(text: &str) -> (&str, &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -156,9 +152,9 @@ mod tests {
 
     #[test]
     fn an_intensity_has_restarts_and_a_period() {
-        let period = Duration::from_secs(90);
-        assert_eq!(parse_intensity("5/1m 30s"), Ok(Intensity { restarts: 5, period }));
-        for bad in ["5", "5/", "/5s", "5/0s", "x/5s", "5/5 potatoes"] {
+        let intensity = Intensity::new(5, Duration::from_secs(90)).expect("in bounds");
+        assert_eq!(parse_intensity("5/1m 30s"), Ok(intensity));
+        for bad in ["5", "5/", "/5s", "5/0s", "x/5s", "5/5 potatoes", "100001/5s", "5/31d"] {
             assert_eq!(parse_intensity(bad), Err(BadQuantity::Intensity(bad.to_owned())), "{bad}");
         }
     }
