@@ -9,7 +9,7 @@
 mod function;
 mod process;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -84,7 +84,7 @@ impl Group {
             let slot = match work {
                 Work::Function(task) => function::run(port, task, child, left),
                 Work::Process(guardian) => process::run(port, guardian, child, left),
-                Work::Nothing(reason) => function::fail(port, ordinal, reason.clone(), left),
+                Work::Nothing(reason) => function::fail(port, &child, reason.clone(), left),
             };
             (ordinal, slot)
         });
@@ -92,7 +92,7 @@ impl Group {
     }
 
     /// Tells these to stop; whoever is a function must be aborted after its grace.
-    pub(crate) fn stop(&self, children: &ChildSet, how: StopSpec) -> Told {
+    pub(crate) fn stop(&self, children: &Chosen, how: StopSpec) -> Told {
         let mut told = Told::None;
         for slot in self.named(children) {
             slot.port.tell_stop();
@@ -105,18 +105,39 @@ impl Group {
     }
 
     /// Ends functions that did not return within their grace.
-    pub(crate) fn abort(&self, children: &ChildSet) {
+    pub(crate) fn abort(&self, children: &Chosen) {
         self.named(children)
             .filter(|slot| slot.stop.is_none())
             .for_each(|slot| slot.future.abort());
     }
 
-    fn named<'a>(&'a self, children: &'a ChildSet) -> Box<dyn Iterator<Item = &'a Slot> + 'a> {
-        match children {
-            ChildSet::All => Box::new(self.slots.values()),
-            ChildSet::Some(some) => {
+    /// Takes a step per slot or per chosen child, whichever are fewer: there may be many groups.
+    fn named<'a>(&'a self, chosen: &'a Chosen) -> Box<dyn Iterator<Item = &'a Slot> + 'a> {
+        match chosen {
+            Chosen::All => Box::new(self.slots.values()),
+            Chosen::Some(some) if some.len() < self.slots.len() => {
                 Box::new(some.iter().filter_map(|ordinal| self.slots.get(ordinal)))
             }
+            Chosen::Some(some) => {
+                let chosen = self.slots.iter().filter(|(ordinal, _)| some.contains(ordinal));
+                Box::new(chosen.map(|(_, slot)| slot))
+            }
+        }
+    }
+}
+
+/// Which children of a job are meant.
+#[derive(Debug)]
+pub(crate) enum Chosen {
+    All,
+    Some(HashSet<Ordinal>),
+}
+
+impl From<ChildSet> for Chosen {
+    fn from(children: ChildSet) -> Self {
+        match children {
+            ChildSet::All => Self::All,
+            ChildSet::Some(some) => Self::Some(some.into_iter().collect()),
         }
     }
 }
@@ -150,38 +171,45 @@ impl Left {
 pub(crate) enum Tell {
     /// Others may wait for the room.
     AtOnce,
-    /// Nobody waits: it sees by itself when the owner has stored the ends, which is its next
-    /// message. A wake-up less between a function's start and its report.
+    /// Nobody waits: it sees with its next message, at the latest when the owner has stored the
+    /// ends. A wake-up less between a function's start and its report.
     Later,
 }
 
 /// Groups whose children have all ended, until their host looks.
 #[derive(Debug)]
 pub(crate) struct EndedGroups {
-    groups: Mutex<Vec<GroupId>>,
+    ended: Mutex<Ended>,
     host: ActorRef<HostMessage>,
+}
+
+#[derive(Debug, Default)]
+struct Ended {
+    groups: Vec<GroupId>,
+    /// Whether the host was told of any of them.
+    told: bool,
 }
 
 impl EndedGroups {
     pub(crate) fn new(host: ActorRef<HostMessage>) -> Arc<Self> {
-        Arc::new(Self { groups: Mutex::default(), host })
+        Arc::new(Self { ended: Mutex::default(), host })
     }
 
     fn add(&self, group: GroupId, tell: Tell) {
-        let mut groups = self.groups();
-        groups.push(group);
-        if tell == Tell::AtOnce && groups.len() == 1 {
+        let mut ended = self.ended();
+        ended.groups.push(group);
+        if tell == Tell::AtOnce && !std::mem::replace(&mut ended.told, true) {
             // The host may be gone already, and then nobody counts.
             let _ = self.host.cast(HostMessage::Ended);
         }
     }
 
     pub(crate) fn take(&self) -> Vec<GroupId> {
-        std::mem::take(&mut self.groups())
+        std::mem::take(&mut *self.ended()).groups
     }
 
-    fn groups(&self) -> MutexGuard<'_, Vec<GroupId>> {
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ended(&self) -> MutexGuard<'_, Ended> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

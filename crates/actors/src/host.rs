@@ -4,19 +4,20 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use sortie_engine::host::{Host, HostEffect, Room, Start};
 use sortie_link::Link;
 use sortie_model::reason::SpawnStep;
 use sortie_model::spec::{BodySpec, StopSpec};
-use sortie_model::{JobInstance, NodeId, Ordinal, Reason, SessionInstance, limits};
+use sortie_model::{JobInstance, NodeId, Reason, SessionInstance, limits};
 use sortie_wire::host_proto::{
     Acknowledge, ChildOutcome, ChildSet, ForgetJob, HostSpec, Resume, Resumed, StartChildren,
     StopChildren, Verdict,
 };
 
-use crate::child_job::{EndedGroups, Group, GroupId, Left, Tell, Told, Work};
+use crate::child_job::{Chosen, EndedGroups, Group, GroupId, Left, Tell, Told, Work};
 use crate::data::credit::OwnerCredit;
 use crate::data::outbox::Outbox;
 use crate::data::port::{ChildPort, JobPort, Target};
@@ -39,7 +40,7 @@ pub(crate) enum HostMessage {
     /// Groups ended: see [`EndedGroups`].
     Ended,
     /// The grace of a stop is over: what is left of these groups' functions is aborted.
-    GraceOver(Vec<GroupId>, ChildSet),
+    GraceOver(Vec<GroupId>, Chosen),
     /// The session is over, or its owner silent for too long.
     Over,
 }
@@ -194,7 +195,7 @@ impl HostState {
                 HostEffect::Run { job, spec, children } => self.run(job, &spec, children),
                 HostEffect::Stop { job, children, how } => self.stop(myself, job, children, how),
                 HostEffect::NeverRun { job, spec, children } => {
-                    self.never_run(job, &spec, children);
+                    self.never_run(job, &spec, &children);
                 }
                 HostEffect::Discard(job) => self.discard(job),
             }
@@ -206,8 +207,8 @@ impl HostState {
         let work = self.work(spec);
         let (most, tell) = match (&work, &self.owner) {
             (Work::Process(_), _) => (1, Tell::AtOnce),
-            (_, Owner::Here(_)) => (limits::SLOTS_PER_GROUP, Tell::AtOnce),
-            (_, Owner::There(..)) => (limits::SLOTS_PER_GROUP, Tell::Later),
+            (Work::Function(_), Owner::There(..)) => (limits::SLOTS_PER_GROUP, Tell::Later),
+            _ => (limits::SLOTS_PER_GROUP, Tell::AtOnce),
         };
         while !children.is_empty() {
             let rest = children.split_off(most.min(children.len()));
@@ -227,6 +228,7 @@ impl HostState {
         children: ChildSet,
         how: StopSpec,
     ) {
+        let children = Chosen::from(children);
         let of_job = self.running.iter().filter(|(_, group)| group.job == job);
         let told = of_job.filter(|(_, group)| group.stop(&children, how) == Told::Functions);
         let told: Vec<GroupId> = told.map(|(id, _)| *id).collect();
@@ -239,7 +241,7 @@ impl HostState {
         }
     }
 
-    fn abort(&self, groups: &[GroupId], children: &ChildSet) {
+    fn abort(&self, groups: &[GroupId], children: &Chosen) {
         for group in groups.iter().filter_map(|id| self.running.get(id)) {
             group.abort(children);
         }
@@ -275,25 +277,37 @@ impl HostState {
             inputs: self.node.inputs.of(self.owner_id(), job),
             target,
             owner: Arc::clone(&self.credit),
+            discarded: AtomicBool::new(false),
         });
         self.ports.insert(job, Arc::clone(&port));
         Some(port)
     }
 
-    fn never_run(&mut self, job: JobInstance, spec: &Arc<HostSpec>, children: Vec<Ordinal>) {
+    fn never_run(&mut self, job: JobInstance, spec: &Arc<HostSpec>, children: &[Start]) {
         let Some(port) = self.port(job, spec) else { return };
-        for ordinal in children {
+        for child in children {
             self.credit.add_children(1);
-            ChildPort::new(Arc::clone(&port), ordinal).ended(ChildOutcome::of(Verdict::Stopped));
+            ChildPort::new(Arc::clone(&port), child).ended(ChildOutcome::of(Verdict::Stopped));
         }
     }
 
     /// Whatever runs of the job is killed with its groups: slots abort, processes die with their
     /// handles. Nobody hears of it.
     fn discard(&mut self, job: JobInstance) {
-        self.outbox.forget(job);
-        self.ports.remove(&job);
-        self.node.inputs.forget(self.owner_id(), job);
+        if let Some(port) = self.ports.remove(&job) {
+            port.discard();
+        }
         self.running.retain(|_, group| group.job != job);
+        self.outbox.forget(job);
+        self.node.inputs.forget(self.owner_id(), job);
+    }
+}
+
+impl Drop for HostState {
+    fn drop(&mut self) {
+        // A host may be killed before it hears that its session is over.
+        let jobs: Vec<JobInstance> = self.ports.keys().copied().collect();
+        jobs.into_iter().for_each(|job| self.discard(job));
+        self.credit.take_children(self.waiting);
     }
 }

@@ -9,6 +9,7 @@ use sortie_model::reason::ReachStep;
 use sortie_model::spec::{StopSpec, Throttle};
 use sortie_model::{EntryId, NodeId, Timestamp};
 use sortie_wire::host_proto::{ChildEnd, ChildSet, ChildStart};
+use tokio::sync::oneshot;
 
 use crate::data::job::JobShared;
 use crate::data::map_feed::MapFeed;
@@ -18,6 +19,8 @@ use crate::data::session::{News, SessionShared};
 /// What a parent job is told.
 #[derive(Debug)]
 pub(crate) enum ParentJobMessage {
+    /// Listen to what follows only after this. Dropping the other end lets it go on, too.
+    After(oneshot::Receiver<()>),
     /// Children on this node reported: see [`JobShared::take_reported`].
     ReportedHere,
     /// Children on another node reported.
@@ -49,6 +52,8 @@ pub(crate) enum ParentJobMessage {
         /// Who says so.
         by: String,
     },
+    /// The wait before a restart may be over.
+    Wake,
     /// Change the throttle.
     Throttle(Throttle),
     /// A node could not be reached.
@@ -92,6 +97,10 @@ impl Actor for ParentJobActor {
         message: ParentJobMessage,
         state: &mut ParentJobArguments,
     ) -> Result<(), ActorProcessingErr> {
+        if let ParentJobMessage::After(begun) = message {
+            let _ = begun.await;
+            return Ok(());
+        }
         let effects = state.decide(message);
         state.perform(effects);
         if state.job.rows().state().is_finished() {
@@ -109,7 +118,10 @@ impl ParentJobArguments {
             _ => None,
         };
         let (mut rows, now) = (self.job.rows_mut(), now());
+        rows.at(self.session.node.uptime());
         match message {
+            ParentJobMessage::After(_) => {}
+            ParentJobMessage::Wake => rows.on_wake(now, &mut effects),
             ParentJobMessage::ReportedHere => {
                 if let Some((here, started, ended)) = reported {
                     // This node reports to itself only what it was told to run.
@@ -118,6 +130,7 @@ impl ParentJobArguments {
             }
             ParentJobMessage::Reported { node, started, ended } => {
                 if rows.on_report(node, &started, ended, &mut effects).is_err() {
+                    drop(rows);
                     self.session.distrust(node);
                 }
             }
@@ -142,13 +155,19 @@ impl ParentJobArguments {
         effects
     }
 
-    /// Carries out what was decided. The session's table may be locked.
+    /// Carries out what was decided.
     pub(crate) fn perform(&self, effects: Effects) {
         let mut news = News::default();
         for effect in effects {
             match effect {
                 JobEffect::Start { node, children } => {
                     self.session.start_on(&self.job, node, children);
+                }
+                JobEffect::StartAgain { node, children } => {
+                    self.session.start_again_on(&self.job, node, &children);
+                }
+                JobEffect::Wake(at) => {
+                    self.job.wake_after(at.saturating_sub(self.session.node.uptime()));
                 }
                 JobEffect::Stop { node, children, how } => {
                     self.session.stop_on(&self.job, node, children, how);

@@ -78,7 +78,7 @@ async fn about_the_session(session: &Arc<SessionShared>, by: &str, ask: Ask) -> 
     match ask {
         Ask::Get(query) => Answer::Entries(get::get(session, &query)),
         Ask::Wait(spec) => wait::wait(session, spec).await,
-        Ask::DryRun { spec } => start::plan(session, &spec),
+        Ask::DryRun { spec } => start::plan(session, &spec).await,
         Ask::Stop { selection, how, wait } => stop::stop(session, selection, (how, by), wait).await,
         Ask::SetThrottle { selection, throttle } => {
             stop::set_throttle(session, &selection, throttle)

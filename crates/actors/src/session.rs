@@ -12,6 +12,7 @@ use sortie_model::{EntryId, IdempotencyKey, JobInstance, JobSpec, NodeId, NodeNa
 use sortie_wire::host_proto::ChildSet;
 use sortie_wire::session_proto::Event;
 use sortie_wire::{ErrorCode, RemoteError};
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::data::input_log::{InputLog, Pace};
@@ -101,8 +102,8 @@ impl Actor for SessionActor {
 }
 
 /// Starts a job, one after the other; what its acceptance decided is carried out when this returns.
-/// Runs where it is asked for: a hop to the actor and one to the job's cost a fifth of the time that
-/// a short function elsewhere takes.
+/// Runs where it is asked for: a hop to the actor and one to the job's cost a fifth of the time
+/// that a short function elsewhere takes.
 ///
 /// # Errors
 /// [`RemoteError`]; no job was made then.
@@ -145,13 +146,18 @@ pub(crate) async fn start(
     let spawned = ParentJobActor::spawn_linked(None, ParentJobActor, own, supervisor).await;
     let (actor, _) = spawned.map_err(|_| over())?;
     job.set_actor(actor.clone());
+    // The job is seen from here on, by readers, stops and reports; its actor listens to them once
+    // what was decided is done.
+    let (begun, gate) = oneshot::channel();
+    job.tell(ParentJobMessage::After(gate));
     {
-        // The job is seen from here on, by readers, stops and reports: they find it begun.
         let mut table = session.table_mut();
         session.announce(Event::Accepted { job: id });
         table.insert(id, instance, Arc::clone(&job));
-        arguments.perform(effects);
     }
+    arguments.perform(effects);
+    // An actor that was killed meanwhile listens to nobody.
+    let _ = begun.send(());
     if job.rows().state().is_finished() {
         // It had nothing to do from the start, so nothing will be reported.
         actor.stop(None);

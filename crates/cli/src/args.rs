@@ -5,6 +5,7 @@ pub(crate) mod output;
 pub(crate) mod pick;
 pub(crate) mod reach;
 pub(crate) mod read;
+pub(crate) mod supervision;
 pub(crate) mod values;
 pub(crate) mod work;
 

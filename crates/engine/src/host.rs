@@ -1,14 +1,15 @@
 //! The executing side of a session: which children it accepted, which may run now, and what a stop,
 //! a forgotten job or the owner's silence means for them (`docs/semantics.md`, sections 3.1 and 4).
 //!
-//! A child is accepted once, by (job, ordinal), however often its start is sent.
+//! An incarnation of a child is accepted once, by (job, ordinal, incarnation), however often its
+//! start is sent.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use sortie_model::spec::{BodySpec, StopSpec};
-use sortie_model::{JobInstance, Ordinal, limits};
+use sortie_model::{ChildIncarnation, JobInstance, Ordinal, Seq, limits};
 use sortie_wire::codec::encoded_length;
 use sortie_wire::host_proto::{
     ChildBatch, ChildSet, HostSpec, Resume, StartChildren, StopChildren,
@@ -21,6 +22,10 @@ pub struct Start {
     pub ordinal: Ordinal,
     /// Its number in its session.
     pub id: u64,
+    /// Which of its incarnations this is.
+    pub incarnation: ChildIncarnation,
+    /// The number of its next record.
+    pub next: Seq,
     /// The number and bytes of its item of input, if it has one.
     pub item: Option<(u64, Bytes)>,
 }
@@ -53,7 +58,7 @@ pub enum HostEffect {
         /// What they would have executed.
         spec: Arc<HostSpec>,
         /// Which.
-        children: Vec<Ordinal>,
+        children: Vec<Start>,
     },
     /// Kill what runs of the job and forget its reports.
     Discard(JobInstance),
@@ -95,7 +100,8 @@ pub enum BadStart {
 struct HostedJob {
     spec: Arc<HostSpec>,
     spec_bytes: usize,
-    accepted: HashSet<Ordinal>,
+    /// The latest incarnation of each child.
+    accepted: HashMap<Ordinal, ChildIncarnation>,
     queued: VecDeque<Start>,
     running: u32,
 }
@@ -134,7 +140,14 @@ impl Host {
             self.jobs.insert(instance, job);
         }
         if let Some(HostedJob { accepted, queued, .. }) = self.jobs.get_mut(&instance) {
-            queued.extend(starts(children).filter(|start| accepted.insert(start.ordinal)));
+            queued.extend(starts(children).filter(|start| {
+                let latest = accepted.get(&start.ordinal);
+                let fresh = latest.is_none_or(|latest| *latest < start.incarnation);
+                if fresh {
+                    accepted.insert(start.ordinal, start.incarnation);
+                }
+                fresh
+            }));
         }
         self.run_queued(instance, effects);
         Ok(())
@@ -154,7 +167,7 @@ impl Host {
                 return Err(BadStart::Specs);
             }
         }
-        let (accepted, queued) = (HashSet::new(), VecDeque::new());
+        let (accepted, queued) = (HashMap::new(), VecDeque::new());
         Ok(HostedJob { spec: Arc::new(spec), spec_bytes, accepted, queued, running: 0 })
     }
 
@@ -173,6 +186,9 @@ impl Host {
             ChildBatch::Items(items) => {
                 items.iter().map(|item| u64::from(item.ordinal.0)).max().unwrap_or(0)
             }
+            ChildBatch::Again(some) => {
+                some.iter().map(|again| u64::from(again.ordinal.0)).max().unwrap_or(0)
+            }
         };
         if last >= u64::from(limits::CHILDREN_PER_JOB) {
             return Err(BadStart::Ordinal);
@@ -181,13 +197,22 @@ impl Host {
         // What was accepted before is only said again. Nobody is counted past the room.
         let most = usize::try_from(room).unwrap_or(usize::MAX).saturating_add(1);
         let accepted = self.jobs.get(&job).map(|job| &job.accepted);
-        let known = |ordinal| accepted.is_some_and(|accepted| accepted.contains(&ordinal));
+        let known = |ordinal, incarnation| {
+            let latest = accepted.and_then(|accepted| accepted.get(&ordinal));
+            latest.is_some_and(|latest| *latest >= incarnation)
+        };
         let fresh = match children {
             ChildBatch::Range { first, step, count, .. } => ordinals(*first, *step, *count)
-                .filter(|ordinal| !known(*ordinal))
+                .filter(|ordinal| !known(*ordinal, FIRST))
                 .take(most)
                 .count(),
-            ChildBatch::Items(items) => items.iter().filter(|item| !known(item.ordinal)).count(),
+            ChildBatch::Items(items) => {
+                items.iter().filter(|item| !known(item.ordinal, FIRST)).count()
+            }
+            ChildBatch::Again(some) => {
+                let fresh = some.iter().filter(|again| !known(again.ordinal, again.incarnation));
+                fresh.count()
+            }
         };
         if fresh as u64 > room { Err(BadStart::Children) } else { Ok(()) }
     }
@@ -205,9 +230,8 @@ impl Host {
             job.queued.drain(..).partition(|start| wanted(&start.ordinal));
         job.queued = stay.into();
         if !never.is_empty() {
-            let children = never.into_iter().map(|start| start.ordinal).collect();
             let spec = Arc::clone(&job.spec);
-            effects.push(HostEffect::NeverRun { job: instance, spec, children });
+            effects.push(HostEffect::NeverRun { job: instance, spec, children: never });
         }
         effects.push(HostEffect::Stop { job: instance, children, how });
     }
@@ -305,19 +329,30 @@ fn ordinals(first: Ordinal, step: u32, count: u32) -> impl Iterator<Item = Ordin
     (0..count).map(move |index| Ordinal(first.0.saturating_add(index.saturating_mul(step.max(1)))))
 }
 
+const FIRST: ChildIncarnation = ChildIncarnation(0);
+
 /// The children of a batch, one by one.
 fn starts(batch: ChildBatch) -> Box<dyn Iterator<Item = Start>> {
     match batch {
         ChildBatch::Range { first, step, count, id_base } => {
             Box::new(ordinals(first, step, count).map(move |ordinal| {
                 let id = id_base.saturating_add(u64::from(ordinal.0));
-                Start { ordinal, id, item: None }
+                Start { ordinal, id, incarnation: FIRST, next: Seq(0), item: None }
             }))
         }
         ChildBatch::Items(items) => Box::new(items.into_iter().map(|item| Start {
             ordinal: item.ordinal,
             id: item.id,
+            incarnation: FIRST,
+            next: Seq(0),
             item: Some((item.number, item.item)),
+        })),
+        ChildBatch::Again(some) => Box::new(some.into_iter().map(|again| Start {
+            ordinal: again.ordinal,
+            id: again.id,
+            incarnation: again.incarnation,
+            next: again.next,
+            item: again.item,
         })),
     }
 }

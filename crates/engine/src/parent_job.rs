@@ -7,17 +7,19 @@
 
 mod host_spec;
 mod nodes;
+mod report;
 mod row;
 mod show;
 mod start;
 mod stop;
+mod supervise;
 
 use bytes::Bytes;
 use sortie_model::spec::{Fan, JobSpec, StopSpec, Throttle};
 use sortie_model::{
     EntryId, JobInstance, NodeId, NodeName, Ordinal, Reason, SessionId, State, Timestamp, limits,
 };
-use sortie_wire::host_proto::{ChildBatch, ChildEnd, ChildOutcome, ChildSet, ChildStart, Verdict};
+use sortie_wire::host_proto::{ChildBatch, ChildOutcome, ChildSet, Verdict};
 
 use crate::aggregate::{StateCounts, Told, parent_state};
 pub use crate::parent_job::host_spec::Executor;
@@ -25,6 +27,8 @@ use crate::parent_job::nodes::Nodes;
 use crate::parent_job::row::{Phase, Row};
 pub use crate::parent_job::show::MailboxFacts;
 pub use crate::parent_job::stop::StopOrder;
+use crate::parent_job::supervise::Supervision;
+use crate::peer::Uptime;
 use crate::placement;
 pub use crate::placement::NodeIndex;
 use crate::throttle::Line;
@@ -39,6 +43,15 @@ pub enum JobEffect {
         /// Which.
         children: ChildBatch,
     },
+    /// Start these again there: see [`ParentJob::again`].
+    StartAgain {
+        /// Where.
+        node: NodeIndex,
+        /// Which.
+        children: Vec<Ordinal>,
+    },
+    /// Call [`ParentJob::on_wake`] at that time, and not at one said before.
+    Wake(Uptime),
     /// Stop these children there.
     Stop {
         /// Where.
@@ -48,7 +61,7 @@ pub enum JobEffect {
         /// How.
         how: StopSpec,
     },
-    /// The child ended without a report: its mailbox gets nothing more.
+    /// The child ended without a report, or for good: its mailbox gets nothing more.
     Close(Ordinal),
     /// The child's state changed to that one.
     Changed(Ordinal, State),
@@ -98,6 +111,8 @@ pub struct ParentJob {
     /// The longest of the items that came last, in bytes.
     item_bytes: usize,
     line: Line,
+    supervision: Option<Box<Supervision>>,
+    uptime: Uptime,
     begin: Option<Timestamp>,
     end: Option<Timestamp>,
     history: Vec<(State, Timestamp)>,
@@ -121,6 +136,7 @@ impl ParentJob {
         let created = identity.created;
         let known = placement::known_children(&spec.fan, nodes.len() as u32);
         let line = Line::new(spec.throttle);
+        let supervision = Supervision::of(&spec);
         let mut job = Self {
             identity,
             spec,
@@ -135,6 +151,8 @@ impl ParentJob {
             wanted: 0,
             item_bytes: limits::MAP_ITEM_BYTES_FORETOLD,
             line,
+            supervision,
+            uptime: Uptime::ZERO,
             begin: None,
             end: None,
             history: vec![(State::Running, created)],
@@ -142,6 +160,9 @@ impl ParentJob {
         };
         let first = job.identity.id.0 + 1;
         job.add_rows(EntryId(first), known.unwrap_or(0));
+        if !job.open {
+            job.supervise_closed();
+        }
         job.advance(created, effects);
         job
     }
@@ -173,6 +194,7 @@ impl ParentJob {
         if self.rows.len() as u64 >= u64::from(limits::CHILDREN_PER_JOB) {
             self.note(format!("stopped reading inputs at {} children", self.rows.len()));
             self.open = false;
+            self.supervise_closed();
             effects.push(JobEffect::Unwanted);
         }
         self.advance(now, effects);
@@ -181,6 +203,7 @@ impl ParentJob {
     /// The map's input is at its end.
     pub fn on_input_end(&mut self, now: Timestamp, effects: &mut Effects) {
         self.open = false;
+        self.supervise_closed();
         self.advance(now, effects);
     }
 
@@ -191,47 +214,8 @@ impl ParentJob {
             self.note("the client died before the end of its input".to_owned());
         }
         self.open = false;
+        self.supervise_closed();
         self.advance(now, effects);
-    }
-
-    /// A node reported. Reports about finished children are discarded: the owner's word stands.
-    ///
-    /// # Errors
-    /// [`FalseReport`] when a child is not on that node; nothing of the report was applied.
-    pub fn on_report(
-        &mut self,
-        node: NodeId,
-        started: &[ChildStart],
-        ended: Vec<ChildEnd>,
-        effects: &mut Effects,
-    ) -> Result<(), FalseReport> {
-        let node = self.nodes.find(node).ok_or(FalseReport)?;
-        let ordinals = started.iter().map(|start| start.ordinal);
-        for ordinal in ordinals.chain(ended.iter().map(|end| end.ordinal)) {
-            self.row_on(ordinal, node).ok_or(FalseReport)?;
-        }
-        let mut now = self.identity.created;
-        for start in started {
-            now = now.max(start.time);
-            self.begin = Some(self.begin.map_or(start.time, |begin| begin.min(start.time)));
-            if let Some(row) = self.row_mut(start.ordinal)
-                && row.phase == Phase::Sent
-            {
-                row.begin = Some(start.time);
-                self.set_phase(start.ordinal, Phase::Running, effects);
-            }
-        }
-        for end in ended {
-            now = now.max(end.end_time);
-            if let (Some(begin), Some(row)) = (end.begin_time, self.row_mut(end.ordinal)) {
-                row.begin = Some(begin);
-                self.begin = Some(self.begin.map_or(begin, |first| first.min(begin)));
-            }
-            self.finish(end.ordinal, end.outcome, end.end_time, effects);
-        }
-        self.apply_max_fails(now, effects);
-        self.advance(now, effects);
-        Ok(())
     }
 
     /// The throttle was changed; lowering it stops nothing.
@@ -247,23 +231,13 @@ impl ParentJob {
             let node = placement::node_of(&self.spec.fan, ordinal, self.nodes.len() as u32);
             self.rows.push(Row::new(EntryId(first_id.0 + u64::from(offset)), node));
         }
+        self.supervise_new(count);
         self.counts.add_many(State::NotStarted, count);
         self.line.push(Ordinal(first), count as u32);
     }
 
     fn row_mut(&mut self, ordinal: Ordinal) -> Option<&mut Row> {
         self.rows.get_mut(ordinal.0 as usize)
-    }
-
-    fn row_on(&self, ordinal: Ordinal, node: NodeIndex) -> Option<&Row> {
-        // What still waits was not told to its node.
-        let told = |row: &&Row| row.node == Some(node) && row.phase != Phase::Queued;
-        self.rows.get(ordinal.0 as usize).filter(told)
-    }
-
-    /// Whether the child is there and on that node: what a record's sender must prove.
-    pub fn runs_on(&self, ordinal: Ordinal, node: NodeId) -> bool {
-        self.nodes.find(node).is_some_and(|node| self.row_on(ordinal, node).is_some())
     }
 
     fn set_phase(&mut self, ordinal: Ordinal, phase: Phase, effects: &mut Effects) {
@@ -304,11 +278,25 @@ impl ParentJob {
         let phase = Phase::of(&outcome.verdict);
         row.set_outcome(outcome);
         self.set_phase(ordinal, phase, effects);
+        self.supervise_ended(ordinal, effects);
     }
 
     fn fail(&mut self, ordinal: Ordinal, reason: Reason, now: Timestamp, effects: &mut Effects) {
-        self.finish(ordinal, ChildOutcome::of(Verdict::Failed(reason)), now, effects);
-        effects.push(JobEffect::Close(ordinal));
+        self.end_here(ordinal, Verdict::Failed(reason), now, effects);
+    }
+
+    /// The child ends without a report.
+    fn end_here(
+        &mut self,
+        ordinal: Ordinal,
+        verdict: Verdict,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
+        self.finish(ordinal, ChildOutcome::of(verdict), now, effects);
+        if !self.is_supervised() {
+            effects.push(JobEffect::Close(ordinal));
+        }
     }
 
     fn note(&mut self, note: String) {
@@ -323,7 +311,10 @@ impl ParentJob {
 
     /// Starts what may start, asks for more input where there is room, and recomputes the state.
     fn advance(&mut self, now: Timestamp, effects: &mut Effects) {
+        self.obey(now, effects);
         self.start_queued(now, effects);
+        // What could not be started may have asked for something else.
+        self.obey(now, effects);
         self.want_items(effects);
         let state = parent_state(&self.counts, self.open, self.told);
         if state != self.state {

@@ -149,6 +149,16 @@ impl Supervisor {
         self.rows.unsettled()
     }
 
+    /// Whether the child has ended and is to start again by itself.
+    pub fn is_to_start(&self, child: Ordinal) -> bool {
+        matches!(self.rows.phase(child), Phase::Down | Phase::Deferred)
+    }
+
+    /// Whether nothing of the child follows.
+    pub fn is_settled(&self, child: Ordinal) -> bool {
+        self.rows.phase(child) == Phase::Settled
+    }
+
     /// When to call [`Supervisor::on_timer`]: earlier does nothing, later delays a start.
     pub fn next_wake(&self) -> Option<Uptime> {
         match self.course {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::nodeset::NodeExpr;
+use crate::restart::{RestartSpec, StopSequence};
 use crate::{JobName, limits};
 
 /// Bytes that a process gets as an argument, a variable or a directory: anything but NUL.
@@ -204,6 +205,10 @@ pub struct JobSpec {
     pub hosting: Hosting,
     /// How long the first connection to a node may take.
     pub connect_timeout: Duration,
+    /// When children start again by themselves.
+    pub restart: RestartSpec,
+    /// In which order a stop reaches the children; what the strategy asks for is done anyway.
+    pub stop_sequence: StopSequence,
 }
 
 impl JobSpec {
@@ -227,6 +232,8 @@ impl JobSpec {
             environment: EnvironmentSpec::default(),
             hosting: Hosting::Persistent,
             connect_timeout: limits::CONNECT_TIME,
+            restart: RestartSpec::default(),
+            stop_sequence: StopSequence::AtOnce,
         }
     }
 }

@@ -104,6 +104,8 @@ pub struct JobView {
     pub stop_pending: Vec<NodeName>,
     /// Something that the user should know: a node left out, output that waits for a reader.
     pub notes: Vec<String>,
+    /// How often children started again, all together.
+    pub restarts: u64,
 }
 
 /// A child, as its session shows it.
@@ -145,6 +147,8 @@ pub struct ChildView {
     pub unread_bytes: u64,
     /// Something that the user should know: what was left of its tree, lost output.
     pub notes: Vec<String>,
+    /// How often it started again; state, reason and times are those of its last incarnation.
+    pub restarts: u32,
 }
 
 /// One line of a listing: a job, or one of the children below it.

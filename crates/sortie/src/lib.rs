@@ -78,6 +78,9 @@ pub use sortie_model::name::BadName;
 pub use sortie_model::nodeset::{BadNodeExpr, NodeExpr};
 pub use sortie_model::reason::{LimitKind, ReachStep, SpawnStep};
 pub use sortie_model::record::StreamSet;
+pub use sortie_model::restart::{
+    Backoff, BadRestart, Intensity, RestartSpec, RestartType, StopSequence, Strategy,
+};
 pub use sortie_model::selector::{BadSelector, Glob, Query, Selection, Selector};
 pub use sortie_model::spec::{
     BodySpec, EnvironmentSpec, Fan, Hosting, InputSpec, MaxFails, NulByte, OsBytes, Placement,

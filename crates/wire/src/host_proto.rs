@@ -12,7 +12,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sortie_model::spec::{BodySpec, EnvironmentSpec, Hosting, OsBytes, StopSpec};
 use sortie_model::{
-    JobInstance, NodeName, Ordinal, Reason, Seq, SessionInstance, Stream, Timestamp,
+    ChildIncarnation, JobInstance, NodeName, Ordinal, Reason, Seq, SessionInstance, Stream,
+    Timestamp,
 };
 
 use crate::frame::{Kind, Message};
@@ -68,6 +69,23 @@ pub enum ChildBatch {
     },
     /// Children of a map.
     Items(Vec<ChildItem>),
+    /// Children that ran before and ended: each begins a new incarnation.
+    Again(Vec<ChildAgain>),
+}
+
+/// A child that is started again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChildAgain {
+    /// The child.
+    pub ordinal: Ordinal,
+    /// Its number in its session.
+    pub id: u64,
+    /// Which of its incarnations this is.
+    pub incarnation: ChildIncarnation,
+    /// The number of its next record: they go on where those of the incarnation before ended.
+    pub next: Seq,
+    /// The number and bytes of its item of input, if it has one.
+    pub item: Option<(u64, Bytes)>,
 }
 
 /// One child of a map.
@@ -83,7 +101,7 @@ pub struct ChildItem {
     pub item: Bytes,
 }
 
-/// Owner to host: start these. The same child twice is started once.
+/// Owner to host: start these. The same incarnation of a child twice is started once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartChildren {
     /// The session they belong to.
@@ -256,6 +274,8 @@ pub enum Verdict {
 pub struct ChildEnd {
     /// The child.
     pub ordinal: Ordinal,
+    /// Which of its incarnations ended.
+    pub incarnation: ChildIncarnation,
     /// The number after its last record's.
     pub end: Seq,
     /// When it began, if it did.
@@ -271,6 +291,8 @@ pub struct ChildEnd {
 pub struct ChildStart {
     /// The child.
     pub ordinal: Ordinal,
+    /// Which of its incarnations began.
+    pub incarnation: ChildIncarnation,
     /// When.
     pub time: Timestamp,
 }

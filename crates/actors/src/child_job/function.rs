@@ -8,7 +8,7 @@ use sortie_engine::function_end::{FunctionResult, function_outcome};
 use sortie_engine::host::Start;
 use sortie_exec::task::{BoxFuture, Task, TaskContext, TaskResult, panicked};
 use sortie_model::spec::BodySpec;
-use sortie_model::{Body, Ordinal, Reason, Stream};
+use sortie_model::{Body, Reason, Stream};
 use sortie_wire::host_proto::{ChildOutcome, HostSpec, Verdict};
 
 use crate::child_job::{Ending, Left, Slot};
@@ -16,11 +16,12 @@ use crate::data::port::{ChildPort, JobPort};
 
 /// Spawns the function's future.
 pub(super) fn run(port: &Arc<JobPort>, task: &Arc<dyn Task>, child: Start, left: Left) -> Slot {
-    let port = ChildPort::new(Arc::clone(port), child.ordinal);
+    let port = ChildPort::new(Arc::clone(port), &child);
     let ending = Ending::new(Arc::clone(&port), left);
     let (task, this) = (Arc::clone(task), Arc::clone(&port));
     let future = tokio::spawn(async move {
         let _ending = ending;
+        this.mark_restart().await;
         this.began();
         let outcome = call(&this, task.as_ref(), &child).await;
         this.ended(outcome);
@@ -29,8 +30,8 @@ pub(super) fn run(port: &Arc<JobPort>, task: &Arc<dyn Task>, child: Start, left:
 }
 
 /// A child that cannot run here.
-pub(super) fn fail(port: &Arc<JobPort>, ordinal: Ordinal, reason: Reason, left: Left) -> Slot {
-    let port = ChildPort::new(Arc::clone(port), ordinal);
+pub(super) fn fail(port: &Arc<JobPort>, child: &Start, reason: Reason, left: Left) -> Slot {
+    let port = ChildPort::new(Arc::clone(port), child);
     let ending = Ending::new(Arc::clone(&port), left);
     let this = Arc::clone(&port);
     let future = tokio::spawn(async move {

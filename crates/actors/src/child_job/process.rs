@@ -24,12 +24,13 @@ use crate::data::port::{ChildPort, JobPort};
 
 /// Spawns what drives the process.
 pub(super) fn run(port: &Arc<JobPort>, guardian: &Guardian, child: Start, left: Left) -> Slot {
-    let port = ChildPort::new(Arc::clone(port), child.ordinal);
+    let port = ChildPort::new(Arc::clone(port), &child);
     let ending = Ending::new(Arc::clone(&port), left);
     let (stopper, stops) = stop_channel(port.job().spec.grace);
     let (guardian, this, own) = (guardian.clone(), Arc::clone(&port), stopper.clone());
     let future = tokio::spawn(async move {
         let _ending = ending;
+        this.mark_restart().await;
         let spec = match process_spec(this.job(), child) {
             Ok(spec) => spec,
             Err(reason) => return this.ended(ChildOutcome::of(Verdict::Failed(reason))),

@@ -4,6 +4,7 @@ mod facts;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use ractor::ActorRef;
 use sortie_engine::parent_job::{JobIdentity, MailboxFacts, ParentJob};
@@ -26,6 +27,8 @@ pub(crate) struct JobShared {
     command: String,
     rows: RwLock<ParentJob>,
     here: NodeId,
+    /// Whether children may start again after an end.
+    supervised: bool,
     with_errors: AtomicBool,
     reported: Mutex<Reported>,
     actor: OnceLock<ActorRef<ParentJobMessage>>,
@@ -53,6 +56,7 @@ impl JobShared {
             name: rows.spec().name.as_ref().map(ToString::to_string),
             command: rows.spec().command.clone(),
             here: session.node.me.id,
+            supervised: rows.is_supervised(),
             rows: RwLock::new(rows),
             with_errors: AtomicBool::new(false),
             reported: Mutex::default(),
@@ -81,10 +85,25 @@ impl JobShared {
         }
     }
 
+    /// Has the actor woken at that time of the node's clock.
+    pub(crate) fn wake_after(&self, wait: Duration) {
+        if let Some(actor) = self.actor.get() {
+            actor.send_after(wait, || ParentJobMessage::Wake);
+        }
+    }
+
+    /// A child ended: its mailbox takes nothing more, unless another incarnation may follow. Then
+    /// the job's actor closes it.
+    pub(crate) fn close_at_end(&self, ordinal: Ordinal) {
+        if !self.supervised {
+            self.mailboxes.close(ordinal);
+        }
+    }
+
     /// A child on this node began or ended. One message covers what gathers meanwhile.
     pub(crate) fn reported(&self, start: Option<ChildStart>, end: Option<ChildEnd>) {
         if let Some(end) = &end {
-            self.mailboxes.close(end.ordinal);
+            self.close_at_end(end.ordinal);
         }
         let announce = {
             let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);

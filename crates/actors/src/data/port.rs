@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use sortie_engine::function_end::StopDelivered;
+use sortie_engine::host::Start;
 use sortie_exec::NodeBasics;
-use sortie_exec::task::{BoxFuture, TaskPort};
+use sortie_exec::task::{BoxFuture, TaskPort, encode_value};
 use sortie_model::{
-    Body, ChildKey, JobInstance, NodeName, Ordinal, Record, Seq, Stream, Timestamp, limits,
+    Body, ChildIncarnation, ChildKey, JobInstance, NodeName, Ordinal, Record, Seq, Stream,
+    Timestamp, limits,
 };
 use sortie_wire::host_proto::{ChildEnd, ChildOutcome, ChildStart, HostSpec};
 use tokio::sync::Notify;
@@ -38,6 +40,19 @@ pub(crate) struct JobPort {
     pub(crate) target: Target,
     /// Whose children are counted: each was added before it ran, and is taken at its end.
     pub(crate) owner: Arc<OwnerCredit>,
+    /// Whether nobody wants to hear of the job any more.
+    pub(crate) discarded: AtomicBool,
+}
+
+impl JobPort {
+    /// Nobody wants to hear of the job any more.
+    pub(crate) fn discard(&self) {
+        self.discarded.store(true, Ordering::Release);
+    }
+
+    fn is_discarded(&self) -> bool {
+        self.discarded.load(Ordering::Acquire)
+    }
 }
 
 /// One running child.
@@ -45,6 +60,7 @@ pub(crate) struct JobPort {
 pub(crate) struct ChildPort {
     shared: Arc<JobPort>,
     ordinal: Ordinal,
+    incarnation: ChildIncarnation,
     state: Mutex<State>,
     told: AtomicBool,
     stopping: Notify,
@@ -63,9 +79,10 @@ struct State {
 }
 
 impl ChildPort {
-    pub(crate) fn new(shared: Arc<JobPort>, ordinal: Ordinal) -> Arc<Self> {
+    pub(crate) fn new(shared: Arc<JobPort>, child: &Start) -> Arc<Self> {
+        let (ordinal, incarnation) = (child.ordinal, child.incarnation);
         let state = State {
-            next: Seq(0),
+            next: child.next,
             inline: 0,
             bulk: None,
             begin: None,
@@ -73,7 +90,8 @@ impl ChildPort {
             storing: false,
         };
         let (told, stopping, stored) = (AtomicBool::new(false), Notify::new(), Notify::new());
-        Arc::new(Self { shared, ordinal, state: Mutex::new(state), told, stopping, stored })
+        let state = Mutex::new(state);
+        Arc::new(Self { shared, ordinal, incarnation, state, told, stopping, stored })
     }
 
     pub(crate) fn job(&self) -> &JobPort {
@@ -104,10 +122,20 @@ impl ChildPort {
     pub(crate) fn began(&self) {
         let time = now();
         self.state().begin = Some(time);
-        let start = ChildStart { ordinal: self.ordinal, time };
+        let start = ChildStart { ordinal: self.ordinal, incarnation: self.incarnation, time };
         match &self.shared.target {
             Target::Here(job) => job.reported(Some(start), None),
             Target::There(outbox) => outbox.started(self.shared.job, start),
+        }
+    }
+
+    /// Says in the child's records that a new incarnation begins here.
+    pub(crate) async fn mark_restart(&self) {
+        let restarts = self.incarnation.0;
+        if restarts > 0
+            && let Ok(text) = encode_value(&format!("restart {restarts}"))
+        {
+            self.record(Stream::Information, Body::Value(text)).await;
         }
     }
 
@@ -118,8 +146,12 @@ impl ChildPort {
             return;
         }
         self.shared.owner.take_children(1);
+        if self.shared.is_discarded() {
+            return;
+        }
         let end = ChildEnd {
             ordinal: self.ordinal,
+            incarnation: self.incarnation,
             end: state.next,
             begin_time: state.begin,
             end_time: now(),
@@ -140,7 +172,7 @@ impl ChildPort {
     /// The same, with credit that was waited for.
     fn try_with(&self, stream: Stream, body: Body, held: &mut Option<Held>) -> Result<(), Body> {
         let mut state = self.state();
-        if state.ended {
+        if state.ended || self.shared.is_discarded() {
             return Ok(());
         }
         if state.storing {

@@ -87,7 +87,7 @@ async fn store(
         let records = report.records.iter().map(|run| run.ordinal);
         let started = report.started.iter().map(|start| start.ordinal);
         let mut named = records.chain(started).chain(report.ended.iter().map(|end| end.ordinal));
-        if !named.all(|ordinal| rows.runs_on(ordinal, from)) {
+        if !named.all(|ordinal| rows.runs_on(ordinal, from) || rows.ran_before(ordinal)) {
             return Err(BadReport::FalseChild);
         }
     }
@@ -96,18 +96,23 @@ async fn store(
         let (ordinal, first) = (run.ordinal, run.first);
         job.note_streams(run.records.iter().map(|head| head.stream));
         let records = run.unpack(&mut payload, Report::KIND)?;
-        append(&job, ordinal, first, records).await?;
+        if job.rows().runs_on(ordinal, from) {
+            append(&job, ordinal, first, records).await?;
+        }
     }
     if any {
         // Their readers go first, before the job's actor and the acknowledgement.
         tokio::task::yield_now().await;
     }
     for end in &report.ended {
+        if !job.rows().runs_on(end.ordinal, from) {
+            continue;
+        }
         let summary = job.mailboxes.summary(end.ordinal);
         if summary.next < end.end && !summary.closed && !job.mailboxes.is_removed() {
             return Err(BadReport::Gap);
         }
-        job.mailboxes.close(end.ordinal);
+        job.close_at_end(end.ordinal);
     }
     if !report.started.is_empty() || !report.ended.is_empty() {
         let (started, ended) = (report.started, report.ended);
@@ -126,12 +131,25 @@ async fn store_own(
 ) -> Result<(), BadReport> {
     let Some(job) = session.job(key.job) else { return Ok(()) };
     let mine = |ordinal: Ordinal| ordinal == key.ordinal;
+    let (runs, ran) = {
+        let rows = job.rows();
+        (rows.runs_on(key.ordinal, attachment.node()), rows.ran_before(key.ordinal))
+    };
     let honest = report.job == key.job
         && report.records.iter().all(|run| mine(run.ordinal))
         && report.ended.iter().all(|end| mine(end.ordinal))
-        && job.rows().runs_on(key.ordinal, attachment.node());
+        && (runs || ran);
     if !honest {
         return Err(BadReport::FalseChild);
+    }
+    if !runs {
+        // It was started again elsewhere: its former node may forget it.
+        if let Some(end) = report.ended.first() {
+            let (job, ordinal, next) = (key.job, key.ordinal, after_end(end.end));
+            let position = ChildPosition { job, ordinal, next, credit: grant(u64::MAX) };
+            attachment.stored_child(link, position, Ended::Yes);
+        }
+        return Ok(());
     }
     let mut room = u64::MAX;
     for run in report.records {
@@ -144,7 +162,7 @@ async fn store_own(
     let (mut next, mut stored) = (job.mailboxes.summary(key.ordinal).next, Ended::No);
     if let Some(end) = report.ended.first() {
         reached(&job, key.ordinal, end.end).await;
-        job.mailboxes.close(key.ordinal);
+        job.close_at_end(key.ordinal);
         (next, stored) = (after_end(end.end), Ended::Yes);
         let ended = report.ended;
         let node = attachment.node();

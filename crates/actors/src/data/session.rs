@@ -224,6 +224,23 @@ impl SessionShared {
         }
     }
 
+    /// Starts children again on a node; their records go on where those before ended.
+    pub(crate) fn start_again_on(
+        self: &Arc<Self>,
+        job: &JobShared,
+        node: NodeIndex,
+        children: &[Ordinal],
+    ) {
+        let again = {
+            let rows = job.rows();
+            let again = children
+                .iter()
+                .filter_map(|child| rows.again(*child, job.mailboxes.summary(*child).next));
+            again.collect()
+        };
+        self.start_on(job, node, ChildBatch::Again(again));
+    }
+
     /// Stops children on a node. On a node that is away the rows remember it.
     pub(crate) fn stop_on(
         &self,

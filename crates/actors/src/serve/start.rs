@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sortie_engine::session::check_spec;
+use sortie_model::restart::RestartSpec;
 use sortie_model::spec::{BodySpec, Fan, Hosting, InputSpec, Placement};
 use sortie_model::view::NodeState;
 use sortie_model::{IdempotencyKey, JobSpec, NodeId, NodeName};
@@ -39,8 +40,8 @@ pub(super) async fn open_temporary(
 }
 
 /// What a start would do.
-pub(super) fn plan(session: &SessionShared, spec: &JobSpec) -> Answer {
-    let nodes = match check(session, spec) {
+pub(super) async fn plan(session: &SessionShared, spec: &JobSpec) -> Answer {
+    let nodes = match check(session, spec).await {
         Ok(nodes) => nodes,
         Err(error) => return Answer::Refused(error),
     };
@@ -64,7 +65,7 @@ pub(super) async fn start(
     let ServerEnd { mut sender, receiver } = end;
     let map = !matches!(spec.fan, Fan::PerNode { .. });
     let takes_input = map || spec.input == InputSpec::Stream;
-    let nodes = match check(&session, &spec) {
+    let nodes = match check(&session, &spec).await {
         Ok(nodes) => nodes,
         Err(error) => return sender.finish_with(Answer::Refused(error)).await,
     };
@@ -154,7 +155,10 @@ async fn take_input(
 }
 
 /// What this node can tell before any job exists.
-fn check(session: &SessionShared, spec: &JobSpec) -> Result<Vec<(NodeName, NodeId)>, RemoteError> {
+async fn check(
+    session: &SessionShared,
+    spec: &JobSpec,
+) -> Result<Vec<(NodeName, NodeId)>, RemoteError> {
     let usage = |text: &str| Err(RemoteError::new(ErrorCode::Usage, text));
     if let Err(error) = check_spec(spec) {
         return usage(&error.to_string());
@@ -169,6 +173,9 @@ fn check(session: &SessionShared, spec: &JobSpec) -> Result<Vec<(NodeName, NodeI
         {
             return usage("the command is empty");
         }
+        _ if spec.restart != RestartSpec::default() && spec.input == InputSpec::Stream => {
+            return usage("children that start again take no standard input: it is read once");
+        }
         BodySpec::Task { .. } if spec.init.is_some() => {
             return usage("--init runs before a command, not before a function");
         }
@@ -180,12 +187,12 @@ fn check(session: &SessionShared, spec: &JobSpec) -> Result<Vec<(NodeName, NodeI
         return usage(&format!("a job has at most {most} children"));
     }
     if nodes.iter().any(|(_, id)| *id == session.node.me.id) {
-        check_here(session, spec)?;
+        check_here(session, spec).await?;
     }
     Ok(nodes)
 }
 
-fn check_here(session: &SessionShared, spec: &JobSpec) -> Result<(), RemoteError> {
+async fn check_here(session: &SessionShared, spec: &JobSpec) -> Result<(), RemoteError> {
     match &spec.body {
         BodySpec::Task { name, .. } => {
             if session.node.registry.find(name).is_none() {
@@ -203,13 +210,13 @@ fn check_here(session: &SessionShared, spec: &JobSpec) -> Result<(), RemoteError
                     "call `sortie::init()` first in `main`, before there is a runtime or a thread",
                 ));
             }
-            check_directory(spec)?;
+            check_directory(spec).await?;
         }
     }
     Ok(())
 }
 
-fn check_directory(spec: &JobSpec) -> Result<(), RemoteError> {
+async fn check_directory(spec: &JobSpec) -> Result<(), RemoteError> {
     use std::os::unix::ffi::OsStrExt;
     let Some(directory) = &spec.directory else { return Ok(()) };
     let path = std::path::Path::new(std::ffi::OsStr::from_bytes(directory.as_bytes()));
@@ -217,7 +224,8 @@ fn check_directory(spec: &JobSpec) -> Result<(), RemoteError> {
         let text = format!("cannot use `{}` as the working directory: {why}", path.display());
         Err(RemoteError::new(ErrorCode::BadDirectory, text))
     };
-    match std::fs::metadata(path) {
+    // Off the runtime: a folder on a file system that hangs must not stop the node.
+    match tokio::fs::metadata(path).await {
         Ok(found) if found.is_dir() => Ok(()),
         Ok(_) => wrong("it is not a directory".to_owned()),
         Err(error) => wrong(error.to_string()),

@@ -91,7 +91,7 @@ impl Watched {
             let rows = job.rows();
             *state = child.map_or_else(
                 || rows.state(),
-                |child| rows.child_state(child).unwrap_or(State::Stopped),
+                |child| rows.awaited_state(child).unwrap_or(State::Stopped),
             );
             !state.is_finished()
         });

@@ -19,6 +19,7 @@ use sortie_model::{IdempotencyKey, JobSpec, limits};
 
 use crate::args::FileOrStdin;
 use crate::args::read::expression;
+use crate::args::supervision::Supervision;
 use crate::args::values::{duration, os_bytes, size, variable};
 use crate::failure::Failure;
 
@@ -108,6 +109,8 @@ pub(crate) struct Work {
     /// Makes a repeated submission the same submission.
     #[arg(long, value_name = "KEY", value_parser = key)]
     pub(crate) key: Option<IdempotencyKey>,
+    #[command(flatten)]
+    pub(crate) supervision: Supervision,
 }
 
 fn key(text: &str) -> Result<IdempotencyKey, sortie_model::id::BadKey> {
@@ -206,6 +209,8 @@ impl Work {
             environment: self.environment(caller)?,
             hosting: Hosting::Persistent,
             connect_timeout: self.connect_timeout.unwrap_or(limits::CONNECT_TIME),
+            restart: self.supervision.rules()?,
+            stop_sequence: self.supervision.stop_sequence(),
             ..JobSpec::new(command, body)
         })
     }

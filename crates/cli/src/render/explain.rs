@@ -8,6 +8,7 @@ use sortie_model::{State, Timestamp};
 use crate::render::clean::{line_of_bytes, one_line};
 use crate::render::json::child_name;
 use crate::render::listing::{progress, time};
+use crate::render::tree::restarts;
 
 /// Lines of children's errors on one screen, all children together.
 const ERROR_LINES: usize = 20;
@@ -67,7 +68,8 @@ fn tally(explanation: &Explanation) -> String {
         .filter(|state| tally.of(*state) > 0)
         .map(|state| format!("{state} {}", tally.of(state)))
         .collect();
-    format!("{} ({})", progress(tally), counts.join(", "))
+    let restarts = restarts(explanation.job.restarts);
+    format!("{} ({}){restarts}", progress(tally), counts.join(", "))
 }
 
 fn history(lines: &mut Lines, history: &[(State, Timestamp)]) {
@@ -103,6 +105,7 @@ fn child(lines: &mut Lines, explained: &ChildExplanation, errors_left: &mut usiz
     if let Some(reason) = &view.reason {
         let _ = write!(sentence, ", {reason}");
     }
+    sentence.push_str(&restarts(view.restarts.into()));
     if let Some(position) = view.queue_position {
         let _ = write!(sentence, ", {position} before it");
     }

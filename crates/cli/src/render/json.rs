@@ -52,6 +52,7 @@ pub(crate) fn job(view: &JobView) -> Value {
         "stopped_by": view.stopped_by,
         "stop_pending": view.stop_pending.iter().map(|node| node.as_str()).collect::<Vec<_>>(),
         "notes": view.notes,
+        "restarts": view.restarts,
     });
     if let (Value::Object(fields), false) = (&mut object, view.children.is_empty()) {
         let ids: Vec<u64> = view.children.iter().map(|id| id.0).collect();
@@ -83,6 +84,7 @@ pub(crate) fn child(view: &ChildView) -> Value {
         "queue_position": view.queue_position,
         "unread_bytes": view.unread_bytes,
         "notes": view.notes,
+        "restarts": view.restarts,
     })
 }
 

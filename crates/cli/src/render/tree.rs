@@ -56,8 +56,15 @@ impl Place {
 
 fn draw_branch(text: &mut String, branch: &Branch, place: Place) {
     let job = &branch.job;
-    let line =
-        format!("{} {} {} ({}) {}", job.id, job.name, job.state, progress(&job.tally), job.command);
+    let restarts = restarts(job.restarts);
+    let line = format!(
+        "{} {} {} ({}{restarts}) {}",
+        job.id,
+        job.name,
+        job.state,
+        progress(&job.tally),
+        job.command
+    );
     text.push_str(&format!("{}{}\n", place.fork(), one_line(&line)));
     let hidden = job.tally.total().saturating_sub(branch.children.len() as u64);
     let rows = branch.children.len() + usize::from(hidden > 0);
@@ -70,8 +77,18 @@ fn draw_branch(text: &mut String, branch: &Branch, place: Place) {
     }
 }
 
+/// `, restarted 3 times`; nothing where nothing was.
+pub(crate) fn restarts(count: u64) -> String {
+    match count {
+        0 => String::new(),
+        1 => ", restarted once".to_owned(),
+        more => format!(", restarted {more} times"),
+    }
+}
+
 fn child_line(child: &ChildView) -> String {
-    let line = format!("{} {} {} {}", child.id, child_name(child), child.location, child.state);
+    let mut line = format!("{} {} {} {}", child.id, child_name(child), child.location, child.state);
+    line.push_str(&restarts(child.restarts.into()));
     match &child.reason {
         Some(reason) => format!("{line}: {reason}"),
         None => line,

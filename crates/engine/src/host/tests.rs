@@ -76,7 +76,14 @@ fn a_stop_reaches_what_runs_and_what_waits() {
     let stop = StopChildren { session: SESSION, job: JOB, children: all.clone(), how };
     host.on_stop(stop, &mut effects);
     let (job, spec) = (JOB, Arc::from(spec()));
-    let never = HostEffect::NeverRun { job, spec, children: vec![Ordinal(1), Ordinal(2)] };
+    let queued = |ordinal: u32| Start {
+        ordinal: Ordinal(ordinal),
+        id: u64::from(ordinal) + 2,
+        incarnation: ChildIncarnation(0),
+        next: Seq(0),
+        item: None,
+    };
+    let never = HostEffect::NeverRun { job, spec, children: vec![queued(1), queued(2)] };
     assert_eq!(effects, [never, HostEffect::Stop { job: JOB, children: all, how }]);
 }
 
@@ -108,7 +115,13 @@ fn a_job_that_the_owner_does_not_name_any_more_is_over() {
     let resume = Resume { session: SESSION, reports: 0, children: Vec::new(), jobs: vec![other] };
     assert_eq!(host.on_resume(&resume, &mut effects), []);
     let spec = Arc::from(spec());
-    let children = vec![Start { ordinal: Ordinal(0), id: 2, item: None }];
+    let children = vec![Start {
+        ordinal: Ordinal(0),
+        id: 2,
+        incarnation: ChildIncarnation(0),
+        next: Seq(0),
+        item: None,
+    }];
     let next = HostEffect::Run { job: other, spec, children };
     assert_eq!(effects, [HostEffect::Discard(JOB), next], "its place is free");
 }

@@ -110,6 +110,13 @@ impl Nodes {
         }
     }
 
+    /// The node may be there again: the next start finds out.
+    pub(crate) fn retry(&mut self, index: NodeIndex) {
+        if let Some(node) = self.nodes.get_mut(index.0 as usize) {
+            node.reach = Reach::Usable;
+        }
+    }
+
     fn set_gone(&mut self, index: NodeIndex, step: ReachStep) -> bool {
         if let Some(node) = self.nodes.get_mut(index.0 as usize) {
             node.reach = Reach::Gone(step);
@@ -150,7 +157,7 @@ impl ParentJob {
         effects: &mut Effects,
     ) {
         let Some(index) = self.nodes.find(node) else { return };
-        if !self.nodes.set_gone(index, step) {
+        if !self.nodes.set_gone(index, step) && !self.is_supervised() {
             return;
         }
         let spread = matches!(self.spec.fan, sortie_model::spec::Fan::Spread);
@@ -170,9 +177,7 @@ impl ParentJob {
                     }
                 }
                 Phase::Sent if row.told_to_stop => {
-                    let stopped = sortie_wire::host_proto::ChildOutcome::of(Verdict::Stopped);
-                    self.finish(ordinal, stopped, now, effects);
-                    effects.push(JobEffect::Close(ordinal));
+                    self.end_here(ordinal, Verdict::Stopped, now, effects);
                 }
                 Phase::Queued => {
                     self.line.withdraw(ordinal);

@@ -1,6 +1,6 @@
 //! One child as its parent knows it: a few words, however many there are.
 
-use sortie_model::{EntryId, State, Timestamp};
+use sortie_model::{ChildIncarnation, EntryId, State, Timestamp};
 use sortie_wire::host_proto::{ChildOutcome, Verdict};
 
 use crate::placement::NodeIndex;
@@ -10,6 +10,8 @@ use crate::placement::NodeIndex;
 pub(crate) enum Phase {
     /// Waits for a slot.
     Queued,
+    /// Ended, and waits for its next incarnation.
+    Resting,
     /// Told to its node, which has not said that it began.
     Sent,
     /// Its node said that it began.
@@ -50,6 +52,7 @@ pub(crate) struct Row {
     pub(crate) node: Option<NodeIndex>,
     pub(crate) phase: Phase,
     pub(crate) told_to_stop: bool,
+    pub(crate) incarnation: ChildIncarnation,
     pub(crate) begin: Option<Timestamp>,
     pub(crate) end: Option<Timestamp>,
     /// Kept only where it says more than `phase`: most of a million children end well.
@@ -59,7 +62,9 @@ pub(crate) struct Row {
 impl Row {
     pub(crate) const fn new(id: EntryId, node: Option<NodeIndex>) -> Self {
         let phase = Phase::Queued;
-        Self { id, node, phase, told_to_stop: false, begin: None, end: None, outcome: None }
+        let incarnation = ChildIncarnation(0);
+        let (told_to_stop, begin, end, outcome) = (false, None, None, None);
+        Self { id, node, phase, told_to_stop, incarnation, begin, end, outcome }
     }
 
     pub(crate) fn set_outcome(&mut self, outcome: ChildOutcome) {
@@ -69,7 +74,7 @@ impl Row {
 
     pub(crate) const fn state(&self) -> State {
         match self.phase {
-            Phase::Queued | Phase::Sent => State::NotStarted,
+            Phase::Queued | Phase::Resting | Phase::Sent => State::NotStarted,
             Phase::Running => State::Running,
             Phase::Stopping => State::Stopping,
             Phase::Completed => State::Completed,

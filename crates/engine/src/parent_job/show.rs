@@ -84,6 +84,13 @@ impl ParentJob {
         self.row(ordinal).map(Row::state)
     }
 
+    /// The child's state for who waits for it: one that may start again has not finished.
+    pub fn awaited_state(&self, ordinal: Ordinal) -> Option<State> {
+        let state = self.child_state(ordinal)?;
+        let over = !state.is_finished() || self.is_settled(ordinal);
+        Some(if over { state } else { State::NotStarted })
+    }
+
     /// When the child ended.
     pub fn child_end(&self, ordinal: Ordinal) -> Option<Timestamp> {
         self.row(ordinal).and_then(|row| row.end)
@@ -152,6 +159,7 @@ impl ParentJob {
             stopped_by: self.stop.as_ref().map(|(_, by)| by.clone()),
             stop_pending: Vec::new(),
             notes: self.notes.clone(),
+            restarts: self.restarts(),
         }
     }
 
@@ -181,6 +189,7 @@ impl ParentJob {
             queue_position: self.line.position(ordinal),
             unread_bytes: mailbox.unread_bytes,
             notes: notes_of(outcome, mailbox.notes),
+            restarts: row.incarnation.0,
         })
     }
 

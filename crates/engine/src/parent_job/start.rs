@@ -1,7 +1,7 @@
 //! Which queued children start, where, and the messages that say so.
 
 use sortie_model::spec::Fan;
-use sortie_model::{Ordinal, Reason, Timestamp, limits};
+use sortie_model::{ChildIncarnation, Ordinal, Reason, Timestamp, limits};
 use sortie_wire::host_proto::{ChildBatch, ChildItem};
 
 use crate::parent_job::row::Phase;
@@ -41,11 +41,17 @@ impl ParentJob {
 
     /// Start messages for these children of one node: ranges where they are evenly spaced.
     pub(super) fn start_on(&self, node: NodeIndex, ordinals: &[Ordinal], effects: &mut Effects) {
+        let began = |ordinal: &Ordinal| {
+            self.row(*ordinal).is_some_and(|row| row.incarnation > ChildIncarnation(0))
+        };
+        let (again, ordinals): (Vec<Ordinal>, Vec<Ordinal>) =
+            ordinals.iter().copied().partition(began);
+        self.start_again_on(node, &again, effects);
         if ordinals.is_empty() {
             return;
         }
         if self.items.is_empty() {
-            let step = match ordinals {
+            let step = match ordinals.as_slice() {
                 [first, second, ..] => second.0 - first.0,
                 _ => 1,
             };

@@ -1,8 +1,9 @@
 //! What a stop reaches, and when failures are one (`docs/semantics.md`, section 3.5).
 
+use sortie_model::restart::StopSequence;
 use sortie_model::spec::{MaxFails, StopSpec};
 use sortie_model::{Ordinal, State, Timestamp};
-use sortie_wire::host_proto::{ChildOutcome, ChildSet, Verdict};
+use sortie_wire::host_proto::{ChildSet, Verdict};
 
 use crate::aggregate::Told;
 use crate::parent_job::row::Phase;
@@ -39,12 +40,20 @@ impl ParentJob {
         };
         if everything {
             self.stop = Some((how, by));
+            self.supervise_closed();
+            if self.supervise_stop_all(how) == StopSequence::OneByOne {
+                self.advance(now, effects);
+                return;
+            }
             self.line.withdraw_all();
         } else {
             self.stop.get_or_insert((how, by));
         }
         let mut there: Vec<Vec<Ordinal>> = vec![Vec::new(); self.nodes.len()];
         for ordinal in ordinals {
+            if !everything {
+                self.supervise_stop(ordinal);
+            }
             let Some(row) = self.row_mut(ordinal) else { continue };
             row.told_to_stop = true;
             match (row.phase, row.node) {
@@ -52,9 +61,7 @@ impl ParentJob {
                     if !everything {
                         self.line.withdraw(ordinal);
                     }
-                    let outcome = ChildOutcome::of(Verdict::Stopped);
-                    self.finish(ordinal, outcome, now, effects);
-                    effects.push(JobEffect::Close(ordinal));
+                    self.end_here(ordinal, Verdict::Stopped, now, effects);
                 }
                 (Phase::Sent | Phase::Running | Phase::Stopping, Some(node)) => {
                     if row.phase == Phase::Running {

@@ -2,10 +2,13 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use proptest::prelude::*;
+use sortie_model::ChildIncarnation;
 use sortie_model::nodeset::NodeExpr;
 use sortie_model::reason::ReachStep;
 use sortie_model::spec::{BodySpec, MaxFails, OsBytes, Placement};
 use uuid::Uuid;
+
+use sortie_wire::host_proto::{ChildEnd, ChildStart};
 
 use super::*;
 
@@ -55,6 +58,7 @@ fn started(effects: &[JobEffect]) -> BTreeMap<u32, Vec<u32>> {
                 list.extend((0..*count).map(|index| first.0 + index * step));
             }
             ChildBatch::Items(items) => list.extend(items.iter().map(|item| item.ordinal.0)),
+            ChildBatch::Again(some) => list.extend(some.iter().map(|again| again.ordinal.0)),
         }
     }
     by_node
@@ -62,6 +66,7 @@ fn started(effects: &[JobEffect]) -> BTreeMap<u32, Vec<u32>> {
 
 fn end(ordinal: u32, verdict: Verdict) -> ChildEnd {
     ChildEnd {
+        incarnation: ChildIncarnation(0),
         ordinal: Ordinal(ordinal),
         end: sortie_model::Seq(0),
         begin_time: Some(NOW),
@@ -71,7 +76,7 @@ fn end(ordinal: u32, verdict: Verdict) -> ChildEnd {
 }
 
 fn begin(ordinal: u32) -> ChildStart {
-    ChildStart { ordinal: Ordinal(ordinal), time: NOW }
+    ChildStart { ordinal: Ordinal(ordinal), incarnation: ChildIncarnation(0), time: NOW }
 }
 
 fn failed() -> Verdict {
@@ -389,3 +394,5 @@ fn longer_items_are_read_less_far_ahead() {
     check(limits::MAP_LINE_BYTES, 16);
     check(usize::MAX, limits::MAP_READ_AHEAD_LEAST as u64);
 }
+
+mod supervise;

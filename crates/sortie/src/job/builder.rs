@@ -11,6 +11,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 use sortie_model::id::BadKey;
 use sortie_model::name::BadName;
 use sortie_model::nodeset::{BadNodeExpr, NodeExpr};
+use sortie_model::restart::{Backoff, Intensity, RestartType, StopSequence, Strategy};
 use sortie_model::spec::{
     BodySpec, Fan, InputSpec, MaxFails, NulByte, OsBytes, Placement, Throttle,
 };
@@ -151,6 +152,38 @@ impl JobBuilder {
     /// [`limits::CONNECT_TIME`](crate::limits::CONNECT_TIME).
     pub fn connect_timeout(self, limit: Duration) -> Self {
         self.with(|spec| spec.connect_timeout = limit)
+    }
+
+    /// After which ends a child starts again by itself; never, if this is not called. Everything
+    /// about restarts is in `docs/semantics.md`, section 5.
+    pub fn restart(self, restart: RestartType) -> Self {
+        self.with(|spec| spec.restart.restart = restart)
+    }
+
+    /// Which siblings start again with a child; none by default. With a strategy other than
+    /// `one-for-one` children are stopped one after another, in reverse child order.
+    pub fn strategy(self, strategy: Strategy) -> Self {
+        self.with(|spec| spec.restart.strategy = strategy)
+    }
+
+    /// How many restarts are allowed in which time, all children together; the default is
+    /// [`limits::RESTARTS_DEFAULT`](crate::limits::RESTARTS_DEFAULT) within
+    /// [`limits::RESTART_PERIOD_DEFAULT`](crate::limits::RESTART_PERIOD_DEFAULT). One more and the
+    /// job gives up: the child fails with [`Reason::RestartLimit`](crate::Reason::RestartLimit),
+    /// and the others are stopped.
+    pub fn intensity(self, intensity: Intensity) -> Self {
+        self.with(|spec| spec.restart.intensity = intensity)
+    }
+
+    /// How long a child waits before it starts again; not at all if this is not called.
+    pub fn backoff(self, backoff: Backoff) -> Self {
+        self.with(|spec| spec.restart.backoff = Some(backoff))
+    }
+
+    /// Stops children one after another, the last one first, also where the strategy does not ask
+    /// for it.
+    pub fn ordered_stop(self) -> Self {
+        self.with(|spec| spec.stop_sequence = StopSequence::OneByOne)
     }
 
     /// Stops the rest of the job once more children failed than that.

@@ -62,17 +62,20 @@ impl InputFeeds {
         log: impl FnOnce() -> Option<Arc<InputLog>>,
     ) -> Result<(), FalsePosition> {
         let key = ChildKey { job: position.job, ordinal: position.ordinal };
-        let mut feeds = self.feeds();
         let InputProgress::UpTo(read) = position.read else {
-            if let Some(feed) = feeds.get_mut(&key).and_then(Option::take) {
+            if let Some(feed) = self.feeds().get_mut(&key).and_then(Option::take) {
                 feed.end();
             }
             return Ok(());
         };
-        let known = match feeds.get(&key) {
-            Some(known) => known.clone(),
-            None => {
-                let Some(log) = log() else { return Ok(()) };
+        let is_known = self.feeds().contains_key(&key);
+        // Without the lock: what the log is found by has locks of its own.
+        let log = if is_known { None } else { log() };
+        let mut feeds = self.feeds();
+        let known = match (feeds.get(&key), log) {
+            (Some(known), _) => known.clone(),
+            (None, None) => return Ok(()),
+            (None, Some(log)) => {
                 let feed = Arc::new(Feed::new(log.reader(key.ordinal), Arc::clone(&self.traffic)));
                 feeds.insert(key, Some(Arc::clone(&feed)));
                 Some(feed)

@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use sortie_model::{Body, Seq, Stream, Timestamp};
+use sortie_model::{Body, ChildIncarnation, Seq, Stream, Timestamp};
 use sortie_wire::host_proto::ChildPosition;
 use uuid::Uuid;
 
@@ -158,7 +158,8 @@ async fn a_host_that_begins_anew_numbers_its_reports_behind_those_that_are_store
         let resume =
             Resume { session: outbox.session, reports, children: Vec::new(), jobs: Vec::new() };
         outbox.attach(&link, Some(&resume));
-        outbox.started(JOB, ChildStart { ordinal: Ordinal(0), time: Timestamp(0) });
+        let incarnation = ChildIncarnation(0);
+        outbox.started(JOB, ChildStart { ordinal: Ordinal(0), incarnation, time: Timestamp(0) });
         let sent = shared::take_pending(&mut outbox.state());
         assert_eq!(sent.iter().map(|sent| sent.number).collect::<Vec<_>>(), [number]);
     }

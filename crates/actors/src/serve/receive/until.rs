@@ -210,7 +210,7 @@ impl<'r, 'a> Flow<'r, 'a> {
         let targets = self.receive.targets.iter().zip(&mut self.queues).enumerate();
         let news = targets.map(|(place, (target, queue))| {
             let rows = target.job.rows();
-            let state = |ordinal| rows.child_state(ordinal);
+            let state = |ordinal| rows.awaited_state(ordinal);
             let over = until.is_met_by(rows.state());
             let met = match until {
                 _ if over => u64::MAX,

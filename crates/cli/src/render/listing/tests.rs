@@ -38,6 +38,7 @@ pub(crate) fn a_job() -> JobView {
         stopped_by: None,
         stop_pending: Vec::new(),
         notes: Vec::new(),
+        restarts: 0,
     }
 }
 
@@ -61,6 +62,7 @@ pub(crate) fn a_child() -> ChildView {
         queue_position: None,
         unread_bytes: 0,
         notes: Vec::new(),
+        restarts: 0,
     }
 }
 
@@ -125,7 +127,7 @@ const JOB_JSON: &str = concat!(
     r#""begin_time":"1970-01-01T00:00:02.5Z","end_time":null,"reason":null,"#,
     r#""exit_code":null,"with_errors":false,"session":1,"progress":{"done":3,"total":8,"#,
     r#""failed":1,"running":5},"children_total":8,"stopped_by":null,"stop_pending":[],"#,
-    r#""notes":[],"children":[2,3]}"#,
+    r#""notes":[],"restarts":0,"children":[2,3]}"#,
 );
 
 #[test]
@@ -165,7 +167,8 @@ fn the_json_of_a_child_is_a_contract() {
             "progress",
             "queue_position",
             "unread_bytes",
-            "notes"
+            "notes",
+            "restarts"
         ]
     );
 }

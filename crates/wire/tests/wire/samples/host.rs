@@ -1,12 +1,12 @@
 use bytes::Bytes;
 use sortie_model::reason::SpawnStep;
 use sortie_model::spec::{BodySpec, EnvironmentSpec, Hosting, StopSpec};
-use sortie_model::{Ordinal, Reason, Seq, Stream, Timestamp};
+use sortie_model::{ChildIncarnation, Ordinal, Reason, Seq, Stream, Timestamp};
 use sortie_wire::host_proto::{
-    Acknowledge, ChildBatch, ChildEnd, ChildItem, ChildOutcome, ChildPosition, ChildSet,
-    ChildStart, EndSession, ForgetJob, HostSpec, InputPiece, InputPosition, InputProgress,
-    InputRead, InputRest, InputStream, RecordHead, RecordRun, Report, ReportStream, Resume,
-    Resumed, StartChildren, StopChildren, Verdict,
+    Acknowledge, ChildAgain, ChildBatch, ChildEnd, ChildItem, ChildOutcome, ChildPosition,
+    ChildSet, ChildStart, EndSession, ForgetJob, HostSpec, InputPiece, InputPosition,
+    InputProgress, InputRead, InputRest, InputStream, RecordHead, RecordRun, Report, ReportStream,
+    Resume, Resumed, StartChildren, StopChildren, Verdict,
 };
 
 use super::words::{TIME, job, node_name, os, seconds, session, text};
@@ -52,7 +52,15 @@ fn starts() -> Vec<Sample> {
         number: 8,
         item: Bytes::from_static(b"a b\xff"),
     };
+    let again = ChildAgain {
+        ordinal: Ordinal(7),
+        id: 1_000_000_007,
+        incarnation: ChildIncarnation(2),
+        next: Seq(300),
+        item: Some((8, item.item.clone())),
+    };
     let items = StartChildren { children: ChildBatch::Items(vec![item]), ..range(None, 0, 1) };
+    let again = StartChildren { children: ChildBatch::Again(vec![again]), ..range(None, 0, 1) };
     let script =
         BodySpec::Script { text: Bytes::from_static(b"echo hi\n"), arguments: vec![os(b"one")] };
     let task = BodySpec::Task { name: text("sum"), input: Bytes::from_static(b"\x93\x01") };
@@ -66,6 +74,7 @@ fn starts() -> Vec<Sample> {
         plain("a task", with(task, Hosting::Temporary)),
         plain("a range", range(None, 70_000, 2)),
         plain("items", items),
+        plain("again", again),
     ]
 }
 
@@ -128,6 +137,7 @@ pub(super) fn run() -> RecordRun {
 pub(super) fn report() -> Report {
     let end = |ordinal, begin_time, outcome| ChildEnd {
         ordinal: Ordinal(ordinal),
+        incarnation: ChildIncarnation(0),
         end: Seq(302),
         begin_time,
         end_time: Timestamp(TIME.0 + 1),
@@ -144,7 +154,11 @@ pub(super) fn report() -> Report {
     Report {
         number: 12,
         job: job(),
-        started: vec![ChildStart { ordinal: Ordinal(2), time: TIME }],
+        started: vec![ChildStart {
+            ordinal: Ordinal(2),
+            incarnation: ChildIncarnation(3),
+            time: TIME,
+        }],
         records: vec![run()],
         ended: vec![
             end(2, Some(TIME), ChildOutcome::of(Verdict::Completed)),

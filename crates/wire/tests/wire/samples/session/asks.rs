@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sortie_model::record::StreamSet;
+use sortie_model::restart::{Backoff, Intensity, RestartSpec, RestartType, StopSequence, Strategy};
 use sortie_model::selector::{Glob, Query, Selection, Selector};
 use sortie_model::spec::{
     BodySpec, Fan, Hosting, InputSpec, MaxFails, Placement, StopSpec, Throttle,
@@ -57,6 +58,13 @@ fn spec() -> JobSpec {
         environment: host::environment(),
         hosting: Hosting::Temporary,
         connect_timeout: seconds(5),
+        restart: RestartSpec {
+            restart: RestartType::Transient,
+            strategy: Strategy::RestForOne,
+            intensity: Intensity::new(5, seconds(10)).unwrap(),
+            backoff: Some(Backoff::new(seconds(1), seconds(32)).unwrap()),
+        },
+        stop_sequence: StopSequence::OneByOne,
         ..JobSpec::new("wc -c", body)
     }
 }

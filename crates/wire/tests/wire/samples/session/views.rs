@@ -24,6 +24,7 @@ pub(super) fn job() -> JobView {
         stopped_by: Some(text("ada")),
         stop_pending: vec![node_name("b")],
         notes: vec![text("b is left out")],
+        restarts: 300,
     }
 }
 
@@ -47,6 +48,7 @@ pub(super) fn child(state: State, reason: Option<Reason>) -> ChildView {
         queue_position: Some(7),
         unread_bytes: 70_000,
         notes: vec![text("2 processes were left")],
+        restarts: 3,
     }
 }
 

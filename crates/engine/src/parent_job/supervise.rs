@@ -1,0 +1,248 @@
+//! Children that start again: a parent between its rows and the restart rules
+//! (`crate::restart`; `docs/semantics.md`, section 5).
+
+use sortie_model::restart::{RestartSpec, StopSequence};
+use sortie_model::spec::{JobSpec, StopSpec};
+use sortie_model::{Ordinal, Reason, Seq, Timestamp, limits};
+use sortie_wire::host_proto::{ChildAgain, ChildOutcome, ChildSet, Verdict};
+
+use crate::parent_job::row::Phase;
+use crate::parent_job::{Effects, JobEffect, ParentJob};
+use crate::peer::Uptime;
+use crate::placement::NodeIndex;
+use crate::restart::{ChildEnded, Exit, RestartEffect, Supervisor};
+
+/// The restart rules of a job, with what they said and was not done yet.
+#[derive(Debug)]
+pub(super) struct Supervision {
+    rules: Supervisor,
+    orders: Vec<RestartEffect>,
+    /// When the job asked last to be woken.
+    wake: Option<Uptime>,
+    restarts: u64,
+}
+
+impl Supervision {
+    /// The rules that a submission asks for; none where no child starts again and nothing is
+    /// stopped in order.
+    pub(super) fn of(spec: &JobSpec) -> Option<Box<Self>> {
+        let supervised =
+            spec.restart != RestartSpec::default() || spec.stop_sequence == StopSequence::OneByOne;
+        supervised.then(|| {
+            let rules = Supervisor::new(&spec.restart, spec.stop_sequence);
+            Box::new(Self { rules, orders: Vec::new(), wake: None, restarts: 0 })
+        })
+    }
+}
+
+impl ParentJob {
+    /// The monotonic clock, by which restarts are counted and waits measured. Said before anything
+    /// else that happens at that moment.
+    pub const fn at(&mut self, uptime: Uptime) {
+        self.uptime = uptime;
+    }
+
+    /// Whether children may start again: then an end closes no mailbox by itself.
+    pub const fn is_supervised(&self) -> bool {
+        self.supervision.is_some()
+    }
+
+    /// How often children started again, all together.
+    pub fn restarts(&self) -> u64 {
+        self.supervision.as_ref().map_or(0, |supervision| supervision.restarts)
+    }
+
+    /// Whether no incarnation of the child can follow.
+    pub fn is_settled(&self, ordinal: Ordinal) -> bool {
+        let finished = self.row(ordinal).is_some_and(|row| row.phase.is_finished());
+        finished && self.supervision.as_ref().is_none_or(|it| it.rules.is_settled(ordinal))
+    }
+
+    /// The start of the child's present incarnation, whose records go on with `next`.
+    pub fn again(&self, ordinal: Ordinal, next: Seq) -> Option<ChildAgain> {
+        let row = self.row(ordinal)?;
+        let item = self.item(ordinal).map(|(number, item)| (number, item.clone()));
+        Some(ChildAgain { ordinal, id: row.id.0, incarnation: row.incarnation, next, item })
+    }
+
+    /// A wait between two incarnations may be over.
+    pub fn on_wake(&mut self, now: Timestamp, effects: &mut Effects) {
+        if let Some(supervision) = &mut self.supervision {
+            supervision.wake = None;
+            supervision.rules.on_timer(self.uptime, &mut supervision.orders);
+        }
+        self.advance(now, effects);
+    }
+
+    pub(super) fn supervise_new(&mut self, count: u64) {
+        if let Some(supervision) = &mut self.supervision {
+            supervision.rules.on_added(count as u32, self.spec.restart.restart);
+        }
+    }
+
+    /// No child comes any more.
+    pub(super) fn supervise_closed(&mut self) {
+        if let Some(supervision) = &mut self.supervision {
+            supervision.rules.on_closed(&mut supervision.orders);
+        }
+    }
+
+    pub(super) fn supervise_begun(&mut self, ordinal: Ordinal) {
+        let Some(incarnation) = self.row(ordinal).map(|row| row.incarnation) else { return };
+        if let Some(supervision) = &mut self.supervision {
+            supervision.rules.on_begun(ordinal, incarnation, self.uptime);
+        }
+    }
+
+    pub(super) fn supervise_ended(&mut self, ordinal: Ordinal, effects: &mut Effects) {
+        let Some(row) = self.rows.get(ordinal.0 as usize) else { return };
+        let Some(supervision) = &mut self.supervision else { return };
+        let exit = match row.phase {
+            Phase::Completed => Exit::Normal,
+            Phase::Stopped => Exit::Stopped,
+            _ => Exit::Failure,
+        };
+        let end = ChildEnded { child: ordinal, incarnation: row.incarnation, exit };
+        supervision.rules.on_ended(end, self.uptime, &mut supervision.orders);
+        if supervision.rules.is_to_start(ordinal) {
+            self.set_phase(ordinal, Phase::Resting, effects);
+        }
+    }
+
+    /// A user stopped a child: nothing of it follows.
+    pub(super) fn supervise_stop(&mut self, ordinal: Ordinal) {
+        if let Some(supervision) = &mut self.supervision {
+            supervision.rules.on_stop(ordinal, &mut supervision.orders);
+        }
+    }
+
+    /// A user stopped the job. Says in which order its children are stopped: one by one, the rules
+    /// say whom.
+    pub(super) fn supervise_stop_all(&mut self, how: StopSpec) -> StopSequence {
+        let Some(supervision) = &mut self.supervision else { return StopSequence::AtOnce };
+        let sequence = match how.grace {
+            // Killed at once is all at once.
+            Some(grace) if grace.is_zero() => StopSequence::AtOnce,
+            _ => supervision.rules.sequence(),
+        };
+        supervision.rules.on_stop_all(sequence, &mut supervision.orders);
+        sequence
+    }
+
+    /// Does what the rules say, until they have nothing more to say.
+    pub(super) fn obey(&mut self, now: Timestamp, effects: &mut Effects) {
+        while let Some(supervision) = &mut self.supervision {
+            let orders = std::mem::take(&mut supervision.orders);
+            if orders.is_empty() {
+                break;
+            }
+            for order in orders {
+                self.obey_one(order, now, effects);
+            }
+        }
+        let Some(supervision) = &mut self.supervision else { return };
+        let next = supervision.rules.next_wake();
+        if next != supervision.wake {
+            supervision.wake = next;
+            effects.extend(next.map(JobEffect::Wake));
+        }
+    }
+
+    fn obey_one(&mut self, order: RestartEffect, now: Timestamp, effects: &mut Effects) {
+        match order {
+            RestartEffect::Start { child, incarnation } => {
+                if let Some(row) = self.row_mut(child) {
+                    row.incarnation = incarnation;
+                    row.told_to_stop = false;
+                }
+                self.queue_again(child, effects);
+            }
+            RestartEffect::Stop(child) => self.stop_for_sibling(child, now, effects),
+            RestartEffect::StopAll => {
+                for child in (0..self.rows.len() as u32).rev().map(Ordinal) {
+                    self.stop_for_sibling(child, now, effects);
+                }
+            }
+            RestartEffect::GiveUp { child, restarts, period } => {
+                self.note(format!("gave up after {restarts} restarts within {period:?}"));
+                let reason = Reason::RestartLimit { restarts, period };
+                let outcome = ChildOutcome::of(Verdict::Failed(reason));
+                if let Some(row) = self.row_mut(child) {
+                    row.set_outcome(outcome);
+                }
+                self.set_phase(child, Phase::Failed, effects);
+            }
+            RestartEffect::Settle(child) => {
+                if self.row(child).is_some_and(|row| row.phase == Phase::Resting) {
+                    // Nothing follows after all: its last outcome stands.
+                    self.set_phase(child, self.last_phase(child), effects);
+                }
+                effects.push(JobEffect::Close(child));
+            }
+        }
+    }
+
+    fn last_phase(&self, child: Ordinal) -> Phase {
+        let outcome = self.row(child).and_then(|row| row.outcome.as_deref());
+        outcome.map_or(Phase::Completed, |outcome| Phase::of(&outcome.verdict))
+    }
+
+    /// The child waits for a slot again; an input of a spread map for any node.
+    fn queue_again(&mut self, child: Ordinal, effects: &mut Effects) {
+        self.set_phase(child, Phase::Queued, effects);
+        let spread = matches!(self.spec.fan, sortie_model::spec::Fan::Spread);
+        let Some(row) = self.row_mut(child) else { return };
+        let node = if spread { row.node.take() } else { row.node };
+        if let (false, Some(node)) = (spread, node) {
+            // The node may be there again: it is asked once more.
+            self.nodes.retry(node);
+        }
+        self.line.push(child, 1);
+        if let Some(supervision) = &mut self.supervision {
+            supervision.restarts += 1;
+        }
+    }
+
+    /// Stops what runs or waits of a child because the rules say so.
+    fn stop_for_sibling(&mut self, child: Ordinal, now: Timestamp, effects: &mut Effects) {
+        let how = self.stop.as_ref().map_or_else(StopSpec::default, |(how, _)| *how);
+        let Some(row) = self.row_mut(child) else { return };
+        match (row.phase, row.node) {
+            (Phase::Queued, _) => {
+                self.line.withdraw(child);
+                self.finish(child, ChildOutcome::of(Verdict::Stopped), now, effects);
+            }
+            (phase, Some(node)) if phase.holds_slot() => {
+                row.told_to_stop = true;
+                if phase == Phase::Running {
+                    self.set_phase(child, Phase::Stopping, effects);
+                }
+                let children = ChildSet::Some(vec![child]);
+                effects.push(JobEffect::Stop { node, children, how });
+            }
+            _ => {}
+        }
+    }
+
+    /// Start messages for children that ran before.
+    pub(super) fn start_again_on(
+        &self,
+        node: NodeIndex,
+        ordinals: &[Ordinal],
+        effects: &mut Effects,
+    ) {
+        let (mut children, mut bytes) = (Vec::new(), 0);
+        for ordinal in ordinals {
+            children.push(*ordinal);
+            bytes += self.item(*ordinal).map_or(0, |(_, item)| item.len());
+            if children.len() >= limits::FRAME_ITEMS || bytes > limits::FRAME_BYTES / 4 {
+                bytes = 0;
+                let children = std::mem::take(&mut children);
+                effects.push(JobEffect::StartAgain { node, children });
+            }
+        }
+        if !children.is_empty() {
+            effects.push(JobEffect::StartAgain { node, children });
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Children that start again, as their parent's table sees it.
+
+use std::time::Duration;
+
+use sortie_model::restart::{Backoff, Intensity, RestartSpec, RestartType, StopSequence, Strategy};
+
+use super::*;
+
+fn supervised(restart: RestartType, strategy: Strategy, restarts: u32) -> JobSpec {
+    let intensity = Intensity::new(restarts, Duration::from_secs(5)).expect("in bounds");
+    let restart = RestartSpec { restart, strategy, intensity, backoff: None };
+    JobSpec { restart, ..spec(per_node(1), None) }
+}
+
+/// Children that are started again, in order.
+fn again(effects: &[JobEffect]) -> Vec<u32> {
+    let again = effects.iter().filter_map(|effect| match effect {
+        JobEffect::StartAgain { children, .. } => Some(children),
+        _ => None,
+    });
+    again.flatten().map(|child| child.0).collect()
+}
+
+/// Children that are stopped one by one, in order.
+fn stopped(effects: &[JobEffect]) -> Vec<u32> {
+    let stopped = effects.iter().filter_map(|effect| match effect {
+        JobEffect::Stop { children: ChildSet::Some(some), .. } => Some(some),
+        _ => None,
+    });
+    stopped.flatten().map(|child| child.0).collect()
+}
+
+/// The present incarnation of the child, which runs on the node of its number, began or ended.
+fn report(job: &mut ParentJob, child: u32, ended: Option<Verdict>) -> Effects {
+    let incarnation = job.rows[child as usize].incarnation;
+    let start = ChildStart { incarnation, ..begin(child) };
+    let ended = ended.map(|verdict| ChildEnd { incarnation, ..end(child, verdict) });
+    let mut effects = Effects::new();
+    let on = node(child as u8);
+    let ended = ended.into_iter().collect();
+    assert_eq!(job.on_report(on, &[start], ended, &mut effects), Ok(()));
+    effects
+}
+
+#[test]
+fn a_failed_permanent_child_starts_again_and_its_siblings_run_on() {
+    let (mut job, _) = accept(supervised(RestartType::Permanent, Strategy::OneForOne, 9), 3);
+    let effects = report(&mut job, 1, Some(failed()));
+    assert_eq!((again(&effects), stopped(&effects)), (vec![1], vec![]));
+    assert_eq!(job.child_state(Ordinal(1)), Some(State::NotStarted));
+    assert_eq!(job.awaited_state(Ordinal(1)), Some(State::NotStarted));
+    let view = job.child_view(Ordinal(1), MailboxFacts::default()).expect("a child");
+    assert_eq!((view.restarts, view.reason), (1, Some(Reason::Exit { code: 1 })));
+    assert_eq!((job.restarts(), job.state()), (1, State::Running));
+    report(&mut job, 1, None);
+    let view = job.child_view(Ordinal(1), MailboxFacts::default()).expect("a child");
+    assert_eq!((view.state, view.reason, view.end_time), (State::Running, None, None));
+}
+
+#[test]
+fn a_transient_child_that_ended_well_is_settled_and_its_mailbox_closed() {
+    let (mut job, _) = accept(supervised(RestartType::Transient, Strategy::OneForOne, 9), 1);
+    let effects = report(&mut job, 0, Some(Verdict::Completed));
+    assert!(effects.contains(&JobEffect::Close(Ordinal(0))));
+    assert_eq!((job.is_settled(Ordinal(0)), job.state()), (true, State::Completed));
+}
+
+#[test]
+fn a_late_word_about_an_earlier_incarnation_changes_nothing() {
+    let (mut job, _) = accept(supervised(RestartType::Permanent, Strategy::OneForOne, 9), 1);
+    report(&mut job, 0, Some(failed()));
+    report(&mut job, 0, None);
+    let mut effects = Effects::new();
+    let late = vec![end(0, Verdict::Completed)];
+    assert_eq!(job.on_report(node(0), &[begin(0)], late, &mut effects), Ok(()));
+    assert_eq!((job.child_state(Ordinal(0)), effects), (Some(State::Running), vec![]));
+}
+
+#[test]
+fn one_for_all_stops_the_siblings_last_first_and_starts_all_in_order() {
+    let (mut job, _) = accept(supervised(RestartType::Permanent, Strategy::OneForAll, 9), 3);
+    (0..3).for_each(|child| drop(report(&mut job, child, None)));
+    let effects = report(&mut job, 1, Some(failed()));
+    assert_eq!((again(&effects), stopped(&effects)), (vec![], vec![2]));
+    let effects = report(&mut job, 2, Some(Verdict::Stopped));
+    assert_eq!((again(&effects), stopped(&effects)), (vec![], vec![0]));
+    let effects = report(&mut job, 0, Some(Verdict::Stopped));
+    assert_eq!((again(&effects), stopped(&effects)), (vec![0, 1, 2], vec![]));
+    assert_eq!((job.restarts(), job.state()), (3, State::Running));
+}
+
+#[test]
+fn one_restart_too_many_fails_the_child_and_stops_the_rest() {
+    let (mut job, _) = accept(supervised(RestartType::Permanent, Strategy::OneForOne, 1), 2);
+    (0..2).for_each(|child| drop(report(&mut job, child, None)));
+    report(&mut job, 0, Some(failed()));
+    let effects = report(&mut job, 0, Some(failed()));
+    assert_eq!((again(&effects), stopped(&effects)), (vec![], vec![1]));
+    report(&mut job, 1, Some(Verdict::Stopped));
+    assert_eq!(job.state(), State::Failed);
+    let reason = Reason::RestartLimit { restarts: 1, period: Duration::from_secs(5) };
+    assert_eq!(job.child_failure(Ordinal(0)).map(|(reason, _)| reason), Some(reason));
+    assert_eq!(job.child_state(Ordinal(1)), Some(State::Stopped));
+}
+
+#[test]
+fn a_lost_node_is_a_failure_and_its_child_is_sent_there_again() {
+    let (mut job, _) = accept(supervised(RestartType::Permanent, Strategy::OneForOne, 9), 2);
+    (0..2).for_each(|child| drop(report(&mut job, child, None)));
+    let mut effects = Effects::new();
+    job.on_lost(node(1), NOW, NOW, &mut effects);
+    assert_eq!((again(&effects), job.state()), (vec![1], State::Running));
+    assert!(!effects.contains(&JobEffect::Close(Ordinal(1))));
+    job.on_unreachable(node(1), ReachStep::Connect, NOW, &mut effects);
+    assert_eq!(job.restarts(), 2, "it is asked for once more");
+}
+
+#[test]
+fn a_wait_between_two_incarnations_shows_as_not_started() {
+    let mut spec = supervised(RestartType::Permanent, Strategy::OneForOne, 9);
+    let second = Duration::from_secs(1);
+    spec.restart.backoff = Some(Backoff::new(second, second).expect("in bounds"));
+    let (mut job, _) = accept(spec, 1);
+    job.at(Duration::from_secs(7));
+    let effects = report(&mut job, 0, Some(failed()));
+    assert_eq!(again(&effects), []);
+    assert!(effects.contains(&JobEffect::Wake(Duration::from_secs(8))));
+    assert_eq!(job.child_state(Ordinal(0)), Some(State::NotStarted));
+    let mut effects = Effects::new();
+    job.at(Duration::from_secs(8));
+    job.on_wake(NOW, &mut effects);
+    assert_eq!(again(&effects), [0]);
+}
+
+#[test]
+fn a_child_stopped_while_it_waits_for_its_next_incarnation_keeps_its_last_outcome() {
+    let mut spec = supervised(RestartType::Permanent, Strategy::OneForOne, 9);
+    let second = Duration::from_secs(1);
+    spec.restart.backoff = Some(Backoff::new(second, second).expect("in bounds"));
+    let (mut job, _) = accept(spec, 1);
+    report(&mut job, 0, Some(failed()));
+    let mut effects = Effects::new();
+    job.on_stop(order(ChildSet::All), NOW, &mut effects);
+    assert_eq!((job.state(), job.is_settled(Ordinal(0))), (State::Failed, true));
+    assert!(effects.contains(&JobEffect::Close(Ordinal(0))));
+}
+
+#[test]
+fn a_stop_of_the_job_goes_in_reverse_order_where_the_strategy_asks_for_it() {
+    let spec = JobSpec { stop_sequence: StopSequence::OneByOne, ..spec(per_node(1), None) };
+    let (mut job, _) = accept(spec, 2);
+    (0..2).for_each(|child| drop(report(&mut job, child, None)));
+    let mut effects = Effects::new();
+    job.on_stop(order(ChildSet::All), NOW, &mut effects);
+    assert_eq!((stopped(&effects), job.state()), (vec![1], State::Stopping));
+    let effects = report(&mut job, 1, Some(Verdict::Stopped));
+    assert_eq!(stopped(&effects), [0]);
+    report(&mut job, 0, Some(Verdict::Stopped));
+    assert_eq!(job.state(), State::Stopped);
+}
+
+#[test]
+fn a_stopped_child_never_starts_again() {
+    let (mut job, _) = accept(supervised(RestartType::Permanent, Strategy::OneForOne, 9), 2);
+    (0..2).for_each(|child| drop(report(&mut job, child, None)));
+    let mut effects = Effects::new();
+    job.on_stop(order(ChildSet::Some(vec![Ordinal(0)])), NOW, &mut effects);
+    let effects = report(&mut job, 0, Some(failed()));
+    assert_eq!((again(&effects), job.is_settled(Ordinal(0))), (vec![], true));
+    assert_eq!(job.state(), State::Running);
+}
