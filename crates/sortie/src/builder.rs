@@ -18,6 +18,7 @@ use sortie_wire::link_proto::{Member, Roster};
 
 use crate::home::{Home, HomeKeeper, HomePaths};
 use crate::node::{Node, NodeStartError, Refusal};
+use crate::task::TaskFn;
 
 /// A node to be started. Nothing happens before [`NodeBuilder::start`].
 #[derive(Debug)]
@@ -81,6 +82,13 @@ impl NodeBuilder {
             self.fault.get_or_insert(NodeStartError::TaskName(taken.0));
         }
         self
+    }
+
+    /// Registers a function that has the attribute [`task`](crate::task), under its own name. Two
+    /// of the same name are an error of the start.
+    #[must_use]
+    pub fn register<F: TaskFn>(self, task: F) -> Self {
+        self.task(F::NAME, move |context, input| task.call(context, input))
     }
 
     /// Where to listen; port 0 is any free port. Default: loopback, and the home's last port.

@@ -1,6 +1,7 @@
 //! Describing a job before it is started.
 
 use std::ffi::OsStr;
+use std::marker::PhantomData;
 use std::num::NonZeroU32;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
@@ -19,22 +20,24 @@ use sortie_model::{IdempotencyKey, JobSpec};
 use crate::answer::Plan;
 use crate::error::{EncodeError, Misuse, RequestError, StartError};
 use crate::input::{InputSender, ItemSender};
-use crate::job::Job;
+use crate::job::{Job, Untyped};
 use crate::session::Session;
 
 type Encoded = Box<dyn Stream<Item = Result<Bytes, EncodeError>> + Send + Unpin>;
 
-/// A job to be: made by [`Session::job`], [`Session::task`] and [`Session::task_map`].
+/// A job to be: made by [`Session::job`], by [`Session::run`] and [`Session::map`], whose results
+/// have the type `T`, and by [`Session::task`] and [`Session::task_map`].
 ///
 /// Methods that read a text say at once what is wrong with it; NUL bytes in words and variables are
 /// an error of the start, as they are in the standard library. Nothing happens on any node before
 /// [`JobBuilder::start`], and dropping a builder does nothing.
 #[must_use = "a job does nothing until it is started"]
-pub struct JobBuilder {
+pub struct JobBuilder<T = Untyped> {
     session: Session,
     spec: Result<JobSpec, StartError>,
     key: Option<IdempotencyKey>,
     items: Option<Items>,
+    results: PhantomData<fn() -> T>,
 }
 
 enum Items {
@@ -44,9 +47,9 @@ enum Items {
     Values(Encoded),
 }
 
-impl JobBuilder {
+impl<T> JobBuilder<T> {
     pub(crate) fn new(session: Session, spec: Result<JobSpec, StartError>) -> Self {
-        Self { session, spec, key: None, items: None }
+        Self { session, spec, key: None, items: None, results: PhantomData }
     }
 
     fn with(mut self, change: impl FnOnce(&mut JobSpec)) -> Self {
@@ -234,11 +237,11 @@ impl JobBuilder {
         self.with(|spec| spec.fan = Fan::Spread)
     }
 
-    pub(crate) fn map_encoded<I>(mut self, items: I) -> Self
+    pub(crate) fn map_encoded<S>(mut self, items: S) -> Self
     where
-        I: Iterator<Item = Result<Bytes, EncodeError>> + Send + 'static,
+        S: Stream<Item = Result<Bytes, EncodeError>> + Send + 'static,
     {
-        self.items = Some(Items::Values(Box::new(stream::iter(items).boxed())));
+        self.items = Some(Items::Values(Box::new(items.boxed())));
         self.with(|spec| spec.fan = Fan::Spread)
     }
 
@@ -263,6 +266,7 @@ impl JobBuilder {
         let spec = match &self.spec {
             Ok(spec) => spec.clone(),
             Err(StartError::Nul(nul)) => return Err((*nul).into()),
+            Err(StartError::Input(error)) => return Err(error.clone().into()),
             Err(_) => return Err(RequestError::Unexpected.into()),
         };
         Ok(self.session.dry_run(spec).await?)
@@ -278,8 +282,8 @@ impl JobBuilder {
     /// # Cancel safety
     /// A start whose future is dropped may have happened: give it a [`JobBuilder::key`] and repeat
     /// it.
-    pub async fn start(self) -> Result<Job, StartError> {
-        let Self { session, spec, key, items } = self;
+    pub async fn start(self) -> Result<Job<T>, StartError> {
+        let Self { session, spec, key, items, .. } = self;
         let spec = spec?;
         let view = match items {
             None => session.start(spec, key).await?,
@@ -295,10 +299,10 @@ impl JobBuilder {
                         tracing::warn!(%job, error, "the input of a map is lost");
                     }
                 });
-                return Ok(session.handle(&view));
+                return Ok(session.handle(&view).typed());
             }
         };
-        Ok(session.handle(&view))
+        Ok(session.handle(&view).typed())
     }
 
     /// Starts the job with an input for its children: one child reads it, or each of them reads
@@ -309,18 +313,18 @@ impl JobBuilder {
     ///
     /// # Cancel safety
     /// As for [`JobBuilder::start`].
-    pub async fn start_with_input(self) -> Result<(Job, InputSender), StartError> {
-        let Self { session, spec, key, items } = self;
+    pub async fn start_with_input(self) -> Result<(Job<T>, InputSender), StartError> {
+        let Self { session, spec, key, items, .. } = self;
         let spec = JobSpec { input: InputSpec::Stream, ..spec? };
         if items.is_some() {
             return Err(Misuse::InputOfMap.into());
         }
         let (view, sender) = session.start_with_input(spec, key).await?;
-        Ok((session.handle(&view), sender))
+        Ok((session.handle(&view).typed(), sender))
     }
 }
 
-impl std::fmt::Debug for JobBuilder {
+impl<T> std::fmt::Debug for JobBuilder<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("JobBuilder").field("spec", &self.spec).finish_non_exhaustive()
     }
