@@ -89,7 +89,7 @@ impl Session {
     }
 
     fn task_spec<T>(&self, name: &str, input: Bytes) -> JobBuilder<T> {
-        let body = BodySpec::Task { name: name.to_owned(), input };
+        let body = BodySpec::Task { name: name.to_owned(), input, types: None };
         JobBuilder::new(self.clone(), Ok(JobSpec::new(name, body)))
     }
 

@@ -134,7 +134,7 @@ fn a_task_carries_its_input_with_field_names() {
     let job = session().task("work", &Input { count: 7 }).expect("it has an encoding");
     let spec = job.spec.expect("a spec");
     assert_eq!(spec.command, "work");
-    let BodySpec::Task { name, input } = spec.body else { panic!("a task") };
+    let BodySpec::Task { name, input, .. } = spec.body else { panic!("a task") };
     assert_eq!((name.as_str(), input.as_ref()), ("work", &b"\x81\xa5count\x07"[..]));
     let huge = "x".repeat(limits::VALUE_BYTES);
     assert!(session().task("work", &huge).is_err());
