@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::stream;
-use sortie::{Job, Node, NodeStartError, Reason, ResultError, State, Stream, TaskContext};
+use sortie::{
+    ErrorCode, Job, Node, NodeStartError, Query, Reason, ResultError, State, Stream, TaskContext,
+};
 
 #[derive(Debug, thiserror::Error)]
 #[error("{0} is odd")]
@@ -199,6 +201,52 @@ async fn a_stopped_job_says_that_its_results_are_not_all_there() {
     soon(job.stop()).await.expect("a stop");
     let error = soon(awaited).await.expect("no panic").expect_err("it was stopped");
     assert!(matches!(error, ResultError::Stopped { children: 2 }), "{error}");
+}
+
+mod changed {
+    use std::convert::Infallible;
+
+    /// What `double` was before.
+    #[sortie::task]
+    pub(crate) async fn double(n: u32) -> Result<u32, Infallible> {
+        Ok(2 * n)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_of_other_types_is_refused_here_and_fails_its_child_elsewhere() {
+    let a = Node::builder("a").without_processes().register(double).start().await;
+    let a = a.expect("a node");
+    let b = Node::builder("b").without_processes().register(changed::double).join(&a).start();
+    let _b = b.await.expect("a node");
+    let c = Node::builder("c").without_processes().task("double", |_, n: u64| double(n));
+    let _c = c.join(&a).start().await.expect("a node");
+    let session = a.session();
+
+    let refused = session.run(changed::double, 1).start().await.expect_err("other types");
+    assert_eq!(refused.code(), ErrorCode::TaskTypes);
+    assert!(!refused.is_retryable());
+    let jobs = session.get(Query::default()).await.expect("jobs").entries;
+    assert!(jobs.is_empty(), "there is no job");
+
+    let job = session.run(double, 1).on("a,b,c").expect("nodes").start().await;
+    let job = job.expect("a start");
+    let error = soon(job.clone()).await.expect_err("b knows another");
+    assert_eq!(error.location(), Some("b"));
+    let reason = error.reason().expect("a reason");
+    assert_eq!((reason.code(), reason.is_retryable()), ("task_types", false));
+    let mut results = job.results();
+    let mut values = 0;
+    while let Some(Ok(result)) = soon(results.next()).await {
+        // A function that was registered by a string is not compared.
+        assert_eq!(result.value, 2);
+        values += 1;
+    }
+    assert_eq!(values, 2);
+    // Nor is a start by a string.
+    let job = session.task("double", &1_u32).expect("an input").on("b").expect("nodes");
+    let job = job.start().await.expect("a start").typed::<u32>();
+    assert_eq!(soon(job).await.expect("a result"), [2]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ use syn::{Attribute, Error, ItemFn, LitStr, Visibility};
 
 use crate::arguments::Arguments;
 use crate::signature::{Context, Signature};
+use crate::types;
 
 pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream, Error> {
     let arguments = Arguments::parse(arguments)?;
@@ -30,6 +31,7 @@ fn task(arguments: &Arguments, mut function: ItemFn, signature: &Signature) -> T
         on_type.iter().filter(|attribute| attribute.path().is_ident("cfg")).collect();
     function.attrs = on_function;
     let Signature { context, input, returned } = signature;
+    let types = types::hash_of(input, returned);
     // Of this macro's own scope, so that no function hides behind its parameters.
     let (given, unused) = (mixed("context"), mixed("_context"));
     let taken = mixed("input");
@@ -62,6 +64,7 @@ fn task(arguments: &Arguments, mut function: ItemFn, signature: &Signature) -> T
                 type Error = <#returned as ::sortie::TaskReturn>::Error;
 
                 const NAME: &'static str = #name;
+                const TYPES: ::sortie::TaskTypes = ::sortie::TaskTypes(#types);
 
                 fn call(
                     self,

@@ -6,6 +6,7 @@
 mod arguments;
 mod expand;
 mod signature;
+mod types;
 
 use proc_macro::TokenStream;
 

@@ -85,10 +85,15 @@ impl NodeBuilder {
     }
 
     /// Registers a function that has the attribute [`task`](crate::task), under its own name. Two
-    /// of the same name are an error of the start.
+    /// of the same name are an error of the start. A job that means a task of that name with other
+    /// types is refused.
     #[must_use]
-    pub fn register<F: TaskFn>(self, task: F) -> Self {
-        self.task(F::NAME, move |context, input| task.call(context, input))
+    pub fn register<F: TaskFn>(mut self, task: F) -> Self {
+        let function = typed(move |context, input| task.call(context, input));
+        if let Err(taken) = self.tasks.add_typed(F::NAME, function, F::TYPES) {
+            self.fault.get_or_insert(NodeStartError::TaskName(taken.0));
+        }
+        self
     }
 
     /// Where to listen; port 0 is any free port. Default: loopback, and the home's last port.

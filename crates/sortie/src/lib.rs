@@ -88,7 +88,7 @@ pub use sortie_model::record::StreamSet;
 pub use sortie_model::selector::{BadSelector, Glob, Query, Selection, Selector};
 pub use sortie_model::spec::{
     BodySpec, EnvironmentSpec, Fan, Hosting, InputSpec, MaxFails, NulByte, OsBytes, Placement,
-    StopSpec, Throttle,
+    StopSpec, TaskTypes, Throttle,
 };
 pub use sortie_model::view::{EntryView, Kind, NodeState, Progress, Tally};
 pub use sortie_model::{

@@ -39,6 +39,7 @@ use std::pin::Pin;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sortie_exec::task::TaskContext;
+use sortie_model::spec::TaskTypes;
 
 /// What a call of a task gives: its future, on the heap.
 pub type TaskFuture<R> = Pin<Box<dyn Future<Output = R> + Send>>;
@@ -79,6 +80,9 @@ pub trait TaskFn: Copy + Send + Sync + 'static {
 
     /// The name under which nodes register it.
     const NAME: &'static str;
+    /// How its types are written. A job says them, and a node whose function of that name has
+    /// others refuses it.
+    const TYPES: TaskTypes;
 
     /// Calls the function.
     #[doc(hidden)]

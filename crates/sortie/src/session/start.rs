@@ -5,7 +5,7 @@ use futures_core::Stream;
 use futures_util::StreamExt;
 use serde::Serialize;
 use sortie_actors::data::exchange::ClientEnd;
-use sortie_model::spec::{BodySpec, Fan, Hosting, InputSpec};
+use sortie_model::spec::{BodySpec, Fan, Hosting, InputSpec, TaskTypes};
 use sortie_model::{IdempotencyKey, JobSpec, JobView};
 use sortie_wire::session_proto::{Answer, Ask};
 use uuid::Uuid;
@@ -34,7 +34,7 @@ impl Session {
     where
         I: Serialize + ?Sized,
     {
-        Ok(self.task_spec(name, encode_value(input)?))
+        Ok(self.task_spec(name, None, encode_value(input)?))
     }
 
     /// A job that calls the function registered under that name once for each input, spread over
@@ -49,17 +49,20 @@ impl Session {
     {
         let inputs = futures_util::stream::iter(inputs);
         let items = inputs.map(|input| encode_value(&input));
-        self.task_spec(name, Bytes::new()).map_encoded(items)
+        self.task_spec(name, None, Bytes::new()).map_encoded(items)
     }
 
     /// A job that calls a task once; nothing happens until it is started. With
     /// [`JobBuilder::copies`], or on several nodes, each child gets the same input.
     ///
     /// An input that has no encoding, or one of more than
-    /// [`limits::VALUE_BYTES`](crate::limits::VALUE_BYTES), is an error of the start.
+    /// [`limits::VALUE_BYTES`](crate::limits::VALUE_BYTES), is an error of the start; so is a task
+    /// that the session's own node knows with other types
+    /// ([`ErrorCode::TaskTypes`](crate::ErrorCode::TaskTypes)). On another node it is that child's
+    /// failure ([`Reason::TaskTypes`](crate::Reason::TaskTypes)).
     pub fn run<F: TaskFn>(&self, _task: F, input: F::Input) -> JobBuilder<F::Output> {
         match encode_value(&input) {
-            Ok(input) => self.task_spec(F::NAME, input),
+            Ok(input) => self.task_spec(F::NAME, Some(F::TYPES), input),
             Err(error) => JobBuilder::new(self.clone(), Err(error.into())),
         }
     }
@@ -85,11 +88,11 @@ impl Session {
         S: Stream<Item = F::Input> + Send + 'static,
     {
         let items = inputs.map(|input| encode_value(&input));
-        self.task_spec(F::NAME, Bytes::new()).map_encoded(items)
+        self.task_spec(F::NAME, Some(F::TYPES), Bytes::new()).map_encoded(items)
     }
 
-    fn task_spec<T>(&self, name: &str, input: Bytes) -> JobBuilder<T> {
-        let body = BodySpec::Task { name: name.to_owned(), input, types: None };
+    fn task_spec<T>(&self, name: &str, types: Option<TaskTypes>, input: Bytes) -> JobBuilder<T> {
+        let body = BodySpec::Task { name: name.to_owned(), input, types };
         JobBuilder::new(self.clone(), Ok(JobSpec::new(name, body)))
     }
 
