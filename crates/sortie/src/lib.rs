@@ -37,6 +37,7 @@
 //!   each with its child.
 //! * [`Job::stream`], [`Job::values`], [`Job::receive`] and [`Receiver`] are four ways to the
 //!   records, from the simplest to the one that leaves acknowledgements to the caller.
+//! * [`scope`] runs code whose jobs cannot outlive it.
 //!
 //! Handles are `Clone + Send + Sync + 'static`, and dropping one stops nothing, but for temporary
 //! sessions ([`Client::temporary`]). The library reads no environment and no home directory.
@@ -53,6 +54,7 @@ mod job;
 mod node;
 mod receiver;
 mod route;
+mod scope;
 mod session;
 mod task;
 mod watch;
@@ -72,6 +74,7 @@ pub use job::{
 };
 pub use node::{Node, NodeStartError, Refusal, StartFault, init};
 pub use receiver::{ReceiveEnd, ReceiveItem, Receiver};
+pub use scope::{JobScope, scope};
 pub use session::Session;
 pub use sortie_macros::task;
 pub use task::{TaskFn, TaskFuture, TaskReturn};
@@ -113,6 +116,7 @@ mod tests {
         anywhere::<UserIdentity>();
         const fn sendable<T: Send + 'static>() {}
         sendable::<JobBuilder>();
+        sendable::<JobScope>();
         sendable::<Receiver>();
         sendable::<Happenings>();
         sendable::<InputSender>();
