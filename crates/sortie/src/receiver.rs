@@ -56,13 +56,17 @@ pub struct ReceiveEnd {
 }
 
 impl ReceiveEnd {
-    /// How many children of the entries were stopped.
-    pub(crate) fn stopped(&self) -> u64 {
+    /// How many children of the entries were stopped; none when nothing was. A map that was told to
+    /// stop counts also without one: some of its inputs may never have had a child.
+    pub(crate) fn stopped(&self) -> Option<u64> {
         let stopped = self.entries.entries.iter().map(|entry| match entry {
-            EntryView::Job(job) => job.tally.of(State::Stopped),
-            EntryView::Child(child) => u64::from(child.state == State::Stopped),
+            EntryView::Job(job) => {
+                let children = job.tally.of(State::Stopped);
+                (children > 0 || job.stopped_by.is_some()).then_some(children)
+            }
+            EntryView::Child(child) => (child.state == State::Stopped).then_some(1),
         });
-        stopped.sum()
+        stopped.flatten().reduce(|one, other| one + other)
     }
 
     /// What the end of a receive means when it was about one job: its troubles are the whole

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::marker::PhantomData;
 use std::num::NonZeroU32;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,6 +21,7 @@ use sortie_model::{IdempotencyKey, JobSpec};
 use crate::answer::Plan;
 use crate::error::{EncodeError, Misuse, RequestError, StartError};
 use crate::input::{InputSender, ItemSender};
+use crate::job::received::Memory;
 use crate::job::{Job, Untyped};
 use crate::session::Session;
 
@@ -292,14 +294,15 @@ impl<T> JobBuilder<T> {
             }
             Some(Items::Raw(items) | Items::Values(items)) => {
                 let (view, sender) = session.start_map(spec, key).await?;
+                let job = session.handle(&view);
+                let memory = Arc::clone(&job.memory);
                 tokio::spawn(async move {
-                    let job = view.id;
-                    if let Err(error) = feed(items, sender).await {
-                        let error: &dyn std::error::Error = &error;
+                    if let Err(error) = feed(items, sender, &memory).await {
+                        let (job, error): (_, &dyn std::error::Error) = (view.id, &*error);
                         tracing::warn!(%job, error, "the input of a map is lost");
                     }
                 });
-                return Ok(session.handle(&view).typed());
+                return Ok(job.typed());
             }
         };
         Ok(session.handle(&view).typed())
@@ -335,7 +338,27 @@ fn word(text: &OsStr) -> Result<OsBytes, NulByte> {
 }
 
 /// Hands items over as the node makes room, and never waits to fill a piece.
-async fn feed(mut items: Encoded, mut sender: ItemSender) -> Result<(), StartError> {
+async fn feed(
+    mut items: Encoded,
+    mut sender: ItemSender,
+    memory: &Memory,
+) -> Result<(), Arc<StartError>> {
+    // The job's handles know it before the node does, which hears it when the sender is dropped.
+    let lost = |error| memory.lose_input(error);
+    match send_all(&mut items, &mut sender).await.map_err(lost)? {
+        Fed::All => sender.finish().await.map_err(|error| lost(error.into())),
+        Fed::Closed => Ok(()),
+    }
+}
+
+/// How far the items came.
+enum Fed {
+    All,
+    /// The job ended before its input did, which is no loss.
+    Closed,
+}
+
+async fn send_all(items: &mut Encoded, sender: &mut ItemSender) -> Result<Fed, StartError> {
     loop {
         let item = match items.next().now_or_never() {
             Some(item) => item,
@@ -345,14 +368,21 @@ async fn feed(mut items: Encoded, mut sender: ItemSender) -> Result<(), StartErr
             }
         };
         let Some(item) = item else { break };
-        match sender.send(&item?).await {
+        let item = match item {
+            Ok(item) => item,
+            Err(error) => {
+                // The items before it have their children all the same.
+                sender.flush().await?;
+                return Err(error.into());
+            }
+        };
+        match sender.send(&item).await {
             Ok(()) => {}
-            // The job ended before its input did, which is no loss.
-            Err(RequestError::InputClosed) => return Ok(()),
+            Err(RequestError::InputClosed) => return Ok(Fed::Closed),
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(sender.finish().await?)
+    Ok(Fed::All)
 }
 
 #[cfg(test)]

@@ -36,7 +36,8 @@ async fn gather<T: DeserializeOwned>(job: Job<T>) -> Result<Vec<T>, ResultError>
                 receiver.acknowledge(number);
             }
             ReceiveItem::End(end) => {
-                shortfall = Shortfall::of((end.failures.clone(), end.stopped()));
+                let (failures, stopped) = (end.failures.clone(), end.stopped());
+                shortfall = Shortfall::of_job((failures, stopped), &job.memory);
                 end.about_one()?;
             }
             ReceiveItem::Settled { .. } => {}

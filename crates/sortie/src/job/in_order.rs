@@ -15,8 +15,7 @@ use futures_core::Stream;
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use sortie_model::selector::{Selection, Selector};
-use sortie_model::view::Tally;
-use sortie_model::{Ordinal, limits};
+use sortie_model::{JobView, Ordinal, State, limits};
 
 use crate::error::RequestError;
 use crate::job::Job;
@@ -27,7 +26,8 @@ use crate::watch::Happenings;
 
 /// A job's results in child order, which is the order of a map's inputs; see
 /// [`Results::in_order`](crate::Results::in_order). A child that failed or was stopped is an error
-/// in its place, after what it gave before. Ends when the job is finished and everything was handed
+/// in its place, after what it gave before; a stop that came before the last input had its child,
+/// and a lost input, are errors at the end. Ends when the job is finished and everything was handed
 /// out, or after an error of the request.
 ///
 /// Dropping it stops nothing and loses nothing, as for [`Job::stream`].
@@ -38,6 +38,8 @@ pub struct ResultsInOrder<T> {
     /// The child whose turn it is, and those after it.
     children: VecDeque<Child>,
     shortfall: Shortfall,
+    /// What the end of the list of children says of missing results, until that is said.
+    cut: Option<Shortfall>,
     /// The first child that no request was made for.
     next: u64,
     /// How many children there are, as far as is known.
@@ -62,7 +64,7 @@ enum Step {
     Over,
 }
 
-type Counted = Result<(Tally, Option<Box<Happenings>>), RequestError>;
+type Counted = Result<(JobView, Option<Box<Happenings>>), RequestError>;
 
 impl<T> ResultsInOrder<T> {
     pub(super) fn new(job: Job) -> Self {
@@ -73,6 +75,7 @@ impl<T> ResultsInOrder<T> {
             stash: stash.into(),
             children: VecDeque::new(),
             shortfall: Shortfall::default(),
+            cut: None,
             next: 0,
             known: 0,
             step: Step::Reading(None),
@@ -109,9 +112,17 @@ impl<T> ResultsInOrder<T> {
                     self.step = Step::Counting(Box::pin(count(job, known, watch)));
                 }
                 Step::Counting(mut counting) => match counting.as_mut().poll(cx) {
-                    Poll::Ready(Ok((tally, watch))) => {
-                        self.known = tally.total();
-                        self.step = if tally.open { Step::Reading(watch) } else { Step::Closed };
+                    Poll::Ready(Ok((view, watch))) => {
+                        self.known = view.tally.total();
+                        self.step = if view.tally.open {
+                            Step::Reading(watch)
+                        } else {
+                            // A stop that came before may have cut the list.
+                            let stopped = view.stopped_by.map(|_| view.tally.of(State::Stopped));
+                            let end = (Vec::new(), stopped);
+                            self.cut = Some(Shortfall::of_job(end, &self.job.memory));
+                            Step::Closed
+                        };
                         return Poll::Ready(Ok(()));
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -140,9 +151,9 @@ impl<T> ResultsInOrder<T> {
 /// Waits until there are more children than are known, or no more to come.
 async fn count(job: Job, known: u64, mut watch: Option<Box<Happenings>>) -> Counted {
     loop {
-        let tally = job.view().await?.tally;
-        if tally.total() > known || !tally.open {
-            return Ok((tally, watch));
+        let view = job.view().await?;
+        if view.tally.total() > known || !view.tally.open {
+            return Ok((view, watch));
         }
         match &mut watch {
             None => watch = Some(Box::new(job.events().await?)),
@@ -178,7 +189,9 @@ impl<T: DeserializeOwned> Stream for ResultsInOrder<T> {
             this.look_ahead(cx);
             let fault = if this.children.is_empty() {
                 if matches!(this.step, Step::Closed | Step::Over) {
-                    return Poll::Ready(None);
+                    let Some(cut) = this.cut.take() else { return Poll::Ready(None) };
+                    this.shortfall = cut;
+                    continue;
                 }
                 match this.poll_count(cx) {
                     Poll::Ready(Ok(())) => continue,
@@ -192,13 +205,17 @@ impl<T: DeserializeOwned> Stream for ResultsInOrder<T> {
                     Poll::Ready(None) => {
                         let ended = this.children.pop_front();
                         let end = ended.map(|mut child| child.records.take_end());
-                        this.shortfall = end.map(Shortfall::of).unwrap_or_default();
+                        let end = end.unwrap_or_default();
+                        if let (Some(cut), (_, Some(_))) = (&mut this.cut, &end) {
+                            cut.forget_stop();
+                        }
+                        this.shortfall = Shortfall::of(end);
                         continue;
                     }
                     Poll::Pending => return Poll::Pending,
                 }
             };
-            this.step = Step::Over;
+            (this.step, this.cut) = (Step::Over, None);
             this.children.clear();
             this.next = this.known;
             return Poll::Ready(Some(Err(fault.into())));

@@ -3,13 +3,13 @@
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde::de::DeserializeOwned;
 use sortie_model::{Body, EntryId, Ordinal, Record, Seq, Stream};
 use sortie_wire::session_proto::Source;
 
-use crate::error::{ValueError, decode_value};
+use crate::error::{StartError, ValueError, decode_value};
 use crate::receiver::{Departures, UNCONFIRMED_DELIVERIES};
 
 /// A record, and the child it comes from. Two of the same child with the same sequence number are
@@ -129,6 +129,8 @@ pub(crate) struct Memory {
     inner: Mutex<Remembered>,
     /// Receives that were dropped: the next one waits until their records are on offer again.
     pub(super) departures: Arc<Departures>,
+    /// Why the job's input did not reach its end.
+    lost_input: OnceLock<Arc<StartError>>,
 }
 
 #[derive(Debug, Default)]
@@ -159,6 +161,16 @@ impl Memory {
         let (output, others) = stash.into_iter().partition(is_output);
         inner.stash = others;
         output
+    }
+
+    /// Why the job's input did not reach its end, if it is known.
+    pub(super) fn lost_input(&self) -> Option<Arc<StartError>> {
+        self.lost_input.get().cloned()
+    }
+
+    /// The job's input does not reach its end.
+    pub(super) fn lose_input(&self, why: StartError) -> Arc<StartError> {
+        Arc::clone(self.lost_input.get_or_init(|| Arc::new(why)))
     }
 
     /// Keeps records for the next receive, before those of other receives.

@@ -13,9 +13,9 @@ use sortie_model::selector::Selection;
 use sortie_model::{EntryId, Ordinal, Reason, Stream as RecordStream};
 use sortie_wire::session_proto::{Failure, ReceiveMode, ReceiveSpec};
 
-use crate::error::{RequestError, ValueError};
+use crate::error::{RequestError, StartError, ValueError};
 use crate::job::in_order::ResultsInOrder;
-use crate::job::received::Received;
+use crate::job::received::{Memory, Received};
 use crate::job::stream::JobStream;
 use crate::job::{Job, Untyped};
 
@@ -39,12 +39,17 @@ pub enum ResultError {
     /// A child failed.
     #[error("child {} on {} failed: {}", .0.child, .0.location, .0.reason)]
     ChildFailed(Failure),
-    /// Children were stopped before they could give their results.
-    #[error("{children} of the job's children were stopped")]
+    /// The job was stopped before it could give all of its results.
+    #[error("the job was stopped before it gave all of its results")]
     Stopped {
-        /// How many.
+        /// How many of its children were stopped. Inputs of a map that had no child yet are not
+        /// counted.
         children: u64,
     },
+    /// The input of the job, a map, did not reach its end: an input has no encoding, or the way to
+    /// the node broke. Known to handles that come from the start.
+    #[error("the job's input was lost, so some of its results are missing")]
+    InputLost(#[source] Arc<StartError>),
     /// A child gave what is no value of the wanted type.
     #[error("child {child} on {location} gave no value of the wanted type")]
     Value {
@@ -67,7 +72,7 @@ impl ResultError {
         match self {
             Self::ChildFailed(failure) => Some(failure.child),
             Self::Value { child, .. } => Some(*child),
-            Self::Stopped { .. } | Self::Request(_) => None,
+            Self::Stopped { .. } | Self::InputLost(_) | Self::Request(_) => None,
         }
     }
 
@@ -76,7 +81,7 @@ impl ResultError {
         match self {
             Self::ChildFailed(failure) => Some(&failure.location),
             Self::Value { location, .. } => Some(location),
-            Self::Stopped { .. } | Self::Request(_) => None,
+            Self::Stopped { .. } | Self::InputLost(_) | Self::Request(_) => None,
         }
     }
 
@@ -89,33 +94,46 @@ impl ResultError {
     }
 
     /// Whether the same call, or the same work, may succeed later or elsewhere.
-    pub const fn is_retryable(&self) -> bool {
+    pub fn is_retryable(&self) -> bool {
         match self {
             Self::ChildFailed(failure) => failure.reason.is_retryable(),
+            Self::InputLost(error) => error.is_retryable(),
             Self::Request(error) => error.is_retryable(),
             Self::Stopped { .. } | Self::Value { .. } => false,
         }
     }
 }
 
-/// What ends a stream of results: one error for each failed child, then one for the stopped ones.
+/// Why there are not all results: one error for each failed child, then one for a stop, then one
+/// for inputs that were lost.
 #[derive(Debug, Default)]
 pub(super) struct Shortfall {
     failures: std::vec::IntoIter<Failure>,
-    stopped: u64,
+    stopped: Option<u64>,
+    lost: Option<Arc<StartError>>,
 }
 
 impl Shortfall {
-    pub(super) fn of((failures, stopped): (Vec<Failure>, u64)) -> Self {
-        Self { failures: failures.into_iter(), stopped }
+    pub(super) fn of((failures, stopped): (Vec<Failure>, Option<u64>)) -> Self {
+        Self { failures: failures.into_iter(), stopped, lost: None }
+    }
+
+    /// The same of a whole job, whose handles may know that its input was lost.
+    pub(super) fn of_job(end: (Vec<Failure>, Option<u64>), memory: &Memory) -> Self {
+        Self { lost: memory.lost_input(), ..Self::of(end) }
+    }
+
+    /// The stop was said already.
+    pub(super) fn forget_stop(&mut self) {
+        self.stopped = None;
     }
 
     pub(super) fn next(&mut self) -> Option<ResultError> {
         if let Some(failure) = self.failures.next() {
             return Some(ResultError::ChildFailed(failure));
         }
-        let children = std::mem::take(&mut self.stopped);
-        (children > 0).then_some(ResultError::Stopped { children })
+        let stopped = self.stopped.take().map(|children| ResultError::Stopped { children });
+        stopped.or_else(|| self.lost.take().map(ResultError::InputLost))
     }
 }
 
@@ -148,8 +166,8 @@ impl<T: DeserializeOwned> Results<T> {
     /// The next result, without an import: what `StreamExt::next` gives.
     ///
     /// # Errors
-    /// [`ResultError`]: a value of another type in its place; failed and stopped children at the
-    /// end.
+    /// [`ResultError`]: a value of another type in its place; failed children, a stop, a lost input
+    /// at the end.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -173,7 +191,10 @@ impl<T: DeserializeOwned> Stream for Results<T> {
                     this.shortfall = Some(Shortfall::default());
                     return Poll::Ready(Some(Err(error.into())));
                 }
-                None => this.shortfall = Some(Shortfall::of(this.records.take_end())),
+                None => {
+                    let end = this.records.take_end();
+                    this.shortfall = Some(Shortfall::of_job(end, &this.job.memory));
+                }
             }
         }
     }
@@ -207,8 +228,8 @@ impl<T: DeserializeOwned> Job<T> {
     /// finished: what they returned and what they emitted. A task that returns `()` gives none.
     /// Records of other streams stay for other readers.
     ///
-    /// A child that failed or was stopped is an error at the end, so a stream without errors is
-    /// complete. [`Results::in_order`] gives them in child order instead.
+    /// Failed children, a stop and a lost input are errors at the end, so a stream without errors
+    /// is complete. [`Results::in_order`] gives them in child order instead.
     ///
     /// Dropping the stream stops nothing and loses nothing, as for [`Job::stream`].
     pub fn results(&self) -> Results<T> {

@@ -31,8 +31,8 @@ pub struct JobStream {
     /// What went wrong while records were fetched ahead.
     fault: Option<RequestError>,
     failures: Vec<Failure>,
-    /// Children that were stopped; complete once the stream has ended.
-    stopped: u64,
+    /// Children that were stopped, if the job was; complete once the stream has ended.
+    stopped: Option<u64>,
 }
 
 enum Step {
@@ -57,7 +57,7 @@ impl JobStream {
             step: Step::Opening(Box::pin(open)),
             fault: None,
             failures: Vec::new(),
-            stopped: 0,
+            stopped: None,
         }
     }
 
@@ -130,8 +130,8 @@ impl JobStream {
     }
 
     /// What the stream's end said: reasons of failed children, and how many were stopped.
-    pub(super) fn take_end(&mut self) -> (Vec<Failure>, u64) {
-        (std::mem::take(&mut self.failures), std::mem::take(&mut self.stopped))
+    pub(super) fn take_end(&mut self) -> (Vec<Failure>, Option<u64>) {
+        (std::mem::take(&mut self.failures), self.stopped.take())
     }
 
     /// One step towards the next records. After an error there is none.

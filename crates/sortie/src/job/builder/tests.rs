@@ -177,7 +177,8 @@ async fn items_are_fed_in_order_and_an_item_without_encoding_loses_the_input() {
     let feed_of = |items: Vec<Result<Bytes, EncodeError>>| {
         let (client, server) = exchange::local();
         let items: Encoded = Box::new(stream::iter(items));
-        (tokio::spawn(feed(items, ItemSender::new(client))), server)
+        let feeding = async move { feed(items, ItemSender::new(client), &Memory::default()).await };
+        (tokio::spawn(feeding), server)
     };
 
     let (feeding, mut server) =
