@@ -129,6 +129,9 @@ impl<T> Job<T> {
     /// # Errors
     /// [`RequestError`]: [`RequestError::Refused`] with
     /// [`ErrorCode::NotFound`](crate::ErrorCode::NotFound) once it was removed.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it changes nothing.
     pub async fn view(&self) -> Result<JobView, RequestError> {
         let query = Query { selection: self.selection(), ..Query::default() };
         self.own_view(self.session.get(query).await?)
@@ -139,6 +142,9 @@ impl<T> Job<T> {
     ///
     /// # Errors
     /// [`RequestError`], as for [`Job::view`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it changes nothing.
     pub async fn children(&self) -> Result<Vec<ChildView>, RequestError> {
         let mut children = Vec::new();
         let mut offset = 0;
@@ -242,6 +248,9 @@ impl<T> Job<T> {
     ///
     /// # Errors
     /// [`RequestError`] when the node cannot be asked.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing is taken before it is acknowledged.
     pub async fn receiver(&self, mode: ReceiveMode) -> Result<Receiver, RequestError> {
         self.open(ReceiveSpec::new(self.selection(), mode)).await
     }
@@ -330,6 +339,9 @@ impl<T> Job<T> {
     /// # Errors
     /// [`RequestError`]: [`RequestError::Refused`] with
     /// [`ErrorCode::NotFinished`](crate::ErrorCode::NotFinished) while it is not finished.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have been carried out; a second one then finds no job.
     pub async fn remove(&self) -> Result<(), RequestError> {
         let removed = self.session.remove(self.selection(), Unfinished::Refuse).await?;
         self.own_view(removed).map(|_| ())
@@ -339,6 +351,9 @@ impl<T> Job<T> {
     ///
     /// # Errors
     /// [`RequestError`] when the node cannot be asked.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it changes nothing.
     pub async fn events(&self) -> Result<Happenings, RequestError> {
         self.session.watch(self.selection()).await
     }
@@ -347,6 +362,9 @@ impl<T> Job<T> {
     ///
     /// # Errors
     /// [`RequestError`].
+    ///
+    /// # Cancel safety
+    /// A dropped call may have been carried out; it can be repeated.
     pub async fn set_throttle(&self, throttle: Throttle) -> Result<(), RequestError> {
         let changed = self.session.set_throttle(self.selection(), throttle).await?;
         self.own_view(changed).map(|_| ())

@@ -38,11 +38,13 @@
 //! * [`Job::stream`], [`Job::values`], [`Job::receive`] and [`Receiver`] are four ways to the
 //!   records, from the simplest to the one that leaves acknowledgements to the caller.
 //! * [`scope`] runs code whose jobs cannot outlive it.
+//! * [`blocking`] is for programs without async.
 //!
 //! Handles are `Clone + Send + Sync + 'static`, and dropping one stops nothing, but for temporary
 //! sessions ([`Client::temporary`]). The library reads no environment and no home directory.
 
 pub mod answer;
+pub mod blocking;
 mod builder;
 mod client;
 mod command;

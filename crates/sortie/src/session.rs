@@ -76,6 +76,9 @@ impl Session {
     ///
     /// # Errors
     /// [`RequestError`], as the start would give it.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it changes nothing.
     pub async fn dry_run(&self, spec: JobSpec) -> Result<Plan, RequestError> {
         match self.ask(Ask::DryRun { spec: Box::new(spec) }).await? {
             Answer::Plan(plan) => Ok(plan),
@@ -87,6 +90,9 @@ impl Session {
     ///
     /// # Errors
     /// [`RequestError`]. A selector that names nothing is a trouble in the answer, not an error.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it changes nothing.
     pub async fn get(&self, query: Query) -> Result<Entries, RequestError> {
         self.entries(Ask::Get(Box::new(query))).await
     }
@@ -96,6 +102,9 @@ impl Session {
     /// # Errors
     /// [`RequestError`]: [`RequestError::Refused`] with
     /// [`ErrorCode::NotFound`](crate::ErrorCode::NotFound) when nothing matches.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it changes nothing.
     pub async fn find(&self, selector: Selector) -> Result<Job, RequestError> {
         let nothing = || {
             let sentence = format!("`{selector}` names no job");
@@ -125,6 +134,9 @@ impl Session {
     /// # Errors
     /// [`RequestError`] when the node cannot be asked; a refusal comes from the first
     /// [`Receiver::next`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing is taken before it is acknowledged.
     pub async fn receive(&self, spec: ReceiveSpec) -> Result<Receiver, RequestError> {
         Ok(Receiver::new(self.open(Ask::Receive(Box::new(spec))).await?))
     }
@@ -145,10 +157,13 @@ impl Session {
     }
 
     /// Stops entries, those of a job on every node (`docs/semantics.md`, section 3.5). Stopping
-    /// what is finished is no error. A dropped future takes no stop back.
+    /// what is finished is no error.
     ///
     /// # Errors
     /// [`RequestError`]. What cannot be stopped is a trouble in the answer.
+    ///
+    /// # Cancel safety
+    /// A dropped call takes no stop back; it can be repeated.
     pub async fn stop(
         &self,
         selection: Selection,
@@ -164,6 +179,9 @@ impl Session {
     /// # Errors
     /// [`RequestError`]. What cannot be removed is a trouble in the answer, and the rest is
     /// removed.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have been carried out; a second one then finds nothing.
     pub async fn remove(
         &self,
         selection: Selection,
@@ -177,6 +195,9 @@ impl Session {
     ///
     /// # Errors
     /// [`RequestError`], also when the selector names nothing.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it changes nothing.
     pub async fn explain(&self, selector: Selector) -> Result<Explanation, RequestError> {
         match self.ask(Ask::Explain(selector)).await? {
             Answer::Explanation(explanation) => Ok(*explanation),
@@ -189,6 +210,9 @@ impl Session {
     /// # Errors
     /// [`RequestError`] when the node cannot be asked; a refusal comes from the first
     /// [`Happenings::next`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it changes nothing.
     pub async fn watch(&self, selection: Selection) -> Result<Happenings, RequestError> {
         Ok(Happenings::new(self.open(Ask::Watch { selection }).await?))
     }
@@ -197,6 +221,9 @@ impl Session {
     ///
     /// # Errors
     /// [`RequestError`]. A selector that names nothing is a trouble in the answer.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have been carried out; it can be repeated.
     pub async fn set_throttle(
         &self,
         selection: Selection,

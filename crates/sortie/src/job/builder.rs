@@ -264,6 +264,9 @@ impl<T> JobBuilder<T> {
     ///
     /// # Errors
     /// [`StartError`], as the start would give it.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it changes nothing.
     pub async fn dry_run(&self) -> Result<Plan, StartError> {
         let spec = match &self.spec {
             Ok(spec) => spec.clone(),
