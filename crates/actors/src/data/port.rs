@@ -129,10 +129,12 @@ impl ChildPort {
         }
     }
 
-    /// Says in the child's records that a new incarnation begins here.
+    /// Says in the child's records that a new incarnation begins here; not where there are none.
     pub(crate) async fn mark_restart(&self) {
         let restarts = self.incarnation.0;
+        let first = self.state().next == Seq(0);
         if restarts > 0
+            && !first
             && let Ok(text) = encode_value(&format!("restart {restarts}"))
         {
             self.record(Stream::Information, Body::Value(text)).await;
