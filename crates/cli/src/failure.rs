@@ -159,7 +159,7 @@ impl From<NodeStartError> for Failure {
     fn from(error: NodeStartError) -> Self {
         let cause = match &error {
             NodeStartError::Home(error) => cause_of_home(error),
-            NodeStartError::Name(_) => Cause::Usage,
+            NodeStartError::Name(_) | NodeStartError::TaskName(_) => Cause::Usage,
             _ => Cause::Internal,
         };
         let code = if cause == Cause::Usage { "usage" } else { "internal" };

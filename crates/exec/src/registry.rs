@@ -30,6 +30,14 @@ impl Registry {
         Ok(())
     }
 
+    /// Registers every function of another registry.
+    ///
+    /// # Errors
+    /// [`NameTaken`] when a name belongs to another function; some of the rest may be registered.
+    pub fn add_all(&mut self, others: &Self) -> Result<(), NameTaken> {
+        others.tasks.iter().try_for_each(|(name, task)| self.add(name, Arc::clone(task)))
+    }
+
     /// The function with that name.
     pub fn find(&self, name: &str) -> Option<Arc<dyn Task>> {
         self.tasks.get(name).cloned()

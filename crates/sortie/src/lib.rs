@@ -49,6 +49,7 @@ mod input;
 mod job;
 mod node;
 mod receiver;
+mod registry;
 mod route;
 mod session;
 mod threads;
@@ -66,6 +67,7 @@ pub use input::{InputSender, ItemSender, ItemSplitter, Separator};
 pub use job::{Job, JobBuilder, JobStream, Received, Values};
 pub use node::{Node, NodeStartError, Refusal, StartFault, init};
 pub use receiver::{ReceiveEnd, ReceiveItem, Receiver};
+pub use registry::Registry;
 pub use session::Session;
 pub use threads::node_threads;
 pub use watch::Happenings;
@@ -106,6 +108,7 @@ mod tests {
         anywhere::<Session>();
         anywhere::<Job>();
         anywhere::<UserIdentity>();
+        anywhere::<Registry>();
         const fn sendable<T: Send + 'static>() {}
         sendable::<JobBuilder>();
         sendable::<Receiver>();

@@ -22,6 +22,7 @@ use crate::args::read::expression;
 use crate::args::supervision::Supervision;
 use crate::args::values::{duration, os_bytes, size, variable};
 use crate::failure::Failure;
+use crate::program;
 
 /// What to run, where and how.
 #[derive(Debug, Args, Clone, Default)]
@@ -229,8 +230,10 @@ impl Work {
             words.iter().map(|word| os_bytes(word)).collect::<Result<_, _>>()?;
         let Some(script) = &self.script else {
             if words.first().is_none_or(|word| word.is_empty()) {
-                return Err(Failure::usage("there is no command to run")
-                    .hint("write it behind the options: `sortie invoke -- hostname`"));
+                return Err(Failure::usage("there is no command to run").hint(format!(
+                    "write it behind the options: `{} invoke -- hostname`",
+                    program::name()
+                )));
             }
             let command = quote_command(words.iter().map(|word| word.as_bytes()));
             return Ok((command, BodySpec::Command { words: bytes }));

@@ -1,0 +1,102 @@
+//! Functions that several nodes share.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sortie_exec::registry::{NameTaken, Registry as Functions};
+use sortie_exec::task::{TaskContext, typed};
+
+/// Functions by name, for every node that is given them by
+/// [`NodeBuilder::registry`](crate::NodeBuilder::registry) or
+/// [`Embedded::start_with`](crate::Embedded::start_with).
+///
+/// Cheap to clone; a clone that is added to leaves the others as they are.
+///
+/// ```
+/// use std::convert::Infallible;
+///
+/// use sortie::{Embedded, Registry};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let double = |_, n: u64| async move { Ok::<_, Infallible>(2 * n) };
+/// let registry = Registry::new().task("double", double);
+///
+/// let cluster = Embedded::start_with(2, &registry).await?;
+/// let session = cluster.client().ok_or("no node")?.session();
+/// let job = session.task("double", &21_u64)?.on("node2")?.start().await?;
+/// assert_eq!(job.values::<u64>().next().await.ok_or("no value")??, 42);
+/// # cluster.shut_down().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Registry {
+    functions: Arc<Functions>,
+    /// The first name that was given to two functions.
+    taken: Option<NameTaken>,
+}
+
+impl Registry {
+    /// A registry without functions.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Registers a function under a name, as [`NodeBuilder::task`](crate::NodeBuilder::task) does:
+    /// its input and output travel as MessagePack; a panic in it fails its child only.
+    ///
+    /// A name that two functions have is an error of each node's start:
+    /// [`NodeStartError::TaskName`](crate::NodeStartError::TaskName).
+    #[must_use]
+    pub fn task<F, Fut, I, O, E>(mut self, name: &str, function: F) -> Self
+    where
+        F: Fn(TaskContext, I) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<O, E>> + Send + 'static,
+        I: DeserializeOwned + 'static,
+        O: Serialize,
+        E: std::error::Error + 'static,
+    {
+        if let Err(taken) = Arc::make_mut(&mut self.functions).add(name, typed(function)) {
+            self.taken.get_or_insert(taken);
+        }
+        self
+    }
+
+    /// Adds its functions to those of a node.
+    pub(crate) fn add_to(&self, functions: &mut Functions) -> Result<(), NameTaken> {
+        functions.add_all(&self.functions)?;
+        self.taken.clone().map_or(Ok(()), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    async fn nothing(_: TaskContext, (): ()) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    #[test]
+    fn a_clone_that_is_added_to_leaves_the_others_as_they_are() {
+        let one = Registry::new().task("one", nothing);
+        let both = one.clone().task("two", nothing);
+        assert!(one.functions.find("two").is_none());
+        assert!(both.functions.find("one").is_some() && both.functions.find("two").is_some());
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_said_to_each_node() {
+        let twice = Registry::new().task("a", nothing).task("a", nothing).task("b", nothing);
+        assert_eq!(twice.add_to(&mut Functions::default()), Err(NameTaken("a".to_owned())));
+        let mut functions = Functions::default();
+        let once = Registry::new().task("b", nothing);
+        assert_eq!(once.add_to(&mut functions), Ok(()));
+        assert_eq!(once.add_to(&mut functions), Err(NameTaken("b".to_owned())));
+    }
+}
