@@ -139,8 +139,16 @@ impl From<RequestError> for Failure {
             RequestError::Lost => Cause::NodeLost,
             _ => cause_of(error.code()),
         };
-        let hint = error.hint().map(str::to_owned);
+        let hint = error.hint().or_else(|| hint_for_code(error.code())).map(str::to_owned);
         Self { cause, code: error.code().as_str(), message: chain(&error), hint }
+    }
+}
+
+/// What to do about a refusal of which the node itself knows no more.
+const fn hint_for_code(code: ErrorCode) -> Option<&'static str> {
+    match code {
+        ErrorCode::UnknownTask => Some("a node has the functions of the program that started it"),
+        _ => None,
     }
 }
 

@@ -29,6 +29,7 @@ mod own_node;
 mod program;
 mod render;
 mod signals;
+mod task_input;
 mod verbs;
 
 use std::ffi::OsString;

@@ -20,6 +20,7 @@ use sortie_model::{IdempotencyKey, JobSpec, limits};
 use crate::args::FileOrStdin;
 use crate::args::read::expression;
 use crate::args::supervision::Supervision;
+use crate::args::task::Task;
 use crate::args::values::{duration, os_bytes, size, variable};
 use crate::failure::Failure;
 use crate::program;
@@ -111,6 +112,8 @@ pub(crate) struct Work {
     #[arg(long, value_name = "KEY", value_parser = key)]
     pub(crate) key: Option<IdempotencyKey>,
     #[command(flatten)]
+    pub(crate) task: Task,
+    #[command(flatten)]
     pub(crate) supervision: Supervision,
 }
 
@@ -176,8 +179,8 @@ impl Work {
         self.stdin.clone().map(Into::into)
     }
 
-    /// The job that these arguments describe. Reads the files that they name, but no standard
-    /// input.
+    /// The job that these arguments describe. Reads the files that they name, but not what the
+    /// children read.
     pub(crate) fn spec(
         &self,
         words: &[OsString],
@@ -217,7 +220,7 @@ impl Work {
     }
 
     fn check_stdin_is_read_once(&self) -> Result<(), Failure> {
-        let sources = [&self.stdin, &self.map, &self.nodes_file];
+        let sources = [&self.stdin, &self.map, &self.nodes_file, &self.task.input];
         let readers = sources.into_iter().flatten().filter(|word| *word == "-").count();
         if readers > 1 {
             return Err(Failure::usage("our standard input can be read by one option only"));
@@ -226,6 +229,9 @@ impl Work {
     }
 
     fn body(&self, words: &[OsString]) -> Result<(String, BodySpec), Failure> {
+        if let Some(name) = &self.task.task {
+            return Ok((name.clone(), self.task.body(name, words)?));
+        }
         let bytes: Vec<OsBytes> =
             words.iter().map(|word| os_bytes(word)).collect::<Result<_, _>>()?;
         let Some(script) = &self.script else {

@@ -32,8 +32,10 @@ pub(super) async fn start(
     let session = connection.session();
     let map = submission.is_map();
     let (view, feed) = submission.start(&session).await?;
-    with_progress(&session, &only(&view), &Screen::of_stderr(), feed.run()).await?;
+    let fed = with_progress(&session, &only(&view), &Screen::of_stderr(), feed.run()).await;
+    // The job exists, also where its input turned out to make no sense half-way.
     show_job(&view, look)?;
+    fed?;
     if map {
         // While the input was stored, nodes may have turned out to be unreachable.
         let query = Query { selection: only(&view), ..Query::default() };
