@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use sortie_engine::host::{Host, HostEffect, Room, Start};
+use sortie_exec::registry::NotCallable;
 use sortie_link::Link;
 use sortie_model::reason::SpawnStep;
 use sortie_model::spec::{BodySpec, StopSpec};
@@ -250,9 +251,14 @@ impl HostState {
     /// What the children execute here, or why nothing can.
     fn work(&self, spec: &HostSpec) -> Work {
         match &spec.body {
-            BodySpec::Task { name, .. } => match self.node.registry.find(name) {
-                Some(task) => Work::Function(task),
-                None => Work::Nothing(Reason::UnknownTask { name: name.clone() }),
+            BodySpec::Task { name, types, .. } => match self.node.registry.find(name, *types) {
+                Ok(task) => Work::Function(task),
+                Err(NotCallable::Unknown) => {
+                    Work::Nothing(Reason::UnknownTask { name: name.clone() })
+                }
+                Err(NotCallable::OtherTypes) => {
+                    Work::Nothing(Reason::TaskTypes { name: name.clone() })
+                }
             },
             BodySpec::Command { .. } | BodySpec::Script { .. } => match &self.node.guardian {
                 Some(guardian) if guardian.is_alive() => Work::Process(guardian.clone()),

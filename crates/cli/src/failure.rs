@@ -236,6 +236,7 @@ pub(crate) const fn cause_of(code: ErrorCode) -> Cause {
         | ErrorCode::IsChild
         | ErrorCode::BadDirectory
         | ErrorCode::UnknownTask
+        | ErrorCode::TaskTypes
         | ErrorCode::NameTaken
         | ErrorCode::NotAlone => Cause::Usage,
         ErrorCode::Deadlock => Cause::Deadlock,

@@ -5,14 +5,15 @@
 //! use std::convert::Infallible;
 //! use std::process::ExitCode;
 //!
-//! use sortie::{Registry, TaskContext};
+//! use sortie::Registry;
 //!
-//! async fn length(_: TaskContext, text: String) -> Result<usize, Infallible> {
+//! #[sortie::task]
+//! async fn length(text: String) -> Result<usize, Infallible> {
 //!     Ok(text.len())
 //! }
 //!
 //! fn main() -> ExitCode {
-//!     sortie_cli::main(Registry::new().task("length", length))
+//!     sortie_cli::main(Registry::new().register(length))
 //! }
 //! ```
 //!

@@ -241,7 +241,10 @@ mod tests {
     }
 
     fn spec(name: &str) -> JobSpec {
-        JobSpec::new(name, BodySpec::Task { name: name.to_owned(), input: Bytes::new() })
+        JobSpec::new(
+            name,
+            BodySpec::Task { name: name.to_owned(), input: Bytes::new(), types: None },
+        )
     }
 
     fn started(table: &mut SessionTable<()>, text: &str, children: u64, now: u64) -> EntryId {
@@ -256,7 +259,10 @@ mod tests {
         let of = |input: usize, shown: usize| {
             let input = Bytes::from(vec![0; input]);
             let name = "f".to_owned();
-            check_spec(&JobSpec::new("x".repeat(shown), BodySpec::Task { name, input }))
+            check_spec(&JobSpec::new(
+                "x".repeat(shown),
+                BodySpec::Task { name, input, types: None },
+            ))
         };
         assert_eq!(of(limits::SPEC_BYTES - limits::KIB, limits::SPEC_BYTES), Ok(()));
         assert_eq!(of(limits::SPEC_BYTES, 1), Err(SpecTooLong));

@@ -128,6 +128,11 @@ pub enum Reason {
         /// The name.
         name: String,
     },
+    /// The function of that name has other types on the executing node.
+    TaskTypes {
+        /// The name.
+        name: String,
+    },
 }
 
 impl Reason {
@@ -150,6 +155,7 @@ impl Reason {
             Self::Limit { .. } => "limit",
             Self::InputLost => "input_lost",
             Self::UnknownTask { .. } => "unknown_task",
+            Self::TaskTypes { .. } => "task_types",
         }
     }
 
@@ -234,6 +240,9 @@ impl fmt::Display for Reason {
             Self::Limit { which } => write!(f, "passed its {which} limit"),
             Self::InputLost => f.write_str("the client died before the end of its input"),
             Self::UnknownTask { name } => write!(f, "no function `{name}` is registered there"),
+            Self::TaskTypes { name } => {
+                write!(f, "the function `{name}` takes or gives other types there")
+            }
         }
     }
 }

@@ -78,8 +78,17 @@ pub enum BodySpec {
         name: String,
         /// The input: MessagePack with field names.
         input: Bytes,
+        /// The types that it was started with. A node whose function has others refuses it; nothing
+        /// is compared where one side does not say its types.
+        types: Option<TaskTypes>,
     },
 }
+
+/// The types of a function's input and output, as a hash of how they are written in its source:
+/// the same source gives the same hash in every build. Two types of one name look alike, so it
+/// finds functions that were changed, not every difference between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TaskTypes(pub u64);
 
 /// Where the children go.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -18,6 +18,7 @@ use sortie_wire::link_proto::{Member, Roster};
 
 use crate::home::{Home, HomeKeeper, HomePaths};
 use crate::node::{Node, NodeStartError, Refusal};
+use crate::task::TaskFn;
 
 /// A node to be started. Nothing happens before [`NodeBuilder::start`].
 #[derive(Debug)]
@@ -78,6 +79,18 @@ impl NodeBuilder {
         E: std::error::Error + 'static,
     {
         if let Err(taken) = self.tasks.add(name, typed(function)) {
+            self.fault.get_or_insert(NodeStartError::TaskName(taken.0));
+        }
+        self
+    }
+
+    /// Registers a function that has the attribute [`task`](crate::task), under its own name. Two
+    /// of the same name are an error of the start. A job that means a task of that name with other
+    /// types is refused.
+    #[must_use]
+    pub fn register<F: TaskFn>(mut self, task: F) -> Self {
+        let function = typed(move |context, input| task.call(context, input));
+        if let Err(taken) = self.tasks.add_typed(F::NAME, function, F::TYPES) {
             self.fault.get_or_insert(NodeStartError::TaskName(taken.0));
         }
         self

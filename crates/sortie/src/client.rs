@@ -90,6 +90,9 @@ impl Client {
     /// Closes the connection so that the node knows at once, and waits until it can; a program that
     /// just ends leaves it to notice the silence. What is under way on clones and sessions is lost.
     /// For a node in this process it does nothing.
+    ///
+    /// # Cancel safety
+    /// A dropped call may leave the node to notice the silence.
     pub async fn close(self) {
         if let Route::Link(remote) = &self.route {
             remote.close().await;
@@ -112,6 +115,9 @@ impl Client {
     ///
     /// # Errors
     /// [`RequestError`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a session that was opened ends at once.
     pub async fn temporary(&self) -> Result<Session, RequestError> {
         Session::open_temporary(self.route.clone()).await
     }
@@ -120,6 +126,9 @@ impl Client {
     ///
     /// # Errors
     /// [`RequestError`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it changes nothing.
     pub async fn sessions(&self) -> Result<Vec<SessionView>, RequestError> {
         match self.ask(Ask::Sessions).await? {
             Answer::Sessions(sessions) => Ok(sessions),
@@ -133,6 +142,9 @@ impl Client {
     /// # Errors
     /// [`RequestError`]; an unknown name has
     /// [`ErrorCode::UnknownNode`](crate::ErrorCode::UnknownNode).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it changes nothing.
     pub async fn nodes(&self, expression: Option<NodeExpr>) -> Result<Vec<NodeView>, RequestError> {
         self.members(Ask::Nodes { expression }).await
     }
@@ -142,6 +154,9 @@ impl Client {
     /// # Errors
     /// [`RequestError`]; a node that cannot be reached has
     /// [`ErrorCode::Unreachable`](crate::ErrorCode::Unreachable).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it changes nothing.
     pub async fn ping(&self, node: Option<NodeName>) -> Result<Pong, RequestError> {
         match self.ask(Ask::Ping { node }).await? {
             Answer::Pong { node, round_trip } => Ok(Pong { node, round_trip }),
@@ -154,6 +169,9 @@ impl Client {
     ///
     /// # Errors
     /// [`RequestError`].
+    ///
+    /// # Cancel safety
+    /// A dropped call may have been carried out; it can be repeated.
     pub async fn stop_node(&self) -> Result<(), RequestError> {
         match self.ask(Ask::StopNode).await? {
             Answer::Done => Ok(()),
@@ -165,6 +183,9 @@ impl Client {
     ///
     /// # Errors
     /// [`RequestError`].
+    ///
+    /// # Cancel safety
+    /// A dropped call may have been carried out; it can be repeated.
     pub async fn set_labels(
         &self,
         node: NodeName,
@@ -179,6 +200,9 @@ impl Client {
     ///
     /// # Errors
     /// [`RequestError`].
+    ///
+    /// # Cancel safety
+    /// A dropped call may have been carried out; its token then ages unused.
     pub async fn cluster_init(&self, advertise: Option<String>) -> Result<JoinOffer, RequestError> {
         self.offer(Ask::ClusterInit { advertise }).await
     }
@@ -188,6 +212,9 @@ impl Client {
     /// # Errors
     /// [`RequestError`]; [`ErrorCode::NoAuthority`](crate::ErrorCode::NoAuthority) when the node
     /// that holds the CA cannot be reached.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have made a token, which then ages unused.
     pub async fn cluster_token(&self) -> Result<JoinOffer, RequestError> {
         self.offer(Ask::ClusterToken).await
     }
@@ -199,6 +226,9 @@ impl Client {
     /// [`RequestError`]; among its codes `token_wrong`, `token_used`, `token_expired`,
     /// `name_taken`,
     /// `not_alone`, `unreachable`.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have been carried out: look with [`Client::nodes`] before a second one.
     pub async fn cluster_join(
         &self,
         address: String,
@@ -211,6 +241,9 @@ impl Client {
     ///
     /// # Errors
     /// [`RequestError`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it changes nothing.
     pub async fn diagnose(&self) -> Result<Diagnosis, RequestError> {
         match self.ask(Ask::Diagnose).await? {
             Answer::Diagnosis(diagnosis) => Ok(*diagnosis),

@@ -1,5 +1,7 @@
 //! Why a request failed.
 
+use std::sync::Arc;
+
 use sortie_actors::data::exchange::ExchangeError;
 use sortie_model::reason::ReachStep;
 use sortie_model::spec::NulByte;
@@ -222,14 +224,14 @@ impl From<Misuse> for StartError {
 
 /// A value that has no encoding: its `Serialize` failed, or it is larger than
 /// [`limits::VALUE_BYTES`](sortie_model::limits::VALUE_BYTES).
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("the value cannot be encoded")]
 pub struct EncodeError(#[source] EncodeFault);
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 enum EncodeFault {
     #[error(transparent)]
-    Shape(#[from] rmp_serde::encode::Error),
+    Shape(Arc<rmp_serde::encode::Error>),
     #[error("it has {size} bytes; at most {} are allowed", sortie_model::limits::VALUE_BYTES)]
     Size { size: usize },
 }
@@ -247,7 +249,8 @@ pub(crate) fn encode_value<T>(value: &T) -> Result<bytes::Bytes, EncodeError>
 where
     T: serde::Serialize + ?Sized,
 {
-    let encoded = rmp_serde::to_vec_named(value).map_err(|error| EncodeError(error.into()))?;
+    let encoded = rmp_serde::to_vec_named(value)
+        .map_err(|error| EncodeError(EncodeFault::Shape(Arc::new(error))))?;
     if encoded.len() > sortie_model::limits::VALUE_BYTES {
         return Err(EncodeError(EncodeFault::Size { size: encoded.len() }));
     }

@@ -1,9 +1,14 @@
 //! A job: what was started, and what comes of it.
 
 mod builder;
+mod gather;
+mod in_order;
 mod received;
+mod results;
 mod stream;
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,25 +26,87 @@ use crate::session::Session;
 use crate::watch::Happenings;
 
 pub use builder::JobBuilder;
+pub use in_order::ResultsInOrder;
 pub use received::Received;
+pub use results::{ChildResult, ResultError, Results};
 pub use stream::{JobStream, Values};
+
+/// What a job's results are when nobody said it: bytes of processes, or values of a function that
+/// was started by its name. Such a job has records ([`Job::stream`]) but no results to await.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Untyped {}
 
 /// A handle on a job: one submission and its children (`docs/semantics.md`, section 1.2).
 ///
 /// Handles are cheap to clone, and dropping one stops nothing; a job ends when its children do,
 /// when it is stopped, or with its session. A handle on a job of a temporary session keeps that
 /// session.
-#[derive(Debug, Clone)]
-pub struct Job {
+///
+/// A job that was started from a task ([`Session::run`], [`Session::map`]) has results of the type
+/// `T`, and its handle can be awaited for all of them in child order, which is the order of a map's
+/// inputs:
+///
+/// ```
+/// # use std::convert::Infallible;
+/// # use sortie::Node;
+/// #[sortie::task]
+/// async fn double(n: u64) -> Result<u64, Infallible> {
+///     Ok(2 * n)
+/// }
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let node = Node::builder("a").register(double).start().await?;
+/// let doubled: Vec<u64> = node.session().map(double, [3, 1, 2]).start().await?.await?;
+/// assert_eq!(doubled, [6, 2, 4]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Awaiting waits until the job is finished. It gives the first failure in child order instead when
+/// a child failed ([`ResultError`]); what the others gave is then still there for
+/// [`Job::results`]. All results are held in memory: for many, use [`Job::results`]. A task that
+/// returns `()` gives no results. Dropping the future stops nothing and loses nothing: what it took
+/// comes first with the next call on this handle or on a clone.
+pub struct Job<T = Untyped> {
     session: Session,
     id: EntryId,
     instance: JobInstance,
     memory: Arc<Memory>,
+    results: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Job<T> {
+    fn clone(&self) -> Self {
+        self.typed()
+    }
+}
+
+impl<T> fmt::Debug for Job<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job").field("id", &self.id).field("instance", &self.instance).finish()
+    }
 }
 
 impl Job {
     pub(crate) fn new(session: Session, id: EntryId, instance: JobInstance) -> Self {
-        Self { session, id, instance, memory: Arc::default() }
+        Self { session, id, instance, memory: Arc::default(), results: PhantomData }
+    }
+}
+
+impl<T> Job<T> {
+    /// The same job, with results that are read as another type: for functions that were started by
+    /// their name, and jobs that were found. Whether they are of that type shows when they are
+    /// read.
+    pub fn typed<U>(&self) -> Job<U> {
+        let Self { session, id, instance, memory, .. } = self;
+        Job {
+            session: session.clone(),
+            id: *id,
+            instance: *instance,
+            memory: Arc::clone(memory),
+            results: PhantomData,
+        }
     }
 
     /// The job's number in its session, for people.
@@ -62,6 +129,9 @@ impl Job {
     /// # Errors
     /// [`RequestError`]: [`RequestError::Refused`] with
     /// [`ErrorCode::NotFound`](crate::ErrorCode::NotFound) once it was removed.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it changes nothing.
     pub async fn view(&self) -> Result<JobView, RequestError> {
         let query = Query { selection: self.selection(), ..Query::default() };
         self.own_view(self.session.get(query).await?)
@@ -72,6 +142,9 @@ impl Job {
     ///
     /// # Errors
     /// [`RequestError`], as for [`Job::view`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it changes nothing.
     pub async fn children(&self) -> Result<Vec<ChildView>, RequestError> {
         let mut children = Vec::new();
         let mut offset = 0;
@@ -110,7 +183,7 @@ impl Job {
     /// As for an error.
     pub async fn receive(&self) -> Result<Vec<Received>, RequestError> {
         let mut receiver = self.receiver(ReceiveMode::Take).await?;
-        let mut taken = Collected::new(&self.memory);
+        let mut taken = Collected::new(&self.memory, self.memory.take_stash());
         while let Some(item) = receiver.next().await? {
             match item {
                 ReceiveItem::Records { number, source, records } => {
@@ -155,9 +228,11 @@ impl Job {
     ///
     /// Each waits in batches: the fastest way through many records is [`Job::receiver`].
     pub fn stream(&self) -> JobStream {
-        let job = self.clone();
+        let job: Job = self.typed();
         let mode = ReceiveMode::TakeUntil { finished: false };
-        JobStream::new(Arc::clone(&self.memory), async move { job.receiver(mode).await })
+        let stash = self.memory.take_stash();
+        let open = async move { job.receiver(mode).await };
+        JobStream::new(Arc::clone(&self.memory), stash, open)
     }
 
     /// The values that the job's functions give, decoded, in order of arrival, until the job is
@@ -165,7 +240,7 @@ impl Job {
     /// a stream without errors is complete. Records of other streams are taken and left out.
     ///
     /// What dropping does is said at [`Job::stream`].
-    pub fn values<T: serde::de::DeserializeOwned>(&self) -> Values<T> {
+    pub fn values<V: serde::de::DeserializeOwned>(&self) -> Values<V> {
         Values::new(self.stream())
     }
 
@@ -173,8 +248,19 @@ impl Job {
     ///
     /// # Errors
     /// [`RequestError`] when the node cannot be asked.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing is taken before it is acknowledged.
     pub async fn receiver(&self, mode: ReceiveMode) -> Result<Receiver, RequestError> {
-        self.session.receive(ReceiveSpec::new(self.selection(), mode)).await
+        self.open(ReceiveSpec::new(self.selection(), mode)).await
+    }
+
+    /// A receive of this job. It waits until those that were dropped have given back what they
+    /// held, so that it misses nothing.
+    async fn open(&self, spec: ReceiveSpec) -> Result<Receiver, RequestError> {
+        let departures = &self.memory.departures;
+        departures.over().await;
+        Ok(self.session.receive(spec).await?.known_to(departures))
     }
 
     /// Waits until the job is settled: finished, or disconnected or suspended
@@ -253,6 +339,9 @@ impl Job {
     /// # Errors
     /// [`RequestError`]: [`RequestError::Refused`] with
     /// [`ErrorCode::NotFinished`](crate::ErrorCode::NotFinished) while it is not finished.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have been carried out; a second one then finds no job.
     pub async fn remove(&self) -> Result<(), RequestError> {
         let removed = self.session.remove(self.selection(), Unfinished::Refuse).await?;
         self.own_view(removed).map(|_| ())
@@ -262,6 +351,9 @@ impl Job {
     ///
     /// # Errors
     /// [`RequestError`] when the node cannot be asked.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it changes nothing.
     pub async fn events(&self) -> Result<Happenings, RequestError> {
         self.session.watch(self.selection()).await
     }
@@ -270,6 +362,9 @@ impl Job {
     ///
     /// # Errors
     /// [`RequestError`].
+    ///
+    /// # Cancel safety
+    /// A dropped call may have been carried out; it can be repeated.
     pub async fn set_throttle(&self, throttle: Throttle) -> Result<(), RequestError> {
         let changed = self.session.set_throttle(self.selection(), throttle).await?;
         self.own_view(changed).map(|_| ())

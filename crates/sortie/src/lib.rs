@@ -11,19 +11,19 @@
 //!
 //! use sortie::Node;
 //!
+//! #[sortie::task]
+//! async fn double(n: u64) -> Result<u64, Infallible> {
+//!     Ok(2 * n)
+//! }
+//!
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     let double = |_, n: u64| async move { Ok::<_, Infallible>(2 * n) };
-//!     let a = Node::builder("a").task("double", double).start().await?;
-//!     let _b = Node::builder("b").task("double", double).join(&a).start().await?;
+//!     let a = Node::builder("a").register(double).start().await?;
+//!     let _b = Node::builder("b").register(double).join(&a).start().await?;
 //!
-//!     let job = a.session().task_map("double", 1..=10).on("a,b")?.start().await?;
-//!     let mut values = job.values::<u64>();
-//!     let mut sum = 0;
-//!     while let Some(value) = values.next().await {
-//!         sum += value?;
-//!     }
-//!     assert_eq!(sum, 110);
+//!     let job = a.session().map(double, 1..=10).on("a,b")?.start().await?;
+//!     let doubled: Vec<u64> = job.await?;
+//!     assert_eq!(doubled, [2, 4, 6, 8, 10, 12, 14, 16, 18, 20]);
 //!     Ok(())
 //! }
 //! ```
@@ -31,14 +31,20 @@
 //! # Where to look
 //! * [`Session`] has the verbs, [`Job`] the same for one job, [`JobBuilder`] every choice of a
 //!   start.
+//! * [`task`] makes a function something that nodes register and sessions start by its value.
 //! * [`Client`] reaches a node in another process; its sessions and jobs are the same types.
+//! * A job of a task is awaited for all of its results; [`Job::results`] gives them as they come,
+//!   each with its child.
 //! * [`Job::stream`], [`Job::values`], [`Job::receive`] and [`Receiver`] are four ways to the
 //!   records, from the simplest to the one that leaves acknowledgements to the caller.
+//! * [`scope`] runs code whose jobs cannot outlive it.
+//! * [`blocking`] is for programs without async.
 //!
 //! Handles are `Clone + Send + Sync + 'static`, and dropping one stops nothing, but for temporary
 //! sessions ([`Client::temporary`]). The library reads no environment and no home directory.
 
 pub mod answer;
+pub mod blocking;
 mod builder;
 mod client;
 mod command;
@@ -51,7 +57,9 @@ mod node;
 mod receiver;
 mod registry;
 mod route;
+mod scope;
 mod session;
+mod task;
 mod threads;
 mod watch;
 
@@ -64,11 +72,17 @@ pub use error::{
 };
 pub use home::{Damage, HomeError, HomePaths, MakeFault, Mistake};
 pub use input::{InputSender, ItemSender, ItemSplitter, Separator};
-pub use job::{Job, JobBuilder, JobStream, Received, Values};
+pub use job::{
+    ChildResult, Job, JobBuilder, JobStream, Received, ResultError, Results, ResultsInOrder,
+    Untyped, Values,
+};
 pub use node::{Node, NodeStartError, Refusal, StartFault, init};
 pub use receiver::{ReceiveEnd, ReceiveItem, Receiver};
 pub use registry::Registry;
+pub use scope::{JobScope, scope};
 pub use session::Session;
+pub use sortie_macros::task;
+pub use task::{TaskFn, TaskFuture, TaskReturn};
 pub use threads::node_threads;
 pub use watch::Happenings;
 
@@ -86,7 +100,7 @@ pub use sortie_model::restart::{
 pub use sortie_model::selector::{BadSelector, Glob, Query, Selection, Selector};
 pub use sortie_model::spec::{
     BodySpec, EnvironmentSpec, Fan, Hosting, InputSpec, MaxFails, NulByte, OsBytes, Placement,
-    StopSpec, Throttle,
+    StopSpec, TaskTypes, Throttle,
 };
 pub use sortie_model::view::{EntryView, Kind, NodeState, Progress, Tally};
 pub use sortie_model::{
@@ -107,10 +121,12 @@ mod tests {
         anywhere::<Client>();
         anywhere::<Session>();
         anywhere::<Job>();
+        anywhere::<Job<u64>>();
         anywhere::<UserIdentity>();
         anywhere::<Registry>();
         const fn sendable<T: Send + 'static>() {}
         sendable::<JobBuilder>();
+        sendable::<JobScope>();
         sendable::<Receiver>();
         sendable::<Happenings>();
         sendable::<InputSender>();
@@ -118,5 +134,7 @@ mod tests {
         const fn streams<T: futures_core::Stream + Send + Unpin + 'static>() {}
         streams::<JobStream>();
         streams::<Values<u64>>();
+        streams::<Results<u64>>();
+        streams::<ResultsInOrder<u64>>();
     }
 }

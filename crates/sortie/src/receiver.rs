@@ -1,9 +1,16 @@
 //! Receiving: batches of records as they come, and their acknowledgement.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use futures_util::FutureExt;
 use sortie_actors::data::exchange::{ClientEnd, ClientSender, ToClient, ToServer};
+use sortie_model::view::EntryView;
 use sortie_model::{EntryId, Record, State};
 use sortie_wire::session_proto::{Answer, Delivery, Entries, Failure, Source};
+
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
 use crate::error::RequestError;
 
@@ -49,6 +56,19 @@ pub struct ReceiveEnd {
 }
 
 impl ReceiveEnd {
+    /// How many children of the entries were stopped; none when nothing was. A map that was told to
+    /// stop counts also without one: some of its inputs may never have had a child.
+    pub(crate) fn stopped(&self) -> Option<u64> {
+        let stopped = self.entries.entries.iter().map(|entry| match entry {
+            EntryView::Job(job) => {
+                let children = job.tally.of(State::Stopped);
+                (children > 0 || job.stopped_by.is_some()).then_some(children)
+            }
+            EntryView::Child(child) => (child.state == State::Stopped).then_some(1),
+        });
+        stopped.flatten().reduce(|one, other| one + other)
+    }
+
     /// What the end of a receive means when it was about one job: its troubles are the whole
     /// answer.
     pub(crate) fn about_one(self) -> Result<(), RequestError> {
@@ -69,6 +89,8 @@ impl ReceiveEnd {
 #[derive(Debug)]
 pub struct Receiver {
     end: Option<ClientEnd>,
+    /// Who waits until the node has everything back that was not acknowledged.
+    departures: Option<Arc<Departures>>,
     over: bool,
     /// What the caller acknowledged.
     marked: u64,
@@ -80,7 +102,14 @@ pub struct Receiver {
 
 impl Receiver {
     pub(crate) const fn new(end: ClientEnd) -> Self {
-        Self { end: Some(end), over: false, marked: 0, confirmed: 0, confirming: false }
+        let end = Some(end);
+        Self { end, departures: None, over: false, marked: 0, confirmed: 0, confirming: false }
+    }
+
+    /// The same, known to those who receive from the same job when it is dropped.
+    pub(crate) fn known_to(mut self, departures: &Arc<Departures>) -> Self {
+        self.departures = Some(Arc::clone(departures));
+        self
     }
 
     /// The next item; none once the receive is over.
@@ -206,6 +235,68 @@ impl Receiver {
             self.confirmed = self.marked;
         }
         Ok(())
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        // Where there is no runtime the end is dropped with the receiver, and nobody waits.
+        if let (Some(end), Some(departures), Ok(runtime)) =
+            (self.end.take(), self.departures.take(), Handle::try_current())
+        {
+            let departure = Departure::new(departures);
+            runtime.spawn(async move {
+                leave(end).await;
+                drop(departure);
+            });
+        }
+    }
+}
+
+/// Ends a receive, and waits until the node has heard it: then what was not acknowledged is on
+/// offer again.
+async fn leave(ClientEnd { sender, mut receiver }: ClientEnd) {
+    if sender.finish().await.is_ok() {
+        while let Ok(Some(_)) = receiver.next().await {}
+    }
+}
+
+/// Receives of one job that were dropped and whose end the node may not have heard. A receive that
+/// began before would find their records neither there nor to come.
+#[derive(Debug, Default)]
+pub(crate) struct Departures {
+    leaving: AtomicUsize,
+    left: Notify,
+}
+
+impl Departures {
+    /// Waits until there are none.
+    pub(crate) async fn over(&self) {
+        loop {
+            let left = self.left.notified();
+            tokio::pin!(left);
+            left.as_mut().enable();
+            if self.leaving.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            left.await;
+        }
+    }
+}
+
+struct Departure(Arc<Departures>);
+
+impl Departure {
+    fn new(departures: Arc<Departures>) -> Self {
+        departures.leaving.fetch_add(1, Ordering::AcqRel);
+        Self(departures)
+    }
+}
+
+impl Drop for Departure {
+    fn drop(&mut self) {
+        self.0.leaving.fetch_sub(1, Ordering::AcqRel);
+        self.0.left.notify_waiters();
     }
 }
 

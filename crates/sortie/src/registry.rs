@@ -8,6 +8,8 @@ use serde::de::DeserializeOwned;
 use sortie_exec::registry::{NameTaken, Registry as Functions};
 use sortie_exec::task::{TaskContext, typed};
 
+use crate::task::TaskFn;
+
 /// Functions by name, for every node that is given them by
 /// [`NodeBuilder::registry`](crate::NodeBuilder::registry) or
 /// [`Embedded::start_with`](crate::Embedded::start_with).
@@ -19,15 +21,19 @@ use sortie_exec::task::{TaskContext, typed};
 ///
 /// use sortie::{Embedded, Registry};
 ///
+/// #[sortie::task]
+/// async fn double(n: u64) -> Result<u64, Infallible> {
+///     Ok(2 * n)
+/// }
+///
 /// # #[tokio::main]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let double = |_, n: u64| async move { Ok::<_, Infallible>(2 * n) };
-/// let registry = Registry::new().task("double", double);
+/// let registry = Registry::new().register(double);
 ///
 /// let cluster = Embedded::start_with(2, &registry).await?;
 /// let session = cluster.client().ok_or("no node")?.session();
-/// let job = session.task("double", &21_u64)?.on("node2")?.start().await?;
-/// assert_eq!(job.values::<u64>().next().await.ok_or("no value")??, 42);
+/// let job = session.map(double, [1, 2, 3]).on("*")?.start().await?;
+/// assert_eq!(job.await?, [2, 4, 6]);
 /// # cluster.shut_down().await;
 /// # Ok(())
 /// # }
@@ -65,6 +71,18 @@ impl Registry {
         self
     }
 
+    /// Registers a function that has the attribute [`task`](crate::task), under its own name, as
+    /// [`NodeBuilder::register`](crate::NodeBuilder::register) does.
+    #[must_use]
+    pub fn register<F: TaskFn>(mut self, task: F) -> Self {
+        let function = typed(move |context, input| task.call(context, input));
+        let functions = Arc::make_mut(&mut self.functions);
+        if let Err(taken) = functions.add_typed(F::NAME, function, F::TYPES) {
+            self.taken.get_or_insert(taken);
+        }
+        self
+    }
+
     /// Adds its functions to those of a node.
     pub(crate) fn add_to(&self, functions: &mut Functions) -> Result<(), NameTaken> {
         functions.add_all(&self.functions)?;
@@ -86,8 +104,9 @@ mod tests {
     fn a_clone_that_is_added_to_leaves_the_others_as_they_are() {
         let one = Registry::new().task("one", nothing);
         let both = one.clone().task("two", nothing);
-        assert!(one.functions.find("two").is_none());
-        assert!(both.functions.find("one").is_some() && both.functions.find("two").is_some());
+        assert!(one.functions.find("two", None).is_err());
+        assert!(both.functions.find("one", None).is_ok());
+        assert!(both.functions.find("two", None).is_ok());
     }
 
     #[test]

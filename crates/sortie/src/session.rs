@@ -1,25 +1,22 @@
 //! A session: the scope in which verbs act, one method each.
 
+mod start;
+
 use std::sync::Arc;
 
-use bytes::Bytes;
-use serde::Serialize;
 use sortie_actors::data::exchange::ClientEnd;
 use sortie_model::selector::{Query, Selection, Selector};
-use sortie_model::spec::{BodySpec, Fan, Hosting, InputSpec, StopSpec, Throttle};
+use sortie_model::spec::{StopSpec, Throttle};
 use sortie_model::view::EntryView;
-use sortie_model::{IdempotencyKey, JobSpec, JobView, SessionView};
+use sortie_model::{JobSpec, JobView, SessionView};
 use sortie_wire::session_proto::{
     Answer, Ask, Entries, Explanation, Plan, ReceiveSpec, SessionRef, WaitSpec,
 };
 use sortie_wire::{ErrorCode, RemoteError};
-use uuid::Uuid;
 
 use crate::answer::{StopReturns, Unfinished, Waited};
-use crate::command::Command;
-use crate::error::{EncodeError, Misuse, RequestError, encode_value};
-use crate::input::{InputSender, ItemSender};
-use crate::job::{Job, JobBuilder};
+use crate::error::RequestError;
+use crate::job::Job;
 use crate::receiver::Receiver;
 use crate::route::{Route, answer};
 use crate::watch::Happenings;
@@ -74,127 +71,14 @@ impl Session {
         self.inner.temporary.as_ref().map(|temporary| &temporary.view)
     }
 
-    /// A job that runs a command; nothing happens until it is started.
-    pub fn job(&self, command: Command) -> JobBuilder {
-        JobBuilder::new(self.clone(), command.into_spec().map_err(Into::into))
-    }
-
-    /// A job that calls the function registered under that name; nothing happens until it is
-    /// started. The input travels as MessagePack with field names.
-    ///
-    /// # Errors
-    /// [`EncodeError`] when the input has no encoding, or one of more than
-    /// [`limits::VALUE_BYTES`](crate::limits::VALUE_BYTES).
-    pub fn task<I>(&self, name: &str, input: &I) -> Result<JobBuilder, EncodeError>
-    where
-        I: Serialize + ?Sized,
-    {
-        Ok(self.task_spec(name, encode_value(input)?))
-    }
-
-    /// A job that calls the function registered under that name once for each input, spread over
-    /// the job's nodes: a map (`docs/semantics.md`, section 3.1). [`JobBuilder::each`] calls it for
-    /// each input on every node instead.
-    ///
-    /// The inputs are encoded as the node asks for them, after the start. One that has no encoding
-    /// ends the input as lost.
-    pub fn task_map<I>(&self, name: &str, inputs: I) -> JobBuilder
-    where
-        I: IntoIterator<Item: Serialize, IntoIter: Send + 'static>,
-    {
-        let items = inputs.into_iter().map(|input| encode_value(&input));
-        self.task_spec(name, Bytes::new()).map_encoded(items)
-    }
-
-    fn task_spec(&self, name: &str, input: Bytes) -> JobBuilder {
-        let body = BodySpec::Task { name: name.to_owned(), input };
-        JobBuilder::new(self.clone(), Ok(JobSpec::new(name, body)))
-    }
-
-    /// Starts a job that takes no input and is no map. Returns when the node has accepted it,
-    /// before its work ends. The same key with the same spec gives the same job, however often it
-    /// is sent; without a key the submission is one of its own.
-    ///
-    /// # Errors
-    /// [`RequestError`]: [`RequestError::Misused`] when the spec takes input; when the node
-    /// refuses, nothing was started.
-    ///
-    /// # Cancel safety
-    /// A start whose future is dropped may have happened. Repeat it with the same key.
-    pub async fn start(
-        &self,
-        spec: JobSpec,
-        key: Option<IdempotencyKey>,
-    ) -> Result<JobView, RequestError> {
-        match feed_of(&spec)? {
-            None => Ok(self.submit(spec, key).await?.0),
-            Some(_) => Err(Misuse::InputMissing.into()),
-        }
-    }
-
-    /// Starts a job whose children read input ([`InputSpec::Stream`]).
-    ///
-    /// # Errors
-    /// As for [`Session::start`]; [`RequestError::Misused`] when the spec takes no input.
-    ///
-    /// # Cancel safety
-    /// As for [`Session::start`]; the input of a job that was started counts as lost.
-    pub async fn start_with_input(
-        &self,
-        spec: JobSpec,
-        key: Option<IdempotencyKey>,
-    ) -> Result<(JobView, InputSender), RequestError> {
-        match feed_of(&spec)? {
-            Some(Feed::Bytes) => {
-                let (view, end) = self.submit(spec, key).await?;
-                Ok((view, InputSender::new(end)))
-            }
-            _ => Err(Misuse::InputSurplus.into()),
-        }
-    }
-
-    /// Starts a map ([`Fan::Spread`] or [`Fan::Each`]), whose items follow.
-    ///
-    /// # Errors
-    /// As for [`Session::start`]; [`RequestError::Misused`] when the spec is no map.
-    ///
-    /// # Cancel safety
-    /// As for [`Session::start_with_input`].
-    pub async fn start_map(
-        &self,
-        spec: JobSpec,
-        key: Option<IdempotencyKey>,
-    ) -> Result<(JobView, ItemSender), RequestError> {
-        match feed_of(&spec)? {
-            Some(Feed::Items) => {
-                let (view, end) = self.submit(spec, key).await?;
-                Ok((view, ItemSender::new(end)))
-            }
-            _ => Err(Misuse::NoMap.into()),
-        }
-    }
-
-    async fn submit(
-        &self,
-        mut spec: JobSpec,
-        key: Option<IdempotencyKey>,
-    ) -> Result<(JobView, ClientEnd), RequestError> {
-        if self.inner.temporary.is_some() {
-            spec.hosting = Hosting::Temporary;
-        }
-        let key = key.unwrap_or_else(|| Uuid::now_v7().into());
-        let mut end = self.open(Ask::Start { key, spec: Box::new(spec) }).await?;
-        match answer(&mut end.receiver).await? {
-            Answer::Started(view) => Ok((view, end)),
-            _ => Err(RequestError::Unexpected),
-        }
-    }
-
     /// What a start would do: its nodes, the unreachable ones among them, how many children.
     /// Touches nothing.
     ///
     /// # Errors
     /// [`RequestError`], as the start would give it.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it changes nothing.
     pub async fn dry_run(&self, spec: JobSpec) -> Result<Plan, RequestError> {
         match self.ask(Ask::DryRun { spec: Box::new(spec) }).await? {
             Answer::Plan(plan) => Ok(plan),
@@ -206,6 +90,9 @@ impl Session {
     ///
     /// # Errors
     /// [`RequestError`]. A selector that names nothing is a trouble in the answer, not an error.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it changes nothing.
     pub async fn get(&self, query: Query) -> Result<Entries, RequestError> {
         self.entries(Ask::Get(Box::new(query))).await
     }
@@ -215,6 +102,9 @@ impl Session {
     /// # Errors
     /// [`RequestError`]: [`RequestError::Refused`] with
     /// [`ErrorCode::NotFound`](crate::ErrorCode::NotFound) when nothing matches.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it changes nothing.
     pub async fn find(&self, selector: Selector) -> Result<Job, RequestError> {
         let nothing = || {
             let sentence = format!("`{selector}` names no job");
@@ -244,6 +134,9 @@ impl Session {
     /// # Errors
     /// [`RequestError`] when the node cannot be asked; a refusal comes from the first
     /// [`Receiver::next`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing is taken before it is acknowledged.
     pub async fn receive(&self, spec: ReceiveSpec) -> Result<Receiver, RequestError> {
         Ok(Receiver::new(self.open(Ask::Receive(Box::new(spec))).await?))
     }
@@ -264,10 +157,13 @@ impl Session {
     }
 
     /// Stops entries, those of a job on every node (`docs/semantics.md`, section 3.5). Stopping
-    /// what is finished is no error. A dropped future takes no stop back.
+    /// what is finished is no error.
     ///
     /// # Errors
     /// [`RequestError`]. What cannot be stopped is a trouble in the answer.
+    ///
+    /// # Cancel safety
+    /// A dropped call takes no stop back; it can be repeated.
     pub async fn stop(
         &self,
         selection: Selection,
@@ -283,6 +179,9 @@ impl Session {
     /// # Errors
     /// [`RequestError`]. What cannot be removed is a trouble in the answer, and the rest is
     /// removed.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have been carried out; a second one then finds nothing.
     pub async fn remove(
         &self,
         selection: Selection,
@@ -296,6 +195,9 @@ impl Session {
     ///
     /// # Errors
     /// [`RequestError`], also when the selector names nothing.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it changes nothing.
     pub async fn explain(&self, selector: Selector) -> Result<Explanation, RequestError> {
         match self.ask(Ask::Explain(selector)).await? {
             Answer::Explanation(explanation) => Ok(*explanation),
@@ -308,6 +210,9 @@ impl Session {
     /// # Errors
     /// [`RequestError`] when the node cannot be asked; a refusal comes from the first
     /// [`Happenings::next`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it changes nothing.
     pub async fn watch(&self, selection: Selection) -> Result<Happenings, RequestError> {
         Ok(Happenings::new(self.open(Ask::Watch { selection }).await?))
     }
@@ -316,6 +221,9 @@ impl Session {
     ///
     /// # Errors
     /// [`RequestError`]. A selector that names nothing is a trouble in the answer.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have been carried out; it can be repeated.
     pub async fn set_throttle(
         &self,
         selection: Selection,
@@ -337,21 +245,5 @@ impl Session {
             Answer::Entries(entries) => Ok(entries),
             _ => Err(RequestError::Unexpected),
         }
-    }
-}
-
-/// What a client must send after a start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Feed {
-    Bytes,
-    Items,
-}
-
-const fn feed_of(spec: &JobSpec) -> Result<Option<Feed>, Misuse> {
-    match (&spec.fan, spec.input) {
-        (Fan::PerNode { .. }, InputSpec::None) => Ok(None),
-        (Fan::PerNode { .. }, InputSpec::Stream) => Ok(Some(Feed::Bytes)),
-        (Fan::Spread | Fan::Each, InputSpec::None) => Ok(Some(Feed::Items)),
-        (Fan::Spread | Fan::Each, InputSpec::Stream) => Err(Misuse::InputOfMap),
     }
 }

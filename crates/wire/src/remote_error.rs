@@ -60,6 +60,8 @@ pub enum ErrorCode {
     Gone,
     /// The disk is full or broken.
     Storage,
+    /// The function of that name has other types on the session's node.
+    TaskTypes,
 }
 
 impl ErrorCode {
@@ -92,6 +94,7 @@ impl ErrorCode {
             Self::Unreachable => "unreachable",
             Self::Gone => "gone",
             Self::Storage => "storage",
+            Self::TaskTypes => "task_types",
         }
     }
 

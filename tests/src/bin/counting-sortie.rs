@@ -14,10 +14,11 @@ async fn count(context: TaskContext, to: u64) -> Result<(), EmitError> {
 }
 
 /// Gives the node that it runs on, and the length of the text.
+#[sortie::task]
 async fn measure(context: TaskContext, text: String) -> Result<(String, usize), Infallible> {
     Ok((context.node().to_string(), text.len()))
 }
 
 fn main() -> ExitCode {
-    sortie_cli::main(Registry::new().task("count", count).task("measure", measure))
+    sortie_cli::main(Registry::new().register(measure).task("count", count))
 }

@@ -40,8 +40,10 @@ pub(super) async fn remove(
         let view = get::views(session, &[place]);
         if drop_job(session, id).await {
             entries.extend(view);
-        } else {
+        } else if session.table().job(id).is_some() {
             troubles.push(not_finished(id));
+        } else {
+            troubles.push(gone(id));
         }
     }
     let total = entries.len() as u64;
@@ -72,6 +74,12 @@ fn is_child(session: &SessionShared, place: Place, parent: EntryId) -> Trouble {
     let error = RemoteError::new(ErrorCode::IsChild, format!("{id} is a child of job {parent}"));
     let hint = format!("children go with their job: `sortie remove {parent}`");
     Trouble { about: id, error: error.hint(hint) }
+}
+
+/// Another removal was faster.
+fn gone(id: EntryId) -> Trouble {
+    let error = RemoteError::new(ErrorCode::NotFound, format!("job {id} was removed meanwhile"));
+    Trouble { about: id.to_string(), error }
 }
 
 fn not_finished(id: EntryId) -> Trouble {

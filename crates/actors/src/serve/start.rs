@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sortie_engine::session::check_spec;
+use sortie_exec::registry::NotCallable;
 use sortie_model::restart::RestartSpec;
 use sortie_model::spec::{BodySpec, Fan, Hosting, InputSpec, Placement};
 use sortie_model::view::NodeState;
@@ -194,12 +195,18 @@ async fn check(
 
 async fn check_here(session: &SessionShared, spec: &JobSpec) -> Result<(), RemoteError> {
     match &spec.body {
-        BodySpec::Task { name, .. } => {
-            if session.node.registry.find(name).is_none() {
+        BodySpec::Task { name, types, .. } => match session.node.registry.find(name, *types) {
+            Ok(_) => {}
+            Err(NotCallable::Unknown) => {
                 let text = format!("no function `{name}` is registered on this node");
                 return Err(RemoteError::new(ErrorCode::UnknownTask, text));
             }
-        }
+            Err(NotCallable::OtherTypes) => {
+                let text = format!("the function `{name}` takes or gives other types on this node");
+                let error = RemoteError::new(ErrorCode::TaskTypes, text);
+                return Err(error.hint("build both programs from the same source"));
+            }
+        },
         BodySpec::Command { .. } | BodySpec::Script { .. } => {
             let alive = session.node.guardian.as_ref().is_some_and(|guardian| guardian.is_alive());
             // Among many nodes this one's failure is its child's alone.

@@ -121,7 +121,8 @@ impl House {
     pub(crate) fn spec(children: u32, work: Work) -> JobSpec {
         let input =
             encode_value(&(work.count, work.gate, work.fails, work.filler)).expect("it is small");
-        let mut spec = JobSpec::new("work", BodySpec::Task { name: "work".to_owned(), input });
+        let mut spec =
+            JobSpec::new("work", BodySpec::Task { name: "work".to_owned(), input, types: None });
         spec.fan = Fan::PerNode { copies: NonZeroU32::new(children).expect("not none") };
         spec.throttle = Throttle::Unlimited;
         spec

@@ -52,7 +52,7 @@ impl Task {
             return Err(Failure::usage("`--task` and a command exclude each other")
                 .hint("the input of a function is `--input JSON`"));
         }
-        Ok(BodySpec::Task { name: name.to_owned(), input: self.input()? })
+        Ok(BodySpec::Task { name: name.to_owned(), input: self.input()?, types: None })
     }
 
     fn input(&self) -> Result<Bytes, Failure> {

@@ -101,7 +101,7 @@ fn input_of(words: &[&str]) -> Result<serde_json::Value, Failure> {
     let words = [&["invoke", "--task", "count"], words].concat();
     let Ok(Verb::Invoke(args)) = parse(words.iter().copied()) else { panic!("{words:?}") };
     let spec = args.work.spec(&args.command.words, None)?;
-    let BodySpec::Task { name, input } = spec.body else { panic!("{words:?}") };
+    let BodySpec::Task { name, input, .. } = spec.body else { panic!("{words:?}") };
     assert_eq!((name.as_str(), spec.command.as_str()), ("count", "count"));
     Ok(crate::render::value::value_of(&input).expect("one value"))
 }

@@ -123,7 +123,7 @@ fn details(reason: &Reason) -> Value {
             json!({ "restarts": restarts, "period": period.as_secs_f64() })
         }
         Reason::Limit { which } => json!({ "which": which.to_string() }),
-        Reason::UnknownTask { name } => json!({ "task": name }),
+        Reason::UnknownTask { name } | Reason::TaskTypes { name } => json!({ "task": name }),
         _ => json!({}),
     }
 }

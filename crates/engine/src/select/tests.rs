@@ -91,7 +91,11 @@ fn table(made: &[Made]) -> SessionTable<FakeJob> {
         match made {
             Made::Job { name, command, children } => {
                 let key = IdempotencyKey::try_from(format!("k{}", jobs.len())).unwrap();
-                let body = BodySpec::Task { name: "t".to_owned(), input: bytes::Bytes::new() };
+                let body = BodySpec::Task {
+                    name: "t".to_owned(),
+                    input: bytes::Bytes::new(),
+                    types: None,
+                };
                 let count = children.len() as u64;
                 let spec = JobSpec::new(*command, body);
                 let start = table.on_start(key, &spec, count, Duration::ZERO);

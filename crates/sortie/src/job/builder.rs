@@ -1,8 +1,12 @@
 //! Describing a job before it is started.
 
+mod supervise;
+
 use std::ffi::OsStr;
+use std::marker::PhantomData;
 use std::num::NonZeroU32;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +15,6 @@ use futures_util::{FutureExt, StreamExt, stream};
 use sortie_model::id::BadKey;
 use sortie_model::name::BadName;
 use sortie_model::nodeset::{BadNodeExpr, NodeExpr};
-use sortie_model::restart::{Backoff, Intensity, RestartType, StopSequence, Strategy};
 use sortie_model::spec::{
     BodySpec, Fan, InputSpec, MaxFails, NulByte, OsBytes, Placement, Throttle,
 };
@@ -20,22 +23,25 @@ use sortie_model::{IdempotencyKey, JobSpec};
 use crate::answer::Plan;
 use crate::error::{EncodeError, Misuse, RequestError, StartError};
 use crate::input::{InputSender, ItemSender};
-use crate::job::Job;
+use crate::job::received::Memory;
+use crate::job::{Job, Untyped};
 use crate::session::Session;
 
 type Encoded = Box<dyn Stream<Item = Result<Bytes, EncodeError>> + Send + Unpin>;
 
-/// A job to be: made by [`Session::job`], [`Session::task`] and [`Session::task_map`].
+/// A job to be: made by [`Session::job`], by [`Session::run`] and [`Session::map`], whose results
+/// have the type `T`, and by [`Session::task`] and [`Session::task_map`].
 ///
 /// Methods that read a text say at once what is wrong with it; NUL bytes in words and variables are
 /// an error of the start, as they are in the standard library. Nothing happens on any node before
 /// [`JobBuilder::start`], and dropping a builder does nothing.
 #[must_use = "a job does nothing until it is started"]
-pub struct JobBuilder {
+pub struct JobBuilder<T = Untyped> {
     session: Session,
     spec: Result<JobSpec, StartError>,
     key: Option<IdempotencyKey>,
     items: Option<Items>,
+    results: PhantomData<fn() -> T>,
 }
 
 enum Items {
@@ -45,9 +51,9 @@ enum Items {
     Values(Encoded),
 }
 
-impl JobBuilder {
+impl<T> JobBuilder<T> {
     pub(crate) fn new(session: Session, spec: Result<JobSpec, StartError>) -> Self {
-        Self { session, spec, key: None, items: None }
+        Self { session, spec, key: None, items: None, results: PhantomData }
     }
 
     fn with(mut self, change: impl FnOnce(&mut JobSpec)) -> Self {
@@ -154,38 +160,6 @@ impl JobBuilder {
         self.with(|spec| spec.connect_timeout = limit)
     }
 
-    /// After which ends a child starts again by itself; never, if this is not called. Everything
-    /// about restarts is in `docs/semantics.md`, section 5.
-    pub fn restart(self, restart: RestartType) -> Self {
-        self.with(|spec| spec.restart.restart = restart)
-    }
-
-    /// Which siblings start again with a child; none by default. With a strategy other than
-    /// `one-for-one` children are stopped one after another, in reverse child order.
-    pub fn strategy(self, strategy: Strategy) -> Self {
-        self.with(|spec| spec.restart.strategy = strategy)
-    }
-
-    /// How many restarts are allowed in which time, all children together; the default is
-    /// [`limits::RESTARTS_DEFAULT`](crate::limits::RESTARTS_DEFAULT) within
-    /// [`limits::RESTART_PERIOD_DEFAULT`](crate::limits::RESTART_PERIOD_DEFAULT). One more and the
-    /// job gives up: the child fails with [`Reason::RestartLimit`](crate::Reason::RestartLimit),
-    /// and the others are stopped.
-    pub fn intensity(self, intensity: Intensity) -> Self {
-        self.with(|spec| spec.restart.intensity = intensity)
-    }
-
-    /// How long a child waits before it starts again; not at all if this is not called.
-    pub fn backoff(self, backoff: Backoff) -> Self {
-        self.with(|spec| spec.restart.backoff = Some(backoff))
-    }
-
-    /// Stops children one after another, the last one first, also where the strategy does not ask
-    /// for it.
-    pub fn ordered_stop(self) -> Self {
-        self.with(|spec| spec.stop_sequence = StopSequence::OneByOne)
-    }
-
     /// Stops the rest of the job once more children failed than that.
     pub fn max_fails(self, most: MaxFails) -> Self {
         self.with(|spec| spec.max_fails = most)
@@ -267,11 +241,11 @@ impl JobBuilder {
         self.with(|spec| spec.fan = Fan::Spread)
     }
 
-    pub(crate) fn map_encoded<I>(mut self, items: I) -> Self
+    pub(crate) fn map_encoded<S>(mut self, items: S) -> Self
     where
-        I: Iterator<Item = Result<Bytes, EncodeError>> + Send + 'static,
+        S: Stream<Item = Result<Bytes, EncodeError>> + Send + 'static,
     {
-        self.items = Some(Items::Values(Box::new(stream::iter(items).boxed())));
+        self.items = Some(Items::Values(Box::new(items.boxed())));
         self.with(|spec| spec.fan = Fan::Spread)
     }
 
@@ -292,10 +266,14 @@ impl JobBuilder {
     ///
     /// # Errors
     /// [`StartError`], as the start would give it.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it changes nothing.
     pub async fn dry_run(&self) -> Result<Plan, StartError> {
         let spec = match &self.spec {
             Ok(spec) => spec.clone(),
             Err(StartError::Nul(nul)) => return Err((*nul).into()),
+            Err(StartError::Input(error)) => return Err(error.clone().into()),
             Err(_) => return Err(RequestError::Unexpected.into()),
         };
         Ok(self.session.dry_run(spec).await?)
@@ -311,8 +289,8 @@ impl JobBuilder {
     /// # Cancel safety
     /// A start whose future is dropped may have happened: give it a [`JobBuilder::key`] and repeat
     /// it.
-    pub async fn start(self) -> Result<Job, StartError> {
-        let Self { session, spec, key, items } = self;
+    pub async fn start(self) -> Result<Job<T>, StartError> {
+        let Self { session, spec, key, items, .. } = self;
         let spec = spec?;
         let view = match items {
             None => session.start(spec, key).await?,
@@ -321,17 +299,18 @@ impl JobBuilder {
             }
             Some(Items::Raw(items) | Items::Values(items)) => {
                 let (view, sender) = session.start_map(spec, key).await?;
+                let job = session.handle(&view);
+                let memory = Arc::clone(&job.memory);
                 tokio::spawn(async move {
-                    let job = view.id;
-                    if let Err(error) = feed(items, sender).await {
-                        let error: &dyn std::error::Error = &error;
+                    if let Err(error) = feed(items, sender, &memory).await {
+                        let (job, error): (_, &dyn std::error::Error) = (view.id, &*error);
                         tracing::warn!(%job, error, "the input of a map is lost");
                     }
                 });
-                return Ok(session.handle(&view));
+                return Ok(job.typed());
             }
         };
-        Ok(session.handle(&view))
+        Ok(session.handle(&view).typed())
     }
 
     /// Starts the job with an input for its children: one child reads it, or each of them reads
@@ -342,18 +321,18 @@ impl JobBuilder {
     ///
     /// # Cancel safety
     /// As for [`JobBuilder::start`].
-    pub async fn start_with_input(self) -> Result<(Job, InputSender), StartError> {
-        let Self { session, spec, key, items } = self;
+    pub async fn start_with_input(self) -> Result<(Job<T>, InputSender), StartError> {
+        let Self { session, spec, key, items, .. } = self;
         let spec = JobSpec { input: InputSpec::Stream, ..spec? };
         if items.is_some() {
             return Err(Misuse::InputOfMap.into());
         }
         let (view, sender) = session.start_with_input(spec, key).await?;
-        Ok((session.handle(&view), sender))
+        Ok((session.handle(&view).typed(), sender))
     }
 }
 
-impl std::fmt::Debug for JobBuilder {
+impl<T> std::fmt::Debug for JobBuilder<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("JobBuilder").field("spec", &self.spec).finish_non_exhaustive()
     }
@@ -364,7 +343,27 @@ fn word(text: &OsStr) -> Result<OsBytes, NulByte> {
 }
 
 /// Hands items over as the node makes room, and never waits to fill a piece.
-async fn feed(mut items: Encoded, mut sender: ItemSender) -> Result<(), StartError> {
+async fn feed(
+    mut items: Encoded,
+    mut sender: ItemSender,
+    memory: &Memory,
+) -> Result<(), Arc<StartError>> {
+    // The job's handles know it before the node does, which hears it when the sender is dropped.
+    let lost = |error| memory.lose_input(error);
+    match send_all(&mut items, &mut sender).await.map_err(lost)? {
+        Fed::All => sender.finish().await.map_err(|error| lost(error.into())),
+        Fed::Closed => Ok(()),
+    }
+}
+
+/// How far the items came.
+enum Fed {
+    All,
+    /// The job ended before its input did, which is no loss.
+    Closed,
+}
+
+async fn send_all(items: &mut Encoded, sender: &mut ItemSender) -> Result<Fed, StartError> {
     loop {
         let item = match items.next().now_or_never() {
             Some(item) => item,
@@ -374,14 +373,21 @@ async fn feed(mut items: Encoded, mut sender: ItemSender) -> Result<(), StartErr
             }
         };
         let Some(item) = item else { break };
-        match sender.send(&item?).await {
+        let item = match item {
+            Ok(item) => item,
+            Err(error) => {
+                // The items before it have their children all the same.
+                sender.flush().await?;
+                return Err(error.into());
+            }
+        };
+        match sender.send(&item).await {
             Ok(()) => {}
-            // The job ended before its input did, which is no loss.
-            Err(RequestError::InputClosed) => return Ok(()),
+            Err(RequestError::InputClosed) => return Ok(Fed::Closed),
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(sender.finish().await?)
+    Ok(Fed::All)
 }
 
 #[cfg(test)]

@@ -3,14 +3,14 @@
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde::de::DeserializeOwned;
-use sortie_model::{Body, EntryId, Ordinal, Record, Seq};
+use sortie_model::{Body, EntryId, Ordinal, Record, Seq, Stream};
 use sortie_wire::session_proto::Source;
 
-use crate::error::{ValueError, decode_value};
-use crate::receiver::UNCONFIRMED_DELIVERIES;
+use crate::error::{StartError, ValueError, decode_value};
+use crate::receiver::{Departures, UNCONFIRMED_DELIVERIES};
 
 /// A record, and the child it comes from. Two of the same child with the same sequence number are
 /// the same record.
@@ -127,6 +127,10 @@ fn spans(child: EntryId, records: &[Record]) -> Vec<Span> {
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     inner: Mutex<Remembered>,
+    /// Receives that were dropped: the next one waits until their records are on offer again.
+    pub(super) departures: Arc<Departures>,
+    /// Why the job's input did not reach its end.
+    lost_input: OnceLock<Arc<StartError>>,
 }
 
 #[derive(Debug, Default)]
@@ -147,6 +151,26 @@ impl Memory {
     /// The records that an earlier receive left.
     pub(super) fn take_stash(&self) -> Vec<Received> {
         std::mem::take(&mut self.lock().stash)
+    }
+
+    /// Those of them that are output; the others stay.
+    pub(super) fn take_output_stash(&self) -> Vec<Received> {
+        let mut inner = self.lock();
+        let stash = std::mem::take(&mut inner.stash);
+        let is_output = |received: &Received| received.record.stream == Stream::Output;
+        let (output, others) = stash.into_iter().partition(is_output);
+        inner.stash = others;
+        output
+    }
+
+    /// Why the job's input did not reach its end, if it is known.
+    pub(super) fn lost_input(&self) -> Option<Arc<StartError>> {
+        self.lost_input.get().cloned()
+    }
+
+    /// The job's input does not reach its end.
+    pub(super) fn lose_input(&self, why: StartError) -> Arc<StartError> {
+        Arc::clone(self.lost_input.get_or_init(|| Arc::new(why)))
     }
 
     /// Keeps records for the next receive, before those of other receives.
@@ -185,8 +209,15 @@ pub(super) struct Collected<'memory> {
 }
 
 impl<'memory> Collected<'memory> {
-    pub(super) fn new(memory: &'memory Memory) -> Self {
-        Self { memory, records: memory.take_stash(), recent: Recent::default() }
+    /// A collection that begins with what an earlier receive left.
+    pub(super) fn new(memory: &'memory Memory, stash: Vec<Received>) -> Self {
+        Self { memory, records: stash, recent: Recent::default() }
+    }
+
+    /// The records so far, children in child order.
+    pub(super) fn in_child_order(&mut self) -> &[Received] {
+        self.records.sort_by_key(|received| (received.ordinal, received.record.seq));
+        &self.records
     }
 
     pub(super) fn add(&mut self, source: &Source, mut records: Vec<Record>) {
@@ -212,7 +243,7 @@ impl Drop for Collected<'_> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use sortie_model::{Stream, Timestamp};
+    use sortie_model::Timestamp;
 
     use super::*;
 
@@ -234,11 +265,11 @@ mod tests {
     #[test]
     fn what_a_broken_receive_took_comes_first_and_once() {
         let memory = Memory::default();
-        let mut broken = Collected::new(&memory);
+        let mut broken = Collected::new(&memory, memory.take_stash());
         broken.add(&source(), vec![record(0), record(1)]);
         drop(broken);
 
-        let mut next = Collected::new(&memory);
+        let mut next = Collected::new(&memory, memory.take_stash());
         next.add(&source(), vec![record(1), record(2)]);
         assert_eq!(numbers(&next.hand_over()), [0, 1, 2]);
         assert!(memory.take_stash().is_empty());

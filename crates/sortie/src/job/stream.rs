@@ -28,7 +28,11 @@ pub struct JobStream {
     front: Option<(u64, Batch)>,
     recent: Recent,
     step: Step,
+    /// What went wrong while records were fetched ahead.
+    fault: Option<RequestError>,
     failures: Vec<Failure>,
+    /// Children that were stopped, if the job was; complete once the stream has ended.
+    stopped: Option<u64>,
 }
 
 enum Step {
@@ -39,20 +43,21 @@ enum Step {
 }
 
 impl JobStream {
-    /// A stream of what a receive brings, once it is `open`; nothing is asked before the first
-    /// poll.
-    pub(super) fn new<F>(memory: Arc<Memory>, open: F) -> Self
+    /// A stream of what an earlier receive left and what one brings, once it is `open`; nothing is
+    /// asked before the first poll.
+    pub(super) fn new<F>(memory: Arc<Memory>, stash: Vec<Received>, open: F) -> Self
     where
         F: Future<Output = Result<Receiver, RequestError>> + Send + 'static,
     {
-        let stash = memory.take_stash().into_iter();
         Self {
             memory,
-            stash,
+            stash: stash.into_iter(),
             front: None,
             recent: Recent::default(),
             step: Step::Opening(Box::pin(open)),
+            fault: None,
             failures: Vec::new(),
+            stopped: None,
         }
     }
 
@@ -103,11 +108,56 @@ impl JobStream {
             Some(ReceiveItem::Settled { .. }) => {}
             Some(ReceiveItem::End(mut end)) => {
                 self.failures = std::mem::take(&mut end.failures);
+                self.stopped = end.stopped();
                 end.about_one()?;
             }
         }
         self.step = Step::Ready(receiver);
         Ok(())
+    }
+}
+
+impl JobStream {
+    /// Fetches the first records that are not there yet, without handing any out.
+    pub(super) fn poll_ahead(&mut self, cx: &mut Context<'_>) {
+        while self.front.is_none() && self.fault.is_none() && !matches!(self.step, Step::Over) {
+            match self.poll_step(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => self.fault = Some(error),
+                Poll::Pending => return,
+            }
+        }
+    }
+
+    /// What the stream's end said: reasons of failed children, and how many were stopped.
+    pub(super) fn take_end(&mut self) -> (Vec<Failure>, Option<u64>) {
+        (std::mem::take(&mut self.failures), self.stopped.take())
+    }
+
+    /// One step towards the next records. After an error there is none.
+    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RequestError>> {
+        match std::mem::replace(&mut self.step, Step::Over) {
+            Step::Opening(mut opening) => match opening.as_mut().poll(cx) {
+                Poll::Ready(Ok(receiver)) => self.step = Step::Ready(Box::new(receiver)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.step = Step::Opening(opening);
+                    return Poll::Pending;
+                }
+            },
+            Step::Ready(receiver) => self.advance(receiver),
+            Step::Waiting(mut waiting) => match waiting.as_mut().poll(cx) {
+                Poll::Ready((receiver, item)) => {
+                    return Poll::Ready(item.and_then(|item| self.accept(receiver, item)));
+                }
+                Poll::Pending => {
+                    self.step = Step::Waiting(waiting);
+                    return Poll::Pending;
+                }
+            },
+            Step::Over => {}
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -125,29 +175,14 @@ impl Stream for JobStream {
             {
                 return Poll::Ready(Some(Ok(received)));
             }
-            match std::mem::replace(&mut this.step, Step::Over) {
-                Step::Opening(mut opening) => match opening.as_mut().poll(cx) {
-                    Poll::Ready(Ok(receiver)) => this.step = Step::Ready(Box::new(receiver)),
-                    Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
-                    Poll::Pending => {
-                        this.step = Step::Opening(opening);
-                        return Poll::Pending;
-                    }
-                },
-                Step::Ready(receiver) => this.advance(receiver),
-                Step::Waiting(mut waiting) => match waiting.as_mut().poll(cx) {
-                    Poll::Ready((receiver, item)) => {
-                        let accepted = item.and_then(|item| this.accept(receiver, item));
-                        if let Err(error) = accepted {
-                            return Poll::Ready(Some(Err(error)));
-                        }
-                    }
-                    Poll::Pending => {
-                        this.step = Step::Waiting(waiting);
-                        return Poll::Pending;
-                    }
-                },
-                Step::Over => return Poll::Ready(None),
+            if let Some(fault) = this.fault.take() {
+                return Poll::Ready(Some(Err(fault)));
+            }
+            if matches!(this.step, Step::Over) {
+                return Poll::Ready(None);
+            }
+            if let Err(error) = ready!(this.poll_step(cx)) {
+                return Poll::Ready(Some(Err(error)));
             }
         }
     }

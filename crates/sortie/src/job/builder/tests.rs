@@ -134,7 +134,7 @@ fn a_task_carries_its_input_with_field_names() {
     let job = session().task("work", &Input { count: 7 }).expect("it has an encoding");
     let spec = job.spec.expect("a spec");
     assert_eq!(spec.command, "work");
-    let BodySpec::Task { name, input } = spec.body else { panic!("a task") };
+    let BodySpec::Task { name, input, .. } = spec.body else { panic!("a task") };
     assert_eq!((name.as_str(), input.as_ref()), ("work", &b"\x81\xa5count\x07"[..]));
     let huge = "x".repeat(limits::VALUE_BYTES);
     assert!(session().task("work", &huge).is_err());
@@ -177,7 +177,8 @@ async fn items_are_fed_in_order_and_an_item_without_encoding_loses_the_input() {
     let feed_of = |items: Vec<Result<Bytes, EncodeError>>| {
         let (client, server) = exchange::local();
         let items: Encoded = Box::new(stream::iter(items));
-        (tokio::spawn(feed(items, ItemSender::new(client))), server)
+        let feeding = async move { feed(items, ItemSender::new(client), &Memory::default()).await };
+        (tokio::spawn(feeding), server)
     };
 
     let (feeding, mut server) =

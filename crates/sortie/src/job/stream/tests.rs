@@ -9,7 +9,7 @@ use crate::receiver::tests::{acknowledged, delivery, soon, the_end};
 fn stream(memory: &Arc<Memory>) -> (JobStream, ServerEnd) {
     let (client, server) = exchange::local();
     let receiver = Receiver::new(client);
-    (JobStream::new(Arc::clone(memory), async { Ok(receiver) }), server)
+    (JobStream::new(Arc::clone(memory), memory.take_stash(), async { Ok(receiver) }), server)
 }
 
 async fn next_seq(stream: &mut JobStream) -> Option<u64> {

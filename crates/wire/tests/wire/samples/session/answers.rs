@@ -45,6 +45,7 @@ pub(super) fn codes() -> Vec<ErrorCode> {
         ErrorCode::Unreachable,
         ErrorCode::Gone,
         ErrorCode::Storage,
+        ErrorCode::TaskTypes,
     ]
 }
 

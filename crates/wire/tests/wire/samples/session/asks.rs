@@ -72,7 +72,8 @@ fn spec() -> JobSpec {
 fn starts() -> Vec<(&'static str, Request)> {
     let start = |label, spec| ask(label, Ask::Start { key: key(), spec: Box::new(spec) });
     let script = BodySpec::Script { text: Bytes::from_static(b"hi"), arguments: vec![os(b"a")] };
-    let task = BodySpec::Task { name: text("sum"), input: Bytes::from_static(b"\x93\x01") };
+    let input = Bytes::from_static(b"\x93\x01");
+    let task = BodySpec::Task { name: text("sum"), input, types: None };
     let copies = at_least_one(3);
     let of_script = JobSpec {
         fan: Fan::PerNode { copies },

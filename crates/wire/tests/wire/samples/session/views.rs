@@ -90,6 +90,7 @@ pub(super) fn reasons() -> Vec<Reason> {
         limit(LimitKind::Value),
         Reason::InputLost,
         Reason::UnknownTask { name: text("sum") },
+        Reason::TaskTypes { name: text("sum") },
     ]
 }
 

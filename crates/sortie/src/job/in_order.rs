@@ -1,0 +1,238 @@
+//! A job's results in child order, without holding what it is not the turn of.
+//!
+//! Each child is received by a request of its own, the next few ahead of their turn. So what waits
+//! for its turn lies in the mailboxes of the session's node, and a slow first child costs no memory
+//! here.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use futures_util::StreamExt;
+use serde::de::DeserializeOwned;
+use sortie_model::selector::{Selection, Selector};
+use sortie_model::{JobView, Ordinal, State, limits};
+
+use crate::error::RequestError;
+use crate::job::Job;
+use crate::job::received::Received;
+use crate::job::results::{ChildResult, ResultError, Shortfall, read, receive_spec};
+use crate::job::stream::JobStream;
+use crate::watch::Happenings;
+
+/// A job's results in child order, which is the order of a map's inputs; see
+/// [`Results::in_order`](crate::Results::in_order). A child that failed or was stopped is an error
+/// in its place, after what it gave before; a stop that came before the last input had its child,
+/// and a lost input, are errors at the end. Ends when the job is finished and everything was handed
+/// out, or after an error of the request.
+///
+/// Dropping it stops nothing and loses nothing, as for [`Job::stream`].
+pub struct ResultsInOrder<T> {
+    job: Job,
+    /// What earlier receives left, in child order.
+    stash: VecDeque<Received>,
+    /// The child whose turn it is, and those after it.
+    children: VecDeque<Child>,
+    shortfall: Shortfall,
+    /// What the end of the list of children says of missing results, until that is said.
+    cut: Option<Shortfall>,
+    /// The first child that no request was made for.
+    next: u64,
+    /// How many children there are, as far as is known.
+    known: u64,
+    step: Step,
+    value: PhantomData<fn() -> T>,
+}
+
+struct Child {
+    ordinal: Ordinal,
+    records: JobStream,
+}
+
+enum Step {
+    /// More children may come: how many are there?
+    Counting(Pin<Box<dyn Future<Output = Counted> + Send>>),
+    /// Children are read; the watch, if there was need of one, tells of more to come.
+    Reading(Option<Box<Happenings>>),
+    /// All children are known.
+    Closed,
+    /// It ended, or a request failed.
+    Over,
+}
+
+type Counted = Result<(JobView, Option<Box<Happenings>>), RequestError>;
+
+impl<T> ResultsInOrder<T> {
+    pub(super) fn new(job: Job) -> Self {
+        let mut stash = job.memory.take_output_stash();
+        stash.sort_by_key(|received| (received.ordinal, received.record.seq));
+        Self {
+            job,
+            stash: stash.into(),
+            children: VecDeque::new(),
+            shortfall: Shortfall::default(),
+            cut: None,
+            next: 0,
+            known: 0,
+            step: Step::Reading(None),
+            value: PhantomData,
+        }
+    }
+
+    /// Makes the requests for the next children.
+    fn look_ahead(&mut self, cx: &mut Context<'_>) {
+        while self.children.len() <= limits::RESULTS_AHEAD
+            && self.next < self.known
+            && let Ok(ordinal) = u32::try_from(self.next)
+        {
+            let ordinal = Ordinal(ordinal);
+            let child = self.job.instance.child(ordinal);
+            let spec = receive_spec(Selection::of([Selector::Instance(child.0)]));
+            let job = self.job.clone();
+            let open = async move { job.open(spec).await };
+            let records = JobStream::new(Arc::clone(&self.job.memory), Vec::new(), open);
+            self.children.push_back(Child { ordinal, records });
+            self.next += 1;
+        }
+        for child in self.children.iter_mut().skip(1) {
+            child.records.poll_ahead(cx);
+        }
+    }
+
+    /// Asks how many children there are when every known one was read. Ready when that has changed.
+    fn poll_count(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RequestError>> {
+        loop {
+            match std::mem::replace(&mut self.step, Step::Over) {
+                Step::Reading(watch) => {
+                    let (job, known) = (self.job.clone(), self.known);
+                    self.step = Step::Counting(Box::pin(count(job, known, watch)));
+                }
+                Step::Counting(mut counting) => match counting.as_mut().poll(cx) {
+                    Poll::Ready(Ok((view, watch))) => {
+                        self.known = view.tally.total();
+                        self.step = if view.tally.open {
+                            Step::Reading(watch)
+                        } else {
+                            // A stop that came before may have cut the list.
+                            let stopped = view.stopped_by.map(|_| view.tally.of(State::Stopped));
+                            let end = (Vec::new(), stopped);
+                            self.cut = Some(Shortfall::of_job(end, &self.job.memory));
+                            Step::Closed
+                        };
+                        return Poll::Ready(Ok(()));
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => {
+                        self.step = Step::Counting(counting);
+                        return Poll::Pending;
+                    }
+                },
+                Step::Closed | Step::Over => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+
+    /// The next record of the child whose turn it is; none when the child has given everything.
+    fn poll_child(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Received, RequestError>>> {
+        let Some(child) = self.children.front_mut() else { return Poll::Ready(None) };
+        if self.stash.front().is_some_and(|left| left.ordinal <= child.ordinal)
+            && let Some(left) = self.stash.pop_front()
+        {
+            return Poll::Ready(Some(Ok(left)));
+        }
+        child.records.poll_next_unpin(cx)
+    }
+}
+
+/// Waits until there are more children than are known, or no more to come.
+async fn count(job: Job, known: u64, mut watch: Option<Box<Happenings>>) -> Counted {
+    loop {
+        let view = job.view().await?;
+        if view.tally.total() > known || !view.tally.open {
+            return Ok((view, watch));
+        }
+        match &mut watch {
+            None => watch = Some(Box::new(job.events().await?)),
+            Some(watch) => {
+                watch.next().await?.ok_or(RequestError::Lost)?;
+            }
+        }
+    }
+}
+
+impl<T: DeserializeOwned> ResultsInOrder<T> {
+    /// The next result, without an import: what `StreamExt::next` gives.
+    ///
+    /// # Errors
+    /// [`ResultError`]: a value of another type, a failed or a stopped child, each in its place.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn next(&mut self) -> Option<Result<ChildResult<T>, ResultError>> {
+        StreamExt::next(self).await
+    }
+}
+
+impl<T: DeserializeOwned> Stream for ResultsInOrder<T> {
+    type Item = Result<ChildResult<T>, ResultError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(error) = this.shortfall.next() {
+                return Poll::Ready(Some(Err(error)));
+            }
+            this.look_ahead(cx);
+            let fault = if this.children.is_empty() {
+                if matches!(this.step, Step::Closed | Step::Over) {
+                    let Some(cut) = this.cut.take() else { return Poll::Ready(None) };
+                    this.shortfall = cut;
+                    continue;
+                }
+                match this.poll_count(cx) {
+                    Poll::Ready(Ok(())) => continue,
+                    Poll::Ready(Err(error)) => error,
+                    Poll::Pending => return Poll::Pending,
+                }
+            } else {
+                match this.poll_child(cx) {
+                    Poll::Ready(Some(Ok(received))) => return Poll::Ready(Some(read(received))),
+                    Poll::Ready(Some(Err(error))) => error,
+                    Poll::Ready(None) => {
+                        let ended = this.children.pop_front();
+                        let end = ended.map(|mut child| child.records.take_end());
+                        let end = end.unwrap_or_default();
+                        if let (Some(cut), (_, Some(_))) = (&mut this.cut, &end) {
+                            cut.forget_stop();
+                        }
+                        this.shortfall = Shortfall::of(end);
+                        continue;
+                    }
+                    Poll::Pending => return Poll::Pending,
+                }
+            };
+            (this.step, this.cut) = (Step::Over, None);
+            this.children.clear();
+            this.next = this.known;
+            return Poll::Ready(Some(Err(fault.into())));
+        }
+    }
+}
+
+impl<T> Drop for ResultsInOrder<T> {
+    fn drop(&mut self) {
+        if !self.stash.is_empty() {
+            self.job.memory.stash(self.stash.drain(..).collect());
+        }
+    }
+}
+
+impl<T> std::fmt::Debug for ResultsInOrder<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ResultsInOrder").field("job", &self.job).finish_non_exhaustive()
+    }
+}

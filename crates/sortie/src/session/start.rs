@@ -1,0 +1,193 @@
+//! Starting jobs: commands, functions by name, and tasks by value.
+
+use bytes::Bytes;
+use futures_core::Stream;
+use futures_util::StreamExt;
+use serde::Serialize;
+use sortie_actors::data::exchange::ClientEnd;
+use sortie_model::spec::{BodySpec, Fan, Hosting, InputSpec, TaskTypes};
+use sortie_model::{IdempotencyKey, JobSpec, JobView};
+use sortie_wire::session_proto::{Answer, Ask};
+use uuid::Uuid;
+
+use crate::command::Command;
+use crate::error::{EncodeError, Misuse, RequestError, encode_value};
+use crate::input::{InputSender, ItemSender};
+use crate::job::JobBuilder;
+use crate::route::answer;
+use crate::session::Session;
+use crate::task::TaskFn;
+
+impl Session {
+    /// A job that runs a command; nothing happens until it is started.
+    pub fn job(&self, command: Command) -> JobBuilder {
+        JobBuilder::new(self.clone(), command.into_spec().map_err(Into::into))
+    }
+
+    /// A job that calls the function registered under that name; nothing happens until it is
+    /// started. The input travels as MessagePack with field names.
+    ///
+    /// # Errors
+    /// [`EncodeError`] when the input has no encoding, or one of more than
+    /// [`limits::VALUE_BYTES`](crate::limits::VALUE_BYTES).
+    pub fn task<I>(&self, name: &str, input: &I) -> Result<JobBuilder, EncodeError>
+    where
+        I: Serialize + ?Sized,
+    {
+        Ok(self.task_spec(name, None, encode_value(input)?))
+    }
+
+    /// A job that calls the function registered under that name once for each input, spread over
+    /// the job's nodes: a map (`docs/semantics.md`, section 3.1). [`JobBuilder::each`] calls it for
+    /// each input on every node instead.
+    ///
+    /// The inputs are encoded as the node asks for them, after the start. One that has no encoding
+    /// ends the input as lost.
+    pub fn task_map<I>(&self, name: &str, inputs: I) -> JobBuilder
+    where
+        I: IntoIterator<Item: Serialize, IntoIter: Send + 'static>,
+    {
+        let inputs = futures_util::stream::iter(inputs);
+        let items = inputs.map(|input| encode_value(&input));
+        self.task_spec(name, None, Bytes::new()).map_encoded(items)
+    }
+
+    /// A job that calls a task once; nothing happens until it is started. With
+    /// [`JobBuilder::copies`], or on several nodes, each child gets the same input.
+    ///
+    /// An input that has no encoding, or one of more than
+    /// [`limits::VALUE_BYTES`](crate::limits::VALUE_BYTES), is an error of the start; so is a task
+    /// that the session's own node knows with other types
+    /// ([`ErrorCode::TaskTypes`](crate::ErrorCode::TaskTypes)). On another node it is that child's
+    /// failure ([`Reason::TaskTypes`](crate::Reason::TaskTypes)).
+    pub fn run<F: TaskFn>(&self, _task: F, input: F::Input) -> JobBuilder<F::Output> {
+        match encode_value(&input) {
+            Ok(input) => self.task_spec(F::NAME, Some(F::TYPES), input),
+            Err(error) => JobBuilder::new(self.clone(), Err(error.into())),
+        }
+    }
+
+    /// A job that calls a task once for each input, spread over the job's nodes, as
+    /// [`Session::task_map`] does: inputs are pulled one by one, after the start, by a future of
+    /// the runtime that started the job. A temporary session takes them as it needs them, within
+    /// [`limits::INPUT_WINDOW_BYTES`](crate::limits::INPUT_WINDOW_BYTES) of its children; a
+    /// persistent one stores them as they come, so that the job needs this program no more. Inputs
+    /// that take time to come belong into [`Session::map_stream`].
+    pub fn map<F, I>(&self, task: F, inputs: I) -> JobBuilder<F::Output>
+    where
+        F: TaskFn,
+        I: IntoIterator<Item = F::Input, IntoIter: Send + 'static>,
+    {
+        self.map_stream(task, futures_util::stream::iter(inputs))
+    }
+
+    /// The same with inputs that come over time. The stream is polled when the node asks for more.
+    pub fn map_stream<F, S>(&self, _task: F, inputs: S) -> JobBuilder<F::Output>
+    where
+        F: TaskFn,
+        S: Stream<Item = F::Input> + Send + 'static,
+    {
+        let items = inputs.map(|input| encode_value(&input));
+        self.task_spec(F::NAME, Some(F::TYPES), Bytes::new()).map_encoded(items)
+    }
+
+    fn task_spec<T>(&self, name: &str, types: Option<TaskTypes>, input: Bytes) -> JobBuilder<T> {
+        let body = BodySpec::Task { name: name.to_owned(), input, types };
+        JobBuilder::new(self.clone(), Ok(JobSpec::new(name, body)))
+    }
+
+    /// Starts a job that takes no input and is no map. Returns when the node has accepted it,
+    /// before its work ends. The same key with the same spec gives the same job, however often it
+    /// is sent; without a key the submission is one of its own.
+    ///
+    /// # Errors
+    /// [`RequestError`]: [`RequestError::Misused`] when the spec takes input; when the node
+    /// refuses, nothing was started.
+    ///
+    /// # Cancel safety
+    /// A start whose future is dropped may have happened. Repeat it with the same key.
+    pub async fn start(
+        &self,
+        spec: JobSpec,
+        key: Option<IdempotencyKey>,
+    ) -> Result<JobView, RequestError> {
+        match feed_of(&spec)? {
+            None => Ok(self.submit(spec, key).await?.0),
+            Some(_) => Err(Misuse::InputMissing.into()),
+        }
+    }
+
+    /// Starts a job whose children read input ([`InputSpec::Stream`]).
+    ///
+    /// # Errors
+    /// As for [`Session::start`]; [`RequestError::Misused`] when the spec takes no input.
+    ///
+    /// # Cancel safety
+    /// As for [`Session::start`]; the input of a job that was started counts as lost.
+    pub async fn start_with_input(
+        &self,
+        spec: JobSpec,
+        key: Option<IdempotencyKey>,
+    ) -> Result<(JobView, InputSender), RequestError> {
+        match feed_of(&spec)? {
+            Some(Feed::Bytes) => {
+                let (view, end) = self.submit(spec, key).await?;
+                Ok((view, InputSender::new(end)))
+            }
+            _ => Err(Misuse::InputSurplus.into()),
+        }
+    }
+
+    /// Starts a map ([`Fan::Spread`] or [`Fan::Each`]), whose items follow.
+    ///
+    /// # Errors
+    /// As for [`Session::start`]; [`RequestError::Misused`] when the spec is no map.
+    ///
+    /// # Cancel safety
+    /// As for [`Session::start_with_input`].
+    pub async fn start_map(
+        &self,
+        spec: JobSpec,
+        key: Option<IdempotencyKey>,
+    ) -> Result<(JobView, ItemSender), RequestError> {
+        match feed_of(&spec)? {
+            Some(Feed::Items) => {
+                let (view, end) = self.submit(spec, key).await?;
+                Ok((view, ItemSender::new(end)))
+            }
+            _ => Err(Misuse::NoMap.into()),
+        }
+    }
+
+    async fn submit(
+        &self,
+        mut spec: JobSpec,
+        key: Option<IdempotencyKey>,
+    ) -> Result<(JobView, ClientEnd), RequestError> {
+        if self.inner.temporary.is_some() {
+            spec.hosting = Hosting::Temporary;
+        }
+        let key = key.unwrap_or_else(|| Uuid::now_v7().into());
+        let mut end = self.open(Ask::Start { key, spec: Box::new(spec) }).await?;
+        match answer(&mut end.receiver).await? {
+            Answer::Started(view) => Ok((view, end)),
+            _ => Err(RequestError::Unexpected),
+        }
+    }
+}
+
+/// What a client must send after a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Feed {
+    Bytes,
+    Items,
+}
+
+const fn feed_of(spec: &JobSpec) -> Result<Option<Feed>, Misuse> {
+    match (&spec.fan, spec.input) {
+        (Fan::PerNode { .. }, InputSpec::None) => Ok(None),
+        (Fan::PerNode { .. }, InputSpec::Stream) => Ok(Some(Feed::Bytes)),
+        (Fan::Spread | Fan::Each, InputSpec::None) => Ok(Some(Feed::Items)),
+        (Fan::Spread | Fan::Each, InputSpec::Stream) => Err(Misuse::InputOfMap),
+    }
+}
