@@ -263,6 +263,13 @@ mod tests {
     }
 
     #[test]
+    fn two_functions_of_one_name_are_a_mistake_that_the_user_can_mend() {
+        let failure = Failure::from(NodeStartError::TaskName("count".to_owned()));
+        assert_eq!(failure.cause, Cause::Usage);
+        assert!(failure.message.contains("`count`"), "{failure:?}");
+    }
+
+    #[test]
     fn a_closed_output_is_told_apart_from_a_broken_one() {
         let closed = Failure::output(&io::ErrorKind::BrokenPipe.into());
         assert_eq!(closed.cause, Cause::OutputClosed);
