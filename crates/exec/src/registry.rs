@@ -66,6 +66,14 @@ impl Registry {
         Ok(())
     }
 
+    /// Registers every function of another registry.
+    ///
+    /// # Errors
+    /// [`NameTaken`] when a name belongs to another function; some of the rest may be registered.
+    pub fn add_all(&mut self, others: &Self) -> Result<(), NameTaken> {
+        others.tasks.iter().try_for_each(|(name, registered)| self.insert(name, registered.clone()))
+    }
+
     /// The function with that name, if its types are those that its caller names. Where one of
     /// them names none, any will do: whether they fit shows when the input is read.
     ///

@@ -96,6 +96,15 @@ impl NodeBuilder {
         self
     }
 
+    /// Registers every function of a registry, beside those of [`NodeBuilder::task`].
+    #[must_use]
+    pub fn registry(mut self, registry: &crate::registry::Registry) -> Self {
+        if let Err(taken) = registry.add_to(&mut self.tasks) {
+            self.fault.get_or_insert(NodeStartError::TaskName(taken.0));
+        }
+        self
+    }
+
     /// Where to listen; port 0 is any free port. Default: loopback, and the home's last port.
     #[must_use]
     pub const fn listen(mut self, address: SocketAddr) -> Self {

@@ -55,6 +55,7 @@ mod input;
 mod job;
 mod node;
 mod receiver;
+mod registry;
 mod route;
 mod scope;
 mod session;
@@ -77,6 +78,7 @@ pub use job::{
 };
 pub use node::{Node, NodeStartError, Refusal, StartFault, init};
 pub use receiver::{ReceiveEnd, ReceiveItem, Receiver};
+pub use registry::Registry;
 pub use scope::{JobScope, scope};
 pub use session::Session;
 pub use sortie_macros::task;
@@ -121,6 +123,7 @@ mod tests {
         anywhere::<Job>();
         anywhere::<Job<u64>>();
         anywhere::<UserIdentity>();
+        anywhere::<Registry>();
         const fn sendable<T: Send + 'static>() {}
         sendable::<JobBuilder>();
         sendable::<JobScope>();
