@@ -4,7 +4,7 @@ use std::fmt;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use sortie_model::limits;
@@ -13,6 +13,7 @@ use sortie_wire::frame::write_message;
 use sortie_wire::permit::Lane;
 use sortie_wire::{DecodeError, Frame, Message};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::error::{CloseReason, SendError};
 use crate::frames::{FrameFault, FrameReader};
