@@ -152,8 +152,10 @@ pub(crate) async fn write(queue: Arc<ControlQueue>, connection: Connection) {
 
 /// The receiving end of the control stream. It exists once per link and keeps the link up.
 pub struct ControlReceiver {
-    reader: FrameReader,
+    /// Dropped before the stream, so that the last handle of a link closes it, and the other side
+    /// does not take a stream that ends first for a fault of this one.
     link: Link,
+    reader: FrameReader,
 }
 
 impl ControlReceiver {

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::backoff::mix;
 use crate::control::ControlReceiver;
-use crate::dial::dial_error;
+use crate::dial::{CloseUnlessUp, dial_error};
 use crate::endpoint::{Arrival, Arrivals, Endpoint, Inner, Us};
 use crate::error::{DialError, Expect, TrustFault};
 use crate::handshake::{LocalFacts, answer, greet};
@@ -182,9 +182,14 @@ impl MemoryNet {
     ) -> Result<(Link, ControlReceiver), DialError> {
         let dialling = async {
             let (connection, peer) = self.connect(us, address, expect).await?;
-            greet(Connection::Memory(connection), us.identity.peer().role(), peer, &us.facts)
-                .await
-                .map_err(|fault| dial_error(address, fault, &Verdict::default()))
+            let connection = Connection::Memory(connection);
+            let greeting = greet(connection.clone(), us.identity.peer().role(), peer, &us.facts);
+            tokio::pin!(greeting);
+            let unless_up = CloseUnlessUp::new(&connection);
+            let up = greeting.await;
+            let up = up.map_err(|fault| dial_error(address, fault, &Verdict::default()))?;
+            unless_up.up();
+            Ok(up)
         };
         let no_answer = || DialError::NoAnswer { address: address.to_owned(), waited: wait };
         timeout(wait, dialling).await.unwrap_or_else(|_| Err(no_answer()))
