@@ -7,7 +7,7 @@
 mod function;
 mod process;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ impl Drop for Slot {
 
 /// The state of a child-job actor.
 pub(crate) struct ChildJobState {
-    slots: HashMap<Ordinal, Slot>,
+    slots: BTreeMap<Ordinal, Slot>,
     grace: Duration,
 }
 
@@ -94,7 +94,7 @@ impl Actor for ChildJob {
         let ChildJobArguments { port, work, children } = arguments;
         let grace = port.spec.grace;
         let left = Left::new(children.len(), myself);
-        let mut slots = HashMap::with_capacity(children.len());
+        let mut slots = BTreeMap::new();
         for child in children {
             let ordinal = child.ordinal;
             let slot = match &work {

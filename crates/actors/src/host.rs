@@ -2,7 +2,7 @@
 //!
 //! The session's owner may be this very node: then reports go straight to its mailboxes.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -65,9 +65,9 @@ pub(crate) struct HostState {
     /// Children that wait to run, as far as the owner's count knows of them.
     waiting: u64,
     outbox: Arc<Outbox>,
-    ports: HashMap<JobInstance, Arc<JobPort>>,
+    ports: BTreeMap<JobInstance, Arc<JobPort>>,
     /// Running child-job actors, with how many children each has.
-    running: HashMap<ractor::ActorId, Group>,
+    running: BTreeMap<ractor::ActorId, Group>,
 }
 
 struct Group {
@@ -100,7 +100,7 @@ impl Actor for HostActor {
             outbox.attach(link, None);
         }
         let host = Host::new(limits::PROCESSES_PER_NODE);
-        let (ports, running) = (HashMap::new(), HashMap::new());
+        let (ports, running) = (BTreeMap::new(), BTreeMap::new());
         Ok(HostState { node, host, owner, credit, waiting: 0, outbox, ports, running })
     }
 
@@ -273,6 +273,7 @@ impl HostState {
             job,
             spec: Arc::clone(spec),
             node: self.node.me.name(),
+            world: Arc::clone(&self.node.world),
             basics: self.node.basics.clone(),
             inputs: self.node.inputs.of(self.owner_id(), job),
             target,

@@ -12,7 +12,6 @@ use sortie_wire::host_proto::{ChildEnd, ChildSet, ChildStart};
 
 use crate::data::job::JobShared;
 use crate::data::map_feed::MapFeed;
-use crate::data::port::now;
 use crate::data::session::{News, SessionShared};
 
 /// What a parent job is told.
@@ -109,7 +108,7 @@ impl ParentJobArguments {
             ParentJobMessage::ReportedHere => Some(self.job.take_reported()),
             _ => None,
         };
-        let (mut rows, now) = (self.job.rows_mut(), now());
+        let (mut rows, now) = (self.job.rows_mut(), self.session.node.world.now());
         match message {
             ParentJobMessage::Begin(begun) => effects = begun,
             ParentJobMessage::ReportedHere => {

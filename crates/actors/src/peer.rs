@@ -1,7 +1,7 @@
 //! One other node: its link, its heartbeats, when it is dialled, suspected or given up. Its
 //! decisions are `sortie_engine::peer`'s.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,6 @@ use sortie_wire::host_proto::Resumed;
 use sortie_wire::link_proto::Heartbeat;
 
 use crate::data::attachment::Attached;
-use crate::data::port::now;
 use crate::data::session::SessionShared;
 use crate::data::traffic;
 use crate::node::{NodeShared, PeerSight};
@@ -51,7 +50,7 @@ pub(crate) struct PeerState {
     id: NodeId,
     peer: Peer,
     link: Option<Link>,
-    sessions: HashMap<SessionInstance, Arc<SessionShared>>,
+    sessions: BTreeMap<SessionInstance, Arc<SessionShared>>,
     life: Option<Incarnation>,
     /// When the connection came up, until hosts that no owner asked for on it are ended.
     up_since: Option<Duration>,
@@ -73,11 +72,11 @@ impl Actor for PeerActor {
         (node, id): (Arc<NodeShared>, NodeId),
     ) -> Result<PeerState, ActorProcessingErr> {
         myself.send_interval(limits::HEARTBEAT, || PeerMessage::Tick);
-        let (peer, sessions) = (Peer::default(), HashMap::new());
+        let (peer, sessions) = (Peer::default(), BTreeMap::new());
         let seed =
             id.0.iter()
                 .fold(node.me.incarnation.0, |seed, byte| seed.rotate_left(5) ^ u64::from(*byte));
-        let (backoff, last_heard) = (Backoff::new(seed), now());
+        let (backoff, last_heard) = (Backoff::new(seed), node.world.now());
         Ok(PeerState {
             node,
             id,
@@ -248,7 +247,7 @@ impl PeerState {
         let link = self.link.as_ref().filter(|link| !link.is_closed());
         let silence = link.map(Link::silence);
         if let Some(silence) = silence {
-            self.last_heard = now().earlier_by(silence);
+            self.last_heard = self.node.world.now().earlier_by(silence);
         }
         self.peer.on_tick(silence, self.node.uptime(), effects);
         let lease_passed =
@@ -335,7 +334,7 @@ fn attach(session: &SessionShared, link: &Link, node: NodeId) {
         Attached::Ready => {}
         Attached::Reborn(told) => {
             for job in told.into_iter().filter_map(|job| session.job(job)) {
-                job.tell(ParentJobMessage::Lost(node, now()));
+                job.tell(ParentJobMessage::Lost(node, session.node.world.now()));
             }
         }
     }

@@ -12,13 +12,11 @@ use sortie_model::{EntryId, IdempotencyKey, JobInstance, JobSpec, NodeId, NodeNa
 use sortie_wire::host_proto::ChildSet;
 use sortie_wire::session_proto::Event;
 use sortie_wire::{ErrorCode, RemoteError};
-use uuid::Uuid;
 
 use crate::data::input_log::{InputLog, Pace};
 use crate::data::job::JobShared;
 use crate::data::mailboxes::JobMailboxes;
 use crate::data::map_feed::{self, MapFeed};
-use crate::data::port::now;
 use crate::data::session::SessionShared;
 use crate::host::HostMessage;
 use crate::parent_job::{ParentJobActor, ParentJobArguments, ParentJobMessage};
@@ -122,9 +120,9 @@ async fn start(
     };
     let identity = JobIdentity {
         id,
-        instance: JobInstance(Uuid::now_v7()),
+        instance: JobInstance(session.node.world.fresh_id()),
         session: session.identity.id,
-        created: now(),
+        created: session.node.world.now(),
     };
     let input = input_of(session, &spec, known, pace);
     let (instance, mut effects) = (identity.instance, Vec::new());

@@ -3,7 +3,7 @@
 //!
 //! A child is accepted once, by (job, ordinal), however often its start is sent.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -103,7 +103,7 @@ struct HostedJob {
 /// The children that this node executes for one session.
 #[derive(Debug)]
 pub struct Host {
-    jobs: HashMap<JobInstance, HostedJob>,
+    jobs: BTreeMap<JobInstance, HostedJob>,
     /// What the jobs' specs take, in bytes.
     specs: usize,
     processes: usize,
@@ -113,7 +113,7 @@ pub struct Host {
 impl Host {
     /// A host that runs at most so many processes at once.
     pub fn new(most_processes: usize) -> Self {
-        Self { jobs: HashMap::new(), specs: 0, processes: 0, most_processes }
+        Self { jobs: BTreeMap::new(), specs: 0, processes: 0, most_processes }
     }
 
     /// The owner wants children started.
@@ -238,7 +238,8 @@ impl Host {
     /// The session is over, or its owner was silent for longer than the lease: everything is killed
     /// without grace and forgotten.
     pub fn on_over(&mut self, effects: &mut Vec<HostEffect>) {
-        effects.extend(self.jobs.drain().map(|(job, _)| HostEffect::Discard(job)));
+        let jobs = std::mem::take(&mut self.jobs);
+        effects.extend(jobs.into_keys().map(HostEffect::Discard));
         (self.specs, self.processes) = (0, 0);
     }
 

@@ -36,6 +36,7 @@ pub(super) async fn send(outbox: Arc<Outbox>, link: Link, generation: u64) {
         };
         if fresh.is_empty() {
             tokio::select! {
+                biased;
                 () = outbox.wake.notified() => {}
                 _ = link.closed() => return,
             }
