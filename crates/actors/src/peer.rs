@@ -238,7 +238,7 @@ impl PeerState {
             return;
         }
         attachment.inputs.on_all_named(link);
-        session.tell_jobs(id, |_| ParentJobMessage::Reachable(id));
+        session.tell_jobs(id, |_| Some(ParentJobMessage::Reachable(id)));
     }
 
     fn tick(&mut self, effects: &mut Vec<PeerEffect>) {
@@ -289,7 +289,12 @@ impl PeerState {
     fn unreachable(&self, step: ReachStep) {
         let id = self.id;
         for session in self.sessions.values() {
-            session.tell_jobs(id, |_| ParentJobMessage::Unreachable(id, step));
+            let attachment = session.attachment(id);
+            // What left this node on an earlier connection may run there: for that the node is not
+            // unreachable but silent, until it is back or lost.
+            session.tell_jobs(id, |job| {
+                (!attachment.has_told(job)).then_some(ParentJobMessage::Unreachable(id, step))
+            });
         }
     }
 
@@ -302,11 +307,11 @@ impl PeerState {
             let told = session.attachment(id).lost();
             session.tell_jobs(id, |job| {
                 // What never left this node cannot have run there.
-                if told.contains(&job) {
+                Some(if told.contains(&job) {
                     ParentJobMessage::Lost(id, since)
                 } else {
                     ParentJobMessage::Unreachable(id, ReachStep::Connect)
-                }
+                })
             });
         }
         self.sessions.clear();
@@ -338,5 +343,5 @@ fn attach(session: &SessionShared, link: &Link, node: NodeId) {
             }
         }
     }
-    session.tell_jobs(node, |_| ParentJobMessage::Reachable(node));
+    session.tell_jobs(node, |_| Some(ParentJobMessage::Reachable(node)));
 }

@@ -41,10 +41,20 @@ async fn ask(cluster: &Cluster, node: usize, ask: Ask) -> Answer {
 
 /// Starts a child on each of the nodes, from `node1`.
 async fn start(cluster: &Cluster, on: &str, sleep: Duration) {
+    start_job(cluster, (on, 5 * SECOND), sleep).await;
+}
+
+/// The same, where the first connection to a node may take that long.
+async fn start_within(cluster: &Cluster, on: &str, connect: Duration) {
+    start_job(cluster, (on, connect), SECOND).await;
+}
+
+async fn start_job(cluster: &Cluster, (on, connect): (&str, Duration), sleep: Duration) {
     let input = encode_value(&(sleep.as_millis() as u64)).expect("small");
     let body = BodySpec::Task { name: "sleep".to_owned(), input };
     let mut spec = JobSpec::new("sleep", body);
     spec.placement = Placement::Nodes { on: on.parse().expect("nodes"), exclude: None };
+    spec.connect_timeout = connect;
     let key = IdempotencyKey::try_from(format!("key{}", cluster.elapsed().as_nanos()));
     let start = Ask::Start { key: key.expect("a key"), spec: Box::new(spec) };
     assert!(matches!(ask(cluster, 1, start).await, Answer::Started(_)));
@@ -137,6 +147,29 @@ fn who_is_not_heard_ends_what_it_runs_although_it_hears() {
         cluster.heal(2, 1);
         cluster.advance(60 * SECOND).await;
         assert_eq!(states(cluster).await, [State::Failed]);
+    });
+    done.expect("a cluster");
+}
+
+#[test]
+fn what_was_sent_to_a_node_that_fell_silent_is_not_called_unreachable() {
+    let done = sleepers(2).run(async |cluster| {
+        start(cluster, "node2", SECOND).await;
+        cluster.advance(3 * SECOND).await;
+        // The start arrives, and no word that it did.
+        cluster.partition_one_way(2, 1);
+        start(cluster, "node2", SECOND).await;
+        // Here node1 has given the link up, and node2 not yet.
+        cluster.advance(9 * SECOND).await;
+        start_within(cluster, "node2", SECOND / 2).await;
+        cluster.advance(2 * SECOND).await;
+        let reasons = |children: Vec<ChildView>| children.into_iter().map(|child| child.reason);
+        let mut now = reasons(children(cluster).await).skip(1);
+        assert_eq!(now.next().flatten(), None, "nobody knows yet");
+        assert!(matches!(now.next().flatten(), Some(Reason::Unreachable { .. })));
+        cluster.advance(5 * SECOND).await;
+        let lost = reasons(children(cluster).await).nth(1).flatten();
+        assert_eq!(lost, Some(Reason::StartUncertain));
     });
     done.expect("a cluster");
 }

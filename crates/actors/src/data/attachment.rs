@@ -224,6 +224,11 @@ impl Attachment {
         std::mem::take(&mut *self.state()).told
     }
 
+    /// Whether the node was told of the job and may still execute it.
+    pub(crate) fn has_told(&self, job: JobInstance) -> bool {
+        self.state().told.contains(&job)
+    }
+
     /// The session is over: its node is told, and nothing is acknowledged any more.
     pub(crate) fn end(&self) {
         self.inputs.clear();

@@ -295,16 +295,18 @@ impl SessionShared {
         self.table().jobs().map(|(_, job)| u64::from(job.rows().unfinished_on(node))).sum()
     }
 
-    /// Tells every job that uses a node.
+    /// Tells every job that uses a node, if there is anything to tell it.
     pub(crate) fn tell_jobs(
         &self,
         node: NodeId,
-        message: impl Fn(JobInstance) -> ParentJobMessage,
+        message: impl Fn(JobInstance) -> Option<ParentJobMessage>,
     ) {
         let jobs: Vec<Arc<JobShared>> =
             self.table().jobs().map(|(_, job)| Arc::clone(job)).collect();
         for job in jobs.iter().filter(|job| job.rows().uses(node)) {
-            job.tell(message(job.identity.instance));
+            if let Some(message) = message(job.identity.instance) {
+                job.tell(message);
+            }
         }
     }
 
