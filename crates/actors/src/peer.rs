@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use sortie_engine::link_rule::{Standing, Stays, which_stays};
 use sortie_engine::peer::{Keep, Peer, PeerEffect};
-use sortie_link::{Backoff, CloseCode, ControlReceiver, Expect, Link};
+use sortie_link::{Backoff, CloseCode, ControlReceiver, Expect, Link, Side};
 use sortie_model::reason::ReachStep;
 use sortie_model::{Incarnation, NodeId, SessionInstance, Timestamp, limits};
 use sortie_wire::host_proto::Resumed;
@@ -104,6 +105,11 @@ impl Actor for PeerActor {
             }
             PeerMessage::Connect(wait, keep) => state.peer.on_wanted(wait, keep, now, &mut effects),
             PeerMessage::WaitOver => state.peer.on_wait_over(now, &mut effects),
+            PeerMessage::Up(link, _) if !state.stays(&link) => {
+                link.close(CloseCode::DUPLICATE, "another connection stays");
+                // A dial of ours came to nothing; if another link is up there is no dial.
+                state.peer.on_dial_failed(ReachStep::Connect, now, &mut effects);
+            }
             PeerMessage::Up(link, control) => {
                 let greeted = now.saturating_sub(link.age());
                 state.peer.on_up(greeted, now, &mut effects);
@@ -138,6 +144,25 @@ impl PeerState {
             Some(link) if !link.is_closed() => attach(&session, link, self.id),
             _ => self.peer.on_wanted(wait, Keep::WhileUsed, self.node.uptime(), effects),
         }
+    }
+
+    /// Whether a connection that came up is the one to use: both ends judge it by the same rule.
+    fn stays(&self, link: &Link) -> bool {
+        let life = link.facts().incarnation;
+        let Some(old) = self.link.as_ref().filter(|old| !old.is_closed()) else {
+            // Words of a former life may be late. Until the later one is given up they say nothing:
+            // what this node was told to run runs there.
+            return !self.peer.is_known() || self.life.is_none_or(|known| known <= life);
+        };
+        let standing = |link: &Link| Standing {
+            dialled_by: match link.facts().dialled {
+                Side::Here => self.node.me.id,
+                Side::There => self.id,
+            },
+            incarnation: Some(link.facts().incarnation),
+            up: Some(link.age()),
+        };
+        which_stays(&standing(old), &standing(link)) == Stays::Newer
     }
 
     fn up(&mut self, myself: &ActorRef<PeerMessage>, link: Link, control: ControlReceiver) {

@@ -211,6 +211,11 @@ impl Peer {
         }
     }
 
+    /// Whether it was heard and has not been given up since: something of ours may run there.
+    pub const fn is_known(&self) -> bool {
+        self.heard.is_some()
+    }
+
     /// Whether it answers.
     pub fn state(&self, now: Uptime) -> NodeState {
         // Lost is what was given up, not what is about to be: who sees it can rely on it.

@@ -175,6 +175,28 @@ fn what_was_sent_to_a_node_that_fell_silent_is_not_called_unreachable() {
 }
 
 #[test]
+fn a_late_word_of_a_nodes_former_life_does_not_replace_the_present_one() {
+    let ms = Duration::from_millis;
+    let done = sleepers(2).run(async |cluster| {
+        cluster.kill(2).await.expect("it is up");
+        cluster.delay(ms(1_500)..=ms(1_500));
+        cluster.restart(2).await.expect("it is down");
+        // Its dial takes two journeys; then its hello is on the way.
+        cluster.advance(ms(3_500)).await;
+        cluster.kill(2).await.expect("it is up");
+        cluster.delay(ms(0)..=ms(0));
+        cluster.restart(2).await.expect("it is down");
+        cluster.advance(ms(100)).await;
+        start(cluster, "node2", 5 * SECOND).await;
+        cluster.advance(ms(100)).await;
+        assert_eq!(states(cluster).await, [State::Running]);
+        cluster.advance(10 * SECOND).await;
+        assert_eq!(states(cluster).await, [State::Completed]);
+    });
+    done.expect("a cluster");
+}
+
+#[test]
 fn delayed_and_dropped_packets_arrive_in_the_end() {
     let ms = Duration::from_millis;
     let builder = sleepers(3).seed(5).delay(ms(20)..=ms(120)).drop(0.1);
