@@ -36,6 +36,7 @@ pub mod chance;
 mod cluster;
 mod error;
 mod keys;
+pub mod simulation;
 mod world;
 
 pub use builder::ClusterBuilder;
