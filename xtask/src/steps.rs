@@ -83,6 +83,9 @@ pub(crate) fn verify(root: &Path, tests: Tests, warnings: Warnings) -> ExitCode 
 /// Runs simulated seeds, with options of the program that does it.
 pub(crate) fn simulate(root: &Path, options: &[String]) -> ExitCode {
     let mut command = cargo(root, SIMULATE.command);
+    if options.iter().any(|option| option == "--broken") {
+        command.args(["--features", "broken-rules"]);
+    }
     match command.arg("--").args(options).status() {
         Ok(status) if status.success() => ExitCode::SUCCESS,
         Ok(status) => {

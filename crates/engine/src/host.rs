@@ -14,6 +14,8 @@ use sortie_wire::host_proto::{
     ChildBatch, ChildSet, HostSpec, Resume, StartChildren, StopChildren,
 };
 
+use crate::broken::{Rule, is_broken};
+
 /// A child that may run now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Start {
@@ -134,7 +136,8 @@ impl Host {
             self.jobs.insert(instance, job);
         }
         if let Some(HostedJob { accepted, queued, .. }) = self.jobs.get_mut(&instance) {
-            queued.extend(starts(children).filter(|start| accepted.insert(start.ordinal)));
+            let is_new = |start: &Start| accepted.insert(start.ordinal) || is_broken(Rule::P1);
+            queued.extend(starts(children).filter(is_new));
         }
         self.run_queued(instance, effects);
         Ok(())

@@ -10,6 +10,7 @@ use sortie_model::reason::ReachStep;
 use sortie_model::view::NodeState;
 use sortie_wire::link_proto::Heartbeat;
 
+use crate::broken::{Rule, is_broken};
 pub use crate::peer::lease::FalseEcho;
 use crate::peer::lease::Lease;
 
@@ -195,7 +196,7 @@ impl Peer {
     }
 
     fn end_lease(&mut self, effects: &mut Vec<PeerEffect>) {
-        if self.lease.end() {
+        if self.lease.end() && !is_broken(Rule::P9) {
             effects.push(PeerEffect::LeaseOver);
         }
     }

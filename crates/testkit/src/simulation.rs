@@ -61,6 +61,25 @@ impl fmt::Display for Promise {
     }
 }
 
+/// Breaks the rule that keeps a promise, in the whole process and for good. Says whether there is
+/// such a rule.
+#[cfg(feature = "broken-rules")]
+pub fn break_rule(promise: Promise) -> bool {
+    use sortie_engine::broken::Rule;
+    let rule = match promise {
+        Promise::P1 => Rule::P1,
+        Promise::P2 => Rule::P2,
+        Promise::P3 => Rule::P3,
+        Promise::P4 => Rule::P4,
+        Promise::P5 => Rule::P5,
+        Promise::P6 => Rule::P6,
+        Promise::P9 => Rule::P9,
+        Promise::Protocol => return false,
+    };
+    sortie_engine::broken::break_rule(rule);
+    true
+}
+
 /// A word that names no promise which is checked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no promise that the simulation checks")]

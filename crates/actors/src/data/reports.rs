@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use sortie_engine::broken::{Rule, is_broken};
 use sortie_engine::credit::grant;
 use sortie_link::FrameReceiver;
 use sortie_link::{CloseCode, Link};
@@ -91,15 +92,19 @@ async fn store(
             return Err(BadReport::FalseChild);
         }
     }
+    let lossy = is_broken(Rule::P5) && !report.ended.is_empty();
     for run in report.records {
         let (ordinal, first) = (run.ordinal, run.first);
+        if lossy {
+            continue;
+        }
         job.note_streams(run.records.iter().map(|head| head.stream));
         let records = run.unpack(&mut payload, Report::KIND)?;
         append(&job, ordinal, first, records).await?;
     }
     for end in &report.ended {
         let summary = job.mailboxes.summary(end.ordinal);
-        if summary.next < end.end && !summary.closed && !job.mailboxes.is_removed() {
+        if summary.next < end.end && !summary.closed && !job.mailboxes.is_removed() && !lossy {
             return Err(BadReport::Gap);
         }
         job.mailboxes.close(end.ordinal);

@@ -8,15 +8,18 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use sortie_testkit::simulation::{self, Length, SimulationError, is_planned_panic};
+use sortie_testkit::simulation::{self, Length, Promise, SimulationError, is_planned_panic};
 
 const USAGE: &str = "usage: simulate [--seeds N] [--from S] [--steps N] [--nodes N] [--trace]
+                [--broken P]
 
   --seeds N   how many seeds; 500 unless said otherwise
   --from S    the first of them; 0 unless said otherwise
   --steps N   operations of each seed
   --nodes N   nodes of each cluster
-  --trace     prints the operations of each seed";
+  --trace     prints the operations of each seed
+  --broken P  breaks a rule on purpose, of the promise P1, P2, P3, P4, P5, P6 or P9: then a seed
+              must find it";
 
 /// Operations that are printed of a seed that fails; the last ones tell most.
 const TRACE_SHOWN: usize = 60;
@@ -26,6 +29,7 @@ struct Options {
     from: u64,
     length: Length,
     trace: Trace,
+    broken: Option<Promise>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -48,6 +52,9 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
+    if options.broken.is_some_and(|promise| !break_rule(promise)) {
+        return ExitCode::from(2);
+    }
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if !is_planned_panic(panic.payload()) {
@@ -72,7 +79,23 @@ fn main() -> ExitCode {
         total.lasted.as_secs_f64() / 3_600.0,
         began.elapsed().as_secs_f64()
     );
-    if failed.into_inner() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    let found = failed.into_inner();
+    match options.broken {
+        Some(promise) if !found => println!("{promise} is broken, and no seed found it"),
+        _ => {}
+    }
+    // What is broken on purpose must be found, and nothing else.
+    if found == options.broken.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(feature = "broken-rules")]
+use sortie_testkit::simulation::break_rule;
+
+/// Says that nothing can be broken here.
+#[cfg(not(feature = "broken-rules"))]
+fn break_rule(_: Promise) -> bool {
+    eprintln!("this program was built without the feature `broken-rules`");
+    false
 }
 
 /// Takes seeds until none is left or one has failed.
@@ -118,10 +141,11 @@ fn show(seed: u64, error: &SimulationError, trace: Trace) {
 
 fn read(mut words: impl Iterator<Item = String>) -> Option<Options> {
     let (length, trace) = (Length::default(), Trace::OfFailures);
-    let mut options = Options { seeds: 500, from: 0, length, trace };
+    let mut options = Options { seeds: 500, from: 0, length, trace, broken: None };
     while let Some(word) = words.next() {
         match word.as_str() {
             "--trace" => options.trace = Trace::Whole,
+            "--broken" => options.broken = Some(words.next()?.parse().ok()?),
             "--seeds" => options.seeds = words.next()?.parse().ok()?,
             "--from" => options.from = words.next()?.parse().ok()?,
             "--steps" => options.length.steps = words.next()?.parse().ok()?,

@@ -137,6 +137,10 @@ impl Simulation<'_> {
         let Some((tag, seen)) = seen else { return Ok(()) };
         let Some(view) = seen.view.clone() else { return Ok(()) };
         let (stored, child) = (seen.taken + left, (tag, seen.ordinal));
+        if stored < seen.offered {
+            let text = format!("node{number}, child {id}: {} records were offered", seen.offered);
+            return Err(Broken(Promise::P6, format!("{text}, {} taken, {left} left", seen.taken)));
+        }
         seen.stored = Some(stored);
         let fate = self.ledger.fate(child);
         let at = |text: String| {
