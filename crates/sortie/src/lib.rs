@@ -51,6 +51,8 @@ mod node;
 mod receiver;
 mod route;
 mod session;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 mod watch;
 
 pub use builder::NodeBuilder;
