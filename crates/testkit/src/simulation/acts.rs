@@ -6,7 +6,7 @@ use std::time::Duration;
 use sortie_exec::task::encode_value;
 use sortie_model::spec::{BodySpec, Fan, MaxFails, Placement, StopSpec, Throttle};
 use sortie_model::{EntryId, IdempotencyKey, JobSpec};
-use sortie_wire::session_proto::{Answer, Ask, WaitCount, WaitSpec};
+use sortie_wire::session_proto::{Answer, Ask, Request, SessionRef, WaitCount, WaitSpec};
 use tokio::time::Instant;
 
 use crate::simulation::client::{self, Input, Odd, Reading};
@@ -22,13 +22,15 @@ impl Simulation<'_> {
     pub(super) async fn act(&mut self) -> Result<String, Broken> {
         let Some(number) = self.pick_up() else { return self.restart().await };
         match self.chance.below(100) {
-            0..26 => self.start(number).await,
+            0..24 => self.start(number).await,
+            24..26 => self.start_temporarily(number).await,
             26..31 => self.start_again(number).await,
             31..42 => self.stop(number).await,
             42..52 => self.receive(number, Reading::Takes).await,
             52..57 => self.receive(number, Reading::Keeps).await,
             57..63 => self.receive_and_die(number).await,
-            63..67 => self.wait(number).await,
+            63..66 => self.wait(number).await,
+            66 => Ok(self.end_temporary()),
             67..75 => self.remove(number).await,
             75..77 => self.throttle(number).await,
             77..79 => self.look(number).await,
@@ -166,6 +168,35 @@ impl Simulation<'_> {
         Ok(format!("{said} {:?} {plan:?}", input_words(&input)))
     }
 
+    /// A job in a session that ends with its client.
+    async fn start_temporarily(&mut self, number: usize) -> Result<String, Broken> {
+        let plan = self.plan();
+        let (spec, input) = self.spec(plan)?;
+        let key = key_of(plan.tag)?;
+        let life = self.cluster.life(number).map_err(|error| Odd(error.to_string()))?;
+        self.sight.owners.insert(plan.tag, life);
+        let temporary = client::open_temporary(self.node(number)?).await?;
+        let session = SessionRef::Instance(temporary.instance);
+        let ask = Ask::Start { key, spec: Box::new(spec) };
+        let started =
+            client::start_in(self.node(number)?, Request { session, ask }, &input).await?;
+        started.map_err(|refusal| Odd(format!("a start is refused: {refusal:?}")))?;
+        self.sight.temporaries.push((number, plan.tag, temporary));
+        Ok(format!("node{number} starts tag {} in a temporary session {plan:?}", plan.tag))
+    }
+
+    /// The client of a temporary session goes away.
+    pub(super) fn end_temporary(&mut self) -> String {
+        let open = self.sight.temporaries.len() as u64;
+        if open == 0 {
+            return "nothing".to_owned();
+        }
+        let place = self.chance.below(open) as usize;
+        let (number, tag, _ended) = self.sight.temporaries.swap_remove(place);
+        self.sight.over.insert(tag, Instant::now());
+        format!("node{number} ends the temporary session of tag {tag}")
+    }
+
     /// The same start request once more: the same job.
     async fn start_again(&mut self, number: usize) -> Result<String, Broken> {
         let Some(id) = self.pick_job(number) else { return Ok("nothing".to_owned()) };
@@ -258,6 +289,7 @@ impl Simulation<'_> {
         if let Some(node) = self.sight.node_mut(number) {
             node.jobs.clear();
         }
+        self.sight.temporaries.retain(|(node, ..)| *node != number);
         Ok(format!("node{number} is killed"))
     }
 

@@ -236,7 +236,9 @@ impl Simulation<'_> {
             let executes = self.ledger.fate(child).starts.last().copied();
             let (Some(owner), Some(executes)) = (owner, executes) else { continue };
             let cut = self.sight.cuts.get(&(owner.node, executes.node)).copied();
-            let Some(since) = self.ledger.death(owner).or(cut) else { continue };
+            let over = self.sight.over.get(&child.0).copied();
+            let since = [self.ledger.death(owner), over, cut].into_iter().flatten().min();
+            let Some(since) = since else { continue };
             if self.for_longer_than(LOST_WITHIN, since) {
                 let text = format!("{child:?} of {owner:?} runs on {executes:?} without it");
                 return Err(Broken(Promise::P9, text));

@@ -7,7 +7,7 @@ use sortie_actors::NodeHandle;
 use sortie_actors::data::exchange::{ClientEnd, ClientReceiver, ToClient, ToServer};
 use sortie_model::selector::{Query, Selection};
 use sortie_model::view::EntryView;
-use sortie_model::{JobView, Record, limits};
+use sortie_model::{JobView, Record, SessionInstance, limits};
 use sortie_wire::map_items;
 use sortie_wire::session_proto::{
     Answer, Ask, Delivery, Failure, ReceiveMode, ReceiveSpec, Request, SessionRef, Source,
@@ -75,13 +75,39 @@ pub(super) async fn ask(node: &NodeHandle, ask: Ask) -> Result<Answer, Odd> {
     }
 }
 
-/// Starts a job and hands its input over.
+/// A temporary session, which lives until it is dropped.
+pub(super) struct Temporary {
+    pub(super) instance: SessionInstance,
+    _end: ClientEnd,
+}
+
+/// Opens a temporary session.
+pub(super) async fn open_temporary(node: &NodeHandle) -> Result<Temporary, Odd> {
+    let mut end = open(node, Ask::OpenTemporary);
+    match next(&mut end.receiver, "a temporary session").await? {
+        Some(ToClient::Answer(Answer::Session(view))) => {
+            Ok(Temporary { instance: view.instance, _end: end })
+        }
+        other => Err(Odd(format!("a temporary session is answered with {other:?}"))),
+    }
+}
+
+/// Starts a job in the default session and hands its input over.
 pub(super) async fn start(
     node: &NodeHandle,
     ask: Ask,
     input: &Input,
 ) -> Result<Result<JobView, Answer>, Odd> {
-    let ClientEnd { mut sender, mut receiver } = open(node, ask);
+    start_in(node, Request { session: SessionRef::Default, ask }, input).await
+}
+
+/// The same in another session.
+pub(super) async fn start_in(
+    node: &NodeHandle,
+    request: Request,
+    input: &Input,
+) -> Result<Result<JobView, Answer>, Odd> {
+    let ClientEnd { mut sender, mut receiver } = node.open(request);
     let view = match next(&mut receiver, "a start").await? {
         Some(ToClient::Answer(Answer::Started(view))) => view,
         Some(ToClient::Answer(refusal)) => return Ok(Err(refusal)),

@@ -23,6 +23,9 @@ impl Simulation<'_> {
         while self.up().len() < self.cluster.len() {
             self.restart().await?;
         }
+        while !self.sight.temporaries.is_empty() {
+            self.end_temporary();
+        }
         self.let_pass(CALM).await?;
         for number in self.up() {
             let ask = Ask::Stop {

@@ -7,6 +7,7 @@ use sortie_model::{ChildView, EntryId, IdempotencyKey, JobSpec, JobView, Ordinal
 use tokio::time::Instant;
 
 use crate::cluster::Life;
+use crate::simulation::client::Temporary;
 use crate::simulation::ledger::Child;
 
 /// All that was seen.
@@ -17,6 +18,10 @@ pub(super) struct Sight {
     pub(super) cuts: BTreeMap<(usize, usize), Instant>,
     /// Which life owns the children of a tag.
     pub(super) owners: BTreeMap<u64, Life>,
+    /// Temporary sessions that are open: on which node, and the tag of their one job.
+    pub(super) temporaries: Vec<(usize, u64, Temporary)>,
+    /// When the sessions of tags ended.
+    pub(super) over: BTreeMap<u64, Instant>,
     /// Children that were called lost, and when.
     pub(super) lost: Vec<(Child, Instant)>,
     /// Tags that were given.
@@ -63,7 +68,8 @@ impl Sight {
         let nodes = (0..nodes).map(|_| NodeSeen::default()).collect();
         let (cuts, owners) = (BTreeMap::new(), BTreeMap::new());
         let (latest, settled) = (Duration::ZERO, None);
-        Self { nodes, cuts, owners, lost: Vec::new(), tags: 0, latest, settled }
+        let (temporaries, over, lost) = (Vec::new(), BTreeMap::new(), Vec::new());
+        Self { nodes, cuts, owners, temporaries, over, lost, tags: 0, latest, settled }
     }
 
     pub(super) fn node(&self, number: usize) -> Option<&NodeSeen> {
