@@ -244,7 +244,8 @@ impl PeerState {
         let Resumed { session, unknown, expired, inputs } = answer;
         // An older connection's answer, or a session's that ended meanwhile, is of no use.
         let Some(link) = self.link.as_ref().filter(|own| own.id() == link) else { return };
-        let Some(session) = self.sessions.get(&session) else { return };
+        let session = self.sessions.get(&session).filter(|session| !session.is_over());
+        let Some(session) = session else { return };
         let attachment = session.attachment(self.id);
         if let Err(error) = attachment.resumed(link, &unknown) {
             link.close(CloseCode::GARBAGE, &error.to_string());
