@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sortie_actors::{Keeper, NoKeeper, NodeConfig, NodeHandle, NodeKeys};
+use sortie_actors::{Keeper, Network, NoKeeper, NodeConfig, NodeHandle, NodeKeys, SystemWorld};
 use sortie_exec::registry::Registry;
 use sortie_exec::task::{TaskContext, typed};
 use sortie_exec::{LaunchOptions, NodeBasics};
@@ -190,7 +190,7 @@ impl NodeBuilder {
             identity: parts.identity,
             keys: parts.keys,
             authority: parts.authority,
-            listen,
+            network: Network::Quic(listen),
             advertise: self.advertise.or(parts.advertise),
             labels: parts
                 .labels
@@ -206,6 +206,7 @@ impl NodeBuilder {
             user: self.user,
             basics: NodeBasics::of_this_user(),
             keeper: parts.keeper,
+            world: Arc::new(SystemWorld),
         };
         let handle = NodeHandle::start(config).await.map_err(NodeStartError::from_node)?;
         if let Err(error) = make_known(&handle, self.join.as_ref(), parts.home.as_deref()) {

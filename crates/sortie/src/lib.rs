@@ -60,6 +60,8 @@ mod route;
 mod scope;
 mod session;
 mod task;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 mod threads;
 mod watch;
 

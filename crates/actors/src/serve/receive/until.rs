@@ -39,7 +39,7 @@ pub(super) async fn deliver(
     loop {
         // Marked as seen before the states are read, and these before the mailboxes: a state can be
         // seen only when all output before it is stored, so what it ends is found below.
-        changes.borrow_and_update();
+        changes.mark();
         watched.look();
         let course = course(&watched.states, WaitCount::All, until);
         let news = if spec.events { flow.news(until) } else { Vec::new() };
@@ -58,8 +58,8 @@ pub(super) async fn deliver(
             Course::Waiting => {
                 flow.receive.outlet.flush().await?;
                 tokio::select! {
-                    // The session outlives its requests, so this never fails.
-                    _ = changes.changed() => {}
+                    biased;
+                    () = changes.changed() => {}
                     Some(place) = flow.waits.next() => flow.fired(place),
                 }
             }
