@@ -77,8 +77,10 @@ fn refuse(error: &clap::Error) -> u8 {
         };
     }
     let text = error.render().to_string();
-    let mut lines = text.lines().map(|line| line.trim_start_matches("error: "));
-    let failure = Failure::usage(lines.next().unwrap_or_default());
+    // What is missing or possible stands in the lines below the first, up to an empty one.
+    let lines = text.lines().map(|line| line.trim_start_matches("error: ").trim());
+    let lines: Vec<&str> = lines.take_while(|line| !line.is_empty()).collect();
+    let failure = Failure::usage(lines.join(" "));
     let program = program::name();
     failure
         .hint(format!("`{program} help` lists the verbs, `{program} help VERB` its options"))

@@ -232,7 +232,12 @@ impl fmt::Display for Reason {
             Self::NodeLost { since } => write!(f, "node lost since {since}"),
             Self::SessionExpired => f.write_str("its session expired"),
             Self::RestartLimit { restarts, period } => {
-                write!(f, "restarted {restarts} times within {}", Seconds(*period))
+                let within = Seconds(*period);
+                match restarts {
+                    0 => f.write_str("ended, and may not be restarted"),
+                    1 => write!(f, "ended again after a restart within {within}"),
+                    more => write!(f, "ended again after {more} restarts within {within}"),
+                }
             }
             Self::StartUncertain => {
                 f.write_str("its node was lost before it confirmed the start; it may have run")

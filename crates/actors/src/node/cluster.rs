@@ -48,6 +48,14 @@ impl NodeShared {
         self.membership().by_id(id).map(|member| member.address.clone())
     }
 
+    /// The groups for node expressions, read anew.
+    ///
+    /// # Errors
+    /// [`RemoteError`] for a mistake in them.
+    pub(crate) fn groups(&self) -> Result<BTreeMap<String, Vec<String>>, RemoteError> {
+        self.keeper.groups().map_err(|error| refused(&error))
+    }
+
     /// The nodes that an expression names.
     ///
     /// # Errors
@@ -55,7 +63,7 @@ impl NodeShared {
     /// groups.
     pub(crate) fn names_of(&self, expression: &NodeExpr) -> Result<Vec<NodeName>, RemoteError> {
         let groups = match expression.may_name_groups() {
-            true => self.keeper.groups().map_err(|error| refused(&error))?,
+            true => self.groups()?,
             false => BTreeMap::new(),
         };
         let membership = self.membership();

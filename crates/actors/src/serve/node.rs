@@ -126,7 +126,7 @@ async fn diagnose(node: &Arc<NodeShared>) -> Diagnosis {
         Some(_) => check("guardian", false, "gone: restart this node".to_owned()),
         None => check("guardian", false, "this node hosts no processes".to_owned()),
     }];
-    match node.names_of(&NodeExpr::all()) {
+    match node.groups() {
         Ok(_) => checks.push(check("groups", true, "can be read".to_owned())),
         Err(error) => checks.push(check("groups", false, error.to_string())),
     }

@@ -20,6 +20,8 @@ enum Reach {
     Usable,
     /// It was never reached, or was lost.
     Gone(ReachStep),
+    /// It was, and is asked for again: nothing has left for it.
+    Awaited,
 }
 
 #[derive(Debug)]
@@ -73,8 +75,22 @@ impl Nodes {
     /// The step at which the node was found to be gone, if it is.
     pub(crate) fn gone(&self, index: NodeIndex) -> Option<ReachStep> {
         match self.nodes.get(index.0 as usize)?.reach {
-            Reach::Usable => None,
+            Reach::Usable | Reach::Awaited => None,
             Reach::Gone(step) => Some(step),
+        }
+    }
+
+    /// Whether the node is asked for again and was not heard since.
+    pub(crate) fn is_awaited(&self, index: NodeIndex) -> bool {
+        self.nodes.get(index.0 as usize).is_some_and(|node| node.reach == Reach::Awaited)
+    }
+
+    /// The node was heard.
+    pub(crate) fn heard(&mut self, index: NodeIndex) {
+        if let Some(node) = self.nodes.get_mut(index.0 as usize)
+            && node.reach == Reach::Awaited
+        {
+            node.reach = Reach::Usable;
         }
     }
 
@@ -82,7 +98,7 @@ impl Nodes {
     pub(crate) fn failed_step(&self) -> ReachStep {
         let mut steps = self.nodes.iter().filter_map(|node| match node.reach {
             Reach::Gone(step) => Some(step),
-            Reach::Usable => None,
+            Reach::Usable | Reach::Awaited => None,
         });
         steps.next().unwrap_or(ReachStep::Connect)
     }
@@ -111,10 +127,12 @@ impl Nodes {
         }
     }
 
-    /// The node may be there again: the next start finds out.
+    /// A node that is gone may be there again: the next start finds out.
     pub(crate) fn retry(&mut self, index: NodeIndex) {
-        if let Some(node) = self.nodes.get_mut(index.0 as usize) {
-            node.reach = Reach::Usable;
+        if let Some(node) = self.nodes.get_mut(index.0 as usize)
+            && matches!(node.reach, Reach::Gone(_))
+        {
+            node.reach = Reach::Awaited;
         }
     }
 
@@ -242,8 +260,9 @@ impl ParentJob {
 
     /// A new connection to the node is up: what it may not have heard is said again. Hosts accept a
     /// child once, so a repetition starts nothing twice.
-    pub fn on_reconnected(&self, node: NodeId, effects: &mut Effects) {
+    pub fn on_reconnected(&mut self, node: NodeId, effects: &mut Effects) {
         let Some(index) = self.nodes.find(node) else { return };
+        self.nodes.heard(index);
         let mut sent = Vec::new();
         let mut stopping = Vec::new();
         for ordinal in self.on_node(index) {

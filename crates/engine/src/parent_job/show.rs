@@ -128,7 +128,8 @@ impl ParentJob {
 
     /// How the job was told to stop, and by whom.
     pub fn stop(&self) -> Option<(&StopSpec, &str)> {
-        self.stop.as_ref().map(|(how, by)| (how, by.as_str()))
+        let stop = self.stop.as_ref().filter(|_| self.told_to_stop());
+        stop.map(|(how, by)| (how, by.as_str()))
     }
 
     /// The input of a map's child.
@@ -156,7 +157,7 @@ impl ParentJob {
             tally: self.counts.tally(self.open),
             children: self.rows.iter().take(most).map(|row| row.id).collect(),
             session: self.identity.session,
-            stopped_by: self.stop.as_ref().map(|(_, by)| by.clone()),
+            stopped_by: self.stop().map(|(_, by)| by.to_owned()),
             stop_pending: Vec::new(),
             notes: self.notes.clone(),
             restarts: self.restarts(),

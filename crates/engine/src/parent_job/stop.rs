@@ -55,6 +55,8 @@ impl ParentJob {
             if !everything {
                 self.supervise_stop(ordinal);
             }
+            let on = self.row(ordinal).and_then(|row| row.node);
+            let awaited = on.is_some_and(|node| self.nodes.is_awaited(node));
             let Some(row) = self.row_mut(ordinal) else { continue };
             row.told_to_stop = true;
             match (row.phase, row.node) {
@@ -65,7 +67,9 @@ impl ParentJob {
                     self.end_here(ordinal, Verdict::Stopped, now, effects);
                 }
                 (Phase::Sent | Phase::Running | Phase::Stopping, Some(node)) => {
-                    if row.phase == Phase::Running {
+                    if row.phase == Phase::Sent && awaited {
+                        self.end_here(ordinal, Verdict::Stopped, now, effects);
+                    } else if row.phase == Phase::Running {
                         self.set_phase(ordinal, Phase::Stopping, effects);
                     }
                     if let Some(list) = there.get_mut(node.0 as usize) {

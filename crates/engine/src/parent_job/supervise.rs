@@ -164,7 +164,12 @@ impl ParentJob {
                 }
             }
             RestartEffect::GiveUp { child, restarts, period } => {
-                self.note(format!("gave up after {restarts} restarts within {period:?}"));
+                let last = match self.child_failure(child) {
+                    Some((reason, _)) => reason.to_string(),
+                    None => "ended well".to_owned(),
+                };
+                let id = self.row(child).map_or(0, |row| row.id.0);
+                self.note(format!("gave up on child {id}; its last end: {last}"));
                 let reason = Reason::RestartLimit { restarts, period };
                 let outcome = ChildOutcome::of(Verdict::Failed(reason));
                 if let Some(row) = self.row_mut(child) {
@@ -174,17 +179,15 @@ impl ParentJob {
             }
             RestartEffect::Settle(child) => {
                 if self.row(child).is_some_and(|row| row.phase == Phase::Resting) {
-                    // Nothing follows after all: its last outcome stands.
-                    self.set_phase(child, self.last_phase(child), effects);
+                    // It was stopped before its next incarnation could begin.
+                    if let Some(row) = self.row_mut(child) {
+                        row.set_outcome(ChildOutcome::of(Verdict::Stopped));
+                    }
+                    self.set_phase(child, Phase::Stopped, effects);
                 }
                 effects.push(JobEffect::Close(child));
             }
         }
-    }
-
-    fn last_phase(&self, child: Ordinal) -> Phase {
-        let outcome = self.row(child).and_then(|row| row.outcome.as_deref());
-        outcome.map_or(Phase::Completed, |outcome| Phase::of(&outcome.verdict))
     }
 
     /// The child waits for a slot again; an input of a spread map for any node.
@@ -206,6 +209,8 @@ impl ParentJob {
     /// Stops what runs or waits of a child because the rules say so.
     fn stop_for_sibling(&mut self, child: Ordinal, now: Timestamp, effects: &mut Effects) {
         let how = self.stop.as_ref().map_or_else(StopSpec::default, |(how, _)| *how);
+        let on = self.row(child).and_then(|row| row.node);
+        let awaited = on.is_some_and(|node| self.nodes.is_awaited(node));
         let Some(row) = self.row_mut(child) else { return };
         match (row.phase, row.node) {
             (Phase::Queued, _) => {
@@ -214,7 +219,9 @@ impl ParentJob {
             }
             (phase, Some(node)) if phase.holds_slot() => {
                 row.told_to_stop = true;
-                if phase == Phase::Running {
+                if phase == Phase::Sent && awaited {
+                    self.finish(child, ChildOutcome::of(Verdict::Stopped), now, effects);
+                } else if phase == Phase::Running {
                     self.set_phase(child, Phase::Stopping, effects);
                 }
                 let children = ChildSet::Some(vec![child]);

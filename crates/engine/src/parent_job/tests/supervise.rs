@@ -133,7 +133,7 @@ fn a_wait_between_two_incarnations_shows_as_not_started() {
 }
 
 #[test]
-fn a_child_stopped_while_it_waits_for_its_next_incarnation_keeps_its_last_outcome() {
+fn a_child_stopped_while_it_waits_for_its_next_incarnation_is_stopped() {
     let mut spec = supervised(RestartType::Permanent, Strategy::OneForOne, 9);
     let second = Duration::from_secs(1);
     spec.restart.backoff = Some(Backoff::new(second, second).expect("in bounds"));
@@ -141,7 +141,7 @@ fn a_child_stopped_while_it_waits_for_its_next_incarnation_keeps_its_last_outcom
     report(&mut job, 0, Some(failed()));
     let mut effects = Effects::new();
     job.on_stop(order(ChildSet::All), NOW, &mut effects);
-    assert_eq!((job.state(), job.is_settled(Ordinal(0))), (State::Failed, true));
+    assert_eq!((job.state(), job.is_settled(Ordinal(0))), (State::Stopped, true));
     assert!(effects.contains(&JobEffect::Close(Ordinal(0))));
 }
 
@@ -168,4 +168,16 @@ fn a_stopped_child_never_starts_again() {
     let effects = report(&mut job, 0, Some(failed()));
     assert_eq!((again(&effects), job.is_settled(Ordinal(0))), (vec![], true));
     assert_eq!(job.state(), State::Running);
+}
+
+#[test]
+fn a_stop_ends_a_child_at_once_that_waits_for_a_lost_node() {
+    let (mut job, _) = accept(supervised(RestartType::Permanent, Strategy::OneForOne, 9), 2);
+    (0..2).for_each(|child| drop(report(&mut job, child, None)));
+    let mut effects = Effects::new();
+    job.on_lost(node(1), NOW, NOW, &mut effects);
+    job.on_stop(order(ChildSet::Some(vec![Ordinal(1)])), NOW, &mut effects);
+    assert_eq!(job.child_state(Ordinal(1)), Some(State::Stopped));
+    assert_eq!((job.is_settled(Ordinal(1)), job.stop()), (true, None));
+    assert_eq!(job.child_state(Ordinal(0)), Some(State::Running));
 }
