@@ -9,8 +9,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sortie_actors::{Keeper, NoKeeper, NodeConfig, NodeHandle, NodeKeys};
-use sortie_exec::registry::Registry;
-use sortie_exec::task::{TaskContext, typed};
+use sortie_exec::task::TaskContext;
 use sortie_exec::{LaunchOptions, NodeBasics};
 use sortie_link::{CertificateAuthority, NodeKey};
 use sortie_model::NodeName;
@@ -19,6 +18,7 @@ use sortie_wire::link_proto::{Member, Roster};
 use crate::home::{Home, HomeKeeper, HomePaths};
 use crate::node::{Node, NodeStartError, Refusal};
 use crate::task::TaskFn;
+use crate::tasks::Tasks;
 
 /// A node to be started. Nothing happens before [`NodeBuilder::start`].
 #[derive(Debug)]
@@ -27,8 +27,7 @@ pub struct NodeBuilder {
     listen: Option<SocketAddr>,
     advertise: Option<String>,
     labels: BTreeMap<String, String>,
-    tasks: Registry,
-    fault: Option<NodeStartError>,
+    tasks: Tasks,
     processes: bool,
     home: Option<HomePaths>,
     user: String,
@@ -57,8 +56,7 @@ impl NodeBuilder {
             listen: None,
             advertise: None,
             labels: BTreeMap::new(),
-            tasks: Registry::default(),
-            fault: None,
+            tasks: Tasks::default(),
             processes: true,
             home: None,
             user: "owner".to_owned(),
@@ -68,7 +66,9 @@ impl NodeBuilder {
     }
 
     /// Registers a function under a name; jobs on this node can then run it. Its input and output
-    /// travel as MessagePack; a panic in it fails its child only.
+    /// travel as MessagePack; a panic in it fails its child only. It does not run in the
+    /// background: functions that do are given to [`init_with`](crate::init_with), and every node
+    /// knows them.
     #[must_use]
     pub fn task<F, Fut, I, O, E>(mut self, name: &str, function: F) -> Self
     where
@@ -78,9 +78,7 @@ impl NodeBuilder {
         O: Serialize,
         E: std::error::Error + 'static,
     {
-        if let Err(taken) = self.tasks.add(name, typed(function)) {
-            self.fault.get_or_insert(NodeStartError::TaskName(taken.0));
-        }
+        self.tasks = self.tasks.task(name, function);
         self
     }
 
@@ -89,10 +87,7 @@ impl NodeBuilder {
     /// types is refused.
     #[must_use]
     pub fn register<F: TaskFn>(mut self, task: F) -> Self {
-        let function = typed(move |context, input| task.call(context, input));
-        if let Err(taken) = self.tasks.add_typed(F::NAME, function, F::TYPES) {
-            self.fault.get_or_insert(NodeStartError::TaskName(taken.0));
-        }
+        self.tasks = self.tasks.register(task);
         self
     }
 
@@ -160,9 +155,8 @@ impl NodeBuilder {
     /// # Errors
     /// [`NodeStartError`]; nothing is left running.
     pub async fn start(mut self) -> Result<Node, NodeStartError> {
-        if let Some(fault) = self.fault.take() {
-            return Err(fault);
-        }
+        let tasks = std::mem::take(&mut self.tasks).with_those_of_program();
+        let registry = tasks.map_err(|taken| NodeStartError::TaskName(taken.0))?;
         let parts = match self.home.take() {
             Some(paths) => self.at_home(paths)?,
             None => self.homeless()?,
@@ -191,7 +185,7 @@ impl NodeBuilder {
                 .into_iter()
                 .collect(),
             roster: parts.roster,
-            registry: self.tasks,
+            registry,
             guardian: hosts_processes.then(LaunchOptions::default),
             directory,
             user: self.user,

@@ -37,6 +37,8 @@
 //!   each with its child.
 //! * [`Job::stream`], [`Job::values`], [`Job::receive`] and [`Receiver`] are four ways to the
 //!   records, from the simplest to the one that leaves acknowledgements to the caller.
+//! * [`JobBuilder::background`] runs a function in a process of its own, which it can crash without
+//!   harm; [`init_with`] is what such a program begins with.
 //! * [`scope`] runs code whose jobs cannot outlive it.
 //! * [`blocking`] is for programs without async.
 //!
@@ -59,6 +61,7 @@ mod route;
 mod scope;
 mod session;
 mod task;
+mod tasks;
 mod threads;
 mod watch;
 
@@ -81,6 +84,7 @@ pub use scope::{JobScope, scope};
 pub use session::Session;
 pub use sortie_macros::task;
 pub use task::{TaskFn, TaskFuture, TaskReturn};
+pub use tasks::{Tasks, init_with};
 pub use threads::node_threads;
 pub use watch::Happenings;
 
@@ -90,7 +94,7 @@ pub use sortie_model::id::{BadKey, BadNodeId};
 pub use sortie_model::limits;
 pub use sortie_model::name::BadName;
 pub use sortie_model::nodeset::{BadNodeExpr, NodeExpr};
-pub use sortie_model::reason::{LimitKind, ReachStep, SpawnStep};
+pub use sortie_model::reason::{LimitKind, ReachStep, SpawnStep, WorkerFault};
 pub use sortie_model::record::StreamSet;
 pub use sortie_model::restart::{
     Backoff, BadRestart, Intensity, RestartSpec, RestartType, StopSequence, Strategy,
@@ -98,7 +102,7 @@ pub use sortie_model::restart::{
 pub use sortie_model::selector::{BadSelector, Glob, Query, Selection, Selector};
 pub use sortie_model::spec::{
     BodySpec, EnvironmentSpec, Fan, Hosting, InputSpec, MaxFails, NulByte, OsBytes, Placement,
-    StopSpec, TaskTypes, Throttle,
+    RunIn, StopSpec, TaskTypes, Throttle,
 };
 pub use sortie_model::view::{EntryView, Kind, NodeState, Progress, Tally};
 pub use sortie_model::{
