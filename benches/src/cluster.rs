@@ -117,6 +117,13 @@ pub const SMALL: &str = "one hundred bytes of text, which is what a line of a lo
 pub fn with_tasks(builder: NodeBuilder) -> NodeBuilder {
     builder
         .task("answer", |_: TaskContext, n: u64| async move { Ok::<_, Infallible>(n) })
+        .task("hold-or-fail", |context: TaskContext, fails: bool| async move {
+            if fails {
+                return Err(std::io::Error::other("as it was told"));
+            }
+            context.cancelled().await;
+            Ok(())
+        })
         .task("hold", |context: TaskContext, (): ()| async move {
             context.cancelled().await;
             Ok::<_, Infallible>(())

@@ -68,6 +68,8 @@ pub fn sortie_binary() -> PathBuf {
 pub struct Home {
     directory: tempfile::TempDir,
     daemon: Option<Child>,
+    /// What is run in it, if not the `sortie` command.
+    program: Option<PathBuf>,
 }
 
 impl Home {
@@ -77,7 +79,15 @@ impl Home {
     /// When there is no temporary directory.
     #[expect(clippy::new_without_default, reason = "a home on disk is no default value")]
     pub fn new() -> Self {
-        Self { directory: tempfile::tempdir().expect("a temporary directory"), daemon: None }
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        Self { directory, daemon: None, program: None }
+    }
+
+    /// An empty home that is used through another program, which is a full `sortie` itself.
+    pub fn of(program: &Path) -> Self {
+        let mut home = Self::new();
+        home.program = Some(program.to_owned());
+        home
     }
 
     /// A home whose node runs: `sortie node run --name NAME`, with more arguments behind.
@@ -132,9 +142,13 @@ impl Home {
         }
     }
 
+    fn program(&self) -> PathBuf {
+        self.program.clone().unwrap_or_else(sortie_binary)
+    }
+
     /// A `sortie` command in this home.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(sortie_binary());
+        let mut command = Command::new(self.program());
         command.env("SORTIE_HOME", self.path()).env("NO_COLOR", "1").args(arguments);
         command
     }
@@ -148,7 +162,7 @@ impl Home {
     /// Runs a `sortie` command by a shell line, in which `"$@"` stands for it.
     pub fn by_shell(&self, line: &str, arguments: &[&str]) -> Ran {
         let mut command = Command::new("sh");
-        command.args(["-c", line, "sh"]).arg(sortie_binary()).args(arguments);
+        command.args(["-c", line, "sh"]).arg(self.program()).args(arguments);
         command.env("SORTIE_HOME", self.path()).env("NO_COLOR", "1").stdin(Stdio::null());
         Ran::new(arguments, command.output())
     }

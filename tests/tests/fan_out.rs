@@ -44,6 +44,11 @@ fn a_command_runs_on_the_nodes_that_an_expression_names() {
 fn a_spread_map_warns_of_a_node_that_cannot_be_reached() {
     let [a, mut b, _c] = three();
     b.kill_daemon();
+    // Until then an input may leave for it on a link that nobody hears any more: that one is not
+    // given to another node, since it may have run.
+    wait_for("a to find b lost", || {
+        (a.json(&["node", "get", "b"])["nodes"][0]["state"] == "lost").then_some(())
+    });
     let list = a.path().join("list");
     std::fs::write(&list, "1\n2\n3\n").expect("a file");
     let list = list.to_str().expect("a path in UTF-8");

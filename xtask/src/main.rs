@@ -1,6 +1,7 @@
-//! Chores of the workspace: `cargo xtask verify`, `cargo xtask fix`, `cargo xtask tidy`.
+//! Chores of the workspace: `cargo xtask verify`, `cargo xtask fix`, `cargo xtask tidy`,
+//! `cargo xtask simulate`.
 //!
-//! `verify` and `tidy` edit nothing; `fix` edits what a machine can edit.
+//! `fix` edits what a machine can edit; the others edit nothing.
 
 mod steps;
 mod tidy;
@@ -16,6 +17,8 @@ const USAGE: &str = "usage:
   cargo xtask verify [--skip-tests] [--strict]  what must hold before a commit; edits nothing
   cargo xtask fix                               formats, wraps comments, applies clippy's fixes
   cargo xtask tidy [--strict]                   only the rules of the house, as verify does
+  cargo xtask simulate [OPTIONS]                random operations on simulated clusters; --help
+                                                lists the options
 
   --skip-tests   the caller has just run them
   --strict       warnings of tidy count as errors";
@@ -23,6 +26,9 @@ const USAGE: &str = "usage:
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
     let Some((verb, options)) = words.split_first() else { return usage() };
+    if verb == "simulate" {
+        return steps::simulate(&root(), options);
+    }
     let known: &[&str] = match verb.as_str() {
         "verify" => &["--skip-tests", "--strict"],
         "tidy" => &["--strict"],

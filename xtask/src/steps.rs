@@ -52,6 +52,12 @@ const DOCS: Step = Step {
     remedy: "RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps",
 };
 
+const SIMULATE: Step = Step {
+    name: "simulate",
+    command: &["run", "--quiet", "--package", "sortie-testkit", "--bin", "simulate"],
+    remedy: "cargo xtask simulate",
+};
+
 /// How a step went.
 struct Outcome {
     name: &'static str,
@@ -68,10 +74,28 @@ pub(crate) fn verify(root: &Path, tests: Tests, warnings: Warnings) -> ExitCode 
         Tests::Run if has_nextest(root) => steps.extend([NEXTEST, DOCTEST]),
         Tests::Run => steps.push(TEST),
     }
-    steps.push(DOCS);
+    steps.extend([SIMULATE, DOCS]);
     let mut outcomes: Vec<Outcome> = steps.iter().map(|step| perform(root, step)).collect();
     outcomes.push(perform_tidy(root, warnings));
     sum_up(&outcomes)
+}
+
+/// Runs simulated seeds, with options of the program that does it.
+pub(crate) fn simulate(root: &Path, options: &[String]) -> ExitCode {
+    let mut command = cargo(root, SIMULATE.command);
+    if options.iter().any(|option| option == "--broken") {
+        command.args(["--features", "broken-rules"]);
+    }
+    match command.arg("--").args(options).status() {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(status) => {
+            ExitCode::from(status.code().and_then(|code| code.try_into().ok()).unwrap_or(1))
+        }
+        Err(error) => {
+            eprintln!("cannot run cargo: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Formats, wraps comments and applies clippy's fixes, also over uncommitted changes.

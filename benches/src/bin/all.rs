@@ -8,7 +8,7 @@ use sortie_benches::report::{HEADING, line};
 use sortie_benches::{Outcome, Row};
 
 /// The programs, in the order of their rows.
-const SCENARIOS: [&str; 12] = [
+const SCENARIOS: [&str; 13] = [
     "process_jobs",
     "in_process_children",
     "task_latency",
@@ -21,6 +21,7 @@ const SCENARIOS: [&str; 12] = [
     "links",
     "command_line",
     "growth",
+    "restarts",
 ];
 
 fn main() -> ExitCode {

@@ -10,7 +10,7 @@ mod function;
 mod process;
 mod worker;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -56,14 +56,14 @@ impl Drop for Slot {
 }
 
 /// A group's number at its host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct GroupId(pub(crate) u64);
 
 /// Children of one job that were started together. Dropping it kills what of it still runs.
 pub(crate) struct Group {
     pub(crate) job: JobInstance,
     pub(crate) count: u32,
-    slots: HashMap<Ordinal, Slot>,
+    slots: BTreeMap<Ordinal, Slot>,
 }
 
 /// Whether functions were told to stop, and have their grace to return.
@@ -134,7 +134,7 @@ impl Group {
 #[derive(Debug)]
 pub(crate) enum Chosen {
     All,
-    Some(HashSet<Ordinal>),
+    Some(BTreeSet<Ordinal>),
 }
 
 impl From<ChildSet> for Chosen {

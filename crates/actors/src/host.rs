@@ -2,7 +2,7 @@
 //!
 //! The session's owner may be this very node: then reports go straight to its mailboxes.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -72,8 +72,8 @@ pub(crate) struct HostState {
     /// Children that wait to run, as far as the owner's count knows of them.
     waiting: u64,
     outbox: Arc<Outbox>,
-    ports: HashMap<JobInstance, Arc<JobPort>>,
-    running: HashMap<GroupId, Group>,
+    ports: BTreeMap<JobInstance, Arc<JobPort>>,
+    running: BTreeMap<GroupId, Group>,
     /// How many groups there ever were.
     groups: u64,
     ended: Arc<EndedGroups>,
@@ -103,7 +103,7 @@ impl Actor for HostActor {
             outbox.attach(link, None);
         }
         let host = Host::new(limits::PROCESSES_PER_NODE);
-        let (ports, running) = (HashMap::new(), HashMap::new());
+        let (ports, running) = (BTreeMap::new(), BTreeMap::new());
         let ended = EndedGroups::new(myself);
         let (waiting, groups) = (0, 0);
         Ok(HostState { node, host, owner, credit, waiting, outbox, ports, running, groups, ended })
@@ -287,6 +287,7 @@ impl HostState {
             job,
             spec: Arc::clone(spec),
             node: self.node.me.name(),
+            world: Arc::clone(&self.node.world),
             basics: self.node.basics.clone(),
             inputs: self.node.inputs.of(self.owner_id(), job),
             target,

@@ -12,5 +12,7 @@ mod parent_job;
 mod peer;
 mod serve;
 mod session;
+mod world;
 
-pub use node::{KeepError, Keeper, NoKeeper, NodeConfig, NodeError, NodeHandle, NodeKeys};
+pub use node::{KeepError, Keeper, Network, NoKeeper, NodeConfig, NodeError, NodeHandle, NodeKeys};
+pub use world::{SystemWorld, World};

@@ -1,33 +1,34 @@
 //! A node: what all of its actors, links and requests share, how it starts and how it ends.
 
 mod cluster;
+mod config;
 mod join;
 mod listen;
 mod peers;
 mod sessions;
 mod shut_down;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use sortie_engine::roster::Membership;
 use sortie_engine::roster::tokens::Tokens;
 use sortie_exec::registry::Registry;
-use sortie_exec::{Guardian, LaunchError, LaunchOptions, NodeBasics};
-use sortie_link::{
-    BindError, CertificateAuthority, Endpoint, Identity, Joined, LocalFacts, NodeKey,
-};
+use sortie_exec::{Guardian, LaunchError, NodeBasics};
+use sortie_link::{BindError, CertificateAuthority, Endpoint, Joined, LocalFacts};
 use sortie_model::{Incarnation, NodeId, NodeName, SessionInstance};
 use sortie_wire::link_proto::{Member, Roster};
 use sortie_wire::session_proto::Request;
+use tokio::time::Instant;
 
 pub use crate::node::cluster::NoKeeper;
+pub use crate::node::config::{Network, NodeConfig, NodeKeys};
 pub(crate) use crate::node::peers::{PeerSight, Sights};
 pub(crate) use crate::node::sessions::{Hosted, Sessions};
 
@@ -36,50 +37,9 @@ use crate::data::exchange::{self, ClientEnd};
 use crate::data::input::feed::InputTraffic;
 use crate::data::input::inlet::NodeInputs;
 use crate::data::mailboxes::MailboxPool;
-use crate::data::port::now;
 use crate::peer::PeerMessage;
 use crate::serve;
-
-/// What a node is made of.
-pub struct NodeConfig {
-    /// Its name; the identity says the same.
-    pub name: NodeName,
-    /// Its certificate and key.
-    pub identity: Identity,
-    /// Its key and its user's, to join another cluster with.
-    pub keys: NodeKeys,
-    /// The CA, if this node holds it.
-    pub authority: Option<CertificateAuthority>,
-    /// Where it listens.
-    pub listen: SocketAddr,
-    /// Where others reach it, `host:port`, if not where it listens.
-    pub advertise: Option<String>,
-    /// Its labels, sorted by key.
-    pub labels: Vec<(String, String)>,
-    /// The cluster as it was last known.
-    pub roster: Option<Roster>,
-    /// The functions that it can run.
-    pub registry: Registry,
-    /// How it hosts process children; not at all if none.
-    pub guardian: Option<LaunchOptions>,
-    /// Where mailboxes and inputs spill to.
-    pub directory: PathBuf,
-    /// The user whose node it is.
-    pub user: String,
-    /// What process children find in a clean environment.
-    pub basics: NodeBasics,
-    /// Keeps what must survive the process.
-    pub keeper: Arc<dyn Keeper>,
-}
-
-/// The keys that a join needs.
-#[derive(Debug)]
-pub struct NodeKeys {
-    /// The node's.
-    pub node: NodeKey,
-    /// Its user's.
-    pub user: NodeKey,
-}
+use crate::world::World;
 
 /// What is asked of a node's memory failed; the text says what and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -158,6 +118,7 @@ pub(crate) struct NodeShared {
     pub(crate) registry: Registry,
     pub(crate) guardian: Option<Guardian>,
     pub(crate) basics: NodeBasics,
+    pub(crate) world: Arc<dyn World>,
     pub(crate) pool: Arc<MailboxPool>,
     pub(crate) inputs: NodeInputs,
     pub(crate) credits: PerNode<OwnerCredit>,
@@ -173,11 +134,11 @@ pub(crate) struct NodeShared {
     rosters: tokio::sync::watch::Sender<u64>,
     tokens: Mutex<Tokens>,
     keeper: Arc<dyn Keeper>,
-    peers: Mutex<HashMap<NodeId, ActorRef<PeerMessage>>>,
-    hosts: Mutex<HashMap<(SessionInstance, NodeId), Hosted>>,
+    peers: Mutex<BTreeMap<NodeId, ActorRef<PeerMessage>>>,
+    hosts: Mutex<BTreeMap<(SessionInstance, NodeId), Hosted>>,
     /// Whether the node shuts down: no host is made any more. Read and set under the hosts' lock.
     ending: AtomicBool,
-    expired: Mutex<HashMap<NodeId, VecDeque<SessionInstance>>>,
+    expired: Mutex<BTreeMap<NodeId, VecDeque<SessionInstance>>>,
     root: OnceLock<ActorRef<RootMessage>>,
     started: Instant,
     over: tokio::sync::watch::Sender<bool>,
@@ -245,17 +206,16 @@ impl NodeHandle {
             None => None,
         };
         let id = config.keys.node.node_id();
-        let incarnation = Incarnation(now().0.unsigned_abs());
+        let incarnation = Incarnation(config.world.now().0.unsigned_abs());
         let facts = LocalFacts {
             incarnation,
             program: env!("CARGO_PKG_VERSION").to_owned(),
             address: None,
         };
         let fingerprint = config.identity.fingerprint();
-        let (endpoint, arrivals) =
-            Endpoint::bind(config.listen, config.identity.clone(), facts.clone())?;
-        let address = config.advertise.clone();
-        let address = address.unwrap_or_else(|| endpoint.local_addr().to_string());
+        let (endpoint, arrivals, found_at) =
+            config.network.bind(config.identity.clone(), facts.clone())?;
+        let address = config.advertise.clone().unwrap_or(found_at);
         endpoint.replace_facts(LocalFacts { address: Some(address.clone()), ..facts });
         let name = config.name.clone();
         let own = Member { node: id, name: name.clone(), address, labels: config.labels };
@@ -266,6 +226,7 @@ impl NodeHandle {
             registry: config.registry,
             guardian,
             basics: config.basics,
+            world: config.world,
             pool: MailboxPool::new(config.directory.join("mailboxes")),
             inputs: NodeInputs::default(),
             credits: PerNode::default(),
@@ -293,9 +254,11 @@ impl NodeHandle {
         // Set once, here.
         let _ = node.root.set(root);
         node.open_default_session().await.map_err(|_| NodeError::Actors)?;
-        let pool = Arc::clone(&node.pool);
-        // What nodes that were killed left on the disk; nobody waits for it.
-        tokio::task::spawn_blocking(move || pool.remove_abandoned());
+        if let Network::Quic(_) = config.network {
+            let pool = Arc::clone(&node.pool);
+            // What nodes that were killed left on the disk; nobody waits for it.
+            tokio::task::spawn_blocking(move || pool.remove_abandoned());
+        }
         tokio::spawn(listen::run(Arc::clone(&node), arrivals));
         node.seek_authority();
         Ok(Self { node })

@@ -13,7 +13,6 @@ use tokio::sync::oneshot;
 
 use crate::data::job::JobShared;
 use crate::data::map_feed::MapFeed;
-use crate::data::port::now;
 use crate::data::session::{News, SessionShared};
 
 /// What a parent job is told.
@@ -117,7 +116,7 @@ impl ParentJobArguments {
             ParentJobMessage::ReportedHere => Some(self.job.take_reported()),
             _ => None,
         };
-        let (mut rows, now) = (self.job.rows_mut(), now());
+        let (mut rows, now) = (self.job.rows_mut(), self.session.node.world.now());
         rows.at(self.session.node.uptime());
         match message {
             ParentJobMessage::After(_) => {}

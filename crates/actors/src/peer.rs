@@ -1,20 +1,20 @@
 //! One other node: its link, its heartbeats, when it is dialled, suspected or given up. Its
 //! decisions are `sortie_engine::peer`'s.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use sortie_engine::link_rule::{Standing, Stays, which_stays};
 use sortie_engine::peer::{Keep, Peer, PeerEffect};
-use sortie_link::{Backoff, CloseCode, ControlReceiver, Expect, Link};
+use sortie_link::{Backoff, CloseCode, ControlReceiver, Expect, Link, Side};
 use sortie_model::reason::ReachStep;
 use sortie_model::{Incarnation, NodeId, SessionInstance, Timestamp, limits};
 use sortie_wire::host_proto::Resumed;
 use sortie_wire::link_proto::Heartbeat;
 
 use crate::data::attachment::Attached;
-use crate::data::port::now;
 use crate::data::session::SessionShared;
 use crate::data::traffic;
 use crate::node::{NodeShared, PeerSight};
@@ -51,7 +51,7 @@ pub(crate) struct PeerState {
     id: NodeId,
     peer: Peer,
     link: Option<Link>,
-    sessions: HashMap<SessionInstance, Arc<SessionShared>>,
+    sessions: BTreeMap<SessionInstance, Arc<SessionShared>>,
     life: Option<Incarnation>,
     /// When the connection came up, until hosts that no owner asked for on it are ended.
     up_since: Option<Duration>,
@@ -73,11 +73,11 @@ impl Actor for PeerActor {
         (node, id): (Arc<NodeShared>, NodeId),
     ) -> Result<PeerState, ActorProcessingErr> {
         myself.send_interval(limits::HEARTBEAT, || PeerMessage::Tick);
-        let (peer, sessions) = (Peer::default(), HashMap::new());
+        let (peer, sessions) = (Peer::default(), BTreeMap::new());
         let seed =
             id.0.iter()
                 .fold(node.me.incarnation.0, |seed, byte| seed.rotate_left(5) ^ u64::from(*byte));
-        let (backoff, last_heard) = (Backoff::new(seed), now());
+        let (backoff, last_heard) = (Backoff::new(seed), node.world.now());
         Ok(PeerState {
             node,
             id,
@@ -105,6 +105,11 @@ impl Actor for PeerActor {
             }
             PeerMessage::Connect(wait, keep) => state.peer.on_wanted(wait, keep, now, &mut effects),
             PeerMessage::WaitOver => state.peer.on_wait_over(now, &mut effects),
+            PeerMessage::Up(link, _) if !state.stays(&link) => {
+                link.close(CloseCode::DUPLICATE, "another connection stays");
+                // A dial of ours came to nothing; if another link is up there is no dial.
+                state.peer.on_dial_failed(ReachStep::Connect, now, &mut effects);
+            }
             PeerMessage::Up(link, control) => {
                 let greeted = now.saturating_sub(link.age());
                 state.peer.on_up(greeted, now, &mut effects);
@@ -139,6 +144,25 @@ impl PeerState {
             Some(link) if !link.is_closed() => attach(&session, link, self.id),
             _ => self.peer.on_wanted(wait, Keep::WhileUsed, self.node.uptime(), effects),
         }
+    }
+
+    /// Whether a connection that came up is the one to use: both ends judge it by the same rule.
+    fn stays(&self, link: &Link) -> bool {
+        let life = link.facts().incarnation;
+        let Some(old) = self.link.as_ref().filter(|old| !old.is_closed()) else {
+            // Words of a former life may be late. Until the later one is given up they say nothing:
+            // what this node was told to run runs there.
+            return !self.peer.is_known() || self.life.is_none_or(|known| known <= life);
+        };
+        let standing = |link: &Link| Standing {
+            dialled_by: match link.facts().dialled {
+                Side::Here => self.node.me.id,
+                Side::There => self.id,
+            },
+            incarnation: Some(link.facts().incarnation),
+            up: Some(link.age()),
+        };
+        which_stays(&standing(old), &standing(link)) == Stays::Newer
     }
 
     fn up(&mut self, myself: &ActorRef<PeerMessage>, link: Link, control: ControlReceiver) {
@@ -220,7 +244,8 @@ impl PeerState {
         let Resumed { session, unknown, expired, inputs } = answer;
         // An older connection's answer, or a session's that ended meanwhile, is of no use.
         let Some(link) = self.link.as_ref().filter(|own| own.id() == link) else { return };
-        let Some(session) = self.sessions.get(&session) else { return };
+        let session = self.sessions.get(&session).filter(|session| !session.is_over());
+        let Some(session) = session else { return };
         let attachment = session.attachment(self.id);
         if let Err(error) = attachment.resumed(link, &unknown) {
             link.close(CloseCode::GARBAGE, &error.to_string());
@@ -239,7 +264,7 @@ impl PeerState {
             return;
         }
         attachment.inputs.on_all_named(link);
-        session.tell_jobs(id, |_| ParentJobMessage::Reachable(id));
+        session.tell_jobs(id, |_| Some(ParentJobMessage::Reachable(id)));
     }
 
     fn tick(&mut self, effects: &mut Vec<PeerEffect>) {
@@ -248,7 +273,7 @@ impl PeerState {
         let link = self.link.as_ref().filter(|link| !link.is_closed());
         let silence = link.map(Link::silence);
         if let Some(silence) = silence {
-            self.last_heard = now().earlier_by(silence);
+            self.last_heard = self.node.world.now().earlier_by(silence);
         }
         self.peer.on_tick(silence, self.node.uptime(), effects);
         let lease_passed =
@@ -290,7 +315,12 @@ impl PeerState {
     fn unreachable(&self, step: ReachStep) {
         let id = self.id;
         for session in self.sessions.values() {
-            session.tell_jobs(id, |_| ParentJobMessage::Unreachable(id, step));
+            let attachment = session.attachment(id);
+            // What left this node on an earlier connection may run there: for that the node is not
+            // unreachable but silent, until it is back or lost.
+            session.tell_jobs(id, |job| {
+                (!attachment.has_told(job)).then_some(ParentJobMessage::Unreachable(id, step))
+            });
         }
     }
 
@@ -303,11 +333,11 @@ impl PeerState {
             let told = session.attachment(id).lost();
             session.tell_jobs(id, |job| {
                 // What never left this node cannot have run there.
-                if told.contains(&job) {
+                Some(if told.contains(&job) {
                     ParentJobMessage::Lost(id, since)
                 } else {
                     ParentJobMessage::Unreachable(id, ReachStep::Connect)
-                }
+                })
             });
         }
         self.sessions.clear();
@@ -335,9 +365,9 @@ fn attach(session: &SessionShared, link: &Link, node: NodeId) {
         Attached::Ready => {}
         Attached::Reborn(told) => {
             for job in told.into_iter().filter_map(|job| session.job(job)) {
-                job.tell(ParentJobMessage::Lost(node, now()));
+                job.tell(ParentJobMessage::Lost(node, session.node.world.now()));
             }
         }
     }
-    session.tell_jobs(node, |_| ParentJobMessage::Reachable(node));
+    session.tell_jobs(node, |_| Some(ParentJobMessage::Reachable(node)));
 }

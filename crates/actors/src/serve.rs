@@ -53,6 +53,7 @@ async fn answer(
     }
     let ServerEnd { mut sender, receiver: _receiver } = end;
     let answer = tokio::select! {
+        biased;
         answer = about_the_session(&session, &by, ask) => answer,
         () = sender.abandoned() => return Ok(()),
     };

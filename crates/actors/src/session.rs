@@ -13,13 +13,11 @@ use sortie_wire::host_proto::ChildSet;
 use sortie_wire::session_proto::Event;
 use sortie_wire::{ErrorCode, RemoteError};
 use tokio::sync::oneshot;
-use uuid::Uuid;
 
 use crate::data::input_log::{InputLog, Pace};
 use crate::data::job::JobShared;
 use crate::data::mailboxes::JobMailboxes;
 use crate::data::map_feed::{self, MapFeed};
-use crate::data::port::now;
 use crate::data::session::SessionShared;
 use crate::host::HostMessage;
 use crate::parent_job::{ParentJobActor, ParentJobArguments, ParentJobMessage};
@@ -127,9 +125,9 @@ pub(crate) async fn start(
     };
     let identity = JobIdentity {
         id,
-        instance: JobInstance(Uuid::now_v7()),
+        instance: JobInstance(session.node.world.fresh_id()),
         session: session.identity.id,
-        created: now(),
+        created: session.node.world.now(),
     };
     let input = input_of(session, &spec, known, pace);
     let (instance, mut effects) = (identity.instance, Vec::new());

@@ -6,6 +6,7 @@ pub(crate) mod pick;
 pub(crate) mod reach;
 pub(crate) mod read;
 pub(crate) mod supervision;
+pub(crate) mod task;
 pub(crate) mod values;
 pub(crate) mod work;
 
@@ -110,7 +111,7 @@ pub(crate) struct InvokeArgs {
     #[arg(long)]
     pub(crate) as_job: bool,
     /// Attach our standard input; short for `--stdin -`.
-    #[arg(short = 'i', long, conflicts_with = "stdin")]
+    #[arg(short = 'i', long, conflicts_with_all = ["stdin", "task"])]
     pub(crate) attach: bool,
     /// Print the resolved plan and touch nothing.
     #[arg(long)]

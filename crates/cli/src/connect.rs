@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sortie::{Client, ConnectError, Embedded, HomePaths, Session, UserIdentity, limits};
+use sortie::{Client, ConnectError, Embedded, HomePaths, Registry, Session, UserIdentity, limits};
 
 use crate::args::reach::Reach;
 use crate::args::work::node_name;
@@ -21,11 +21,16 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects as the options say.
+    /// Connects as the options say, for what runs no functions.
     pub(crate) async fn open(reach: &Reach) -> Result<Self, Failure> {
+        Self::open_with(reach, &Registry::new()).await
+    }
+
+    /// The same; the nodes of a throw-away cluster can run the functions of the registry.
+    pub(crate) async fn open_with(reach: &Reach, registry: &Registry) -> Result<Self, Failure> {
         let session = reach.session.clone();
         if let Some(count) = reach.embedded {
-            let embedded = Embedded::start(count).await?;
+            let embedded = Embedded::start_with(count, registry).await?;
             let none = || Failure::internal("an embedded cluster has at least one node");
             let client = embedded.client().ok_or_else(none)?;
             return Ok(Self { client, embedded: Some(embedded), session: None });

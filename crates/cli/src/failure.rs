@@ -139,8 +139,16 @@ impl From<RequestError> for Failure {
             RequestError::Lost => Cause::NodeLost,
             _ => cause_of(error.code()),
         };
-        let hint = error.hint().map(str::to_owned);
+        let hint = error.hint().or_else(|| hint_for_code(error.code())).map(str::to_owned);
         Self { cause, code: error.code().as_str(), message: chain(&error), hint }
+    }
+}
+
+/// What to do about a refusal of which the node itself knows no more.
+const fn hint_for_code(code: ErrorCode) -> Option<&'static str> {
+    match code {
+        ErrorCode::UnknownTask => Some("a node has the functions of the program that started it"),
+        _ => None,
     }
 }
 
@@ -159,7 +167,7 @@ impl From<NodeStartError> for Failure {
     fn from(error: NodeStartError) -> Self {
         let cause = match &error {
             NodeStartError::Home(error) => cause_of_home(error),
-            NodeStartError::Name(_) => Cause::Usage,
+            NodeStartError::Name(_) | NodeStartError::TaskName(_) => Cause::Usage,
             _ => Cause::Internal,
         };
         let code = if cause == Cause::Usage { "usage" } else { "internal" };
@@ -253,6 +261,13 @@ mod tests {
             "{\"schema\":1,\"error\":{\"code\":\"usage\",\"message\":\"no [31mnode `x`\",\
              \"hint\":\"try `*`\"}}\n"
         );
+    }
+
+    #[test]
+    fn two_functions_of_one_name_are_a_mistake_that_the_user_can_mend() {
+        let failure = Failure::from(NodeStartError::TaskName("count".to_owned()));
+        assert_eq!(failure.cause, Cause::Usage);
+        assert!(failure.message.contains("`count`"), "{failure:?}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
 
 use bytes::{Bytes, BytesMut};
@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use crate::args::FileOrStdin;
 use crate::args::work::cannot_read;
 use crate::failure::Failure;
+use crate::task_input::InputFormat;
 
 /// Bytes that one read asks for.
 const READ_BYTES: usize = 256 * 1024;
@@ -24,6 +25,8 @@ const READS_AHEAD: usize = 4;
 pub(crate) struct Source {
     name: String,
     file: File,
+    /// Opened by us, so that nobody else reads on where we stop.
+    from_path: bool,
 }
 
 impl Source {
@@ -36,13 +39,17 @@ impl Source {
                 if is_folder {
                     return Err(cannot_read(path, &io::ErrorKind::IsADirectory.into()));
                 }
-                Ok(Self { name: path.display().to_string(), file })
+                Ok(Self { name: path.display().to_string(), file, from_path: true })
             }
             FileOrStdin::Stdin if began_without(StandardStream::Input) => Err(Failure::no_input()),
             FileOrStdin::Stdin => {
                 let stdin = io::stdin().as_fd().try_clone_to_owned();
                 let file = stdin.map_err(|error| cannot_read(OsStr::new("-"), &error))?;
-                Ok(Self { name: "our standard input".to_owned(), file: file.into() })
+                Ok(Self {
+                    name: "our standard input".to_owned(),
+                    file: file.into(),
+                    from_path: false,
+                })
             }
         }
     }
@@ -63,6 +70,24 @@ impl Source {
         receiver
     }
 
+    /// What it is called in messages.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Everything up to the end; more than `most` bytes are a usage error.
+    pub(crate) fn read_whole(mut self, most: usize) -> Result<Vec<u8>, Failure> {
+        let mut whole = Vec::new();
+        while let Some(piece) = self.read()? {
+            whole.extend_from_slice(&piece);
+            if whole.len() > most {
+                let name = self.name;
+                return Err(Failure::usage(format_args!("{name} is longer than {most} bytes")));
+            }
+        }
+        Ok(whole)
+    }
+
     fn read(&mut self) -> Result<Option<Bytes>, Failure> {
         let mut buffer = BytesMut::zeroed(READ_BYTES);
         loop {
@@ -73,14 +98,108 @@ impl Source {
                     return Ok(Some(buffer.freeze()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    return Err(Failure::internal(format_args!(
-                        "cannot read {}: {error}",
-                        self.name
-                    )));
-                }
+                Err(error) => return Err(self.failed(&error)),
             }
         }
+    }
+
+    fn failed(&self, error: &io::Error) -> Failure {
+        Failure::internal(format_args!("cannot read {}: {error}", self.name))
+    }
+
+    /// Whether it can be read twice.
+    fn can_be_read_again(&self) -> bool {
+        self.from_path && self.file.metadata().is_ok_and(|facts| facts.is_file())
+    }
+}
+
+/// The items of a map.
+pub(crate) struct List {
+    /// Where they are read.
+    pub(crate) source: Source,
+    /// What ends each.
+    pub(crate) separator: Separator,
+    /// How each is handed over.
+    pub(crate) form: Form,
+}
+
+/// How the items of a map are handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As they are.
+    Raw,
+    /// As inputs of a function.
+    Input(InputFormat),
+}
+
+impl List {
+    /// Looks for items that cannot be handed over before any job exists, where the list can be read
+    /// twice.
+    pub(crate) fn check(&mut self) -> Result<(), Failure> {
+        if self.form == Form::Raw || !self.source.can_be_read_again() {
+            return Ok(());
+        }
+        let mut items = self.reader();
+        while let Some(piece) = self.source.read()? {
+            items.splitter.push(&piece);
+            while items.next_item()?.is_some() {}
+        }
+        items.finish()?;
+        self.source.file.rewind().map_err(|error| self.source.failed(&error))
+    }
+
+    fn reader(&self) -> ItemReader {
+        let Self { source, separator, form } = self;
+        let name = source.name.clone();
+        let splitter = ItemSplitter::new(*separator);
+        ItemReader { name, splitter, separator: *separator, form: *form }
+    }
+}
+
+/// Cuts items out of what is read, and gives them their form.
+struct ItemReader {
+    name: String,
+    splitter: ItemSplitter,
+    separator: Separator,
+    form: Form,
+}
+
+impl ItemReader {
+    /// The next whole item.
+    fn next_item(&mut self) -> Result<Option<Bytes>, Failure> {
+        while let Some(written) = self.splitter.next_item().map_err(RequestError::from)? {
+            if let Some(item) = self.shape(written, self.splitter.position())? {
+                return Ok(Some(item));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The item after the last separator.
+    fn finish(mut self) -> Result<Option<Bytes>, Failure> {
+        let place = self.splitter.position() + 1;
+        let splitter = std::mem::take(&mut self.splitter);
+        match splitter.finish().map_err(RequestError::from)? {
+            Some(written) => self.shape(written, place),
+            None => Ok(None),
+        }
+    }
+
+    fn shape(&self, written: Bytes, place: u64) -> Result<Option<Bytes>, Failure> {
+        let Form::Input(format) = self.form else { return Ok(Some(written)) };
+        format.encode_item(&written).map_err(|bad| {
+            let what = match self.separator {
+                Separator::Newline => "line",
+                Separator::Nul => "item",
+            };
+            let failure = Failure::usage(format_args!("{what} {place} of {} {bad}", self.name));
+            match format {
+                InputFormat::Json => {
+                    failure.hint(format!("`--input-format text` takes each {what} as a text"))
+                }
+                InputFormat::Text => failure,
+            }
+        })
     }
 }
 
@@ -91,7 +210,7 @@ pub(crate) enum Feed {
     /// To the children's standard input.
     Bytes(Source, InputSender),
     /// One child for each item.
-    Items(Source, Separator, ItemSender),
+    Items(List, ItemSender),
 }
 
 impl Feed {
@@ -100,7 +219,7 @@ impl Feed {
         match self {
             Self::None => Ok(()),
             Self::Bytes(source, sender) => send_bytes(source, sender).await,
-            Self::Items(source, separator, sender) => send_items(source, separator, sender).await,
+            Self::Items(list, sender) => send_items(list, sender).await,
         }
     }
 }
@@ -117,40 +236,49 @@ async fn send_bytes(source: Source, mut sender: InputSender) -> Result<(), Failu
     Ok(sender.finish().await?)
 }
 
-async fn send_items(
-    source: Source,
-    separator: Separator,
-    sender: ItemSender,
-) -> Result<(), Failure> {
-    match pour_items(source, separator, sender).await {
+async fn send_items(list: List, sender: ItemSender) -> Result<(), Failure> {
+    match pour_items(list, sender).await {
         // The job was stopped: it wants no more items.
-        Err(RequestError::InputClosed) => Ok(()),
-        Err(error) => Err(error.into()),
-        Ok(read) => read,
+        Err(Stopped::Request(RequestError::InputClosed)) => Ok(()),
+        Err(Stopped::Request(error)) => Err(error.into()),
+        Err(Stopped::Source(failure)) => Err(failure),
+        Ok(()) => Ok(()),
     }
 }
 
-/// Sends items; what cannot be read is the inner error.
-async fn pour_items(
-    source: Source,
-    separator: Separator,
-    mut sender: ItemSender,
-) -> Result<Result<(), Failure>, RequestError> {
-    let mut pieces = source.pieces();
-    let mut splitter = ItemSplitter::new(separator);
+/// Why no more items are sent.
+enum Stopped {
+    /// The node does not take them.
+    Request(RequestError),
+    /// They cannot be read, or make no sense.
+    Source(Failure),
+}
+
+impl From<RequestError> for Stopped {
+    fn from(error: RequestError) -> Self {
+        Self::Request(error)
+    }
+}
+
+impl From<Failure> for Stopped {
+    fn from(failure: Failure) -> Self {
+        Self::Source(failure)
+    }
+}
+
+async fn pour_items(list: List, mut sender: ItemSender) -> Result<(), Stopped> {
+    let mut items = list.reader();
+    let mut pieces = list.source.pieces();
     while let Some(piece) = pieces.recv().await {
-        match piece {
-            Ok(piece) => splitter.push(&piece),
-            Err(failure) => return Ok(Err(failure)),
-        }
-        while let Some(item) = splitter.next_item()? {
+        items.splitter.push(&piece?);
+        while let Some(item) = items.next_item()? {
             sender.send(&item).await?;
         }
         // What the next read waits for may depend on the items so far.
         sender.flush().await?;
     }
-    if let Some(item) = splitter.finish()? {
+    if let Some(item) = items.finish()? {
         sender.send(&item).await?;
     }
-    sender.finish().await.map(Ok)
+    Ok(sender.finish().await?)
 }

@@ -12,6 +12,7 @@ use sortie::{Client, ConnectError, HomePaths, limits};
 
 use crate::exit::Cause;
 use crate::failure::Failure;
+use crate::program;
 use crate::render::clean::one_line;
 
 /// How long a node that we start may take until it answers.
@@ -169,7 +170,8 @@ impl Starting {
     /// Says so, once, unless it was somebody else's node that answered.
     fn announce(&mut self) {
         if !self.has_ended() {
-            eprintln_quietly("sortie: started a node of your own; `sortie node stop` ends it");
+            let ending = format!("`{} node stop` ends it", program::name());
+            eprintln_quietly(&format!("sortie: started a node of your own; {ending}"));
         }
     }
 

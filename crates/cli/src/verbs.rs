@@ -23,7 +23,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use sortie::answer::Entries;
-use sortie::{Session, StandardStream, began_without};
+use sortie::{Registry, Session, StandardStream, began_without};
 use sortie_model::selector::{Query, Selection, Selector};
 use sortie_model::view::{EntryView, Tally};
 use sortie_model::{JobView, State, limits};
@@ -42,13 +42,13 @@ use crate::render::sheet::Sheet;
 use crate::signals::Interrupts;
 
 /// Does what was asked, reports what went wrong, and says with which status to exit.
-pub(crate) fn perform(cli: Cli) -> u8 {
+pub(crate) fn perform(cli: Cli, registry: &Registry) -> u8 {
     let style = error_style(&cli.verb);
     let done = match cli.verb {
         verb if prints(&verb) && began_without(StandardStream::Output) => Err(Failure::no_output()),
         Verb::Completions { shell } => completions::run(shell),
-        Verb::Node(crate::args::nodes::NodeVerb::Run(args)) => node::run(*args),
-        verb => on_a_runtime(verb),
+        Verb::Node(crate::args::nodes::NodeVerb::Run(args)) => node::run(*args, registry),
+        verb => on_a_runtime(verb, registry),
     };
     match done {
         Ok(status) => status,
@@ -67,11 +67,11 @@ const fn prints(verb: &Verb) -> bool {
 }
 
 /// A client needs one thread; nodes in our process want more.
-fn on_a_runtime(verb: Verb) -> Result<u8, Failure> {
+fn on_a_runtime(verb: Verb, registry: &Registry) -> Result<u8, Failure> {
     log_to_stderr(Unasked::Nothing);
     let runtime = if hosts_nodes(&verb) { multi_thread() } else { single_thread() };
     let runtime = runtime?;
-    let done = runtime.block_on(dispatch(verb));
+    let done = runtime.block_on(dispatch(verb, registry));
     // A read of our standard input may never end.
     runtime.shutdown_background();
     done
@@ -102,11 +102,11 @@ const fn hosts_nodes(verb: &Verb) -> bool {
     }
 }
 
-async fn dispatch(verb: Verb) -> Result<u8, Failure> {
+async fn dispatch(verb: Verb, registry: &Registry) -> Result<u8, Failure> {
     match verb {
         // They have something to do when they are interrupted; the other verbs just end.
-        Verb::Invoke(args) => invoke::run(*args).await,
-        Verb::Start(args) => interruptible(start::run(*args)).await,
+        Verb::Invoke(args) => invoke::run(*args, registry).await,
+        Verb::Start(args) => interruptible(start::run(*args, registry)).await,
         Verb::Get(args) => interruptible(get::run(*args)).await,
         Verb::Receive(args) => receive::run(*args).await,
         Verb::Logs(mut args) => {
@@ -123,7 +123,7 @@ async fn dispatch(verb: Verb) -> Result<u8, Failure> {
         Verb::Explain(args) => interruptible(explain::run(*args)).await,
         Verb::Tree(args) => interruptible(tree::run(*args)).await,
         Verb::Watch(args) => interruptible(watch::run(*args)).await,
-        Verb::Node(verb) => interruptible(node::ask(verb)).await,
+        Verb::Node(verb) => interruptible(node::ask(verb, registry)).await,
         Verb::Cluster(verb) => interruptible(cluster::run(verb)).await,
         Verb::Session(verb) => interruptible(session::run(verb)).await,
         Verb::Doctor(args) => interruptible(doctor::run(*args)).await,

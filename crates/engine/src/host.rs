@@ -4,7 +4,7 @@
 //! An incarnation of a child is accepted once, by (job, ordinal, incarnation), however often its
 //! start is sent.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,6 +14,8 @@ use sortie_wire::codec::encoded_length;
 use sortie_wire::host_proto::{
     ChildBatch, ChildSet, HostSpec, Resume, StartChildren, StopChildren,
 };
+
+use crate::broken::{Rule, is_broken};
 
 /// A child that may run now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,7 +111,7 @@ struct HostedJob {
 /// The children that this node executes for one session.
 #[derive(Debug)]
 pub struct Host {
-    jobs: HashMap<JobInstance, HostedJob>,
+    jobs: BTreeMap<JobInstance, HostedJob>,
     /// What the jobs' specs take, in bytes.
     specs: usize,
     processes: usize,
@@ -119,7 +121,7 @@ pub struct Host {
 impl Host {
     /// A host that runs at most so many processes at once.
     pub fn new(most_processes: usize) -> Self {
-        Self { jobs: HashMap::new(), specs: 0, processes: 0, most_processes }
+        Self { jobs: BTreeMap::new(), specs: 0, processes: 0, most_processes }
     }
 
     /// The owner wants children started.
@@ -142,7 +144,8 @@ impl Host {
         if let Some(HostedJob { accepted, queued, .. }) = self.jobs.get_mut(&instance) {
             queued.extend(starts(children).filter(|start| {
                 let latest = accepted.get(&start.ordinal);
-                let fresh = latest.is_none_or(|latest| *latest < start.incarnation);
+                let is_new = latest.is_none_or(|latest| *latest < start.incarnation);
+                let fresh = is_new || is_broken(Rule::P1);
                 if fresh {
                     accepted.insert(start.ordinal, start.incarnation);
                 }
@@ -262,7 +265,8 @@ impl Host {
     /// The session is over, or its owner was silent for longer than the lease: everything is killed
     /// without grace and forgotten.
     pub fn on_over(&mut self, effects: &mut Vec<HostEffect>) {
-        effects.extend(self.jobs.drain().map(|(job, _)| HostEffect::Discard(job)));
+        let jobs = std::mem::take(&mut self.jobs);
+        effects.extend(jobs.into_keys().map(HostEffect::Discard));
         (self.specs, self.processes) = (0, 0);
     }
 

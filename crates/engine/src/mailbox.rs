@@ -15,6 +15,8 @@ use sortie_model::record::StreamSet;
 use sortie_model::{Seq, Stream};
 
 use ledger::StreamLedger;
+
+use crate::broken::{Rule, is_broken};
 pub use tally::{PerStream, Piece, Tally};
 
 /// What happens at the quota when nobody receives.
@@ -294,6 +296,9 @@ impl Mailbox {
 
     /// The reader has the records: they are free. None when the offer is not in flight.
     pub fn acknowledge(&mut self, id: OfferId) -> Option<Vec<Freed>> {
+        if is_broken(Rule::P4) {
+            return self.withdraw(id).then(Vec::new);
+        }
         let offer = self.remove(id)?;
         let sum = offer.pieces.iter().fold(Tally::ZERO, |sum, (_, piece)| sum.plus(piece.tally()));
         self.unread = self.unread.minus(sum);
@@ -313,6 +318,9 @@ impl Mailbox {
     /// whether the offer was in flight.
     pub fn withdraw(&mut self, id: OfferId) -> bool {
         let Some(offer) = self.remove(id) else { return false };
+        if is_broken(Rule::P6) {
+            return true;
+        }
         for (stream, piece) in offer.pieces.iter().filter(|(_, piece)| !piece.is_empty()) {
             self.streams.of_mut(stream).give_back(*piece);
         }

@@ -10,6 +10,7 @@ use sortie_model::reason::ReachStep;
 use sortie_model::view::NodeState;
 use sortie_wire::link_proto::Heartbeat;
 
+use crate::broken::{Rule, is_broken};
 pub use crate::peer::lease::FalseEcho;
 use crate::peer::lease::Lease;
 
@@ -195,7 +196,7 @@ impl Peer {
     }
 
     fn end_lease(&mut self, effects: &mut Vec<PeerEffect>) {
-        if self.lease.end() {
+        if self.lease.end() && !is_broken(Rule::P9) {
             effects.push(PeerEffect::LeaseOver);
         }
     }
@@ -209,6 +210,11 @@ impl Peer {
             self.connection = Connection::Dialling { attempt: 1 };
             effects.push(PeerEffect::Dial { attempt: 1 });
         }
+    }
+
+    /// Whether it was heard and has not been given up since: something of ours may run there.
+    pub const fn is_known(&self) -> bool {
+        self.heard.is_some()
     }
 
     /// Whether it answers.

@@ -79,13 +79,27 @@ impl Registry {
         Ok(())
     }
 
-    /// Adds functions that worker processes of this program have, too.
+    /// Registers every function of another registry.
+    ///
+    /// # Errors
+    /// [`NameTaken`] when a name belongs to another function; some of the rest may be registered.
+    pub fn add_all(&mut self, others: &Self) -> Result<(), NameTaken> {
+        others.tasks.iter().try_for_each(|(name, registered)| self.insert(name, registered.clone()))
+    }
+
+    /// Adds functions that worker processes of this program have, too. One that is here already
+    /// becomes one of them.
     ///
     /// # Errors
     /// [`NameTaken`] when the name of one belongs to another function.
     pub fn add_for_workers(&mut self, functions: &Self) -> Result<(), NameTaken> {
         for (name, registered) in &functions.tasks {
-            self.insert(name, Registered { reach: Reach::Worker, ..registered.clone() })?;
+            match self.tasks.get_mut(name) {
+                Some(own) if Arc::ptr_eq(&own.task, &registered.task) => own.reach = Reach::Worker,
+                _ => {
+                    self.insert(name, Registered { reach: Reach::Worker, ..registered.clone() })?
+                }
+            }
         }
         Ok(())
     }
@@ -157,6 +171,13 @@ mod tests {
         assert_eq!(find("inside", RunIn::Background), Err(NotCallable::OnlyInside));
         assert_eq!(find("both", RunIn::Thread), Ok(()));
         assert_eq!(find("both", RunIn::Background), Ok(()));
-        assert!(registry.add_for_workers(&given).is_err());
+        assert_eq!(registry.add_for_workers(&given), Ok(()), "the same functions once more");
+        let (mut here, mut other) = (Registry::default(), Registry::default());
+        here.add_all(&given).expect("the name is free");
+        assert!(here.find("both", None, RunIn::Background).is_err());
+        here.add_for_workers(&given).expect("the same function");
+        assert!(here.find("both", None, RunIn::Background).is_ok());
+        other.add("both", function()).expect("the name is free");
+        assert_eq!(here.add_for_workers(&other), Err(NameTaken("both".to_owned())));
     }
 }

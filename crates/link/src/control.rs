@@ -4,7 +4,6 @@ use std::fmt;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
 
 use bytes::Bytes;
 use sortie_model::limits;
@@ -13,6 +12,7 @@ use sortie_wire::frame::write_message;
 use sortie_wire::permit::Lane;
 use sortie_wire::{DecodeError, Frame, Message};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::error::{CloseReason, SendError};
 use crate::frames::{FrameFault, FrameReader};
@@ -147,8 +147,10 @@ pub(crate) async fn write(queue: Arc<ControlQueue>, connection: Connection) {
 
 /// The receiving end of the control stream. It exists once per link and keeps the link up.
 pub struct ControlReceiver {
-    reader: FrameReader,
+    /// Dropped before the stream, so that the last handle of a link closes it, and the other side
+    /// does not take a stream that ends first for a fault of this one.
     link: Link,
+    reader: FrameReader,
 }
 
 impl ControlReceiver {

@@ -44,8 +44,10 @@ pub(crate) async fn dial(
     let (connection, peer) = attempt.connect(began, wait).await?;
     let connection = QuicConnection::new(connection);
     net.remember(&connection);
-    let unless_up = CloseUnlessUp(Some(connection.clone()));
-    let greeting = greet(Connection::Quic(connection), role, peer, &us.facts);
+    let connection = Connection::Quic(connection);
+    let greeting = greet(connection.clone(), role, peer, &us.facts);
+    tokio::pin!(greeting);
+    let unless_up = CloseUnlessUp::new(&connection);
     match timeout_at(began + wait, greeting).await {
         Ok(Ok(up)) => {
             unless_up.up();
@@ -56,11 +58,17 @@ pub(crate) async fn dial(
     }
 }
 
-/// Closes a connection on which no link came up, also when the dial was given up.
-struct CloseUnlessUp(Option<QuicConnection>);
+/// Closes a connection on which no link came up, also when the dial was given up. It is made after
+/// the greeting, and so dropped before it: streams that end on a connection that is still open
+/// would look like a fault of this side.
+pub(crate) struct CloseUnlessUp(Option<Connection>);
 
 impl CloseUnlessUp {
-    fn up(mut self) {
+    pub(crate) fn new(connection: &Connection) -> Self {
+        Self(Some(connection.clone()))
+    }
+
+    pub(crate) fn up(mut self) {
         self.0 = None;
     }
 }

@@ -2,7 +2,7 @@
 //! the server rejects sees its TLS handshake succeed all the same; only the acknowledgement says
 //! that the link is up.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use sortie_model::{Incarnation, Timestamp, limits};
@@ -12,6 +12,7 @@ use sortie_wire::link_proto::{Hello, HelloAck, HelloRefused};
 use sortie_wire::permit::Role;
 use sortie_wire::version::SPOKEN;
 use sortie_wire::{DecodeError, ErrorCode, Frame, Message, RemoteError};
+use tokio::time::Instant;
 
 use crate::control::ControlReceiver;
 use crate::endpoint::LinkPlace;

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sortie_model::Incarnation;
 use sortie_wire::close::CloseCode;
 use sortie_wire::permit::{Lane, Role, allowed};
 use sortie_wire::{Kind, Message};
+use tokio::time::Instant;
 
 use crate::control::{ControlQueue, ControlReceiver};
 use crate::endpoint::LinkPlace;

@@ -4,6 +4,7 @@
 pub(crate) mod memory;
 mod pipe;
 pub(crate) mod quic;
+pub(crate) mod way;
 
 use std::time::Duration;
 

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sortie_actors::{Keeper, NoKeeper, NodeConfig, NodeHandle, NodeKeys};
-use sortie_exec::task::TaskContext;
+use sortie_actors::{Keeper, Network, NoKeeper, NodeConfig, NodeHandle, NodeKeys, SystemWorld};
+use sortie_exec::registry::Registry;
+use sortie_exec::task::{TaskContext, typed};
 use sortie_exec::{LaunchOptions, NodeBasics};
 use sortie_link::{CertificateAuthority, NodeKey};
 use sortie_model::NodeName;
@@ -18,7 +19,6 @@ use sortie_wire::link_proto::{Member, Roster};
 use crate::home::{Home, HomeKeeper, HomePaths};
 use crate::node::{Node, NodeStartError, Refusal};
 use crate::task::TaskFn;
-use crate::tasks::Tasks;
 
 /// A node to be started. Nothing happens before [`NodeBuilder::start`].
 #[derive(Debug)]
@@ -27,7 +27,8 @@ pub struct NodeBuilder {
     listen: Option<SocketAddr>,
     advertise: Option<String>,
     labels: BTreeMap<String, String>,
-    tasks: Tasks,
+    tasks: Registry,
+    fault: Option<NodeStartError>,
     processes: bool,
     home: Option<HomePaths>,
     user: String,
@@ -56,7 +57,8 @@ impl NodeBuilder {
             listen: None,
             advertise: None,
             labels: BTreeMap::new(),
-            tasks: Tasks::default(),
+            tasks: Registry::default(),
+            fault: None,
             processes: true,
             home: None,
             user: "owner".to_owned(),
@@ -78,7 +80,9 @@ impl NodeBuilder {
         O: Serialize,
         E: std::error::Error + 'static,
     {
-        self.tasks = self.tasks.task(name, function);
+        if let Err(taken) = self.tasks.add(name, typed(function)) {
+            self.fault.get_or_insert(NodeStartError::TaskName(taken.0));
+        }
         self
     }
 
@@ -87,7 +91,19 @@ impl NodeBuilder {
     /// types is refused.
     #[must_use]
     pub fn register<F: TaskFn>(mut self, task: F) -> Self {
-        self.tasks = self.tasks.register(task);
+        let function = typed(move |context, input| task.call(context, input));
+        if let Err(taken) = self.tasks.add_typed(F::NAME, function, F::TYPES) {
+            self.fault.get_or_insert(NodeStartError::TaskName(taken.0));
+        }
+        self
+    }
+
+    /// Registers every function of a registry, beside those of [`NodeBuilder::task`].
+    #[must_use]
+    pub fn registry(mut self, registry: &crate::registry::Registry) -> Self {
+        if let Err(taken) = registry.add_to(&mut self.tasks) {
+            self.fault.get_or_insert(NodeStartError::TaskName(taken.0));
+        }
         self
     }
 
@@ -155,8 +171,11 @@ impl NodeBuilder {
     /// # Errors
     /// [`NodeStartError`]; nothing is left running.
     pub async fn start(mut self) -> Result<Node, NodeStartError> {
-        let tasks = std::mem::take(&mut self.tasks).with_those_of_program();
-        let registry = tasks.map_err(|taken| NodeStartError::TaskName(taken.0))?;
+        if let Some(fault) = self.fault.take() {
+            return Err(fault);
+        }
+        crate::program::add_to(&mut self.tasks)
+            .map_err(|taken| NodeStartError::TaskName(taken.0))?;
         let parts = match self.home.take() {
             Some(paths) => self.at_home(paths)?,
             None => self.homeless()?,
@@ -175,7 +194,7 @@ impl NodeBuilder {
             identity: parts.identity,
             keys: parts.keys,
             authority: parts.authority,
-            listen,
+            network: Network::Quic(listen),
             advertise: self.advertise.or(parts.advertise),
             labels: parts
                 .labels
@@ -185,12 +204,13 @@ impl NodeBuilder {
                 .into_iter()
                 .collect(),
             roster: parts.roster,
-            registry,
+            registry: self.tasks,
             guardian: hosts_processes.then(LaunchOptions::default),
             directory,
             user: self.user,
             basics: NodeBasics::of_this_user(),
             keeper: parts.keeper,
+            world: Arc::new(SystemWorld),
         };
         let handle = NodeHandle::start(config).await.map_err(NodeStartError::from_node)?;
         if let Err(error) = make_known(&handle, self.join.as_ref(), parts.home.as_deref()) {

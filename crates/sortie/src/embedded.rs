@@ -2,6 +2,7 @@
 
 use crate::client::Client;
 use crate::node::{Node, NodeStartError};
+use crate::registry::Registry;
 
 /// Nodes `node1` … `nodeN` in this process, linked by QUIC on loopback. They end with the process,
 /// or with [`Embedded::shut_down`].
@@ -19,10 +20,19 @@ impl Embedded {
     /// # Errors
     /// [`NodeStartError`]; nothing is left running then.
     pub async fn start(count: usize) -> Result<Self, NodeStartError> {
-        let first = Node::builder("node1").start().await?;
+        Self::start_with(count, &Registry::new()).await
+    }
+
+    /// The same; every node can run the functions of the registry.
+    ///
+    /// # Errors
+    /// As for [`Embedded::start`].
+    pub async fn start_with(count: usize, registry: &Registry) -> Result<Self, NodeStartError> {
+        let first = Node::builder("node1").registry(registry).start().await?;
         let mut nodes = vec![first.clone()];
         for number in 2..=count.min(EMBEDDED_NODES) {
-            nodes.push(Node::builder(format!("node{number}")).join(&first).start().await?);
+            let node = Node::builder(format!("node{number}")).registry(registry);
+            nodes.push(node.join(&first).start().await?);
         }
         Ok(Self { nodes })
     }

@@ -147,29 +147,40 @@ impl<T> Job<T> {
     /// Cancel safe: it changes nothing.
     pub async fn children(&self) -> Result<Vec<ChildView>, RequestError> {
         let mut children = Vec::new();
-        let mut offset = 0;
         loop {
-            let query = Query {
-                selection: self.selection(),
-                children: true,
-                limit: limits::PAGE_MOST as u32,
-                offset,
-                ..Query::default()
-            };
-            let Entries { entries, total, troubles } = self.session.get(query).await?;
-            if !troubles.is_empty() {
-                return Err(RequestError::of_troubles(troubles));
-            }
-            let page = entries.len() as u64;
-            children.extend(entries.into_iter().filter_map(|entry| match entry {
-                EntryView::Child(child) => Some(child),
-                EntryView::Job(_) => None,
-            }));
-            offset += page;
-            if page == 0 || offset >= total {
+            let page = self.children_from(children.len() as u64).await?;
+            if page.is_empty() {
                 return Ok(children);
             }
+            children.extend(page);
         }
+    }
+
+    /// The numbers of the children from that place on, a page of them.
+    async fn child_ids(&self, from: u64) -> Result<Vec<EntryId>, RequestError> {
+        let children = self.children_from(from).await?;
+        Ok(children.into_iter().map(|child| child.id).collect())
+    }
+
+    /// The children from that place on: a page of them, none behind the last.
+    async fn children_from(&self, from: u64) -> Result<Vec<ChildView>, RequestError> {
+        let query = Query {
+            selection: self.selection(),
+            children: true,
+            limit: limits::PAGE_MOST as u32,
+            // The job itself comes before its children.
+            offset: from + 1,
+            ..Query::default()
+        };
+        let Entries { entries, troubles, .. } = self.session.get(query).await?;
+        if !troubles.is_empty() {
+            return Err(RequestError::of_troubles(troubles));
+        }
+        let children = entries.into_iter().filter_map(|entry| match entry {
+            EntryView::Child(child) => Some(child),
+            EntryView::Job(_) => None,
+        });
+        Ok(children.collect())
     }
 
     /// Takes what is there now, children in child order: it is gone from the node when this

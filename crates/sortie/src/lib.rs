@@ -56,12 +56,15 @@ mod home;
 mod input;
 mod job;
 mod node;
+mod program;
 mod receiver;
+mod registry;
 mod route;
 mod scope;
 mod session;
 mod task;
-mod tasks;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 mod threads;
 mod watch;
 
@@ -79,12 +82,13 @@ pub use job::{
     Untyped, Values,
 };
 pub use node::{Node, NodeStartError, Refusal, StartFault, init};
+pub use program::init_with;
 pub use receiver::{ReceiveEnd, ReceiveItem, Receiver};
+pub use registry::Registry;
 pub use scope::{JobScope, scope};
 pub use session::Session;
 pub use sortie_macros::task;
 pub use task::{TaskFn, TaskFuture, TaskReturn};
-pub use tasks::{Tasks, init_with};
 pub use threads::node_threads;
 pub use watch::Happenings;
 
@@ -125,6 +129,7 @@ mod tests {
         anywhere::<Job>();
         anywhere::<Job<u64>>();
         anywhere::<UserIdentity>();
+        anywhere::<Registry>();
         const fn sendable<T: Send + 'static>() {}
         sendable::<JobBuilder>();
         sendable::<JobScope>();

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use sortie::{EmitError, HomePaths, Node, TaskContext, Tasks};
+use sortie::{EmitError, HomePaths, Node, Registry, TaskContext};
 
 #[derive(Debug)]
 struct Refused(std::num::ParseIntError);
@@ -101,8 +101,8 @@ async fn look(
     Ok((std::env::var(variable).ok(), node, context.ordinal().0, open))
 }
 
-fn tasks(tasks: Tasks) -> Tasks {
-    tasks
+fn tasks() -> Registry {
+    Registry::new()
         .register(parse)
         .register(pid)
         .task("crash", crash)
@@ -116,7 +116,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     if std::env::var_os("TEST_LIE").is_some() {
         return lie();
     }
-    sortie::init_with(tasks);
+    sortie::init_with(&tasks());
     tokio::runtime::Runtime::new()?.block_on(run())
 }
 

@@ -39,8 +39,14 @@ const HOUSE: [(&str, u8, Allowed); 17] = [
 const GUARDIAN: &[&str] = &["sortie-model", "sortie-wire", "sortie-exec", "sortie-store"];
 
 /// The testkit is the one crate that knows a neighbour: a simulated cluster runs the real actors.
-const TESTKIT: &[&str] =
-    &["sortie-model", "sortie-wire", "sortie-engine", "sortie-link", "sortie-actors"];
+const TESTKIT: &[&str] = &[
+    "sortie-model",
+    "sortie-wire",
+    "sortie-engine",
+    "sortie-link",
+    "sortie-exec",
+    "sortie-actors",
+];
 
 /// The crates that users see.
 const PUBLIC: &[&str] = &["sortie", "sortie-model", "sortie-macros", "sortie-cli", "sortie-ractor"];
@@ -85,7 +91,8 @@ fn objection((name, floor, allowed): &(&str, u8, Allowed), dependency: &str) -> 
         return Some(format!("`{dependency}` has no floor"));
     };
     match allowed {
-        Allowed::Only(few) if !few.contains(&dependency) => {
+        Allowed::Only(few) if few.contains(&dependency) => None,
+        Allowed::Only(few) => {
             let few = if few.is_empty() { "nothing of ours".to_owned() } else { few.join(", ") };
             Some(format!("`{name}` may know {few}; not `{dependency}`"))
         }
@@ -152,6 +159,7 @@ mod tests {
         );
         assert!(check_one("sortie", "[dependencies]\nsortie-guardian.workspace = true").is_empty());
         assert!(check_one("sortie-guardian", "[dependencies]\nsortie-store = \"1\"").is_empty());
+        assert!(check_one("sortie-testkit", "[dependencies]\nsortie-actors = \"1\"").is_empty());
     }
 
     #[test]

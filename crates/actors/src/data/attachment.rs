@@ -1,7 +1,7 @@
 //! Where a session stands with one executing node: which connection carries it, what was told, what
 //! was stored and must be acknowledged.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sortie_link::{CloseCode, Link};
@@ -33,7 +33,7 @@ pub(crate) enum Attached {
     /// It must first say which jobs it still knows.
     Asked,
     /// It began a new life: what ran of these jobs is gone, and it can be told things.
-    Reborn(HashSet<JobInstance>),
+    Reborn(BTreeSet<JobInstance>),
     /// The session is over, and it was told so.
     Over,
 }
@@ -58,19 +58,19 @@ struct State {
     /// Whether the node may be told things: it has answered the resume, or needed none.
     ready: bool,
     /// The jobs of a resume that went over the present connection and was not answered yet.
-    asked: Option<HashSet<JobInstance>>,
+    asked: Option<BTreeSet<JobInstance>>,
     /// Jobs that were over while the answer was outstanding: the node is told after it.
     over: Vec<JobInstance>,
     /// Jobs that the node was ever told of and may still execute.
-    told: HashSet<JobInstance>,
+    told: BTreeSet<JobInstance>,
     /// Jobs whose spec went over the present connection.
-    specified: HashSet<JobInstance>,
+    specified: BTreeSet<JobInstance>,
     /// The last report of the shared stream that is stored.
     reports: u64,
     /// Unended children with a stream of their own: up to where they are stored.
-    positions: HashMap<ChildKey, ChildPosition>,
+    positions: BTreeMap<ChildKey, ChildPosition>,
     /// Positions that were not acknowledged yet, those of ended children included.
-    fresh: HashMap<ChildKey, ChildPosition>,
+    fresh: BTreeMap<ChildKey, ChildPosition>,
     fresh_reports: bool,
     /// Whether the session is over: on a later connection that is all there is to say.
     ended: bool,
@@ -219,9 +219,14 @@ impl Attachment {
 
     /// The node is lost, and what it was told is gone with it: answers the jobs that it was told
     /// of.
-    pub(crate) fn lost(&self) -> HashSet<JobInstance> {
+    pub(crate) fn lost(&self) -> BTreeSet<JobInstance> {
         self.inputs.clear();
         std::mem::take(&mut *self.state()).told
+    }
+
+    /// Whether the node was told of the job and may still execute it.
+    pub(crate) fn has_told(&self, job: JobInstance) -> bool {
+        self.state().told.contains(&job)
     }
 
     /// The session is over: its node is told, and nothing is acknowledged any more.
@@ -316,6 +321,7 @@ pub(crate) fn say<M: Message>(link: &Link, message: &M) {
 async fn acknowledge(attachment: Arc<Attachment>, link: Link) {
     loop {
         tokio::select! {
+            biased;
             () = attachment.stored.notified() => {}
             _ = link.closed() => {
                 // The wake-up may have been meant for the connection that came after.

@@ -4,7 +4,7 @@
 mod bulk;
 mod shared;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -30,13 +30,13 @@ pub(crate) struct Outbox {
 
 #[derive(Debug)]
 struct State {
-    pending: HashMap<JobInstance, Pending>,
+    pending: BTreeMap<JobInstance, Pending>,
     /// Sent and not acknowledged, oldest first.
     unacknowledged: VecDeque<Sent>,
     /// What records in `pending` and `unacknowledged` take of the owner's credit.
     held: Held,
     last_number: u64,
-    bulk: HashMap<ChildKey, Arc<Bulk>>,
+    bulk: BTreeMap<ChildKey, Arc<Bulk>>,
     link: Option<Link>,
     /// Whether the session is over: nobody wants anything of it.
     closed: bool,
@@ -69,11 +69,11 @@ struct Sent {
 impl Outbox {
     pub(crate) fn new(session: SessionInstance, credit: Arc<OwnerCredit>) -> Arc<Self> {
         let state = State {
-            pending: HashMap::new(),
+            pending: BTreeMap::new(),
             unacknowledged: VecDeque::new(),
             held: Held::nothing(Arc::clone(&credit.shared)),
             last_number: 0,
-            bulk: HashMap::new(),
+            bulk: BTreeMap::new(),
             link: None,
             closed: false,
             generation: 0,
@@ -222,7 +222,7 @@ impl Outbox {
         state.held.clear();
         state.generation += 1;
         state.link = None;
-        let gone: Vec<Arc<Bulk>> = state.bulk.drain().map(|(_, bulk)| bulk).collect();
+        let gone: Vec<Arc<Bulk>> = std::mem::take(&mut state.bulk).into_values().collect();
         drop(state);
         gone.iter().for_each(|bulk| bulk.discard());
         self.wake.notify_one();

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
 use sortie_engine::function_end::StopDelivered;
 use sortie_engine::host::Start;
@@ -19,6 +18,7 @@ use crate::data::credit::{Held, OwnerCredit};
 use crate::data::input::inlet::InputPorts;
 use crate::data::job::JobShared;
 use crate::data::outbox::{Bulk, Outbox, weight_of};
+use crate::world::World;
 
 /// Where a job's reports go.
 #[derive(Debug, Clone)]
@@ -35,6 +35,7 @@ pub(crate) struct JobPort {
     pub(crate) job: JobInstance,
     pub(crate) spec: Arc<HostSpec>,
     pub(crate) node: NodeName,
+    pub(crate) world: Arc<dyn World>,
     pub(crate) basics: NodeBasics,
     pub(crate) inputs: Arc<InputPorts>,
     pub(crate) target: Target,
@@ -120,7 +121,7 @@ impl ChildPort {
 
     /// The child begins to run.
     pub(crate) fn began(&self) {
-        let time = now();
+        let time = self.shared.world.now();
         self.state().begin = Some(time);
         let start = ChildStart { ordinal: self.ordinal, incarnation: self.incarnation, time };
         match &self.shared.target {
@@ -129,10 +130,12 @@ impl ChildPort {
         }
     }
 
-    /// Says in the child's records that a new incarnation begins here.
+    /// Says in the child's records that a new incarnation begins here; not where there are none.
     pub(crate) async fn mark_restart(&self) {
         let restarts = self.incarnation.0;
+        let first = self.state().next == Seq(0);
         if restarts > 0
+            && !first
             && let Ok(text) = encode_value(&format!("restart {restarts}"))
         {
             self.record(Stream::Information, Body::Value(text)).await;
@@ -154,7 +157,7 @@ impl ChildPort {
             incarnation: self.incarnation,
             end: state.next,
             begin_time: state.begin,
-            end_time: now(),
+            end_time: self.shared.world.now(),
             outcome,
         };
         match (&self.shared.target, &state.bulk) {
@@ -178,7 +181,8 @@ impl ChildPort {
         if state.storing {
             return Err(body);
         }
-        let record = Record { seq: state.next, stream, time: now(), body };
+        let time = self.shared.world.now();
+        let record = Record { seq: state.next, stream, time, body };
         let length = weight_of(record.body.len());
         let refused = match &self.shared.target {
             Target::Here(job) => job.try_store(self.ordinal, record),
@@ -247,7 +251,8 @@ impl ChildPort {
         };
         let _turn = Turn(self);
         let length = body.len();
-        job.store(self.ordinal, Record { seq, stream, time: now(), body }).await;
+        let time = self.shared.world.now();
+        job.store(self.ordinal, Record { seq, stream, time, body }).await;
         let mut state = self.state();
         state.next = seq.after(1);
         state.inline += length;
@@ -263,11 +268,6 @@ impl Drop for Turn<'_> {
         self.0.state().storing = false;
         self.0.stored.notify_waiters();
     }
-}
-
-/// The wall clock, for records and for people.
-pub(crate) fn now() -> Timestamp {
-    Timestamp::of(SystemTime::now())
 }
 
 impl TaskPort for ChildPort {

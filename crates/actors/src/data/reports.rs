@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use sortie_engine::broken::{Rule, is_broken};
 use sortie_engine::credit::grant;
 use sortie_link::FrameReceiver;
 use sortie_link::{CloseCode, Link};
@@ -92,8 +93,12 @@ async fn store(
         }
     }
     let any = !report.records.is_empty();
+    let lossy = is_broken(Rule::P5) && !report.ended.is_empty();
     for run in report.records {
         let (ordinal, first) = (run.ordinal, run.first);
+        if lossy {
+            continue;
+        }
         job.note_streams(run.records.iter().map(|head| head.stream));
         let records = run.unpack(&mut payload, Report::KIND)?;
         if job.rows().runs_on(ordinal, from) {
@@ -109,7 +114,7 @@ async fn store(
             continue;
         }
         let summary = job.mailboxes.summary(end.ordinal);
-        if summary.next < end.end && !summary.closed && !job.mailboxes.is_removed() {
+        if summary.next < end.end && !summary.closed && !job.mailboxes.is_removed() && !lossy {
             return Err(BadReport::Gap);
         }
         job.close_at_end(end.ordinal);

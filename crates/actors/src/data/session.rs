@@ -1,6 +1,6 @@
 //! What the data plane and the requests share of one session.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{
     Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
@@ -18,12 +18,12 @@ use sortie_wire::host_proto::{
     ChildBatch, ChildSet, ForgetJob, InputPosition, StartChildren, StopChildren,
 };
 use sortie_wire::session_proto::{Event, Happening};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::broadcast;
 
 use crate::data::attachment::Attachment;
+use crate::data::changes::{Changes, Seen};
 use crate::data::input::feed::FalsePosition;
 use crate::data::job::JobShared;
-use crate::data::port::now;
 use crate::host::HostMessage;
 use crate::node::NodeShared;
 use crate::parent_job::ParentJobMessage;
@@ -46,8 +46,8 @@ pub(crate) struct SessionShared {
     pub(crate) node: Arc<NodeShared>,
     pub(crate) identity: SessionIdentity,
     table: RwLock<SessionTable<Arc<JobShared>>>,
-    attachments: Mutex<HashMap<NodeId, Arc<Attachment>>>,
-    changes: watch::Sender<u64>,
+    attachments: Mutex<BTreeMap<NodeId, Arc<Attachment>>>,
+    changes: Changes,
     events: broadcast::Sender<Happening>,
     host: OnceLock<ActorRef<HostMessage>>,
     actor: OnceLock<ActorRef<SessionMessage>>,
@@ -70,7 +70,7 @@ impl SessionShared {
             identity,
             table: RwLock::default(),
             attachments: Mutex::default(),
-            changes: watch::Sender::new(0),
+            changes: Changes::default(),
             events: broadcast::Sender::new(limits::EVENTS_QUEUED),
             host: OnceLock::new(),
             actor: OnceLock::new(),
@@ -88,7 +88,7 @@ impl SessionShared {
         self.table.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn attachments(&self) -> MutexGuard<'_, HashMap<NodeId, Arc<Attachment>>> {
+    fn attachments(&self) -> MutexGuard<'_, BTreeMap<NodeId, Arc<Attachment>>> {
         self.attachments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -109,7 +109,7 @@ impl SessionShared {
     /// word.
     pub(crate) fn mark_over(&self) -> bool {
         let first = !self.over.swap(true, Ordering::AcqRel);
-        self.changes.send_modify(|version| *version += 1);
+        self.changes.rise();
         first
     }
 
@@ -134,7 +134,7 @@ impl SessionShared {
     }
 
     /// Resolves news for waiters: a version that rises with every change of any job.
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+    pub(crate) fn changes(&self) -> Seen {
         self.changes.subscribe()
     }
 
@@ -150,7 +150,7 @@ impl SessionShared {
         if self.events.receiver_count() > 0 {
             self.send_events(job, news);
         }
-        self.changes.send_modify(|version| *version += 1);
+        self.changes.rise();
         if news.parent.iter().any(|state| state.is_finished()) {
             self.forget_on_hosts(job);
             if let Some(log) = &job.input {
@@ -176,14 +176,14 @@ impl SessionShared {
         });
         for event in children.chain(own) {
             // Without a watcher an event has no reader.
-            let _ = self.events.send(Happening { time: now(), event });
+            let _ = self.events.send(Happening { time: self.node.world.now(), event });
         }
     }
 
     pub(crate) fn announce(&self, event: Event) {
         // Without a watcher an event has no reader.
-        let _ = self.events.send(Happening { time: now(), event });
-        self.changes.send_modify(|version| *version += 1);
+        let _ = self.events.send(Happening { time: self.node.world.now(), event });
+        self.changes.rise();
     }
 
     /// Where this session stands with a node, made on first use.
@@ -315,16 +315,18 @@ impl SessionShared {
         self.table().jobs().map(|(_, job)| u64::from(job.rows().unfinished_on(node))).sum()
     }
 
-    /// Tells every job that uses a node.
+    /// Tells every job that uses a node, if there is anything to tell it.
     pub(crate) fn tell_jobs(
         &self,
         node: NodeId,
-        message: impl Fn(JobInstance) -> ParentJobMessage,
+        message: impl Fn(JobInstance) -> Option<ParentJobMessage>,
     ) {
         let jobs: Vec<Arc<JobShared>> =
             self.table().jobs().map(|(_, job)| Arc::clone(job)).collect();
         for job in jobs.iter().filter(|job| job.rows().uses(node)) {
-            job.tell(message(job.identity.instance));
+            if let Some(message) = message(job.identity.instance) {
+                job.tell(message);
+            }
         }
     }
 

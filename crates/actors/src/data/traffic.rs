@@ -162,6 +162,7 @@ async fn beat(link: Link, mut control: ControlReceiver) {
     let (mut number, mut heard) = (0, 0);
     loop {
         tokio::select! {
+            biased;
             frame = control.next() => match frame.map(|frame| frame.open::<Heartbeat>()) {
                 Some(Ok(beat)) => heard = beat.number.max(heard),
                 Some(Err(error)) => link.close(CloseCode::GARBAGE, &error.to_string()),

@@ -12,8 +12,9 @@ pub(super) async fn run(node: Arc<NodeShared>, mut arrivals: Arrivals) {
     let mut over = node.over.subscribe();
     loop {
         let arrival = tokio::select! {
-            arrival = arrivals.next() => arrival,
+            biased;
             _ = over.wait_for(|over| *over) => None,
+            arrival = arrivals.next() => arrival,
         };
         let Some(arrival) = arrival else { return };
         match arrival {

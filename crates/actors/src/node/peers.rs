@@ -1,6 +1,6 @@
 //! The other nodes, as far as this one has to do with them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use sortie_link::{ControlReceiver, Link};
 use sortie_model::NodeId;
 use sortie_model::reason::ReachStep;
 use sortie_model::view::NodeState;
-use tokio::sync::watch;
 
+use crate::data::changes::Changes;
 use crate::data::session::SessionShared;
 use crate::node::NodeShared;
 use crate::peer::{PeerActor, PeerMessage};
@@ -28,9 +28,9 @@ pub(crate) struct PeerSight {
 /// What is known of every peer that this node had to do with.
 #[derive(Debug, Default)]
 pub(crate) struct Sights {
-    peers: Mutex<HashMap<NodeId, PeerSight>>,
+    peers: Mutex<BTreeMap<NodeId, PeerSight>>,
     failures: Mutex<HashMap<NodeId, (ReachStep, String)>>,
-    changes: watch::Sender<u64>,
+    changes: Changes,
 }
 
 impl Sights {
@@ -42,7 +42,7 @@ impl Sights {
         if connected {
             self.failures().remove(&node);
         }
-        self.changes.send_modify(|version| *version += 1);
+        self.changes.rise();
     }
 
     pub(crate) fn get(&self, node: NodeId) -> Option<PeerSight> {
@@ -57,7 +57,7 @@ impl Sights {
 
     pub(crate) fn failed(&self, node: NodeId, step: ReachStep, error: String) {
         self.failures().insert(node, (step, error));
-        self.changes.send_modify(|version| *version += 1);
+        self.changes.rise();
     }
 
     /// How the last dial failed, if it did.
@@ -138,7 +138,7 @@ impl NodeShared {
         let _ = peer.cast(PeerMessage::Connect(wait, Keep::WhileUsed));
         let up = async {
             loop {
-                changes.borrow_and_update();
+                changes.mark();
                 if let Some(link) = self.sights.get(id).and_then(|sight| sight.link) {
                     return Ok(link);
                 }
@@ -147,9 +147,7 @@ impl NodeShared {
                 {
                     return Err((step, text));
                 }
-                if changes.changed().await.is_err() {
-                    return Err(unknown());
-                }
+                changes.changed().await;
             }
         };
         match tokio::time::timeout(wait, up).await {

@@ -9,9 +9,7 @@ use sortie_link::{CloseCode, Link};
 use sortie_model::{NodeId, SessionId, SessionInstance, limits};
 use sortie_wire::session_proto::SessionRef;
 use sortie_wire::{ErrorCode, RemoteError};
-use uuid::Uuid;
 
-use crate::data::port::now;
 use crate::data::session::{SessionIdentity, SessionShared};
 use crate::host::{HostActor, HostArguments, HostMessage, Owner};
 use crate::node::NodeShared;
@@ -106,11 +104,11 @@ impl NodeShared {
         let id = SessionId(self.sessions.last.fetch_add(1, Ordering::Relaxed) + 1);
         let identity = SessionIdentity {
             id,
-            instance: SessionInstance(Uuid::now_v7()),
+            instance: SessionInstance(self.world.fresh_id()),
             name: name.map_or_else(|| format!("session{id}"), str::to_owned),
             owner: owner.to_owned(),
             temporary: name.is_none(),
-            created: now(),
+            created: self.world.now(),
         };
         let session = SessionShared::new(Arc::clone(self), identity);
         let over = || RemoteError::new(ErrorCode::ShuttingDown, "the node shuts down");

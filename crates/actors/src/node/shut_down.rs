@@ -16,7 +16,7 @@ impl NodeShared {
         let hosts: Vec<_> = {
             let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
             self.ending.store(true, Ordering::Release);
-            hosts.drain().map(|(_, hosted)| hosted.host).collect()
+            std::mem::take(&mut *hosts).into_values().map(|hosted| hosted.host).collect()
         };
         for host in &hosts {
             let _ = host.cast(HostMessage::Over);

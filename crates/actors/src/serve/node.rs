@@ -11,7 +11,6 @@ use sortie_wire::link_proto::Member;
 use sortie_wire::session_proto::{Answer, Ask, Check, Diagnosis};
 use sortie_wire::{ErrorCode, RemoteError};
 
-use crate::data::port::now;
 use crate::node::NodeShared;
 use crate::serve::refuse;
 
@@ -137,7 +136,7 @@ async fn diagnose(node: &Arc<NodeShared>) -> Diagnosis {
     Diagnosis {
         node: node.me.name(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        clock: now(),
+        clock: node.world.now(),
         containment,
         checks,
     }

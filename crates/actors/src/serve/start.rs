@@ -32,6 +32,7 @@ pub(super) async fn open_temporary(
     if told.is_ok() {
         // Whatever the client does with its end, it has nothing more to say.
         tokio::select! {
+            biased;
             _ = receiver.next() => {}
             () = sender.abandoned() => {}
         }

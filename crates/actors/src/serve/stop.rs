@@ -36,9 +36,7 @@ pub(super) async fn stop(
         let most = grace.max().unwrap_or_default() + limits::STOP_MARGIN;
         let all = async {
             while !targets.iter().all(|(job, children)| has_ended(job, children)) {
-                if changes.changed().await.is_err() {
-                    return;
-                }
+                changes.changed().await;
             }
         };
         // What is not finished by then shows its state: a node that is away, for one.

@@ -26,7 +26,7 @@ pub(super) async fn wait(session: &SessionShared, spec: WaitSpec) -> Answer {
     let over = async {
         loop {
             // Marked as seen before the states are read: a change after that wakes us.
-            changes.borrow_and_update();
+            changes.mark();
             watched.look();
             match course(&watched.states, spec.count, until) {
                 _ if session.is_over() => return Err(ended()),
@@ -34,9 +34,7 @@ pub(super) async fn wait(session: &SessionShared, spec: WaitSpec) -> Answer {
                 Course::Blocked(place) => return Err(deadlock(session, places.get(place))),
                 Course::Waiting => {}
             }
-            if changes.changed().await.is_err() {
-                return Err(ended());
-            }
+            changes.changed().await;
         }
     };
     let ended = match spec.timeout {

@@ -11,7 +11,6 @@ use sortie_wire::session_proto::{Answer, Event, Happening};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use crate::data::exchange::{ExchangeError, ServerEnd, ToClient};
-use crate::data::port::now;
 use crate::data::session::SessionShared;
 use crate::serve::get;
 
@@ -33,21 +32,23 @@ pub(super) async fn watch(
         sender.send(ToClient::Answer(Answer::Done)).await?;
         loop {
             // Marked as seen before the look: an end of the session after that wakes us.
-            changes.borrow_and_update();
+            changes.mark();
             let over = session.is_over();
             let received = match events.try_recv() {
                 Ok(happening) => Ok(happening),
                 Err(TryRecvError::Lagged(count)) => Err(RecvError::Lagged(count)),
                 Err(TryRecvError::Empty) if !over => tokio::select! {
+                    biased;
                     received = events.recv() => received,
-                    _ = changes.changed() => continue,
+                    () = changes.changed() => continue,
                 },
                 Err(_) => break,
             };
             let happening = match received {
                 Ok(happening) => happening,
                 Err(RecvError::Lagged(count)) => {
-                    Happening { time: now(), event: Event::Missed { count } }
+                    let (time, event) = (session.node.world.now(), Event::Missed { count });
+                    Happening { time, event }
                 }
                 Err(RecvError::Closed) => break,
             };
@@ -58,6 +59,7 @@ pub(super) async fn watch(
         sender.finish().await
     };
     tokio::select! {
+        biased;
         told = tell => told,
         // A watcher says nothing: whatever comes means that it has gone.
         _ = receiver.next() => Ok(()),

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use sortie_actors::data::exchange::{ClientEnd, ToClient, ToServer};
-use sortie_actors::{NoKeeper, NodeConfig, NodeHandle, NodeKeys};
+use sortie_actors::{Network, NoKeeper, NodeConfig, NodeHandle, NodeKeys, SystemWorld};
 use sortie_exec::NodeBasics;
 use sortie_exec::registry::Registry;
 use sortie_exec::task::{TaskContext, encode_value, typed};
@@ -97,7 +97,7 @@ impl House {
             identity,
             keys,
             authority: Some(authority),
-            listen: ([127, 0, 0, 1], 0).into(),
+            network: Network::Quic(([127, 0, 0, 1], 0).into()),
             advertise: None,
             labels: Vec::new(),
             roster: None,
@@ -107,6 +107,7 @@ impl House {
             user: "ada".to_owned(),
             basics: NodeBasics::of_this_user(),
             keeper: Arc::new(NoKeeper),
+            world: Arc::new(SystemWorld),
         };
         let node = NodeHandle::start(config).await.expect("the node starts");
         Self { node, gates, user, other, keys: AtomicU32::new(0), _directory: directory }

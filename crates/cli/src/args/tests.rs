@@ -97,6 +97,61 @@ fn a_map_spreads_its_lines_unless_each_node_gets_each() {
     assert!(spec("invoke --map - --nodes-file - ls").is_err());
 }
 
+fn input_of(words: &[&str]) -> Result<serde_json::Value, Failure> {
+    let words = [&["invoke", "--task", "count"], words].concat();
+    let Ok(Verb::Invoke(args)) = parse(words.iter().copied()) else { panic!("{words:?}") };
+    let spec = args.work.spec(&args.command.words, None)?;
+    let BodySpec::Task { name, input, .. } = spec.body else { panic!("{words:?}") };
+    assert_eq!((name.as_str(), spec.command.as_str()), ("count", "count"));
+    Ok(crate::render::value::value_of(&input).expect("one value"))
+}
+
+#[test]
+fn a_function_takes_json_a_text_a_file_or_nothing() {
+    use serde_json::json;
+
+    assert_eq!(input_of(&[]), Ok(json!(null)));
+    assert_eq!(input_of(&["--input", "-7"]), Ok(json!(-7)));
+    assert_eq!(input_of(&["--input={\"n\": [1]}"]), Ok(json!({ "n": [1] })));
+    assert_eq!(input_of(&["--input", "7", "--input-format", "text"]), Ok(json!("7")));
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), " [1,\n2]\n").expect("a file");
+    let at = format!("@{}", file.path().display());
+    assert_eq!(input_of(&["--input", &at]), Ok(json!([1, 2])));
+    let message = |words: &[&str]| {
+        let failure = input_of(words).expect_err("no input");
+        assert_eq!(failure.cause, Cause::Usage);
+        failure.message
+    };
+    assert_eq!(message(&["--input", "x"]), "the input is no JSON: expected value at column 1");
+    assert!(message(&["--input", "@/no/such"]).contains("/no/such"));
+    assert!(message(&["ls"]).contains("exclude each other"));
+}
+
+#[test]
+fn what_makes_sense_for_processes_only_is_refused_with_a_function() {
+    for line in [
+        "--init true",
+        "-C /tmp",
+        "-e A=1",
+        "--env-file f",
+        "--clean-env",
+        "--script f",
+        "--stdin f",
+        "--drain 1s",
+        "-i",
+        "--input 1 --map f",
+    ] {
+        let words = format!("invoke --task count {line}");
+        assert!(parse(words.split_whitespace()).is_err(), "{line}");
+    }
+    assert!(parse(["invoke", "--input", "1", "ls"]).is_err());
+    assert!(parse(["invoke", "--input-format", "text", "ls"]).is_err());
+    assert!(parse(["invoke", "--background", "ls"]).is_err());
+    assert!(spec("invoke --task count --input - --nodes-file -").is_err());
+    assert_eq!(spec("invoke --task count --map f --each").expect("a spec").fan, Fan::Each);
+}
+
 #[test]
 fn an_empty_command_and_a_bad_name_are_usage_errors() {
     assert_eq!(spec("invoke --on a").expect_err("no command").cause, Cause::Usage);

@@ -20,8 +20,10 @@ use sortie_model::{IdempotencyKey, JobSpec, limits};
 use crate::args::FileOrStdin;
 use crate::args::read::expression;
 use crate::args::supervision::Supervision;
+use crate::args::task::Task;
 use crate::args::values::{duration, os_bytes, size, variable};
 use crate::failure::Failure;
+use crate::program;
 
 /// What to run, where and how.
 #[derive(Debug, Args, Clone, Default)]
@@ -110,6 +112,8 @@ pub(crate) struct Work {
     #[arg(long, value_name = "KEY", value_parser = key)]
     pub(crate) key: Option<IdempotencyKey>,
     #[command(flatten)]
+    pub(crate) task: Task,
+    #[command(flatten)]
     pub(crate) supervision: Supervision,
 }
 
@@ -175,8 +179,8 @@ impl Work {
         self.stdin.clone().map(Into::into)
     }
 
-    /// The job that these arguments describe. Reads the files that they name, but no standard
-    /// input.
+    /// The job that these arguments describe. Reads the files that they name, but not what the
+    /// children read.
     pub(crate) fn spec(
         &self,
         words: &[OsString],
@@ -216,7 +220,7 @@ impl Work {
     }
 
     fn check_stdin_is_read_once(&self) -> Result<(), Failure> {
-        let sources = [&self.stdin, &self.map, &self.nodes_file];
+        let sources = [&self.stdin, &self.map, &self.nodes_file, &self.task.input];
         let readers = sources.into_iter().flatten().filter(|word| *word == "-").count();
         if readers > 1 {
             return Err(Failure::usage("our standard input can be read by one option only"));
@@ -225,12 +229,17 @@ impl Work {
     }
 
     fn body(&self, words: &[OsString]) -> Result<(String, BodySpec), Failure> {
+        if let Some(name) = &self.task.task {
+            return Ok((name.clone(), self.task.body(name, words)?));
+        }
         let bytes: Vec<OsBytes> =
             words.iter().map(|word| os_bytes(word)).collect::<Result<_, _>>()?;
         let Some(script) = &self.script else {
             if words.first().is_none_or(|word| word.is_empty()) {
-                return Err(Failure::usage("there is no command to run")
-                    .hint("write it behind the options: `sortie invoke -- hostname`"));
+                return Err(Failure::usage("there is no command to run").hint(format!(
+                    "write it behind the options: `{} invoke -- hostname`",
+                    program::name()
+                )));
             }
             let command = quote_command(words.iter().map(|word| word.as_bytes()));
             return Ok((command, BodySpec::Command { words: bytes }));

@@ -8,6 +8,7 @@ use crate::args::output::Look;
 use crate::args::reach::Reach;
 use crate::connect::Connection;
 use crate::failure::Failure;
+use crate::program;
 use crate::render::clean::one_line;
 use crate::render::json::SCHEMA;
 use crate::render::out::print;
@@ -48,7 +49,8 @@ fn show_offer(offer: &JoinOffer, look: &Look) -> Result<(), Failure> {
         Some(Format::Yaml) => yaml::to_yaml(&document),
         _ if look.quiet => format!("{}\n", one_line(&offer.token)),
         _ => format!(
-            "sortie cluster join {} --token {}\n",
+            "{} cluster join {} --token {}\n",
+            program::name(),
             one_line(&offer.address),
             one_line(&offer.token)
         ),

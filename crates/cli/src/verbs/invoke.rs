@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use sortie::answer::{StopReturns, Unfinished};
-use sortie::{ReceiveEnd, ReceiveMode, ReceiveSpec, Session};
+use sortie::{ReceiveEnd, ReceiveMode, ReceiveSpec, Registry, Session};
 use sortie_model::JobView;
 use sortie_model::spec::StopSpec;
 
@@ -22,7 +22,7 @@ use crate::verbs::results::{PlainExits, Shape, Style, check_format, conclude};
 use crate::verbs::submit::Submission;
 use crate::verbs::{Nothing, only, start, watch_progress};
 
-pub(super) async fn run(mut args: InvokeArgs) -> Result<u8, Failure> {
+pub(super) async fn run(mut args: InvokeArgs, registry: &Registry) -> Result<u8, Failure> {
     if args.attach {
         args.work.stdin = Some("-".into());
     }
@@ -30,17 +30,17 @@ pub(super) async fn run(mut args: InvokeArgs) -> Result<u8, Failure> {
     let mut interrupts = Interrupts::listen()?;
     if args.dry_run {
         let plan = async {
-            let connection = Connection::open(&args.reach).await?;
+            let connection = Connection::open_with(&args.reach, registry).await?;
             submission.show_plan(&connection.session(), &args.look).await
         };
         return unless_interrupted(plan, &mut interrupts).await;
     }
     if args.as_job || args.work.job_name.is_some() {
-        let start = start::start(submission, &args.reach, &args.look);
+        let start = start::start(submission, &args.reach, &args.look, registry);
         return unless_interrupted(start, &mut interrupts).await;
     }
     check_format(&args.look)?;
-    foreground(submission, &args, interrupts).await
+    foreground(submission, &args, interrupts, registry).await
 }
 
 async fn unless_interrupted<T>(
@@ -57,9 +57,11 @@ async fn foreground(
     submission: Submission,
     args: &InvokeArgs,
     mut interrupts: Interrupts,
+    registry: &Registry,
 ) -> Result<u8, Failure> {
     let map = submission.is_map();
-    let connection = unless_interrupted(Connection::open(&args.reach), &mut interrupts).await?;
+    let connecting = Connection::open_with(&args.reach, registry);
+    let connection = unless_interrupted(connecting, &mut interrupts).await?;
     let start = async {
         let session = connection.foreground_session().await?;
         let (view, feed) = submission.start(&session).await?;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use sortie::{ConnectError, HomePaths, Node};
+use sortie::{ConnectError, HomePaths, Node, Registry};
 
 use crate::args::nodes::{
     NodeAskArgs, NodeGetArgs, NodeLabelsArgs, NodePingArgs, NodeRunArgs, NodeVerb,
@@ -28,18 +28,18 @@ const STOP_TIME: Duration = Duration::from_secs(15);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// `sortie node run`: the daemon, in the foreground.
-pub(super) fn run(args: NodeRunArgs) -> Result<u8, Failure> {
+pub(super) fn run(args: NodeRunArgs, registry: &Registry) -> Result<u8, Failure> {
     if args.background {
         own_node::detach();
     }
     log_to_stderr(Unasked::Warnings);
     let runtime = multi_thread()?;
-    let done = runtime.block_on(serve(args));
+    let done = runtime.block_on(serve(args, registry));
     runtime.shutdown_timeout(LAST_BREATH);
     done
 }
 
-async fn serve(args: NodeRunArgs) -> Result<u8, Failure> {
+async fn serve(args: NodeRunArgs, registry: &Registry) -> Result<u8, Failure> {
     let paths = match &args.home {
         Some(folder) => own_node::home_at(folder)?,
         None => own_node::home_paths()?,
@@ -48,7 +48,7 @@ async fn serve(args: NodeRunArgs) -> Result<u8, Failure> {
         Some(name) => Node::builder(name),
         None => Node::unnamed(),
     };
-    builder = builder.home(paths).user(user_name());
+    builder = builder.home(paths).user(user_name()).registry(registry);
     if let Some(listen) = &args.listen {
         builder = builder.listen(resolve(listen).await?);
     }
@@ -93,9 +93,9 @@ fn user_name() -> String {
 }
 
 /// The verbs that ask a node something.
-pub(super) async fn ask(verb: NodeVerb) -> Result<u8, Failure> {
+pub(super) async fn ask(verb: NodeVerb, registry: &Registry) -> Result<u8, Failure> {
     match verb {
-        NodeVerb::Run(args) => serve(*args).await,
+        NodeVerb::Run(args) => serve(*args, registry).await,
         NodeVerb::Stop(args) => stop(*args).await,
         NodeVerb::Get(args) => get(*args).await,
         NodeVerb::Ping(args) => ping(*args).await,

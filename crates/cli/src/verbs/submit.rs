@@ -13,7 +13,7 @@ use crate::args::output::Look;
 use crate::args::reach::Reach;
 use crate::args::work::{Caller, Work};
 use crate::failure::Failure;
-use crate::feed::{Feed, Source};
+use crate::feed::{Feed, Form, List, Source};
 use crate::render::clean::one_line;
 use crate::render::fold::fold;
 use crate::render::json::{self as shapes, SCHEMA};
@@ -31,19 +31,23 @@ pub(super) struct Submission {
 enum Input {
     None,
     Bytes(Source),
-    Items(Source, Separator),
+    Items(List),
 }
 
 impl Submission {
     /// Reads the arguments and opens the files that they name. No node is asked.
     pub(super) fn prepare(work: &Work, words: &[OsString], reach: &Reach) -> Result<Self, Failure> {
         let chdir = work.chdir.as_deref();
-        let caller = reach.is_own_node().then(|| Caller::of_process(chdir)).transpose()?;
+        let inherits = reach.is_own_node() && work.task.task.is_none();
+        let caller = inherits.then(|| Caller::of_process(chdir)).transpose()?;
         let spec = work.spec(words, caller)?;
         let input = match (work.map_from(), work.stdin_from()) {
             (Some(from), _) => {
                 let separator = if work.null { Separator::Nul } else { Separator::Newline };
-                Input::Items(Source::open(&from)?, separator)
+                let form = work.task.format_of_items().map_or(Form::Raw, Form::Input);
+                let mut list = List { source: Source::open(&from)?, separator, form };
+                list.check()?;
+                Input::Items(list)
             }
             (None, Some(from)) => Input::Bytes(Source::open(&from)?),
             (None, None) => Input::None,
@@ -65,9 +69,9 @@ impl Submission {
                 let (view, sender) = session.start_with_input(spec, key).await?;
                 Ok((view, Feed::Bytes(source, sender)))
             }
-            Input::Items(source, separator) => {
+            Input::Items(list) => {
                 let (view, sender) = session.start_map(spec, key).await?;
-                Ok((view, Feed::Items(source, separator, sender)))
+                Ok((view, Feed::Items(list, sender)))
             }
         }
     }

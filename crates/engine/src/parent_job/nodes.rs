@@ -7,6 +7,7 @@ use sortie_model::spec::{StopSpec, Throttle};
 use sortie_model::{NodeId, NodeName, Ordinal, Reason, Timestamp};
 use sortie_wire::host_proto::{ChildSet, Verdict};
 
+use crate::broken::{Rule, is_broken};
 use crate::parent_job::row::Phase;
 use crate::parent_job::{Effects, JobEffect, ParentJob};
 use crate::placement::{NodeIndex, Spread};
@@ -247,7 +248,7 @@ impl ParentJob {
         let mut stopping = Vec::new();
         for ordinal in self.on_node(index) {
             let Some(row) = self.rows.get(ordinal.0 as usize) else { continue };
-            if row.phase == Phase::Sent {
+            if row.phase == Phase::Sent && !is_broken(Rule::P2) {
                 sent.push(ordinal);
             }
             if row.phase.holds_slot() && row.told_to_stop {

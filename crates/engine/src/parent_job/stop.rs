@@ -3,9 +3,10 @@
 use sortie_model::restart::StopSequence;
 use sortie_model::spec::{MaxFails, StopSpec};
 use sortie_model::{Ordinal, State, Timestamp};
-use sortie_wire::host_proto::{ChildSet, Verdict};
+use sortie_wire::host_proto::{ChildOutcome, ChildSet, Verdict};
 
 use crate::aggregate::Told;
+use crate::broken::{Rule, is_broken};
 use crate::parent_job::row::Phase;
 use crate::parent_job::{Effects, JobEffect, ParentJob};
 use crate::placement::NodeIndex;
@@ -70,6 +71,10 @@ impl ParentJob {
                     if let Some(list) = there.get_mut(node.0 as usize) {
                         list.push(ordinal);
                     }
+                }
+                (phase, _) if phase.is_finished() && is_broken(Rule::P3) => {
+                    row.set_outcome(ChildOutcome::of(Verdict::Stopped));
+                    self.set_phase(ordinal, Phase::Stopped, effects);
                 }
                 _ => {}
             }

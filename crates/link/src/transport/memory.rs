@@ -2,31 +2,64 @@
 //! was written, holds one window of bytes, and ends by finish, reset or stop; the number of streams
 //! is bounded; closing ends everything at once. A cut connection is silent, as a cut cable is.
 
+mod stream;
+
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use sortie_model::limits;
-use sortie_wire::close::{CloseCode, StreamCode};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use sortie_wire::close::CloseCode;
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
+use tokio::time::{Instant, sleep_until};
 
 use crate::error::CloseReason;
 use crate::transport::StreamFault;
-use crate::transport::pipe::{Pipe, PipeFault};
+use crate::transport::memory::stream::{Announcement, Place};
+pub(crate) use crate::transport::memory::stream::{MemoryReceive, MemorySend};
+use crate::transport::pipe::{Due, Pipe, PipeFault, Step};
+use crate::transport::way::{Arrival, Hindrance, Way};
 
 /// One end of a connection.
 #[derive(Clone)]
 pub(crate) struct MemoryConnection {
     mine: Arc<EndState>,
     other: Arc<EndState>,
-    cut: watch::Receiver<bool>,
+    /// From this end to the other one.
+    out: Arc<Way>,
+    /// From the other end to this one.
+    back: Arc<Way>,
     remote: Arc<str>,
+    closings: Arc<Closings>,
+}
+
+/// How the connections of a network were closed, each by the first close, in order. Bounded: what
+/// nobody takes is forgotten.
+#[derive(Default)]
+pub(crate) struct Closings(std::sync::Mutex<Vec<(CloseCode, String)>>);
+
+/// Closings that are kept until somebody takes them.
+const CLOSINGS: usize = 1_024;
+
+impl Closings {
+    fn add(&self, code: CloseCode, text: &str) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() < CLOSINGS {
+            all.push((code, text.to_owned()));
+        }
+    }
+
+    pub(crate) fn take(&self) -> Vec<(CloseCode, String)> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// What belongs to one end: the streams that were opened towards it, and whether it is closed.
 struct EndState {
-    closed: watch::Sender<Option<CloseReason>>,
+    closed: OnceLock<CloseReason>,
+    /// Wakes in the order of arrival, which a simulation needs; a `watch` wakes in any order.
+    closing: Notify,
     uni: Lane<MemoryReceive>,
     bi: Lane<(MemorySend, MemoryReceive)>,
 }
@@ -55,34 +88,41 @@ impl<T> Lane<T> {
 
 impl EndState {
     fn new() -> Arc<Self> {
-        Arc::new(Self { closed: watch::Sender::new(None), uni: Lane::new(), bi: Lane::new() })
+        let (closed, closing) = (OnceLock::new(), Notify::new());
+        Arc::new(Self { closed, closing, uni: Lane::new(), bi: Lane::new() })
     }
 
-    fn close(&self, reason: CloseReason) {
-        self.closed.send_if_modified(|closed| {
-            let first = closed.is_none();
-            closed.get_or_insert(reason);
-            first
-        });
-        self.uni.forget();
-        self.bi.forget();
+    /// Says whether this was the first close, which is the one that counts.
+    fn close(&self, reason: CloseReason) -> bool {
+        let first = self.closed.set(reason).is_ok();
+        if first {
+            self.closing.notify_waiters();
+            self.uni.forget();
+            self.bi.forget();
+        }
+        first
     }
 }
 
-/// Both ends of a connection; `addresses` are the ends' own. It is silent while `cut` is true.
+/// Both ends of a connection; `addresses` are the ends' own, `ways` lead from the first to the
+/// second and back.
 pub(crate) fn connect(
     addresses: [&str; 2],
-    cut: watch::Receiver<bool>,
+    ways: [Arc<Way>; 2],
+    closings: &Arc<Closings>,
 ) -> (MemoryConnection, MemoryConnection) {
-    let [first, second] = addresses;
+    let ([first, second], [out, back]) = (addresses, ways);
     let (mine, other) = (EndState::new(), EndState::new());
-    let here = MemoryConnection {
-        mine: Arc::clone(&mine),
-        other: Arc::clone(&other),
-        cut: cut.clone(),
-        remote: second.into(),
+    let there = MemoryConnection {
+        mine: Arc::clone(&other),
+        other: Arc::clone(&mine),
+        out: Arc::clone(&back),
+        back: Arc::clone(&out),
+        remote: first.into(),
+        closings: Arc::clone(closings),
     };
-    (here, MemoryConnection { mine: other, other: mine, cut, remote: first.into() })
+    let (remote, closings) = (second.into(), Arc::clone(closings));
+    (MemoryConnection { mine, other, out, back, remote, closings }, there)
 }
 
 impl MemoryConnection {
@@ -112,32 +152,64 @@ impl MemoryConnection {
 
     pub(crate) fn close(&self, code: CloseCode, text: &str) {
         let text = text.to_owned();
-        self.mine.close(CloseReason::Here { code, text: text.clone() });
-        if !*self.cut.borrow() {
-            self.other.close(CloseReason::There { code, text });
+        let first = self.mine.close(CloseReason::Here { code, text: text.clone() });
+        if first {
+            self.closings.add(code, &text);
+        }
+        if !first || self.out.is_cut() {
+            return;
+        }
+        let reason = CloseReason::There { code, text };
+        match self.out.arrival() {
+            Arrival::AtOnce => {
+                self.other.close(reason);
+            }
+            Arrival::At(at) => {
+                let (other, out) = (Arc::clone(&self.other), Arc::clone(&self.out));
+                after(at, move || {
+                    if !out.is_cut() {
+                        other.close(reason);
+                    }
+                });
+            }
+            Arrival::Never => {}
         }
     }
 
     /// Closes it from the end at `address`, whichever end this is.
     pub(crate) fn close_from(&self, address: &str, code: CloseCode, text: &str) {
-        if *self.remote == *address {
-            self.there().close(code, text);
-        } else {
-            self.close(code, text);
-        }
+        self.end_at(address).close(code, text);
+    }
+
+    /// The end at `address` is gone with its process: it says nothing any more, and the other one
+    /// is not told.
+    pub(crate) fn vanish_from(&self, address: &str) {
+        self.end_at(address).mine.close(CloseReason::Silent);
+    }
+
+    fn end_at(&self, address: &str) -> Self {
+        if *self.remote == *address { self.there() } else { self.clone() }
     }
 
     pub(crate) async fn closed(&self) -> CloseReason {
-        let mut closed = self.mine.closed.subscribe();
-        let silent = CloseReason::Silent;
-        closed
-            .wait_for(Option::is_some)
-            .await
-            .map_or(silent.clone(), |reason| reason.clone().unwrap_or(silent))
+        loop {
+            let closing = self.mine.closing.notified();
+            tokio::pin!(closing);
+            closing.as_mut().enable();
+            if let Some(reason) = self.mine.closed.get() {
+                return reason.clone();
+            }
+            closing.await;
+        }
     }
 
     pub(crate) fn close_reason(&self) -> Option<CloseReason> {
-        self.mine.closed.borrow().clone()
+        self.mine.closed.get().cloned()
+    }
+
+    /// Whether both ends are closed.
+    pub(crate) fn is_over(&self) -> bool {
+        [&self.mine, &self.other].iter().all(|end| end.closed.get().is_some())
     }
 
     pub(crate) fn remote(&self) -> &str {
@@ -147,18 +219,38 @@ impl MemoryConnection {
     /// After a cut: an end whose other end was closed meanwhile learns of it.
     pub(crate) fn heal(&self) {
         for (end, other) in [(&self.mine, &self.other), (&self.other, &self.mine)] {
-            if other.closed.borrow().is_some() {
+            if other.closed.get().is_some() {
                 end.close(CloseReason::Restarted);
             }
         }
     }
 
+    /// The end that is there, with its own address's view; for what this end makes for it.
     fn there(&self) -> Self {
         Self {
             mine: Arc::clone(&self.other),
             other: Arc::clone(&self.mine),
-            cut: self.cut.clone(),
+            out: Arc::clone(&self.back),
+            back: Arc::clone(&self.out),
             remote: Arc::clone(&self.remote),
+            closings: Arc::clone(&self.closings),
+        }
+    }
+
+    /// When what this end sends now arrives. What would arrive too late ends the connection.
+    fn due(&self) -> Due {
+        match self.out.arrival() {
+            Arrival::AtOnce => None,
+            Arrival::At(at) => Some(at),
+            Arrival::Never => {
+                let (mine, other) = (Arc::clone(&self.mine), Arc::clone(&self.other));
+                let given_up = Instant::now() + limits::LINK_IDLE;
+                after(given_up, move || {
+                    mine.close(CloseReason::Silent);
+                    other.close(CloseReason::Silent);
+                });
+                Some(given_up + limits::LINK_IDLE)
+            }
         }
     }
 
@@ -195,128 +287,64 @@ impl MemoryConnection {
         }
     }
 
-    /// Runs `step`, but not while the connection is cut, and not beyond its close.
+    /// Runs `step` until it is done, but not beyond the close of the connection, and not while
+    /// `way` lets nothing pass.
     async fn carried<T>(
         &self,
-        mut step: impl FnMut(&mut Context<'_>) -> Poll<Result<T, PipeFault>>,
+        way: Option<&Way>,
+        mut step: impl FnMut(&mut Context<'_>) -> Poll<Result<Step<T>, PipeFault>>,
     ) -> Result<T, StreamFault> {
-        let mut cut = self.cut.clone();
+        let Some(way) = way else { return self.passing(&mut step).await };
         loop {
-            let silent = *cut.borrow_and_update();
+            let changed = way.changed();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let hindrance = way.hindrance();
+            let resumes = async {
+                match hindrance {
+                    Hindrance::Until(at) => sleep_until(at).await,
+                    _ => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
-                done = poll_fn(&mut step), if !silent => return done.map_err(StreamFault::from),
+                done = self.passing(&mut step), if hindrance == Hindrance::None => return done,
                 reason = self.closed() => return Err(StreamFault::Closed(reason)),
-                () = changed(&mut cut) => {}
+                () = changed => {}
+                () = resumes => {}
+            }
+        }
+    }
+
+    async fn passing<T>(
+        &self,
+        step: &mut impl FnMut(&mut Context<'_>) -> Poll<Result<Step<T>, PipeFault>>,
+    ) -> Result<T, StreamFault> {
+        loop {
+            let at = tokio::select! {
+                biased;
+                stepped = poll_fn(&mut *step) => match stepped? {
+                    Step::Done(done) => return Ok(done),
+                    Step::Later(at) => at,
+                },
+                reason = self.closed() => return Err(StreamFault::Closed(reason)),
+            };
+            tokio::select! {
+                biased;
+                reason = self.closed() => return Err(StreamFault::Closed(reason)),
+                () = sleep_until(at) => {}
             }
         }
     }
 }
 
-/// Waits for a cut or its end; for ever once the network is gone, which can then do neither.
-async fn changed(cut: &mut watch::Receiver<bool>) {
-    if cut.changed().await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
-type Place = Arc<OwnedSemaphorePermit>;
-
-/// The other end's half of a stream that it cannot see yet.
-enum Announcement {
-    Uni(MemoryReceive),
-    Bi(Box<(MemorySend, MemoryReceive)>),
-}
-
-/// The sending end of a stream.
-pub(crate) struct MemorySend {
-    connection: MemoryConnection,
-    pipe: Pipe,
-    announce: Option<Announcement>,
-    _place: Place,
-}
-
-impl MemorySend {
-    pub(crate) async fn write(&mut self, chunks: &mut [Bytes]) -> Result<(), StreamFault> {
-        if let Some(reason) = self.connection.close_reason() {
-            return Err(StreamFault::Closed(reason));
-        }
-        self.announce();
-        let pipe = self.pipe.clone();
-        self.connection.carried(|context| pipe.poll_write(context, chunks)).await
-    }
-
-    pub(crate) fn finish(&mut self) -> Result<(), StreamFault> {
-        self.announce();
-        self.pipe.finish().map_err(StreamFault::from)
-    }
-
-    pub(crate) fn reset(&mut self, code: StreamCode) {
-        // What is closed carries nothing any more, no reset either.
-        if self.connection.close_reason().is_none() {
-            self.announce();
-            self.pipe.reset(code);
-        }
-    }
-
-    pub(crate) async fn delivered(&mut self) -> Result<(), StreamFault> {
-        let pipe = self.pipe.clone();
-        self.connection.carried(|context| pipe.poll_delivered(context)).await
-    }
-
-    fn announce(&mut self) {
-        let there = &self.connection.other;
-        // As many may wait as may be open, so that a place is there unless the end is gone.
-        match self.announce.take() {
-            Some(Announcement::Uni(stream)) => drop(there.uni.announce.try_send(stream)),
-            Some(Announcement::Bi(pair)) => drop(there.bi.announce.try_send(*pair)),
-            None => {}
-        }
-    }
-}
-
-impl Drop for MemorySend {
-    /// As quinn does: an end that nobody spoke is a finish.
-    fn drop(&mut self) {
-        if self.connection.close_reason().is_none() {
-            let _ = self.pipe.finish();
-        }
-    }
-}
-
-/// The receiving end of a stream.
-pub(crate) struct MemoryReceive {
-    connection: MemoryConnection,
-    pipe: Pipe,
-    _place: Place,
-}
-
-impl MemoryReceive {
-    pub(crate) async fn read(
-        &mut self,
-        chunks: &mut [Bytes],
-    ) -> Result<Option<usize>, StreamFault> {
-        let pipe = self.pipe.clone();
-        self.connection.carried(|context| pipe.poll_read(context, chunks)).await
-    }
-
-    pub(crate) fn stop(&mut self, code: StreamCode) {
-        self.pipe.stop(code);
-    }
-}
-
-impl Drop for MemoryReceive {
-    fn drop(&mut self) {
-        self.pipe.stop(StreamCode(0));
-    }
-}
-
-impl From<PipeFault> for StreamFault {
-    fn from(fault: PipeFault) -> Self {
-        match fault {
-            PipeFault::Reset(code) => Self::Reset(code),
-            PipeFault::Stopped(code) => Self::Stopped(code),
-            PipeFault::Ended => Self::Ended,
-        }
+/// Does something at that moment; now, where there is no runtime to wait in.
+fn after(at: Instant, then: impl FnOnce() + Send + 'static) {
+    match Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn(async move {
+            sleep_until(at).await;
+            then();
+        })),
+        Err(_) => then(),
     }
 }

@@ -23,12 +23,13 @@ pub struct ItemSplitter {
     rest: BytesMut,
     /// So many bytes of the rest hold no separator.
     searched: usize,
+    position: u64,
 }
 
 impl ItemSplitter {
     /// A splitter at the beginning of a list.
     pub fn new(separator: Separator) -> Self {
-        Self { separator, rest: BytesMut::new(), searched: 0 }
+        Self { separator, rest: BytesMut::new(), searched: 0, position: 0 }
     }
 
     /// Adds what was read.
@@ -55,11 +56,18 @@ impl ItemSplitter {
             let item = self.rest.split_to(self.searched + offset);
             self.rest.advance(1);
             self.searched = 0;
+            self.position += 1;
             fits(item.len())?;
             if !item.is_empty() {
                 return Ok(Some(item.freeze()));
             }
         }
+    }
+
+    /// The place of the last whole item in the list, from 1; empty items have their places too. So
+    /// it is the number of the item's line, and one less than that of [`ItemSplitter::finish`]'s.
+    pub const fn position(&self) -> u64 {
+        self.position
     }
 
     /// The item after the last separator, if it is not empty. Take the whole items first.
@@ -101,6 +109,18 @@ mod tests {
             let nul = split(Separator::Nul, b"a\nb\0\0c\0", step);
             assert_eq!(nul, [&b"a\nb"[..], b"c"], "{step}");
         }
+    }
+
+    #[test]
+    fn an_item_has_the_number_of_its_line() {
+        let mut splitter = ItemSplitter::new(Separator::Newline);
+        splitter.push(b"one\n\n\nfour\nfive");
+        let mut places = Vec::new();
+        while let Some(item) = splitter.next_item().expect("short items") {
+            places.push((item, splitter.position()));
+        }
+        assert_eq!(places, [(Bytes::from("one"), 1), (Bytes::from("four"), 4)]);
+        assert_eq!(splitter.position() + 1, 5);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use futures_core::Stream;
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use sortie_model::selector::{Selection, Selector};
-use sortie_model::{JobView, Ordinal, State, limits};
+use sortie_model::{EntryId, JobView, Ordinal, State, limits};
 
 use crate::error::RequestError;
 use crate::job::Job;
@@ -40,10 +40,10 @@ pub struct ResultsInOrder<T> {
     shortfall: Shortfall,
     /// What the end of the list of children says of missing results, until that is said.
     cut: Option<Shortfall>,
-    /// The first child that no request was made for.
-    next: u64,
-    /// How many children there are, as far as is known.
-    known: u64,
+    /// The ordinal of the first child that no request was made for.
+    next: u32,
+    /// The numbers of that child and of those after it, a page at most.
+    listed: VecDeque<EntryId>,
     step: Step,
     value: PhantomData<fn() -> T>,
 }
@@ -54,17 +54,24 @@ struct Child {
 }
 
 enum Step {
-    /// More children may come: how many are there?
-    Counting(Pin<Box<dyn Future<Output = Counted> + Send>>),
+    /// Every listed child was read: which come next?
+    Listing(Pin<Box<dyn Future<Output = ListedOrNot> + Send>>),
     /// Children are read; the watch, if there was need of one, tells of more to come.
     Reading(Option<Box<Happenings>>),
-    /// All children are known.
+    /// All children are listed.
     Closed,
     /// It ended, or a request failed.
     Over,
 }
 
-type Counted = Result<(JobView, Option<Box<Happenings>>), RequestError>;
+/// Children that were listed, and the job as it was just before.
+struct Listed {
+    view: JobView,
+    children: Vec<EntryId>,
+    watch: Option<Box<Happenings>>,
+}
+
+type ListedOrNot = Result<Listed, RequestError>;
 
 impl<T> ResultsInOrder<T> {
     pub(super) fn new(job: Job) -> Self {
@@ -77,7 +84,7 @@ impl<T> ResultsInOrder<T> {
             shortfall: Shortfall::default(),
             cut: None,
             next: 0,
-            known: 0,
+            listed: VecDeque::new(),
             step: Step::Reading(None),
             value: PhantomData,
         }
@@ -86,54 +93,53 @@ impl<T> ResultsInOrder<T> {
     /// Makes the requests for the next children.
     fn look_ahead(&mut self, cx: &mut Context<'_>) {
         while self.children.len() <= limits::RESULTS_AHEAD
-            && self.next < self.known
-            && let Ok(ordinal) = u32::try_from(self.next)
+            && let Some(child) = self.listed.pop_front()
         {
-            let ordinal = Ordinal(ordinal);
-            let child = self.job.instance.child(ordinal);
-            let spec = receive_spec(Selection::of([Selector::Instance(child.0)]));
+            let spec = receive_spec(Selection::of([Selector::Id(child)]));
             let job = self.job.clone();
             let open = async move { job.open(spec).await };
             let records = JobStream::new(Arc::clone(&self.job.memory), Vec::new(), open);
-            self.children.push_back(Child { ordinal, records });
-            self.next += 1;
+            self.children.push_back(Child { ordinal: Ordinal(self.next), records });
+            self.next = self.next.saturating_add(1);
         }
         for child in self.children.iter_mut().skip(1) {
             child.records.poll_ahead(cx);
         }
     }
 
-    /// Asks how many children there are when every known one was read. Ready when that has changed.
-    fn poll_count(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RequestError>> {
+    /// Lists more children when every listed one was read. Ready when there are some, or none to
+    /// come.
+    fn poll_list(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RequestError>> {
         loop {
             match std::mem::replace(&mut self.step, Step::Over) {
                 Step::Reading(watch) => {
-                    let (job, known) = (self.job.clone(), self.known);
-                    self.step = Step::Counting(Box::pin(count(job, known, watch)));
+                    let (job, from) = (self.job.clone(), u64::from(self.next));
+                    self.step = Step::Listing(Box::pin(list(job, from, watch)));
                 }
-                Step::Counting(mut counting) => match counting.as_mut().poll(cx) {
-                    Poll::Ready(Ok((view, watch))) => {
-                        self.known = view.tally.total();
-                        self.step = if view.tally.open {
-                            Step::Reading(watch)
-                        } else {
-                            // A stop that came before may have cut the list.
-                            let stopped = view.stopped_by.map(|_| view.tally.of(State::Stopped));
-                            let end = (Vec::new(), stopped);
-                            self.cut = Some(Shortfall::of_job(end, &self.job.memory));
-                            Step::Closed
-                        };
-                        return Poll::Ready(Ok(()));
-                    }
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Step::Listing(mut listing) => match listing.as_mut().poll(cx) {
+                    Poll::Ready(listed) => return Poll::Ready(listed.map(|some| self.add(some))),
                     Poll::Pending => {
-                        self.step = Step::Counting(counting);
+                        self.step = Step::Listing(listing);
                         return Poll::Pending;
                     }
                 },
                 Step::Closed | Step::Over => return Poll::Ready(Ok(())),
             }
         }
+    }
+
+    fn add(&mut self, listed: Listed) {
+        let Listed { view, children, watch } = listed;
+        self.listed = children.into();
+        let known = u64::from(self.next) + self.listed.len() as u64;
+        if view.tally.open || known < view.tally.total() {
+            self.step = Step::Reading(watch);
+            return;
+        }
+        // A stop that came before may have cut the list.
+        let stopped = view.stopped_by.map(|_| view.tally.of(State::Stopped));
+        self.cut = Some(Shortfall::of_job((Vec::new(), stopped), &self.job.memory));
+        self.step = Step::Closed;
     }
 
     /// The next record of the child whose turn it is; none when the child has given everything.
@@ -148,12 +154,17 @@ impl<T> ResultsInOrder<T> {
     }
 }
 
-/// Waits until there are more children than are known, or no more to come.
-async fn count(job: Job, known: u64, mut watch: Option<Box<Happenings>>) -> Counted {
+/// Lists the children from that place on, once there are any or none will come: a page of them.
+async fn list(job: Job, from: u64, mut watch: Option<Box<Happenings>>) -> ListedOrNot {
     loop {
         let view = job.view().await?;
-        if view.tally.total() > known || !view.tally.open {
-            return Ok((view, watch));
+        let is_there = view.tally.total() > from;
+        if is_there || !view.tally.open {
+            let children = if is_there { job.child_ids(from).await? } else { Vec::new() };
+            if is_there && children.is_empty() {
+                return Err(RequestError::Unexpected);
+            }
+            return Ok(Listed { view, children, watch });
         }
         match &mut watch {
             None => watch = Some(Box::new(job.events().await?)),
@@ -193,7 +204,7 @@ impl<T: DeserializeOwned> Stream for ResultsInOrder<T> {
                     this.shortfall = cut;
                     continue;
                 }
-                match this.poll_count(cx) {
+                match this.poll_list(cx) {
                     Poll::Ready(Ok(())) => continue,
                     Poll::Ready(Err(error)) => error,
                     Poll::Pending => return Poll::Pending,
@@ -217,7 +228,7 @@ impl<T: DeserializeOwned> Stream for ResultsInOrder<T> {
             };
             (this.step, this.cut) = (Step::Over, None);
             this.children.clear();
-            this.next = this.known;
+            this.listed.clear();
             return Poll::Ready(Some(Err(fault.into())));
         }
     }

@@ -31,7 +31,7 @@ async fn a_child_whose_end_is_acknowledged_leaves_no_position() {
         attachment.stored_child(&ends.here, position(ordinal, 3), Ended::Yes);
     }
     attachment.stored_child(&ends.here, position(100, 5), Ended::No);
-    let mut ended = HashSet::new();
+    let mut ended = BTreeSet::new();
     while ended.len() < 100 {
         let frame = ends.there_control.next().await.expect("acknowledgements");
         let Acknowledge { children, .. } = frame.open().expect("an acknowledgement");

@@ -1,7 +1,7 @@
 //! The owner's side of input: it flows from a job's log to a child on another node as far as the
 //! child has read and `sortie_engine::credit` lets it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering as Atomic};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -39,7 +39,7 @@ pub(crate) struct InputFeeds {
     session: SessionInstance,
     traffic: Arc<InputTraffic>,
     /// None for a child that reads no more: it is never fed again.
-    feeds: Mutex<HashMap<ChildKey, Option<Arc<Feed>>>>,
+    feeds: Mutex<BTreeMap<ChildKey, Option<Arc<Feed>>>>,
 }
 
 impl InputFeeds {
@@ -47,7 +47,7 @@ impl InputFeeds {
         Arc::new(Self { session, traffic, feeds: Mutex::default() })
     }
 
-    fn feeds(&self) -> MutexGuard<'_, HashMap<ChildKey, Option<Arc<Feed>>>> {
+    fn feeds(&self) -> MutexGuard<'_, BTreeMap<ChildKey, Option<Arc<Feed>>>> {
         self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -112,7 +112,8 @@ impl InputFeeds {
     }
 
     pub(crate) fn clear(&self) {
-        self.feeds().drain().filter_map(|(_, feed)| feed).for_each(|feed| feed.end());
+        let feeds = std::mem::take(&mut *self.feeds());
+        feeds.into_values().flatten().for_each(|feed| feed.end());
     }
 
     async fn feed(self: Arc<Self>, key: ChildKey, feed: Arc<Feed>, link: Link) {
@@ -250,9 +251,10 @@ impl Feed {
                 self.reader.peek(from, most.min(limits::RECORD_BYTES)).await
             };
             let (offset, piece) = tokio::select! {
-                found = next => found,
+                biased;
                 () = self.leaves(link.id()) => return Ok(()),
                 () = stream.stopped() => return Err(StreamError::Stopped(StreamCode::DROPPED)),
+                found = next => found,
             };
             let (bytes, rest) = match piece {
                 Piece::Bytes(bytes) => (vec![bytes], InputRest::More),

@@ -1,6 +1,6 @@
 //! The executing side of input: where a child's bytes arrive, and how far it has read.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering as Atomic};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -25,7 +25,7 @@ const QUEUED_PIECES: usize = 4;
 /// until it reads no more: nothing that an owner sends adds to it.
 #[derive(Debug, Default)]
 pub(crate) struct InputPorts {
-    gates: Mutex<HashMap<Ordinal, Arc<Gate>>>,
+    gates: Mutex<BTreeMap<Ordinal, Arc<Gate>>>,
 }
 
 /// The entrance to one child's queue.
@@ -51,7 +51,7 @@ enum StreamEnd {
 }
 
 impl InputPorts {
-    fn gates(&self) -> MutexGuard<'_, HashMap<Ordinal, Arc<Gate>>> {
+    fn gates(&self) -> MutexGuard<'_, BTreeMap<Ordinal, Arc<Gate>>> {
         self.gates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -211,7 +211,7 @@ impl Gate {
 /// The inputs of every job that this node executes for others.
 #[derive(Debug, Default)]
 pub(crate) struct NodeInputs {
-    jobs: Mutex<HashMap<(NodeId, JobInstance), Arc<InputPorts>>>,
+    jobs: Mutex<BTreeMap<(NodeId, JobInstance), Arc<InputPorts>>>,
 }
 
 impl NodeInputs {

@@ -329,6 +329,7 @@ impl JobMailboxes {
                 Some(FullBecause::Quota) => eased.await,
                 Some(_) => {
                     tokio::select! {
+                        biased;
                         () = eased => {}
                         () = self.pool.freed.notified() => {}
                         () = tokio::time::sleep(DISK_LOOK) => self.look_at_disk(&grown).await,

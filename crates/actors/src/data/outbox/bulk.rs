@@ -213,6 +213,7 @@ pub(super) async fn send(
             Next::Frame(fresh, end) => (fresh, end),
             Next::Nothing => {
                 tokio::select! {
+                    biased;
                     () = bulk.wake.notified() => continue,
                     _ = link.closed() => return,
                 }

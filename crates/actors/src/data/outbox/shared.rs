@@ -1,12 +1,12 @@
 //! The shared stream: all that is ready goes out as one numbered report per job.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use sortie_link::FrameSender;
 use sortie_link::Link;
 use sortie_model::limits;
 use sortie_wire::host_proto::{Report, ReportStream};
+use tokio::time::Instant;
 
 use crate::data::outbox::{Outbox, Pending, Sent, State, weight_of};
 
@@ -40,6 +40,7 @@ pub(super) async fn send(outbox: Arc<Outbox>, link: Link, generation: u64) {
         };
         if fresh.is_empty() {
             tokio::select! {
+                biased;
                 () = outbox.wake.notified() => {}
                 _ = link.closed() => return,
             }

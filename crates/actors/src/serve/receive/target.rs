@@ -77,10 +77,13 @@ pub(super) fn failures(targets: &[Target]) -> Vec<Failure> {
         if rows.counts().of(State::Failed) == 0 {
             continue;
         }
-        let failed = (0..rows.children()).map(Ordinal).filter(|ordinal| {
-            rows.child_state(*ordinal) == Some(State::Failed)
-                && target.names(*ordinal)
-                && target.is_on(&rows, *ordinal)
+        let (all, some) = match &target.part {
+            Part::Whole => (0..rows.children(), [].as_slice()),
+            Part::Children(some) => (0..0, some.as_slice()),
+        };
+        let named = all.map(Ordinal).chain(some.iter().copied());
+        let failed = named.filter(|ordinal| {
+            rows.child_state(*ordinal) == Some(State::Failed) && target.is_on(&rows, *ordinal)
         });
         for ordinal in failed {
             let (Some(child), Some((reason, exit_code))) =

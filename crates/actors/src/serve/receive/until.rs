@@ -11,6 +11,7 @@ use sortie_engine::wait::{Course, Until, course};
 use sortie_model::{EntryId, Ordinal, State};
 use sortie_wire::session_proto::{Delivery, ReceiveSpec, WaitCount};
 
+use super::target::Target;
 use super::{Broken, Receive};
 use crate::data::exchange::ToClient;
 use crate::data::mailboxes::Ready;
@@ -18,6 +19,9 @@ use crate::serve::wait::{Watched, ended};
 
 /// Batches after which the states are looked at again, however much there is to deliver.
 const BATCHES_AT_ONCE: usize = 64;
+/// A receive that is about so many children of a job looks at each of them, rather than at all that
+/// have something to read.
+const FEW_CHILDREN: usize = 64;
 
 /// Delivers what is there and what comes, in order of arrival. Answers the place of the entry that
 /// is blocked, if that is why it ends.
@@ -35,7 +39,7 @@ pub(super) async fn deliver(
     loop {
         // Marked as seen before the states are read, and these before the mailboxes: a state can be
         // seen only when all output before it is stored, so what it ends is found below.
-        changes.borrow_and_update();
+        changes.mark();
         watched.look();
         let course = course(&watched.states, WaitCount::All, until);
         let news = if spec.events { flow.news(until) } else { Vec::new() };
@@ -54,8 +58,8 @@ pub(super) async fn deliver(
             Course::Waiting => {
                 flow.receive.outlet.flush().await?;
                 tokio::select! {
-                    // The session outlives its requests, so this never fails.
-                    _ = changes.changed() => {}
+                    biased;
+                    () = changes.changed() => {}
                     Some(place) = flow.waits.next() => flow.fired(place),
                 }
             }
@@ -75,7 +79,7 @@ struct Flow<'r, 'a> {
 
 /// The children of one target that may have something, each once, in turn.
 struct Queue {
-    ready: Ready,
+    lookout: Lookout,
     children: VecDeque<Ordinal>,
     queued: HashSet<Ordinal>,
     in_turn: bool,
@@ -97,6 +101,49 @@ impl Queue {
     }
 }
 
+/// How a queue learns which children may have something to read.
+enum Lookout {
+    /// The mailboxes say it.
+    Ready(Ready),
+    /// The receive is about a few of many: each is looked at whenever anything has changed.
+    Few {
+        children: Vec<Ordinal>,
+        next: usize,
+        /// The version of the mailboxes before the first of them was looked at.
+        since: Option<u64>,
+    },
+}
+
+impl Lookout {
+    fn new(target: &Target) -> Self {
+        match &target.part {
+            Part::Children(some) if some.len() <= FEW_CHILDREN => {
+                Self::Few { children: some.clone(), next: 0, since: None }
+            }
+            _ => Self::Ready(target.job.mailboxes.ready()),
+        }
+    }
+
+    /// The next child; what came before `version` was seen once there is none.
+    fn next_child(&mut self, version: &mut u64) -> Option<Ordinal> {
+        match self {
+            Self::Ready(ready) => ready.next_child(),
+            Self::Few { children, next, since } => {
+                *version = *since.get_or_insert(*version);
+                let child = children.get(*next).copied();
+                *next += usize::from(child.is_some());
+                child
+            }
+        }
+    }
+
+    fn begin_again(&mut self) {
+        if let Self::Few { next, since, .. } = self {
+            (*next, *since) = (0, None);
+        }
+    }
+}
+
 /// What settled in one target: its children, then itself.
 struct News {
     place: usize,
@@ -107,7 +154,7 @@ struct News {
 impl<'r, 'a> Flow<'r, 'a> {
     fn new(receive: &'r mut Receive<'a>) -> Self {
         let queues = receive.targets.iter().map(|target| Queue {
-            ready: target.job.mailboxes.ready(),
+            lookout: Lookout::new(target),
             children: VecDeque::new(),
             queued: HashSet::new(),
             in_turn: true,
@@ -158,8 +205,8 @@ impl<'r, 'a> Flow<'r, 'a> {
     fn next_child(&mut self, place: usize) -> Option<(u64, Option<Ordinal>)> {
         let target = self.receive.targets.get(place)?;
         let queue = self.queues.get_mut(place)?;
-        let version = target.job.mailboxes.version();
-        while let Some(ordinal) = queue.ready.next_child() {
+        let mut version = target.job.mailboxes.version();
+        while let Some(ordinal) = queue.lookout.next_child(&mut version) {
             if target.wants(ordinal) {
                 queue.put(ordinal);
                 break;
@@ -195,12 +242,15 @@ impl<'r, 'a> Flow<'r, 'a> {
     }
 
     fn look_at_all(&mut self) {
+        // Also where a look is under way: what it has passed may have got something since.
+        self.queues.iter_mut().for_each(|queue| queue.lookout.begin_again());
         (0..self.queues.len()).for_each(|place| self.look_at(place));
     }
 
     fn look_at(&mut self, place: usize) {
         if let Some(queue) = self.queues.get_mut(place).filter(|queue| !queue.in_turn) {
             queue.in_turn = true;
+            queue.lookout.begin_again();
             self.turn.push_back(place);
         }
     }

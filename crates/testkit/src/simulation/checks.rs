@@ -1,0 +1,317 @@
+//! What must hold after every operation.
+
+use std::time::Duration;
+
+use sortie_actors::NodeHandle;
+use sortie_model::view::{EntryView, NodeState};
+use sortie_model::{ChildView, EntryId, JobView, Reason, State, Timestamp};
+use sortie_wire::session_proto::{Answer, Ask};
+use tokio::time::Instant;
+
+use crate::chance::Chance;
+use crate::simulation::client::{self, Odd, Reading};
+use crate::simulation::ledger::{Child, End, Fate};
+use crate::simulation::seen::ChildSeen;
+use crate::simulation::{Broken, Promise, Simulation};
+
+/// Within this a lost node is shown as lost, and what runs for a lost owner has ended.
+const LOST_WITHIN: Duration = Duration::from_secs(15);
+
+impl Simulation<'_> {
+    pub(super) fn node(&self, number: usize) -> Result<&NodeHandle, Broken> {
+        self.cluster.node(number).map_err(|error| Odd(error.to_string()).into())
+    }
+
+    /// Looks at every node that is up. Answers a digest of all that is shown.
+    pub(super) async fn check(&mut self) -> Result<u64, Broken> {
+        if let Some((tag, ordinal)) = self.ledger.began_twice() {
+            let text = format!("child {} of tag {tag} began twice", ordinal.0);
+            return Err(Broken(Promise::P1, text));
+        }
+        if let Some(text) = self.cluster.take_accusations().pop() {
+            return Err(Broken(Promise::Protocol, text));
+        }
+        let mut digest = 0;
+        for number in self.up() {
+            let entries = client::get(self.node(number)?).await?;
+            digest = digest_of(digest, &entries);
+            let ended = self.compare(number, &entries)?;
+            self.must_be_whole(number, &entries)?;
+            for id in ended {
+                self.on_ended(number, id).await?;
+            }
+        }
+        self.check_lost()?;
+        self.check_orphans()?;
+        Ok(digest)
+    }
+
+    /// Compares entries of a node with what it showed of them before, and remembers them. Answers
+    /// the children whose end is new.
+    pub(super) fn compare(
+        &mut self,
+        number: usize,
+        entries: &[EntryView],
+    ) -> Result<Vec<EntryId>, Broken> {
+        let mut ended = Vec::new();
+        for entry in entries {
+            match entry {
+                EntryView::Job(view) => self.compare_job(number, view)?,
+                EntryView::Child(view) => {
+                    if self.compare_child(number, view)? {
+                        ended.push(view.id);
+                    }
+                }
+            }
+        }
+        Ok(ended)
+    }
+
+    fn compare_job(&mut self, number: usize, view: &JobView) -> Result<(), Broken> {
+        let unknown = || Odd(format!("node{number} shows job {}, never accepted", view.id));
+        let node = self.sight.node_mut(number).ok_or_else(unknown)?;
+        let job = node.jobs.get_mut(&view.id).ok_or_else(unknown)?;
+        let facts = |view: &JobView| (view.state, view.begin_time, view.end_time);
+        match &job.end {
+            Some(end) if facts(end) != facts(view) => {
+                let (was, is) = (facts(end), facts(view));
+                let text = format!("node{number}, job {}: was {was:?}, is {is:?}", view.id);
+                return Err(Broken(Promise::P3, text));
+            }
+            None if view.state.is_finished() => job.end = Some(view.clone()),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Says whether its end is new.
+    fn compare_child(&mut self, number: usize, view: &ChildView) -> Result<bool, Broken> {
+        let at = format!("node{number}, child {}", view.id);
+        let parent = self.sight.node_mut(number).and_then(|node| node.jobs.get_mut(&view.parent));
+        let job = parent.ok_or_else(|| Odd(format!("{at} of a job that is not there")))?;
+        let child = job.child(view.ordinal);
+        let new = || ChildSeen::new(view.ordinal);
+        let seen = job.children.entry(view.id).or_insert_with(new);
+        let facts =
+            |view: &ChildView| (view.state, view.reason.clone(), view.begin_time, view.end_time);
+        let end = seen.view.replace(view.clone()).filter(|was| was.state.is_finished());
+        if let Some(was) = &end
+            && facts(was) != facts(view)
+        {
+            let text = format!("{at}: was {:?}, is {:?}", facts(was), facts(view));
+            return Err(Broken(Promise::P3, text));
+        }
+        if !view.state.is_finished() {
+            self.must_not_be_lost((number, child), view)?;
+            return Ok(false);
+        }
+        Ok(end.is_none())
+    }
+
+    /// Everything that was accepted and not removed is shown.
+    fn must_be_whole(&self, number: usize, entries: &[EntryView]) -> Result<(), Broken> {
+        let Some(node) = self.sight.node(number) else { return Ok(()) };
+        let shown: std::collections::BTreeSet<EntryId> =
+            entries.iter().map(EntryView::id).collect();
+        for (id, job) in &node.jobs {
+            let missing = job.children.keys().chain([id]).find(|id| !shown.contains(id));
+            if let Some(missing) = missing {
+                let text = format!("node{number} does not show {missing} any more");
+                return Err(Broken(Promise::P2, text));
+            }
+            if job.expected.is_some_and(|count| count != job.children.len() as u64) {
+                let (is, of) = (job.children.len(), job.expected);
+                let text = format!("node{number}: job {id} has {is} children of {of:?}");
+                return Err(Broken(Promise::P2, text));
+            }
+        }
+        Ok(())
+    }
+
+    /// A child's end is shown for the first time: is it true, and is all of its output there?
+    async fn on_ended(&mut self, number: usize, id: EntryId) -> Result<(), Broken> {
+        let selection = client::select(&id.to_string())?;
+        let kept = client::receive(self.node(number)?, selection, Reading::Keeps).await?;
+        let left = self.take_in(number, &kept)?;
+        let seen = self.sight.node_mut(number).and_then(|node| node.child_mut(id));
+        let Some((tag, seen)) = seen else { return Ok(()) };
+        let Some(view) = seen.view.clone() else { return Ok(()) };
+        let (stored, child) = (seen.taken + left, (tag, seen.ordinal));
+        if stored < seen.offered {
+            let text = format!("node{number}, child {id}: {} records were offered", seen.offered);
+            return Err(Broken(Promise::P6, format!("{text}, {} taken, {left} left", seen.taken)));
+        }
+        seen.stored = Some(stored);
+        let fate = self.ledger.fate(child);
+        let at = |text: String| {
+            let (state, reason, place) = (view.state, &view.reason, &view.location);
+            format!("node{number}, child {id} on {place} ({state:?}, {reason:?}): {text}")
+        };
+        if let Some(Reason::Unreachable { .. }) = view.reason
+            && !fate.starts.is_empty()
+        {
+            let text = at(format!("its node was never reached, and it began there: {fate:?}"));
+            return Err(Broken(Promise::P9, text));
+        }
+        if is_lost(view.reason.as_ref()) {
+            let since = self.instant_of(view.end_time);
+            self.sight.lost.push((child, since));
+            return Ok(());
+        }
+        let alive = fate.starts.last().is_none_or(|life| self.ledger.death(*life).is_none());
+        if !is_true(&view, &fate) {
+            let text = at(format!("{fate:?}"));
+            return Err(Broken(Promise::P3, text));
+        }
+        if alive && fate.gone.is_none() && !fate.starts.is_empty() {
+            return Err(Broken(Promise::P3, at("its body still runs".to_owned())));
+        }
+        // A value may be stored whose body was aborted before it could write that down.
+        let whole = (fate.emitted..=fate.emitted + 1).contains(&stored);
+        if alive && !whole {
+            let text = at(format!("{stored} records of {} are stored", fate.emitted));
+            return Err(Broken(Promise::P5, text));
+        }
+        Ok(())
+    }
+
+    /// A child that is shown as running does not run on a node that is long dead or silent.
+    fn must_not_be_lost(
+        &self,
+        (number, child): (usize, Child),
+        view: &ChildView,
+    ) -> Result<(), Broken> {
+        if !matches!(view.state, State::Running | State::Stopping | State::Blocked) {
+            return Ok(());
+        }
+        let fate = self.ledger.fate(child);
+        let Some(life) = fate.starts.last().copied() else { return Ok(()) };
+        let cut = self.sight.cuts.get(&(life.node, number)).copied();
+        let Some(since) = self.ledger.death(life).or(cut) else { return Ok(()) };
+        if self.for_longer_than(LOST_WITHIN, since) {
+            let text = format!(
+                "node{number} shows child {} as {:?} on node{}, silent for {:?}",
+                view.id,
+                view.state,
+                life.node,
+                since.elapsed()
+            );
+            return Err(Broken(Promise::P9, text));
+        }
+        Ok(())
+    }
+
+    /// Whether it is that long ago, and everything has arrived that was on its way then.
+    fn for_longer_than(&self, within: Duration, since: Instant) -> bool {
+        let since = self.sight.settled.map_or(since, |settled| settled.max(since));
+        since.elapsed() > within + self.sight.latest
+    }
+
+    /// What was called lost is over, and was over then.
+    fn check_lost(&mut self) -> Result<(), Broken> {
+        let ledger = &self.ledger;
+        for ((tag, ordinal), since) in &self.sight.lost {
+            let fate = ledger.fate((*tag, *ordinal));
+            let Some(life) = fate.starts.last() else { continue };
+            let over = [fate.gone, ledger.death(*life)].into_iter().flatten().min();
+            if over.is_none_or(|over| over > *since) {
+                let late = since.elapsed();
+                let text = format!(
+                    "child {} of tag {tag} was called lost {late:?} ago and ran on: {fate:?}",
+                    ordinal.0
+                );
+                return Err(Broken(Promise::P9, text));
+            }
+        }
+        // A child that was over when it was called lost cannot begin again, except twice.
+        let began = |(child, _): &(Child, Instant)| ledger.fate(*child).starts.is_empty();
+        self.sight.lost.retain(began);
+        Ok(())
+    }
+
+    /// What runs for an owner that is dead or silent ends.
+    fn check_orphans(&self) -> Result<(), Broken> {
+        for child in self.ledger.present() {
+            let owner = self.sight.owners.get(&child.0).copied();
+            let executes = self.ledger.fate(child).starts.last().copied();
+            let (Some(owner), Some(executes)) = (owner, executes) else { continue };
+            let cut = self.sight.cuts.get(&(owner.node, executes.node)).copied();
+            let over = self.sight.over.get(&child.0).copied();
+            let since = [self.ledger.death(owner), over, cut].into_iter().flatten().min();
+            let Some(since) = since else { continue };
+            if self.for_longer_than(LOST_WITHIN, since) {
+                let text = format!("{child:?} of {owner:?} runs on {executes:?} without it");
+                return Err(Broken(Promise::P9, text));
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks a node about the others: who is silent for long is shown as lost.
+    pub(super) async fn look(&mut self, number: usize) -> Result<String, Broken> {
+        let began = Instant::now();
+        let answer = client::ask(self.node(number)?, Ask::Nodes { expression: None }).await?;
+        let Answer::Nodes(views) = answer else {
+            return Err(Odd(format!("nodes are answered with {answer:?}")).into());
+        };
+        for (place, view) in (1..).zip(&views) {
+            let down = self.cluster.is_up(place) == Some(false);
+            let life = self.cluster.life(place).map_err(|error| Odd(error.to_string()))?;
+            let death = self.ledger.death(life).filter(|_| down);
+            let Some(since) = death.or(self.sight.cuts.get(&(place, number)).copied()) else {
+                continue;
+            };
+            let asked = began.elapsed();
+            if self.for_longer_than(LOST_WITHIN + asked, since) && view.state != NodeState::Lost {
+                let text = format!(
+                    "node{number} shows node{place} as {:?}, silent for {:?}",
+                    view.state,
+                    since.elapsed()
+                );
+                return Err(Broken(Promise::P9, text));
+            }
+        }
+        Ok(format!("node{number} looks: {:?}", views.iter().map(|v| v.state).collect::<Vec<_>>()))
+    }
+
+    fn instant_of(&self, time: Option<Timestamp>) -> Instant {
+        let (now, then) = (self.cluster.now().0, time.map_or(i64::MAX, |time| time.0));
+        let ago = Duration::from_micros(now.saturating_sub(then).max(0).unsigned_abs());
+        Instant::now().checked_sub(ago).unwrap_or_else(Instant::now)
+    }
+}
+
+const fn is_lost(reason: Option<&Reason>) -> bool {
+    matches!(reason, Some(Reason::NodeLost { .. } | Reason::StartUncertain))
+}
+
+/// Whether a child's shown end agrees with what its body did.
+fn is_true(view: &ChildView, fate: &Fate) -> bool {
+    let end = fate.end.map(|(_, end)| end);
+    match (view.state, &view.reason) {
+        (State::Completed, None) => end == Some(End::Succeeded),
+        (State::Failed, Some(Reason::Error { .. })) => end == Some(End::Failed),
+        // The verdict of a limit stands, and so does a panic within the grace of a stop.
+        (State::Failed, Some(Reason::Panic { .. })) => end == Some(End::Panicked),
+        (State::Failed, Some(Reason::Timeout { .. })) => !fate.starts.is_empty(),
+        (State::Failed, Some(Reason::Unreachable { .. } | Reason::InputLost)) => true,
+        (State::Stopped, None) => true,
+        _ => false,
+    }
+}
+
+/// Mixes what is shown into a number.
+fn digest_of(digest: u64, entries: &[EntryView]) -> u64 {
+    let mix = |digest: u64, part: u64| Chance::new(digest ^ part).next();
+    let time = |time: Option<Timestamp>| time.map_or(0, |time| time.0.unsigned_abs());
+    entries.iter().fold(mix(digest, entries.len() as u64), |digest, entry| {
+        let digest = mix(mix(digest, entry.id().0), entry.state() as u64);
+        match entry {
+            EntryView::Job(job) => mix(mix(digest, time(job.begin_time)), time(job.end_time)),
+            EntryView::Child(child) => {
+                let times = mix(mix(digest, time(child.begin_time)), time(child.end_time));
+                mix(times, child.unread_bytes)
+            }
+        }
+    })
+}

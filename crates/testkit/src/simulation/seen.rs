@@ -1,0 +1,104 @@
+//! What clients of the nodes have seen so far.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sortie_model::{ChildView, EntryId, IdempotencyKey, JobSpec, JobView, Ordinal};
+use tokio::time::Instant;
+
+use crate::cluster::Life;
+use crate::simulation::client::Temporary;
+use crate::simulation::ledger::Child;
+
+/// All that was seen.
+pub(super) struct Sight {
+    /// By node, from the first one on: what its present life shows.
+    pub(super) nodes: Vec<NodeSeen>,
+    /// Since when nothing comes from one node to another, as `(from, to)`.
+    pub(super) cuts: BTreeMap<(usize, usize), Instant>,
+    /// Which life owns the children of a tag.
+    pub(super) owners: BTreeMap<u64, Life>,
+    /// Temporary sessions that are open: on which node, and the tag of their one job.
+    pub(super) temporaries: Vec<(usize, u64, Temporary)>,
+    /// When the sessions of tags ended.
+    pub(super) over: BTreeMap<u64, Instant>,
+    /// Children that were called lost, and when.
+    pub(super) lost: Vec<(Child, Instant)>,
+    /// Tags that were given.
+    pub(super) tags: u64,
+    /// How long a packet that is sent now may be on its way.
+    pub(super) latest: Duration,
+    /// When everything that was sent in earlier weathers has arrived.
+    pub(super) settled: Option<Instant>,
+}
+
+/// What one life of a node shows.
+#[derive(Default)]
+pub(super) struct NodeSeen {
+    pub(super) jobs: BTreeMap<EntryId, JobSeen>,
+}
+
+/// A job that was accepted.
+pub(super) struct JobSeen {
+    pub(super) tag: u64,
+    pub(super) key: IdempotencyKey,
+    pub(super) spec: JobSpec,
+    /// How many children it has, where that is known from the start.
+    pub(super) expected: Option<u64>,
+    pub(super) children: BTreeMap<EntryId, ChildSeen>,
+    /// How it ended, once that was seen.
+    pub(super) end: Option<JobView>,
+}
+
+/// A child that was shown.
+pub(super) struct ChildSeen {
+    pub(super) ordinal: Ordinal,
+    /// What was shown of it last; a reader may be first to hear of it.
+    pub(super) view: Option<ChildView>,
+    /// Records that were taken and acknowledged.
+    pub(super) taken: u64,
+    /// Records that were delivered, acknowledged or not.
+    pub(super) offered: u64,
+    /// Records that there were when its end was first seen.
+    pub(super) stored: Option<u64>,
+}
+
+impl Sight {
+    pub(super) fn new(nodes: usize) -> Self {
+        let nodes = (0..nodes).map(|_| NodeSeen::default()).collect();
+        let (cuts, owners) = (BTreeMap::new(), BTreeMap::new());
+        let (latest, settled) = (Duration::ZERO, None);
+        let (temporaries, over, lost) = (Vec::new(), BTreeMap::new(), Vec::new());
+        Self { nodes, cuts, owners, temporaries, over, lost, tags: 0, latest, settled }
+    }
+
+    pub(super) fn node(&self, number: usize) -> Option<&NodeSeen> {
+        self.nodes.get(number.checked_sub(1)?)
+    }
+
+    pub(super) fn node_mut(&mut self, number: usize) -> Option<&mut NodeSeen> {
+        self.nodes.get_mut(number.checked_sub(1)?)
+    }
+}
+
+impl NodeSeen {
+    /// A child with its job's tag.
+    pub(super) fn child_mut(&mut self, id: EntryId) -> Option<(u64, &mut ChildSeen)> {
+        self.jobs.values_mut().find_map(|job| {
+            let tag = job.tag;
+            job.children.get_mut(&id).map(|child| (tag, child))
+        })
+    }
+}
+
+impl JobSeen {
+    pub(super) const fn child(&self, ordinal: Ordinal) -> Child {
+        (self.tag, ordinal)
+    }
+}
+
+impl ChildSeen {
+    pub(super) const fn new(ordinal: Ordinal) -> Self {
+        Self { ordinal, view: None, taken: 0, offered: 0, stored: None }
+    }
+}

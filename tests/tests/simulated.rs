@@ -1,0 +1,53 @@
+//! The test kit, as users have it.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use sortie::testkit::{Clients, ClusterBuilder, ClusterError, SimulationError, cluster};
+use sortie::{State, TaskContext};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn naps() -> ClusterBuilder {
+    cluster().task("nap", |_: TaskContext, seconds: u64| async move {
+        // tidy: waits because that is the child's work, in virtual time.
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        Ok::<_, Infallible>(seconds)
+    })
+}
+
+#[test]
+fn a_job_on_three_simulated_nodes_survives_a_cut_that_is_short() {
+    let ended = naps().nodes(3).seed(1).run(async |cluster| {
+        let session = cluster.client(1).expect("it is up").session();
+        let job = session.task("nap", &60_u64).expect("an input").on("node[1-3]").expect("nodes");
+        let job = job.start().await.expect("a start");
+        cluster.advance(2 * SECOND).await;
+        cluster.partition(1, 3);
+        cluster.advance(4 * SECOND).await;
+        cluster.heal(1, 3);
+        let view = job.wait().await.expect("an end");
+        (view.state, view.tally.of(State::Completed))
+    });
+    assert_eq!(ended.expect("a cluster"), (State::Completed, 3));
+}
+
+#[test]
+fn a_node_that_is_killed_has_no_clients_until_it_is_started_again() {
+    let ended = naps().nodes(2).run(async |cluster| {
+        cluster.kill(2).await.expect("it is up");
+        assert!(matches!(cluster.client(2), Err(ClusterError::Down(2))));
+        cluster.restart(2).await.expect("it is down");
+        let session = cluster.client(2).expect("it is up").session();
+        let job = session.task("nap", &1_u64).expect("an input").on("node1").expect("nodes");
+        job.start().await.expect("a start").wait().await.expect("an end").state
+    });
+    assert_eq!(ended.expect("a cluster"), State::Completed);
+}
+
+#[test]
+fn two_functions_of_one_name_are_refused() {
+    let twice = naps().task("nap", |_: TaskContext, (): ()| async { Ok::<_, Infallible>(()) });
+    let refused = twice.run(async |_| ());
+    assert!(matches!(refused, Err(SimulationError::TaskName(name)) if name == "nap"));
+}
