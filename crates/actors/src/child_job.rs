@@ -8,6 +8,7 @@
 
 mod function;
 mod process;
+mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,6 +34,8 @@ pub(crate) enum Work {
     Function(Arc<dyn Task>),
     /// A process.
     Process(Guardian),
+    /// A registered function in a process of its own.
+    Worker(Guardian),
     /// Nothing can run here: every child fails with the reason.
     Nothing(sortie_model::Reason),
 }
@@ -84,6 +87,7 @@ impl Group {
             let slot = match work {
                 Work::Function(task) => function::run(port, task, child, left),
                 Work::Process(guardian) => process::run(port, guardian, child, left),
+                Work::Worker(guardian) => worker::run(port, guardian, child, left),
                 Work::Nothing(reason) => function::fail(port, &child, reason.clone(), left),
             };
             (ordinal, slot)

@@ -8,10 +8,11 @@ use std::sync::atomic::AtomicBool;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use sortie_engine::host::{Host, HostEffect, Room, Start};
+use sortie_exec::Guardian;
 use sortie_exec::registry::NotCallable;
 use sortie_link::Link;
 use sortie_model::reason::SpawnStep;
-use sortie_model::spec::{BodySpec, StopSpec};
+use sortie_model::spec::{BodySpec, RunIn, StopSpec};
 use sortie_model::{JobInstance, NodeId, Reason, SessionInstance, limits};
 use sortie_wire::host_proto::{
     Acknowledge, ChildOutcome, ChildSet, ForgetJob, HostSpec, Resume, Resumed, StartChildren,
@@ -207,7 +208,7 @@ impl HostState {
         let Some(port) = self.port(job, spec) else { return };
         let work = self.work(spec);
         let (most, tell) = match (&work, &self.owner) {
-            (Work::Process(_), _) => (1, Tell::AtOnce),
+            (Work::Process(_) | Work::Worker(_), _) => (1, Tell::AtOnce),
             (Work::Function(_), Owner::There(..)) => (limits::SLOTS_PER_GROUP, Tell::Later),
             _ => (limits::SLOTS_PER_GROUP, Tell::AtOnce),
         };
@@ -251,19 +252,26 @@ impl HostState {
     /// What the children execute here, or why nothing can.
     fn work(&self, spec: &HostSpec) -> Work {
         match &spec.body {
-            BodySpec::Task { name, types, .. } => match self.node.registry.find(name, *types) {
-                Ok(task) => Work::Function(task),
-                Err(NotCallable::Unknown) => {
-                    Work::Nothing(Reason::UnknownTask { name: name.clone() })
+            BodySpec::Task { name, types, run_in, .. } => {
+                let name = name.clone();
+                match (self.node.registry.find(&name, *types, *run_in), run_in) {
+                    (Ok(task), RunIn::Thread) => Work::Function(task),
+                    (Ok(_), RunIn::Background) => self.by_guardian(Work::Worker),
+                    (Err(NotCallable::Unknown), _) => Work::Nothing(Reason::UnknownTask { name }),
+                    (Err(NotCallable::OtherTypes), _) => Work::Nothing(Reason::TaskTypes { name }),
+                    (Err(NotCallable::OnlyInside), _) => {
+                        Work::Nothing(Reason::NoBackground { name })
+                    }
                 }
-                Err(NotCallable::OtherTypes) => {
-                    Work::Nothing(Reason::TaskTypes { name: name.clone() })
-                }
-            },
-            BodySpec::Command { .. } | BodySpec::Script { .. } => match &self.node.guardian {
-                Some(guardian) if guardian.is_alive() => Work::Process(guardian.clone()),
-                _ => Work::Nothing(Reason::Spawn { step: SpawnStep::Guardian, errno: 0 }),
-            },
+            }
+            BodySpec::Command { .. } | BodySpec::Script { .. } => self.by_guardian(Work::Process),
+        }
+    }
+
+    fn by_guardian(&self, work: fn(Guardian) -> Work) -> Work {
+        match &self.node.guardian {
+            Some(guardian) if guardian.is_alive() => work(guardian.clone()),
+            _ => Work::Nothing(Reason::Spawn { step: SpawnStep::Guardian, errno: 0 }),
         }
     }
 

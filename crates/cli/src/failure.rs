@@ -237,6 +237,7 @@ pub(crate) const fn cause_of(code: ErrorCode) -> Cause {
         | ErrorCode::BadDirectory
         | ErrorCode::UnknownTask
         | ErrorCode::TaskTypes
+        | ErrorCode::NoBackground
         | ErrorCode::NameTaken
         | ErrorCode::NotAlone => Cause::Usage,
         ErrorCode::Deadlock => Cause::Deadlock,

@@ -46,11 +46,11 @@ use crate::failure::{ErrorStyle, Failure};
 /// (`docs/cli.md`, section 5). Every node that runs in this program has the functions of the
 /// registry: `node run`, the user's own node that is started on demand, and those of `--embedded`.
 ///
-/// It calls [`sortie::init`] first and makes a runtime of its own, so it must be called before
+/// It calls [`sortie::init_with`] first and makes a runtime of its own, so it must be called before
 /// there is another thread: as the first line of `main`, and not under `#[tokio::main]`. It writes
 /// to the standard streams, reads the environment, and leaves the exit to the caller.
 pub fn main(registry: Registry) -> ExitCode {
-    sortie::init();
+    sortie::init_with(&registry);
     let status = match Cli::try_parse() {
         Ok(cli) => verbs::perform(cli, &registry),
         Err(error) => refuse(&error),

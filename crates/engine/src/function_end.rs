@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sortie_model::Reason;
+use sortie_model::facts::{Interruption, MemoryEnd, ProcessEnd, ProcessFacts};
+use sortie_model::reason::{LimitKind, WorkerFault};
 use sortie_wire::host_proto::{ChildOutcome, Verdict};
+use sortie_wire::worker_proto::WorkerEnd;
+
+use crate::child_job::outcome;
 
 /// How a function's future came to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +50,75 @@ pub fn function_outcome(result: FunctionResult, stop: StopDelivered) -> ChildOut
     ChildOutcome::of(verdict)
 }
 
+/// What the worker process of a background function said of its function's end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WorkerSaid {
+    /// How it ended.
+    Ended(WorkerEnd),
+    /// Nothing: the process ended first.
+    Nothing,
+    /// What makes no sense, for which it was killed.
+    Garbage,
+}
+
+/// The outcome of a background function; first rule that matches. What was done to its process
+/// counts as for any process, and where nothing was, its function's result does. `timeout` is as in
+/// [`outcome`].
+pub fn worker_outcome(
+    facts: &ProcessFacts,
+    said: WorkerSaid,
+    timeout: Option<Duration>,
+) -> ChildOutcome {
+    let process = outcome(facts, timeout);
+    if facts.memory == MemoryEnd::OutOfMemory {
+        return process;
+    }
+    let with = |verdict| ChildOutcome { verdict, ..process.clone() };
+    let stopped = process.verdict == Verdict::Stopped;
+    match said {
+        WorkerSaid::Garbage => {
+            with(Verdict::Failed(Reason::NoResult { fault: WorkerFault::Garbage }))
+        }
+        // A panic is a failure, also after a stop.
+        WorkerSaid::Ended(WorkerEnd::Panicked { message })
+            if stopped || !is_past_its_limits(facts) =>
+        {
+            ended(&process, Verdict::Failed(Reason::Panic { message }))
+        }
+        _ if stopped || is_past_its_limits(facts) => process,
+        WorkerSaid::Ended(end) => ended(&process, verdict_of(end)),
+        WorkerSaid::Nothing if facts.end == (ProcessEnd::Exited { code: 0 }) => {
+            with(Verdict::Failed(Reason::NoResult { fault: WorkerFault::Exited }))
+        }
+        WorkerSaid::Nothing => process,
+    }
+}
+
+fn is_past_its_limits(facts: &ProcessFacts) -> bool {
+    let limits = [Interruption::Timeout, Interruption::OutputLimit];
+    facts.cut_bytes > 0 || limits.iter().any(|limit| facts.interruptions.contains(limit))
+}
+
+/// The function's own end: how its process then ended says nothing.
+const fn ended(process: &ChildOutcome, verdict: Verdict) -> ChildOutcome {
+    ChildOutcome {
+        verdict,
+        exit_code: None,
+        signal: None,
+        left_behind: process.left_behind,
+        cut_bytes: process.cut_bytes,
+    }
+}
+
+fn verdict_of(end: WorkerEnd) -> Verdict {
+    Verdict::Failed(match end {
+        WorkerEnd::Returned { .. } => return Verdict::Completed,
+        WorkerEnd::Failed { kind, message } => Reason::Error { kind, message },
+        WorkerEnd::TooLarge => Reason::Limit { which: LimitKind::Value },
+        WorkerEnd::Panicked { message } => Reason::Panic { message },
+    })
+}
+
 /// The client died before the end of the child's input, so the child was killed: whatever it said
 /// since is not its own doing.
 pub fn lost_its_input(outcome: ChildOutcome) -> ChildOutcome {
@@ -67,5 +141,54 @@ mod tests {
         let failed = || FunctionResult::Panicked(panic.clone());
         check(failed(), StopDelivered::Yes, Verdict::Failed(panic.clone()));
         check(failed(), StopDelivered::No, Verdict::Failed(panic.clone()));
+    }
+
+    const EXIT_0: ProcessEnd = ProcessEnd::Exited { code: 0 };
+    const LIMIT: Duration = Duration::from_secs(3);
+
+    fn check(
+        (end, interruptions): (ProcessEnd, &[Interruption]),
+        said: WorkerSaid,
+        expected: Verdict,
+    ) {
+        let facts = ProcessFacts { interruptions: interruptions.to_vec(), ..ProcessFacts::of(end) };
+        let found = worker_outcome(&facts, said.clone(), Some(LIMIT)).verdict;
+        assert_eq!(found, expected, "{facts:?} {said:?}");
+    }
+
+    #[test]
+    fn a_background_function_ends_as_it_says_and_else_as_its_process_does() {
+        let text = || "boom".to_owned();
+        let returned = || WorkerSaid::Ended(WorkerEnd::Returned { value: None });
+        check((EXIT_0, &[]), returned(), Verdict::Completed);
+        let aborted = ProcessEnd::Signalled { number: 6, core_dumped: false };
+        let signal = Reason::Signal { number: 6, name: "ABRT".to_owned(), core_dumped: false };
+        check((aborted, &[]), WorkerSaid::Nothing, Verdict::Failed(signal));
+        check((aborted, &[]), returned(), Verdict::Completed);
+        let failed = WorkerSaid::Ended(WorkerEnd::Failed { kind: text(), message: text() });
+        let error = Reason::Error { kind: text(), message: text() };
+        check((EXIT_0, &[]), failed, Verdict::Failed(error));
+        let exit = Reason::Exit { code: 3 };
+        let exited = ProcessEnd::Exited { code: 3 };
+        check((exited, &[]), WorkerSaid::Nothing, Verdict::Failed(exit));
+        let nothing = Reason::NoResult { fault: WorkerFault::Exited };
+        check((EXIT_0, &[]), WorkerSaid::Nothing, Verdict::Failed(nothing));
+        let garbage = Reason::NoResult { fault: WorkerFault::Garbage };
+        let stop = [Interruption::Stop];
+        check((EXIT_0, &stop), WorkerSaid::Garbage, Verdict::Failed(garbage));
+    }
+
+    #[test]
+    fn a_stop_and_a_limit_count_more_than_a_result_but_a_panic_more_than_a_stop() {
+        let returned = || WorkerSaid::Ended(WorkerEnd::Returned { value: None });
+        let panicked = || WorkerSaid::Ended(WorkerEnd::Panicked { message: "boom".to_owned() });
+        let panic = || Verdict::Failed(Reason::Panic { message: "boom".to_owned() });
+        let timeout = || Verdict::Failed(Reason::Timeout { limit: LIMIT });
+        check((EXIT_0, &[Interruption::Stop]), returned(), Verdict::Stopped);
+        check((EXIT_0, &[Interruption::Stop]), WorkerSaid::Nothing, Verdict::Stopped);
+        check((EXIT_0, &[Interruption::Stop]), panicked(), panic());
+        check((EXIT_0, &[]), panicked(), panic());
+        check((EXIT_0, &[Interruption::Timeout]), returned(), timeout());
+        check((EXIT_0, &[Interruption::Timeout]), panicked(), timeout());
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sortie_model::spec::{BodySpec, StopSpec};
+use sortie_model::spec::StopSpec;
 use sortie_model::{ChildIncarnation, JobInstance, Ordinal, Seq, limits};
 use sortie_wire::codec::encoded_length;
 use sortie_wire::host_proto::{
@@ -326,7 +326,7 @@ impl Host {
 }
 
 const fn is_process(spec: &HostSpec) -> bool {
-    !matches!(spec.body, BodySpec::Task { .. })
+    spec.body.is_process()
 }
 
 fn ordinals(first: Ordinal, step: u32, count: u32) -> impl Iterator<Item = Ordinal> {

@@ -231,7 +231,7 @@ impl<J> SessionTable<J> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use sortie_model::spec::BodySpec;
+    use sortie_model::spec::{BodySpec, RunIn};
     use uuid::Uuid;
 
     use super::*;
@@ -243,7 +243,12 @@ mod tests {
     fn spec(name: &str) -> JobSpec {
         JobSpec::new(
             name,
-            BodySpec::Task { name: name.to_owned(), input: Bytes::new(), types: None },
+            BodySpec::Task {
+                name: name.to_owned(),
+                input: Bytes::new(),
+                types: None,
+                run_in: RunIn::Thread,
+            },
         )
     }
 
@@ -261,7 +266,7 @@ mod tests {
             let name = "f".to_owned();
             check_spec(&JobSpec::new(
                 "x".repeat(shown),
-                BodySpec::Task { name, input, types: None },
+                BodySpec::Task { name, input, types: None, run_in: RunIn::Thread },
             ))
         };
         assert_eq!(of(limits::SPEC_BYTES - limits::KIB, limits::SPEC_BYTES), Ok(()));

@@ -187,18 +187,23 @@ impl Starting {
         let output = |pipe| Output::new(pipe).map_err(|_| SpawnError::NO_DESCRIPTORS);
         let stdout = output(next()?)?;
         let stderr = output(next()?)?;
-        let stdin = match input {
-            StandardInput::Null => None,
-            StandardInput::Pipe => {
-                Some(Input::new(next()?).map_err(|_| SpawnError::NO_DESCRIPTORS)?)
+        let (stdin, channel) = match input {
+            StandardInput::Null => (None, None),
+            StandardInput::Pipe => (Some(next()?), None),
+            StandardInput::Channel => {
+                let socket = next()?;
+                let other = socket.try_clone().map_err(|_| SpawnError::NO_DESCRIPTORS)?;
+                (Some(socket), Some(output(other)?))
             }
         };
+        let stdin = stdin.map(Input::new).transpose().map_err(|_| SpawnError::NO_DESCRIPTORS)?;
         Ok(Process {
             control: ProcessControl { hold, gone, pid: started.pid },
             ending: Ending { receiver: ended, known: None },
             stdout,
             stderr,
             stdin,
+            channel,
         })
     }
 }

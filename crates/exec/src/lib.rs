@@ -13,6 +13,7 @@ pub mod run;
 pub mod stop;
 pub mod sys;
 pub mod task;
+pub mod worker;
 
 pub use environment::{JobEnvironment, JobPlace, NodeBasics};
 pub use error::{LaunchError, SpawnError};

@@ -60,6 +60,8 @@ pub struct Process {
     pub stderr: Output,
     /// Its standard input, if it has one.
     pub stdin: Option<Input>,
+    /// What it says on its channel, if it is a worker: its standard input is the way to it.
+    pub channel: Option<Output>,
 }
 
 /// How a process child's last program ended.
@@ -151,7 +153,7 @@ impl ProcessControl {
     }
 }
 
-/// The reading end of a child's stdout or stderr. Dropping it closes it.
+/// The reading end of a child's stdout or stderr, or of its channel. Dropping it closes it.
 #[derive(Debug)]
 pub struct Output {
     pipe: AsyncFd<OwnedFd>,

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::join;
+use futures_util::future::join3;
 use sortie_model::Stream;
 use sortie_model::facts::{Interruption, ProcessFacts};
 use sortie_model::limits;
@@ -35,6 +35,11 @@ pub trait ProcessIo: Sync {
     /// is pending nothing more of that stream is read, and a child that goes on writing waits.
     fn write(&self, stream: Stream, bytes: Bytes) -> impl Future<Output = ()> + Send;
 
+    /// Takes what a worker said on its channel: nothing is read on it while this is pending.
+    fn report(&self, _bytes: Bytes) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
     /// The next bytes of input, none at its end. Asked again only when these were written. Only
     /// called for children with an input; dropped when the child ends.
     fn next_input(&self) -> impl Future<Output = Option<Bytes>> + Send;
@@ -52,7 +57,7 @@ pub struct RunPlan {
     pub grace: Duration,
     /// How long its pipes are read after its main process's end.
     pub drain: Duration,
-    /// How many bytes it may write, stdout and stderr together.
+    /// How many bytes it may write: stdout, stderr and channel together.
     pub output_limit: Option<u64>,
 }
 
@@ -114,12 +119,13 @@ async fn serve(
     (io, stops): (&impl ProcessIo, &Stops),
     meter: &Meter,
 ) -> ProcessFacts {
-    let Process { control, mut ending, stdout, stderr, stdin } = process;
-    let last_call = [Notify::new(), Notify::new()];
-    let [stdout_call, stderr_call] = &last_call;
-    let mut pumps = pin!(join(
-        pump(stdout, (Stream::Output, io), meter, stdout_call),
-        pump(stderr, (Stream::Error, io), meter, stderr_call),
+    let Process { control, mut ending, stdout, stderr, stdin, channel } = process;
+    let last_call = [Notify::new(), Notify::new(), Notify::new()];
+    let [stdout_call, stderr_call, channel_call] = &last_call;
+    let mut pumps = pin!(join3(
+        pump(Some(stdout), (Source::Stream(Stream::Output), io), meter, stdout_call),
+        pump(Some(stderr), (Source::Stream(Stream::Error), io), meter, stderr_call),
+        pump(channel, (Source::Channel, io), meter, channel_call),
     ));
     let mut pipes = Pipes::Open;
     let mut brake = Brake::new(&control, plan.timeout);
@@ -203,32 +209,44 @@ async fn finish<T>(
     }
 }
 
+/// Which of a child's outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// Its stdout or stderr.
+    Stream(Stream),
+    /// A worker's channel.
+    Channel,
+}
+
 /// Moves one pipe's bytes until it closes, or until it is empty after the last call.
 async fn pump(
-    mut output: Output,
-    (stream, io): (Stream, &impl ProcessIo),
+    output: Option<Output>,
+    (source, io): (Source, &impl ProcessIo),
     meter: &Meter,
     last_call: &Notify,
 ) {
+    let Some(mut output) = output else { return };
     loop {
         tokio::select! {
             biased;
             bytes = output.read() => match bytes {
-                Some(bytes) => deliver(bytes, (stream, io), meter).await,
+                Some(bytes) => deliver(bytes, (source, io), meter).await,
                 None => return,
             },
             () = last_call.notified() => break,
         }
     }
     while let Some(bytes) = output.read_now() {
-        deliver(bytes, (stream, io), meter).await;
+        deliver(bytes, (source, io), meter).await;
     }
 }
 
-async fn deliver(bytes: Bytes, (stream, io): (Stream, &impl ProcessIo), meter: &Meter) {
+async fn deliver(bytes: Bytes, (source, io): (Source, &impl ProcessIo), meter: &Meter) {
     let bytes = meter.admit(bytes);
-    if !bytes.is_empty() {
-        io.write(stream, bytes).await;
+    match source {
+        _ if bytes.is_empty() => {}
+        Source::Stream(stream) => io.write(stream, bytes).await,
+        Source::Channel => io.report(bytes).await,
     }
 }
 
@@ -258,7 +276,7 @@ impl Meter {
         }
     }
 
-    /// As much of the bytes as the limit lets through. Both streams are counted by one future, so
+    /// As much of the bytes as the limit lets through. All outputs are counted by one future, so
     /// the parts need not change together.
     fn admit(&self, mut bytes: Bytes) -> Bytes {
         let length = bytes.len() as u64;

@@ -251,7 +251,8 @@ pub fn panicked(payload: &(dyn std::any::Any + Send)) -> Reason {
     Reason::Panic { message: cut(message) }
 }
 
-fn cut(mut text: String) -> String {
+/// A text that is no longer than an error's may be.
+pub(crate) fn cut(mut text: String) -> String {
     if text.len() > limits::ERROR_TEXT_BYTES {
         let end = (0..=limits::ERROR_TEXT_BYTES).rev().find(|at| text.is_char_boundary(*at));
         text.truncate(end.unwrap_or(0));

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
 use sortie_exec::sys::spawn::{Launch, SpawnFailure, Spawner};
@@ -26,7 +27,7 @@ pub(crate) struct Starter {
 /// A child whose first program runs.
 pub(crate) struct Started {
     pub(crate) pid: Pid,
-    /// The daemon's ends of the pipes: stdout, stderr, then stdin if there is one.
+    /// The daemon's ends of the pipes: stdout, stderr, then stdin or the channel if there is one.
     pub(crate) pipes: Vec<OwnedFd>,
     /// What follows when the init command has ended, if that is what runs.
     pub(crate) next: Option<Box<MainStage>>,
@@ -70,6 +71,13 @@ impl Starter {
             StandardInput::Null => None,
             StandardInput::Pipe => {
                 let (input, input_end) = pipe().map_err(fork)?;
+                pipes.push(input_end);
+                Some(input)
+            }
+            StandardInput::Channel => {
+                let (kind, flags) = (SocketType::STREAM, SocketFlags::CLOEXEC);
+                let (input, input_end) =
+                    socketpair(AddressFamily::UNIX, kind, flags, None).map_err(fork)?;
                 pipes.push(input_end);
                 Some(input)
             }

@@ -47,6 +47,15 @@ pub enum LimitKind {
     Value,
 }
 
+/// What the worker process of a background function did instead of giving its result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum WorkerFault {
+    /// It exited with status 0: something in it called `exit`.
+    Exited,
+    /// It said what makes no sense, and was killed.
+    Garbage,
+}
+
 /// Why a child failed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Reason {
@@ -133,6 +142,17 @@ pub enum Reason {
         /// The name.
         name: String,
     },
+    /// The function of that name runs only inside the executing node: its program did not give it
+    /// to `sortie::init_with`.
+    NoBackground {
+        /// The name.
+        name: String,
+    },
+    /// The worker process of a background function ended by itself before the function did.
+    NoResult {
+        /// What it did instead.
+        fault: WorkerFault,
+    },
 }
 
 impl Reason {
@@ -156,6 +176,8 @@ impl Reason {
             Self::InputLost => "input_lost",
             Self::UnknownTask { .. } => "unknown_task",
             Self::TaskTypes { .. } => "task_types",
+            Self::NoBackground { .. } => "no_background",
+            Self::NoResult { .. } => "no_result",
         }
     }
 
@@ -248,6 +270,27 @@ impl fmt::Display for Reason {
             Self::TaskTypes { name } => {
                 write!(f, "the function `{name}` takes or gives other types there")
             }
+            Self::NoBackground { name } => {
+                write!(f, "the function `{name}` cannot run in the background there")
+            }
+            Self::NoResult { fault } => f.write_str(fault.sentence()),
+        }
+    }
+}
+
+impl WorkerFault {
+    /// The stable word that JSON shows.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exited => "exited",
+            Self::Garbage => "garbage",
+        }
+    }
+
+    const fn sentence(self) -> &'static str {
+        match self {
+            Self::Exited => "its process exited with status 0 before the function returned",
+            Self::Garbage => "its process said what makes no sense, and was killed",
         }
     }
 }

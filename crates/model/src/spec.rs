@@ -81,7 +81,26 @@ pub enum BodySpec {
         /// The types that it was started with. A node whose function has others refuses it; nothing
         /// is compared where one side does not say its types.
         types: Option<TaskTypes>,
+        /// Where its children run.
+        run_in: RunIn,
     },
+}
+
+/// Where a function runs (`docs/semantics.md`, section 1.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub enum RunIn {
+    /// Inside the node: cheap, and whatever ends the process ends all that runs in it.
+    #[default]
+    Thread,
+    /// In a worker process of its own, which is the executing node's program once more.
+    Background,
+}
+
+impl BodySpec {
+    /// Whether each child is a process of its own.
+    pub const fn is_process(&self) -> bool {
+        !matches!(self, Self::Task { run_in: RunIn::Thread, .. })
+    }
 }
 
 /// The types of a function's input and output, as a hash of how they are written in its source:

@@ -68,7 +68,9 @@ impl NodeBuilder {
     }
 
     /// Registers a function under a name; jobs on this node can then run it. Its input and output
-    /// travel as MessagePack; a panic in it fails its child only.
+    /// travel as MessagePack; a panic in it fails its child only. It does not run in the
+    /// background: functions that do are given to [`init_with`](crate::init_with), and every node
+    /// knows them.
     #[must_use]
     pub fn task<F, Fut, I, O, E>(mut self, name: &str, function: F) -> Self
     where
@@ -172,6 +174,8 @@ impl NodeBuilder {
         if let Some(fault) = self.fault.take() {
             return Err(fault);
         }
+        crate::program::add_to(&mut self.tasks)
+            .map_err(|taken| NodeStartError::TaskName(taken.0))?;
         let parts = match self.home.take() {
             Some(paths) => self.at_home(paths)?,
             None => self.homeless()?,

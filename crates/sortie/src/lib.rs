@@ -37,6 +37,8 @@
 //!   each with its child.
 //! * [`Job::stream`], [`Job::values`], [`Job::receive`] and [`Receiver`] are four ways to the
 //!   records, from the simplest to the one that leaves acknowledgements to the caller.
+//! * [`JobBuilder::background`] runs a function in a process of its own, which it can crash without
+//!   harm; [`init_with`] is what such a program begins with.
 //! * [`scope`] runs code whose jobs cannot outlive it.
 //! * [`blocking`] is for programs without async.
 //!
@@ -54,6 +56,7 @@ mod home;
 mod input;
 mod job;
 mod node;
+mod program;
 mod receiver;
 mod registry;
 mod route;
@@ -79,6 +82,7 @@ pub use job::{
     Untyped, Values,
 };
 pub use node::{Node, NodeStartError, Refusal, StartFault, init};
+pub use program::init_with;
 pub use receiver::{ReceiveEnd, ReceiveItem, Receiver};
 pub use registry::Registry;
 pub use scope::{JobScope, scope};
@@ -94,7 +98,7 @@ pub use sortie_model::id::{BadKey, BadNodeId};
 pub use sortie_model::limits;
 pub use sortie_model::name::BadName;
 pub use sortie_model::nodeset::{BadNodeExpr, NodeExpr};
-pub use sortie_model::reason::{LimitKind, ReachStep, SpawnStep};
+pub use sortie_model::reason::{LimitKind, ReachStep, SpawnStep, WorkerFault};
 pub use sortie_model::record::StreamSet;
 pub use sortie_model::restart::{
     Backoff, BadRestart, Intensity, RestartSpec, RestartType, StopSequence, Strategy,
@@ -102,7 +106,7 @@ pub use sortie_model::restart::{
 pub use sortie_model::selector::{BadSelector, Glob, Query, Selection, Selector};
 pub use sortie_model::spec::{
     BodySpec, EnvironmentSpec, Fan, Hosting, InputSpec, MaxFails, NulByte, OsBytes, Placement,
-    StopSpec, TaskTypes, Throttle,
+    RunIn, StopSpec, TaskTypes, Throttle,
 };
 pub use sortie_model::view::{EntryView, Kind, NodeState, Progress, Tally};
 pub use sortie_model::{

@@ -159,6 +159,9 @@ impl Node {
 /// The first line of `main` in every program whose nodes host process children: the program is
 /// executed again as the guardian of those processes, and then this call does not return.
 ///
+/// Programs whose functions are to run in the background begin with
+/// [`init_with`](crate::init_with) instead.
+///
 /// In every other case it returns at once. It must come before there is another thread, so a
 /// `main` under `#[tokio::main]` is too late: build the runtime after it. Called too late it has no
 /// effect: nodes run functions only, and a start of a process on them is an error that says so.

@@ -12,7 +12,8 @@ use crate::task::TaskFn;
 
 /// Functions by name, for every node that is given them by
 /// [`NodeBuilder::registry`](crate::NodeBuilder::registry) or
-/// [`Embedded::start_with`](crate::Embedded::start_with).
+/// [`Embedded::start_with`](crate::Embedded::start_with), and for every node and worker process of
+/// a program that begins with [`init_with`](crate::init_with).
 ///
 /// Cheap to clone; a clone that is added to leaves the others as they are.
 ///
@@ -88,11 +89,23 @@ impl Registry {
         functions.add_all(&self.functions)?;
         self.taken.clone().map_or(Ok(()), Err)
     }
+
+    /// The same for functions that worker processes have, too.
+    pub(crate) fn add_for_workers_to(&self, functions: &mut Functions) -> Result<(), NameTaken> {
+        functions.add_for_workers(&self.functions)?;
+        self.taken.clone().map_or(Ok(()), Err)
+    }
+
+    pub(crate) fn functions(&self) -> &Functions {
+        &self.functions
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+
+    use sortie_model::spec::RunIn;
 
     use super::*;
 
@@ -104,9 +117,9 @@ mod tests {
     fn a_clone_that_is_added_to_leaves_the_others_as_they_are() {
         let one = Registry::new().task("one", nothing);
         let both = one.clone().task("two", nothing);
-        assert!(one.functions.find("two", None).is_err());
-        assert!(both.functions.find("one", None).is_ok());
-        assert!(both.functions.find("two", None).is_ok());
+        assert!(one.functions.find("two", None, RunIn::Thread).is_err());
+        assert!(both.functions.find("one", None, RunIn::Thread).is_ok());
+        assert!(both.functions.find("two", None, RunIn::Thread).is_ok());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use sortie_actors::data::exchange::{ClientEnd, ToClient};
 use sortie_exec::registry::Registry;
 use sortie_exec::task::{TaskContext, encode_value, typed};
 use sortie_model::selector::{Query, Selection};
-use sortie_model::spec::{BodySpec, Placement};
+use sortie_model::spec::{BodySpec, Placement, RunIn};
 use sortie_model::view::{EntryView, NodeState};
 use sortie_model::{ChildView, IdempotencyKey, JobSpec, Reason, State};
 use sortie_testkit::{Cluster, ClusterBuilder, ClusterError};
@@ -51,7 +51,8 @@ async fn start_within(cluster: &Cluster, on: &str, connect: Duration) {
 
 async fn start_job(cluster: &Cluster, (on, connect): (&str, Duration), sleep: Duration) {
     let input = encode_value(&(sleep.as_millis() as u64)).expect("small");
-    let body = BodySpec::Task { name: "sleep".to_owned(), input, types: None };
+    let body =
+        BodySpec::Task { name: "sleep".to_owned(), input, types: None, run_in: RunIn::Thread };
     let mut spec = JobSpec::new("sleep", body);
     spec.placement = Placement::Nodes { on: on.parse().expect("nodes"), exclude: None };
     spec.connect_timeout = connect;

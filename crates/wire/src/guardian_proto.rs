@@ -123,6 +123,9 @@ pub enum StandardInput {
     Null,
     /// A pipe, whose writing end the guardian passes to the daemon.
     Pipe,
+    /// One end of a socket, whose other end the guardian passes to the daemon: the channel of a
+    /// worker process.
+    Channel,
 }
 
 /// A child to start.
@@ -254,14 +257,14 @@ pub enum GuardianReport {
         /// How many.
         count: u32,
     },
-    /// A child runs. Takes the reading ends of its stdout and stderr, then the writing end of its
-    /// stdin if it has one.
+    /// A child runs. Takes the reading ends of its stdout and stderr, then the other end of its
+    /// stdin if that has one.
     Spawned {
         /// The child.
         child: ChildNumber,
         /// Its process id; that of its init command if it has one.
         pid: u32,
-        /// Whether there is a writing end.
+        /// What its standard input is, and so whether it has another end.
         input: StandardInput,
     },
     /// A child could not be started. The guardian forgets it.

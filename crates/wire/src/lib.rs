@@ -16,6 +16,7 @@ pub mod record_run;
 pub mod remote_error;
 pub mod session_proto;
 pub mod version;
+pub mod worker_proto;
 
 pub use codec::{DecodeError, TooLarge, decode, encode};
 pub use frame::{Frame, Kind, Message};

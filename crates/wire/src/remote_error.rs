@@ -62,6 +62,8 @@ pub enum ErrorCode {
     Storage,
     /// The function of that name has other types on the session's node.
     TaskTypes,
+    /// The function of that name cannot run in the background on the session's node.
+    NoBackground,
 }
 
 impl ErrorCode {
@@ -95,6 +97,7 @@ impl ErrorCode {
             Self::Gone => "gone",
             Self::Storage => "storage",
             Self::TaskTypes => "task_types",
+            Self::NoBackground => "no_background",
         }
     }
 

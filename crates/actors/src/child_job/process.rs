@@ -12,9 +12,9 @@ use sortie_exec::{
     Guardian, JobEnvironment, JobPlace, ProcessIo, ProcessSpec, RunPlan, Stopper, stop_channel,
 };
 use sortie_model::reason::SpawnStep;
-use sortie_model::spec::{BodySpec, StopSpec};
+use sortie_model::spec::{BodySpec, OsBytes, StopSpec};
 use sortie_model::{Body, Reason, Stream};
-use sortie_wire::guardian_proto::StandardInput;
+use sortie_wire::guardian_proto::{NulList, StandardInput};
 use sortie_wire::host_proto::{ChildOutcome, HostSpec, Verdict};
 use tokio::sync::Mutex;
 
@@ -45,7 +45,7 @@ pub(super) fn run(port: &Arc<JobPort>, guardian: &Guardian, child: Start, left: 
     Slot { port, future: future.abort_handle(), stop: Some(stopper) }
 }
 
-fn plan(spec: &HostSpec) -> RunPlan {
+pub(super) fn plan(spec: &HostSpec) -> RunPlan {
     RunPlan {
         timeout: spec.timeout,
         grace: spec.grace,
@@ -64,19 +64,26 @@ fn process_spec(port: &JobPort, child: Start) -> Result<ProcessSpec, Reason> {
         }
         (body, _) => body.clone(),
     };
+    let init = spec.init.as_deref().map(TryFrom::try_from).transpose();
+    let (environment, directory) = surroundings(port, child.id);
+    Ok(ProcessSpec {
+        program: sortie_exec::process::program(&body)
+            .ok_or(Reason::Spawn { step: SpawnStep::Exec, errno: 0 })?,
+        environment,
+        directory: Some(directory),
+        input: if spec.input { StandardInput::Pipe } else { StandardInput::Null },
+        init: init.map_err(|error| refused(&error))?,
+    })
+}
+
+/// The environment and the working directory of the child with that number.
+pub(super) fn surroundings(port: &JobPort, child: u64) -> (NulList, OsBytes) {
+    let spec = &port.spec;
     let place = JobPlace { session: spec.session, job: spec.job, node: &port.node };
     let environment = JobEnvironment::new(&spec.environment, &port.basics, place);
     let own = spec.environment.inherited_directory.as_ref();
     let directory = spec.directory.as_ref().or(own).unwrap_or(&port.basics.home);
-    let init = spec.init.as_deref().map(TryFrom::try_from).transpose();
-    Ok(ProcessSpec {
-        program: sortie_exec::process::program(&body)
-            .ok_or(Reason::Spawn { step: SpawnStep::Exec, errno: 0 })?,
-        environment: environment.of_child(child.id),
-        directory: Some(directory.clone()),
-        input: if spec.input { StandardInput::Pipe } else { StandardInput::Null },
-        init: init.map_err(|error| refused(&error))?,
-    })
+    (environment.of_child(child), directory.clone())
 }
 
 fn refused(error: &dyn std::error::Error) -> Reason {

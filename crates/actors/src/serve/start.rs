@@ -196,32 +196,44 @@ async fn check(
 
 async fn check_here(session: &SessionShared, spec: &JobSpec) -> Result<(), RemoteError> {
     match &spec.body {
-        BodySpec::Task { name, types, .. } => match session.node.registry.find(name, *types) {
-            Ok(_) => {}
-            Err(NotCallable::Unknown) => {
-                let text = format!("no function `{name}` is registered on this node");
-                return Err(RemoteError::new(ErrorCode::UnknownTask, text));
-            }
-            Err(NotCallable::OtherTypes) => {
-                let text = format!("the function `{name}` takes or gives other types on this node");
-                let error = RemoteError::new(ErrorCode::TaskTypes, text);
-                return Err(error.hint("build both programs from the same source"));
-            }
-        },
-        BodySpec::Command { .. } | BodySpec::Script { .. } => {
-            let alive = session.node.guardian.as_ref().is_some_and(|guardian| guardian.is_alive());
-            // Among many nodes this one's failure is its child's alone.
-            if !alive && matches!(spec.placement, Placement::Here) {
-                let text = "this node hosts no processes";
-                let error = RemoteError::new(ErrorCode::NoGuardian, text);
-                return Err(error.hint(
-                    "call `sortie::init()` first in `main`, before there is a runtime or a thread",
-                ));
-            }
-            check_directory(spec).await?;
+        BodySpec::Task { name, types, run_in, .. } => {
+            let found = session.node.registry.find(name, *types, *run_in);
+            found.map_err(|error| not_callable(name, error))?;
         }
+        BodySpec::Command { .. } | BodySpec::Script { .. } => {}
+    }
+    if spec.body.is_process() {
+        let alive = session.node.guardian.as_ref().is_some_and(|guardian| guardian.is_alive());
+        // Among many nodes this one's failure is its child's alone.
+        if !alive && matches!(spec.placement, Placement::Here) {
+            let text = "this node hosts no processes";
+            let error = RemoteError::new(ErrorCode::NoGuardian, text);
+            return Err(error.hint(
+                "call `sortie::init()` first in `main`, before there is a runtime or a thread",
+            ));
+        }
+        check_directory(spec).await?;
     }
     Ok(())
+}
+
+fn not_callable(name: &str, error: NotCallable) -> RemoteError {
+    match error {
+        NotCallable::Unknown => {
+            let text = format!("no function `{name}` is registered on this node");
+            RemoteError::new(ErrorCode::UnknownTask, text)
+        }
+        NotCallable::OtherTypes => {
+            let text = format!("the function `{name}` takes or gives other types on this node");
+            RemoteError::new(ErrorCode::TaskTypes, text)
+                .hint("build both programs from the same source")
+        }
+        NotCallable::OnlyInside => {
+            let text = format!("the function `{name}` cannot run in the background on this node");
+            RemoteError::new(ErrorCode::NoBackground, text)
+                .hint("give it to `sortie::init_with`, in the first line of `main`")
+        }
+    }
 }
 
 async fn check_directory(spec: &JobSpec) -> Result<(), RemoteError> {

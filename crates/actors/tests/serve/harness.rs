@@ -16,7 +16,7 @@ use sortie_link::{
     CertificateAuthority, ControlReceiver, Endpoint, Expect, Identity, Link, LocalFacts, NodeKey,
 };
 use sortie_model::selector::{Query, Selection};
-use sortie_model::spec::{BodySpec, Fan, Throttle};
+use sortie_model::spec::{BodySpec, Fan, RunIn, Throttle};
 use sortie_model::view::EntryView;
 use sortie_model::{EntryId, IdempotencyKey, Incarnation, JobSpec, JobView, Record, State};
 use sortie_wire::session_proto::{
@@ -122,8 +122,10 @@ impl House {
     pub(crate) fn spec(children: u32, work: Work) -> JobSpec {
         let input =
             encode_value(&(work.count, work.gate, work.fails, work.filler)).expect("it is small");
-        let mut spec =
-            JobSpec::new("work", BodySpec::Task { name: "work".to_owned(), input, types: None });
+        let mut spec = JobSpec::new(
+            "work",
+            BodySpec::Task { name: "work".to_owned(), input, types: None, run_in: RunIn::Thread },
+        );
         spec.fan = Fan::PerNode { copies: NonZeroU32::new(children).expect("not none") };
         spec.throttle = Throttle::Unlimited;
         spec

@@ -3,7 +3,7 @@
 use sortie_link::{
     Arrival, Arrivals, CloseCode, CloseReason, ControlReceiver, Endpoint, Expect, Link, LocalFacts,
 };
-use sortie_model::spec::{BodySpec, Placement};
+use sortie_model::spec::{BodySpec, Placement, RunIn};
 use sortie_model::{
     Incarnation, JobInstance, JobSpec, JobView, Ordinal, SessionInstance, State, limits,
 };
@@ -190,7 +190,8 @@ async fn a_spec_that_is_too_long_closes_the_connection() {
     let tie = Liar::of(&house).dial(&house).await;
     let mut start = start(1, 1);
     let input = vec![0; limits::SPEC_BYTES + limits::HOST_SPEC_OVERHEAD_BYTES].into();
-    let body = BodySpec::Task { name: "work".to_owned(), input, types: None };
+    let body =
+        BodySpec::Task { name: "work".to_owned(), input, types: None, run_in: RunIn::Thread };
     start.spec.as_mut().expect("it has one").body = body;
     tie.say(&start);
     let text = tie.called_garbage().await;

@@ -1,7 +1,7 @@
 //! `get` and `explain`.
 
 use sortie_model::selector::{Query, Selector};
-use sortie_model::spec::{BodySpec, Throttle};
+use sortie_model::spec::{BodySpec, RunIn, Throttle};
 use sortie_model::view::EntryView;
 use sortie_model::{EntryId, IdempotencyKey, JobSpec, State, limits};
 use sortie_wire::ErrorCode;
@@ -82,7 +82,8 @@ async fn what_is_not_there_cannot_be_explained() {
 async fn a_submission_that_says_too_much_is_refused_before_any_job_exists() {
     let house = House::open().await;
     let input = vec![0; limits::SPEC_BYTES].into();
-    let body = BodySpec::Task { name: "work".to_owned(), input, types: None };
+    let body =
+        BodySpec::Task { name: "work".to_owned(), input, types: None, run_in: RunIn::Thread };
     let spec = Box::new(JobSpec { body, ..House::spec(1, Work::of(1)) });
     let key = IdempotencyKey::try_from("key".to_owned()).expect("a key");
     for ask in [Ask::DryRun { spec: spec.clone() }, Ask::Start { key, spec }] {

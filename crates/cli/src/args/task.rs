@@ -6,7 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use bytes::Bytes;
 use clap::Args;
 use sortie_model::limits;
-use sortie_model::spec::BodySpec;
+use sortie_model::spec::{BodySpec, RunIn};
 
 use crate::args::FileOrStdin;
 use crate::failure::Failure;
@@ -33,6 +33,9 @@ pub(crate) struct Task {
     /// What the input, or each line of `--map`, is: JSON, or a text. [default: json]
     #[arg(long, value_name = "FORMAT", value_enum, requires = "task")]
     pub(crate) input_format: Option<InputFormat>,
+    /// Run it in a process of its own, which it can crash without harm to the node.
+    #[arg(long, requires = "task")]
+    pub(crate) background: bool,
 }
 
 impl Task {
@@ -52,7 +55,12 @@ impl Task {
             return Err(Failure::usage("`--task` and a command exclude each other")
                 .hint("the input of a function is `--input JSON`"));
         }
-        Ok(BodySpec::Task { name: name.to_owned(), input: self.input()?, types: None })
+        Ok(BodySpec::Task {
+            name: name.to_owned(),
+            input: self.input()?,
+            types: None,
+            run_in: if self.background { RunIn::Background } else { RunIn::Thread },
+        })
     }
 
     fn input(&self) -> Result<Bytes, Failure> {

@@ -147,6 +147,7 @@ fn what_makes_sense_for_processes_only_is_refused_with_a_function() {
     }
     assert!(parse(["invoke", "--input", "1", "ls"]).is_err());
     assert!(parse(["invoke", "--input-format", "text", "ls"]).is_err());
+    assert!(parse(["invoke", "--background", "ls"]).is_err());
     assert!(spec("invoke --task count --input - --nodes-file -").is_err());
     assert_eq!(spec("invoke --task count --map f --each").expect("a spec").fan, Fan::Each);
 }

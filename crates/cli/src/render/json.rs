@@ -123,7 +123,10 @@ fn details(reason: &Reason) -> Value {
             json!({ "restarts": restarts, "period": period.as_secs_f64() })
         }
         Reason::Limit { which } => json!({ "which": which.to_string() }),
-        Reason::UnknownTask { name } | Reason::TaskTypes { name } => json!({ "task": name }),
+        Reason::UnknownTask { name }
+        | Reason::TaskTypes { name }
+        | Reason::NoBackground { name } => json!({ "task": name }),
+        Reason::NoResult { fault } => json!({ "fault": fault.as_str() }),
         _ => json!({}),
     }
 }

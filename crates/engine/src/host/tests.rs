@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use sortie_model::spec::{EnvironmentSpec, Hosting, OsBytes};
+use sortie_model::spec::{BodySpec, EnvironmentSpec, Hosting, OsBytes};
 use sortie_model::{NodeName, SessionInstance};
 use sortie_wire::host_proto::ChildItem;
 use uuid::Uuid;

@@ -1,6 +1,6 @@
 //! What a job shows of itself and of its children.
 
-use sortie_model::spec::{BodySpec, JobSpec, Placement, StopSpec};
+use sortie_model::spec::{BodySpec, JobSpec, Placement, RunIn, StopSpec};
 use sortie_model::view::{Kind, Progress};
 use sortie_model::{
     ChildView, EntryId, JobView, NodeName, Ordinal, Reason, State, Timestamp, limits,
@@ -198,7 +198,7 @@ impl ParentJob {
         self.rows.get(ordinal.0 as usize)
     }
 
-    /// A completed process exited with 0; that is not kept per row.
+    /// A completed command exited with 0; that is not kept per row.
     fn exit_code(&self, row: &Row) -> Option<i32> {
         let process = !matches!(self.spec.body, BodySpec::Task { .. });
         match row.outcome.as_deref() {
@@ -217,7 +217,7 @@ impl ParentJob {
     const fn kind(&self) -> Kind {
         match (&self.spec.placement, &self.spec.body) {
             (Placement::Nodes { .. }, _) => Kind::Remote,
-            (Placement::Here, BodySpec::Task { .. }) => Kind::Thread,
+            (Placement::Here, BodySpec::Task { run_in: RunIn::Thread, .. }) => Kind::Thread,
             (Placement::Here, _) => Kind::Background,
         }
     }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use sortie_model::selector::Query;
-use sortie_model::spec::BodySpec;
+use sortie_model::spec::{BodySpec, RunIn};
 use sortie_model::{IdempotencyKey, JobSpec};
 
 use super::*;
@@ -95,6 +95,7 @@ fn table(made: &[Made]) -> SessionTable<FakeJob> {
                     name: "t".to_owned(),
                     input: bytes::Bytes::new(),
                     types: None,
+                    run_in: RunIn::Thread,
                 };
                 let count = children.len() as u64;
                 let spec = JobSpec::new(*command, body);

@@ -293,7 +293,7 @@ impl<'a> Reader<'a> {
     fn on_spawned(&mut self, child: ChildNumber, pid: u32, input: StandardInput) {
         let count = match input {
             StandardInput::Null => 2,
-            StandardInput::Pipe => 3,
+            StandardInput::Pipe | StandardInput::Channel => 3,
         };
         let pipes = self.descriptors.drain(..count.min(self.descriptors.len())).collect();
         let spawned = self.link.children().get_mut(&child).and_then(|slot| slot.spawned.take());

@@ -91,6 +91,16 @@ pub fn take_socket() -> Option<OwnedFd> {
     }
     // SAFETY: at the beginning of `main` nothing owns a descriptor above 2.
     unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
+    take_channel()
+}
+
+/// Takes over the socket that lies on descriptor 0, as a worker process finds it. None when
+/// descriptor 0 is no Unix socket. To be called first in `main`.
+pub fn take_channel() -> Option<OwnedFd> {
+    let input = rustix::stdio::stdin();
+    if rustix::net::sockopt::socket_domain(input) != Ok(AddressFamily::UNIX) {
+        return None;
+    }
     let socket = rustix::io::fcntl_dupfd_cloexec(input, 3).ok()?;
     let flags = OFlags::RDWR | OFlags::CLOEXEC;
     let null = rustix::fs::open(c"/dev/null", flags, Mode::empty()).ok()?;

@@ -1,5 +1,6 @@
 //! Describing a job before it is started.
 
+mod background;
 mod supervise;
 
 use std::ffi::OsStr;

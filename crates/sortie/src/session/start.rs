@@ -5,7 +5,7 @@ use futures_core::Stream;
 use futures_util::StreamExt;
 use serde::Serialize;
 use sortie_actors::data::exchange::ClientEnd;
-use sortie_model::spec::{BodySpec, Fan, Hosting, InputSpec, TaskTypes};
+use sortie_model::spec::{BodySpec, Fan, Hosting, InputSpec, RunIn, TaskTypes};
 use sortie_model::{IdempotencyKey, JobSpec, JobView};
 use sortie_wire::session_proto::{Answer, Ask};
 use uuid::Uuid;
@@ -92,7 +92,7 @@ impl Session {
     }
 
     fn task_spec<T>(&self, name: &str, types: Option<TaskTypes>, input: Bytes) -> JobBuilder<T> {
-        let body = BodySpec::Task { name: name.to_owned(), input, types };
+        let body = BodySpec::Task { name: name.to_owned(), input, types, run_in: RunIn::Thread };
         JobBuilder::new(self.clone(), Ok(JobSpec::new(name, body)))
     }
 

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use sortie_exec::task::encode_value;
-use sortie_model::spec::{BodySpec, Fan, MaxFails, Placement, StopSpec, Throttle};
+use sortie_model::spec::{BodySpec, Fan, MaxFails, Placement, RunIn, StopSpec, Throttle};
 use sortie_model::{EntryId, IdempotencyKey, JobSpec};
 use sortie_wire::session_proto::{Answer, Ask, Request, SessionRef, WaitCount, WaitSpec};
 use tokio::time::Instant;
@@ -115,7 +115,12 @@ impl Simulation<'_> {
 
     fn spec(&mut self, plan: Plan) -> Result<(JobSpec, Input), Odd> {
         let input = encode_value(&plan.travelling()).map_err(|error| Odd(error.to_string()))?;
-        let body = BodySpec::Task { name: TASK.to_owned(), input: input.clone(), types: None };
+        let body = BodySpec::Task {
+            name: TASK.to_owned(),
+            input: input.clone(),
+            types: None,
+            run_in: RunIn::Thread,
+        };
         let mut spec = JobSpec::new(TASK, body);
         spec.placement = self.placement()?;
         spec.grace = self.millis(0, 3_000);

@@ -6,6 +6,7 @@ mod join;
 mod link;
 mod session;
 mod words;
+mod worker;
 
 use std::fmt::Debug;
 
@@ -32,8 +33,10 @@ pub(crate) struct Sample {
 }
 
 pub(crate) fn all() -> Vec<Sample> {
-    [link::samples(), host::samples(), session::samples(), join::samples(), guardian::samples()]
+    let own = [guardian::samples(), worker::samples()];
+    [link::samples(), host::samples(), session::samples(), join::samples()]
         .into_iter()
+        .chain(own)
         .flatten()
         .collect()
 }
@@ -42,6 +45,7 @@ pub(crate) fn all() -> Vec<Sample> {
 pub(crate) fn variants(name: &str) -> Vec<&'static str> {
     match name {
         "GuardianRequest" | "GuardianReport" => guardian::variants(name),
+        "WorkerEnd" => worker::variants(),
         _ => session::variants(name),
     }
 }

@@ -30,8 +30,9 @@ fn requests() -> Vec<(&'static str, GuardianRequest)> {
     vec![
         ("start", start(ContainmentChoice::Best, Some(70_000))),
         ("start by parentage", start(ContainmentChoice::Parentage, None)),
-        ("spawn a command", spawn(command, StandardInput::Null)),
+        ("spawn a command", spawn(command.clone(), StandardInput::Null)),
         ("spawn a script", spawn(script, StandardInput::Pipe)),
+        ("spawn a worker", spawn(command, StandardInput::Channel)),
         ("signal", GuardianRequest::Signal { child: CHILD, number: 15 }),
         ("kill", GuardianRequest::Kill { child: CHILD }),
         ("finish", GuardianRequest::Finish { child: CHILD }),

@@ -1,6 +1,6 @@
 use bytes::Bytes;
 use sortie_model::reason::SpawnStep;
-use sortie_model::spec::{BodySpec, EnvironmentSpec, Hosting, StopSpec, TaskTypes};
+use sortie_model::spec::{BodySpec, EnvironmentSpec, Hosting, RunIn, StopSpec, TaskTypes};
 use sortie_model::{ChildIncarnation, Ordinal, Reason, Seq, Stream, Timestamp};
 use sortie_wire::host_proto::{
     Acknowledge, ChildAgain, ChildBatch, ChildEnd, ChildItem, ChildOutcome, ChildPosition,
@@ -65,7 +65,7 @@ fn starts() -> Vec<Sample> {
         BodySpec::Script { text: Bytes::from_static(b"echo hi\n"), arguments: vec![os(b"one")] };
     let input = Bytes::from_static(b"\x93\x01");
     let types = Some(TaskTypes(0x0123_4567_89ab_cdef));
-    let task = BodySpec::Task { name: text("sum"), input, types };
+    let task = BodySpec::Task { name: text("sum"), input, types, run_in: RunIn::Background };
     let with = |body, hosting| {
         let spec = HostSpec { body, hosting, timeout: None, ..spec() };
         range(Some(Box::new(spec)), 1, 3)

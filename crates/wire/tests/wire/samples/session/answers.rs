@@ -46,6 +46,7 @@ pub(super) fn codes() -> Vec<ErrorCode> {
         ErrorCode::Gone,
         ErrorCode::Storage,
         ErrorCode::TaskTypes,
+        ErrorCode::NoBackground,
     ]
 }
 

@@ -5,7 +5,7 @@ use sortie_model::record::StreamSet;
 use sortie_model::restart::{Backoff, Intensity, RestartSpec, RestartType, StopSequence, Strategy};
 use sortie_model::selector::{Glob, Query, Selection, Selector};
 use sortie_model::spec::{
-    BodySpec, Fan, Hosting, InputSpec, MaxFails, Placement, StopSpec, Throttle,
+    BodySpec, Fan, Hosting, InputSpec, MaxFails, Placement, RunIn, StopSpec, Throttle,
 };
 use sortie_model::{EntryId, IdempotencyKey, JobSpec, State, Stream};
 use sortie_wire::session_proto::{
@@ -73,7 +73,7 @@ fn starts() -> Vec<(&'static str, Request)> {
     let start = |label, spec| ask(label, Ask::Start { key: key(), spec: Box::new(spec) });
     let script = BodySpec::Script { text: Bytes::from_static(b"hi"), arguments: vec![os(b"a")] };
     let input = Bytes::from_static(b"\x93\x01");
-    let task = BodySpec::Task { name: text("sum"), input, types: None };
+    let task = BodySpec::Task { name: text("sum"), input, types: None, run_in: RunIn::Thread };
     let copies = at_least_one(3);
     let of_script = JobSpec {
         fan: Fan::PerNode { copies },

@@ -1,4 +1,4 @@
-use sortie_model::reason::{LimitKind, ReachStep, SpawnStep};
+use sortie_model::reason::{LimitKind, ReachStep, SpawnStep, WorkerFault};
 use sortie_model::view::{EntryView, Kind, Progress, Tally};
 use sortie_model::{ChildInstance, ChildView, EntryId, JobView, Ordinal, Reason, SessionId, State};
 
@@ -91,6 +91,9 @@ pub(super) fn reasons() -> Vec<Reason> {
         Reason::InputLost,
         Reason::UnknownTask { name: text("sum") },
         Reason::TaskTypes { name: text("sum") },
+        Reason::NoBackground { name: text("sum") },
+        Reason::NoResult { fault: WorkerFault::Exited },
+        Reason::NoResult { fault: WorkerFault::Garbage },
     ]
 }
 

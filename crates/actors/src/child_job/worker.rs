@@ -1,0 +1,132 @@
+//! A registered function in a process of its own, as a child.
+
+use std::sync::Arc;
+use std::sync::{Mutex as Lock, PoisonError};
+
+use bytes::Bytes;
+use sortie_engine::function_end::{WorkerSaid, worker_outcome};
+use sortie_engine::host::Start;
+use sortie_exec::worker::{WorkerReport, WorkerReports, order_frame, program};
+use sortie_exec::{Guardian, ProcessIo, ProcessSpec, Stopper, stop_channel};
+use sortie_model::reason::LimitKind;
+use sortie_model::spec::{BodySpec, StopSpec};
+use sortie_model::{Body, Reason, Stream};
+use sortie_wire::guardian_proto::StandardInput;
+use sortie_wire::host_proto::{ChildOutcome, Verdict};
+use sortie_wire::worker_proto::{WorkerEnd, WorkerOrder};
+use tokio::sync::Mutex;
+
+use crate::child_job::process::{plan, surroundings};
+use crate::child_job::{Ending, Left, Slot};
+use crate::data::port::{ChildPort, JobPort};
+
+/// Spawns what drives the worker process.
+pub(super) fn run(port: &Arc<JobPort>, guardian: &Guardian, child: Start, left: Left) -> Slot {
+    let port = ChildPort::new(Arc::clone(port), &child);
+    let ending = Ending::new(Arc::clone(&port), left);
+    let (stopper, stops) = stop_channel(port.job().spec.grace);
+    let (guardian, this, own) = (guardian.clone(), Arc::clone(&port), stopper.clone());
+    let future = tokio::spawn(async move {
+        let _ending = ending;
+        this.mark_restart().await;
+        let order = match order(this.job(), &child) {
+            Ok(order) => order,
+            Err(reason) => return this.ended(ChildOutcome::of(Verdict::Failed(reason))),
+        };
+        let (environment, directory) = surroundings(this.job(), child.id);
+        let spec = ProcessSpec {
+            program: program(),
+            environment,
+            directory: Some(directory),
+            input: StandardInput::Channel,
+            init: None,
+        };
+        let io = Io {
+            port: Arc::clone(&this),
+            stopper: own,
+            order: Lock::new(Some(order)),
+            reports: Mutex::default(),
+            said: Lock::new(WorkerSaid::Nothing),
+        };
+        let plan = plan(&this.job().spec);
+        let facts = sortie_exec::run(&guardian, spec, plan, (&io, &stops)).await;
+        let said = io.said.into_inner().unwrap_or_else(PoisonError::into_inner);
+        this.ended(worker_outcome(&facts, said, this.job().spec.timeout));
+    });
+    Slot { port, future: future.abort_handle(), stop: Some(stopper) }
+}
+
+fn order(port: &JobPort, child: &Start) -> Result<Bytes, Reason> {
+    let BodySpec::Task { name, input, types, .. } = &port.spec.body else {
+        return Err(Reason::UnknownTask { name: String::new() });
+    };
+    let input = child.item.as_ref().map_or(input, |(_, item)| item);
+    let order = WorkerOrder {
+        name: name.clone(),
+        types: *types,
+        input: input.clone(),
+        ordinal: child.ordinal,
+        node: port.node.clone(),
+    };
+    order_frame(&order).map_err(|_| Reason::Limit { which: LimitKind::Value })
+}
+
+/// A worker's pipes and its channel at its child's port.
+struct Io {
+    port: Arc<ChildPort>,
+    stopper: Stopper,
+    order: Lock<Option<Bytes>>,
+    reports: Mutex<WorkerReports>,
+    said: Lock<WorkerSaid>,
+}
+
+impl Io {
+    fn note(&self, said: WorkerSaid) {
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = said;
+    }
+}
+
+impl ProcessIo for Io {
+    fn started(&self, _: u32) {
+        self.port.began();
+    }
+
+    async fn write(&self, stream: Stream, bytes: Bytes) {
+        // The output stream is that of the function's values.
+        let stream = if stream == Stream::Output { Stream::Information } else { stream };
+        self.port.record(stream, Body::Bytes(bytes)).await;
+    }
+
+    async fn report(&self, bytes: Bytes) {
+        let mut reports = self.reports.lock().await;
+        reports.add(&bytes);
+        drop(bytes);
+        loop {
+            match reports.take() {
+                Ok(Some(WorkerReport::Record { stream, value })) => {
+                    self.port.record(stream, Body::Value(value)).await;
+                }
+                Ok(Some(WorkerReport::Ended(end))) => {
+                    if let WorkerEnd::Returned { value: Some(value) } = &end {
+                        self.port.record(Stream::Output, Body::Value(value.clone())).await;
+                    }
+                    self.note(WorkerSaid::Ended(end));
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::warn!(error, "a worker process makes no sense");
+                    self.note(WorkerSaid::Garbage);
+                    self.stopper.stop(StopSpec::NOW);
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn next_input(&self) -> Option<Bytes> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    async fn input_closed(&self) {}
+}

@@ -1,0 +1,65 @@
+//! What a node and the worker process of a background function say to each other (kinds 500 to
+//! 599).
+//!
+//! Both ends are the same program, joined by a Unix stream socket. The node sends one
+//! [`WorkerOrder`]; the worker sends any number of [`WorkerRecord`]s, then one [`WorkerEnd`]. A
+//! stop is a signal, not a message.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use sortie_model::spec::TaskTypes;
+use sortie_model::{NodeName, Ordinal, Stream, limits};
+
+use crate::frame::{Kind, Message};
+use crate::link_proto::kinds;
+
+/// The largest frame that a worker may send: a value, and what surrounds it.
+pub const WORKER_FRAME_BYTES: usize = limits::VALUE_BYTES + limits::ERROR_TEXT_BYTES;
+
+/// What a worker is to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerOrder {
+    /// The name of the function to call.
+    pub name: String,
+    /// The types that its caller thinks it has.
+    pub types: Option<TaskTypes>,
+    /// Its input: MessagePack with field names.
+    pub input: Bytes,
+    /// The child's place among its siblings.
+    pub ordinal: Ordinal,
+    /// The node that it runs on.
+    pub node: NodeName,
+}
+
+/// A record of the function; its value is the frame's payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerRecord {
+    /// The stream that it belongs to.
+    pub stream: Stream,
+}
+
+/// How the function came to its end. Nothing is read after it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WorkerEnd {
+    /// `Ok`.
+    Returned {
+        /// Its value, unless that is `()`.
+        value: Option<Bytes>,
+    },
+    /// `Err`, an input that cannot be read, or a value that has no encoding.
+    Failed {
+        /// The error's type, as its crate spells it.
+        kind: String,
+        /// The message with its chain of sources.
+        message: String,
+    },
+    /// `Ok` with a value that is larger than one may be.
+    TooLarge,
+    /// It panicked.
+    Panicked {
+        /// The panic's message.
+        message: String,
+    },
+}
+
+kinds! { WorkerOrder = 500, WorkerRecord = 501, WorkerEnd = 502 }
