@@ -117,8 +117,8 @@ pub const SMALL: &str = "one hundred bytes of text, which is what a line of a lo
 pub fn with_tasks(builder: NodeBuilder) -> NodeBuilder {
     builder
         .task("answer", |_: TaskContext, n: u64| async move { Ok::<_, Infallible>(n) })
-        .task("hold-or-fail", |context: TaskContext, fails: bool| async move {
-            if fails {
+        .task("hold-or-fail", |context: TaskContext, one_in: u32| async move {
+            if context.ordinal().0.is_multiple_of(one_in) {
                 return Err(std::io::Error::other("as it was told"));
             }
             context.cancelled().await;
