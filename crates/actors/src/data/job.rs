@@ -92,6 +92,12 @@ impl JobShared {
         }
     }
 
+    /// Whether a child that was found to be, or to have been, on the node is there now: only one
+    /// that may start again can have moved.
+    pub(crate) fn takes_reports_from(&self, ordinal: Ordinal, node: NodeId) -> bool {
+        !self.supervised || self.rows().runs_on(ordinal, node)
+    }
+
     /// A child ended: its mailbox takes nothing more, unless another incarnation may follow. Then
     /// the job's actor closes it.
     pub(crate) fn close_at_end(&self, ordinal: Ordinal) {

@@ -101,7 +101,7 @@ async fn store(
         }
         job.note_streams(run.records.iter().map(|head| head.stream));
         let records = run.unpack(&mut payload, Report::KIND)?;
-        if job.rows().runs_on(ordinal, from) {
+        if job.takes_reports_from(ordinal, from) {
             append(&job, ordinal, first, records).await?;
         }
     }
@@ -110,7 +110,7 @@ async fn store(
         tokio::task::yield_now().await;
     }
     for end in &report.ended {
-        if !job.rows().runs_on(end.ordinal, from) {
+        if !job.takes_reports_from(end.ordinal, from) {
             continue;
         }
         let summary = job.mailboxes.summary(end.ordinal);

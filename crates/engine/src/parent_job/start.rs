@@ -41,17 +41,25 @@ impl ParentJob {
 
     /// Start messages for these children of one node: ranges where they are evenly spaced.
     pub(super) fn start_on(&self, node: NodeIndex, ordinals: &[Ordinal], effects: &mut Effects) {
+        if !self.is_supervised() {
+            return self.start_first_on(node, ordinals, effects);
+        }
         let began = |ordinal: &Ordinal| {
             self.row(*ordinal).is_some_and(|row| row.incarnation > ChildIncarnation(0))
         };
-        let (again, ordinals): (Vec<Ordinal>, Vec<Ordinal>) =
+        let (again, first): (Vec<Ordinal>, Vec<Ordinal>) =
             ordinals.iter().copied().partition(began);
         self.start_again_on(node, &again, effects);
+        self.start_first_on(node, &first, effects);
+    }
+
+    /// The same for children that did not run before.
+    fn start_first_on(&self, node: NodeIndex, ordinals: &[Ordinal], effects: &mut Effects) {
         if ordinals.is_empty() {
             return;
         }
         if self.items.is_empty() {
-            let step = match ordinals.as_slice() {
+            let step = match ordinals {
                 [first, second, ..] => second.0 - first.0,
                 _ => 1,
             };
