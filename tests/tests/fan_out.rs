@@ -88,6 +88,12 @@ fn a_killed_daemon_takes_its_processes_along_and_only_its_child_is_lost() {
     let ran = a.sortie(&["invoke", "--as-job", "--on", "*", "--", "sh", "-c", &script]);
     assert_eq!(ran.code, 0, "{ran:?}");
     wait_for("the process on b", || (!processes_marked(&mark).is_empty()).then_some(()));
+    // A node that dies before its report of the start has arrived leaves `start_uncertain`.
+    wait_for("the report that it runs", || {
+        let jobs = a.json(&["get", "last", "--children"]);
+        let children = jobs["jobs"].as_array()?;
+        children.iter().find(|row| row["location"] == "b" && row["state"] == "running").map(|_| ())
+    });
     let killed = Instant::now();
     b.kill_daemon();
     wait_for("the end of b's process", || processes_marked(&mark).is_empty().then_some(()));

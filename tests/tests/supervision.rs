@@ -91,6 +91,7 @@ fn a_child_of_a_killed_node_runs_there_again_once_the_node_is_back() {
     let command = ["--connect-timeout", "1s", "--restart-delay", "100ms", "--", "sh", "-c"];
     assert_eq!(a.sortie(&[&options[..], &command, &[&script]].concat()).code, 0);
     wait_for("its first start", || starts(&a, "b"));
+    wait_for("the report that it runs", || (entries(&a)[1]["state"] == "running").then_some(()));
     b.kill_daemon();
     b.run("b", &[]);
     wait_for("its second start", || starts(&a, "b").filter(|starts| *starts > 1));
