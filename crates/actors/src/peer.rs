@@ -10,7 +10,7 @@ use sortie_engine::link_rule::{Standing, Stays, which_stays};
 use sortie_engine::peer::{Keep, Peer, PeerEffect};
 use sortie_link::{Backoff, CloseCode, ControlReceiver, Expect, Link, Side};
 use sortie_model::reason::ReachStep;
-use sortie_model::{Incarnation, NodeId, SessionInstance, Timestamp, limits};
+use sortie_model::{Incarnation, JobInstance, NodeId, SessionInstance, Timestamp, limits};
 use sortie_wire::host_proto::Resumed;
 use sortie_wire::link_proto::Heartbeat;
 
@@ -23,8 +23,8 @@ use crate::parent_job::ParentJobMessage;
 /// What a peer actor is told.
 #[derive(Debug)]
 pub(crate) enum PeerMessage {
-    /// A session wants to execute there, and waits so long for the first connection.
-    Want(Arc<SessionShared>, Duration),
+    /// A job of a session wants to execute there, and waits so long for the first connection.
+    Want(Arc<SessionShared>, JobInstance, Duration),
     /// The node itself wants a link to it.
     Connect(Duration, Keep),
     /// A connection came up, dialled by us or by it.
@@ -33,8 +33,8 @@ pub(crate) enum PeerMessage {
     DialFailed(ReachStep, String),
     /// Time to dial.
     Dial,
-    /// The time for which somebody waits may be over.
-    WaitOver,
+    /// The time is over for which a job waits that wanted it then.
+    WaitOver(SessionInstance, JobInstance, Duration),
     /// The connection with that number ended.
     Closed(u64, CloseCode),
     /// A heartbeat came over the connection with that number.
@@ -99,12 +99,13 @@ impl Actor for PeerActor {
     ) -> Result<(), ActorProcessingErr> {
         let (mut effects, now) = (Vec::new(), state.node.uptime());
         match message {
-            PeerMessage::Want(session, wait) => {
+            PeerMessage::Want(session, job, wait) => {
+                let instance = session.identity.instance;
                 state.want(session, wait, &mut effects);
-                myself.send_after(wait, || PeerMessage::WaitOver);
+                myself.send_after(wait, move || PeerMessage::WaitOver(instance, job, now));
             }
             PeerMessage::Connect(wait, keep) => state.peer.on_wanted(wait, keep, now, &mut effects),
-            PeerMessage::WaitOver => state.peer.on_wait_over(now, &mut effects),
+            PeerMessage::WaitOver(session, job, since) => state.wait_over(session, job, since),
             PeerMessage::Up(link, _) if !state.stays(&link) => {
                 link.close(CloseCode::DUPLICATE, "another connection stays");
                 // A dial of ours came to nothing; if another link is up there is no dial.
@@ -298,7 +299,11 @@ impl PeerState {
                     debug_assert!(attempt > 0, "the first dial of a life does not wait");
                     myself.send_after(self.backoff.next_wait(), || PeerMessage::Dial);
                 }
-                PeerEffect::Unreachable(step) => self.unreachable(step),
+                PeerEffect::Unreachable(step) => {
+                    for session in self.sessions.values() {
+                        self.tell_unreachable(session, step, |_| true);
+                    }
+                }
                 PeerEffect::Lost => self.lost(),
                 PeerEffect::LeaseOver => {
                     self.node.end_hosts_of(self.id);
@@ -312,16 +317,27 @@ impl PeerState {
         }
     }
 
-    fn unreachable(&self, step: ReachStep) {
-        let id = self.id;
-        for session in self.sessions.values() {
-            let attachment = session.attachment(id);
-            // What left this node on an earlier connection may run there: for that the node is not
-            // unreachable but silent, until it is back or lost.
-            session.tell_jobs(id, |job| {
-                (!attachment.has_told(job)).then_some(ParentJobMessage::Unreachable(id, step))
-            });
+    fn wait_over(&self, session: SessionInstance, job: JobInstance, since: Duration) {
+        let Some(session) = self.sessions.get(&session) else { return };
+        if let Some(step) = self.peer.on_wait_over(since) {
+            self.tell_unreachable(session, step, |other| other == job);
         }
+    }
+
+    fn tell_unreachable(
+        &self,
+        session: &SessionShared,
+        step: ReachStep,
+        which: impl Fn(JobInstance) -> bool,
+    ) {
+        let id = self.id;
+        let attachment = session.attachment(id);
+        // What left this node on an earlier connection may run there: for that the node is not
+        // unreachable but silent, until it is back or lost.
+        session.tell_jobs(id, |job| {
+            let waits = which(job) && !attachment.has_told(job);
+            waits.then_some(ParentJobMessage::Unreachable(id, step))
+        });
     }
 
     fn lost(&mut self) {

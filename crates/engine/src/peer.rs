@@ -86,14 +86,11 @@ impl Peer {
         }
     }
 
-    /// The time for which somebody waits may be over: then they are told, whatever the dial that is
-    /// under way will come to.
-    pub fn on_wait_over(&mut self, now: Uptime, effects: &mut Vec<PeerEffect>) {
+    /// The time for which one waits that wanted it at `since` is over: it is told if no connection
+    /// came up meanwhile, whatever the dial that is under way will come to. Others wait on.
+    pub fn on_wait_over(&self, since: Uptime) -> Option<ReachStep> {
         let waits = matches!(self.connection, Connection::Dialling { .. });
-        if waits && self.wanted_until.is_some_and(|until| now >= until) {
-            self.wanted_until = None;
-            effects.push(PeerEffect::Unreachable(ReachStep::Connect));
-        }
+        (waits && self.up.is_none_or(|up| up < since)).then_some(ReachStep::Connect)
     }
 
     /// A connection is up, dialled by us or by it; our hello, or our acknowledgement of its, went

@@ -137,6 +137,23 @@ fn a_short_partition_is_healed_without_a_trace() {
 }
 
 #[test]
+fn who_waits_long_for_a_node_holds_nobody_who_waits_shortly() {
+    let done = sleepers(2).run(async |cluster| {
+        cluster.kill(2).await.expect("it is up");
+        cluster.advance(20 * SECOND).await;
+        start_within(cluster, "node2", 3_600 * SECOND).await;
+        cluster.advance(SECOND).await;
+        start_within(cluster, "node2", 2 * SECOND).await;
+        cluster.advance(3 * SECOND).await;
+        assert_eq!(states(cluster).await, [State::NotStarted, State::Failed]);
+        cluster.restart(2).await.expect("it is down");
+        cluster.advance(30 * SECOND).await;
+        assert_eq!(states(cluster).await, [State::Completed, State::Failed]);
+    });
+    done.expect("a cluster");
+}
+
+#[test]
 fn who_is_not_heard_ends_what_it_runs_although_it_hears() {
     let done = sleepers(2).run(async |cluster| {
         start(cluster, "node2", 60 * SECOND).await;

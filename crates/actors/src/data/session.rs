@@ -220,7 +220,7 @@ impl SessionShared {
         let sent = attachment.send_start(instance, children, || spec(Executor::OtherNode));
         if !sent {
             let wait = job.rows().spec().connect_timeout;
-            self.node.want_link(id, Arc::clone(self), wait);
+            self.node.want_link(id, (Arc::clone(self), instance), wait);
         }
     }
 

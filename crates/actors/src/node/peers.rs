@@ -7,9 +7,9 @@ use std::time::Duration;
 use ractor::{Actor, ActorRef};
 use sortie_engine::peer::Keep;
 use sortie_link::{ControlReceiver, Link};
-use sortie_model::NodeId;
 use sortie_model::reason::ReachStep;
 use sortie_model::view::NodeState;
+use sortie_model::{JobInstance, NodeId};
 
 use crate::data::changes::Changes;
 use crate::data::session::SessionShared;
@@ -96,17 +96,17 @@ impl NodeShared {
         Some(kept)
     }
 
-    /// A session wants to execute on another node.
+    /// A job of a session wants to execute on another node, and waits so long for a connection.
     pub(crate) fn want_link(
         self: &Arc<Self>,
         id: NodeId,
-        session: Arc<SessionShared>,
+        (session, job): (Arc<SessionShared>, JobInstance),
         wait: Duration,
     ) {
         let node = Arc::clone(self);
         tokio::spawn(async move {
             if let Some(peer) = node.peer(id).await {
-                let _ = peer.cast(PeerMessage::Want(session, wait));
+                let _ = peer.cast(PeerMessage::Want(session, job, wait));
             }
         });
     }

@@ -82,12 +82,17 @@ impl Tie {
         self.link.send(message).expect("room in the queue");
     }
 
-    /// The next message of that kind; others are passed over.
+    /// The next message of that kind; others are passed over. Heartbeats are answered meanwhile: a
+    /// slow machine must not take a liar for a silent one.
     async fn hear<M: Message>(&mut self) -> M {
         loop {
             let frame: Frame = soon(self.control.next()).await.expect("the link is up");
             if frame.kind == M::KIND {
                 return frame.open().expect("it can be read");
+            }
+            if frame.kind == Heartbeat::KIND {
+                let Heartbeat { number, .. } = frame.open().expect("it can be read");
+                self.say(&Heartbeat { number, heard: number });
             }
         }
     }

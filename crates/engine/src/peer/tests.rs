@@ -176,18 +176,30 @@ fn a_connection_that_is_closed_as_soon_as_it_is_up_is_not_dialled_as_fast() {
 }
 
 #[test]
-fn who_waits_for_a_node_waits_no_longer_than_it_said() {
+fn who_waits_for_a_node_waits_no_longer_than_it_said_and_others_wait_on() {
     let mut peer = Peer::default();
     let mut effects = Vec::new();
     peer.on_wanted(at(2), Keep::WhileUsed, at(0), &mut effects);
-    effects.clear();
-    peer.on_wait_over(at(1), &mut effects);
-    assert_eq!(effects, []);
-    peer.on_wait_over(at(2), &mut effects);
-    peer.on_wait_over(at(3), &mut effects);
-    assert_eq!(effects, [PeerEffect::Unreachable(ReachStep::Connect)]);
-    // The dial under way ends for nobody.
+    peer.on_wanted(at(9), Keep::WhileUsed, at(1), &mut effects);
+    assert_eq!(peer.on_wait_over(at(0)), Some(ReachStep::Connect));
     effects.clear();
     peer.on_dial_failed(ReachStep::Connect, at(5), &mut effects);
-    assert_eq!(effects, []);
+    assert_eq!(effects, [PeerEffect::Dial { attempt: 1 }]);
+    effects.clear();
+    assert_eq!(peer.on_wait_over(at(1)), Some(ReachStep::Connect));
+    // The dial that ends behind the longest wait ends for nobody, and none follows.
+    peer.on_dial_failed(ReachStep::Connect, at(10), &mut effects);
+    assert_eq!(effects, [PeerEffect::Unreachable(ReachStep::Connect)]);
+    assert_eq!(peer.on_wait_over(at(1)), None);
+}
+
+#[test]
+fn a_connection_that_came_up_meanwhile_ends_the_wait_for_it() {
+    let mut peer = Peer::default();
+    let mut effects = Vec::new();
+    peer.on_wanted(at(5), Keep::WhileUsed, at(0), &mut effects);
+    peer.on_up(at(2), at(2), &mut effects);
+    peer.on_closed(false, at(4), &mut effects);
+    assert_eq!(peer.on_wait_over(at(0)), None);
+    assert_eq!(peer.on_wait_over(at(3)), Some(ReachStep::Connect));
 }

@@ -79,7 +79,7 @@ impl JobMailboxes {
 }
 
 async fn soon<T>(wanted: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(30), wanted).await.expect("it happens in time")
+    tokio::time::timeout(Duration::from_secs(120), wanted).await.expect("it happens in time")
 }
 
 /// Waits for what happens elsewhere, off the task.
