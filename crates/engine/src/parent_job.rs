@@ -22,7 +22,7 @@ use sortie_model::{
 use sortie_wire::host_proto::{ChildBatch, ChildOutcome, ChildSet, Verdict};
 
 use crate::aggregate::{StateCounts, Told, parent_state};
-pub use crate::parent_job::host_spec::Executor;
+pub use crate::parent_job::host_spec::{Executor, Owner};
 use crate::parent_job::nodes::Nodes;
 use crate::parent_job::row::{Phase, Row};
 pub use crate::parent_job::show::MailboxFacts;

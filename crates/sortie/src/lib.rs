@@ -55,6 +55,7 @@ mod error;
 mod home;
 mod input;
 mod job;
+mod nested;
 mod node;
 mod program;
 mod receiver;
@@ -81,6 +82,7 @@ pub use job::{
     ChildResult, Job, JobBuilder, JobStream, Received, ResultError, Results, ResultsInOrder,
     Untyped, Values,
 };
+pub use nested::TaskSession;
 pub use node::{Node, NodeStartError, Refusal, StartFault, init};
 pub use program::init_with;
 pub use receiver::{ReceiveEnd, ReceiveItem, Receiver};

@@ -7,10 +7,11 @@ use std::sync::{
 };
 
 use ractor::ActorRef;
-use sortie_engine::parent_job::{Executor, NodeIndex};
+use sortie_engine::parent_job::{Executor, NodeIndex, Owner};
 use sortie_engine::session::SessionTable;
 use sortie_link::Link;
 use sortie_model::spec::{InputSpec, StopSpec};
+use sortie_model::view::ChildPlace;
 use sortie_model::{
     JobInstance, NodeId, Ordinal, SessionId, SessionInstance, SessionView, State, Timestamp, limits,
 };
@@ -38,6 +39,9 @@ pub(crate) struct SessionIdentity {
     pub(crate) owner: String,
     pub(crate) temporary: bool,
     pub(crate) created: Timestamp,
+    /// The child whose jobs it holds, if any, and how many levels it is below a user's session.
+    pub(crate) below: Option<ChildPlace>,
+    pub(crate) level: u32,
 }
 
 /// One session.
@@ -52,6 +56,8 @@ pub(crate) struct SessionShared {
     host: OnceLock<ActorRef<HostMessage>>,
     actor: OnceLock<ActorRef<SessionMessage>>,
     over: AtomicBool,
+    /// Whether what it belongs to ends: nothing more is started.
+    closing: AtomicBool,
     /// Held by a start, and by the end.
     pub(crate) starting: tokio::sync::Mutex<()>,
 }
@@ -75,6 +81,7 @@ impl SessionShared {
             host: OnceLock::new(),
             actor: OnceLock::new(),
             over: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
             starting: tokio::sync::Mutex::default(),
         })
     }
@@ -113,6 +120,20 @@ impl SessionShared {
         first
     }
 
+    /// What is started from now on is refused. A start that is under way holds [`Self::starting`].
+    pub(crate) fn refuse_starts(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn refuses_starts(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// The jobs as they are now.
+    pub(crate) fn jobs(&self) -> Vec<Arc<JobShared>> {
+        self.table().jobs().map(|(_, job)| Arc::clone(job)).collect()
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
     }
@@ -130,6 +151,7 @@ impl SessionShared {
             jobs: table.len() as u64,
             unfinished: unfinished as u64,
             created: self.identity.created,
+            below: self.identity.below.clone(),
         }
     }
 
@@ -203,8 +225,8 @@ impl SessionShared {
         let Some(id) = job.rows().node_id(node) else { return };
         let (session, instance) = (self.identity.instance, job.identity.instance);
         let spec = |executor| {
-            let owner = self.node.me.name();
-            Some(Box::new(job.rows().host_spec(executor, &owner)))
+            let (node, level) = (&self.node.me.name(), self.identity.level);
+            Some(Box::new(job.rows().host_spec(executor, Owner { node, level })))
         };
         if id == self.node.me.id {
             let spec = spec(Executor::OwnNode);
@@ -321,9 +343,7 @@ impl SessionShared {
         node: NodeId,
         message: impl Fn(JobInstance) -> Option<ParentJobMessage>,
     ) {
-        let jobs: Vec<Arc<JobShared>> =
-            self.table().jobs().map(|(_, job)| Arc::clone(job)).collect();
-        for job in jobs.iter().filter(|job| job.rows().uses(node)) {
+        for job in self.jobs().iter().filter(|job| job.rows().uses(node)) {
             if let Some(message) = message(job.identity.instance) {
                 job.tell(message);
             }

@@ -125,6 +125,7 @@ fn start(session: u128, children: u32) -> StartChildren {
             session: 1,
             job: 1,
             owner_node: "other".parse().expect("a name"),
+            level: 0,
         })),
         children: range,
     }

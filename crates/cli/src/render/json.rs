@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use sortie::answer::{
     ChildExplanation, Event, Explanation, Failure, Happening, Plan, Source, Trouble,
 };
+use sortie_model::view::ChildPlace;
 use sortie_model::{Body, ChildView, JobView, NodeView, Reason, Record, SessionView, Timestamp};
 
 use crate::render::clean::line_of_bytes;
@@ -195,6 +196,18 @@ pub(crate) fn session(view: &SessionView) -> Value {
         "jobs": view.jobs,
         "unfinished": view.unfinished,
         "created": view.created.to_string(),
+        "below": view.below.as_ref().map(below),
+    })
+}
+
+/// The child whose jobs a session holds.
+fn below(place: &ChildPlace) -> Value {
+    json!({
+        "node": place.node.as_str(),
+        "session": place.session.0,
+        "job": place.job.0,
+        "child": place.child.0,
+        "incarnation": place.incarnation.0,
     })
 }
 
