@@ -21,7 +21,8 @@ use sortie_exec::task::Task;
 use sortie_exec::{Guardian, Stopper};
 use sortie_model::spec::StopSpec;
 use sortie_model::{JobInstance, Ordinal};
-use sortie_wire::host_proto::ChildSet;
+use sortie_wire::host_proto::{ChildOutcome, ChildSet};
+use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use crate::data::port::{ChildPort, JobPort};
@@ -52,6 +53,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         // However the host ends, its children end with it.
         self.future.abort();
+        self.port.kill_below();
     }
 }
 
@@ -99,7 +101,7 @@ impl Group {
     pub(crate) fn stop(&self, children: &Chosen, how: StopSpec) -> Told {
         let mut told = Told::None;
         for slot in self.named(children) {
-            slot.port.tell_stop();
+            slot.port.tell_stop(how);
             match &slot.stop {
                 Some(stop) => stop.stop(how),
                 None => told = Told::Functions,
@@ -217,22 +219,43 @@ impl EndedGroups {
     }
 }
 
-/// Sees to it that a child has an end, however its future is dropped.
+/// Sees to it that a child has an end, however its future is dropped: once what is below it has
+/// ended.
 pub(crate) struct Ending {
     port: Arc<ChildPort>,
     left: Left,
+    outcome: Option<ChildOutcome>,
 }
 
 impl Ending {
     fn new(port: Arc<ChildPort>, left: Left) -> Self {
-        Self { port, left }
+        Self { port, left, outcome: None }
+    }
+
+    /// The child's function has ended like that.
+    fn with(mut self, outcome: ChildOutcome) {
+        self.outcome = Some(outcome);
     }
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
         // An end that was reported before stands; this one says that the future was aborted.
-        self.port.ended(function_outcome(FunctionResult::Dropped, self.port.stop_delivered()));
-        self.left.one_ended();
+        let aborted = || function_outcome(FunctionResult::Dropped, self.port.stop_delivered());
+        let outcome = self.outcome.take().unwrap_or_else(aborted);
+        let (port, left) = (Arc::clone(&self.port), self.left.clone());
+        let end = move |port: &ChildPort| {
+            port.ended(outcome);
+            left.one_ended();
+        };
+        match (port.begin_closing(), Handle::try_current()) {
+            (Some(closing), Ok(runtime)) => {
+                runtime.spawn(async move {
+                    port.close(closing).await;
+                    end(&port);
+                });
+            }
+            _ => end(&port),
+        }
     }
 }

@@ -286,6 +286,7 @@ impl HostState {
         let port = Arc::new(JobPort {
             job,
             spec: Arc::clone(spec),
+            host_node: Arc::clone(&self.node),
             node: self.node.me.name(),
             world: Arc::clone(&self.node.world),
             basics: self.node.basics.clone(),

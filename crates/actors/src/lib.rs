@@ -14,5 +14,6 @@ mod serve;
 mod session;
 mod world;
 
+pub use data::nested::TaskNode;
 pub use node::{KeepError, Keeper, Network, NoKeeper, NodeConfig, NodeError, NodeHandle, NodeKeys};
 pub use world::{SystemWorld, World};

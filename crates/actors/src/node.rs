@@ -264,6 +264,10 @@ impl NodeHandle {
         Ok(Self { node })
     }
 
+    pub(crate) const fn of(node: Arc<NodeShared>) -> Self {
+        Self { node }
+    }
+
     /// Its identity.
     pub fn id(&self) -> NodeId {
         self.node.me.id

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use sortie_engine::nest::NestRefused;
 use sortie_engine::parent_job::{JobIdentity, ParentJob};
 use sortie_engine::placement::known_children;
 use sortie_engine::session::{StartDecision, StartRefused};
@@ -18,6 +19,7 @@ use crate::data::input_log::{InputLog, Pace};
 use crate::data::job::JobShared;
 use crate::data::mailboxes::JobMailboxes;
 use crate::data::map_feed::{self, MapFeed};
+use crate::data::nested;
 use crate::data::session::SessionShared;
 use crate::host::HostMessage;
 use crate::parent_job::{ParentJobActor, ParentJobArguments, ParentJobMessage};
@@ -112,6 +114,9 @@ pub(crate) async fn start(
     let over = || RemoteError::new(ErrorCode::ShuttingDown, "the session has ended");
     let one_by_one = session.starting.lock().await;
     let supervisor = session.actor().filter(|_| !session.is_over()).ok_or_else(over)?;
+    if session.refuses_starts() {
+        return Err(nested::refusal(NestRefused::Stopping));
+    }
     let StartOrder { key, spec, nodes, pace } = order;
     let known = known_children(&spec.fan, nodes.len() as u32).unwrap_or(0);
     let decision = session.table_mut().on_start(key, &spec, known, session.node.uptime());
@@ -206,9 +211,7 @@ fn remove(session: &SessionShared, id: EntryId) -> bool {
 /// Everything of the session ends: jobs are stopped at once, hosts kill what is left, and nothing
 /// is kept.
 fn end(session: &SessionShared) {
-    let jobs: Vec<Arc<JobShared>> =
-        session.table().jobs().map(|(_, job)| Arc::clone(job)).collect();
-    for job in jobs {
+    for job in session.jobs() {
         let by = "the end of its session".to_owned();
         job.tell(ParentJobMessage::Stop { children: ChildSet::All, how: StopSpec::NOW, by });
         job.mailboxes.remove_all();

@@ -13,6 +13,8 @@ pub mod host;
 pub mod link_rule;
 pub mod mailbox;
 pub mod map_input;
+pub mod nest;
+pub mod notices;
 pub mod parent_job;
 pub mod peer;
 pub mod placement;

@@ -1,6 +1,6 @@
 //! Registered Rust functions: how one is called, what it can reach, how its end is read.
 
-use std::any::type_name;
+use std::any::{Any, type_name};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -27,6 +27,11 @@ pub trait TaskPort: Send + Sync {
     fn cancelled(&self) -> BoxFuture<'_, ()>;
     /// Whether the child was told to stop.
     fn is_cancelled(&self) -> bool;
+    /// What else the function may use of its node, of a type that the floors above this one know;
+    /// nothing outside a node.
+    fn reach(self: Arc<Self>) -> Option<Arc<dyn Any + Send + Sync>> {
+        None
+    }
     /// The child's place among its siblings.
     fn ordinal(&self) -> Ordinal;
     /// The node it runs on.
@@ -131,6 +136,12 @@ impl TaskContext {
     /// Whether the child was told to stop.
     pub fn is_cancelled(&self) -> bool {
         self.port.is_cancelled()
+    }
+
+    /// See [`TaskPort::reach`].
+    #[doc(hidden)]
+    pub fn reach(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        Arc::clone(&self.port).reach()
     }
 
     /// The child's place among its siblings, from 0.
@@ -242,7 +253,7 @@ fn failure(error: &dyn std::error::Error, kind: &str) -> Reason {
 }
 
 /// A panic's payload as a reason.
-pub fn panicked(payload: &(dyn std::any::Any + Send)) -> Reason {
+pub fn panicked(payload: &(dyn Any + Send)) -> Reason {
     let message = payload
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())

@@ -239,6 +239,17 @@ pub const TOKENS: usize = 1_024;
 /// Wrong tokens after which joins are refused until the next minute.
 pub const WRONG_TOKENS_PER_MINUTE: u32 = 20;
 
+// Trees of jobs.
+/// Levels of jobs below jobs: a child that deep gets no session for jobs of its own.
+pub const TREE_LEVELS: u32 = 16;
+/// What the end of a child waits, beyond the grace, for what is below it; what is left then is
+/// killed and not waited for.
+pub const TREE_STOP_MARGIN: Duration = Duration::from_secs(2);
+
+/// Children that a monitor looks at before it tells what it saw; it looks at all of them when it
+/// begins, and when it was too slow to hear every word.
+pub const MONITOR_LOOK: u32 = 256;
+
 // Restarts.
 /// Restarts of a job's children within [`RESTART_PERIOD_DEFAULT`], unless the submission says
 /// otherwise; one more, and the job gives up.

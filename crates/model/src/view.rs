@@ -1,10 +1,12 @@
 //! What the system shows of its objects: the answers of `get`, `wait`, `explain` and `watch`.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ChildInstance, EntryId, Incarnation, JobInstance, NodeId, NodeName, Ordinal, Reason, SessionId,
-    SessionInstance, State, Timestamp,
+    ChildIncarnation, ChildInstance, EntryId, Incarnation, JobInstance, NodeId, NodeName, Ordinal,
+    Reason, SessionId, SessionInstance, State, Timestamp,
 };
 
 /// What runs a job's children.
@@ -244,4 +246,28 @@ pub struct SessionView {
     pub unfinished: u64,
     /// When it was opened.
     pub created: Timestamp,
+    /// The child whose jobs it holds; none where a user opened it.
+    pub below: Option<ChildPlace>,
+}
+
+/// A child that has jobs of its own, as the node that executes it names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChildPlace {
+    /// The node where its job lives.
+    pub node: NodeName,
+    /// Its session there.
+    pub session: SessionId,
+    /// Its job.
+    pub job: EntryId,
+    /// Its number.
+    pub child: EntryId,
+    /// Which of its lives.
+    pub incarnation: ChildIncarnation,
+}
+
+impl fmt::Display for ChildPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { node, session, job, child, .. } = self;
+        write!(f, "child {child} of job {job} in session {session} on {node}")
+    }
 }

@@ -50,6 +50,8 @@ pub struct HostSpec {
     pub job: u64,
     /// The owning node's name.
     pub owner_node: NodeName,
+    /// How many levels of jobs the job is below a user's own session.
+    pub level: u32,
 }
 
 /// Children to start, in order.

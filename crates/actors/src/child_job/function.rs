@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use sortie_engine::function_end::{FunctionResult, function_outcome};
 use sortie_engine::host::Start;
 use sortie_exec::task::{BoxFuture, Task, TaskContext, TaskResult, panicked};
-use sortie_model::spec::BodySpec;
+use sortie_model::spec::{BodySpec, StopSpec};
 use sortie_model::{Body, Reason, Stream};
 use sortie_wire::host_proto::{ChildOutcome, HostSpec, Verdict};
 
@@ -20,11 +20,11 @@ pub(super) fn run(port: &Arc<JobPort>, task: &Arc<dyn Task>, child: Start, left:
     let ending = Ending::new(Arc::clone(&port), left);
     let (task, this) = (Arc::clone(task), Arc::clone(&port));
     let future = tokio::spawn(async move {
-        let _ending = ending;
+        // Whoever aborts this future drops it, too.
+        let ending = ending;
         this.mark_restart().await;
         this.began();
-        let outcome = call(&this, task.as_ref(), &child).await;
-        this.ended(outcome);
+        ending.with(call(&this, task.as_ref(), &child).await);
     });
     Slot { port, future: future.abort_handle(), stop: None }
 }
@@ -72,7 +72,7 @@ async fn caught(
             Ok(ended) => ended,
             Err(_) => {
                 // Its token fires, and it has its grace to return; the verdict stands.
-                port.tell_stop();
+                port.tell_stop(StopSpec::default());
                 let _ = tokio::time::timeout(spec.grace, caught).await;
                 return FunctionResult::TimedOut(limit);
             }

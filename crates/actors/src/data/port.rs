@@ -1,12 +1,15 @@
 //! A running child's way out: its records and its end, to a mailbox here or to an outbox.
 
+use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sortie_engine::function_end::StopDelivered;
 use sortie_engine::host::Start;
+use sortie_engine::nest::Nest;
 use sortie_exec::NodeBasics;
 use sortie_exec::task::{BoxFuture, TaskPort, encode_value};
+use sortie_model::spec::StopSpec;
 use sortie_model::{
     Body, ChildIncarnation, ChildKey, JobInstance, NodeName, Ordinal, Record, Seq, Stream,
     Timestamp, limits,
@@ -17,7 +20,9 @@ use tokio::sync::Notify;
 use crate::data::credit::{Held, OwnerCredit};
 use crate::data::input::inlet::InputPorts;
 use crate::data::job::JobShared;
+use crate::data::nested::{Below, TaskNode};
 use crate::data::outbox::{Bulk, Outbox, weight_of};
+use crate::node::NodeShared;
 use crate::world::World;
 
 /// Where a job's reports go.
@@ -35,6 +40,8 @@ pub(crate) struct JobPort {
     pub(crate) job: JobInstance,
     pub(crate) spec: Arc<HostSpec>,
     pub(crate) node: NodeName,
+    /// The node itself: a child may have jobs of its own there.
+    pub(crate) host_node: Arc<NodeShared>,
     pub(crate) world: Arc<dyn World>,
     pub(crate) basics: NodeBasics,
     pub(crate) inputs: Arc<InputPorts>,
@@ -61,8 +68,10 @@ impl JobPort {
 pub(crate) struct ChildPort {
     shared: Arc<JobPort>,
     ordinal: Ordinal,
+    id: u64,
     incarnation: ChildIncarnation,
     state: Mutex<State>,
+    nest: Mutex<Nest<Below>>,
     told: AtomicBool,
     stopping: Notify,
     stored: Notify,
@@ -81,7 +90,7 @@ struct State {
 
 impl ChildPort {
     pub(crate) fn new(shared: Arc<JobPort>, child: &Start) -> Arc<Self> {
-        let (ordinal, incarnation) = (child.ordinal, child.incarnation);
+        let (ordinal, id, incarnation) = (child.ordinal, child.id, child.incarnation);
         let state = State {
             next: child.next,
             inline: 0,
@@ -92,7 +101,8 @@ impl ChildPort {
         };
         let (told, stopping, stored) = (AtomicBool::new(false), Notify::new(), Notify::new());
         let state = Mutex::new(state);
-        Arc::new(Self { shared, ordinal, incarnation, state, told, stopping, stored })
+        let nest = Mutex::new(Nest::new(shared.spec.level, shared.spec.grace));
+        Arc::new(Self { shared, ordinal, id, incarnation, state, nest, told, stopping, stored })
     }
 
     pub(crate) fn job(&self) -> &JobPort {
@@ -103,10 +113,24 @@ impl ChildPort {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The child was told to stop: its function's token fires.
-    pub(crate) fn tell_stop(&self) {
+    /// The child's number in its session.
+    pub(crate) const fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(crate) const fn incarnation(&self) -> ChildIncarnation {
+        self.incarnation
+    }
+
+    pub(crate) fn nest(&self) -> MutexGuard<'_, Nest<Below>> {
+        self.nest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The child was told to stop: its function's token fires, and what is below it is stopped.
+    pub(crate) fn tell_stop(&self, how: StopSpec) {
         self.told.store(true, Ordering::Release);
         self.stopping.notify_waiters();
+        self.stop_below(how);
     }
 
     /// Whether the child was told to stop before now.
@@ -295,6 +319,10 @@ impl TaskPort for ChildPort {
 
     fn is_cancelled(&self) -> bool {
         self.was_told_to_stop()
+    }
+
+    fn reach(self: Arc<Self>) -> Option<Arc<dyn Any + Send + Sync>> {
+        Some(Arc::new(TaskNode::new(self)))
     }
 
     fn ordinal(&self) -> Ordinal {

@@ -7,12 +7,14 @@ use std::sync::{
 };
 
 use ractor::ActorRef;
-use sortie_engine::parent_job::{Executor, NodeIndex};
+use sortie_engine::parent_job::{Executor, NodeIndex, Owner};
 use sortie_engine::session::SessionTable;
 use sortie_link::Link;
 use sortie_model::spec::{InputSpec, StopSpec};
+use sortie_model::view::ChildPlace;
 use sortie_model::{
-    JobInstance, NodeId, Ordinal, SessionId, SessionInstance, SessionView, State, Timestamp, limits,
+    ChildIncarnation, JobInstance, NodeId, Ordinal, SessionId, SessionInstance, SessionView, State,
+    Timestamp, limits,
 };
 use sortie_wire::host_proto::{
     ChildBatch, ChildSet, ForgetJob, InputPosition, StartChildren, StopChildren,
@@ -38,6 +40,9 @@ pub(crate) struct SessionIdentity {
     pub(crate) owner: String,
     pub(crate) temporary: bool,
     pub(crate) created: Timestamp,
+    /// The child whose jobs it holds, if any, and how many levels it is below a user's session.
+    pub(crate) below: Option<ChildPlace>,
+    pub(crate) level: u32,
 }
 
 /// One session.
@@ -52,6 +57,8 @@ pub(crate) struct SessionShared {
     host: OnceLock<ActorRef<HostMessage>>,
     actor: OnceLock<ActorRef<SessionMessage>>,
     over: AtomicBool,
+    /// Whether what it belongs to ends: nothing more is started.
+    closing: AtomicBool,
     /// Held by a start, and by the end.
     pub(crate) starting: tokio::sync::Mutex<()>,
 }
@@ -59,7 +66,7 @@ pub(crate) struct SessionShared {
 /// What changed in one step of a job.
 #[derive(Debug, Default)]
 pub(crate) struct News {
-    pub(crate) children: Vec<(Ordinal, State)>,
+    pub(crate) children: Vec<(Ordinal, ChildIncarnation, State)>,
     pub(crate) parent: Vec<State>,
 }
 
@@ -75,6 +82,7 @@ impl SessionShared {
             host: OnceLock::new(),
             actor: OnceLock::new(),
             over: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
             starting: tokio::sync::Mutex::default(),
         })
     }
@@ -113,6 +121,20 @@ impl SessionShared {
         first
     }
 
+    /// What is started from now on is refused. A start that is under way holds [`Self::starting`].
+    pub(crate) fn refuse_starts(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn refuses_starts(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// The jobs as they are now.
+    pub(crate) fn jobs(&self) -> Vec<Arc<JobShared>> {
+        self.table().jobs().map(|(_, job)| Arc::clone(job)).collect()
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
     }
@@ -130,6 +152,7 @@ impl SessionShared {
             jobs: table.len() as u64,
             unfinished: unfinished as u64,
             created: self.identity.created,
+            below: self.identity.below.clone(),
         }
     }
 
@@ -162,15 +185,18 @@ impl SessionShared {
     fn send_events(&self, job: &JobShared, news: &News) {
         let rows = job.rows();
         let parent = job.identity.id;
-        let children = news.children.iter().filter_map(|(ordinal, state)| {
-            let (id, state) = (rows.child_id(*ordinal)?, *state);
+        let children = news.children.iter().filter_map(|(ordinal, incarnation, state)| {
+            let (id, state, incarnation) = (rows.child_id(*ordinal)?, *state, *incarnation);
             let failure = if state == State::Failed { rows.child_failure(*ordinal) } else { None };
             let reason = failure.map(|(reason, _)| reason);
-            Some(Event::Changed { id, job: parent, state, reason })
+            let ordinal = Some(*ordinal);
+            Some(Event::Changed { id, job: parent, ordinal, incarnation, state, reason })
         });
         let own = news.parent.iter().map(|state| Event::Changed {
             id: parent,
             job: parent,
+            ordinal: None,
+            incarnation: ChildIncarnation(0),
             state: *state,
             reason: None,
         });
@@ -203,8 +229,8 @@ impl SessionShared {
         let Some(id) = job.rows().node_id(node) else { return };
         let (session, instance) = (self.identity.instance, job.identity.instance);
         let spec = |executor| {
-            let owner = self.node.me.name();
-            Some(Box::new(job.rows().host_spec(executor, &owner)))
+            let (node, level) = (&self.node.me.name(), self.identity.level);
+            Some(Box::new(job.rows().host_spec(executor, Owner { node, level })))
         };
         if id == self.node.me.id {
             let spec = spec(Executor::OwnNode);
@@ -321,9 +347,7 @@ impl SessionShared {
         node: NodeId,
         message: impl Fn(JobInstance) -> Option<ParentJobMessage>,
     ) {
-        let jobs: Vec<Arc<JobShared>> =
-            self.table().jobs().map(|(_, job)| Arc::clone(job)).collect();
-        for job in jobs.iter().filter(|job| job.rows().uses(node)) {
+        for job in self.jobs().iter().filter(|job| job.rows().uses(node)) {
             if let Some(message) = message(job.identity.instance) {
                 job.tell(message);
             }

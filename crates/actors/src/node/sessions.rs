@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use ractor::{Actor, ActorRef};
 use sortie_link::{CloseCode, Link};
+use sortie_model::view::ChildPlace;
 use sortie_model::{NodeId, SessionId, SessionInstance, limits};
 use sortie_wire::session_proto::SessionRef;
 use sortie_wire::{ErrorCode, RemoteError};
@@ -35,6 +36,10 @@ impl Sessions {
         self.all.read().unwrap_or_else(PoisonError::into_inner).get(&instance).cloned()
     }
 
+    fn count(&self) -> usize {
+        self.all.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Every session, by ascending number.
     pub(crate) fn all(&self) -> Vec<Arc<SessionShared>> {
         let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
@@ -42,6 +47,15 @@ impl Sessions {
         sessions.sort_by_key(|session| session.identity.id);
         sessions
     }
+}
+
+/// A session to be opened.
+struct Opening<'a> {
+    /// Without one it is temporary.
+    name: Option<&'a str>,
+    owner: &'a str,
+    /// The child that it belongs to, and the level of its jobs.
+    below: Option<(ChildPlace, u32)>,
 }
 
 const DEFAULT: &str = "default";
@@ -85,19 +99,45 @@ impl NodeShared {
     }
 
     pub(crate) async fn open_default_session(self: &Arc<Self>) -> Result<(), RemoteError> {
-        self.open_session(Some(DEFAULT), &self.user.clone()).await.map(|_| ())
+        let opening = Opening { name: Some(DEFAULT), owner: &self.user, below: None };
+        self.open_session(opening).await.map(|_| ())
+    }
+
+    /// Opens a temporary session of that user.
+    ///
+    /// # Errors
+    /// As for [`Self::open_session`].
+    pub(crate) async fn open_temporary(
+        self: &Arc<Self>,
+        owner: &str,
+    ) -> Result<Arc<SessionShared>, RemoteError> {
+        self.open_session(Opening { name: None, owner, below: None }).await
+    }
+
+    /// Opens the session of a child that runs here, for jobs of that level.
+    ///
+    /// # Errors
+    /// As for [`Self::open_session`].
+    pub(crate) async fn open_nested(
+        self: &Arc<Self>,
+        child: ChildPlace,
+        level: u32,
+    ) -> Result<Arc<SessionShared>, RemoteError> {
+        // A host is not told whose the session is; on this node it is the node's user who may.
+        let below = Some((child, level));
+        self.open_session(Opening { name: None, owner: &self.user, below }).await
     }
 
     /// Opens a session; without a name a temporary one.
     ///
     /// # Errors
     /// [`ErrorCode::Limit`] at the bound of sessions, [`ErrorCode::ShuttingDown`].
-    pub(crate) async fn open_session(
+    async fn open_session(
         self: &Arc<Self>,
-        name: Option<&str>,
-        owner: &str,
+        opening: Opening<'_>,
     ) -> Result<Arc<SessionShared>, RemoteError> {
-        if self.sessions.all().len() >= limits::SESSIONS_PER_NODE {
+        let Opening { name, owner, below } = opening;
+        if self.sessions.count() >= limits::SESSIONS_PER_NODE {
             let text = format!("this node has {} sessions already", limits::SESSIONS_PER_NODE);
             return Err(RemoteError::new(ErrorCode::Limit, text));
         }
@@ -109,6 +149,8 @@ impl NodeShared {
             owner: owner.to_owned(),
             temporary: name.is_none(),
             created: self.world.now(),
+            level: below.as_ref().map_or(0, |(_, level)| *level),
+            below: below.map(|(child, _)| child),
         };
         let session = SessionShared::new(Arc::clone(self), identity);
         let over = || RemoteError::new(ErrorCode::ShuttingDown, "the node shuts down");

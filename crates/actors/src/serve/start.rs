@@ -24,7 +24,7 @@ pub(super) async fn open_temporary(
     end: ServerEnd,
 ) -> Result<(), ExchangeError> {
     let ServerEnd { mut sender, mut receiver } = end;
-    let session = match node.open_session(None, &by).await {
+    let session = match node.open_temporary(&by).await {
         Ok(session) => session,
         Err(error) => return sender.finish_with(Answer::Refused(error)).await,
     };

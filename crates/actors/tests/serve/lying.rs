@@ -130,6 +130,7 @@ fn start(session: u128, children: u32) -> StartChildren {
             session: 1,
             job: 1,
             owner_node: "other".parse().expect("a name"),
+            level: 0,
         })),
         children: range,
     }
@@ -210,6 +211,11 @@ async fn one_node_has_only_so_many_sessions_hosted() {
     let session = SessionInstance(Uuid::from_u128(1));
     for session in 1..=limits::SESSIONS_PER_NODE as u128 {
         tie.say(&start(session, 0));
+        if session % 2_000 == 0 {
+            // A lease that ends meanwhile would end the sessions.
+            let heard = tie.hear::<Heartbeat>().await.number;
+            tie.say(&Heartbeat { number: heard, heard });
+        }
     }
     // One that is known is no new one, and one that has ended makes room.
     tie.say(&start(1, 1));

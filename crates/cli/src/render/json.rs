@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use sortie::answer::{
     ChildExplanation, Event, Explanation, Failure, Happening, Plan, Source, Trouble,
 };
+use sortie_model::view::ChildPlace;
 use sortie_model::{Body, ChildView, JobView, NodeView, Reason, Record, SessionView, Timestamp};
 
 use crate::render::clean::line_of_bytes;
@@ -195,6 +196,18 @@ pub(crate) fn session(view: &SessionView) -> Value {
         "jobs": view.jobs,
         "unfinished": view.unfinished,
         "created": view.created.to_string(),
+        "below": view.below.as_ref().map(below),
+    })
+}
+
+/// The child whose jobs a session holds.
+fn below(place: &ChildPlace) -> Value {
+    json!({
+        "node": place.node.as_str(),
+        "session": place.session.0,
+        "job": place.job.0,
+        "child": place.child.0,
+        "incarnation": place.incarnation.0,
     })
 }
 
@@ -244,14 +257,25 @@ pub(crate) fn happening(happening: &Happening) -> Value {
         Event::Accepted { job } => {
             json!({ "schema": SCHEMA, "time": time, "event": "accepted", "job": job.0 })
         }
-        Event::Changed { id, job, state, reason: why } => json!({
+        Event::Changed { id, job, incarnation, state, reason: why, .. } => json!({
             "schema": SCHEMA,
             "time": time,
             "event": "changed",
             "id": id.0,
             "job": job.0,
+            "incarnation": incarnation.0,
             "state": state.as_json(),
             "reason": why.as_ref().map(reason),
+        }),
+        Event::Ended(notice) => json!({
+            "schema": SCHEMA,
+            "time": time,
+            "event": "ended",
+            "id": notice.id.0,
+            "job": notice.job.0,
+            "incarnation": notice.incarnation.0,
+            "state": notice.state.map(|state| state.as_json()),
+            "reason": notice.reason.as_ref().map(reason),
         }),
         Event::Removed { job } => {
             json!({ "schema": SCHEMA, "time": time, "event": "removed", "job": job.0 })

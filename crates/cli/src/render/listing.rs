@@ -152,6 +152,7 @@ const SESSION_COLUMNS: &[Column] = columns![
     "unfinished" "UNFINISHED" Always,
     "created" "CREATED" Wide,
     "instance_id" "INSTANCE_ID" Wide,
+    "below" "BELOW" Wide,
 ];
 
 /// Sessions.
@@ -171,6 +172,7 @@ pub(crate) fn sessions(views: &[SessionView]) -> Sheet {
             view.unfinished.to_string(),
             time(Some(view.created)),
             view.instance.to_string(),
+            view.below.as_ref().map(ToString::to_string).unwrap_or_default(),
         ],
         tone: None,
     };

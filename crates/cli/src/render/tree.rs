@@ -21,7 +21,11 @@ pub(crate) struct Branch {
 /// The tree of one session.
 pub(crate) fn draw(session: &SessionView, branches: &[Branch]) -> String {
     let mut text =
-        format!("session {} on {}\n", one_line(&session.name), one_line(session.node.as_str()));
+        format!("session {} on {}", one_line(&session.name), one_line(session.node.as_str()));
+    if let Some(child) = &session.below {
+        text.push_str(&format!(", of {}", one_line(&child.to_string())));
+    }
+    text.push('\n');
     for (index, branch) in branches.iter().enumerate() {
         draw_branch(&mut text, branch, Place::of(index, branches.len()));
     }
@@ -114,6 +118,7 @@ mod tests {
             jobs: 2,
             unfinished: 1,
             created: Timestamp(0),
+            below: None,
         };
         let mut small = a_job();
         small.tally = Default::default();

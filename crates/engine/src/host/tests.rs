@@ -29,6 +29,7 @@ fn spec() -> Box<HostSpec> {
         session: 1,
         job: 1,
         owner_node: node,
+        level: 0,
     })
 }
 

@@ -15,9 +15,18 @@ pub enum Executor {
     OtherNode,
 }
 
+/// The session that a job belongs to, as executing nodes are told of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner<'a> {
+    /// Its node's name.
+    pub node: &'a NodeName,
+    /// How many levels of jobs it is below a user's own session.
+    pub level: u32,
+}
+
 impl ParentJob {
     /// What an executing node is told of this job.
-    pub fn host_spec(&self, executor: Executor, owner_node: &NodeName) -> HostSpec {
+    pub fn host_spec(&self, executor: Executor, owner: Owner<'_>) -> HostSpec {
         let spec = self.spec();
         let mut environment = spec.environment.clone();
         if executor == Executor::OtherNode {
@@ -38,7 +47,8 @@ impl ParentJob {
             hosting: spec.hosting,
             session: self.identity().session.0,
             job: self.identity().id.0,
-            owner_node: owner_node.clone(),
+            owner_node: owner.node.clone(),
+            level: owner.level,
         }
     }
 }

@@ -101,7 +101,6 @@ pub struct Check {
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "there is one answer per request, soon taken apart")]
 pub enum Answer {
     /// The request was refused; nothing was done.
     Refused(RemoteError),

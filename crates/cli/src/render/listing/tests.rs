@@ -231,6 +231,7 @@ fn nodes_and_sessions_have_their_documented_fields() {
         jobs: 3,
         unfinished: 1,
         created: Timestamp(0),
+        below: None,
     };
     let table = sessions(&[session]).render(&Wanted::default(), PLAIN).expect("a table");
     assert_eq!(

@@ -28,6 +28,7 @@ fn spec() -> HostSpec {
         session: 3,
         job: 41,
         owner_node: node_name("a"),
+        level: 2,
     }
 }
 

@@ -1,5 +1,7 @@
-use sortie_model::view::{NodeState, NodeView};
-use sortie_model::{Incarnation, SessionId, SessionView, State, Timestamp};
+use sortie_model::view::{ChildPlace, NodeState, NodeView};
+use sortie_model::{
+    ChildIncarnation, EntryId, Incarnation, SessionId, SessionView, State, Timestamp,
+};
 use sortie_wire::session_proto::{
     Answer, Check, ChildExplanation, Diagnosis, Entries, Explanation, JoinOffer, Plan, Trouble,
 };
@@ -81,8 +83,16 @@ fn sessions() -> Vec<SessionView> {
         jobs: 5,
         unfinished: 2,
         created: TIME,
+        below: None,
     };
-    vec![view]
+    let below = ChildPlace {
+        node: node_name("b"),
+        session: SessionId(2),
+        job: EntryId(41),
+        child: EntryId(42),
+        incarnation: ChildIncarnation(1),
+    };
+    vec![SessionView { below: Some(below), ..view.clone() }, view]
 }
 
 fn nodes() -> Vec<NodeView> {

@@ -1,0 +1,153 @@
+//! The session of a running child for jobs of its own; its decisions are `sortie_engine::nest`'s.
+
+use std::fmt;
+use std::sync::Arc;
+
+use sortie_engine::nest::{Closing, NestRefused, Opened, StopBelow};
+use sortie_model::spec::StopSpec;
+use sortie_model::view::ChildPlace;
+use sortie_model::{EntryId, SessionId, SessionInstance};
+use sortie_wire::host_proto::ChildSet;
+use sortie_wire::{ErrorCode, RemoteError};
+
+use crate::data::port::ChildPort;
+use crate::data::session::SessionShared;
+use crate::node::NodeHandle;
+use crate::parent_job::ParentJobMessage;
+
+/// What hangs below a running child.
+pub(crate) type Below = Arc<SessionShared>;
+
+/// Who stopped a job, as people are shown.
+const BY: &str = "the end of the child that started it";
+
+/// The node that a function runs on, for the function's own use: what
+/// [`TaskPort::reach`](sortie_exec::task::TaskPort::reach) gives inside a node.
+pub struct TaskNode {
+    port: Arc<ChildPort>,
+}
+
+impl fmt::Debug for TaskNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskNode").finish_non_exhaustive()
+    }
+}
+
+impl TaskNode {
+    pub(crate) const fn new(port: Arc<ChildPort>) -> Self {
+        Self { port }
+    }
+
+    /// The node, and the child's session on it, which is opened on first use. It ends with the
+    /// child.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Limit`] where the tree is too deep or the node has too many sessions,
+    /// [`ErrorCode::NoSession`] once the child was told to stop.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: what was opened is found again, or ends with the child.
+    pub async fn session(&self) -> Result<(NodeHandle, SessionInstance), RemoteError> {
+        let node = &self.port.job().host_node;
+        let handle = NodeHandle::of(Arc::clone(node));
+        if let Some(open) = self.port.nest().on_use().map_err(refusal)? {
+            return Ok((handle, open.identity.instance));
+        }
+        let (port, node) = (Arc::clone(&self.port), Arc::clone(node));
+        // By itself, so that a caller who gives up leaves no session that nobody knows.
+        let opening = tokio::spawn(async move { open(&port, &node).await });
+        let lost = |_| RemoteError::new(ErrorCode::ShuttingDown, "the node shuts down");
+        let session = opening.await.map_err(lost)??;
+        Ok((handle, session.identity.instance))
+    }
+}
+
+async fn open(port: &ChildPort, node: &Arc<crate::node::NodeShared>) -> Result<Below, RemoteError> {
+    let level = port.nest().level_below();
+    let session = node.open_nested(port.place(), level).await?;
+    let opened = port.nest().on_opened(Arc::clone(&session));
+    match opened {
+        Opened::Used(session) => Ok(session),
+        Opened::Surplus(first) => {
+            node.end_session(&session);
+            Ok(first)
+        }
+        Opened::Refused(refused) => {
+            node.end_session(&session);
+            Err(refusal(refused))
+        }
+    }
+}
+
+/// A refusal in the words of the session protocol.
+pub(crate) fn refusal(refused: NestRefused) -> RemoteError {
+    let code = match refused {
+        NestRefused::TooDeep => ErrorCode::Limit,
+        NestRefused::Stopping | NestRefused::Over => ErrorCode::NoSession,
+    };
+    RemoteError::new(code, refused.to_string())
+}
+
+impl ChildPort {
+    /// Which child this is, as the session of its own jobs shows it.
+    fn place(&self) -> ChildPlace {
+        let spec = &self.job().spec;
+        ChildPlace {
+            node: spec.owner_node.clone(),
+            session: SessionId(spec.session),
+            job: EntryId(spec.job),
+            child: EntryId(self.id()),
+            incarnation: self.incarnation(),
+        }
+    }
+
+    /// What is below the child is told to stop as the child is.
+    pub(crate) fn stop_below(&self, how: StopSpec) {
+        let below = self.nest().on_stop(how);
+        if let Some((session, how)) = below {
+            session.refuse_starts();
+            tokio::spawn(async move { stop_jobs(&session, how).await });
+        }
+    }
+
+    /// The child has ended by itself; nothing where nothing is below it.
+    pub(crate) fn begin_closing(&self) -> Option<Closing<Below>> {
+        self.nest().on_end()
+    }
+
+    /// Resolves once what is below the child has ended, or had its time to.
+    pub(crate) async fn close(&self, closing: Closing<Below>) {
+        let Closing { below, how, within } = closing;
+        below.refuse_starts();
+        match how {
+            Some(how) => stop_jobs(&below, how).await,
+            // What was being started is seen below.
+            None => drop(below.starting.lock().await),
+        }
+        let mut changes = below.changes();
+        let finished = async {
+            while below.jobs().iter().any(|job| !job.rows().state().is_finished()) {
+                changes.changed().await;
+            }
+        };
+        let _ = tokio::time::timeout(within, finished).await;
+        self.kill_below();
+    }
+
+    /// Ends the child's session at once, if it has one.
+    pub(crate) fn kill_below(&self) {
+        let below = self.nest().on_over();
+        if let Some(session) = below {
+            self.job().host_node.end_session(&session);
+        }
+    }
+}
+
+/// Stops every job of a session; one that is being started is among them.
+async fn stop_jobs(session: &SessionShared, how: StopBelow) {
+    let _no_start = session.starting.lock().await;
+    for job in session.jobs() {
+        let how = how.of_job(job.rows().spec().grace);
+        job.tell(ParentJobMessage::Stop { children: ChildSet::All, how, by: BY.to_owned() });
+    }
+}

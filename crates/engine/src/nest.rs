@@ -1,0 +1,224 @@
+//! The jobs below one child incarnation: when the child may have a session of its own, and what the
+//! child's stop and its end mean for what is below it (`docs/semantics.md`, section 5.1).
+
+use std::time::Duration;
+
+use sortie_model::limits;
+use sortie_model::spec::StopSpec;
+
+/// Why a child gets no session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NestRefused {
+    /// It is as deep in its tree as a child may be.
+    #[error("jobs below jobs go at most {} levels deep", limits::TREE_LEVELS)]
+    TooDeep,
+    /// It was told to stop: it starts nothing more.
+    #[error("a child that was told to stop starts no jobs")]
+    Stopping,
+    /// It has ended.
+    #[error("the child has ended, and its session with it")]
+    Over,
+}
+
+/// What became of a session that was opened for a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opened<T> {
+    /// It is the child's.
+    Used(T),
+    /// Another one was faster, and is the child's: this one ends.
+    Surplus(T),
+    /// The child may have none any more: it ends.
+    Refused(NestRefused),
+}
+
+/// How the jobs below a child are stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StopBelow {
+    how: StopSpec,
+    /// The grace of the child's own job: none of them gets more.
+    most: Duration,
+}
+
+impl StopBelow {
+    /// The stop of a job with that grace: what the child's stop says; where it names no grace, the
+    /// job's own.
+    pub fn of_job(self, grace: Duration) -> StopSpec {
+        let grace = self.how.grace.unwrap_or(grace.min(self.most));
+        StopSpec { grace: Some(grace), ..self.how }
+    }
+}
+
+/// A child has ended by itself: what is below it is stopped like this, and it counts as ended once
+/// that is done, or the time is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closing<T> {
+    /// What hangs below the child.
+    pub below: T,
+    /// How it is stopped; none where the child's own stop has told it already.
+    pub how: Option<StopBelow>,
+    /// How long its end is awaited; what is left then is killed.
+    pub within: Duration,
+}
+
+/// What hangs below one child incarnation, with `T` the session that it has for its jobs.
+#[derive(Debug)]
+pub struct Nest<T> {
+    level: u32,
+    grace: Duration,
+    told: Option<StopSpec>,
+    state: State<T>,
+}
+
+#[derive(Debug)]
+enum State<T> {
+    /// Nothing was started.
+    Unused,
+    Open(T),
+    /// The child has ended, what is below it has not.
+    Closing(T),
+    Over,
+}
+
+impl<T: Clone> Nest<T> {
+    /// The nest of a child so many levels below a user's own session, and its job's grace.
+    pub const fn new(level: u32, grace: Duration) -> Self {
+        Self { level, grace, told: None, state: State::Unused }
+    }
+
+    /// The level of the jobs below.
+    pub const fn level_below(&self) -> u32 {
+        self.level.saturating_add(1)
+    }
+
+    /// The child asks for its session; none where it is to be opened now.
+    ///
+    /// # Errors
+    /// [`NestRefused`].
+    pub fn on_use(&self) -> Result<Option<T>, NestRefused> {
+        match &self.state {
+            State::Closing(_) | State::Over => Err(NestRefused::Over),
+            _ if self.told.is_some() => Err(NestRefused::Stopping),
+            State::Open(session) => Ok(Some(session.clone())),
+            State::Unused if self.level >= limits::TREE_LEVELS => Err(NestRefused::TooDeep),
+            State::Unused => Ok(None),
+        }
+    }
+
+    /// A session was opened for the child.
+    pub fn on_opened(&mut self, session: T) -> Opened<T> {
+        match self.on_use() {
+            Ok(None) => {
+                self.state = State::Open(session.clone());
+                Opened::Used(session)
+            }
+            Ok(Some(first)) => Opened::Surplus(first),
+            Err(refused) => Opened::Refused(refused),
+        }
+    }
+
+    /// The child was told to stop: so is what is below it, in the same manner.
+    pub fn on_stop(&mut self, how: StopSpec) -> Option<(T, StopBelow)> {
+        self.told = Some(how);
+        self.below().map(|below| (below, StopBelow { how, most: self.grace }))
+    }
+
+    /// The child has ended; nothing where nothing is below it.
+    pub fn on_end(&mut self) -> Option<Closing<T>> {
+        let State::Open(below) = std::mem::replace(&mut self.state, State::Over) else {
+            return None;
+        };
+        self.state = State::Closing(below.clone());
+        let how = self.told.unwrap_or_default();
+        let within = how.grace.unwrap_or(self.grace).saturating_add(limits::TREE_STOP_MARGIN);
+        let how = StopBelow { how, most: self.grace };
+        Some(Closing { below, how: self.told.is_none().then_some(how), within })
+    }
+
+    /// Whatever is below is over, or is killed now: says what that is, once.
+    pub fn on_over(&mut self) -> Option<T> {
+        let below = self.below();
+        self.state = State::Over;
+        below
+    }
+
+    fn below(&self) -> Option<T> {
+        match &self.state {
+            State::Open(session) | State::Closing(session) => Some(session.clone()),
+            State::Unused | State::Over => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GRACE: Duration = Duration::from_secs(10);
+
+    fn nest() -> Nest<u32> {
+        Nest::new(0, GRACE)
+    }
+
+    fn opened() -> Nest<u32> {
+        let mut nest = nest();
+        assert_eq!(nest.on_use(), Ok(None));
+        assert_eq!(nest.on_opened(7), Opened::Used(7));
+        nest
+    }
+
+    #[test]
+    fn two_first_uses_at_once_share_one_session() {
+        let mut nest = opened();
+        assert_eq!(nest.on_opened(8), Opened::Surplus(7));
+        assert_eq!(nest.on_use(), Ok(Some(7)));
+    }
+
+    #[test]
+    fn a_stop_goes_down_in_the_same_manner_and_nothing_starts_after_it() {
+        let check = |how: StopSpec, own: u64, below: StopSpec| {
+            let mut nest = opened();
+            let (session, stop) = nest.on_stop(how).expect("something is below");
+            assert_eq!((session, stop.of_job(Duration::from_secs(own))), (7, below));
+            assert_eq!(nest.on_use(), Err(NestRefused::Stopping));
+            assert_eq!(nest.on_end().map(|closing| closing.how), Some(None), "it was told");
+        };
+        let within =
+            |signal, seconds| StopSpec { signal, grace: Some(Duration::from_secs(seconds)) };
+        check(StopSpec::NOW, 3, StopSpec::NOW);
+        check(within(2, 60), 3, within(2, 60));
+        check(StopSpec::default(), 3, within(15, 3));
+        check(StopSpec::default(), 20, within(15, 10));
+    }
+
+    #[test]
+    fn a_session_that_opens_during_the_stop_or_after_the_end_is_not_used() {
+        let mut stopped = nest();
+        assert_eq!(stopped.on_stop(StopSpec::default()), None);
+        assert_eq!(stopped.on_opened(7), Opened::Refused(NestRefused::Stopping));
+        let mut ended = nest();
+        assert_eq!(ended.on_end(), None);
+        assert_eq!(ended.on_opened(7), Opened::Refused(NestRefused::Over));
+        assert_eq!(ended.on_over(), None);
+    }
+
+    #[test]
+    fn an_end_by_itself_stops_what_is_below_with_the_jobs_grace() {
+        let mut nest = opened();
+        let how = Some(StopBelow { how: StopSpec::default(), most: GRACE });
+        let within = GRACE + limits::TREE_STOP_MARGIN;
+        assert_eq!(nest.on_end(), Some(Closing { below: 7, how, within }));
+        assert_eq!(nest.on_use(), Err(NestRefused::Over));
+        let (below, stop) = nest.on_stop(StopSpec::NOW).expect("it is still being stopped");
+        assert_eq!((below, stop.of_job(GRACE)), (7, StopSpec::NOW));
+        assert_eq!(nest.on_over(), Some(7));
+        assert_eq!((nest.on_over(), nest.on_end()), (None, None));
+    }
+
+    #[test]
+    fn a_tree_has_a_deepest_level() {
+        let deepest: Nest<u32> = Nest::new(limits::TREE_LEVELS, GRACE);
+        assert_eq!(deepest.on_use(), Err(NestRefused::TooDeep));
+        let above: Nest<u32> = Nest::new(limits::TREE_LEVELS - 1, GRACE);
+        assert_eq!((above.on_use(), above.level_below()), (Ok(None), limits::TREE_LEVELS));
+    }
+}

@@ -1,0 +1,159 @@
+//! A node whose functions start jobs of their own: `tree-node HOME NAME`.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sortie::{
+    Command, EndNotice, HomePaths, Intensity, Job, Node, RequestError, RestartType, Session,
+    StartError, State, TaskContext, TaskSession,
+};
+
+#[derive(Debug)]
+struct Failed(String);
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Failed {}
+
+impl From<RequestError> for Failed {
+    fn from(error: RequestError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<StartError> for Failed {
+    fn from(error: StartError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<sortie::BadNodeExpr> for Failed {
+    fn from(error: sortie::BadNodeExpr) -> Self {
+        Self(error.to_string())
+    }
+}
+
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Starts the rest of the way below itself: on the last node a process that stays, on those before
+/// it this function. With no way left it does nothing.
+async fn start_below(
+    session: &Session,
+    (way, mark): &(Vec<String>, String),
+) -> Result<Option<Job>, Failed> {
+    let job = match way.as_slice() {
+        [] => return Ok(None),
+        [last] => {
+            let script = format!("trap '' TERM; sleep {mark}; true");
+            session.job(Command::new("sh").args(["-c", &script])).on(last)?
+        }
+        [next, rest @ ..] => session.task("relay", &(rest, mark)).map_err(fail)?.on(next)?,
+    };
+    Ok(Some(job.grace(GRACE).start().await?))
+}
+
+fn fail(error: impl Error) -> Failed {
+    Failed(error.to_string())
+}
+
+/// The end of what is below, and why.
+async fn judge(job: &Job) -> Result<(), Failed> {
+    let state = job.wait().await?.state;
+    if state == State::Completed {
+        return Ok(());
+    }
+    let children = job.children().await?;
+    let reason = children.iter().find_map(|child| child.reason.as_ref());
+    let reason = reason.map_or_else(|| format!("{state:?}"), ToString::to_string);
+    Err(Failed(format!("below: {reason}")))
+}
+
+/// Starts what is below and waits for it. Says each end that it is told of.
+async fn relay(context: TaskContext, way: (Vec<String>, String)) -> Result<(), Failed> {
+    let session = context.session().await?;
+    let Some(job) = start_below(&session, &way).await? else { return Ok(()) };
+    let mut monitor = job.monitor().await?;
+    while let Some(EndNotice { ordinal, incarnation, state, reason, .. }) = monitor.next().await? {
+        let reason = reason.map(|reason| reason.code());
+        let (child, state) =
+            (ordinal.map(|ordinal| ordinal.0), state.map(|state| state.to_string()));
+        context.emit(&(child, incarnation.0, state, reason)).await.map_err(fail)?;
+    }
+    judge(&job).await
+}
+
+/// Keeps what is below alive: it starts again however it ends.
+async fn keep(context: TaskContext, (way, mark): (Vec<String>, String)) -> Result<(), Failed> {
+    let session = context.session().await?;
+    let [next, rest @ ..] = way.as_slice() else { return Ok(()) };
+    let job = session.task("relay", &(rest, mark)).map_err(fail)?.on(next)?;
+    let often = Intensity::new(100, Duration::from_secs(3600)).map_err(fail)?;
+    let job = job.restart(RestartType::Permanent).intensity(often).grace(GRACE);
+    judge(&job.connect_timeout(Duration::from_secs(30)).start().await?).await
+}
+
+/// Starts what is below and ends, in one way or another, once that runs.
+async fn leave(
+    context: TaskContext,
+    (how, way): (String, (Vec<String>, String)),
+) -> Result<(), Failed> {
+    let session = context.session().await?;
+    let Some(job) = start_below(&session, &way).await? else { return Ok(()) };
+    while !job.children().await?.iter().all(|child| child.state == State::Running) {
+        tokio::task::yield_now().await;
+    }
+    match how.as_str() {
+        "return" => Ok(()),
+        "fail" => Err(Failed("on purpose".to_owned())),
+        _ => std::panic::panic_any("on purpose"),
+    }
+}
+
+/// Starts itself below itself, until that is refused. Gives how deep it came, and the refusal.
+async fn deeper(context: TaskContext, level: u32) -> Result<(u32, String), Failed> {
+    let session = match context.session().await {
+        Ok(session) => session,
+        Err(refused) => return Ok((level, refused.to_string())),
+    };
+    let job = session.task("deeper", &(level + 1)).map_err(fail)?.throttle(1).start().await?;
+    let found: Vec<(u32, String)> = job.typed().await.map_err(fail)?;
+    found.into_iter().next().ok_or_else(|| Failed("nothing came".to_owned()))
+}
+
+/// Starts jobs for as long as it may; ends when it may no more.
+async fn sow(context: TaskContext, (nodes, mark): (String, String)) -> Result<(), Failed> {
+    let session = context.session().await?;
+    loop {
+        let job = session.job(Command::new("sleep").arg(&mark)).on(&nodes)?;
+        if job.grace(GRACE).start().await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    sortie::init();
+    tokio::runtime::Runtime::new()?.block_on(run())
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args_os().skip(1);
+    let home = PathBuf::from(arguments.next().ok_or("HOME is missing")?);
+    let name = arguments.next().ok_or("NAME is missing")?.into_string().map_err(|_| "no text")?;
+    let node = Node::builder(name)
+        .home(HomePaths::within(home))
+        .task("relay", relay)
+        .task("keep", keep)
+        .task("leave", leave)
+        .task("deeper", deeper)
+        .task("sow", sow)
+        .start()
+        .await?;
+    node.ended().await;
+    Ok(())
+}

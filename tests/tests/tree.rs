@@ -1,0 +1,211 @@
+//! Jobs below jobs, on three real nodes, with a process as the leaf.
+#![expect(clippy::expect_used, reason = "a test fails by panicking, also in what its cases share")]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use sortie::{
+    Client, HomePaths, Job, Query, Reason, Received, Selector, Session, SessionView, State,
+};
+use sortie_tests::{Home, PATIENCE, join_all, processes_marked, wait_for};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_tree-node");
+
+fn home(name: &str) -> Home {
+    Home::running_program(Path::new(PROGRAM), name)
+}
+
+fn three() -> [Home; 3] {
+    let homes = ["a", "b", "c"].map(home);
+    join_all(&homes.each_ref());
+    homes
+}
+
+async fn client(home: &Home) -> Client {
+    let paths = HomePaths::within(home.path());
+    let client = Client::connect_home(&paths, Duration::from_secs(30)).await;
+    client.unwrap_or_else(|error| panic!("no running node: {error}"))
+}
+
+/// A number of seconds that only the processes of one test sleep.
+fn mark(test: u32) -> String {
+    format!("{}{}", 40_000 + test, std::process::id())
+}
+
+/// A job here, below it a job on `b`, and below that a process on `c`, which runs.
+async fn tree(session: &Session, mark: &str) -> Job {
+    let job = session.task("relay", &(["b", "c"], mark)).expect("an input").start().await;
+    let job = job.expect("a start");
+    wait_for("the leaf", || (!processes_marked(mark).is_empty()).then_some(()));
+    job
+}
+
+/// The sessions of children on a node.
+async fn nested(client: &Client) -> Vec<SessionView> {
+    let sessions = client.sessions().await.expect("sessions");
+    sessions.into_iter().filter(|session| session.below.is_some()).collect()
+}
+
+/// The one job that a child on that node has below it.
+async fn below(client: &Client) -> Job {
+    let sessions = nested(client).await;
+    let [session] = &sessions[..] else { panic!("one session of a child: {sessions:?}") };
+    let session = client.session_named(&session.id.to_string());
+    session.find(Selector::Last).await.expect("its job")
+}
+
+/// An end that a child was told of: of which child and life, the state, the reason.
+type Told = (Option<u32>, u32, Option<String>, Option<String>);
+
+fn told(received: &Received) -> Told {
+    received.value().expect("a shape")
+}
+
+async fn ended(job: &Job) -> State {
+    job.wait_timeout(PATIENCE).await.expect("an answer").expect("an end").state
+}
+
+/// Polls until no child on these nodes has a session.
+async fn none_nested(clients: &[&Client]) {
+    let until = Instant::now() + PATIENCE;
+    for client in clients {
+        while !nested(client).await.is_empty() {
+            assert!(Instant::now() < until, "a child's session outlives it");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_at_each_level_reaches_what_is_below_it_on_every_node() {
+    let homes = three();
+    let [a, b, c] = [client(&homes[0]).await, client(&homes[1]).await, client(&homes[2]).await];
+    let session = a.session();
+
+    let job = tree(&session, &mark(1)).await;
+    let sessions = nested(&b).await;
+    let place = sessions.iter().find_map(|session| session.below.clone()).expect("a parent");
+    assert_eq!((place.node.as_str(), place.incarnation.0), ("a", 0), "{place}");
+    let asked = Instant::now();
+    assert_eq!(job.stop().await.expect("a stop").state, State::Stopped);
+    assert!(processes_marked(&mark(1)).is_empty(), "the stop waits for what is below");
+    assert!(asked.elapsed() < Duration::from_secs(8), "the grace of the leaf, not of its parents");
+    none_nested(&[&a, &b, &c]).await;
+
+    let job = tree(&session, &mark(2)).await;
+    assert_eq!(below(&a).await.stop().await.expect("a stop").state, State::Stopped);
+    assert!(processes_marked(&mark(2)).is_empty());
+    assert_eq!(ended(&job).await, State::Failed, "it saw that what it waited for was stopped");
+
+    let job = tree(&session, &mark(3)).await;
+    assert_eq!(below(&b).await.stop_now().await.expect("a stop").state, State::Stopped);
+    assert!(processes_marked(&mark(3)).is_empty());
+    assert_eq!(ended(&job).await, State::Failed);
+
+    let job = tree(&session, &mark(4)).await;
+    assert_eq!(job.stop_now().await.expect("a stop").state, State::Stopped);
+    wait_for("the leaf's end", || processes_marked(&mark(4)).is_empty().then_some(()));
+    none_nested(&[&a, &b, &c]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_ends_a_child_ends_what_is_below_it() {
+    let homes = three();
+    let a = client(&homes[0]).await;
+    for (test, how, state) in [
+        (11, "return", State::Completed),
+        (12, "fail", State::Failed),
+        (13, "panic", State::Failed),
+    ] {
+        let input = (how, (["b", "c"], mark(test)));
+        let job = a.session().task("leave", &input).expect("an input");
+        let job = job.grace(Duration::from_millis(300)).start().await.expect("a start");
+        assert_eq!(ended(&job).await, state, "{how}");
+        wait_for("the leaf's end", || processes_marked(&mark(test)).is_empty().then_some(()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_node_in_the_middle_ends_what_is_below_it_and_fails_what_is_above() {
+    let mut homes = three();
+    let a = client(&homes[0]).await;
+    let job = tree(&a.session(), &mark(21)).await;
+    let mut monitor = job.monitor().await.expect("an answer");
+    homes[1].kill_daemon();
+    let killed = Instant::now();
+    wait_for("the leaf's end", || processes_marked(&mark(21)).is_empty().then_some(()));
+    let most = sortie::limits::LEASE + Duration::from_secs(4);
+    assert!(killed.elapsed() < most, "after {:?}", killed.elapsed());
+    assert_eq!(ended(&job).await, State::Failed);
+    let children = job.children().await.expect("children");
+    let Some(Reason::Error { message, .. }) = &children[0].reason else { panic!("{children:?}") };
+    assert!(message.starts_with("below: node lost since"), "{message}");
+    let told: Vec<Told> = job.receive().await.expect("records").iter().map(told).collect();
+    let mut above = Vec::new();
+    while let Some(notice) = monitor.next().await.expect("an answer") {
+        above.push((notice.ordinal.map(|child| child.0), notice.state));
+    }
+    assert_eq!(above, [(Some(0), Some(State::Failed)), (None, Some(State::Failed))]);
+    let [(Some(0), 0, Some(state), Some(reason)), (None, 0, Some(_), None)] = &told[..] else {
+        panic!("one notice of the child and one of the job: {told:?}")
+    };
+    assert_eq!((state.as_str(), reason.as_str()), ("Failed", "node_lost"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tree_that_grows_into_itself_ends_at_its_deepest_level_with_a_clear_error() {
+    let home = home("a");
+    let a = client(&home).await;
+    let job = a.session().task("deeper", &0_u32).expect("an input").throttle(1);
+    let job = job.start().await.expect("a start");
+    let found = tokio::time::timeout(PATIENCE, job.typed::<(u32, String)>()).await;
+    let found = found.expect("no deadlock").expect("results");
+    let [(level, refusal)] = &found[..] else { panic!("{found:?}") };
+    assert_eq!(*level, sortie::limits::TREE_LEVELS);
+    assert!(refusal.contains("at most 16 levels deep"), "{refusal}");
+    none_nested(&[&a]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_while_jobs_are_being_started_leaves_nothing() {
+    let homes = three();
+    let [a, b, c] = [client(&homes[0]).await, client(&homes[1]).await, client(&homes[2]).await];
+    for (test, now) in [(31, false), (32, true), (33, false)] {
+        let mark = mark(test);
+        let job = a.session().task("sow", &("b,c", &mark)).expect("an input").on("b");
+        let job = job.expect("a node").start().await.expect("a start");
+        wait_for("some leaves", || (processes_marked(&mark).len() > 3).then_some(()));
+        let stopped = if now { job.stop_now().await } else { job.stop().await };
+        assert_eq!(stopped.expect("a stop").state, State::Stopped);
+        wait_for("their end", || processes_marked(&mark).is_empty().then_some(()));
+        none_nested(&[&a, &b, &c]).await;
+        assert!(processes_marked(&mark).is_empty(), "nothing starts after the stop");
+    }
+    let query = Query { children: true, ..Query::default() };
+    let entries = a.session().get(query).await.expect("entries");
+    assert!(entries.entries.iter().all(|entry| entry.state() == State::Stopped));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_starts_again_has_a_new_tree_and_nothing_of_the_one_before() {
+    let mut homes = three();
+    let a = client(&homes[0]).await;
+    let (mark, lock) = (mark(41), homes[0].path().join("one-leaf"));
+    // Whoever comes while another one is there says so in the file.
+    let path = lock.display();
+    let leaf = format!("0; exec 9>>{path}; flock -n 9 || echo twice >>{path}; sleep {mark}");
+    let job = a.session().task("keep", &(["b", "c"], leaf)).expect("an input").start().await;
+    let job = job.expect("a start");
+    let one = || processes_marked(&mark).first().copied();
+    let first = wait_for("the leaf", one);
+    let killed = std::process::Command::new("kill").args(["-9", &first.to_string()]).status();
+    assert!(killed.expect("kill runs").success());
+    let second = wait_for("the second leaf", || one().filter(|leaf| *leaf != first));
+    homes[1].kill_daemon();
+    homes[1].run_program(Path::new(PROGRAM), "b");
+    let gone = || !processes_marked(&mark).contains(&second);
+    wait_for("the third leaf", || one().filter(|_| gone()));
+    assert_eq!(job.stop().await.expect("a stop").state, State::Stopped);
+    assert_eq!(processes_marked(&mark), Vec::<u32>::new());
+    let said = std::fs::read_to_string(&lock).expect("the lock's file");
+    assert_eq!(said, "", "two at once");
+}
