@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use sortie_engine::function_end::StopDelivered;
 use sortie_engine::host::Start;
 use sortie_exec::NodeBasics;
-use sortie_exec::task::{BoxFuture, TaskPort, encode_value};
+use sortie_exec::task::{BoxFuture, Staying, TaskPort, encode_value};
 use sortie_model::{
     Body, ChildIncarnation, ChildKey, JobInstance, NodeName, Ordinal, Record, Seq, Stream,
     Timestamp, limits,
@@ -277,6 +277,13 @@ impl TaskPort for ChildPort {
 
     fn write(&self, stream: Stream, body: Body) -> BoxFuture<'_, ()> {
         Box::pin(self.record(stream, body))
+    }
+
+    fn staying(&self) -> Staying {
+        match self.shared.target {
+            Target::Here(_) => Staying::Here,
+            Target::There(_) => Staying::Leaves,
+        }
     }
 
     fn cancelled(&self) -> BoxFuture<'_, ()> {
