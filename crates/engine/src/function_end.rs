@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use sortie_model::Reason;
 use sortie_model::facts::{Interruption, MemoryEnd, ProcessEnd, ProcessFacts};
 use sortie_model::reason::{LimitKind, WorkerFault};
@@ -14,8 +13,8 @@ use crate::child_job::outcome;
 /// How a function's future came to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FunctionResult {
-    /// `Ok`, with its value unless that is `()`.
-    Returned(Option<Bytes>),
+    /// `Ok`.
+    Returned,
     /// `Err`, or a value that could not be encoded.
     Failed(Reason),
     /// A panic.
@@ -41,7 +40,7 @@ pub fn function_outcome(result: FunctionResult, stop: StopDelivered) -> ChildOut
         (FunctionResult::Panicked(reason), _) => Verdict::Failed(reason),
         (FunctionResult::TimedOut(limit), _) => Verdict::Failed(Reason::Timeout { limit }),
         (_, StopDelivered::Yes) => Verdict::Stopped,
-        (FunctionResult::Returned(_), StopDelivered::No) => Verdict::Completed,
+        (FunctionResult::Returned, StopDelivered::No) => Verdict::Completed,
         (FunctionResult::Failed(reason), StopDelivered::No) => Verdict::Failed(reason),
         (FunctionResult::Dropped, StopDelivered::No) => {
             Verdict::Failed(Reason::Panic { message: "what ran the function is gone".to_owned() })
@@ -135,8 +134,8 @@ mod tests {
         let check = |result, stop, verdict| {
             assert_eq!(function_outcome(result, stop), ChildOutcome::of(verdict));
         };
-        check(FunctionResult::Returned(None), StopDelivered::No, Verdict::Completed);
-        check(FunctionResult::Returned(None), StopDelivered::Yes, Verdict::Stopped);
+        check(FunctionResult::Returned, StopDelivered::No, Verdict::Completed);
+        check(FunctionResult::Returned, StopDelivered::Yes, Verdict::Stopped);
         check(FunctionResult::Dropped, StopDelivered::Yes, Verdict::Stopped);
         let failed = || FunctionResult::Panicked(panic.clone());
         check(failed(), StopDelivered::Yes, Verdict::Failed(panic.clone()));

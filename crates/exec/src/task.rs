@@ -1,5 +1,7 @@
 //! Registered Rust functions: how one is called, what it can reach, how its end is read.
 
+mod live;
+
 use std::any::{Any, type_name};
 use std::fmt;
 use std::future::Future;
@@ -10,6 +12,8 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sortie_model::{Body, NodeName, Ordinal, Reason, Stream, limits, reason::LimitKind};
+
+pub use live::{Live, Staying, TaskOutput, Weight, note_of};
 
 /// A boxed future that can move between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -31,6 +35,10 @@ pub trait TaskPort: Send + Sync {
     /// nothing outside a node.
     fn reach(self: Arc<Self>) -> Option<Arc<dyn Any + Send + Sync>> {
         None
+    }
+    /// Whether values stay in this process until somebody reads them.
+    fn staying(&self) -> Staying {
+        Staying::Leaves
     }
     /// The child's place among its siblings.
     fn ordinal(&self) -> Ordinal;
@@ -90,6 +98,29 @@ impl TaskContext {
     pub async fn emit<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), EmitError> {
         let bytes = encode_value(value)?;
         self.write(Stream::Output, Body::Value(bytes)).await;
+        Ok(())
+    }
+
+    /// Adds a value to the child's output as it is: who reads it as [`Live`] in this process gets a
+    /// handle on this very value, and nothing is encoded. Where the child's job does not live in
+    /// this process it is encoded at once, as by [`TaskContext::emit`].
+    ///
+    /// Waits as [`TaskContext::emit`] does; the value counts with its [`Weight`] and
+    /// [`limits::LIVE_VALUE_BYTES`].
+    ///
+    /// # Errors
+    /// [`EmitError`] when it weighs more than [`limits::VALUE_BYTES`], or when it has to be encoded
+    /// and cannot be.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, the value was not added.
+    pub async fn emit_live<T>(&self, value: Live<T>) -> Result<(), EmitError>
+    where
+        T: Serialize + Weight + Send + Sync + 'static,
+    {
+        if let Some(body) = value.into_body(self.port.staying())? {
+            self.write(Stream::Output, body).await;
+        }
         Ok(())
     }
 
@@ -180,7 +211,7 @@ pub fn encode_value<T: Serialize + ?Sized>(value: &T) -> Result<Bytes, EmitError
 }
 
 /// How a function's future ends: its last value, unless that is `()`, or why it failed.
-pub type TaskResult = Result<Option<Bytes>, Reason>;
+pub type TaskResult = Result<Option<Body>, Reason>;
 
 /// A function under a name, with its types erased.
 pub trait Task: Send + Sync {
@@ -201,7 +232,7 @@ where
     F: Fn(TaskContext, I) -> Fut + Send + Sync,
     Fut: Future<Output = Result<O, E>> + Send + 'static,
     I: DeserializeOwned,
-    O: Serialize,
+    O: TaskOutput,
     E: std::error::Error + 'static,
 {
     fn call(&self, context: TaskContext, input: &[u8]) -> BoxFuture<'static, TaskResult> {
@@ -212,12 +243,12 @@ where
                 return Box::pin(std::future::ready(Err(reason)));
             }
         };
+        let staying = context.port.staying();
         let running = (self.function)(context, input);
         Box::pin(async move {
             let output = running.await.map_err(|error| failure(&error, type_name::<E>()))?;
-            match encode_value(&output) {
-                Ok(bytes) if bytes.as_ref() == NIL => Ok(None),
-                Ok(bytes) => Ok(Some(bytes)),
+            match output.into_body(staying) {
+                Ok(body) => Ok(body),
                 Err(EmitError::TooLarge { .. }) => Err(Reason::Limit { which: LimitKind::Value }),
                 Err(error) => Err(failure(&error, "output")),
             }
@@ -231,7 +262,7 @@ where
     F: Fn(TaskContext, I) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<O, E>> + Send + 'static,
     I: DeserializeOwned + 'static,
-    O: Serialize,
+    O: TaskOutput,
     E: std::error::Error + 'static,
 {
     Arc::new(TypedTask { function, types: std::marker::PhantomData })

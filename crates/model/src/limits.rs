@@ -113,8 +113,14 @@ pub const OWN_BUFFER_BYTES: usize = 16 * KIB;
 pub const SEGMENT_BYTES: u64 = 64 * MIB as u64;
 /// Freed stretches of files that wait to be given back; beyond it the one who frees gives back.
 pub const HOLES_QUEUED: usize = 1_024;
-/// One value of a function, encoded; a larger one fails the child with `limit{value}`.
+/// One value of a function, encoded, and the weight that a live one may declare; a larger one fails
+/// the child with `limit{value}`.
 pub const VALUE_BYTES: usize = 8 * MIB;
+/// What holding a live value takes beside the weight that it declares, in bytes: it counts with it.
+pub const LIVE_VALUE_BYTES: usize = 96;
+/// Live values that a mailbox writes to its file lie together, and are read and given back
+/// together, up to so many bytes (one value may pass it).
+pub const LIVE_RUN_BYTES: u64 = 64 * KIB as u64;
 /// Records in one batch of a receive, by count.
 pub const BATCH_RECORDS: usize = 4_096;
 /// Records in one batch of a receive, by bytes (one record may pass it).

@@ -1,5 +1,7 @@
 //! Records: the numbered items of a mailbox (`docs/semantics.md`, section 1.3).
 
+pub mod live;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -7,6 +9,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{Seq, Timestamp};
+use live::LiveValue;
 
 /// Which stream a record belongs to. A process writes `Output` and `Error`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -127,35 +130,50 @@ impl Default for StreamSet {
 }
 
 /// What a record carries.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
     /// Bytes of a process, exactly as one read returned them; their borders mean nothing.
     Bytes(Bytes),
     /// A typed value: MessagePack with field names.
     Value(Bytes),
+    /// A value that did not leave its process. Who reads records gets [`Body::Value`] instead.
+    Live(LiveValue),
 }
 
 impl Body {
-    /// The bytes, whichever kind they are.
-    pub const fn bytes(&self) -> &Bytes {
+    /// The bytes, whichever kind they are. A live value is encoded for it, each time.
+    pub fn bytes(&self) -> Bytes {
         match self {
-            Self::Bytes(bytes) | Self::Value(bytes) => bytes,
+            Self::Bytes(bytes) | Self::Value(bytes) => bytes.clone(),
+            Self::Live(live) => live.encode(),
         }
     }
 
-    /// How many bytes the body has.
-    pub fn len(&self) -> usize {
-        self.bytes().len()
+    /// How many bytes the body counts for: those that it has, or a live value's weight.
+    pub const fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) | Self::Value(bytes) => bytes.len(),
+            Self::Live(live) => live.weight(),
+        }
     }
 
-    /// Whether the body has no bytes.
-    pub fn is_empty(&self) -> bool {
-        self.bytes().is_empty()
+    /// Whether the body counts for nothing.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The same, fit to leave its process: a live value is encoded.
+    #[must_use]
+    pub fn encoded(self) -> Self {
+        match self {
+            Self::Live(live) => Self::Value(live.encode()),
+            encoded => encoded,
+        }
     }
 }
 
 /// One numbered item of a mailbox.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// Its place in the mailbox, dense from 0.
     pub seq: Seq,
@@ -165,6 +183,14 @@ pub struct Record {
     pub time: Timestamp,
     /// What it carries.
     pub body: Body,
+}
+
+impl Record {
+    /// The same, fit to leave its process: a live value is encoded.
+    #[must_use]
+    pub fn encoded(self) -> Self {
+        Self { body: self.body.encoded(), ..self }
+    }
 }
 
 #[cfg(test)]

@@ -6,11 +6,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sortie_actors::{Keeper, Network, NoKeeper, NodeConfig, NodeHandle, NodeKeys, SystemWorld};
 use sortie_exec::registry::Registry;
-use sortie_exec::task::{TaskContext, typed};
+use sortie_exec::task::{TaskContext, TaskOutput, typed};
 use sortie_exec::{LaunchOptions, NodeBasics};
 use sortie_link::{CertificateAuthority, NodeKey};
 use sortie_model::NodeName;
@@ -77,7 +76,7 @@ impl NodeBuilder {
         F: Fn(TaskContext, I) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<O, E>> + Send + 'static,
         I: DeserializeOwned + 'static,
-        O: Serialize,
+        O: TaskOutput,
         E: std::error::Error + 'static,
     {
         if let Err(taken) = self.tasks.add(name, typed(function)) {

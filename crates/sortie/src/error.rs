@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sortie_actors::data::exchange::ExchangeError;
+use sortie_exec::task::note_of;
 use sortie_model::reason::ReachStep;
 use sortie_model::spec::NulByte;
 use sortie_model::{EntryId, Reason};
@@ -267,6 +268,13 @@ pub enum ValueError {
     /// The value is of another shape.
     #[error("the value does not have the wanted type")]
     Shape(#[source] ShapeError),
+    /// The value was live ([`Live`](crate::Live)) until it had to be encoded, and that failed: the
+    /// value is lost.
+    #[error("the value could not be encoded: {why}")]
+    NotEncoded {
+        /// What its encoding met.
+        why: String,
+    },
     /// The records could not be received.
     #[error(transparent)]
     Request(#[from] RequestError),
@@ -281,7 +289,7 @@ impl ValueError {
         match self {
             Self::Request(error) => error.is_retryable(),
             Self::ChildFailed(failure) => failure.reason.is_retryable(),
-            Self::NotAValue | Self::Shape(_) => false,
+            Self::NotAValue | Self::Shape(_) | Self::NotEncoded { .. } => false,
         }
     }
 
@@ -304,6 +312,9 @@ pub(crate) fn decode_value<T>(bytes: &[u8]) -> Result<T, ValueError>
 where
     T: serde::de::DeserializeOwned,
 {
+    if let Some(why) = note_of(bytes) {
+        return Err(ValueError::NotEncoded { why: why.to_owned() });
+    }
     rmp_serde::from_slice(bytes).map_err(|error| ValueError::Shape(ShapeError(error)))
 }
 

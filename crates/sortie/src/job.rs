@@ -205,7 +205,7 @@ impl<T> Job<T> {
                 ReceiveItem::Settled { .. } => {}
             }
         }
-        Ok(taken.hand_over())
+        Ok(taken.hand_over().into_iter().map(Received::encoded).collect())
     }
 
     /// The same records, and they stay: the next receive starts with them again.
@@ -251,7 +251,7 @@ impl<T> Job<T> {
     /// a stream without errors is complete. Records of other streams are taken and left out.
     ///
     /// What dropping does is said at [`Job::stream`].
-    pub fn values<V: serde::de::DeserializeOwned>(&self) -> Values<V> {
+    pub fn values<V: serde::de::DeserializeOwned + 'static>(&self) -> Values<V> {
         Values::new(self.stream())
     }
 

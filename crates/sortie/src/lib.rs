@@ -97,7 +97,7 @@ pub use threads::node_threads;
 pub use watch::Happenings;
 
 pub use sortie_exec::sys::standard::{StandardStream, began_without};
-pub use sortie_exec::task::{EmitError, TaskContext};
+pub use sortie_exec::task::{EmitError, Live, TaskContext, TaskOutput, Weight};
 pub use sortie_model::id::{BadKey, BadNodeId};
 pub use sortie_model::limits;
 pub use sortie_model::name::BadName;

@@ -44,6 +44,18 @@ pub enum ReceiveItem {
     End(ReceiveEnd),
 }
 
+impl ReceiveItem {
+    fn encoded(self) -> Self {
+        match self {
+            Self::Records { number, source, records } => {
+                let records = records.into_iter().map(Record::encoded).collect();
+                Self::Records { number, source, records }
+            }
+            other => other,
+        }
+    }
+}
+
 /// How a receive ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReceiveEnd {
@@ -123,6 +135,12 @@ impl Receiver {
     /// an acknowledgement ends the receive: the next call says [`RequestError::Lost`], and what was
     /// not acknowledged comes again to the next receive.
     pub async fn next(&mut self) -> Result<Option<ReceiveItem>, RequestError> {
+        let item = self.next_as_it_is().await?;
+        Ok(item.map(ReceiveItem::encoded))
+    }
+
+    /// The same, with live values as they are.
+    pub(crate) async fn next_as_it_is(&mut self) -> Result<Option<ReceiveItem>, RequestError> {
         let item = self.advance().await;
         if item.is_err() {
             self.end = None;

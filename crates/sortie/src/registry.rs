@@ -3,10 +3,9 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sortie_exec::registry::{NameTaken, Registry as Functions};
-use sortie_exec::task::{TaskContext, typed};
+use sortie_exec::task::{TaskContext, TaskOutput, typed};
 
 use crate::task::TaskFn;
 
@@ -63,7 +62,7 @@ impl Registry {
         F: Fn(TaskContext, I) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<O, E>> + Send + 'static,
         I: DeserializeOwned + 'static,
-        O: Serialize,
+        O: TaskOutput,
         E: std::error::Error + 'static,
     {
         if let Err(taken) = Arc::make_mut(&mut self.functions).add(name, typed(function)) {

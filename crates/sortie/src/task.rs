@@ -38,7 +38,7 @@ use std::pin::Pin;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sortie_exec::task::TaskContext;
+use sortie_exec::task::{TaskContext, TaskOutput};
 use sortie_model::spec::TaskTypes;
 
 /// What a call of a task gives: its future, on the heap.
@@ -73,8 +73,8 @@ pub trait TaskFn: Copy + Send + Sync + 'static {
     /// What it takes. It travels as MessagePack with field names.
     type Input: Serialize + DeserializeOwned + Send + 'static;
     /// What it returns, and what it emits: each value is one result. A task that returns `()` has
-    /// no result of its own.
-    type Output: Serialize + DeserializeOwned + Send + 'static;
+    /// no result of its own; one that returns [`Live`](crate::Live) hands its value over as it is.
+    type Output: TaskOutput + DeserializeOwned + Send + 'static;
     /// Why it fails; the message and those of its sources become its child's reason.
     type Error: std::error::Error + 'static;
 

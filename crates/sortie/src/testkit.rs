@@ -32,10 +32,9 @@ use std::future::Future;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sortie_exec::registry::Registry;
-use sortie_exec::task::{TaskContext, typed};
+use sortie_exec::task::{TaskContext, TaskOutput, typed};
 pub use sortie_testkit::chance::Chance;
 pub use sortie_testkit::{Cluster, ClusterError, Life};
 
@@ -107,7 +106,7 @@ impl ClusterBuilder {
         F: Fn(TaskContext, I) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<O, E>> + Send + 'static,
         I: DeserializeOwned + 'static,
-        O: Serialize,
+        O: TaskOutput,
         E: std::error::Error + 'static,
     {
         if let Err(taken) = self.tasks.add(name, typed(function)) {

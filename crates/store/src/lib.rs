@@ -14,6 +14,6 @@ pub mod stream_log;
 
 pub use error::SpoolError;
 pub use mailbox_file::MailboxFile;
-pub use record_log::{Backward, Damaged, Entry, Forward, Next, put_record, split_record};
+pub use record_log::{Backward, Damaged, Entry, Forward, Loaded, Next, put_record, split_record};
 pub use spool::{Spool, SpoolBounds};
-pub use stream_log::{Hole, Segment, Spill, StreamLog};
+pub use stream_log::{Hole, LoadError, Segment, Spill, StreamLog, Written};

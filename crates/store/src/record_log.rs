@@ -15,6 +15,12 @@ const FOOT: usize = 4;
 const _: () = assert!((HEAD + FOOT) as u64 == RECORD_OVERHEAD_BYTES);
 /// Set in a length when the body is a typed value.
 const VALUE: u32 = 1 << 31;
+/// Set in a length when the record counts for another weight than its body's length: the weight
+/// stands before the body.
+const WEIGHED: u32 = 1 << 30;
+const LENGTH: u32 = WEIGHED - 1;
+/// Such a weight.
+const WEIGHT: usize = 8;
 
 /// A record as its stream's log has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +31,36 @@ pub struct Entry {
     pub time: Timestamp,
     /// What it carries.
     pub body: Body,
+    /// What it takes of its log beside [`RECORD_OVERHEAD_BYTES`]: its body's length, but for a
+    /// value that was live when it came. That keeps the weight it had.
+    pub weight: u64,
+}
+
+impl Entry {
+    /// A record that counts for its body's length.
+    pub const fn new(seq: Seq, time: Timestamp, body: Body) -> Self {
+        let weight = body.len() as u64;
+        Self { seq, time, body, weight }
+    }
+
+    /// How many bytes of its log it takes.
+    pub(crate) const fn in_log(&self) -> u64 {
+        self.weight.saturating_add(RECORD_OVERHEAD_BYTES)
+    }
+
+    /// The record as a file has it, with its weight.
+    pub(crate) fn weighed(&self) -> Bytes {
+        let body = self.body.bytes();
+        let marked = body.len() as u32 & LENGTH | VALUE | WEIGHED;
+        let mut bytes = BytesMut::with_capacity(HEAD + WEIGHT + body.len() + FOOT);
+        bytes.put_u64_le(self.seq.0);
+        bytes.put_i64_le(self.time.0);
+        bytes.put_u32_le(marked);
+        bytes.put_u64_le(self.weight);
+        bytes.extend_from_slice(&body);
+        bytes.put_u32_le(marked);
+        bytes.freeze()
+    }
 }
 
 /// Bytes that are no record: the file was changed by somebody else.
@@ -32,11 +68,11 @@ pub struct Entry {
 #[error("a mailbox file was damaged")]
 pub struct Damaged;
 
-/// The length with its mark. Bodies are far below 2 GiB: `RECORD_BYTES`, `VALUE_BYTES`.
+/// The length with its mark. Bodies are far below 1 GiB: `RECORD_BYTES`, `VALUE_BYTES`.
 fn marked_length(body: &Body) -> u32 {
-    debug_assert!(body.len() < VALUE as usize);
-    let mark = if matches!(body, Body::Value(_)) { VALUE } else { 0 };
-    body.len() as u32 & !VALUE | mark
+    debug_assert!(body.len() <= LENGTH as usize);
+    let mark = if matches!(body, Body::Bytes(_)) { 0 } else { VALUE };
+    body.len() as u32 & LENGTH | mark
 }
 
 pub(crate) fn put_head(to: &mut BytesMut, seq: Seq, time: Timestamp, body: &Body) {
@@ -56,10 +92,11 @@ pub(crate) fn put_foot(to: &mut BytesMut, body: &Body) {
     to.put_u32_le(marked_length(body));
 }
 
-/// Writes a whole record, as a log has it, to the end of `to`.
+/// Writes a whole record, as a log has it, to the end of `to`. No live one: that has no bytes yet.
 pub fn put_record(to: &mut BytesMut, seq: Seq, time: Timestamp, body: &Body) {
+    debug_assert!(!matches!(body, Body::Live(_)));
     put_head(to, seq, time, body);
-    to.extend_from_slice(body.bytes());
+    to.extend_from_slice(&body.bytes());
     put_foot(to, body);
 }
 
@@ -79,12 +116,16 @@ impl Head {
     }
 
     const fn length(&self) -> usize {
-        (self.marked & !VALUE) as usize
+        (self.marked & LENGTH) as usize
+    }
+
+    const fn is_weighed(&self) -> bool {
+        self.marked & WEIGHED != 0
     }
 
     fn with(self, body: Bytes) -> Entry {
         let body = if self.marked & VALUE == 0 { Body::Bytes(body) } else { Body::Value(body) };
-        Entry { seq: self.seq, time: self.time, body }
+        Entry::new(self.seq, self.time, body)
     }
 }
 
@@ -97,14 +138,26 @@ pub fn split_record(bytes: &mut Bytes) -> Result<Option<Entry>, Damaged> {
         return Ok(None);
     }
     let head = Head::parse(bytes).ok_or(Damaged)?;
-    let end = HEAD + head.length();
+    let begin = if head.is_weighed() { HEAD + WEIGHT } else { HEAD };
+    let end = begin + head.length();
     let foot = bytes.get(end..end + FOOT).ok_or(Damaged)?;
     if *foot != head.marked.to_le_bytes() {
         return Err(Damaged);
     }
-    let body = bytes.slice(HEAD..end);
+    let weight = bytes.get(HEAD..begin).and_then(|mut weight| weight.try_get_u64_le().ok());
+    let body = bytes.slice(begin..end);
     bytes.advance(end + FOOT);
-    Ok(Some(head.with(body)))
+    let entry = head.with(body);
+    Ok(Some(Entry { weight: weight.unwrap_or(entry.weight), ..entry }))
+}
+
+/// What was read of a log: bytes of records, or whole records.
+#[derive(Debug, Clone)]
+pub enum Loaded {
+    /// Bytes, which go on in the bytes behind them.
+    Bytes(Bytes),
+    /// Records that are, or were, live values.
+    Entries(Vec<Entry>),
 }
 
 /// What reading on gave.
@@ -118,19 +171,41 @@ pub enum Next {
     End,
 }
 
+/// Records in a row.
+#[derive(Debug)]
+enum Stretch {
+    Bytes(Records),
+    Entries(VecDeque<Entry>),
+}
+
+/// What was read, with the bytes that belong together in one place.
+fn stretches(parts: impl IntoIterator<Item = Loaded>) -> VecDeque<Stretch> {
+    let mut stretches = VecDeque::new();
+    for part in parts {
+        match (stretches.back_mut(), part) {
+            (_, Loaded::Bytes(bytes)) if bytes.is_empty() => {}
+            (Some(Stretch::Bytes(records)), Loaded::Bytes(bytes)) => records.push(bytes),
+            (_, Loaded::Bytes(bytes)) => {
+                let mut records = Records::default();
+                records.push(bytes);
+                stretches.push_back(Stretch::Bytes(records));
+            }
+            (_, Loaded::Entries(entries)) => stretches.push_back(Stretch::Entries(entries.into())),
+        }
+    }
+    stretches
+}
+
 /// Reads records from first to last.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Forward {
-    parts: VecDeque<Bytes>,
-    left: usize,
+    stretches: VecDeque<Stretch>,
 }
 
 impl Forward {
     /// Reads the parts one after the other; they begin with a whole record.
-    pub fn new(parts: impl IntoIterator<Item = Bytes>) -> Self {
-        let parts: VecDeque<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-        let left = parts.iter().map(Bytes::len).sum();
-        Self { parts, left }
+    pub fn new(parts: impl IntoIterator<Item = Loaded>) -> Self {
+        Self { stretches: stretches(parts) }
     }
 
     /// The next record. Its body shares the parts' memory where it lies in one of them.
@@ -138,6 +213,36 @@ impl Forward {
     /// # Errors
     /// [`Damaged`] when this is no record.
     pub fn next_record(&mut self) -> Result<Next, Damaged> {
+        while let Some(front) = self.stretches.front_mut() {
+            let next = match front {
+                Stretch::Bytes(records) => records.next_record()?,
+                Stretch::Entries(entries) => entries.pop_front().map_or(Next::End, Next::Record),
+            };
+            match next {
+                Next::End => self.stretches.pop_front(),
+                // What is cut goes on nowhere.
+                Next::Needs(_) if self.stretches.len() > 1 => return Err(Damaged),
+                found => return Ok(found),
+            };
+        }
+        Ok(Next::End)
+    }
+}
+
+/// Bytes of records, in parts.
+#[derive(Debug, Default)]
+struct Records {
+    parts: VecDeque<Bytes>,
+    left: usize,
+}
+
+impl Records {
+    fn push(&mut self, bytes: Bytes) {
+        self.left += bytes.len();
+        self.parts.push_back(bytes);
+    }
+
+    fn next_record(&mut self) -> Result<Next, Damaged> {
         if self.left == 0 {
             return Ok(Next::End);
         }
@@ -161,7 +266,7 @@ impl Forward {
     }
 
     fn next_from_several(&mut self) -> Result<Next, Damaged> {
-        let head = self.peek_head().ok_or(Damaged)?;
+        let head = self.peek_head().filter(|head| !head.is_weighed()).ok_or(Damaged)?;
         let needs = HEAD + head.length() + FOOT;
         if self.left < needs {
             return Ok(Next::Needs(needs));
@@ -214,13 +319,15 @@ impl Forward {
 /// Reads records from last to first.
 #[derive(Debug)]
 pub struct Backward {
-    bytes: Bytes,
+    stretches: VecDeque<Stretch>,
+    /// The last bytes in one piece, until they are read up.
+    last: LastBytes,
 }
 
 impl Backward {
-    /// The bytes end with a whole record; where they begin does not matter.
-    pub const fn new(bytes: Bytes) -> Self {
-        Self { bytes }
+    /// The parts, one behind the other, end with a whole record; where they begin does not matter.
+    pub fn new(parts: impl IntoIterator<Item = Loaded>) -> Self {
+        Self { stretches: stretches(parts), last: LastBytes::default() }
     }
 
     /// The record before.
@@ -228,6 +335,35 @@ impl Backward {
     /// # Errors
     /// [`Damaged`] when this is no record.
     pub fn next_record(&mut self) -> Result<Next, Damaged> {
+        loop {
+            match self.last.next_record()? {
+                Next::End => {}
+                Next::Needs(_) if !self.stretches.is_empty() => return Err(Damaged),
+                found => return Ok(found),
+            }
+            match self.stretches.pop_back() {
+                None => return Ok(Next::End),
+                Some(Stretch::Bytes(mut records)) => {
+                    self.last = LastBytes { bytes: records.take(records.left) };
+                }
+                Some(Stretch::Entries(mut entries)) => {
+                    if let Some(entry) = entries.pop_back() {
+                        self.stretches.push_back(Stretch::Entries(entries));
+                        return Ok(Next::Record(entry));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct LastBytes {
+    bytes: Bytes,
+}
+
+impl LastBytes {
+    fn next_record(&mut self) -> Result<Next, Damaged> {
         if self.bytes.is_empty() {
             return Ok(Next::End);
         }
@@ -236,7 +372,7 @@ impl Backward {
         };
         let marked = self.bytes.get(foot_at..).and_then(|mut foot| foot.try_get_u32_le().ok());
         let marked = marked.ok_or(Damaged)?;
-        let needs = HEAD + (marked & !VALUE) as usize + FOOT;
+        let needs = HEAD + (marked & LENGTH) as usize + FOOT;
         let Some(start) = self.bytes.len().checked_sub(needs) else {
             return Ok(Next::Needs(needs));
         };

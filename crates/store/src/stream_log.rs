@@ -1,66 +1,32 @@
 //! One stream of one mailbox: a log that lies in files up to some place and in memory from there.
 //!
 //! Places are bytes from the log's beginning. Nothing is kept per record: memory has parts of many
-//! records, files have extents of one write or more.
+//! records, files have extents of one write or more. Live values are the exception: each is a part
+//! of its own in memory, which takes as many places as its weight says; in a file, where their
+//! length is another, they lie in runs that are read from their beginning.
+
+mod segment;
+mod spill;
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use sortie_model::limits::{KIB, OWN_BUFFER_BYTES};
+use sortie_model::limits::{KIB, LIVE_RUN_BYTES, OWN_BUFFER_BYTES};
 use sortie_model::record::Body;
 use sortie_model::{Seq, Timestamp};
 
 use crate::MailboxFile;
-use crate::record_log::{put_foot, put_head, put_record};
+use crate::record_log::{Entry, put_foot, put_head, put_record};
+pub use segment::{LoadError, Segment};
+use spill::WrittenPart;
+pub use spill::{Spill, Written};
 
 /// Buffers for small records grow from this size ...
 const FIRST_BUFFER: usize = KIB;
 /// ... to this one.
 const LARGEST_BUFFER: usize = 64 * KIB;
-
-/// Bytes of a log, or where they are.
-#[derive(Debug, Clone)]
-pub enum Segment {
-    /// They are here.
-    Memory(Bytes),
-    /// They must be read.
-    File {
-        /// Where from.
-        file: Arc<MailboxFile>,
-        /// From which byte of the file.
-        at: u64,
-        /// How many.
-        bytes: usize,
-    },
-}
-
-impl Segment {
-    /// How many bytes.
-    pub const fn len(&self) -> usize {
-        match self {
-            Self::Memory(bytes) => bytes.len(),
-            Self::File { bytes, .. } => *bytes,
-        }
-    }
-
-    /// Whether it has none.
-    pub const fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The bytes, read if they have to be. Touches the disk then.
-    ///
-    /// # Errors
-    /// [`crate::SpoolError::Io`].
-    pub fn load(self) -> Result<Bytes, crate::SpoolError> {
-        match self {
-            Self::Memory(bytes) => Ok(bytes),
-            Self::File { file, at, bytes } => file.read(at, bytes),
-        }
-    }
-}
 
 /// A stretch of a file that nobody needs. Dropping it may remove the file.
 #[derive(Debug)]
@@ -99,38 +65,29 @@ impl Hole {
     }
 }
 
-/// What a log has in memory, to be written to a file in one go.
-#[derive(Debug, Default)]
-pub struct Spill {
-    parts: Vec<Part>,
-}
-
-impl Spill {
-    /// The bytes to write, in order.
-    pub fn bytes(&self) -> impl Iterator<Item = Bytes> {
-        self.parts.iter().map(|part| part.bytes.clone())
-    }
-
-    /// How many bytes.
-    pub fn len(&self) -> u64 {
-        self.parts.iter().map(|part| part.bytes.len() as u64).sum()
-    }
-
-    /// Whether there is nothing to write.
-    pub const fn is_empty(&self) -> bool {
-        self.parts.is_empty()
-    }
-}
-
 #[derive(Debug, Clone)]
 struct Part {
     from: u64,
-    bytes: Bytes,
+    content: Content,
+}
+
+#[derive(Debug, Clone)]
+enum Content {
+    Bytes(Bytes),
+    Live(Entry),
 }
 
 impl Part {
+    /// How many places it takes.
+    const fn len(&self) -> u64 {
+        match &self.content {
+            Content::Bytes(bytes) => bytes.len() as u64,
+            Content::Live(entry) => entry.in_log(),
+        }
+    }
+
     const fn to(&self) -> u64 {
-        self.from + self.bytes.len() as u64
+        self.from + self.len()
     }
 }
 
@@ -140,13 +97,47 @@ struct Extent {
     to: u64,
     file: Arc<MailboxFile>,
     at: u64,
+    /// Bytes in the file: as many as places, but for a run of values that were live.
+    bytes: u64,
+    is_run: bool,
     /// Bytes that were not given back yet.
     live: u64,
 }
 
 impl Extent {
+    /// Where a place is in the file. A run has no places of its own.
     const fn in_file(&self, place: u64) -> u64 {
         self.at + (place - self.from)
+    }
+
+    fn segment(&self, from: u64, to: u64) -> Segment {
+        let (file, at) = (Arc::clone(&self.file), self.at);
+        if self.is_run {
+            let wanted = from - self.from..to - self.from;
+            return Segment::Run { file, at, bytes: self.bytes as usize, wanted };
+        }
+        Segment::File { file, at: self.in_file(from), bytes: (to - from) as usize }
+    }
+
+    /// What goes back to the disk when `freed` does.
+    fn free(&mut self, freed: &Range<u64>, gap: &Range<u64>) -> Option<Hole> {
+        let whole = gap.start <= self.from && self.to <= gap.end;
+        let inside = |range: &Range<u64>| {
+            let from = range.start.clamp(self.from, self.to);
+            self.in_file(from)..self.in_file(range.end.clamp(from, self.to))
+        };
+        let (freed, gap) = if self.is_run {
+            let all = self.at..self.at + self.bytes;
+            if !whole {
+                return None;
+            }
+            (all.clone(), all)
+        } else {
+            (inside(freed), inside(gap))
+        };
+        let bytes = if whole { self.live } else { self.live.min(freed.end - freed.start) };
+        self.live -= bytes;
+        (bytes > 0).then(|| Hole { file: Arc::clone(&self.file), freed, gap, bytes })
     }
 }
 
@@ -178,24 +169,32 @@ impl StreamLog {
         self.memory
     }
 
-    /// Adds a record. A body of [`OWN_BUFFER_BYTES`] or more is kept as it is, a smaller one is
-    /// copied.
+    /// Adds a record. A body of [`OWN_BUFFER_BYTES`] or more is kept as it is, as a live value is;
+    /// a smaller one is copied.
     pub fn append(&mut self, seq: Seq, time: Timestamp, body: &Body) {
         let before = self.end();
-        if body.len() < OWN_BUFFER_BYTES {
+        if matches!(body, Body::Live(_)) {
+            self.freeze();
+            self.push(Content::Live(Entry::new(seq, time, body.clone())));
+        } else if body.len() < OWN_BUFFER_BYTES {
             self.make_buffer(body.len() + 24);
             put_record(&mut self.open, seq, time, body);
         } else {
             self.make_buffer(24);
             put_head(&mut self.open, seq, time, body);
             self.freeze();
-            let part = Part { from: self.open_from, bytes: body.bytes().clone() };
-            self.open_from = part.to();
-            self.parts.push_back(part);
+            self.push(Content::Bytes(body.bytes()));
             self.make_buffer(24);
             put_foot(&mut self.open, body);
         }
         self.memory += self.end() - before;
+    }
+
+    /// Adds a part; nothing is open.
+    fn push(&mut self, content: Content) {
+        let part = Part { from: self.open_from, content };
+        self.open_from = part.to();
+        self.parts.push_back(part);
     }
 
     fn make_buffer(&mut self, bytes: usize) {
@@ -213,32 +212,33 @@ impl StreamLog {
     fn freeze(&mut self) {
         if !self.open.is_empty() {
             let bytes = self.open.split().freeze();
-            let part = Part { from: self.open_from, bytes };
-            self.open_from = part.to();
-            self.parts.push_back(part);
+            self.push(Content::Bytes(bytes));
         }
     }
 
-    /// The bytes of `range`, at most about `most` of them from its beginning; of memory whole
-    /// parts. What was freed is left out: ask for live ranges.
+    /// The bytes of `range`, at most about `most` of them from its beginning; of memory, and of
+    /// values that were live, whole parts. What was freed is left out: ask for what was not.
     pub fn read(&mut self, range: Range<u64>, most: usize) -> Vec<Segment> {
         let to = range.end.min(range.start.saturating_add(most as u64));
         let mut segments = Vec::new();
         let first = self.extents.partition_point(|extent| extent.to <= range.start);
         for extent in self.extents.range(first..).take_while(|extent| extent.from < to) {
-            let from = extent.from.max(range.start);
-            let bytes = (extent.to.min(to) - from) as usize;
-            let file = Arc::clone(&extent.file);
-            segments.push(Segment::File { file, at: extent.in_file(from), bytes });
+            let to = if extent.is_run { range.end } else { to };
+            segments.push(extent.segment(extent.from.max(range.start), extent.to.min(to)));
         }
         if self.open_from < to {
             self.freeze();
         }
         let first = self.parts.partition_point(|part| part.to() <= range.start);
         for part in self.parts.range(first..).take_while(|part| part.from < to) {
-            let from = range.start.saturating_sub(part.from) as usize;
-            let end = (range.end.min(part.to()) - part.from) as usize;
-            segments.push(Segment::Memory(part.bytes.slice(from..end)));
+            segments.push(match &part.content {
+                Content::Bytes(bytes) => {
+                    let from = range.start.saturating_sub(part.from) as usize;
+                    let end = (range.end.min(part.to()) - part.from) as usize;
+                    Segment::Memory(bytes.slice(from..end))
+                }
+                Content::Live(entry) => Segment::Live(entry.clone()),
+            });
         }
         segments
     }
@@ -249,16 +249,16 @@ impl StreamLog {
         Spill { parts: self.parts.iter().cloned().collect() }
     }
 
-    /// `spill` was written to `file` from the byte `at` on: its memory is free. What was freed
-    /// meanwhile comes back as holes.
+    /// `written` lies in `file` from the byte `at` on: its memory is free. What was freed meanwhile
+    /// comes back as holes.
     #[must_use]
-    pub fn spilled(&mut self, spill: &Spill, file: &Arc<MailboxFile>, mut at: u64) -> Vec<Hole> {
-        let mut holes = Vec::new();
-        for part in &spill.parts {
+    pub fn spilled(&mut self, written: &Written, file: &Arc<MailboxFile>, at: u64) -> Vec<Hole> {
+        let (mut holes, mut at) = (Vec::new(), at);
+        for part in &written.parts {
             let bytes = part.bytes.len() as u64;
             if self.parts.front().is_some_and(|front| front.from == part.from) {
                 self.parts.pop_front();
-                self.memory -= bytes;
+                self.memory -= part.to - part.from;
                 self.add_extent(part, file, at);
             } else {
                 holes.push(Hole::new(Arc::clone(file), at, bytes));
@@ -268,18 +268,23 @@ impl StreamLog {
         holes
     }
 
-    fn add_extent(&mut self, part: &Part, file: &Arc<MailboxFile>, at: u64) {
-        let (from, to, live) = (part.from, part.to(), part.bytes.len() as u64);
+    fn add_extent(&mut self, part: &WrittenPart, file: &Arc<MailboxFile>, at: u64) {
+        let (bytes, is_run) = (part.bytes.len() as u64, part.live);
         if let Some(last) = self.extents.back_mut()
-            && last.to == from
+            && last.to == part.from
+            && last.is_run == is_run
             && Arc::ptr_eq(&last.file, file)
-            && last.in_file(last.to) == at
+            && last.at + last.bytes == at
+            && (!is_run || last.bytes + bytes <= LIVE_RUN_BYTES)
         {
-            last.to = to;
-            last.live += live;
+            last.to = part.to;
+            last.bytes += bytes;
+            last.live += bytes;
             return;
         }
-        self.extents.push_back(Extent { from, to, file: Arc::clone(file), at, live });
+        let (file, live) = (Arc::clone(file), bytes);
+        let (from, to) = (part.from, part.to);
+        self.extents.push_back(Extent { from, to, file, at, bytes, is_run, live });
     }
 
     /// Frees `freed`; `gap` is `freed` with the free stretches around it. What has to be given back
@@ -295,7 +300,7 @@ impl StreamLog {
             &gap,
             |part| part.from..part.to(),
             |part| {
-                *memory -= part.bytes.len() as u64;
+                *memory -= part.len();
             },
         );
         if self.parts.is_empty() && self.open.is_empty() {
@@ -304,18 +309,7 @@ impl StreamLog {
         let mut holes = Vec::new();
         let first = self.extents.partition_point(|extent| extent.to <= gap.start);
         for extent in self.extents.range_mut(first..).take_while(|extent| extent.from < gap.end) {
-            let inside = |range: &Range<u64>| {
-                let from = range.start.clamp(extent.from, extent.to);
-                extent.in_file(from)..extent.in_file(range.end.clamp(from, extent.to))
-            };
-            let (freed, around) = (inside(&freed), inside(&gap));
-            let whole = gap.start <= extent.from && extent.to <= gap.end;
-            let bytes = if whole { extent.live } else { extent.live.min(freed.end - freed.start) };
-            extent.live -= bytes;
-            if bytes > 0 {
-                let file = Arc::clone(&extent.file);
-                holes.push(Hole { file, freed, gap: around, bytes });
-            }
+            holes.extend(extent.free(&freed, &gap));
         }
         remove_inside(&mut self.extents, &gap, |extent| extent.from..extent.to, |_| ());
         holes

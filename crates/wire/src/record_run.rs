@@ -22,6 +22,7 @@ impl RecordRun {
             let (value, bytes) = match record.body {
                 Body::Bytes(bytes) => (false, bytes),
                 Body::Value(bytes) => (true, bytes),
+                Body::Live(live) => (true, live.encode()),
             };
             // A record's bytes are bounded far below 4 GiB by `limits::VALUE_BYTES`.
             let length = bytes.len() as u32;

@@ -52,19 +52,26 @@ async fn call(port: &Arc<ChildPort>, task: &dyn Task, child: &Start) -> ChildOut
     let started = std::panic::catch_unwind(AssertUnwindSafe(|| task.call(context, input)));
     let result = match started {
         Ok(future) => caught(future, port, &spec).await,
-        Err(panic) => FunctionResult::Panicked(panicked(panic.as_ref())),
+        Err(panic) => Err(FunctionResult::Panicked(panicked(panic.as_ref()))),
     };
-    if let FunctionResult::Returned(Some(value)) = &result {
-        port.record(Stream::Output, Body::Value(value.clone())).await;
-    }
+    let result = match result {
+        Ok(value) => {
+            if let Some(body) = value {
+                port.record(Stream::Output, body).await;
+            }
+            FunctionResult::Returned
+        }
+        Err(result) => result,
+    };
     function_outcome(result, port.stop_delivered())
 }
 
+/// What the function returned, or how else it ended.
 async fn caught(
     future: BoxFuture<'static, TaskResult>,
     port: &ChildPort,
     spec: &HostSpec,
-) -> FunctionResult {
+) -> Result<Option<Body>, FunctionResult> {
     let mut caught = AssertUnwindSafe(future).catch_unwind();
     let ended = match spec.timeout {
         None => caught.await,
@@ -74,13 +81,13 @@ async fn caught(
                 // Its token fires, and it has its grace to return; the verdict stands.
                 port.tell_stop(StopSpec::default());
                 let _ = tokio::time::timeout(spec.grace, caught).await;
-                return FunctionResult::TimedOut(limit);
+                return Err(FunctionResult::TimedOut(limit));
             }
         },
     };
     match ended {
-        Ok(Ok(value)) => FunctionResult::Returned(value),
-        Ok(Err(reason)) => FunctionResult::Failed(reason),
-        Err(panic) => FunctionResult::Panicked(panicked(panic.as_ref())),
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(reason)) => Err(FunctionResult::Failed(reason)),
+        Err(panic) => Err(FunctionResult::Panicked(panicked(panic.as_ref()))),
     }
 }

@@ -38,7 +38,7 @@ use compact::Compact;
 use grown::Grown;
 use index::Index;
 pub use keep::{Kept, Position};
-pub use merge::Most;
+pub use merge::{LiveValues, Most};
 pub use offer::Offer;
 pub use outcome::{AppendError, Appended, FullBecause, ReadError, Summary, TryAppend};
 pub use pool::{MailboxPool, PoolBounds};

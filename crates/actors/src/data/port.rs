@@ -8,7 +8,7 @@ use sortie_engine::function_end::StopDelivered;
 use sortie_engine::host::Start;
 use sortie_engine::nest::Nest;
 use sortie_exec::NodeBasics;
-use sortie_exec::task::{BoxFuture, TaskPort, encode_value};
+use sortie_exec::task::{BoxFuture, Staying, TaskPort, encode_value};
 use sortie_model::spec::StopSpec;
 use sortie_model::{
     Body, ChildIncarnation, ChildKey, JobInstance, NodeName, Ordinal, Record, Seq, Stream,
@@ -301,6 +301,13 @@ impl TaskPort for ChildPort {
 
     fn write(&self, stream: Stream, body: Body) -> BoxFuture<'_, ()> {
         Box::pin(self.record(stream, body))
+    }
+
+    fn staying(&self) -> Staying {
+        match self.shared.target {
+            Target::Here(_) => Staying::Here,
+            Target::There(_) => Staying::Leaves,
+        }
     }
 
     fn cancelled(&self) -> BoxFuture<'_, ()> {

@@ -106,7 +106,7 @@ async fn run(
         let watched = Watched::new(&ends, &table);
         (selected, targets(&table, parts, on.as_ref()), (ends, watched))
     };
-    let reading = Reading::new(spec, window);
+    let reading = Reading::new(spec, window, outlet.live_values());
     let mut receive = Receive { session, targets, reading, outlet };
     let deadlock = match spec.mode {
         ReceiveMode::Take | ReceiveMode::Keep => {

@@ -143,10 +143,11 @@ pub(crate) fn record(source: &Source, record: &Record) -> Value {
         "node": source.location,
     });
     let (field, value) = match &record.body {
-        Body::Value(bytes) => match value_of(bytes) {
-            Some(value) => ("value", value),
-            None => ("base64", json!(BASE64.encode(bytes))),
-        },
+        Body::Value(_) | Body::Live(_) => {
+            let bytes = record.body.bytes();
+            value_of(&bytes)
+                .map_or_else(|| ("base64", json!(BASE64.encode(&bytes))), |value| ("value", value))
+        }
         Body::Bytes(bytes) => match std::str::from_utf8(bytes) {
             Ok(text) => ("text", json!(text)),
             Err(_) => ("base64", json!(BASE64.encode(bytes))),

@@ -121,14 +121,14 @@ pub(crate) fn for_people(record: &Record) -> Option<(Channel, std::borrow::Cow<'
     let channel = if record.stream == Stream::Output { Channel::Out } else { Channel::Err };
     let bytes = match &record.body {
         Body::Bytes(bytes) => return Some((channel, bytes.as_ref().into())),
-        Body::Value(bytes) => bytes,
+        Body::Value(_) | Body::Live(_) => record.body.bytes(),
     };
-    let text = match value_of(bytes) {
+    let text = match value_of(&bytes) {
         Some(serde_json::Value::String(text)) if record.stream != Stream::Output => {
             line_of_bytes(text.as_bytes())
         }
         Some(value) => value.to_string(),
-        None => line_of_bytes(bytes),
+        None => line_of_bytes(&bytes),
     };
     let line = match record.stream {
         Stream::Output | Stream::Error | Stream::Information => format!("{text}\n"),

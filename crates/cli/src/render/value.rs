@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rmpv::Value as Packed;
 use serde_json::{Map, Number, Value, json};
+use sortie_model::record::live::NOT_ENCODED;
 
 /// Nesting that is shown; a deeper value is shown as base64 by the caller.
 const DEPTH: usize = 128;
@@ -11,7 +12,8 @@ const DEPTH: usize = 128;
 /// The one value that the bytes hold; none when they hold anything else.
 ///
 /// What JSON lacks is spelled: bytes as `{"base64": …}`, an extension as `{"type": …, "base64":
-/// …}`, a key that is no text as its JSON, a number that is not finite as null.
+/// …}`, a key that is no text as its JSON, a number that is not finite as null. The note in place
+/// of a live value that could not be encoded is `{"not_encoded": …}`.
 pub(crate) fn value_of(mut bytes: &[u8]) -> Option<Value> {
     let value = rmpv::decode::read_value_with_max_depth(&mut bytes, DEPTH).ok()?;
     bytes.is_empty().then(|| to_json(value))
@@ -38,6 +40,7 @@ fn to_json(value: Packed) -> Value {
             let pairs = pairs.into_iter().map(|(key, value)| (key_of(key), to_json(value)));
             Value::Object(pairs.collect::<Map<_, _>>())
         }
+        Packed::Ext(NOT_ENCODED, why) => json!({ "not_encoded": String::from_utf8_lossy(&why) }),
         Packed::Ext(kind, bytes) => json!({ "type": kind, "base64": BASE64.encode(bytes) }),
     }
 }
@@ -78,10 +81,13 @@ mod tests {
             (Packed::from(7), Packed::Binary(vec![0xff])),
             (Packed::from("x"), Packed::Ext(3, vec![1])),
             (Packed::from("nan"), Packed::F64(f64::NAN)),
+            (Packed::from("lost"), Packed::Ext(NOT_ENCODED, b"no form".to_vec())),
         ]);
         rmpv::encode::write_value(&mut packed, &value).expect("writing to memory");
-        let shown =
-            json!({ "7": { "base64": "/w==" }, "x": { "type": 3, "base64": "AQ==" }, "nan": null });
+        let shown = json!({
+            "7": { "base64": "/w==" }, "x": { "type": 3, "base64": "AQ==" }, "nan": null,
+            "lost": { "not_encoded": "no form" },
+        });
         assert_eq!(value_of(&packed), Some(shown));
     }
 

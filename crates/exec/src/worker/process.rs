@@ -105,7 +105,7 @@ async fn run(channel: OwnedFd, order: WorkerOrder, registry: &Registry) -> io::R
 async fn call(task: Arc<dyn Task>, port: &Arc<Port>, input: Bytes) -> WorkerEnd {
     let context = TaskContext::new(Arc::clone(port) as Arc<_>);
     match tokio::spawn(async move { task.call(context, &input).await }).await {
-        Ok(Ok(value)) => WorkerEnd::Returned { value },
+        Ok(Ok(body)) => WorkerEnd::Returned { value: body.map(|body| body.bytes()) },
         Ok(Err(Reason::Error { kind, message })) => WorkerEnd::Failed { kind, message },
         Ok(Err(Reason::Limit { .. })) => WorkerEnd::TooLarge,
         Ok(Err(reason)) => {
@@ -225,7 +225,7 @@ fn record_frame(stream: Stream, value: &Bytes) -> Result<Vec<u8>, TooLarge> {
 impl TaskPort for Port {
     fn try_write(&self, stream: Stream, body: Body) -> Result<(), Body> {
         // A value that is too large for a frame was refused before.
-        let Ok(frame) = record_frame(stream, body.bytes()) else { return Ok(()) };
+        let Ok(frame) = record_frame(stream, &body.bytes()) else { return Ok(()) };
         match self.put(&frame) {
             Put::Done => Ok(()),
             Put::Blocked => Err(body),
@@ -234,7 +234,7 @@ impl TaskPort for Port {
 
     fn write(&self, stream: Stream, body: Body) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            if let Ok(frame) = record_frame(stream, body.bytes()) {
+            if let Ok(frame) = record_frame(stream, &body.bytes()) {
                 self.wait(|| self.put(&frame)).await;
             }
         })

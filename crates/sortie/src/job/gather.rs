@@ -25,11 +25,11 @@ impl<T: DeserializeOwned + 'static> IntoFuture for Job<T> {
     }
 }
 
-async fn gather<T: DeserializeOwned>(job: Job<T>) -> Result<Vec<T>, ResultError> {
+async fn gather<T: DeserializeOwned + 'static>(job: Job<T>) -> Result<Vec<T>, ResultError> {
     let mut receiver = job.open(receive_spec(job.selection())).await?;
     let mut taken = Collected::new(&job.memory, job.memory.take_output_stash());
     let mut shortfall = Shortfall::default();
-    while let Some(item) = receiver.next().await? {
+    while let Some(item) = receiver.next_as_it_is().await? {
         match item {
             ReceiveItem::Records { number, source, records } => {
                 taken.add(&source, records);

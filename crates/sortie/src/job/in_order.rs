@@ -150,7 +150,7 @@ impl<T> ResultsInOrder<T> {
         {
             return Poll::Ready(Some(Ok(left)));
         }
-        child.records.poll_next_unpin(cx)
+        child.records.poll_as_it_is(cx)
     }
 }
 
@@ -175,7 +175,7 @@ async fn list(job: Job, from: u64, mut watch: Option<Box<Happenings>>) -> Listed
     }
 }
 
-impl<T: DeserializeOwned> ResultsInOrder<T> {
+impl<T: DeserializeOwned + 'static> ResultsInOrder<T> {
     /// The next result, without an import: what `StreamExt::next` gives.
     ///
     /// # Errors
@@ -188,7 +188,7 @@ impl<T: DeserializeOwned> ResultsInOrder<T> {
     }
 }
 
-impl<T: DeserializeOwned> Stream for ResultsInOrder<T> {
+impl<T: DeserializeOwned + 'static> Stream for ResultsInOrder<T> {
     type Item = Result<ChildResult<T>, ResultError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {

@@ -35,8 +35,22 @@ impl Received {
     pub fn value<T: DeserializeOwned>(&self) -> Result<T, ValueError> {
         match &self.record.body {
             Body::Value(bytes) => decode_value(bytes),
+            Body::Live(live) => decode_value(&live.encode()),
             Body::Bytes(_) => Err(ValueError::NotAValue),
         }
+    }
+
+    /// The value, or a handle on it where it is live and a handle is what is wanted.
+    pub(super) fn value_or_handle<T: DeserializeOwned + 'static>(&self) -> Result<T, ValueError> {
+        match &self.record.body {
+            Body::Live(live) => live.handle().map_or_else(|| self.value(), Ok),
+            _ => self.value(),
+        }
+    }
+
+    /// The same, fit for who may take it anywhere: a live value is encoded.
+    pub(super) fn encoded(self) -> Self {
+        Self { record: self.record.encoded(), ..self }
     }
 }
 

@@ -146,7 +146,7 @@ pub struct Results<T> {
     value: PhantomData<fn() -> T>,
 }
 
-impl<T: DeserializeOwned> Results<T> {
+impl<T: DeserializeOwned + 'static> Results<T> {
     /// The same results in child order, which is the order of a map's inputs. Results that this
     /// stream has not handed out come first to whom they belong: nothing is lost by the change.
     ///
@@ -176,7 +176,7 @@ impl<T: DeserializeOwned> Results<T> {
     }
 }
 
-impl<T: DeserializeOwned> Stream for Results<T> {
+impl<T: DeserializeOwned + 'static> Stream for Results<T> {
     type Item = Result<ChildResult<T>, ResultError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -185,7 +185,7 @@ impl<T: DeserializeOwned> Stream for Results<T> {
             if let Some(shortfall) = &mut this.shortfall {
                 return Poll::Ready(shortfall.next().map(Err));
             }
-            match ready!(Pin::new(&mut this.records).poll_next(cx)) {
+            match ready!(this.records.poll_as_it_is(cx)) {
                 Some(Ok(received)) => return Poll::Ready(Some(read(received))),
                 Some(Err(error)) => {
                     this.shortfall = Some(Shortfall::default());
@@ -207,8 +207,11 @@ impl<T> std::fmt::Debug for Results<T> {
 }
 
 /// Reads a record as a result.
-pub(super) fn read<T: DeserializeOwned>(received: Received) -> Result<ChildResult<T>, ResultError> {
-    let value = received.value();
+pub(super) fn read<T>(received: Received) -> Result<ChildResult<T>, ResultError>
+where
+    T: DeserializeOwned + 'static,
+{
+    let value = received.value_or_handle();
     let Received { child, ordinal, location, .. } = received;
     match value {
         Ok(value) => Ok(ChildResult { ordinal, child, location, value }),
@@ -223,7 +226,7 @@ pub(super) fn receive_spec(selection: Selection) -> ReceiveSpec {
     ReceiveSpec { streams, ..ReceiveSpec::new(selection, mode) }
 }
 
-impl<T: DeserializeOwned> Job<T> {
+impl<T: DeserializeOwned + 'static> Job<T> {
     /// The results of the job's children as they come, each with its child, until the job is
     /// finished: what they returned and what they emitted. A task that returns `()` gives none.
     /// Records of other streams stay for other readers.

@@ -18,6 +18,8 @@ use crate::receiver::{ReceiveItem, Receiver};
 
 /// What a receive brought next, and the receiver back.
 type Brought = (Box<Receiver>, Result<Option<ReceiveItem>, RequestError>);
+/// A record, or what went wrong.
+type Next = Result<Received, RequestError>;
 type Asked<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A job's records in order of arrival; see [`Job::stream`](crate::Job::stream). Ends when the job
@@ -83,7 +85,7 @@ impl JobStream {
             receiver.acknowledge(number);
         }
         self.step = Step::Waiting(Box::pin(async move {
-            let item = receiver.next().await;
+            let item = receiver.next_as_it_is().await;
             (receiver, item)
         }));
     }
@@ -129,6 +131,29 @@ impl JobStream {
         }
     }
 
+    /// The next record, with a live value as it is.
+    pub(super) fn poll_as_it_is(&mut self, cx: &mut Context<'_>) -> Poll<Option<Next>> {
+        loop {
+            if let Some(received) = self.stash.next() {
+                return Poll::Ready(Some(Ok(received)));
+            }
+            if let Some((_, batch)) = &mut self.front
+                && let Some(received) = batch.next()
+            {
+                return Poll::Ready(Some(Ok(received)));
+            }
+            if let Some(fault) = self.fault.take() {
+                return Poll::Ready(Some(Err(fault)));
+            }
+            if matches!(self.step, Step::Over) {
+                return Poll::Ready(None);
+            }
+            if let Err(error) = ready!(self.poll_step(cx)) {
+                return Poll::Ready(Some(Err(error)));
+            }
+        }
+    }
+
     /// What the stream's end said: reasons of failed children, and how many were stopped.
     pub(super) fn take_end(&mut self) -> (Vec<Failure>, Option<u64>) {
         (std::mem::take(&mut self.failures), self.stopped.take())
@@ -165,26 +190,8 @@ impl Stream for JobStream {
     type Item = Result<Received, RequestError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.get_mut();
-        loop {
-            if let Some(received) = this.stash.next() {
-                return Poll::Ready(Some(Ok(received)));
-            }
-            if let Some((_, batch)) = &mut this.front
-                && let Some(received) = batch.next()
-            {
-                return Poll::Ready(Some(Ok(received)));
-            }
-            if let Some(fault) = this.fault.take() {
-                return Poll::Ready(Some(Err(fault)));
-            }
-            if matches!(this.step, Step::Over) {
-                return Poll::Ready(None);
-            }
-            if let Err(error) = ready!(this.poll_step(cx)) {
-                return Poll::Ready(Some(Err(error)));
-            }
-        }
+        let received = ready!(self.get_mut().poll_as_it_is(cx));
+        Poll::Ready(received.map(|received| received.map(Received::encoded)))
     }
 }
 
@@ -221,7 +228,7 @@ impl<T> Values<T> {
     }
 }
 
-impl<T: DeserializeOwned> Values<T> {
+impl<T: DeserializeOwned + 'static> Values<T> {
     /// The next value, without an import: what `StreamExt::next` gives.
     ///
     /// # Errors
@@ -234,7 +241,7 @@ impl<T: DeserializeOwned> Values<T> {
     }
 }
 
-impl<T: DeserializeOwned> Stream for Values<T> {
+impl<T: DeserializeOwned + 'static> Stream for Values<T> {
     type Item = Result<T, ValueError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -245,9 +252,9 @@ impl<T: DeserializeOwned> Stream for Values<T> {
                     failures.next().map(|failure| Err(ValueError::ChildFailed(failure))),
                 );
             }
-            match ready!(Pin::new(&mut this.records).poll_next(cx)) {
+            match ready!(this.records.poll_as_it_is(cx)) {
                 Some(Ok(received)) if received.record.stream == RecordStream::Output => {
-                    return Poll::Ready(Some(received.value()));
+                    return Poll::Ready(Some(received.value_or_handle()));
                 }
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),

@@ -1,9 +1,10 @@
 use std::os::unix::fs::MetadataExt;
 
 use proptest::prelude::*;
+use sortie_model::record::live::{LiveActs, LiveValue};
 
 use super::*;
-use crate::{Backward, Entry, Forward, Next, Spool, SpoolBounds};
+use crate::{Backward, Entry, Forward, Loaded, Next, Spool, SpoolBounds};
 
 fn spool() -> (tempfile::TempDir, Arc<Spool>) {
     let parent = tempfile::tempdir().unwrap();
@@ -14,7 +15,31 @@ fn spool() -> (tempfile::TempDir, Arc<Spool>) {
 fn entry(seq: u64, length: usize) -> Entry {
     let bytes = Bytes::from(vec![seq as u8; length]);
     let body = if seq.is_multiple_of(3) { Body::Value(bytes) } else { Body::Bytes(bytes) };
-    Entry { seq: Seq(seq), time: Timestamp(-(seq as i64)), body }
+    Entry::new(Seq(seq), Timestamp(-(seq as i64)), body)
+}
+
+/// A value that weighs more, or less, than its encoding is long.
+fn live(seq: u64, weight: usize) -> Entry {
+    const ACTS: LiveActs = LiveActs {
+        encode: |value| Bytes::from(vec![7; value.downcast_ref::<usize>().map_or(0, |n| *n)]),
+        hand_over: |_, _| (),
+    };
+    let length = (weight * 7 + 5) % 3_000;
+    let body = Body::Live(LiveValue::new(Arc::new(length), weight, &ACTS));
+    Entry::new(Seq(seq), Timestamp(-(seq as i64)), body)
+}
+
+/// The same record, whether its value is still live or not.
+fn same(one: &Entry, other: &Entry) -> bool {
+    (one.seq, one.time, one.weight) == (other.seq, other.time, other.weight)
+        && one.body.clone().encoded() == other.body.clone().encoded()
+}
+
+fn bytes_of(segment: Segment) -> Bytes {
+    match segment.load().unwrap() {
+        Loaded::Bytes(bytes) => bytes,
+        Loaded::Entries(entries) => panic!("live values: {entries:?}"),
+    }
 }
 
 fn append(log: &mut StreamLog, entry: &Entry) {
@@ -22,7 +47,7 @@ fn append(log: &mut StreamLog, entry: &Entry) {
 }
 
 fn spill_to(log: &mut StreamLog, file: &Arc<MailboxFile>) {
-    let spill = log.spill();
+    let spill = log.spill().encode();
     let at = file.append(&spill.bytes().collect::<Vec<_>>()).unwrap();
     assert!(log.spilled(&spill, file, at).is_empty());
 }
@@ -64,12 +89,36 @@ fn a_log_reads_from_its_end() {
     entries.iter().for_each(|entry| append(&mut log, entry));
     let end = log.end();
     let parts = log.read(3..end, usize::MAX).into_iter();
-    let bytes: Vec<u8> = parts.flat_map(|part| part.load().unwrap().to_vec()).collect();
-    let mut backward = Backward::new(bytes.into());
+    let bytes: Vec<u8> = parts.flat_map(|part| bytes_of(part).to_vec()).collect();
+    let mut backward = Backward::new([Loaded::Bytes(bytes.into())]);
     for expected in entries.iter().skip(1).rev() {
         assert!(matches!(backward.next_record(), Ok(Next::Record(entry)) if entry == *expected));
     }
     assert!(matches!(backward.next_record(), Ok(Next::Needs(24))));
+}
+
+#[test]
+fn values_that_were_live_lie_together_and_read_back_from_any_place() {
+    let (_parent, spool) = spool();
+    let file = MailboxFile::create(&spool).unwrap();
+    let mut log = StreamLog::default();
+    let entries: Vec<_> = (0..200).map(|seq| live(seq, 17 * (seq as usize % 5))).collect();
+    entries.iter().for_each(|entry| append(&mut log, entry));
+    let end = log.end();
+    let read = read_all(&mut log, 0..end);
+    assert!(read.iter().all(|entry| matches!(entry.body, Body::Live(_))));
+    spill_to(&mut log, &file);
+    assert_eq!((log.memory(), log.parts.len()), (0, 0));
+    assert!(log.extents.len() < 12, "{} extents", log.extents.len());
+    let mut from = 0;
+    for skipped in 0..200 {
+        let read = read_all(&mut log, from..end);
+        assert_eq!(read.len(), entries.len() - skipped);
+        assert!(read.iter().zip(&entries[skipped..]).all(|(one, other)| same(one, other)));
+        from += entries[skipped].weight + 24;
+    }
+    log.free(0..end, 0..end).into_iter().for_each(Hole::give_back);
+    assert_eq!(spool.used(), 0);
 }
 
 #[test]
@@ -78,13 +127,13 @@ fn damaged_bytes_are_an_error_and_never_a_panic() {
     (0..4).for_each(|seq| append(&mut log, &entry(seq, 9)));
     let end = log.end();
     let parts = log.read(0..end, usize::MAX).into_iter();
-    let sound: Vec<u8> = parts.flat_map(|part| part.load().unwrap().to_vec()).collect();
+    let sound: Vec<u8> = parts.flat_map(|part| bytes_of(part).to_vec()).collect();
     for at in 0..sound.len() {
         let mut bytes = sound.clone();
         bytes[at] ^= 0x5a;
-        let mut forward = Forward::new([Bytes::from(bytes.clone())]);
+        let mut forward = Forward::new([Loaded::Bytes(bytes.clone().into())]);
         while let Ok(Next::Record(_)) = forward.next_record() {}
-        let mut backward = Backward::new(bytes.into());
+        let mut backward = Backward::new([Loaded::Bytes(bytes.into())]);
         while let Ok(Next::Record(_)) = backward.next_record() {}
     }
 }
@@ -118,7 +167,7 @@ fn what_is_freed_while_it_is_written_is_given_back() {
     let mut log = StreamLog::default();
     (0..2).for_each(|seq| append(&mut log, &entry(seq, 100_000)));
     let end = log.end();
-    let spill = log.spill();
+    let spill = log.spill().encode();
     let at = file.append(&spill.bytes().collect::<Vec<_>>()).unwrap();
     assert!(log.free(0..end, 0..end).is_empty());
     log.spilled(&spill, &file, at).into_iter().for_each(Hole::give_back);
@@ -140,6 +189,7 @@ fn many_writes_behind_each_other_are_one_extent() {
 #[derive(Debug, Clone)]
 enum Step {
     Append(usize),
+    AppendLive(usize),
     Spill,
     FreeFirst(usize),
     FreeAt(usize, usize),
@@ -149,6 +199,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => (0_usize..3_000).prop_map(Step::Append),
         1 => Just(Step::Append(20_000)),
+        3 => (0_usize..3_000).prop_map(Step::AppendLive),
         1 => Just(Step::Spill),
         1 => (1_usize..9).prop_map(Step::FreeFirst),
         1 => (0_usize..40, 1_usize..5).prop_map(|(at, count)| Step::FreeAt(at, count)),
@@ -186,6 +237,11 @@ proptest! {
                     append(&mut log, &entry);
                     records.push((from..log.end(), entry, false));
                 }
+                Step::AppendLive(weight) => {
+                    let (from, entry) = (log.end(), live(records.len() as u64, weight));
+                    append(&mut log, &entry);
+                    records.push((from..log.end(), entry, false));
+                }
                 Step::Spill => spill_to(&mut log, &file),
                 Step::FreeFirst(count) => {
                     let at = records.iter().position(|record| !record.2).unwrap_or(0);
@@ -196,7 +252,11 @@ proptest! {
             for (range, entry, free) in &records {
                 if !free {
                     let read = read_all(&mut log, range.clone());
-                    prop_assert_eq!(read.as_slice(), std::slice::from_ref(entry));
+                    prop_assert!(read.len() == 1 && same(&read[0], entry), "{read:?} {entry:?}");
+                    let back = log.read(range.clone(), usize::MAX).into_iter();
+                    let mut back = Backward::new(back.map(|part| part.load().unwrap()));
+                    let last = back.next_record();
+                    prop_assert!(matches!(last, Ok(Next::Record(last)) if same(&last, entry)));
                 }
             }
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sortie_engine::mailbox::{Admission, AppendRefused, Tally, known_prefix};
 use sortie_model::limits::{CHILD_CREDIT_BYTES, COMPACT_MAILBOX_BYTES, LINK_CREDIT_BYTES};
-use sortie_model::{Ordinal, Record, Seq};
+use sortie_model::{Body, Ordinal, Record, Seq};
 use sortie_store::SpoolError;
 
 use super::compact::{Block, Compact};
@@ -69,6 +69,11 @@ impl From<AppendRefused> for Obstacle {
 
 fn tally(records: &[Record]) -> Tally {
     records.iter().fold(Tally::ZERO, |sum, record| sum.with_record(record.body.len() as u64))
+}
+
+/// Whether it has no bytes that a block could hold.
+const fn is_live(record: &Record) -> bool {
+    matches!(record.body, Body::Live(_))
 }
 
 /// What is new in a batch; its first `known` records are stored already.
@@ -163,7 +168,7 @@ impl JobMailboxes {
             if !new.is_empty() && compact.is_on_disk() {
                 return Err(Obstacle::Memory);
             }
-            if compact.fits(amount) {
+            if compact.fits(amount) && !new.iter().any(is_live) {
                 self.check_node_memory(amount, memory)?;
                 return Ok(self.append_compact(compact, ordinal, new));
             }

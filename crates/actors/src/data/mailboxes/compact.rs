@@ -158,7 +158,7 @@ impl Compact {
         let mut block = block.clone();
         let mut records = Vec::with_capacity(usize::from(self.records));
         for stream in self.streams() {
-            let Entry { seq, time, body } = split_record(&mut block)?.ok_or(Damaged)?;
+            let Entry { seq, time, body, .. } = split_record(&mut block)?.ok_or(Damaged)?;
             records.push(Record { seq, stream, time, body });
         }
         Ok(records)

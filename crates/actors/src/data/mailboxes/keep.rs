@@ -154,7 +154,7 @@ async fn keep_grown(
 
 pub(super) fn reads_disk(windows: &[Window]) -> bool {
     let mut segments = windows.iter().flat_map(|window| &window.segments);
-    segments.any(|segment| matches!(segment, Segment::File { .. }))
+    segments.any(Segment::is_on_disk)
 }
 
 impl State {

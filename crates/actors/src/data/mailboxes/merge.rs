@@ -14,12 +14,24 @@ pub struct Most {
     pub records: usize,
     /// Bytes of their bodies.
     pub bytes: usize,
+    /// What becomes of live values.
+    pub values: LiveValues,
 }
 
-/// [`BATCH_RECORDS`] and [`BATCH_BYTES`].
+/// What a reader is given of values that did not leave their process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LiveValues {
+    /// Their encoding: for a reader in another process.
+    #[default]
+    Encoded,
+    /// They themselves.
+    AsTheyAre,
+}
+
+/// [`BATCH_RECORDS`] and [`BATCH_BYTES`], with live values encoded.
 impl Default for Most {
     fn default() -> Self {
-        Self { records: BATCH_RECORDS, bytes: BATCH_BYTES }
+        Self { records: BATCH_RECORDS, bytes: BATCH_BYTES, values: LiveValues::Encoded }
     }
 }
 
@@ -69,6 +81,7 @@ struct Source {
     forward: Forward,
     taken: Piece,
     head: Head,
+    values: LiveValues,
 }
 
 #[derive(Debug)]
@@ -84,8 +97,7 @@ enum Head {
 
 /// Reads what is not in memory, off the runtime's workers, and merges.
 pub(super) async fn load_and_merge(windows: Vec<Window>, most: Most) -> Result<Merged, ReadError> {
-    let on_disk = |segment: &Segment| matches!(segment, Segment::File { .. });
-    if !windows.iter().any(|window| window.segments.iter().any(on_disk)) {
+    if !windows.iter().any(|window| window.segments.iter().any(Segment::is_on_disk)) {
         return merge(windows, most);
     }
     blocking(move || merge(windows, most)).await.unwrap_or(Err(ReadError::Removed))
@@ -97,7 +109,8 @@ fn merge(windows: Vec<Window>, most: Most) -> Result<Merged, ReadError> {
         let parts: Result<Vec<_>, _> = segments.into_iter().map(Segment::load).collect();
         let taken = Piece { from: stretch.piece.from, to: stretch.piece.from };
         let forward = Forward::new(parts?);
-        let mut source = Source { stretch, forward, taken, head: Head::Finished };
+        let values = most.values;
+        let mut source = Source { stretch, forward, taken, head: Head::Finished, values };
         source.advance()?;
         sources.push(source);
     }
@@ -112,7 +125,7 @@ fn merge(windows: Vec<Window>, most: Most) -> Result<Merged, ReadError> {
             break;
         }
         bytes = bytes.saturating_add(length);
-        records.push(source.pop(length)?);
+        records.push(source.pop()?);
     }
     let needs = sources.iter().find_map(|source| match source.head {
         Head::Unknown { needs } if records.is_empty() => Some(needs),
@@ -139,10 +152,10 @@ fn next_source(sources: &mut [Source]) -> Option<&mut Source> {
 }
 
 impl Source {
-    fn pop(&mut self, length: usize) -> Result<Record, Damaged> {
+    fn pop(&mut self) -> Result<Record, Damaged> {
         let head = std::mem::replace(&mut self.head, Head::Finished);
-        let Head::Record(Entry { seq, time, body }) = head else { return Err(Damaged) };
-        self.taken.to = self.taken.to.with_record(length as u64);
+        let Head::Record(Entry { seq, time, body, weight }) = head else { return Err(Damaged) };
+        self.taken.to = self.taken.to.with_record(weight);
         self.advance()?;
         Ok(Record { seq, stream: self.stretch.stream, time, body })
     }
@@ -152,6 +165,9 @@ impl Source {
         let left = piece.to.minus(self.taken.to);
         self.head = match self.forward.next_record()? {
             Next::Record(_) if left.records == 0 => return Err(Damaged),
+            Next::Record(entry) if self.values == LiveValues::Encoded => {
+                Head::Record(Entry { body: entry.body.encoded(), ..entry })
+            }
             Next::Record(entry) => Head::Record(entry),
             Next::Needs(needs) if needs as u64 > left.weight() => return Err(Damaged),
             Next::Needs(needs) => Head::Unknown { needs },

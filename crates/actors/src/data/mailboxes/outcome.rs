@@ -2,7 +2,7 @@
 
 use sortie_engine::mailbox::Tally;
 use sortie_model::{Record, Seq};
-use sortie_store::{Damaged, SpoolError};
+use sortie_store::{Damaged, LoadError, SpoolError};
 
 /// Records were appended, or were known already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +120,15 @@ pub enum ReadError {
     /// A mailbox file was changed by somebody else.
     #[error(transparent)]
     Damaged(#[from] Damaged),
+}
+
+impl From<LoadError> for ReadError {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Disk(error) => Self::Disk(error),
+            LoadError::Damaged(damaged) => Self::Damaged(damaged),
+        }
+    }
 }
 
 impl ReadError {

@@ -7,11 +7,11 @@ use sortie_engine::mailbox::Tally;
 use sortie_model::Stream;
 use sortie_model::limits::{BATCH_RECORDS, KIB, SEGMENT_BYTES};
 use sortie_model::record::StreamSet;
-use sortie_store::{Hole, MailboxFile, Spill, Spool, SpoolError};
+use sortie_store::{Hole, MailboxFile, Spill, Spool, SpoolError, Written};
 
 use super::grown::{Grown, State};
 use super::merge::load_and_merge;
-use super::{FullBecause, JobMailboxes, Most, ReadError, blocking};
+use super::{FullBecause, JobMailboxes, LiveValues, Most, ReadError, blocking};
 
 /// When the oldest records have to go, at least so many bytes of them do.
 const DROP_AT_ONCE: usize = 64 * KIB;
@@ -26,6 +26,11 @@ pub(super) fn file_for(
         Some(file) if makes_holes || file.end() < SEGMENT_BYTES => Ok(file),
         _ => MailboxFile::create(spool),
     }
+}
+
+/// The bytes to write; live values are encoded, so no lock is held.
+pub(super) fn encoded(spills: Vec<(Stream, Spill)>) -> Vec<(Stream, Written)> {
+    spills.into_iter().map(|(stream, spill)| (stream, spill.encode())).collect()
 }
 
 impl JobMailboxes {
@@ -51,6 +56,7 @@ impl JobMailboxes {
             }
             (state.begin_spill(), state.file.clone())
         };
+        let spills = encoded(spills);
         let parts: Vec<_> = spills.iter().flat_map(|(_, spill)| spill.bytes()).collect();
         let spool = &self.pool.spool;
         let written = file_for(spool, file, spool.makes_holes())
@@ -79,7 +85,7 @@ impl JobMailboxes {
     pub(super) async fn drop_oldest(&self, grown: &Grown, weight: u64) -> Result<bool, SpoolError> {
         let _one_at_a_time = grown.offering.lock().await;
         let bytes = usize::try_from(weight).unwrap_or(usize::MAX).max(DROP_AT_ONCE);
-        let most = Most { records: BATCH_RECORDS, bytes };
+        let most = Most { records: BATCH_RECORDS, bytes, values: LiveValues::AsTheyAre };
         let mut least = 0;
         loop {
             let windows = {
@@ -125,7 +131,7 @@ impl State {
     pub(super) fn end_spill(
         &mut self,
         job: &JobMailboxes,
-        spills: &[(Stream, Spill)],
+        spills: &[(Stream, Written)],
         file: &Arc<MailboxFile>,
         mut at: u64,
     ) -> Vec<Hole> {

@@ -6,11 +6,11 @@ use bytes::Bytes;
 use sortie_engine::mailbox::Tally;
 use sortie_model::limits::MIB;
 use sortie_model::{Ordinal, Stream};
-use sortie_store::{Hole, MailboxFile, Spill, SpoolError};
+use sortie_store::{Hole, MailboxFile, SpoolError, Written};
 
 use super::compact::Block;
 use super::grown::Grown;
-use super::spill::file_for;
+use super::spill::{encoded, file_for};
 use super::{JobMailboxes, SHARDS, Slot, blocking, lock};
 
 /// How much one sweep writes, and about how much memory it frees.
@@ -25,7 +25,7 @@ pub(super) struct SweepCursor {
 /// A mailbox whose memory is on its way to the file.
 enum Swept {
     Compact(Ordinal, Bytes),
-    Grown(Arc<Grown>, Vec<(Stream, Spill)>),
+    Grown(Arc<Grown>, Vec<(Stream, Written)>),
 }
 
 impl JobMailboxes {
@@ -116,7 +116,7 @@ impl JobMailboxes {
         }
         let spills = state.begin_spill();
         drop(state);
-        Some(Swept::Grown(grown, spills))
+        Some(Swept::Grown(grown, encoded(spills)))
     }
 
     /// What was collected lies in the file from `at` on.

@@ -6,7 +6,7 @@ use sortie_engine::mailbox::Tally;
 use sortie_model::limits::KIB;
 use sortie_model::record::{Body, StreamSet};
 use sortie_model::{Ordinal, Seq, Stream};
-use sortie_store::{Backward, Entry, Next, Segment};
+use sortie_store::{Backward, Entry, Loaded, Next, Segment};
 
 use super::grown::{Grown, State, in_log};
 use super::keep::Place;
@@ -91,7 +91,7 @@ impl Lines {
         }
         let bytes = match body {
             Body::Bytes(bytes) => bytes,
-            Body::Value(_) => {
+            Body::Value(_) | Body::Live(_) => {
                 self.wanted -= u64::from(std::mem::replace(&mut self.inside, false));
                 let wanted = self.wanted > 0;
                 self.wanted = self.wanted.saturating_sub(1);
@@ -163,7 +163,7 @@ async fn tail_grown(
         if !lines.includes(&head.body) {
             break;
         }
-        let record = Tally { records: 1, bytes: head.body.len() as u64 };
+        let record = Tally { records: 1, bytes: head.weight };
         source.place = source.place.minus(record);
     }
     for source in sources {
@@ -211,7 +211,7 @@ impl Source {
             if !grown.lock().still_has_bytes(self.stream, self.place, range) {
                 return Ok(false);
             }
-            self.window = Some(Backward::new(read?.into()));
+            self.window = Some(Backward::new(read?));
         }
         Ok(true)
     }
@@ -235,14 +235,11 @@ impl Source {
     }
 }
 
-async fn load(segments: Vec<Segment>) -> Result<Vec<u8>, ReadError> {
-    let on_disk = segments.iter().any(|segment| matches!(segment, Segment::File { .. }));
+async fn load(segments: Vec<Segment>) -> Result<Vec<Loaded>, ReadError> {
+    let on_disk = segments.iter().any(Segment::is_on_disk);
     let all = move || {
-        let mut bytes = Vec::new();
-        for segment in segments {
-            bytes.extend_from_slice(&segment.load()?);
-        }
-        Ok(bytes)
+        let loaded = segments.into_iter().map(Segment::load);
+        Ok(loaded.collect::<Result<Vec<_>, _>>()?)
     };
     if !on_disk {
         return all();

@@ -3,13 +3,16 @@
 mod bounds;
 mod faults;
 mod history;
+mod live;
 mod readers;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use sortie_model::record::live::{AnyValue, LiveActs, LiveValue};
 use sortie_model::record::{Body, StreamSet};
 use sortie_model::{Ordinal, Record, Seq, Stream, Timestamp};
 
@@ -48,6 +51,25 @@ fn pattern(from: u64, length: usize) -> Vec<u8> {
     (from..from + length as u64)
         .map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8)
         .collect()
+}
+
+/// A live value of that weight whose encoding has that length.
+fn live(weight: usize, length: usize) -> Body {
+    const ACTS: LiveActs = LiveActs {
+        encode: |value| {
+            let value = value.downcast_ref::<(usize, AtomicUsize)>();
+            value.map_or_else(Bytes::new, |(length, encoded)| {
+                encoded.fetch_add(1, Ordering::Relaxed);
+                pattern(*length as u64, *length).into()
+            })
+        },
+        hand_over: |value, to| {
+            if let Some(to) = to.downcast_mut::<Option<Arc<AnyValue>>>() {
+                *to = Some(Arc::clone(value));
+            }
+        },
+    };
+    Body::Live(LiveValue::new(Arc::new((length, AtomicUsize::new(0))), weight, &ACTS))
 }
 
 impl JobMailboxes {

@@ -22,7 +22,7 @@ pub(super) async fn of(mailboxes: &JobMailboxes, ordinal: Ordinal) -> Vec<Vec<u8
     };
     let (mut from, mut skip) = (start.from, start.skip_bytes);
     let mut text = Vec::new();
-    let most = Most { records: usize::MAX, bytes: READ_BYTES };
+    let most = Most { records: usize::MAX, bytes: READ_BYTES, ..Most::default() };
     for _ in 0..READS {
         let Ok(kept) = mailboxes.keep(ordinal, from, errors, most).await else { break };
         for record in &kept.records {
@@ -39,12 +39,13 @@ pub(super) async fn of(mailboxes: &JobMailboxes, ordinal: Ordinal) -> Vec<Vec<u8
 fn add(text: &mut Vec<u8>, body: &Body, skip: usize) {
     match body {
         Body::Bytes(bytes) => text.extend_from_slice(bytes.get(skip..).unwrap_or_default()),
-        Body::Value(value) => {
+        Body::Value(_) | Body::Live(_) => {
+            let value = body.bytes();
             if text.last().is_some_and(|last| *last != b'\n') {
                 text.push(b'\n');
             }
             // A value is one line, whatever is in it.
-            let shown = string_of(value).unwrap_or(value);
+            let shown = string_of(&value).unwrap_or(&value);
             text.extend(shown.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }));
             text.push(b'\n');
         }

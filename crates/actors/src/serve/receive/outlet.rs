@@ -9,6 +9,7 @@ use futures_util::poll;
 use sortie_model::limits::KIB;
 
 use crate::data::exchange::{ExchangeError, ServerSender, ToClient};
+use crate::data::mailboxes::LiveValues;
 
 /// Messages that go out together, at most ...
 const GATHERED_MESSAGES: usize = 256;
@@ -26,6 +27,14 @@ pub(super) struct Outlet {
 impl Outlet {
     pub(super) const fn new(sender: ServerSender) -> Self {
         Self { sender, gathered: Vec::new(), bytes: 0 }
+    }
+
+    /// What the client can be given of live values: in another process it needs bytes.
+    pub(super) const fn live_values(&self) -> LiveValues {
+        match self.sender {
+            ServerSender::Local(_) => LiveValues::AsTheyAre,
+            ServerSender::Link(_) => LiveValues::Encoded,
+        }
     }
 
     /// Sends a message with the next flush, which may be now.

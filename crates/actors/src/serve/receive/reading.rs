@@ -8,7 +8,7 @@ use sortie_wire::session_proto::{ReceiveMode, ReceiveSpec};
 
 use super::target::Target;
 use super::window::Window;
-use crate::data::mailboxes::{Most, Position, ReadError};
+use crate::data::mailboxes::{LiveValues, Most, Position, ReadError};
 
 /// A child by its target's place and its own among its siblings.
 pub(super) type Child = (usize, Ordinal);
@@ -19,6 +19,7 @@ pub(super) struct Reading<'a> {
     streams: StreamSet,
     since: Option<Timestamp>,
     how: How<'a>,
+    values: LiveValues,
 }
 
 #[derive(Debug)]
@@ -55,12 +56,13 @@ pub(super) struct Batch {
 }
 
 impl<'a> Reading<'a> {
-    pub(super) fn new(spec: &ReceiveSpec, window: &'a Window) -> Self {
+    /// `values` is what the reader is given of live ones.
+    pub(super) fn new(spec: &ReceiveSpec, window: &'a Window, values: LiveValues) -> Self {
         let how = match spec.mode {
             ReceiveMode::Take | ReceiveMode::TakeUntil { .. } => How::Take(window),
             ReceiveMode::Keep | ReceiveMode::Follow => How::Keep(Places::default()),
         };
-        Self { streams: spec.streams, since: spec.since, how }
+        Self { streams: spec.streams, since: spec.since, how, values }
     }
 
     /// Reads the next records of a child. What is taken is held by the window, which may have to
@@ -69,7 +71,8 @@ impl<'a> Reading<'a> {
     /// # Cancel safety
     /// Dropping it takes nothing.
     pub(super) async fn read(&mut self, target: &Target, child: Child) -> Result<Batch, ReadError> {
-        let (mailboxes, most) = (&target.job.mailboxes, Most::default());
+        let mailboxes = &target.job.mailboxes;
+        let most = Most { values: self.values, ..Most::default() };
         let places = match &mut self.how {
             How::Keep(places) => places,
             How::Take(window) => {

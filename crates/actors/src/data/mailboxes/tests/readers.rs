@@ -217,7 +217,7 @@ async fn a_tail_begins_where_the_last_lines_do() {
             let mut from = start.from;
             loop {
                 let kept = job.keep(child, from, ALL, Most::default()).await.unwrap();
-                kept.records.iter().for_each(|record| text.extend_from_slice(record.body.bytes()));
+                kept.records.iter().for_each(|record| text.extend_from_slice(&record.body.bytes()));
                 from = kept.next;
                 if !kept.more {
                     break;
