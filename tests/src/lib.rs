@@ -100,10 +100,15 @@ impl Home {
     /// A home whose node is another program that takes the home's path and the node's name.
     pub fn running_program(program: &Path, name: &str) -> Self {
         let mut home = Self::new();
-        let mut command = Command::new(program);
-        command.arg(home.path()).arg(name);
-        home.spawn(command);
+        home.run_program(program, name);
         home
+    }
+
+    /// Starts such a node in this home.
+    pub fn run_program(&mut self, program: &Path, name: &str) {
+        let mut command = Command::new(program);
+        command.arg(self.path()).arg(name);
+        self.spawn(command);
     }
 
     /// Starts the node of this home.

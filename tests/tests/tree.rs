@@ -4,11 +4,15 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use sortie::{Client, HomePaths, Job, Query, Reason, Selector, Session, SessionView, State};
+use sortie::{
+    Client, HomePaths, Job, Query, Reason, Received, Selector, Session, SessionView, State,
+};
 use sortie_tests::{Home, PATIENCE, join_all, processes_marked, wait_for};
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_tree-node");
+
 fn home(name: &str) -> Home {
-    Home::running_program(Path::new(env!("CARGO_BIN_EXE_tree-node")), name)
+    Home::running_program(Path::new(PROGRAM), name)
 }
 
 fn three() -> [Home; 3] {
@@ -48,6 +52,13 @@ async fn below(client: &Client) -> Job {
     let [session] = &sessions[..] else { panic!("one session of a child: {sessions:?}") };
     let session = client.session_named(&session.id.to_string());
     session.find(Selector::Last).await.expect("its job")
+}
+
+/// An end that a child was told of: of which child and life, the state, the reason.
+type Told = (Option<u32>, u32, Option<String>, Option<String>);
+
+fn told(received: &Received) -> Told {
+    received.value().expect("a shape")
 }
 
 async fn ended(job: &Job) -> State {
@@ -118,6 +129,7 @@ async fn a_killed_node_in_the_middle_ends_what_is_below_it_and_fails_what_is_abo
     let mut homes = three();
     let a = client(&homes[0]).await;
     let job = tree(&a.session(), &mark(21)).await;
+    let mut monitor = job.monitor().await.expect("an answer");
     homes[1].kill_daemon();
     let killed = Instant::now();
     wait_for("the leaf's end", || processes_marked(&mark(21)).is_empty().then_some(()));
@@ -127,6 +139,16 @@ async fn a_killed_node_in_the_middle_ends_what_is_below_it_and_fails_what_is_abo
     let children = job.children().await.expect("children");
     let Some(Reason::Error { message, .. }) = &children[0].reason else { panic!("{children:?}") };
     assert!(message.starts_with("below: node lost since"), "{message}");
+    let told: Vec<Told> = job.receive().await.expect("records").iter().map(told).collect();
+    let mut above = Vec::new();
+    while let Some(notice) = monitor.next().await.expect("an answer") {
+        above.push((notice.ordinal.map(|child| child.0), notice.state));
+    }
+    assert_eq!(above, [(Some(0), Some(State::Failed)), (None, Some(State::Failed))]);
+    let [(Some(0), 0, Some(state), Some(reason)), (None, 0, Some(_), None)] = &told[..] else {
+        panic!("one notice of the child and one of the job: {told:?}")
+    };
+    assert_eq!((state.as_str(), reason.as_str()), ("Failed", "node_lost"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,4 +183,29 @@ async fn a_stop_while_jobs_are_being_started_leaves_nothing() {
     let query = Query { children: true, ..Query::default() };
     let entries = a.session().get(query).await.expect("entries");
     assert!(entries.entries.iter().all(|entry| entry.state() == State::Stopped));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_starts_again_has_a_new_tree_and_nothing_of_the_one_before() {
+    let mut homes = three();
+    let a = client(&homes[0]).await;
+    let (mark, lock) = (mark(41), homes[0].path().join("one-leaf"));
+    // Whoever comes while another one is there says so in the file.
+    let path = lock.display();
+    let leaf = format!("0; exec 9>>{path}; flock -n 9 || echo twice >>{path}; sleep {mark}");
+    let job = a.session().task("keep", &(["b", "c"], leaf)).expect("an input").start().await;
+    let job = job.expect("a start");
+    let one = || processes_marked(&mark).first().copied();
+    let first = wait_for("the leaf", one);
+    let killed = std::process::Command::new("kill").args(["-9", &first.to_string()]).status();
+    assert!(killed.expect("kill runs").success());
+    let second = wait_for("the second leaf", || one().filter(|leaf| *leaf != first));
+    homes[1].kill_daemon();
+    homes[1].run_program(Path::new(PROGRAM), "b");
+    let gone = || !processes_marked(&mark).contains(&second);
+    wait_for("the third leaf", || one().filter(|_| gone()));
+    assert_eq!(job.stop().await.expect("a stop").state, State::Stopped);
+    assert_eq!(processes_marked(&mark), Vec::<u32>::new());
+    let said = std::fs::read_to_string(&lock).expect("the lock's file");
+    assert_eq!(said, "", "two at once");
 }

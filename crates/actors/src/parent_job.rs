@@ -182,13 +182,13 @@ impl ParentJobArguments {
                         feed.close();
                     }
                 }
-                JobEffect::Changed(ordinal, state) => {
+                JobEffect::Changed(ordinal, incarnation, state) => {
                     if let (None, Some(log), true) =
                         (&self.feed, &self.job.input, state.is_finished())
                     {
                         log.child_ended(ordinal);
                     }
-                    news.children.push((ordinal, state));
+                    news.children.push((ordinal, incarnation, state));
                 }
                 JobEffect::ParentChanged(state) => news.parent.push(state),
             }

@@ -3,6 +3,7 @@
 
 mod explain;
 mod get;
+mod monitor;
 mod node;
 mod receive;
 mod remove;
@@ -48,6 +49,7 @@ async fn answer(
     match ask {
         Ask::Start { key, spec } => return start::start(session, key, spec, end).await,
         Ask::Receive(spec) => return receive::receive(session, *spec, end).await,
+        Ask::Monitor { selection } => return monitor::monitor(session, selection, end).await,
         Ask::Watch { selection } => return watch::watch(session, selection, end).await,
         _ => {}
     }

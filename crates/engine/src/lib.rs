@@ -14,6 +14,7 @@ pub mod link_rule;
 pub mod mailbox;
 pub mod map_input;
 pub mod nest;
+pub mod notices;
 pub mod parent_job;
 pub mod peer;
 pub mod placement;

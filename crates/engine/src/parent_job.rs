@@ -17,7 +17,8 @@ mod supervise;
 use bytes::Bytes;
 use sortie_model::spec::{Fan, JobSpec, StopSpec, Throttle};
 use sortie_model::{
-    EntryId, JobInstance, NodeId, NodeName, Ordinal, Reason, SessionId, State, Timestamp, limits,
+    ChildIncarnation, EntryId, JobInstance, NodeId, NodeName, Ordinal, Reason, SessionId, State,
+    Timestamp, limits,
 };
 use sortie_wire::host_proto::{ChildBatch, ChildOutcome, ChildSet, Verdict};
 
@@ -63,8 +64,8 @@ pub enum JobEffect {
     },
     /// The child ended without a report, or for good: its mailbox gets nothing more.
     Close(Ordinal),
-    /// The child's state changed to that one.
-    Changed(Ordinal, State),
+    /// The state of the child's life changed to that one.
+    Changed(Ordinal, ChildIncarnation, State),
     /// The job's own state changed.
     ParentChanged(State),
     /// So many more items of the map may be read.
@@ -247,7 +248,7 @@ impl ParentJob {
         row.phase =
             if phase == Phase::Running && row.told_to_stop { Phase::Stopping } else { phase };
         let (to, is) = (row.state(), row.phase);
-        let node = row.node;
+        let (node, incarnation) = (row.node, row.incarnation);
         match (was.holds_slot(), is.holds_slot()) {
             (false, true) => self.nodes.took(node),
             (true, false) => {
@@ -258,7 +259,7 @@ impl ParentJob {
         }
         if from != to {
             self.counts.change(from, to);
-            effects.push(JobEffect::Changed(ordinal, to));
+            effects.push(JobEffect::Changed(ordinal, incarnation, to));
         }
     }
 

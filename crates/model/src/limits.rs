@@ -246,6 +246,10 @@ pub const TREE_LEVELS: u32 = 16;
 /// killed and not waited for.
 pub const TREE_STOP_MARGIN: Duration = Duration::from_secs(2);
 
+/// Children that a monitor looks at before it tells what it saw; it looks at all of them when it
+/// begins, and when it was too slow to hear every word.
+pub const MONITOR_LOOK: u32 = 256;
+
 // Restarts.
 /// Restarts of a job's children within [`RESTART_PERIOD_DEFAULT`], unless the submission says
 /// otherwise; one more, and the job gives up.

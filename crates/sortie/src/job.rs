@@ -3,6 +3,7 @@
 mod builder;
 mod gather;
 mod in_order;
+mod observed;
 mod received;
 mod results;
 mod stream;
@@ -23,7 +24,6 @@ use crate::error::RequestError;
 use crate::job::received::{Batch, Collected, Memory};
 use crate::receiver::{ReceiveItem, Receiver};
 use crate::session::Session;
-use crate::watch::Happenings;
 
 pub use builder::JobBuilder;
 pub use in_order::ResultsInOrder;
@@ -356,17 +356,6 @@ impl<T> Job<T> {
     pub async fn remove(&self) -> Result<(), RequestError> {
         let removed = self.session.remove(self.selection(), Unfinished::Refuse).await?;
         self.own_view(removed).map(|_| ())
-    }
-
-    /// What happens to the job and its children from now on.
-    ///
-    /// # Errors
-    /// [`RequestError`] when the node cannot be asked.
-    ///
-    /// # Cancel safety
-    /// Cancel safe: it changes nothing.
-    pub async fn events(&self) -> Result<Happenings, RequestError> {
-        self.session.watch(self.selection()).await
     }
 
     /// Changes how many children may be in progress at once. Lowering it stops nothing.

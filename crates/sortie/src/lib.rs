@@ -55,6 +55,7 @@ mod error;
 mod home;
 mod input;
 mod job;
+mod monitor;
 mod nested;
 mod node;
 mod program;
@@ -82,6 +83,7 @@ pub use job::{
     ChildResult, Job, JobBuilder, JobStream, Received, ResultError, Results, ResultsInOrder,
     Untyped, Values,
 };
+pub use monitor::Monitor;
 pub use nested::TaskSession;
 pub use node::{Node, NodeStartError, Refusal, StartFault, init};
 pub use program::init_with;
@@ -110,12 +112,13 @@ pub use sortie_model::spec::{
     BodySpec, EnvironmentSpec, Fan, Hosting, InputSpec, MaxFails, NulByte, OsBytes, Placement,
     RunIn, StopSpec, TaskTypes, Throttle,
 };
-pub use sortie_model::view::{EntryView, Kind, NodeState, Progress, Tally};
+pub use sortie_model::view::{ChildPlace, EntryView, Kind, NodeState, Progress, Tally};
 pub use sortie_model::{
-    Body, ChildInstance, ChildView, EntryId, IdempotencyKey, Incarnation, JobInstance, JobName,
-    JobSpec, JobView, NodeId, NodeName, NodeView, Ordinal, Reason, Record, Seq, SessionId,
-    SessionInstance, SessionName, SessionView, State, Stream, Timestamp,
+    Body, ChildIncarnation, ChildInstance, ChildView, EntryId, IdempotencyKey, Incarnation,
+    JobInstance, JobName, JobSpec, JobView, NodeId, NodeName, NodeView, Ordinal, Reason, Record,
+    Seq, SessionId, SessionInstance, SessionName, SessionView, State, Stream, Timestamp,
 };
+pub use sortie_wire::session_proto::EndNotice;
 pub use sortie_wire::session_proto::{ReceiveMode, ReceiveSpec, WaitCount, WaitSpec};
 pub use sortie_wire::{DecodeError, ErrorCode, RemoteError};
 
@@ -137,6 +140,7 @@ mod tests {
         sendable::<JobScope>();
         sendable::<Receiver>();
         sendable::<Happenings>();
+        sendable::<Monitor>();
         sendable::<InputSender>();
         sendable::<ItemSender>();
         const fn streams<T: futures_core::Stream + Send + Unpin + 'static>() {}

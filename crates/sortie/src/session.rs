@@ -17,6 +17,7 @@ use sortie_wire::{ErrorCode, RemoteError};
 use crate::answer::{StopReturns, Unfinished, Waited};
 use crate::error::RequestError;
 use crate::job::Job;
+use crate::monitor::Monitor;
 use crate::receiver::Receiver;
 use crate::route::{Route, answer};
 use crate::watch::Happenings;
@@ -215,6 +216,18 @@ impl Session {
     /// Cancel safe: it changes nothing.
     pub async fn watch(&self, selection: Selection) -> Result<Happenings, RequestError> {
         Ok(Happenings::new(self.open(Ask::Watch { selection }).await?))
+    }
+
+    /// Monitors jobs and children that exist: one notice for each end of theirs, at once for what
+    /// has ended.
+    ///
+    /// # Errors
+    /// [`RequestError`], also when a selector names nothing.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it changes nothing.
+    pub async fn monitor(&self, selection: Selection) -> Result<Monitor, RequestError> {
+        Monitor::begin(self.open(Ask::Monitor { selection }).await?).await
     }
 
     /// Changes how many children of each job may be in progress. Lowering it stops nothing.

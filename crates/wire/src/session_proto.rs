@@ -14,7 +14,8 @@ use sortie_model::record::StreamSet;
 use sortie_model::selector::{Query, Selection, Selector};
 use sortie_model::spec::{StopSpec, Throttle};
 use sortie_model::{
-    EntryId, IdempotencyKey, JobSpec, NodeName, Ordinal, Reason, SessionInstance, State, Timestamp,
+    ChildIncarnation, EntryId, IdempotencyKey, JobSpec, NodeName, Ordinal, Reason, SessionInstance,
+    State, Timestamp,
 };
 
 use crate::frame::{Kind, Message};
@@ -139,6 +140,13 @@ pub enum Ask {
     },
     /// Answer: [`Answer::Diagnosis`].
     Diagnose,
+    /// Answers: [`Answer::Done`] once it monitors, then a [`Happening`] with [`Event::Ended`] for
+    /// each life of a child that ends, or has ended, and for each job, until nothing can end any
+    /// more.
+    Monitor {
+        /// Which jobs and children; those that exist.
+        selection: Selection,
+    },
 }
 
 /// How a receive goes about it.
@@ -318,6 +326,10 @@ pub enum Event {
         id: EntryId,
         /// Its job's number; its own for a job.
         job: EntryId,
+        /// A child's place among its siblings.
+        ordinal: Option<Ordinal>,
+        /// Which of the child's lives.
+        incarnation: ChildIncarnation,
         /// Its state now.
         state: State,
         /// Why, if it failed.
@@ -333,6 +345,25 @@ pub enum Event {
         /// How many events it did not get.
         count: u64,
     },
+    /// A life of a child ended, or a job; once for each. Only a monitor is told.
+    Ended(EndNotice),
+}
+
+/// The end of one life of a child, or of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndNotice {
+    /// The child, or the job.
+    pub id: EntryId,
+    /// The child's job; the job itself.
+    pub job: EntryId,
+    /// The child's place among its siblings; none for the job.
+    pub ordinal: Option<Ordinal>,
+    /// Which of the child's lives ended.
+    pub incarnation: ChildIncarnation,
+    /// How; none where that was forgotten before the monitor's reader took the notices before it.
+    pub state: Option<State>,
+    /// Why, if it failed. A job fails because of its children.
+    pub reason: Option<Reason>,
 }
 
 kinds! {

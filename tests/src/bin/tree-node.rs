@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use sortie::{
-    Command, HomePaths, Job, Node, RequestError, Session, StartError, State, TaskContext,
-    TaskSession,
+    Command, EndNotice, HomePaths, Intensity, Job, Node, RequestError, RestartType, Session,
+    StartError, State, TaskContext, TaskSession,
 };
 
 #[derive(Debug)]
@@ -73,11 +73,28 @@ async fn judge(job: &Job) -> Result<(), Failed> {
     Err(Failed(format!("below: {reason}")))
 }
 
-/// Starts what is below and waits for it.
+/// Starts what is below and waits for it. Says each end that it is told of.
 async fn relay(context: TaskContext, way: (Vec<String>, String)) -> Result<(), Failed> {
     let session = context.session().await?;
     let Some(job) = start_below(&session, &way).await? else { return Ok(()) };
+    let mut monitor = job.monitor().await?;
+    while let Some(EndNotice { ordinal, incarnation, state, reason, .. }) = monitor.next().await? {
+        let reason = reason.map(|reason| reason.code());
+        let (child, state) =
+            (ordinal.map(|ordinal| ordinal.0), state.map(|state| state.to_string()));
+        context.emit(&(child, incarnation.0, state, reason)).await.map_err(fail)?;
+    }
     judge(&job).await
+}
+
+/// Keeps what is below alive: it starts again however it ends.
+async fn keep(context: TaskContext, (way, mark): (Vec<String>, String)) -> Result<(), Failed> {
+    let session = context.session().await?;
+    let [next, rest @ ..] = way.as_slice() else { return Ok(()) };
+    let job = session.task("relay", &(rest, mark)).map_err(fail)?.on(next)?;
+    let often = Intensity::new(100, Duration::from_secs(3600)).map_err(fail)?;
+    let job = job.restart(RestartType::Permanent).intensity(often).grace(GRACE);
+    judge(&job.connect_timeout(Duration::from_secs(30)).start().await?).await
 }
 
 /// Starts what is below and ends, in one way or another, once that runs.
@@ -131,6 +148,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let node = Node::builder(name)
         .home(HomePaths::within(home))
         .task("relay", relay)
+        .task("keep", keep)
         .task("leave", leave)
         .task("deeper", deeper)
         .task("sow", sow)

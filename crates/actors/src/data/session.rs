@@ -13,7 +13,8 @@ use sortie_link::Link;
 use sortie_model::spec::{InputSpec, StopSpec};
 use sortie_model::view::ChildPlace;
 use sortie_model::{
-    JobInstance, NodeId, Ordinal, SessionId, SessionInstance, SessionView, State, Timestamp, limits,
+    ChildIncarnation, JobInstance, NodeId, Ordinal, SessionId, SessionInstance, SessionView, State,
+    Timestamp, limits,
 };
 use sortie_wire::host_proto::{
     ChildBatch, ChildSet, ForgetJob, InputPosition, StartChildren, StopChildren,
@@ -65,7 +66,7 @@ pub(crate) struct SessionShared {
 /// What changed in one step of a job.
 #[derive(Debug, Default)]
 pub(crate) struct News {
-    pub(crate) children: Vec<(Ordinal, State)>,
+    pub(crate) children: Vec<(Ordinal, ChildIncarnation, State)>,
     pub(crate) parent: Vec<State>,
 }
 
@@ -184,15 +185,18 @@ impl SessionShared {
     fn send_events(&self, job: &JobShared, news: &News) {
         let rows = job.rows();
         let parent = job.identity.id;
-        let children = news.children.iter().filter_map(|(ordinal, state)| {
-            let (id, state) = (rows.child_id(*ordinal)?, *state);
+        let children = news.children.iter().filter_map(|(ordinal, incarnation, state)| {
+            let (id, state, incarnation) = (rows.child_id(*ordinal)?, *state, *incarnation);
             let failure = if state == State::Failed { rows.child_failure(*ordinal) } else { None };
             let reason = failure.map(|(reason, _)| reason);
-            Some(Event::Changed { id, job: parent, state, reason })
+            let ordinal = Some(*ordinal);
+            Some(Event::Changed { id, job: parent, ordinal, incarnation, state, reason })
         });
         let own = news.parent.iter().map(|state| Event::Changed {
             id: parent,
             job: parent,
+            ordinal: None,
+            incarnation: ChildIncarnation(0),
             state: *state,
             reason: None,
         });

@@ -107,5 +107,5 @@ fn deadlock(session: &SessionShared, place: Option<&Place>) -> RemoteError {
 
 /// The error of who waits in a session that is over.
 pub(super) fn ended() -> RemoteError {
-    RemoteError::new(ErrorCode::ShuttingDown, "the session has ended: its node was stopped")
+    RemoteError::new(ErrorCode::ShuttingDown, "the session has ended, or its node was stopped")
 }

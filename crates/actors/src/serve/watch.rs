@@ -91,6 +91,7 @@ impl Watched {
         }
         let Some(ids) = &self.ids else { return true };
         match event {
+            Event::Ended(_) => false,
             Event::Accepted { job } | Event::Removed { job } => ids.contains(job),
             Event::Changed { id, job, .. } => ids.contains(id) || ids.contains(job),
             Event::Missed { .. } => true,

@@ -26,6 +26,9 @@ struct Liar {
 struct Tie {
     link: Link,
     control: ControlReceiver,
+    /// Heartbeats that it has sent, and the newest that it has heard.
+    said: u64,
+    heard: u64,
 }
 
 impl Liar {
@@ -58,13 +61,13 @@ impl Liar {
             (house.node.local_addr().to_string(), Expect::Node(house.node.id()));
         let dialled = self.endpoint.dial(&address, expect, limits::HANDSHAKE_TIME).await;
         let (link, control) = dialled.expect("the house answers");
-        Tie { link, control }
+        Tie { link, control, said: 0, heard: 0 }
     }
 
     /// The connection that the house makes because it wants something.
     async fn dialled(&mut self) -> Tie {
         match soon(self.arrivals.next()).await {
-            Some(Arrival::Link(link, control)) => Tie { link, control },
+            Some(Arrival::Link(link, control)) => Tie { link, control, said: 0, heard: 0 },
             _ => panic!("a link"),
         }
     }
@@ -90,6 +93,25 @@ impl Tie {
                 return frame.open().expect("it can be read");
             }
         }
+    }
+
+    /// Lets the house take in what was said so far, and answers its newest heartbeat: a lease that
+    /// ends on a busy machine would end what runs.
+    async fn beat(&mut self) {
+        self.said += 1;
+        let session = SessionInstance(Uuid::from_u128(1));
+        self.say(&Resume { session, reports: 0, children: Vec::new(), jobs: Vec::new() });
+        let heard = loop {
+            let frame: Frame = soon(self.control.next()).await.expect("the link is up");
+            match frame.kind {
+                Heartbeat::KIND => {
+                    self.heard = frame.open::<Heartbeat>().expect("it can be read").number;
+                }
+                Resumed::KIND => break self.heard,
+                _ => {}
+            }
+        };
+        self.say(&Heartbeat { number: self.said, heard });
     }
 
     /// Waits until the house closes the connection because of what was said, and says with which
@@ -206,6 +228,9 @@ async fn one_node_has_only_so_many_sessions_hosted() {
     let session = SessionInstance(Uuid::from_u128(1));
     for session in 1..=limits::SESSIONS_PER_NODE as u128 {
         tie.say(&start(session, 0));
+        if session % 500 == 0 {
+            tie.beat().await;
+        }
     }
     // One that is known is no new one, and one that has ended makes room.
     tie.say(&start(1, 1));

@@ -7,6 +7,8 @@ mod linked;
 #[cfg(test)]
 mod lying;
 #[cfg(test)]
+mod monitoring;
+#[cfg(test)]
 mod reading;
 #[cfg(test)]
 mod receiving;

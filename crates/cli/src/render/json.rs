@@ -257,14 +257,25 @@ pub(crate) fn happening(happening: &Happening) -> Value {
         Event::Accepted { job } => {
             json!({ "schema": SCHEMA, "time": time, "event": "accepted", "job": job.0 })
         }
-        Event::Changed { id, job, state, reason: why } => json!({
+        Event::Changed { id, job, incarnation, state, reason: why, .. } => json!({
             "schema": SCHEMA,
             "time": time,
             "event": "changed",
             "id": id.0,
             "job": job.0,
+            "incarnation": incarnation.0,
             "state": state.as_json(),
             "reason": why.as_ref().map(reason),
+        }),
+        Event::Ended(notice) => json!({
+            "schema": SCHEMA,
+            "time": time,
+            "event": "ended",
+            "id": notice.id.0,
+            "job": notice.job.0,
+            "incarnation": notice.incarnation.0,
+            "state": notice.state.map(|state| state.as_json()),
+            "reason": notice.reason.as_ref().map(reason),
         }),
         Event::Removed { job } => {
             json!({ "schema": SCHEMA, "time": time, "event": "removed", "job": job.0 })

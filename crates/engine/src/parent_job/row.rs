@@ -35,6 +35,17 @@ impl Phase {
         }
     }
 
+    pub(crate) const fn state(self) -> State {
+        match self {
+            Self::Queued | Self::Resting | Self::Sent => State::NotStarted,
+            Self::Running => State::Running,
+            Self::Stopping => State::Stopping,
+            Self::Completed => State::Completed,
+            Self::Failed => State::Failed,
+            Self::Stopped => State::Stopped,
+        }
+    }
+
     pub(crate) const fn is_finished(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Stopped)
     }
@@ -73,13 +84,6 @@ impl Row {
     }
 
     pub(crate) const fn state(&self) -> State {
-        match self.phase {
-            Phase::Queued | Phase::Resting | Phase::Sent => State::NotStarted,
-            Phase::Running => State::Running,
-            Phase::Stopping => State::Stopping,
-            Phase::Completed => State::Completed,
-            Phase::Failed => State::Failed,
-            Phase::Stopped => State::Stopped,
-        }
+        self.phase.state()
     }
 }

@@ -9,7 +9,8 @@ use sortie_wire::host_proto::{ChildOutcome, Verdict};
 
 use crate::aggregate::{StateCounts, Told};
 use crate::map_input::{MapItem, Template};
-use crate::parent_job::row::Row;
+use crate::notices::{Life, LifeEnd};
+use crate::parent_job::row::{Phase, Row};
 use crate::parent_job::{JobIdentity, ParentJob};
 use crate::throttle::Line;
 
@@ -94,6 +95,19 @@ impl ParentJob {
     /// When the child ended.
     pub fn child_end(&self, ordinal: Ordinal) -> Option<Timestamp> {
         self.row(ordinal).and_then(|row| row.end)
+    }
+
+    /// The child's present life. One that waits for the next has ended.
+    pub fn life(&self, ordinal: Ordinal) -> Option<Life> {
+        let row = self.row(ordinal)?;
+        let verdict = row.outcome.as_deref().map(|outcome| &outcome.verdict);
+        let ended = row.phase.is_finished() || row.phase == Phase::Resting;
+        let end = ended.then(|| LifeEnd {
+            state: verdict.map_or(Phase::Completed, Phase::of).state(),
+            reason: self.child_failure(ordinal).map(|(reason, _)| reason),
+            time: row.end,
+        });
+        Some(Life { incarnation: row.incarnation, end })
     }
 
     /// Why the child failed, and its exit status.

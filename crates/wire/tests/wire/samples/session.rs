@@ -2,9 +2,10 @@ mod answers;
 mod asks;
 mod views;
 
-use sortie_model::{EntryId, Ordinal, Reason, State};
+use sortie_model::{ChildIncarnation, EntryId, Ordinal, Reason, State};
 use sortie_wire::session_proto::{
-    Acknowledged, Answer, Ask, Delivery, Event, Failure, Happening, InputData, Request, Source,
+    Acknowledged, Answer, Ask, Delivery, EndNotice, Event, Failure, Happening, InputData, Request,
+    Source,
 };
 use sortie_wire::{ErrorCode, RemoteError};
 
@@ -66,15 +67,23 @@ fn deliveries() -> Vec<Sample> {
         .collect()
 }
 
+fn changed(state: State, reason: Option<Reason>) -> Event {
+    let (id, job, ordinal) = (EntryId(42), EntryId(41), Some(Ordinal(2)));
+    Event::Changed { id, job, ordinal, incarnation: ChildIncarnation(1), state, reason }
+}
+
 fn events() -> Vec<(&'static str, Event)> {
     let (id, job) = (EntryId(42), EntryId(41));
+    let (ordinal, incarnation, state) =
+        (Some(Ordinal(2)), ChildIncarnation(1), Some(State::Failed));
     let reason = Some(Reason::Exit { code: 3 });
     vec![
         ("accepted", Event::Accepted { job }),
-        ("failed", Event::Changed { id, job, state: State::Failed, reason }),
-        ("running", Event::Changed { id, job, state: State::Running, reason: None }),
+        ("failed", changed(State::Failed, reason.clone())),
+        ("running", changed(State::Running, None)),
         ("removed", Event::Removed { job }),
         ("missed", Event::Missed { count: 300 }),
+        ("ended", Event::Ended(EndNotice { id, job, ordinal, incarnation, state, reason })),
     ]
 }
 
@@ -112,6 +121,7 @@ fn ask_name(ask: &Ask) -> &'static str {
         Ask::ClusterToken => "ClusterToken",
         Ask::ClusterJoin { .. } => "ClusterJoin",
         Ask::Diagnose => "Diagnose",
+        Ask::Monitor { .. } => "Monitor",
     }
 }
 
@@ -149,6 +159,7 @@ fn event_name(event: &Event) -> &'static str {
         Event::Changed { .. } => "Changed",
         Event::Removed { .. } => "Removed",
         Event::Missed { .. } => "Missed",
+        Event::Ended(_) => "Ended",
     }
 }
 

@@ -156,6 +156,7 @@ fn about_nodes() -> Vec<(&'static str, Request)> {
             Ask::ClusterJoin { address: text("10.0.0.1:4433"), token: text("abc") },
         ),
         ask("diagnose", Ask::Diagnose),
+        ask("monitor", Ask::Monitor { selection: selection() }),
     ]
 }
 
