@@ -66,18 +66,29 @@ async fn caught(
     spec: &HostSpec,
 ) -> FunctionResult {
     let mut caught = AssertUnwindSafe(future).catch_unwind();
-    let ended = match spec.timeout {
-        None => caught.await,
-        Some(limit) => match tokio::time::timeout(limit, &mut caught).await {
-            Ok(ended) => ended,
-            Err(_) => {
-                // Its token fires, and it has its grace to return; the verdict stands.
-                port.tell_stop(StopSpec::default());
-                let _ = tokio::time::timeout(spec.grace, caught).await;
-                return FunctionResult::TimedOut(limit);
+    let limit = async {
+        match spec.timeout {
+            None => std::future::pending().await,
+            Some(limit) => {
+                tokio::time::sleep(limit).await;
+                limit
             }
-        },
+        }
     };
+    let cut = tokio::select! {
+        biased;
+        // Before the function, which may see the same failure by itself.
+        reason = port.escalated() => FunctionResult::Escalated(reason),
+        ended = &mut caught => return result_of(ended),
+        limit = limit => FunctionResult::TimedOut(limit),
+    };
+    // Its token fires, and it has its grace to return; the verdict stands.
+    port.tell_stop(StopSpec::default());
+    let _ = tokio::time::timeout(spec.grace, caught).await;
+    cut
+}
+
+fn result_of(ended: std::thread::Result<TaskResult>) -> FunctionResult {
     match ended {
         Ok(Ok(value)) => FunctionResult::Returned(value),
         Ok(Err(reason)) => FunctionResult::Failed(reason),
