@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sortie::{
-    Client, HomePaths, Job, Query, Reason, Received, Selector, Session, SessionView, State,
+    Client, HomePaths, Intensity, Job, Query, Reason, Received, RestartType, Selector, Session,
+    SessionView, State,
 };
 use sortie_tests::{Home, PATIENCE, join_all, processes_marked, wait_for};
 
@@ -208,4 +209,34 @@ async fn a_child_that_starts_again_has_a_new_tree_and_nothing_of_the_one_before(
     assert_eq!(processes_marked(&mark), Vec::<u32>::new());
     let said = std::fs::read_to_string(&lock).expect("the lock's file");
     assert_eq!(said, "", "two at once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_that_escalates_fails_the_child_above_each_time_until_its_job_gives_up() {
+    let homes = three();
+    let a = client(&homes[0]).await;
+    let session = a.session();
+    let outside = session.job(sortie::Command::new("true")).escalating().start().await;
+    assert_eq!(outside.expect_err("there is no child above").code(), sortie::ErrorCode::Usage);
+
+    let mark = mark(51);
+    let twice = Intensity::new(2, Duration::from_secs(3600)).expect("within the bounds");
+    let job = session.task("tied", &("c", &mark)).expect("an input").on("b").expect("a node");
+    let job = job.restart(RestartType::Transient).intensity(twice).start().await;
+    let job = job.expect("a start");
+    let mut monitor = job.monitor().await.expect("an answer");
+    for life in 0..3 {
+        let notice = tokio::time::timeout(PATIENCE, monitor.next()).await.expect("in time");
+        let notice = notice.expect("an answer").expect("a notice");
+        assert_eq!((notice.incarnation.0, notice.state), (life, Some(State::Failed)));
+        match notice.reason {
+            Some(Reason::Escalated { cause, .. }) if life < 2 => {
+                assert!(cause.ends_with("exited with status 3"), "{cause}");
+            }
+            Some(Reason::RestartLimit { .. }) if life == 2 => {}
+            other => panic!("life {life}: {other:?}"),
+        }
+    }
+    assert_eq!(ended(&job).await, State::Failed);
+    assert_eq!(processes_marked(&mark), Vec::<u32>::new(), "its other job is stopped with it");
 }

@@ -21,6 +21,8 @@ pub enum FunctionResult {
     Panicked(Reason),
     /// It ran longer than it may.
     TimedOut(Duration),
+    /// A job of its own took it along.
+    Escalated(Reason),
     /// It did not return within its grace, or what ran it is gone: its future was dropped.
     Dropped,
 }
@@ -39,6 +41,8 @@ pub fn function_outcome(result: FunctionResult, stop: StopDelivered) -> ChildOut
     let verdict = match (result, stop) {
         (FunctionResult::Panicked(reason), _) => Verdict::Failed(reason),
         (FunctionResult::TimedOut(limit), _) => Verdict::Failed(Reason::Timeout { limit }),
+        // What stopped it then was the same failure.
+        (FunctionResult::Escalated(reason), _) => Verdict::Failed(reason),
         (_, StopDelivered::Yes) => Verdict::Stopped,
         (FunctionResult::Returned, StopDelivered::No) => Verdict::Completed,
         (FunctionResult::Failed(reason), StopDelivered::No) => Verdict::Failed(reason),

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use sortie_model::limits;
-use sortie_model::spec::StopSpec;
+use sortie_model::spec::{Escalation, StopSpec};
+use sortie_model::{Reason, State, limits};
 
 /// Why a child gets no session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -66,11 +66,13 @@ pub struct Nest<T> {
     level: u32,
     grace: Duration,
     told: Option<StopSpec>,
-    state: State<T>,
+    /// Why the child fails with a job of its own.
+    failure: Option<Reason>,
+    state: Nested<T>,
 }
 
 #[derive(Debug)]
-enum State<T> {
+enum Nested<T> {
     /// Nothing was started.
     Unused,
     Open(T),
@@ -82,7 +84,7 @@ enum State<T> {
 impl<T: Clone> Nest<T> {
     /// The nest of a child so many levels below a user's own session, and its job's grace.
     pub const fn new(level: u32, grace: Duration) -> Self {
-        Self { level, grace, told: None, state: State::Unused }
+        Self { level, grace, told: None, failure: None, state: Nested::Unused }
     }
 
     /// The level of the jobs below.
@@ -96,11 +98,11 @@ impl<T: Clone> Nest<T> {
     /// [`NestRefused`].
     pub fn on_use(&self) -> Result<Option<T>, NestRefused> {
         match &self.state {
-            State::Closing(_) | State::Over => Err(NestRefused::Over),
+            Nested::Closing(_) | Nested::Over => Err(NestRefused::Over),
             _ if self.told.is_some() => Err(NestRefused::Stopping),
-            State::Open(session) => Ok(Some(session.clone())),
-            State::Unused if self.level >= limits::TREE_LEVELS => Err(NestRefused::TooDeep),
-            State::Unused => Ok(None),
+            Nested::Open(session) => Ok(Some(session.clone())),
+            Nested::Unused if self.level >= limits::TREE_LEVELS => Err(NestRefused::TooDeep),
+            Nested::Unused => Ok(None),
         }
     }
 
@@ -108,7 +110,7 @@ impl<T: Clone> Nest<T> {
     pub fn on_opened(&mut self, session: T) -> Opened<T> {
         match self.on_use() {
             Ok(None) => {
-                self.state = State::Open(session.clone());
+                self.state = Nested::Open(session.clone());
                 Opened::Used(session)
             }
             Ok(Some(first)) => Opened::Surplus(first),
@@ -122,12 +124,34 @@ impl<T: Clone> Nest<T> {
         self.below().map(|below| (below, StopBelow { how, most: self.grace }))
     }
 
+    /// A job of the child has finished in that state. Whether the child fails with it: it does so
+    /// once, if the job asks for it and nobody told the child to stop before.
+    pub fn on_job_finished(
+        &mut self,
+        escalation: Escalation,
+        state: State,
+        reason: impl FnOnce() -> Reason,
+    ) -> bool {
+        let runs = matches!(self.state, Nested::Open(_)) && self.told.is_none();
+        let fails = escalation == Escalation::FailsChild && state == State::Failed && runs;
+        let first = fails && self.failure.is_none();
+        if first {
+            self.failure = Some(reason());
+        }
+        first
+    }
+
+    /// Why the child fails with a job of its own, if it does.
+    pub const fn failure(&self) -> Option<&Reason> {
+        self.failure.as_ref()
+    }
+
     /// The child has ended; nothing where nothing is below it.
     pub fn on_end(&mut self) -> Option<Closing<T>> {
-        let State::Open(below) = std::mem::replace(&mut self.state, State::Over) else {
+        let Nested::Open(below) = std::mem::replace(&mut self.state, Nested::Over) else {
             return None;
         };
-        self.state = State::Closing(below.clone());
+        self.state = Nested::Closing(below.clone());
         let how = self.told.unwrap_or_default();
         let within = how.grace.unwrap_or(self.grace).saturating_add(limits::TREE_STOP_MARGIN);
         let how = StopBelow { how, most: self.grace };
@@ -137,20 +161,22 @@ impl<T: Clone> Nest<T> {
     /// Whatever is below is over, or is killed now: says what that is, once.
     pub fn on_over(&mut self) -> Option<T> {
         let below = self.below();
-        self.state = State::Over;
+        self.state = Nested::Over;
         below
     }
 
     fn below(&self) -> Option<T> {
         match &self.state {
-            State::Open(session) | State::Closing(session) => Some(session.clone()),
-            State::Unused | State::Over => None,
+            Nested::Open(session) | Nested::Closing(session) => Some(session.clone()),
+            Nested::Unused | Nested::Over => None,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use sortie_model::EntryId;
+
     use super::*;
 
     const GRACE: Duration = Duration::from_secs(10);
@@ -212,6 +238,30 @@ mod tests {
         assert_eq!((below, stop.of_job(GRACE)), (7, StopSpec::NOW));
         assert_eq!(nest.on_over(), Some(7));
         assert_eq!((nest.on_over(), nest.on_end()), (None, None));
+    }
+
+    #[test]
+    fn a_child_fails_with_a_job_that_escalates_once_and_not_after_a_stop() {
+        let reason = |job| Reason::Escalated { job: EntryId(job), cause: String::new() };
+        let check = |escalation, state, expected| {
+            assert_eq!(opened().on_job_finished(escalation, state, || reason(1)), expected);
+        };
+        check(Escalation::FailsChild, State::Failed, true);
+        check(Escalation::FailsChild, State::Completed, false);
+        check(Escalation::FailsChild, State::Stopped, false);
+        check(Escalation::Awaited, State::Failed, false);
+        let fails = |nest: &mut Nest<u32>, job| {
+            nest.on_job_finished(Escalation::FailsChild, State::Failed, || reason(job))
+        };
+        let mut twice = opened();
+        assert_eq!((fails(&mut twice, 1), fails(&mut twice, 2)), (true, false));
+        assert_eq!(twice.failure(), Some(&reason(1)));
+        let mut stopped = opened();
+        stopped.on_stop(StopSpec::default());
+        assert!(!fails(&mut stopped, 1));
+        let mut ended = opened();
+        ended.on_end();
+        assert!(!fails(&mut ended, 1), "it has ended by itself before");
     }
 
     #[test]

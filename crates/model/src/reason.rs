@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Timestamp;
+use crate::{EntryId, Timestamp};
 
 /// Which step of a start failed on the executing node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -153,6 +153,13 @@ pub enum Reason {
         /// What it did instead.
         fault: WorkerFault,
     },
+    /// A job that the child started and that takes it along failed.
+    Escalated {
+        /// The job, in the child's own session.
+        job: EntryId,
+        /// Its first failed child, and why it failed.
+        cause: String,
+    },
 }
 
 impl Reason {
@@ -178,6 +185,7 @@ impl Reason {
             Self::TaskTypes { .. } => "task_types",
             Self::NoBackground { .. } => "no_background",
             Self::NoResult { .. } => "no_result",
+            Self::Escalated { .. } => "escalated",
         }
     }
 
@@ -274,6 +282,7 @@ impl fmt::Display for Reason {
                 write!(f, "the function `{name}` cannot run in the background there")
             }
             Self::NoResult { fault } => f.write_str(fault.sentence()),
+            Self::Escalated { job, cause } => write!(f, "job {job} below it failed: {cause}"),
         }
     }
 }

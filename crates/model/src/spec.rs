@@ -196,6 +196,16 @@ pub enum Hosting {
     Persistent,
 }
 
+/// What the failure of a job does to the child that started it (`docs/semantics.md`, section 5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub enum Escalation {
+    /// Nothing: whoever awaits the job sees it.
+    #[default]
+    Awaited,
+    /// The child fails, too.
+    FailsChild,
+}
+
 /// One submission.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobSpec {
@@ -237,6 +247,8 @@ pub struct JobSpec {
     pub restart: RestartSpec,
     /// In which order a stop reaches the children; what the strategy asks for is done anyway.
     pub stop_sequence: StopSequence,
+    /// What its failure does to the child that started it.
+    pub escalation: Escalation,
 }
 
 impl JobSpec {
@@ -262,6 +274,7 @@ impl JobSpec {
             connect_timeout: limits::CONNECT_TIME,
             restart: RestartSpec::default(),
             stop_sequence: StopSequence::AtOnce,
+            escalation: Escalation::Awaited,
         }
     }
 }

@@ -109,8 +109,8 @@ pub use sortie_model::restart::{
 };
 pub use sortie_model::selector::{BadSelector, Glob, Query, Selection, Selector};
 pub use sortie_model::spec::{
-    BodySpec, EnvironmentSpec, Fan, Hosting, InputSpec, MaxFails, NulByte, OsBytes, Placement,
-    RunIn, StopSpec, TaskTypes, Throttle,
+    BodySpec, EnvironmentSpec, Escalation, Fan, Hosting, InputSpec, MaxFails, NulByte, OsBytes,
+    Placement, RunIn, StopSpec, TaskTypes, Throttle,
 };
 pub use sortie_model::view::{ChildPlace, EntryView, Kind, NodeState, Progress, Tally};
 pub use sortie_model::{

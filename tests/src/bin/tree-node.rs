@@ -97,6 +97,16 @@ async fn keep(context: TaskContext, (way, mark): (Vec<String>, String)) -> Resul
     judge(&job.connect_timeout(Duration::from_secs(30)).start().await?).await
 }
 
+/// Waits to be told to stop, beside a job that stays and one that fails and takes it along.
+async fn tied(context: TaskContext, (node, mark): (String, String)) -> Result<(), Failed> {
+    let session = context.session().await?;
+    session.job(Command::new("sleep").arg(&mark)).on(&node)?.grace(GRACE).start().await?;
+    let job = session.job(Command::new("sh").args(["-c", "exit 3"])).on(&node)?;
+    job.escalating().start().await?;
+    context.cancelled().await;
+    Ok(())
+}
+
 /// Starts what is below and ends, in one way or another, once that runs.
 async fn leave(
     context: TaskContext,
@@ -152,6 +162,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         .task("leave", leave)
         .task("deeper", deeper)
         .task("sow", sow)
+        .task("tied", tied)
         .start()
         .await?;
     node.ended().await;

@@ -73,18 +73,29 @@ async fn caught(
     spec: &HostSpec,
 ) -> Result<Option<Body>, FunctionResult> {
     let mut caught = AssertUnwindSafe(future).catch_unwind();
-    let ended = match spec.timeout {
-        None => caught.await,
-        Some(limit) => match tokio::time::timeout(limit, &mut caught).await {
-            Ok(ended) => ended,
-            Err(_) => {
-                // Its token fires, and it has its grace to return; the verdict stands.
-                port.tell_stop(StopSpec::default());
-                let _ = tokio::time::timeout(spec.grace, caught).await;
-                return Err(FunctionResult::TimedOut(limit));
+    let limit = async {
+        match spec.timeout {
+            None => std::future::pending().await,
+            Some(limit) => {
+                tokio::time::sleep(limit).await;
+                limit
             }
-        },
+        }
     };
+    let cut = tokio::select! {
+        biased;
+        // Before the function, which may see the same failure by itself.
+        reason = port.escalated() => FunctionResult::Escalated(reason),
+        ended = &mut caught => return result_of(ended),
+        limit = limit => FunctionResult::TimedOut(limit),
+    };
+    // Its token fires, and it has its grace to return; the verdict stands.
+    port.tell_stop(StopSpec::default());
+    let _ = tokio::time::timeout(spec.grace, caught).await;
+    Err(cut)
+}
+
+fn result_of(ended: std::thread::Result<TaskResult>) -> Result<Option<Body>, FunctionResult> {
     match ended {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(reason)) => Err(FunctionResult::Failed(reason)),

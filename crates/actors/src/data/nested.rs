@@ -1,19 +1,53 @@
 //! The session of a running child for jobs of its own; its decisions are `sortie_engine::nest`'s.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use sortie_engine::nest::{Closing, NestRefused, Opened, StopBelow};
 use sortie_model::spec::StopSpec;
 use sortie_model::view::ChildPlace;
-use sortie_model::{EntryId, SessionId, SessionInstance};
+use sortie_model::{EntryId, Ordinal, Reason, SessionId, SessionInstance};
 use sortie_wire::host_proto::ChildSet;
 use sortie_wire::{ErrorCode, RemoteError};
 
+use crate::data::job::JobShared;
 use crate::data::port::ChildPort;
 use crate::data::session::SessionShared;
 use crate::node::NodeHandle;
 use crate::parent_job::ParentJobMessage;
+
+/// The child that a session belongs to.
+#[derive(Debug, Clone)]
+pub(crate) struct Above {
+    /// Which child.
+    pub(crate) place: ChildPlace,
+    /// The level of the session's jobs.
+    pub(crate) level: u32,
+    child: Weak<ChildPort>,
+}
+
+impl Above {
+    /// A job of the session has finished, before those who wait for it see it.
+    pub(crate) fn on_job_finished(&self, job: &JobShared) {
+        let Some(child) = self.child.upgrade() else { return };
+        let rows = job.rows();
+        let failure = || {
+            let children = (0..rows.children()).map(Ordinal);
+            let mut failed =
+                children.filter_map(|child| Some((child, rows.child_failure(child)?.0)));
+            let cause = failed.next().map_or_else(String::new, |(child, reason)| {
+                let id = rows.child_id(child).map_or(0, |id| id.0);
+                format!("child {id} {reason}")
+            });
+            Reason::Escalated { job: job.identity.id, cause }
+        };
+        let escalation = rows.spec().escalation;
+        let fails = child.nest().on_job_finished(escalation, rows.state(), failure);
+        if fails {
+            child.wake();
+        }
+    }
+}
 
 /// What hangs below a running child.
 pub(crate) type Below = Arc<SessionShared>;
@@ -62,9 +96,13 @@ impl TaskNode {
     }
 }
 
-async fn open(port: &ChildPort, node: &Arc<crate::node::NodeShared>) -> Result<Below, RemoteError> {
+async fn open(
+    port: &Arc<ChildPort>,
+    node: &Arc<crate::node::NodeShared>,
+) -> Result<Below, RemoteError> {
     let level = port.nest().level_below();
-    let session = node.open_nested(port.place(), level).await?;
+    let above = Above { place: port.place(), level, child: Arc::downgrade(port) };
+    let session = node.open_nested(above).await?;
     let opened = port.nest().on_opened(Arc::clone(&session));
     match opened {
         Opened::Used(session) => Ok(session),
@@ -98,6 +136,19 @@ impl ChildPort {
             job: EntryId(spec.job),
             child: EntryId(self.id()),
             incarnation: self.incarnation(),
+        }
+    }
+
+    /// Resolves once a job of the child takes it along, with the reason.
+    pub(crate) async fn escalated(&self) -> Reason {
+        loop {
+            let news = self.news();
+            tokio::pin!(news);
+            news.as_mut().enable();
+            if let Some(reason) = self.nest().failure() {
+                return reason.clone();
+            }
+            news.await;
         }
     }
 

@@ -16,6 +16,7 @@ use sortie_model::{
 };
 use sortie_wire::host_proto::{ChildEnd, ChildOutcome, ChildStart, HostSpec};
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use crate::data::credit::{Held, OwnerCredit};
 use crate::data::input::inlet::InputPorts;
@@ -120,6 +121,15 @@ impl ChildPort {
 
     pub(crate) const fn incarnation(&self) -> ChildIncarnation {
         self.incarnation
+    }
+
+    /// Resolves when the child was told to stop, or something below it says that it fails.
+    pub(crate) fn news(&self) -> Notified<'_> {
+        self.stopping.notified()
+    }
+
+    pub(crate) fn wake(&self) {
+        self.stopping.notify_waiters();
     }
 
     pub(crate) fn nest(&self) -> MutexGuard<'_, Nest<Below>> {

@@ -11,7 +11,6 @@ use sortie_engine::parent_job::{Executor, NodeIndex, Owner};
 use sortie_engine::session::SessionTable;
 use sortie_link::Link;
 use sortie_model::spec::{InputSpec, StopSpec};
-use sortie_model::view::ChildPlace;
 use sortie_model::{
     ChildIncarnation, JobInstance, NodeId, Ordinal, SessionId, SessionInstance, SessionView, State,
     Timestamp, limits,
@@ -26,6 +25,7 @@ use crate::data::attachment::Attachment;
 use crate::data::changes::{Changes, Seen};
 use crate::data::input::feed::FalsePosition;
 use crate::data::job::JobShared;
+use crate::data::nested::Above;
 use crate::host::HostMessage;
 use crate::node::NodeShared;
 use crate::parent_job::ParentJobMessage;
@@ -40,9 +40,8 @@ pub(crate) struct SessionIdentity {
     pub(crate) owner: String,
     pub(crate) temporary: bool,
     pub(crate) created: Timestamp,
-    /// The child whose jobs it holds, if any, and how many levels it is below a user's session.
-    pub(crate) below: Option<ChildPlace>,
-    pub(crate) level: u32,
+    /// The child whose jobs it holds, if any.
+    pub(crate) above: Option<Above>,
 }
 
 /// One session.
@@ -152,7 +151,7 @@ impl SessionShared {
             jobs: table.len() as u64,
             unfinished: unfinished as u64,
             created: self.identity.created,
-            below: self.identity.below.clone(),
+            below: self.identity.above.as_ref().map(|above| above.place.clone()),
         }
     }
 
@@ -170,11 +169,15 @@ impl SessionShared {
         if news.children.is_empty() && news.parent.is_empty() {
             return;
         }
+        let finished = news.parent.iter().any(|state| state.is_finished());
+        if let (true, Some(above)) = (finished, &self.identity.above) {
+            above.on_job_finished(job);
+        }
         if self.events.receiver_count() > 0 {
             self.send_events(job, news);
         }
         self.changes.rise();
-        if news.parent.iter().any(|state| state.is_finished()) {
+        if finished {
             self.forget_on_hosts(job);
             if let Some(log) = &job.input {
                 log.close();
@@ -229,7 +232,8 @@ impl SessionShared {
         let Some(id) = job.rows().node_id(node) else { return };
         let (session, instance) = (self.identity.instance, job.identity.instance);
         let spec = |executor| {
-            let (node, level) = (&self.node.me.name(), self.identity.level);
+            let level = self.identity.above.as_ref().map_or(0, |above| above.level);
+            let node = &self.node.me.name();
             Some(Box::new(job.rows().host_spec(executor, Owner { node, level })))
         };
         if id == self.node.me.id {

@@ -6,11 +6,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use ractor::{Actor, ActorRef};
 use sortie_link::{CloseCode, Link};
-use sortie_model::view::ChildPlace;
 use sortie_model::{NodeId, SessionId, SessionInstance, limits};
 use sortie_wire::session_proto::SessionRef;
 use sortie_wire::{ErrorCode, RemoteError};
 
+use crate::data::nested::Above;
 use crate::data::session::{SessionIdentity, SessionShared};
 use crate::host::{HostActor, HostArguments, HostMessage, Owner};
 use crate::node::NodeShared;
@@ -54,8 +54,8 @@ struct Opening<'a> {
     /// Without one it is temporary.
     name: Option<&'a str>,
     owner: &'a str,
-    /// The child that it belongs to, and the level of its jobs.
-    below: Option<(ChildPlace, u32)>,
+    /// The child that it belongs to.
+    above: Option<Above>,
 }
 
 const DEFAULT: &str = "default";
@@ -99,7 +99,7 @@ impl NodeShared {
     }
 
     pub(crate) async fn open_default_session(self: &Arc<Self>) -> Result<(), RemoteError> {
-        let opening = Opening { name: Some(DEFAULT), owner: &self.user, below: None };
+        let opening = Opening { name: Some(DEFAULT), owner: &self.user, above: None };
         self.open_session(opening).await.map(|_| ())
     }
 
@@ -111,21 +111,20 @@ impl NodeShared {
         self: &Arc<Self>,
         owner: &str,
     ) -> Result<Arc<SessionShared>, RemoteError> {
-        self.open_session(Opening { name: None, owner, below: None }).await
+        self.open_session(Opening { name: None, owner, above: None }).await
     }
 
-    /// Opens the session of a child that runs here, for jobs of that level.
+    /// Opens the session of a child that runs here.
     ///
     /// # Errors
     /// As for [`Self::open_session`].
     pub(crate) async fn open_nested(
         self: &Arc<Self>,
-        child: ChildPlace,
-        level: u32,
+        above: Above,
     ) -> Result<Arc<SessionShared>, RemoteError> {
         // A host is not told whose the session is; on this node it is the node's user who may.
-        let below = Some((child, level));
-        self.open_session(Opening { name: None, owner: &self.user, below }).await
+        let above = Some(above);
+        self.open_session(Opening { name: None, owner: &self.user, above }).await
     }
 
     /// Opens a session; without a name a temporary one.
@@ -136,7 +135,7 @@ impl NodeShared {
         self: &Arc<Self>,
         opening: Opening<'_>,
     ) -> Result<Arc<SessionShared>, RemoteError> {
-        let Opening { name, owner, below } = opening;
+        let Opening { name, owner, above } = opening;
         if self.sessions.count() >= limits::SESSIONS_PER_NODE {
             let text = format!("this node has {} sessions already", limits::SESSIONS_PER_NODE);
             return Err(RemoteError::new(ErrorCode::Limit, text));
@@ -149,8 +148,7 @@ impl NodeShared {
             owner: owner.to_owned(),
             temporary: name.is_none(),
             created: self.world.now(),
-            level: below.as_ref().map_or(0, |(_, level)| *level),
-            below: below.map(|(child, _)| child),
+            above,
         };
         let session = SessionShared::new(Arc::clone(self), identity);
         let over = || RemoteError::new(ErrorCode::ShuttingDown, "the node shuts down");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sortie_engine::session::check_spec;
 use sortie_exec::registry::NotCallable;
 use sortie_model::restart::RestartSpec;
-use sortie_model::spec::{BodySpec, Fan, Hosting, InputSpec, Placement};
+use sortie_model::spec::{BodySpec, Escalation, Fan, Hosting, InputSpec, Placement};
 use sortie_model::view::NodeState;
 use sortie_model::{IdempotencyKey, JobSpec, NodeId, NodeName};
 use sortie_wire::session_proto::{Answer, Plan};
@@ -177,6 +177,9 @@ async fn check(
         }
         _ if spec.restart != RestartSpec::default() && spec.input == InputSpec::Stream => {
             return usage("children that start again take no standard input: it is read once");
+        }
+        _ if spec.escalation == Escalation::FailsChild && session.identity.above.is_none() => {
+            return usage("only a job that a child starts takes a child along");
         }
         BodySpec::Task { .. } if spec.init.is_some() => {
             return usage("--init runs before a command, not before a function");

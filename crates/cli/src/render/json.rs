@@ -128,6 +128,7 @@ fn details(reason: &Reason) -> Value {
         | Reason::TaskTypes { name }
         | Reason::NoBackground { name } => json!({ "task": name }),
         Reason::NoResult { fault } => json!({ "fault": fault.as_str() }),
+        Reason::Escalated { job, cause } => json!({ "job": job.0, "cause": cause }),
         _ => json!({}),
     }
 }

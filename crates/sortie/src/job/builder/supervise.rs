@@ -1,6 +1,7 @@
 //! When the job's children start again, and in which order they stop.
 
 use sortie_model::restart::{Backoff, Intensity, RestartType, StopSequence, Strategy};
+use sortie_model::spec::Escalation;
 
 use crate::job::builder::JobBuilder;
 
@@ -29,6 +30,18 @@ impl<T> JobBuilder<T> {
     /// How long a child waits before it starts again; not at all if this is not called.
     pub fn backoff(self, backoff: Backoff) -> Self {
         self.with(|spec| spec.restart.backoff = Some(backoff))
+    }
+
+    /// The failure of this job also fails the child that starts it: its token fires, it has its
+    /// grace to return, and it is `Failed` with
+    /// [`Reason::Escalated`](crate::Reason::Escalated), unless it was told to stop before. What
+    /// else is below it is stopped. So a failure that restarts do not mend goes up a tree of jobs,
+    /// where the child itself may start again. A job that is stopped, or ends well, fails nobody.
+    ///
+    /// For jobs of a child ([`TaskSession::session`](crate::TaskSession::session)) only; elsewhere
+    /// the start is refused.
+    pub fn escalating(self) -> Self {
+        self.with(|spec| spec.escalation = Escalation::FailsChild)
     }
 
     /// Stops children one after another, the last one first, also where the strategy does not ask

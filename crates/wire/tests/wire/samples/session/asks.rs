@@ -5,7 +5,7 @@ use sortie_model::record::StreamSet;
 use sortie_model::restart::{Backoff, Intensity, RestartSpec, RestartType, StopSequence, Strategy};
 use sortie_model::selector::{Glob, Query, Selection, Selector};
 use sortie_model::spec::{
-    BodySpec, Fan, Hosting, InputSpec, MaxFails, Placement, RunIn, StopSpec, Throttle,
+    BodySpec, Escalation, Fan, Hosting, InputSpec, MaxFails, Placement, RunIn, StopSpec, Throttle,
 };
 use sortie_model::{EntryId, IdempotencyKey, JobSpec, State, Stream};
 use sortie_wire::session_proto::{
@@ -65,6 +65,7 @@ fn spec() -> JobSpec {
             backoff: Some(Backoff::new(seconds(1), seconds(32)).unwrap()),
         },
         stop_sequence: StopSequence::OneByOne,
+        escalation: Escalation::FailsChild,
         ..JobSpec::new("wc -c", body)
     }
 }

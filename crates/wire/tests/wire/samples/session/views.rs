@@ -94,6 +94,7 @@ pub(super) fn reasons() -> Vec<Reason> {
         Reason::NoBackground { name: text("sum") },
         Reason::NoResult { fault: WorkerFault::Exited },
         Reason::NoResult { fault: WorkerFault::Garbage },
+        Reason::Escalated { job: EntryId(3), cause: text("child 4 exited with status 3") },
     ]
 }
 
