@@ -21,7 +21,7 @@ use sortie_exec::task::Task;
 use sortie_exec::{Guardian, Stopper};
 use sortie_model::spec::StopSpec;
 use sortie_model::{JobInstance, Ordinal};
-use sortie_wire::host_proto::ChildSet;
+use sortie_wire::host_proto::{AnswerChild, ChildSet};
 use tokio::task::AbortHandle;
 
 use crate::data::port::{ChildPort, JobPort};
@@ -106,6 +106,13 @@ impl Group {
             }
         }
         told
+    }
+
+    /// Brings a child the answer to its question, if it is one of these.
+    pub(crate) fn answer(&self, answer: &AnswerChild) {
+        if let Some(slot) = self.slots.get(&answer.ordinal) {
+            slot.port.answer(answer);
+        }
     }
 
     /// Ends functions that did not return within their grace.

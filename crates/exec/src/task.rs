@@ -1,5 +1,7 @@
 //! Registered Rust functions: how one is called, what it can reach, how its end is read.
 
+mod ask;
+
 use std::any::type_name;
 use std::fmt;
 use std::future::Future;
@@ -10,6 +12,8 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sortie_model::{Body, NodeName, Ordinal, Reason, Stream, limits, reason::LimitKind};
+
+pub use crate::task::ask::{AskError, NoAnswer};
 
 /// A boxed future that can move between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -27,6 +31,8 @@ pub trait TaskPort: Send + Sync {
     fn cancelled(&self) -> BoxFuture<'_, ()>;
     /// Whether the child was told to stop.
     fn is_cancelled(&self) -> bool;
+    /// Asks, and resolves with the encoded answer. Dropped before, the question is withdrawn.
+    fn ask(&self, prompt: String) -> BoxFuture<'_, Result<Bytes, NoAnswer>>;
     /// The child's place among its siblings.
     fn ordinal(&self) -> Ordinal;
     /// The node it runs on.

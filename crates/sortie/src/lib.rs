@@ -73,13 +73,14 @@ pub use client::{Client, UserIdentity};
 pub use command::Command;
 pub use embedded::{EMBEDDED_NODES, Embedded};
 pub use error::{
-    ConnectError, DialFault, EncodeError, Misuse, RequestError, ShapeError, StartError, ValueError,
+    AnswerError, ConnectError, DialFault, EncodeError, Misuse, RequestError, ShapeError,
+    StartError, ValueError,
 };
 pub use home::{Damage, HomeError, HomePaths, MakeFault, Mistake};
 pub use input::{InputSender, ItemSender, ItemSplitter, Separator};
 pub use job::{
-    ChildResult, Job, JobBuilder, JobStream, Received, ResultError, Results, ResultsInOrder,
-    Untyped, Values,
+    ChildQuestion, ChildResult, Job, JobBuilder, JobStream, Received, ResultError, Results,
+    ResultsInOrder, Untyped, Values,
 };
 pub use node::{Node, NodeStartError, Refusal, StartFault, init};
 pub use program::init_with;
@@ -93,7 +94,7 @@ pub use threads::node_threads;
 pub use watch::Happenings;
 
 pub use sortie_exec::sys::standard::{StandardStream, began_without};
-pub use sortie_exec::task::{EmitError, TaskContext};
+pub use sortie_exec::task::{AskError, EmitError, TaskContext};
 pub use sortie_model::id::{BadKey, BadNodeId};
 pub use sortie_model::limits;
 pub use sortie_model::name::BadName;
@@ -111,8 +112,8 @@ pub use sortie_model::spec::{
 pub use sortie_model::view::{EntryView, Kind, NodeState, Progress, Tally};
 pub use sortie_model::{
     Body, ChildInstance, ChildView, EntryId, IdempotencyKey, Incarnation, JobInstance, JobName,
-    JobSpec, JobView, NodeId, NodeName, NodeView, Ordinal, Reason, Record, Seq, SessionId,
-    SessionInstance, SessionName, SessionView, State, Stream, Timestamp,
+    JobSpec, JobView, NodeId, NodeName, NodeView, Ordinal, Question, QuestionNumber, Reason,
+    Record, Seq, SessionId, SessionInstance, SessionName, SessionView, State, Stream, Timestamp,
 };
 pub use sortie_wire::session_proto::{ReceiveMode, ReceiveSpec, WaitCount, WaitSpec};
 pub use sortie_wire::{DecodeError, ErrorCode, RemoteError};

@@ -1,12 +1,15 @@
 //! A running child's way out: its records and its end, to a mailbox here or to an outbox.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod ask;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use bytes::Bytes;
 use sortie_engine::function_end::StopDelivered;
 use sortie_engine::host::Start;
 use sortie_exec::NodeBasics;
-use sortie_exec::task::{BoxFuture, TaskPort, encode_value};
+use sortie_exec::task::{BoxFuture, NoAnswer, TaskPort, encode_value};
 use sortie_model::{
     Body, ChildIncarnation, ChildKey, JobInstance, NodeName, Ordinal, Record, Seq, Stream,
     Timestamp, limits,
@@ -18,6 +21,7 @@ use crate::data::credit::{Held, OwnerCredit};
 use crate::data::input::inlet::InputPorts;
 use crate::data::job::JobShared;
 use crate::data::outbox::{Bulk, Outbox, weight_of};
+use crate::data::port::ask::Asks;
 use crate::world::World;
 
 /// Where a job's reports go.
@@ -66,6 +70,8 @@ pub(crate) struct ChildPort {
     told: AtomicBool,
     stopping: Notify,
     stored: Notify,
+    /// Most children ask nothing.
+    asks: OnceLock<Box<Asks>>,
 }
 
 #[derive(Debug)]
@@ -91,8 +97,8 @@ impl ChildPort {
             storing: false,
         };
         let (told, stopping, stored) = (AtomicBool::new(false), Notify::new(), Notify::new());
-        let state = Mutex::new(state);
-        Arc::new(Self { shared, ordinal, incarnation, state, told, stopping, stored })
+        let (state, asks) = (Mutex::new(state), OnceLock::new());
+        Arc::new(Self { shared, ordinal, incarnation, state, told, stopping, stored, asks })
     }
 
     pub(crate) fn job(&self) -> &JobPort {
@@ -148,6 +154,7 @@ impl ChildPort {
         if std::mem::replace(&mut state.ended, true) {
             return;
         }
+        self.end_questions();
         self.shared.owner.take_children(1);
         if self.shared.is_discarded() {
             return;
@@ -295,6 +302,10 @@ impl TaskPort for ChildPort {
 
     fn is_cancelled(&self) -> bool {
         self.was_told_to_stop()
+    }
+
+    fn ask(&self, prompt: String) -> BoxFuture<'_, Result<Bytes, NoAnswer>> {
+        Box::pin(self.ask_owner(prompt))
     }
 
     fn ordinal(&self) -> Ordinal {

@@ -16,6 +16,8 @@ pub(crate) enum Phase {
     Sent,
     /// Its node said that it began.
     Running,
+    /// Began, and asks what nobody has answered.
+    Blocked,
     /// Began, and was told to stop.
     Stopping,
     /// Ended well.
@@ -41,7 +43,7 @@ impl Phase {
 
     /// Whether a child in this phase counts against the throttle.
     pub(crate) const fn holds_slot(self) -> bool {
-        matches!(self, Self::Sent | Self::Running | Self::Stopping)
+        matches!(self, Self::Sent | Self::Running | Self::Blocked | Self::Stopping)
     }
 }
 
@@ -76,6 +78,7 @@ impl Row {
         match self.phase {
             Phase::Queued | Phase::Resting | Phase::Sent => State::NotStarted,
             Phase::Running => State::Running,
+            Phase::Blocked => State::Blocked,
             Phase::Stopping => State::Stopping,
             Phase::Completed => State::Completed,
             Phase::Failed => State::Failed,

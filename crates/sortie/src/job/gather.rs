@@ -40,7 +40,7 @@ async fn gather<T: DeserializeOwned>(job: Job<T>) -> Result<Vec<T>, ResultError>
                 shortfall = Shortfall::of_job((failures, stopped), &job.memory);
                 end.about_one()?;
             }
-            ReceiveItem::Settled { .. } => {}
+            ReceiveItem::Settled { .. } | ReceiveItem::Asked { .. } => {}
         }
     }
     if let Some(error) = shortfall.next() {

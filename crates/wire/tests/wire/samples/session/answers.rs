@@ -47,6 +47,7 @@ pub(super) fn codes() -> Vec<ErrorCode> {
         ErrorCode::Storage,
         ErrorCode::TaskTypes,
         ErrorCode::NoBackground,
+        ErrorCode::NotAsking,
     ]
 }
 
