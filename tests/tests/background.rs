@@ -234,3 +234,49 @@ async fn a_function_that_only_a_node_knows_does_not_run_in_the_background() {
     let job = inside().start().await.expect("a start");
     assert_eq!(job.typed::<u64>().await.expect("results"), [1]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_asks_and_is_answered_one_question_after_the_other() {
+    let (a, b) = (home("a"), home("b"));
+    join_all(&[&a, &b]);
+    let session = session(&a).await;
+    for on in ["a", "b"] {
+        let job = session.task("ask", &2).expect("an input").background().on(on).expect("a node");
+        let job = job.start().await.expect("a start");
+        for (prompt, answer) in [("number 1", 1), ("number 2", 20), ("the last", 300)] {
+            let question = question(&job, prompt).await;
+            job.answer_question(&question, &answer).await.expect("it asks");
+        }
+        let result: Vec<(u64, u32)> = job.typed().await.expect("a result");
+        let [(sum, pid)] = result[..] else { panic!("one result, not {result:?}") };
+        assert_eq!(sum, 321);
+        assert!(![a.daemon_pid(), b.daemon_pid()].contains(&pid), "it runs in its own process");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_asks_is_stopped_at_once() {
+    let home = home("a");
+    let session = session(&home).await;
+    let job = session.task("ask", &1).expect("an input").background();
+    let job = job.start().await.expect("a start");
+    question(&job, "number 1").await;
+    let begun = Instant::now();
+    let view = job.stop().await.expect("a stop");
+    assert_eq!(view.state, State::Stopped);
+    assert!(begun.elapsed() < Duration::from_secs(10), "it did not need its grace");
+}
+
+/// Waits until the job's child asks that.
+async fn question(job: &Job, prompt: &str) -> sortie::ChildQuestion {
+    loop {
+        let waited = tokio::time::timeout(PATIENCE, job.wait()).await.expect("in time");
+        let error = waited.expect_err("it asks before it ends");
+        assert_eq!(error.code(), ErrorCode::Deadlock, "{error}");
+        let mut questions = job.questions().await.expect("questions");
+        questions.retain(|question| question.question.prompt == prompt);
+        if let Some(question) = questions.pop() {
+            return question;
+        }
+    }
+}

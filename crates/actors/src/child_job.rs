@@ -21,7 +21,7 @@ use sortie_exec::task::Task;
 use sortie_exec::{Guardian, Stopper};
 use sortie_model::spec::StopSpec;
 use sortie_model::{JobInstance, Ordinal};
-use sortie_wire::host_proto::{ChildOutcome, ChildSet};
+use sortie_wire::host_proto::{AnswerChild, ChildOutcome, ChildSet};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
@@ -108,6 +108,13 @@ impl Group {
             }
         }
         told
+    }
+
+    /// Brings a child the answer to its question, if it is one of these.
+    pub(crate) fn answer(&self, answer: &AnswerChild) {
+        if let Some(slot) = self.slots.get(&answer.ordinal) {
+            slot.port.answer(answer);
+        }
     }
 
     /// Ends functions that did not return within their grace.

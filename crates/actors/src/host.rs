@@ -15,8 +15,8 @@ use sortie_model::reason::SpawnStep;
 use sortie_model::spec::{BodySpec, RunIn, StopSpec};
 use sortie_model::{JobInstance, NodeId, Reason, SessionInstance, limits};
 use sortie_wire::host_proto::{
-    Acknowledge, ChildOutcome, ChildSet, ForgetJob, HostSpec, Resume, Resumed, StartChildren,
-    StopChildren, Verdict,
+    Acknowledge, AnswerChild, ChildOutcome, ChildSet, ForgetJob, HostSpec, Resume, Resumed,
+    StartChildren, StopChildren, Verdict,
 };
 
 use crate::child_job::{Chosen, EndedGroups, Group, GroupId, Left, Tell, Told, Work};
@@ -33,6 +33,8 @@ pub(crate) enum HostMessage {
     Start(StartChildren),
     /// Stop children.
     Stop(StopChildren),
+    /// Somebody answers a child.
+    Answer(AnswerChild),
     /// The owner has all of it.
     Forget(ForgetJob),
     /// The owner stored reports.
@@ -130,6 +132,7 @@ impl Actor for HostActor {
                 }
             }
             HostMessage::Stop(stop) => state.host.on_stop(stop, &mut effects),
+            HostMessage::Answer(answer) => state.answer(&answer),
             HostMessage::Forget(forget) => state.host.on_forget(forget.job, &mut effects),
             HostMessage::Acknowledge(acknowledge) => state.outbox.acknowledge(&acknowledge),
             HostMessage::Resume(link, resume) => state.resume(link, &resume, &mut effects),
@@ -241,6 +244,11 @@ impl HostState {
         } else {
             myself.send_after(grace, move || HostMessage::GraceOver(told, children));
         }
+    }
+
+    fn answer(&self, answer: &AnswerChild) {
+        let of_job = self.running.values().filter(|group| group.job == answer.job);
+        of_job.for_each(|group| group.answer(answer));
     }
 
     fn abort(&self, groups: &[GroupId], children: &Chosen) {

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use sortie_engine::parent_job::{Effects, JobEffect, StopOrder};
+use sortie_engine::parent_job::{
+    Effects, FalseReport, JobEffect, NotAsking, ParentJob, QuestionKey, StopOrder,
+};
 use sortie_model::reason::ReachStep;
 use sortie_model::spec::{StopSpec, Throttle};
-use sortie_model::{EntryId, NodeId, Timestamp};
-use sortie_wire::host_proto::{ChildEnd, ChildSet, ChildStart};
+use sortie_model::{EntryId, NodeId, Ordinal, QuestionNumber, Timestamp};
+use sortie_wire::host_proto::ChildSet;
 use tokio::sync::oneshot;
 
-use crate::data::job::JobShared;
+use crate::data::job::{ChildReports, JobShared};
 use crate::data::map_feed::MapFeed;
 use crate::data::session::{News, SessionShared};
 
@@ -26,10 +28,17 @@ pub(crate) enum ParentJobMessage {
     Reported {
         /// Which node, by its certificate.
         node: NodeId,
-        /// What began.
-        started: Vec<ChildStart>,
-        /// What ended.
-        ended: Vec<ChildEnd>,
+        /// What they reported.
+        reports: ChildReports,
+    },
+    /// Bring a child the answer to its question.
+    Answer {
+        /// Which child; which of its questions, or the open one.
+        to: (Ordinal, Option<QuestionNumber>),
+        /// The answer.
+        answer: Bytes,
+        /// Whether it is on its way.
+        reply: oneshot::Sender<Result<QuestionKey, NotAsking>>,
     },
     /// Items of the map were read.
     Items {
@@ -109,6 +118,22 @@ impl Actor for ParentJobActor {
     }
 }
 
+/// Applies what a node reported, in its order.
+fn apply(
+    rows: &mut ParentJob,
+    (node, reports): (NodeId, ChildReports),
+    now: Timestamp,
+    effects: &mut Effects,
+) -> Result<(), FalseReport> {
+    let ChildReports { started, asked, ended } = reports;
+    if asked.is_empty() {
+        return rows.on_report(node, &started, ended, effects);
+    }
+    rows.on_report(node, &started, Vec::new(), effects)?;
+    rows.on_asked(node, asked, now, effects)?;
+    rows.on_report(node, &[], ended, effects)
+}
+
 impl ParentJobArguments {
     fn decide(&self, message: ParentJobMessage) -> Effects {
         let mut effects = Effects::new();
@@ -122,16 +147,20 @@ impl ParentJobArguments {
             ParentJobMessage::After(_) => {}
             ParentJobMessage::Wake => rows.on_wake(now, &mut effects),
             ParentJobMessage::ReportedHere => {
-                if let Some((here, started, ended)) = reported {
+                if let Some((here, reports)) = reported {
                     // This node reports to itself only what it was told to run.
-                    let _ = rows.on_report(here, &started, ended, &mut effects);
+                    let _ = apply(&mut rows, (here, reports), now, &mut effects);
                 }
             }
-            ParentJobMessage::Reported { node, started, ended } => {
-                if rows.on_report(node, &started, ended, &mut effects).is_err() {
+            ParentJobMessage::Reported { node, reports } => {
+                if apply(&mut rows, (node, reports), now, &mut effects).is_err() {
                     drop(rows);
                     self.session.distrust(node);
                 }
+            }
+            ParentJobMessage::Answer { to, answer, reply } => {
+                // Who asked may be gone; the answer goes its way.
+                let _ = reply.send(rows.on_answer(to, answer, now, &mut effects));
             }
             ParentJobMessage::Items { items, first_id } => {
                 rows.on_items(items, first_id, now, &mut effects);
@@ -189,6 +218,10 @@ impl ParentJobArguments {
                         log.child_ended(ordinal);
                     }
                     news.children.push((ordinal, incarnation, state));
+                }
+                JobEffect::Asked(_) => news.questions = true,
+                JobEffect::Answer { node, key, answer } => {
+                    self.session.answer_on(&self.job, node, (key, answer));
                 }
                 JobEffect::ParentChanged(state) => news.parent.push(state),
             }

@@ -1,6 +1,7 @@
 //! Requests: one verb, one file. What a verb decides is the engine's; here it is asked and
 //! answered.
 
+mod answer;
 mod explain;
 mod get;
 mod monitor;
@@ -87,6 +88,9 @@ async fn about_the_session(session: &Arc<SessionShared>, by: &str, ask: Ask) -> 
             stop::set_throttle(session, &selection, throttle)
         }
         Ask::Remove { selection, force } => remove::remove(session, selection, by, force).await,
+        Ask::Answer { child, number, answer } => {
+            answer::answer(session, child, number, answer).await
+        }
         Ask::Explain(selector) => explain::explain(session, selector).await,
         _ => refuse(RemoteError::new(sortie_wire::ErrorCode::Usage, "no session can answer that")),
     }

@@ -5,6 +5,7 @@ pub(crate) mod output;
 pub(crate) mod pick;
 pub(crate) mod reach;
 pub(crate) mod read;
+pub(crate) mod send;
 pub(crate) mod supervision;
 pub(crate) mod task;
 pub(crate) mod values;
@@ -22,6 +23,7 @@ use crate::args::output::{Look, Verdict};
 use crate::args::pick::{Pick, Picked};
 use crate::args::reach::Reach;
 use crate::args::read::ReceiveArgs;
+use crate::args::send::SendArgs;
 use crate::args::values::{duration, moment, signal};
 #[cfg(test)]
 use crate::args::work::Caller;
@@ -60,6 +62,8 @@ pub(crate) enum Verb {
     /// Remove finished jobs and what is left of their results.
     #[command(visible_alias = "rm")]
     Remove(Box<RemoveArgs>),
+    /// Answer a child that asks.
+    Send(Box<SendArgs>),
     /// One screen about a job: states so far, reasons, last error lines, what to type next.
     Explain(Box<ExplainArgs>),
     /// Session, jobs and children as a tree.

@@ -9,6 +9,7 @@ use sortie::{ReceiveEnd, ReceiveItem, Receiver, RequestError};
 use sortie_model::{EntryId, Record, State};
 use tokio::sync::mpsc;
 
+use crate::ask::Asker;
 use crate::failure::Failure;
 use crate::render::sink::RecordSink;
 
@@ -39,11 +40,12 @@ pub(crate) async fn deliver(
     mut receiver: Receiver,
     sink: Box<dyn RecordSink>,
     (order, acknowledge): (Order, Acknowledge),
+    mut asker: Option<Asker>,
 ) -> Result<ReceiveEnd, Failure> {
     let mut writer = Writer::begin(sink);
     let mut held = Held::default();
     let mut last = None;
-    while let Some(item) = receiver.next().await? {
+    while let Some(item) = next(&mut receiver, asker.as_mut()).await? {
         match item {
             ReceiveItem::Records { number, source, records } => {
                 let child = source.child;
@@ -70,10 +72,28 @@ pub(crate) async fn deliver(
                 receiver.finish().await?;
                 return Ok(end);
             }
+            ReceiveItem::Asked { source, question } => {
+                writer.write(Work::Held).await?;
+                if let Some(asker) = &asker {
+                    asker.ask(&source, question).await;
+                }
+            }
             _ => {}
         }
     }
     Err(RequestError::Lost.into())
+}
+
+/// What the receive brings next, or why nobody answers any more.
+async fn next(
+    receiver: &mut Receiver,
+    asker: Option<&mut Asker>,
+) -> Result<Option<ReceiveItem>, Failure> {
+    let Some(asker) = asker else { return Ok(receiver.next().await?) };
+    tokio::select! {
+        item = receiver.next() => Ok(item?),
+        failure = asker.failed() => Err(failure),
+    }
 }
 
 /// Deliveries that are not acknowledged yet.

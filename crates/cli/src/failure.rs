@@ -5,7 +5,9 @@ use std::fmt;
 use std::io::{self, Write};
 
 use sortie::answer::Trouble;
-use sortie::{ConnectError, ErrorCode, HomeError, NodeStartError, ReachStep, RequestError};
+use sortie::{
+    AnswerError, ConnectError, ErrorCode, HomeError, NodeStartError, ReachStep, RequestError,
+};
 
 use crate::exit::Cause;
 use crate::render::clean::one_line;
@@ -152,6 +154,15 @@ const fn hint_for_code(code: ErrorCode) -> Option<&'static str> {
     }
 }
 
+impl From<AnswerError> for Failure {
+    fn from(error: AnswerError) -> Self {
+        match error {
+            AnswerError::Request(error) => error.into(),
+            error => Self::usage(chain(&error)),
+        }
+    }
+}
+
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
         let hint = error.step().map(|step| hint_for(step).to_owned());
@@ -238,6 +249,7 @@ pub(crate) const fn cause_of(code: ErrorCode) -> Cause {
         | ErrorCode::UnknownTask
         | ErrorCode::TaskTypes
         | ErrorCode::NoBackground
+        | ErrorCode::NotAsking
         | ErrorCode::NameTaken
         | ErrorCode::NotAlone => Cause::Usage,
         ErrorCode::Deadlock => Cause::Deadlock,

@@ -20,6 +20,7 @@
 //! What the command line says and promises stands in `docs/cli.md` of the project.
 
 mod args;
+mod ask;
 mod connect;
 mod deliver;
 mod exit;

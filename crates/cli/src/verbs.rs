@@ -10,6 +10,7 @@ mod node;
 mod receive;
 mod remove;
 mod results;
+mod send;
 mod session;
 mod start;
 mod stop;
@@ -63,7 +64,7 @@ pub(crate) fn perform(cli: Cli, registry: &Registry) -> u8 {
 const fn prints(verb: &Verb) -> bool {
     use crate::args::nodes::NodeVerb;
 
-    !matches!(verb, Verb::Node(NodeVerb::Run(_) | NodeVerb::Stop(_)))
+    !matches!(verb, Verb::Send(_) | Verb::Node(NodeVerb::Run(_) | NodeVerb::Stop(_)))
 }
 
 /// A client needs one thread; nodes in our process want more.
@@ -120,6 +121,7 @@ async fn dispatch(verb: Verb, registry: &Registry) -> Result<u8, Failure> {
             interruptible(stop::run(*args)).await
         }
         Verb::Remove(args) => interruptible(remove::run(*args)).await,
+        Verb::Send(args) => interruptible(send::run(*args)).await,
         Verb::Explain(args) => interruptible(explain::run(*args)).await,
         Verb::Tree(args) => interruptible(tree::run(*args)).await,
         Verb::Watch(args) => interruptible(watch::run(*args)).await,
@@ -150,6 +152,7 @@ fn error_style(verb: &Verb) -> ErrorStyle {
         Verb::Wait(args) => &args.look,
         Verb::Stop(args) | Verb::Kill(args) => &args.look,
         Verb::Remove(args) => &args.look,
+        Verb::Send(args) => &args.look,
         Verb::Explain(args) => &args.look,
         Verb::Tree(args) => &args.look,
         Verb::Doctor(args) => &args.look,

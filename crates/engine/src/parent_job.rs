@@ -5,6 +5,7 @@
 //! stop reaches, and what a report or a lost node means. What is to be done comes out as
 //! [`JobEffect`]s.
 
+mod ask;
 mod host_spec;
 mod nodes;
 mod report;
@@ -23,6 +24,8 @@ use sortie_model::{
 use sortie_wire::host_proto::{ChildBatch, ChildOutcome, ChildSet, Verdict};
 
 use crate::aggregate::{StateCounts, Told, parent_state};
+use crate::parent_job::ask::Questions;
+pub use crate::parent_job::ask::{Answered, NotAsking, QuestionKey};
 pub use crate::parent_job::host_spec::{Executor, Owner};
 use crate::parent_job::nodes::Nodes;
 use crate::parent_job::row::{Phase, Row};
@@ -66,6 +69,17 @@ pub enum JobEffect {
     Close(Ordinal),
     /// The state of the child's life changed to that one.
     Changed(Ordinal, ChildIncarnation, State),
+    /// What the child asks changed, or what became of an answer.
+    Asked(Ordinal),
+    /// Bring the child there the answer to its question.
+    Answer {
+        /// Where.
+        node: NodeIndex,
+        /// Whose question, and which.
+        key: QuestionKey,
+        /// The answer.
+        answer: Bytes,
+    },
     /// The job's own state changed.
     ParentChanged(State),
     /// So many more items of the map may be read.
@@ -113,6 +127,7 @@ pub struct ParentJob {
     item_bytes: usize,
     line: Line,
     supervision: Option<Box<Supervision>>,
+    questions: Questions,
     uptime: Uptime,
     begin: Option<Timestamp>,
     end: Option<Timestamp>,
@@ -153,6 +168,7 @@ impl ParentJob {
             item_bytes: limits::MAP_ITEM_BYTES_FORETOLD,
             line,
             supervision,
+            questions: Questions::default(),
             uptime: Uptime::ZERO,
             begin: None,
             end: None,
@@ -245,8 +261,8 @@ impl ParentJob {
         let Some(row) = self.rows.get_mut(ordinal.0 as usize) else { return };
         let (from, was) = (row.state(), row.phase);
         // A stop that overtook the report of the start shows at once.
-        row.phase =
-            if phase == Phase::Running && row.told_to_stop { Phase::Stopping } else { phase };
+        let runs = matches!(phase, Phase::Running | Phase::Blocked);
+        row.phase = if runs && row.told_to_stop { Phase::Stopping } else { phase };
         let (to, is) = (row.state(), row.phase);
         let (node, incarnation) = (row.node, row.incarnation);
         match (was.holds_slot(), is.holds_slot()) {
@@ -278,6 +294,7 @@ impl ParentJob {
         row.end = Some(time);
         let phase = Phase::of(&outcome.verdict);
         row.set_outcome(outcome);
+        self.close_question(ordinal, effects);
         self.set_phase(ordinal, phase, effects);
         self.supervise_ended(ordinal, effects);
     }

@@ -1,8 +1,10 @@
 //! What a receive is about, and in which order it says that entries settled (`docs/semantics.md`,
 //! section 3.3).
 
+use std::collections::BTreeMap;
+
 use sortie_model::record::StreamSet;
-use sortie_model::{EntryId, Ordinal, State};
+use sortie_model::{EntryId, Ordinal, Question, QuestionNumber, State, Timestamp};
 use sortie_wire::remote_error::{ErrorCode, RemoteError};
 use sortie_wire::session_proto::{ReceiveMode, ReceiveSpec};
 
@@ -65,6 +67,9 @@ pub fn check(spec: &ReceiveSpec) -> Result<(), RemoteError> {
     if spec.events && !takes_until && spec.mode != ReceiveMode::Follow {
         return refuse("`--events` needs a receive that waits", "add `--wait`");
     }
+    if spec.answers && !takes_until && spec.mode != ReceiveMode::Follow {
+        return refuse("only a receive that waits sees to answers", "add `--wait`");
+    }
     if spec.streams.is_empty() {
         return refuse("a receive needs at least one stream", "leave `--stream` out for all");
     }
@@ -87,6 +92,19 @@ pub enum Candidates<'a> {
     },
     /// These.
     Some(&'a [Ordinal]),
+}
+
+/// Which questions a receive has told its reader: each once, also where an incarnation of its child
+/// counts anew.
+#[derive(Debug, Default)]
+pub struct QuestionsOnce(BTreeMap<Ordinal, (QuestionNumber, Timestamp)>);
+
+impl QuestionsOnce {
+    /// Whether that question was not told before; it counts as told.
+    pub fn is_new(&mut self, child: Ordinal, question: &Question) -> bool {
+        let told = (question.number, question.time);
+        self.0.insert(child, told) != Some(told)
+    }
 }
 
 /// Which entries of one job were said to have settled: each once, children before their parent,

@@ -1,5 +1,6 @@
 //! Registered Rust functions: how one is called, what it can reach, how its end is read.
 
+mod ask;
 mod live;
 
 use std::any::{Any, type_name};
@@ -13,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sortie_model::{Body, NodeName, Ordinal, Reason, Stream, limits, reason::LimitKind};
 
+pub use crate::task::ask::{AskError, NoAnswer};
 pub use live::{Live, Staying, TaskOutput, Weight, note_of};
 
 /// A boxed future that can move between threads.
@@ -40,6 +42,8 @@ pub trait TaskPort: Send + Sync {
     fn staying(&self) -> Staying {
         Staying::Leaves
     }
+    /// Asks, and resolves with the encoded answer. Dropped before, the question is withdrawn.
+    fn ask(&self, prompt: String) -> BoxFuture<'_, Result<Bytes, NoAnswer>>;
     /// The child's place among its siblings.
     fn ordinal(&self) -> Ordinal;
     /// The node it runs on.

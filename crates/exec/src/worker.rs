@@ -7,11 +7,14 @@ mod process;
 
 use bytes::{Bytes, BytesMut};
 use sortie_model::spec::OsBytes;
-use sortie_model::{Stream, limits};
+use sortie_model::{QuestionNumber, Stream, limits};
 use sortie_wire::DecodeError;
 use sortie_wire::frame::{Frame, open_head, take_frame, write_message};
 use sortie_wire::guardian_proto::{NulList, Program};
-use sortie_wire::worker_proto::{WORKER_FRAME_BYTES, WorkerEnd, WorkerOrder, WorkerRecord};
+use sortie_wire::worker_proto::{
+    WORKER_FRAME_BYTES, WorkerAnswer, WorkerAsked, WorkerEnd, WorkerOrder, WorkerRecord,
+    WorkerWithdrew,
+};
 use sortie_wire::{Message, TooLarge};
 
 pub use process::run_if_asked;
@@ -40,6 +43,16 @@ pub fn order_frame(order: &WorkerOrder) -> Result<Bytes, TooLarge> {
     Ok(frame.into())
 }
 
+/// An answer as the worker reads it.
+///
+/// # Errors
+/// [`TooLarge`] when it would be longer than a frame.
+pub fn answer_frame(number: QuestionNumber, answer: Bytes) -> Result<Bytes, TooLarge> {
+    let mut frame = Vec::new();
+    write_message(&WorkerAnswer { number, answer }, &mut frame)?;
+    Ok(frame.into())
+}
+
 /// What a worker said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WorkerReport {
@@ -52,6 +65,10 @@ pub enum WorkerReport {
     },
     /// Its function has ended.
     Ended(WorkerEnd),
+    /// Its function asks.
+    Asked(WorkerAsked),
+    /// Its function asks no more.
+    Withdrew(QuestionNumber),
 }
 
 /// Makes reports of a worker's bytes. Holds at most one frame, and what one read brought.
@@ -99,6 +116,15 @@ fn open(frame: Frame) -> Result<WorkerReport, DecodeError> {
     if frame.kind == WorkerEnd::KIND {
         return frame.open().map(|end| WorkerReport::Ended(bounded(end)));
     }
+    if frame.kind == WorkerAsked::KIND {
+        let asked: WorkerAsked = frame.open()?;
+        let (length, limit) = (asked.prompt.len(), limits::PROMPT_BYTES);
+        let short = length <= limit;
+        return short.then_some(WorkerReport::Asked(asked)).ok_or(too_long(length, limit));
+    }
+    if frame.kind == WorkerWithdrew::KIND {
+        return frame.open().map(|WorkerWithdrew { number }| WorkerReport::Withdrew(number));
+    }
     let (WorkerRecord { stream }, payload) = open_head(frame)?;
     check_value(&payload)?;
     // A copy: a small value must not keep all that was read with it.
@@ -107,7 +133,11 @@ fn open(frame: Frame) -> Result<WorkerReport, DecodeError> {
 
 fn check_value(value: &Bytes) -> Result<(), DecodeError> {
     let (length, limit) = (value.len(), limits::VALUE_BYTES);
-    if length > limit { Err(DecodeError::TooLong { length, limit }) } else { Ok(()) }
+    if length > limit { Err(too_long(length, limit)) } else { Ok(()) }
+}
+
+const fn too_long(length: usize, limit: usize) -> DecodeError {
+    DecodeError::TooLong { length, limit }
 }
 
 /// The same end with texts as short as they would be from a function inside the node.
@@ -133,6 +163,38 @@ mod tests {
 
     use super::*;
 
+    fn message<M: Message>(message: &M) -> Vec<u8> {
+        let mut frame = Vec::new();
+        write_message(message, &mut frame).expect("small");
+        frame
+    }
+
+    #[test]
+    fn questions_come_between_records_and_a_long_one_makes_no_sense() {
+        let number = QuestionNumber(1);
+        let asked = WorkerAsked { number, prompt: "sure?".to_owned() };
+        let bytes = [
+            record(Stream::Output, b"\x01"),
+            message(&asked),
+            message(&WorkerWithdrew { number }),
+            record(Stream::Output, b"\x02"),
+        ];
+        let mut reports = WorkerReports::default();
+        reports.add(&bytes.concat());
+        let of = |value| WorkerReport::Record {
+            stream: Stream::Output,
+            value: Bytes::from_static(value),
+        };
+        let expected =
+            [of(b"\x01"), WorkerReport::Asked(asked), WorkerReport::Withdrew(number), of(b"\x02")];
+        for report in expected {
+            assert_eq!(reports.take(), Ok(Some(report)));
+        }
+        let prompt = "x".repeat(limits::PROMPT_BYTES + 1);
+        reports.add(&message(&WorkerAsked { number: QuestionNumber(2), prompt }));
+        assert!(reports.take().is_err());
+    }
+
     fn record(stream: Stream, value: &[u8]) -> Vec<u8> {
         let mut frame = Vec::new();
         write_head(&WorkerRecord { stream }, value.len(), &mut frame).expect("small");
@@ -141,9 +203,7 @@ mod tests {
     }
 
     fn end(end: &WorkerEnd) -> Vec<u8> {
-        let mut frame = Vec::new();
-        write_message(end, &mut frame).expect("small");
-        frame
+        message(end)
     }
 
     #[test]

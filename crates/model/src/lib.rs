@@ -9,6 +9,7 @@ pub mod limits;
 pub mod name;
 pub mod nodeset;
 pub mod quantity;
+pub mod question;
 pub mod reason;
 pub mod record;
 pub mod restart;
@@ -24,6 +25,7 @@ pub use id::{
     NodeId, Ordinal, Seq, SessionId, SessionInstance,
 };
 pub use name::{JobName, NodeName, SessionName};
+pub use question::{Question, QuestionNumber};
 pub use reason::Reason;
 pub use record::{Body, Record, Stream};
 pub use restart::RestartSpec;

@@ -233,6 +233,12 @@ pub const INPUT_LEAST_BYTES: usize = 8 * KIB;
 /// Input bytes that a child has read and its owner has not been told.
 pub const INPUT_UNTOLD_BYTES: u64 = 64 * KIB as u64;
 
+// Questions.
+/// The prompt of a child's question.
+pub const PROMPT_BYTES: usize = 4 * KIB;
+/// The encoded answer to a child's question.
+pub const ANSWER_BYTES: usize = 64 * KIB;
+
 // Cluster.
 /// Members of one cluster.
 pub const MEMBERS: usize = 65_536;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ChildIncarnation, ChildInstance, EntryId, Incarnation, JobInstance, NodeId, NodeName, Ordinal,
-    Reason, SessionId, SessionInstance, State, Timestamp,
+    Question, Reason, SessionId, SessionInstance, State, Timestamp,
 };
 
 /// What runs a job's children.
@@ -151,6 +151,8 @@ pub struct ChildView {
     pub notes: Vec<String>,
     /// How often it started again; state, reason and times are those of its last incarnation.
     pub restarts: u32,
+    /// What it asks, while it is blocked.
+    pub question: Option<Question>,
 }
 
 /// One line of a listing: a job, or one of the children below it.

@@ -223,6 +223,38 @@ impl From<Misuse> for StartError {
     }
 }
 
+/// Why a child's question was not answered.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnswerError {
+    /// The answer has no encoding.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// The node refused it, or could not be asked; an answer of more than
+    /// [`limits::ANSWER_BYTES`](sortie_model::limits::ANSWER_BYTES) is refused with
+    /// [`ErrorCode::Limit`].
+    #[error(transparent)]
+    Request(#[from] RequestError),
+}
+
+impl AnswerError {
+    /// The number under which the error is known everywhere.
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Encode(_) => ErrorCode::Usage,
+            Self::Request(error) => error.code(),
+        }
+    }
+
+    /// Whether the same answer may be taken later or on another connection.
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Encode(_) => false,
+            Self::Request(error) => error.is_retryable(),
+        }
+    }
+}
+
 /// A value that has no encoding: its `Serialize` failed, or it is larger than
 /// [`limits::VALUE_BYTES`](sortie_model::limits::VALUE_BYTES).
 #[derive(Debug, Clone, thiserror::Error)]

@@ -1,6 +1,7 @@
 //! A job: what was started, and what comes of it.
 
 mod builder;
+mod children;
 mod gather;
 mod in_order;
 mod observed;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use sortie_model::selector::{Query, Selection, Selector};
 use sortie_model::spec::{StopSpec, Throttle};
 use sortie_model::view::EntryView;
-use sortie_model::{ChildView, EntryId, JobInstance, JobView, limits};
+use sortie_model::{EntryId, JobInstance, JobView};
 use sortie_wire::session_proto::{Entries, ReceiveMode, ReceiveSpec, WaitCount, WaitSpec};
 
 use crate::answer::{StopReturns, Unfinished};
@@ -26,6 +27,7 @@ use crate::receiver::{ReceiveItem, Receiver};
 use crate::session::Session;
 
 pub use builder::JobBuilder;
+pub use children::ChildQuestion;
 pub use in_order::ResultsInOrder;
 pub use received::Received;
 pub use results::{ChildResult, ResultError, Results};
@@ -137,52 +139,6 @@ impl<T> Job<T> {
         self.own_view(self.session.get(query).await?)
     }
 
-    /// The job's children, in child order. The answer is fetched in pages, so children that come
-    /// meanwhile may be missing; each takes about 300 bytes of memory here.
-    ///
-    /// # Errors
-    /// [`RequestError`], as for [`Job::view`].
-    ///
-    /// # Cancel safety
-    /// Cancel safe: it changes nothing.
-    pub async fn children(&self) -> Result<Vec<ChildView>, RequestError> {
-        let mut children = Vec::new();
-        loop {
-            let page = self.children_from(children.len() as u64).await?;
-            if page.is_empty() {
-                return Ok(children);
-            }
-            children.extend(page);
-        }
-    }
-
-    /// The numbers of the children from that place on, a page of them.
-    async fn child_ids(&self, from: u64) -> Result<Vec<EntryId>, RequestError> {
-        let children = self.children_from(from).await?;
-        Ok(children.into_iter().map(|child| child.id).collect())
-    }
-
-    /// The children from that place on: a page of them, none behind the last.
-    async fn children_from(&self, from: u64) -> Result<Vec<ChildView>, RequestError> {
-        let query = Query {
-            selection: self.selection(),
-            children: true,
-            limit: limits::PAGE_MOST as u32,
-            // The job itself comes before its children.
-            offset: from + 1,
-            ..Query::default()
-        };
-        let Entries { entries, troubles, .. } = self.session.get(query).await?;
-        if !troubles.is_empty() {
-            return Err(RequestError::of_troubles(troubles));
-        }
-        let children = entries.into_iter().filter_map(|entry| match entry {
-            EntryView::Child(child) => Some(child),
-            EntryView::Job(_) => None,
-        });
-        Ok(children.collect())
-    }
-
     /// Takes what is there now, children in child order: it is gone from the node when this
     /// returns. Everything is held in memory; for output that does not fit, use [`Job::stream`].
     ///
@@ -202,7 +158,7 @@ impl<T> Job<T> {
                     receiver.acknowledge(number);
                 }
                 ReceiveItem::End(end) => end.about_one()?,
-                ReceiveItem::Settled { .. } => {}
+                ReceiveItem::Settled { .. } | ReceiveItem::Asked { .. } => {}
             }
         }
         Ok(taken.hand_over().into_iter().map(Received::encoded).collect())
@@ -224,7 +180,7 @@ impl<T> Job<T> {
                     kept.extend(Batch::new(&source, records));
                 }
                 ReceiveItem::End(end) => end.about_one()?,
-                ReceiveItem::Settled { .. } => {}
+                ReceiveItem::Settled { .. } | ReceiveItem::Asked { .. } => {}
             }
         }
         Ok(kept)

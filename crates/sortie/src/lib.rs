@@ -75,13 +75,14 @@ pub use client::{Client, UserIdentity};
 pub use command::Command;
 pub use embedded::{EMBEDDED_NODES, Embedded};
 pub use error::{
-    ConnectError, DialFault, EncodeError, Misuse, RequestError, ShapeError, StartError, ValueError,
+    AnswerError, ConnectError, DialFault, EncodeError, Misuse, RequestError, ShapeError,
+    StartError, ValueError,
 };
 pub use home::{Damage, HomeError, HomePaths, MakeFault, Mistake};
 pub use input::{InputSender, ItemSender, ItemSplitter, Separator};
 pub use job::{
-    ChildResult, Job, JobBuilder, JobStream, Received, ResultError, Results, ResultsInOrder,
-    Untyped, Values,
+    ChildQuestion, ChildResult, Job, JobBuilder, JobStream, Received, ResultError, Results,
+    ResultsInOrder, Untyped, Values,
 };
 pub use monitor::Monitor;
 pub use nested::TaskSession;
@@ -97,7 +98,7 @@ pub use threads::node_threads;
 pub use watch::Happenings;
 
 pub use sortie_exec::sys::standard::{StandardStream, began_without};
-pub use sortie_exec::task::{EmitError, Live, TaskContext, TaskOutput, Weight};
+pub use sortie_exec::task::{AskError, EmitError, Live, TaskContext, TaskOutput, Weight};
 pub use sortie_model::id::{BadKey, BadNodeId};
 pub use sortie_model::limits;
 pub use sortie_model::name::BadName;
@@ -115,8 +116,9 @@ pub use sortie_model::spec::{
 pub use sortie_model::view::{ChildPlace, EntryView, Kind, NodeState, Progress, Tally};
 pub use sortie_model::{
     Body, ChildIncarnation, ChildInstance, ChildView, EntryId, IdempotencyKey, Incarnation,
-    JobInstance, JobName, JobSpec, JobView, NodeId, NodeName, NodeView, Ordinal, Reason, Record,
-    Seq, SessionId, SessionInstance, SessionName, SessionView, State, Stream, Timestamp,
+    JobInstance, JobName, JobSpec, JobView, NodeId, NodeName, NodeView, Ordinal, Question,
+    QuestionNumber, Reason, Record, Seq, SessionId, SessionInstance, SessionName, SessionView,
+    State, Stream, Timestamp,
 };
 pub use sortie_wire::session_proto::EndNotice;
 pub use sortie_wire::session_proto::{ReceiveMode, ReceiveSpec, WaitCount, WaitSpec};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures_util::FutureExt;
 use sortie_actors::data::exchange::{ClientEnd, ClientSender, ToClient, ToServer};
 use sortie_model::view::EntryView;
-use sortie_model::{EntryId, Record, State};
+use sortie_model::{EntryId, Question, Record, State};
 use sortie_wire::session_proto::{Answer, Delivery, Entries, Failure, Source};
 
 use tokio::runtime::Handle;
@@ -39,6 +39,14 @@ pub enum ReceiveItem {
         id: EntryId,
         /// Its state.
         state: State,
+    },
+    /// A child asks; only when the receive asked for questions
+    /// ([`ReceiveSpec::answers`](crate::ReceiveSpec)). Its records before the question came before.
+    Asked {
+        /// Which child.
+        source: Source,
+        /// What.
+        question: Question,
     },
     /// The receive is over. Nothing follows.
     End(ReceiveEnd),
@@ -177,6 +185,9 @@ impl Receiver {
             }
             ToClient::Delivery(Delivery::Settled { id, state }) => {
                 Ok(ReceiveItem::Settled { id, state })
+            }
+            ToClient::Delivery(Delivery::Asked { source, question }) => {
+                Ok(ReceiveItem::Asked { source, question })
             }
             ToClient::Delivery(Delivery::End { failures, entries, deadlock }) => {
                 self.over = true;

@@ -8,14 +8,14 @@ use sortie_actors::data::exchange::ClientEnd;
 use sortie_model::selector::{Query, Selection, Selector};
 use sortie_model::spec::{StopSpec, Throttle};
 use sortie_model::view::EntryView;
-use sortie_model::{JobSpec, JobView, SessionView};
+use sortie_model::{JobSpec, JobView, QuestionNumber, SessionView};
 use sortie_wire::session_proto::{
     Answer, Ask, Entries, Explanation, Plan, ReceiveSpec, SessionRef, WaitSpec,
 };
 use sortie_wire::{ErrorCode, RemoteError};
 
 use crate::answer::{StopReturns, Unfinished, Waited};
-use crate::error::RequestError;
+use crate::error::{AnswerError, RequestError, encode_value};
 use crate::job::Job;
 use crate::monitor::Monitor;
 use crate::receiver::Receiver;
@@ -203,6 +203,48 @@ impl Session {
         match self.ask(Ask::Explain(selector)).await? {
             Answer::Explanation(explanation) => Ok(*explanation),
             _ => Err(RequestError::Unexpected),
+        }
+    }
+
+    /// Answers what a child asks (`docs/semantics.md`, section 2.3), and returns once the child
+    /// took the answer. The selector names the child, or a job of which one child asks; without a
+    /// `number` it is the question that is open when the answer comes.
+    ///
+    /// # Errors
+    /// [`AnswerError`]; [`ErrorCode::NotAsking`](crate::ErrorCode::NotAsking) when the child asks
+    /// nothing, or not that any more.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have been carried out; with a `number`, repeating it answers nothing
+    /// twice.
+    pub async fn answer<A>(
+        &self,
+        child: Selector,
+        number: Option<QuestionNumber>,
+        answer: &A,
+    ) -> Result<(), AnswerError>
+    where
+        A: serde::Serialize + ?Sized + Sync,
+    {
+        self.answer_encoded(child, number, encode_value(answer)?).await
+    }
+
+    /// The same with an answer that is encoded already: MessagePack with field names.
+    ///
+    /// # Errors
+    /// As for [`Session::answer`].
+    ///
+    /// # Cancel safety
+    /// As for [`Session::answer`].
+    pub async fn answer_encoded(
+        &self,
+        child: Selector,
+        number: Option<QuestionNumber>,
+        answer: bytes::Bytes,
+    ) -> Result<(), AnswerError> {
+        match self.ask(Ask::Answer { child, number, answer }).await? {
+            Answer::Done => Ok(()),
+            _ => Err(RequestError::Unexpected.into()),
         }
     }
 

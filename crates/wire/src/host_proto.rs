@@ -3,8 +3,10 @@
 //! Commands travel on the control stream, from the owning node. Reports travel on unidirectional
 //! streams, from the executing node: one shared stream per session, whose reports are numbered and
 //! acknowledged by number, and one stream for each child whose output passed the inline limit,
-//! whose records are acknowledged by their own numbers. In a report, starts come before records and
-//! records before ends.
+//! whose records are acknowledged by their own numbers. In a report, starts come before records,
+//! records before questions, and these before ends.
+
+mod ask;
 
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use sortie_model::{
 };
 
 use crate::frame::{Kind, Message};
+pub use crate::host_proto::ask::{AnswerChild, ChildAsk, OpenQuestion};
 use crate::link_proto::kinds;
 
 /// What an executing node must know of a job, once.
@@ -312,6 +315,9 @@ pub struct Report {
     pub records: Vec<RecordRun>,
     /// Children that ended.
     pub ended: Vec<ChildEnd>,
+    /// Children that ask, or ask no more: the newest word about each counts. What they said before
+    /// stands in `records` or in an earlier report.
+    pub asked: Vec<ChildAsk>,
 }
 
 /// First message of a unidirectional stream from owner to host: input for one child.
@@ -389,4 +395,5 @@ kinds! {
     Report = 121,
     InputStream = 122,
     InputPiece = 123,
+    AnswerChild = 125,
 }

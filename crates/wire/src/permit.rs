@@ -6,8 +6,8 @@
 
 use crate::frame::{Kind, Message};
 use crate::host_proto::{
-    Acknowledge, EndSession, ForgetJob, InputPiece, InputRead, InputStream, Report, ReportStream,
-    Resume, Resumed, StartChildren, StopChildren,
+    Acknowledge, AnswerChild, EndSession, ForgetJob, InputPiece, InputRead, InputStream, Report,
+    ReportStream, Resume, Resumed, StartChildren, StopChildren,
 };
 use crate::link_proto::{Heartbeat, MemberUpdate, Roster};
 use crate::session_proto::{Acknowledged, Answer, Delivery, Happening, InputData, Request};
@@ -66,6 +66,7 @@ const NODES_CONTROL: &[Kind] = &[
     Resume::KIND,
     Resumed::KIND,
     InputRead::KIND,
+    AnswerChild::KIND,
 ];
 const NODES_UNI: &[Kind] = &[ReportStream::KIND, Report::KIND, InputStream::KIND, InputPiece::KIND];
 const SESSION_CONTROL: &[Kind] = &[Heartbeat::KIND];

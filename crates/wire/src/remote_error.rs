@@ -64,6 +64,8 @@ pub enum ErrorCode {
     TaskTypes,
     /// The function of that name cannot run in the background on the session's node.
     NoBackground,
+    /// The child asks nothing, or that question no more.
+    NotAsking,
 }
 
 impl ErrorCode {
@@ -98,6 +100,7 @@ impl ErrorCode {
             Self::Storage => "storage",
             Self::TaskTypes => "task_types",
             Self::NoBackground => "no_background",
+            Self::NotAsking => "not_asking",
         }
     }
 

@@ -8,14 +8,15 @@ mod answer;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sortie_model::nodeset::NodeExpr;
 use sortie_model::record::StreamSet;
 use sortie_model::selector::{Query, Selection, Selector};
 use sortie_model::spec::{StopSpec, Throttle};
 use sortie_model::{
-    ChildIncarnation, EntryId, IdempotencyKey, JobSpec, NodeName, Ordinal, Reason, SessionInstance,
-    State, Timestamp,
+    ChildIncarnation, EntryId, IdempotencyKey, JobSpec, NodeName, Ordinal, Question,
+    QuestionNumber, Reason, SessionInstance, State, Timestamp,
 };
 
 use crate::frame::{Kind, Message};
@@ -147,6 +148,16 @@ pub enum Ask {
         /// Which jobs and children; those that exist.
         selection: Selection,
     },
+    /// Answer a blocked child. Answer: [`Answer::Done`] once the child took it.
+    Answer {
+        /// Which child: it, or the job of the only one that asks.
+        child: Selector,
+        /// Which of its questions; the open one if none is named.
+        number: Option<QuestionNumber>,
+        /// The answer: MessagePack with field names, at most
+        /// [`ANSWER_BYTES`](sortie_model::limits::ANSWER_BYTES).
+        answer: Bytes,
+    },
 }
 
 /// How a receive goes about it.
@@ -168,6 +179,9 @@ pub struct ReceiveSpec {
     pub auto_remove: bool,
     /// Also one event per entry that settles.
     pub events: bool,
+    /// What children ask is delivered, and its reader sees to the answers: a blocked entry does not
+    /// end the receive.
+    pub answers: bool,
 }
 
 impl ReceiveSpec {
@@ -182,6 +196,7 @@ impl ReceiveSpec {
             since: None,
             auto_remove: false,
             events: false,
+            answers: false,
         }
     }
 }
@@ -273,6 +288,13 @@ pub enum Delivery {
     },
     /// The receive was refused, or broke.
     Refused(RemoteError),
+    /// A child asks, once per question; its records before the question were delivered.
+    Asked {
+        /// Which child.
+        source: Source,
+        /// What.
+        question: Question,
+    },
 }
 
 /// A child that failed.

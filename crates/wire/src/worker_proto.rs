@@ -2,13 +2,15 @@
 //! 599).
 //!
 //! Both ends are the same program, joined by a Unix stream socket. The node sends one
-//! [`WorkerOrder`]; the worker sends any number of [`WorkerRecord`]s, then one [`WorkerEnd`]. A
-//! stop is a signal, not a message.
+//! [`WorkerOrder`]; the worker sends any number of [`WorkerRecord`]s, then one [`WorkerEnd`].
+//! Between them its function may ask, one question at a time: [`WorkerAsked`] is followed by a
+//! [`WorkerAnswer`] from the node or a [`WorkerWithdrew`] from the worker. A stop is a signal, not
+//! a message.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sortie_model::spec::TaskTypes;
-use sortie_model::{NodeName, Ordinal, Stream, limits};
+use sortie_model::{NodeName, Ordinal, QuestionNumber, Stream, limits};
 
 use crate::frame::{Kind, Message};
 use crate::link_proto::kinds;
@@ -62,4 +64,37 @@ pub enum WorkerEnd {
     },
 }
 
-kinds! { WorkerOrder = 500, WorkerRecord = 501, WorkerEnd = 502 }
+/// The function asks. Its questions count from 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerAsked {
+    /// Which question it is.
+    pub number: QuestionNumber,
+    /// What is asked: at most [`limits::PROMPT_BYTES`].
+    pub prompt: String,
+}
+
+/// The answer to the function's question; an answer to another question than the open one means
+/// nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerAnswer {
+    /// Which question it answers.
+    pub number: QuestionNumber,
+    /// The answer: MessagePack with field names, at most [`limits::ANSWER_BYTES`].
+    pub answer: Bytes,
+}
+
+/// The function does not want the answer any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerWithdrew {
+    /// Which question it was.
+    pub number: QuestionNumber,
+}
+
+kinds! {
+    WorkerOrder = 500,
+    WorkerRecord = 501,
+    WorkerEnd = 502,
+    WorkerAsked = 506,
+    WorkerAnswer = 507,
+    WorkerWithdrew = 508,
+}

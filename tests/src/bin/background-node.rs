@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use sortie::{EmitError, HomePaths, Node, Registry, TaskContext};
+use sortie::{AskError, EmitError, HomePaths, Node, Registry, TaskContext};
 
 #[derive(Debug)]
 struct Refused(std::num::ParseIntError);
@@ -78,6 +78,19 @@ async fn family(context: TaskContext, mark: String) -> Result<(), EmitError> {
     }
 }
 
+/// Asks as often, and adds what it is told.
+async fn ask(context: TaskContext, count: u32) -> Result<(u64, u32), AskError> {
+    let mut sum = 0;
+    for number in 1..=count {
+        sum += context.ask::<u64>(&format!("number {number}")).await?;
+    }
+    // One that is dropped, so that the last one comes behind a withdrawal.
+    let dropped = tokio::time::timeout(Duration::ZERO, context.ask::<u64>("dropped")).await;
+    assert!(dropped.is_err(), "nobody has answered");
+    sum += context.ask::<u64>("the last").await?;
+    Ok((sum, std::process::id()))
+}
+
 async fn polite(context: TaskContext, (): ()) -> Result<(), EmitError> {
     context.emit("waiting").await?;
     context.cancelled().await;
@@ -109,6 +122,7 @@ fn tasks() -> Registry {
         .task("flood", flood)
         .task("family", family)
         .task("polite", polite)
+        .task("ask", ask)
         .task("look", look)
 }
 

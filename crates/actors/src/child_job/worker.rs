@@ -1,20 +1,20 @@
 //! A registered function in a process of its own, as a child.
 
 use std::sync::Arc;
-use std::sync::{Mutex as Lock, PoisonError};
+use std::sync::{Mutex as Lock, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use sortie_engine::function_end::{WorkerSaid, worker_outcome};
 use sortie_engine::host::Start;
-use sortie_exec::worker::{WorkerReport, WorkerReports, order_frame, program};
+use sortie_exec::worker::{WorkerReport, WorkerReports, answer_frame, order_frame, program};
 use sortie_exec::{Guardian, ProcessIo, ProcessSpec, Stopper, stop_channel};
 use sortie_model::reason::LimitKind;
 use sortie_model::spec::{BodySpec, StopSpec};
-use sortie_model::{Body, Reason, Stream};
+use sortie_model::{Body, QuestionNumber, Reason, Stream};
 use sortie_wire::guardian_proto::StandardInput;
 use sortie_wire::host_proto::{ChildOutcome, Verdict};
 use sortie_wire::worker_proto::{WorkerEnd, WorkerOrder};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 use crate::child_job::process::{plan, surroundings};
 use crate::child_job::{Ending, Left, Slot};
@@ -47,6 +47,8 @@ pub(super) fn run(port: &Arc<JobPort>, guardian: &Guardian, child: Start, left: 
             order: Lock::new(Some(order)),
             reports: Mutex::default(),
             said: Lock::new(WorkerSaid::Nothing),
+            open: Lock::default(),
+            asked: Notify::new(),
         };
         let plan = plan(&this.job().spec);
         let facts = sortie_exec::run(&guardian, spec, plan, (&io, &stops)).await;
@@ -78,11 +80,30 @@ struct Io {
     order: Lock<Option<Bytes>>,
     reports: Mutex<WorkerReports>,
     said: Lock<WorkerSaid>,
+    /// The question that the worker asked last, until it is over.
+    open: Lock<Option<QuestionNumber>>,
+    /// There is one.
+    asked: Notify,
 }
+
+/// A worker asks while its question before is open.
+#[derive(Debug, thiserror::Error)]
+#[error("a worker process asks out of turn")]
+struct OutOfTurn;
 
 impl Io {
     fn note(&self, said: WorkerSaid) {
         *self.said.lock().unwrap_or_else(PoisonError::into_inner) = said;
+    }
+
+    fn open(&self) -> MutexGuard<'_, Option<QuestionNumber>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn makes_no_sense(&self, error: &(dyn std::error::Error + 'static)) {
+        tracing::warn!(error, "a worker process makes no sense");
+        self.note(WorkerSaid::Garbage);
+        self.stopper.stop(StopSpec::NOW);
     }
 }
 
@@ -112,20 +133,39 @@ impl ProcessIo for Io {
                     }
                     self.note(WorkerSaid::Ended(end));
                 }
-                Ok(None) => return,
-                Err(error) => {
-                    let error: &dyn std::error::Error = &error;
-                    tracing::warn!(error, "a worker process makes no sense");
-                    self.note(WorkerSaid::Garbage);
-                    self.stopper.stop(StopSpec::NOW);
-                    return;
+                Ok(Some(WorkerReport::Asked(asked))) => {
+                    let number = self.port.begin_question(asked.prompt).await;
+                    if number != Some(asked.number) {
+                        return self.makes_no_sense(&OutOfTurn);
+                    }
+                    *self.open() = number;
+                    self.asked.notify_one();
                 }
+                Ok(Some(WorkerReport::Withdrew(number))) => self.port.withdraw_question(number),
+                Ok(None) => return,
+                Err(error) => return self.makes_no_sense(&error),
             }
         }
     }
 
     async fn next_input(&self) -> Option<Bytes> {
-        self.order.lock().unwrap_or_else(PoisonError::into_inner).take()
+        let order = self.order.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if order.is_some() {
+            return order;
+        }
+        loop {
+            let open = *self.open();
+            let Some(number) = open else {
+                self.asked.notified().await;
+                continue;
+            };
+            let answer = self.port.answer_to(number).await;
+            self.open().take_if(|open| *open == number);
+            if let Some(answer) = answer {
+                // Answers are far smaller than a frame may be.
+                return answer_frame(number, answer).ok();
+            }
+        }
     }
 
     async fn input_closed(&self) {}

@@ -2,6 +2,7 @@
 
 mod facts;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use ractor::ActorRef;
 use sortie_engine::parent_job::{JobIdentity, MailboxFacts, ParentJob};
 use sortie_model::{ChildView, JobView, NodeId, Ordinal, Record, Stream};
-use sortie_wire::host_proto::{ChildEnd, ChildStart};
+use sortie_wire::host_proto::{ChildAsk, ChildEnd, ChildStart};
 
 use crate::data::input_log::InputLog;
 use crate::data::mailboxes::{AppendError, JobMailboxes, TryAppend};
@@ -34,10 +35,26 @@ pub(crate) struct JobShared {
     actor: OnceLock<ActorRef<ParentJobMessage>>,
 }
 
+/// What children reported beside their records: first what began, then what asks, then what ended.
+#[derive(Debug, Default)]
+pub(crate) struct ChildReports {
+    pub(crate) started: Vec<ChildStart>,
+    pub(crate) asked: Vec<ChildAsk>,
+    pub(crate) ended: Vec<ChildEnd>,
+}
+
+impl ChildReports {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.started.is_empty() && self.asked.is_empty() && self.ended.is_empty()
+    }
+}
+
 /// What children on this node reported and the actor has not looked at.
 #[derive(Debug, Default)]
 struct Reported {
     started: Vec<ChildStart>,
+    /// The last word of each.
+    asked: BTreeMap<Ordinal, ChildAsk>,
     ended: Vec<ChildEnd>,
     announced: bool,
 }
@@ -111,10 +128,23 @@ impl JobShared {
         if let Some(end) = &end {
             self.close_at_end(end.ordinal);
         }
-        let announce = {
-            let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        self.gather(|reported| {
             reported.started.extend(start);
             reported.ended.extend(end);
+        });
+    }
+
+    /// A child on this node asks, or asks no more.
+    pub(crate) fn asked(&self, ask: ChildAsk) {
+        self.gather(|reported| {
+            reported.asked.insert(ask.ordinal, ask);
+        });
+    }
+
+    fn gather(&self, add: impl FnOnce(&mut Reported)) {
+        let announce = {
+            let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+            add(&mut reported);
             !std::mem::replace(&mut reported.announced, true)
         };
         if announce {
@@ -123,10 +153,10 @@ impl JobShared {
     }
 
     /// What gathered since the last call.
-    pub(crate) fn take_reported(&self) -> (NodeId, Vec<ChildStart>, Vec<ChildEnd>) {
+    pub(crate) fn take_reported(&self) -> (NodeId, ChildReports) {
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
-        let Reported { started, ended, .. } = std::mem::take(&mut *reported);
-        (self.here, started, ended)
+        let Reported { started, asked, ended, .. } = std::mem::take(&mut *reported);
+        (self.here, ChildReports { started, asked: asked.into_values().collect(), ended })
     }
 
     /// Stores a record of a child on this node, if that needs no wait. A record that can never be

@@ -11,7 +11,9 @@ use bytes::Bytes;
 use sortie_link::Link;
 use sortie_model::{ChildKey, JobInstance, Ordinal, Record, SessionInstance, limits};
 use sortie_wire::frame::Message;
-use sortie_wire::host_proto::{Acknowledge, ChildEnd, ChildStart, RecordRun, Report, Resume};
+use sortie_wire::host_proto::{
+    Acknowledge, ChildAsk, ChildEnd, ChildStart, RecordRun, Report, Resume,
+};
 use tokio::sync::Notify;
 
 use crate::data::attachment::say;
@@ -50,7 +52,8 @@ struct Pending {
     started: Vec<ChildStart>,
     runs: Vec<RecordRun>,
     payload: Vec<Bytes>,
-    /// What the records weigh against the link's credit, in bytes.
+    asked: Vec<ChildAsk>,
+    /// What records and questions weigh against the link's credit, in bytes.
     weight: usize,
     /// How many records there are.
     heads: usize,
@@ -151,6 +154,29 @@ impl Outbox {
         drop(state);
         self.wake.notify_one();
         Ok(())
+    }
+
+    /// What a child asks, behind its records so far; a question comes with the credit that was
+    /// waited for.
+    pub(crate) fn asked(&self, job: JobInstance, ask: ChildAsk, held: Option<Held>) {
+        let mut state = self.state();
+        if state.closed {
+            return;
+        }
+        let weight = held.as_ref().map_or(0, Held::bytes);
+        if let Some(held) = held {
+            state.held.join(held);
+        }
+        let pending = state.pending.entry(job).or_default();
+        pending.weight += weight;
+        pending.asked.push(ask);
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// Waits for its turn at the owner's credit, for so many bytes of a question.
+    pub(crate) async fn wait_for_question(&self, bytes: usize) -> Held {
+        self.credit.shared.reserve(bytes).await
     }
 
     /// Waits for its turn at the owner's credit, for a record of so many bytes.
@@ -266,6 +292,12 @@ impl Pending {
 /// What a record with so many bytes counts against credit: an empty one is not free.
 pub(crate) const fn weight_of(length: usize) -> usize {
     length + limits::RECORD_OVERHEAD_BYTES as usize
+}
+
+/// What a question with a prompt of so many bytes counts against credit: with it the word that it
+/// is over, which waits for nothing.
+pub(crate) const fn ask_bytes(prompt: usize) -> usize {
+    prompt + 2 * limits::RECORD_OVERHEAD_BYTES as usize
 }
 
 #[cfg(test)]

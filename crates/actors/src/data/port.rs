@@ -1,14 +1,18 @@
 //! A running child's way out: its records and its end, to a mailbox here or to an outbox.
 
-use std::any::Any;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod ask;
 
+use std::any::Any;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use bytes::Bytes;
 use sortie_engine::function_end::StopDelivered;
 use sortie_engine::host::Start;
 use sortie_engine::nest::Nest;
 use sortie_exec::NodeBasics;
-use sortie_exec::task::{BoxFuture, Staying, TaskPort, encode_value};
+use sortie_exec::task::{BoxFuture, NoAnswer, Staying, TaskPort, encode_value};
 use sortie_model::spec::StopSpec;
 use sortie_model::{
     Body, ChildIncarnation, ChildKey, JobInstance, NodeName, Ordinal, Record, Seq, Stream,
@@ -23,6 +27,7 @@ use crate::data::input::inlet::InputPorts;
 use crate::data::job::JobShared;
 use crate::data::nested::{Below, TaskNode};
 use crate::data::outbox::{Bulk, Outbox, weight_of};
+use crate::data::port::ask::Asks;
 use crate::node::NodeShared;
 use crate::world::World;
 
@@ -76,6 +81,8 @@ pub(crate) struct ChildPort {
     told: AtomicBool,
     stopping: Notify,
     stored: Notify,
+    /// Most children ask nothing.
+    asks: OnceLock<Box<Asks>>,
 }
 
 #[derive(Debug)]
@@ -101,9 +108,11 @@ impl ChildPort {
             storing: false,
         };
         let (told, stopping, stored) = (AtomicBool::new(false), Notify::new(), Notify::new());
-        let state = Mutex::new(state);
+        let (state, asks) = (Mutex::new(state), OnceLock::new());
         let nest = Mutex::new(Nest::new(shared.spec.level, shared.spec.grace));
-        Arc::new(Self { shared, ordinal, id, incarnation, state, nest, told, stopping, stored })
+        let port =
+            Self { shared, ordinal, id, incarnation, state, nest, told, stopping, stored, asks };
+        Arc::new(port)
     }
 
     pub(crate) fn job(&self) -> &JobPort {
@@ -182,6 +191,7 @@ impl ChildPort {
         if std::mem::replace(&mut state.ended, true) {
             return;
         }
+        self.end_questions();
         self.shared.owner.take_children(1);
         if self.shared.is_discarded() {
             return;
@@ -340,6 +350,10 @@ impl TaskPort for ChildPort {
 
     fn reach(self: Arc<Self>) -> Option<Arc<dyn Any + Send + Sync>> {
         Some(Arc::new(TaskNode::new(self)))
+    }
+
+    fn ask(&self, prompt: String) -> BoxFuture<'_, Result<Bytes, NoAnswer>> {
+        Box::pin(self.ask_owner(prompt))
     }
 
     fn ordinal(&self) -> Ordinal {

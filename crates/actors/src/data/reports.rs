@@ -11,7 +11,7 @@ use sortie_wire::frame::{self, Frame, Message};
 use sortie_wire::host_proto::{ChildPosition, Report, ReportStream};
 
 use crate::data::attachment::{Attachment, Ended};
-use crate::data::job::JobShared;
+use crate::data::job::{ChildReports, JobShared};
 use crate::data::mailboxes::AppendError;
 use crate::data::outbox::after_end;
 use crate::data::session::SessionShared;
@@ -87,7 +87,9 @@ async fn store(
         let rows = job.rows();
         let records = report.records.iter().map(|run| run.ordinal);
         let started = report.started.iter().map(|start| start.ordinal);
-        let mut named = records.chain(started).chain(report.ended.iter().map(|end| end.ordinal));
+        let asked = report.asked.iter().map(|ask| ask.ordinal);
+        let ended = report.ended.iter().map(|end| end.ordinal);
+        let mut named = records.chain(started).chain(asked).chain(ended);
         if !named.all(|ordinal| rows.runs_on(ordinal, from) || rows.ran_before(ordinal)) {
             return Err(BadReport::FalseChild);
         }
@@ -119,9 +121,10 @@ async fn store(
         }
         job.close_at_end(end.ordinal);
     }
-    if !report.started.is_empty() || !report.ended.is_empty() {
-        let (started, ended) = (report.started, report.ended);
-        job.tell(ParentJobMessage::Reported { node: from, started, ended });
+    let Report { started, asked, ended, .. } = report;
+    let reports = ChildReports { started, asked, ended };
+    if !reports.is_empty() {
+        job.tell(ParentJobMessage::Reported { node: from, reports });
     }
     Ok(())
 }
@@ -142,6 +145,7 @@ async fn store_own(
     };
     let honest = report.job == key.job
         && report.records.iter().all(|run| mine(run.ordinal))
+        && report.asked.iter().all(|ask| mine(ask.ordinal))
         && report.ended.iter().all(|end| mine(end.ordinal))
         && (runs || ran);
     if !honest {
@@ -169,9 +173,11 @@ async fn store_own(
         reached(&job, key.ordinal, end.end).await;
         job.close_at_end(key.ordinal);
         (next, stored) = (after_end(end.end), Ended::Yes);
-        let ended = report.ended;
-        let node = attachment.node();
-        job.tell(ParentJobMessage::Reported { node, started: report.started, ended });
+    }
+    let Report { started, asked, ended, .. } = report;
+    let reports = ChildReports { started, asked, ended };
+    if !reports.is_empty() {
+        job.tell(ParentJobMessage::Reported { node: attachment.node(), reports });
     }
     let at = |credit| ChildPosition { job: key.job, ordinal: key.ordinal, next, credit };
     attachment.stored_child(link, at(grant(room)), stored);

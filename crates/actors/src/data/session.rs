@@ -6,8 +6,9 @@ use std::sync::{
     Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
 
+use bytes::Bytes;
 use ractor::ActorRef;
-use sortie_engine::parent_job::{Executor, NodeIndex, Owner};
+use sortie_engine::parent_job::{Executor, NodeIndex, Owner, QuestionKey};
 use sortie_engine::session::SessionTable;
 use sortie_link::Link;
 use sortie_model::spec::{InputSpec, StopSpec};
@@ -16,7 +17,7 @@ use sortie_model::{
     Timestamp, limits,
 };
 use sortie_wire::host_proto::{
-    ChildBatch, ChildSet, ForgetJob, InputPosition, StartChildren, StopChildren,
+    AnswerChild, ChildBatch, ChildSet, ForgetJob, InputPosition, StartChildren, StopChildren,
 };
 use sortie_wire::session_proto::{Event, Happening};
 use tokio::sync::broadcast;
@@ -67,6 +68,8 @@ pub(crate) struct SessionShared {
 pub(crate) struct News {
     pub(crate) children: Vec<(Ordinal, ChildIncarnation, State)>,
     pub(crate) parent: Vec<State>,
+    /// Whether questions or answers did.
+    pub(crate) questions: bool,
 }
 
 impl SessionShared {
@@ -166,7 +169,7 @@ impl SessionShared {
 
     /// Tells waiters and watchers, the child's change before the parent's.
     pub(crate) fn publish(&self, job: &JobShared, news: &News) {
-        if news.children.is_empty() && news.parent.is_empty() {
+        if news.children.is_empty() && news.parent.is_empty() && !news.questions {
             return;
         }
         let finished = news.parent.iter().any(|state| state.is_finished());
@@ -286,6 +289,25 @@ impl SessionShared {
             self.tell_host(HostMessage::Stop(stop));
         } else {
             self.attachment(id).send(&stop);
+        }
+    }
+
+    /// Brings a child on a node the answer to its question. On a node that is away the rows
+    /// remember it.
+    pub(crate) fn answer_on(
+        &self,
+        job: &JobShared,
+        node: NodeIndex,
+        (key, answer): (QuestionKey, Bytes),
+    ) {
+        let Some(id) = job.rows().node_id(node) else { return };
+        let QuestionKey { ordinal, incarnation, number } = key;
+        let (session, job) = (self.identity.instance, job.identity.instance);
+        let answer = AnswerChild { session, job, ordinal, incarnation, number, answer };
+        if id == self.node.me.id {
+            self.tell_host(HostMessage::Answer(answer));
+        } else {
+            self.attachment(id).send(&answer);
         }
     }
 

@@ -8,8 +8,8 @@ use sortie_model::{NodeId, limits};
 use sortie_wire::DecodeError;
 use sortie_wire::frame::{Frame, Message};
 use sortie_wire::host_proto::{
-    Acknowledge, EndSession, ForgetJob, InputRead, InputStream, ReportStream, Resume, Resumed,
-    StartChildren, StopChildren,
+    Acknowledge, AnswerChild, EndSession, ForgetJob, InputRead, InputStream, ReportStream, Resume,
+    Resumed, StartChildren, StopChildren,
 };
 use sortie_wire::link_proto::{Heartbeat, MemberUpdate, Roster};
 use tokio::sync::Semaphore;
@@ -82,6 +82,10 @@ async fn dispatch(
         StopChildren::KIND => {
             let stop: StopChildren = frame.open()?;
             host(stop.session, HostMessage::Stop(stop));
+        }
+        AnswerChild::KIND => {
+            let answer: AnswerChild = frame.open()?;
+            host(answer.session, HostMessage::Answer(answer));
         }
         ForgetJob::KIND => {
             let forget: ForgetJob = frame.open()?;

@@ -107,6 +107,8 @@ fn facts(
     child: Option<&ChildView>,
 ) -> Facts {
     let away = away(session, job, child);
+    let place = child.map_or(Place::Job(view.id), |child| Place::Child(view.id, child.ordinal));
+    let asking = get::questions(session, place, limits::EXPLAIN_CHILDREN);
     let rows = job.rows();
     let mut failed: BTreeMap<&'static str, u64> = BTreeMap::new();
     if child.is_none() && rows.counts().of(State::Failed) > 0 {
@@ -127,6 +129,7 @@ fn facts(
         failed: failed.into_iter().collect(),
         waiting: rows.line().waiting(),
         before: child.and_then(|child| child.queue_position),
+        asking,
         throttle,
         away,
         stopped_by: view.stopped_by.clone(),

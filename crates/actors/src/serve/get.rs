@@ -7,7 +7,7 @@ use sortie_engine::select::{Selected, run};
 use sortie_engine::session::{Place, SessionTable};
 use sortie_model::selector::Query;
 use sortie_model::view::EntryView;
-use sortie_model::{ChildView, EntryId, JobView, NodeName, limits};
+use sortie_model::{ChildView, EntryId, JobView, NodeName, Ordinal, Question, limits};
 use sortie_wire::session_proto::Entries;
 
 use crate::data::job::JobShared;
@@ -51,6 +51,26 @@ pub(super) fn id_of(session: &SessionShared, place: Place) -> Option<EntryId> {
     }
 }
 
+/// What the children at that place ask and nobody has answered, in child order; the first so many.
+pub(super) fn questions(
+    session: &SessionShared,
+    place: Place,
+    most: usize,
+) -> Vec<(EntryId, Question)> {
+    let (Place::Job(id) | Place::Child(id, _)) = place;
+    let Some(job) = session.table().job(id).cloned() else { return Vec::new() };
+    let rows = job.rows();
+    let ordinals: Vec<Ordinal> = match place {
+        Place::Job(_) => rows.asking().map(|(ordinal, _)| ordinal).take(most).collect(),
+        Place::Child(_, ordinal) => vec![ordinal],
+    };
+    let asked = ordinals.into_iter().filter_map(|ordinal| {
+        let id = rows.child_id(ordinal)?;
+        Some((id, rows.question(ordinal)?))
+    });
+    asked.collect()
+}
+
 /// The job as it is shown. `ids` says whether its children's numbers are wanted.
 pub(super) fn job_view(session: &SessionShared, job: &JobShared, ids: bool) -> JobView {
     let mut view = job.view(ids);
@@ -62,7 +82,7 @@ pub(super) fn job_view(session: &SessionShared, job: &JobShared, ids: bool) -> J
 }
 
 /// The child as it is shown.
-pub(super) fn child_view(job: &JobShared, place: sortie_model::Ordinal) -> Option<ChildView> {
+pub(super) fn child_view(job: &JobShared, place: Ordinal) -> Option<ChildView> {
     let mut view = job.child_view(place)?;
     cut(&mut view.command);
     Some(view)

@@ -100,8 +100,13 @@ impl Watched {
 fn deadlock(session: &SessionShared, place: Option<&Place>) -> RemoteError {
     let id = place.and_then(|place| get::id_of(session, *place));
     let id = id.map_or_else(String::new, |id| id.to_string());
-    let text = format!("{id} is blocked: it waits for input that nobody has given");
-    let hint = format!("`sortie receive {id} --wait` shows what it asks for and answers it");
+    let first = place.and_then(|place| get::questions(session, *place, 1).pop());
+    let Some((child, question)) = first else {
+        let text = format!("{id} is blocked: it waits for input that nobody has given");
+        return RemoteError::new(ErrorCode::Deadlock, text);
+    };
+    let text = format!("{id} is blocked: {child} asks: {}", question.prompt);
+    let hint = format!("`sortie send {child} TEXT` answers, `sortie receive {id} --wait`, too");
     RemoteError::new(ErrorCode::Deadlock, text).hint(hint)
 }
 

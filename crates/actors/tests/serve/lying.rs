@@ -85,12 +85,17 @@ impl Tie {
         self.link.send(message).expect("room in the queue");
     }
 
-    /// The next message of that kind; others are passed over.
+    /// The next message of that kind; others are passed over. Heartbeats are answered: the house
+    /// may need longer than its patience with who is silent.
     async fn hear<M: Message>(&mut self) -> M {
         loop {
             let frame: Frame = soon(self.control.next()).await.expect("the link is up");
             if frame.kind == M::KIND {
                 return frame.open().expect("it can be read");
+            }
+            if frame.kind == Heartbeat::KIND {
+                let Heartbeat { number, .. } = frame.open().expect("it can be read");
+                self.say(&Heartbeat { number, heard: number });
             }
         }
     }
@@ -226,6 +231,7 @@ async fn one_node_has_only_so_many_sessions_hosted() {
     let house = House::open().await;
     let mut tie = Liar::of(&house).dial(&house).await;
     let session = SessionInstance(Uuid::from_u128(1));
+    let resume = Resume { session, reports: 0, children: Vec::new(), jobs: Vec::new() };
     for session in 1..=limits::SESSIONS_PER_NODE as u128 {
         tie.say(&start(session, 0));
         if session % 500 == 0 {
@@ -236,7 +242,7 @@ async fn one_node_has_only_so_many_sessions_hosted() {
     tie.say(&start(1, 1));
     tie.say(&EndSession { session: SessionInstance(Uuid::from_u128(2)) });
     tie.say(&start(0, 1));
-    tie.say(&Resume { session, reports: 0, children: Vec::new(), jobs: Vec::new() });
+    tie.say(&resume);
     assert_eq!(tie.hear::<Resumed>().await.session, session, "all of it was taken in");
     tie.say(&start(u128::MAX, 1));
     match soon(tie.link.closed()).await {

@@ -220,12 +220,20 @@ impl Work {
     }
 
     fn check_stdin_is_read_once(&self) -> Result<(), Failure> {
-        let sources = [&self.stdin, &self.map, &self.nodes_file, &self.task.input];
-        let readers = sources.into_iter().flatten().filter(|word| *word == "-").count();
-        if readers > 1 {
+        if self.readers_of_stdin() > 1 {
             return Err(Failure::usage("our standard input can be read by one option only"));
         }
         Ok(())
+    }
+
+    /// Whether an option reads our standard input, so that nobody can type answers there.
+    pub(crate) fn reads_stdin(&self) -> bool {
+        self.readers_of_stdin() > 0
+    }
+
+    fn readers_of_stdin(&self) -> usize {
+        let sources = [&self.stdin, &self.map, &self.nodes_file, &self.task.input];
+        sources.into_iter().flatten().filter(|word| *word == "-").count()
     }
 
     fn body(&self, words: &[OsString]) -> Result<(String, BodySpec), Failure> {

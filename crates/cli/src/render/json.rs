@@ -8,7 +8,9 @@ use sortie::answer::{
     ChildExplanation, Event, Explanation, Failure, Happening, Plan, Source, Trouble,
 };
 use sortie_model::view::ChildPlace;
-use sortie_model::{Body, ChildView, JobView, NodeView, Reason, Record, SessionView, Timestamp};
+use sortie_model::{
+    Body, ChildView, JobView, NodeView, Question, Reason, Record, SessionView, Timestamp,
+};
 
 use crate::render::clean::line_of_bytes;
 use crate::render::value::value_of;
@@ -86,6 +88,16 @@ pub(crate) fn child(view: &ChildView) -> Value {
         "unread_bytes": view.unread_bytes,
         "notes": view.notes,
         "restarts": view.restarts,
+        "question": view.question.as_ref().map(question),
+    })
+}
+
+/// What a child asks.
+fn question(question: &Question) -> Value {
+    json!({
+        "number": question.number.0,
+        "prompt": question.prompt,
+        "time": time(Some(question.time)),
     })
 }
 

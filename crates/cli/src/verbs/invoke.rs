@@ -8,6 +8,7 @@ use sortie_model::JobView;
 use sortie_model::spec::StopSpec;
 
 use crate::args::InvokeArgs;
+use crate::ask::{Asked, Asker, report_deadlock};
 use crate::connect::Connection;
 use crate::deliver::{Acknowledge, Order, deliver};
 use crate::exit::{Cause, Rule};
@@ -59,7 +60,7 @@ async fn foreground(
     mut interrupts: Interrupts,
     registry: &Registry,
 ) -> Result<u8, Failure> {
-    let map = submission.is_map();
+    let (map, reads_stdin) = (submission.is_map(), args.work.reads_stdin());
     let connecting = Connection::open_with(&args.reach, registry);
     let connection = unless_interrupted(connecting, &mut interrupts).await?;
     let start = async {
@@ -69,11 +70,12 @@ async fn foreground(
     };
     let done = match unless_interrupted(start, &mut interrupts).await {
         Ok((session, view, feed)) => {
-            let run = Run { session: &session, view: &view, args, map };
+            let (session, view) = (&session, &view);
+            let run = Run { session, view, args, map, reads_stdin };
             let done = run.to_the_end(feed, &mut interrupts).await;
             // In a temporary session everything ends with the connection.
             if connection.is_session_named() {
-                let removed = session.remove(only(&view), Unfinished::StopFirst);
+                let removed = session.remove(only(view), Unfinished::StopFirst);
                 unless_interrupted(async { Ok(removed.await?) }, &mut interrupts).await?;
             }
             done
@@ -90,6 +92,8 @@ struct Run<'a> {
     view: &'a JobView,
     args: &'a InvokeArgs,
     map: bool,
+    /// Whether our standard input is the job's.
+    reads_stdin: bool,
 }
 
 impl Run<'_> {
@@ -97,13 +101,16 @@ impl Run<'_> {
         let screen = Screen::of_stderr();
         let style = self.style();
         let sink = style.sink(&screen)?;
+        let at_terminal = || Asker::at_terminal(self.session, &screen);
+        let asker = if self.reads_stdin { None } else { at_terminal() };
         let spec = ReceiveSpec {
             events: style.needs_ends_of_children(),
+            answers: asker.is_some(),
             ..ReceiveSpec::new(only(self.view), ReceiveMode::TakeUntil { finished: true })
         };
         let delivery = async {
             let receiver = self.session.receive(spec).await?;
-            deliver(receiver, sink, (Order::OfArrival, Acknowledge::WhenTaken)).await
+            deliver(receiver, sink, (Order::OfArrival, Acknowledge::WhenTaken), asker).await
         };
         let feeding = feed.run();
         let selection = only(self.view);
@@ -121,7 +128,7 @@ impl Run<'_> {
         };
         screen.retire();
         let problem = fed.and_then(Result::err);
-        self.conclude(&end?, stops, problem)
+        self.conclude(&end?, stops, problem).await
     }
 
     fn style(&self) -> Style<'_> {
@@ -153,7 +160,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn conclude(
+    async fn conclude(
         &self,
         end: &ReceiveEnd,
         stops: Stops,
@@ -162,6 +169,8 @@ impl Run<'_> {
         let Self { args, .. } = self;
         let nothing = Nothing::of(args.verdict.allow_empty);
         let mut outcome = conclude(end, nothing, PlainExits::PassOn, &args.look);
+        let how = (Asked::EndsWithUs, args.look.error_style());
+        report_deadlock(self.session, end, how, &mut outcome).await;
         if let Some(problem) = problem {
             problem.report(args.look.error_style());
             outcome.note(problem.cause);

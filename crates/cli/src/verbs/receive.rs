@@ -12,6 +12,7 @@ use sortie_model::view::EntryView;
 use crate::args::output::Look;
 use crate::args::read::ReceiveArgs;
 use crate::args::values::os_bytes;
+use crate::ask::{Asked, Asker, report_deadlock};
 use crate::connect::Connection;
 use crate::deliver::{Acknowledge, Order, deliver};
 use crate::exit::{Cause, Ends, Rule};
@@ -55,6 +56,8 @@ async fn take(args: &ReceiveArgs, mut spec: ReceiveSpec, session: Session) -> Re
         return Ok(outcome.status(args.verdict.rule(Rule::Table), args.verdict.failures()));
     };
     let mut outcome = conclude(&end, nothing, PlainExits::Say, &args.look);
+    let how = (Asked::GoesOn, args.look.error_style());
+    report_deadlock(&session, &end, how, &mut outcome).await;
     if !args.waits() {
         // The read worked; what the children did is another matter.
         outcome.ends = Ends::default();
@@ -93,8 +96,10 @@ async fn receive(
     let sink = style.sink(&screen)?;
     let order = if args.waits() { Order::OfArrival } else { Order::ByChild };
     let selection = spec.selection.clone();
+    let asker = if args.waits() { Asker::at_terminal(session, &screen) } else { None };
+    spec.answers = asker.is_some();
     let receiver = session.receive(spec).await?;
-    let delivery = deliver(receiver, sink, (order, Acknowledge::WhenWritten));
+    let delivery = deliver(receiver, sink, (order, Acknowledge::WhenWritten), asker);
     let delivery = with_progress(session, &selection, &screen, delivery);
     match args.timeout {
         None => delivery.await.map(Some),

@@ -155,11 +155,6 @@ pub(super) fn conclude(
     if !passes_on {
         report_failures(end, look);
     }
-    if let Some(blocked) = end.deadlock {
-        let message = format!("{blocked} waits for input that nobody has given");
-        Failure::new(Cause::Deadlock, "deadlock", message).report(look.error_style());
-        outcome.note(Cause::Deadlock);
-    }
     outcome
 }
 

@@ -229,7 +229,7 @@ impl ParentJob {
                     Reason::Unreachable { step: ReachStep::Connect }
                 }
                 Phase::Sent => Reason::StartUncertain,
-                Phase::Running | Phase::Stopping => Reason::NodeLost { since },
+                Phase::Running | Phase::Blocked | Phase::Stopping => Reason::NodeLost { since },
                 _ => continue,
             };
             self.fail(ordinal, reason, now, effects);
@@ -250,7 +250,7 @@ impl ParentJob {
         let Some(index) = self.nodes.find(node) else { return };
         for ordinal in self.on_node(index) {
             let phase = self.row(ordinal).map(|row| row.phase);
-            if matches!(phase, Some(Phase::Running | Phase::Stopping)) {
+            if matches!(phase, Some(Phase::Running | Phase::Blocked | Phase::Stopping)) {
                 self.fail(ordinal, Reason::NodeLost { since }, now, effects);
             }
         }
@@ -280,6 +280,7 @@ impl ParentJob {
             let children = ChildSet::Some(stopping);
             effects.push(JobEffect::Stop { node: index, children, how });
         }
+        self.answer_again(index, effects);
     }
 
     fn on_node(&self, index: NodeIndex) -> Vec<Ordinal> {

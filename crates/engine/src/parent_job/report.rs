@@ -35,7 +35,7 @@ impl ParentJob {
                 && row.incarnation == start.incarnation
             {
                 (row.begin, row.end, row.outcome) = (Some(start.time), None, None);
-                self.set_phase(start.ordinal, Phase::Running, effects);
+                self.set_phase(start.ordinal, self.begun_phase(start.ordinal), effects);
                 self.supervise_begun(start.ordinal);
             }
         }
@@ -57,7 +57,7 @@ impl ParentJob {
         Ok(())
     }
 
-    fn row_on(&self, ordinal: Ordinal, node: NodeIndex) -> Option<&Row> {
+    pub(super) fn row_on(&self, ordinal: Ordinal, node: NodeIndex) -> Option<&Row> {
         // What still waits was not told to its node.
         let told = |row: &&Row| {
             row.node == Some(node) && !matches!(row.phase, Phase::Queued | Phase::Resting)

@@ -16,6 +16,8 @@ pub(crate) enum Phase {
     Sent,
     /// Its node said that it began.
     Running,
+    /// Began, and asks what nobody has answered.
+    Blocked,
     /// Began, and was told to stop.
     Stopping,
     /// Ended well.
@@ -39,6 +41,7 @@ impl Phase {
         match self {
             Self::Queued | Self::Resting | Self::Sent => State::NotStarted,
             Self::Running => State::Running,
+            Self::Blocked => State::Blocked,
             Self::Stopping => State::Stopping,
             Self::Completed => State::Completed,
             Self::Failed => State::Failed,
@@ -52,7 +55,7 @@ impl Phase {
 
     /// Whether a child in this phase counts against the throttle.
     pub(crate) const fn holds_slot(self) -> bool {
-        matches!(self, Self::Sent | Self::Running | Self::Stopping)
+        matches!(self, Self::Sent | Self::Running | Self::Blocked | Self::Stopping)
     }
 }
 

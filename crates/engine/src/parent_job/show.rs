@@ -205,6 +205,7 @@ impl ParentJob {
             unread_bytes: mailbox.unread_bytes,
             notes: notes_of(outcome, mailbox.notes),
             restarts: row.incarnation.0,
+            question: self.question(ordinal),
         })
     }
 

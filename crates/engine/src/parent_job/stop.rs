@@ -66,11 +66,12 @@ impl ParentJob {
                     }
                     self.end_here(ordinal, Verdict::Stopped, now, effects);
                 }
-                (Phase::Sent | Phase::Running | Phase::Stopping, Some(node)) => {
-                    if row.phase == Phase::Sent && awaited {
+                (phase, Some(node)) if phase.holds_slot() => {
+                    if phase == Phase::Sent && awaited {
                         self.end_here(ordinal, Verdict::Stopped, now, effects);
-                    } else if row.phase == Phase::Running {
+                    } else if matches!(phase, Phase::Running | Phase::Blocked) {
                         self.set_phase(ordinal, Phase::Stopping, effects);
+                        self.withdraw_question(ordinal, effects);
                     }
                     if let Some(list) = there.get_mut(node.0 as usize) {
                         list.push(ordinal);

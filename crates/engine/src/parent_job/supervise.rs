@@ -221,8 +221,9 @@ impl ParentJob {
                 row.told_to_stop = true;
                 if phase == Phase::Sent && awaited {
                     self.finish(child, ChildOutcome::of(Verdict::Stopped), now, effects);
-                } else if phase == Phase::Running {
+                } else if matches!(phase, Phase::Running | Phase::Blocked) {
                     self.set_phase(child, Phase::Stopping, effects);
+                    self.withdraw_question(child, effects);
                 }
                 let children = ChildSet::Some(vec![child]);
                 effects.push(JobEffect::Stop { node, children, how });

@@ -2,10 +2,10 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use proptest::prelude::*;
-use sortie_model::ChildIncarnation;
 use sortie_model::nodeset::NodeExpr;
 use sortie_model::reason::ReachStep;
 use sortie_model::spec::{BodySpec, MaxFails, OsBytes, Placement};
+use sortie_model::{ChildIncarnation, QuestionNumber};
 use uuid::Uuid;
 
 use sortie_wire::host_proto::{ChildEnd, ChildStart};
@@ -395,4 +395,5 @@ fn longer_items_are_read_less_far_ahead() {
     check(usize::MAX, limits::MAP_READ_AHEAD_LEAST as u64);
 }
 
+mod ask;
 mod supervise;

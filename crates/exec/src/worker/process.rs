@@ -1,5 +1,7 @@
 //! The worker process itself: it calls one function and ends.
 
+mod ask;
+
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -18,12 +20,13 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
+use self::ask::Asks;
 use super::WORKER_ARGUMENT;
 use crate::registry::Registry;
 use crate::sys::channel::send;
 use crate::sys::processes;
 use crate::sys::watch::watch;
-use crate::task::{BoxFuture, Task, TaskContext, TaskPort, panicked};
+use crate::task::{BoxFuture, NoAnswer, Task, TaskContext, TaskPort, panicked};
 
 /// Threads of the runtime that the function finds. Two, so that one that never waits does not keep
 /// its token from firing.
@@ -73,11 +76,12 @@ fn read_order(channel: &mut UnixStream) -> io::Result<WorkerOrder> {
 async fn run(channel: OwnedFd, order: WorkerOrder, registry: &Registry) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let port = Arc::new(Port {
-        channel: watch(channel, Interest::WRITABLE)?,
+        channel: watch(channel, Interest::READABLE | Interest::WRITABLE)?,
         rest: Mutex::default(),
         left: Notify::new(),
         told: AtomicBool::new(false),
         stopping: Notify::new(),
+        asks: Asks::default(),
         ordinal: order.ordinal,
         node: order.node,
     });
@@ -86,6 +90,8 @@ async fn run(channel: OwnedFd, order: WorkerOrder, registry: &Registry) -> io::R
         terminate.recv().await;
         told.tell_stop();
     });
+    let listening = Arc::clone(&port);
+    tokio::spawn(async move { listening.hear().await });
     let flushing = Arc::clone(&port);
     tokio::spawn(async move {
         loop {
@@ -133,6 +139,7 @@ struct Port {
     left: Notify,
     told: AtomicBool,
     stopping: Notify,
+    asks: Asks,
     ordinal: Ordinal,
     node: NodeName,
 }
@@ -168,6 +175,15 @@ impl Port {
             }
             Err(Errno::AGAIN) => Put::Blocked,
             Err(_) => Put::Done,
+        }
+    }
+
+    /// Writes a small frame now or, where the channel takes nothing, as soon as it does.
+    fn put_later(&self, frame: &[u8]) {
+        if self.put(frame) == Put::Blocked {
+            let mut rest = self.rest();
+            *rest = [&rest, frame].concat().into();
+            self.left.notify_one();
         }
     }
 
@@ -256,6 +272,10 @@ impl TaskPort for Port {
 
     fn is_cancelled(&self) -> bool {
         self.told.load(Ordering::Acquire)
+    }
+
+    fn ask(&self, prompt: String) -> BoxFuture<'_, Result<Bytes, NoAnswer>> {
+        Box::pin(self.ask_node(prompt))
     }
 
     fn ordinal(&self) -> Ordinal {

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sortie_model::{EntryId, JobInstance, JobView};
+use sortie_model::selector::Selector;
+use sortie_model::{EntryId, JobInstance, JobView, QuestionNumber};
 
 use crate::blocking::runtime::{Background, CallError};
-use crate::error::RequestError;
-use crate::job::{ChildResult, Received, ResultError, Untyped};
+use crate::error::{AnswerError, RequestError, encode_value};
+use crate::job::{ChildQuestion, ChildResult, Received, ResultError, Untyped};
 
 /// A job; see [`crate::Job`]. Cheap to clone, and dropping one stops nothing.
 #[derive(Debug)]
@@ -79,6 +81,56 @@ impl<T> Job<T> {
     pub fn receive(&self) -> Result<Vec<Received>, CallError<RequestError>> {
         let job = self.untyped();
         self.background.wait(async move { job.receive().await })
+    }
+
+    /// What the job's children ask and nobody has answered; see [`crate::Job::questions`].
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn questions(&self) -> Result<Vec<ChildQuestion>, CallError<RequestError>> {
+        let job = self.untyped();
+        self.background.wait(async move { job.questions().await })
+    }
+
+    /// Answers that question and no other one; see [`crate::Job::answer_question`].
+    ///
+    /// # Errors
+    /// [`CallError`]; [`AnswerError`] as there.
+    pub fn answer_question<A>(
+        &self,
+        question: &ChildQuestion,
+        answer: &A,
+    ) -> Result<(), CallError<AnswerError>>
+    where
+        A: Serialize + ?Sized,
+    {
+        let (child, number) = (Selector::Id(question.child), Some(question.question.number));
+        self.send(child, number, answer)
+    }
+
+    /// Answers whatever the child asks now; see [`crate::Job::answer`].
+    ///
+    /// # Errors
+    /// As for [`Job::answer_question`].
+    pub fn answer<A>(&self, child: EntryId, answer: &A) -> Result<(), CallError<AnswerError>>
+    where
+        A: Serialize + ?Sized,
+    {
+        self.send(Selector::Id(child), None, answer)
+    }
+
+    fn send<A>(
+        &self,
+        child: Selector,
+        number: Option<QuestionNumber>,
+        answer: &A,
+    ) -> Result<(), CallError<AnswerError>>
+    where
+        A: Serialize + ?Sized,
+    {
+        let answer = encode_value(answer).map_err(|error| CallError::Failed(error.into()))?;
+        let session = self.job.session().clone();
+        self.background.wait(async move { session.answer_encoded(child, number, answer).await })
     }
 
     /// Stops the job on every node and waits until it is finished; see [`crate::Job::stop`].

@@ -40,7 +40,7 @@ async fn gather<T: DeserializeOwned + 'static>(job: Job<T>) -> Result<Vec<T>, Re
                 shortfall = Shortfall::of_job((failures, stopped), &job.memory);
                 end.about_one()?;
             }
-            ReceiveItem::Settled { .. } => {}
+            ReceiveItem::Settled { .. } | ReceiveItem::Asked { .. } => {}
         }
     }
     if let Some(error) = shortfall.next() {

@@ -107,7 +107,7 @@ impl JobStream {
                 self.recent.add(source.child, &records);
                 self.front = Some((number, Batch::new(&source, records)));
             }
-            Some(ReceiveItem::Settled { .. }) => {}
+            Some(ReceiveItem::Settled { .. } | ReceiveItem::Asked { .. }) => {}
             Some(ReceiveItem::End(mut end)) => {
                 self.failures = std::mem::take(&mut end.failures);
                 self.stopped = end.stopped();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use sortie_engine::credit::may_add;
 use sortie_link::Link;
 use sortie_model::{ChildKey, JobInstance, Record, Seq, SessionInstance, limits};
-use sortie_wire::host_proto::{ChildEnd, ChildPosition, RecordRun, Report, ReportStream};
+use sortie_wire::host_proto::{ChildAsk, ChildEnd, ChildPosition, RecordRun, Report, ReportStream};
 use tokio::sync::Notify;
 
 use crate::data::credit::{Held, Part};
@@ -30,6 +30,10 @@ struct State {
     held: Held,
     /// What the mailbox grants.
     credit: usize,
+    /// What the child asks, behind the records before that number. Only the last word counts, so
+    /// there is one.
+    asked: Option<(Seq, ChildAsk)>,
+    asked_sent: bool,
     end: Option<ChildEnd>,
     end_sent: bool,
     discarded: bool,
@@ -44,6 +48,8 @@ impl Bulk {
             sent: 0,
             held: Held::nothing(part),
             credit: limits::CHILD_CREDIT_BYTES,
+            asked: None,
+            asked_sent: false,
             end: None,
             end_sent: false,
             discarded: false,
@@ -102,6 +108,15 @@ impl Bulk {
     fn may_write(&self, length: usize) -> bool {
         let state = self.state();
         state.discarded || state.has_room(weight_of(length))
+    }
+
+    /// What the child asks now, behind its records before `next`.
+    pub(crate) fn asked(&self, next: Seq, ask: ChildAsk) {
+        let mut state = self.state();
+        state.asked = Some((next, ask));
+        state.asked_sent = false;
+        drop(state);
+        self.wake.notify_one();
     }
 
     /// The child ended; its end is the item after its last record.
@@ -165,12 +180,16 @@ impl Bulk {
             .collect();
         state.sent += fresh.len();
         let all = state.sent == state.records.len();
+        let next = state.records.get(state.sent).map(|record| record.seq);
+        let behind = |seq: Seq| next.is_none_or(|next| next >= seq);
+        let asked = state.asked.clone().filter(|(seq, _)| !state.asked_sent && behind(*seq));
+        state.asked_sent |= asked.is_some();
         let end = if all && !state.end_sent { state.end.clone() } else { None };
         state.end_sent |= end.is_some();
-        if fresh.is_empty() && end.is_none() {
+        if fresh.is_empty() && asked.is_none() && end.is_none() {
             return if state.end_sent { Next::Over } else { Next::Nothing };
         }
-        Next::Frame(fresh, end)
+        Next::Frame(Fresh { records: fresh, asked: asked.map(|(_, ask)| ask), end })
     }
 
     /// A new connection: everything unacknowledged goes out again. Answers the number that the
@@ -178,6 +197,7 @@ impl Bulk {
     pub(super) fn rewind(&self) -> u64 {
         let mut state = self.state();
         state.sent = 0;
+        state.asked_sent = false;
         state.end_sent = false;
         state.generation += 1;
         state.generation
@@ -190,8 +210,15 @@ impl State {
     }
 }
 
+/// What one frame carries.
+struct Fresh {
+    records: Vec<Record>,
+    asked: Option<ChildAsk>,
+    end: Option<ChildEnd>,
+}
+
 enum Next {
-    Frame(Vec<Record>, Option<ChildEnd>),
+    Frame(Fresh),
     Nothing,
     Over,
 }
@@ -209,8 +236,8 @@ pub(super) async fn send(
         return;
     }
     loop {
-        let (fresh, end) = match bulk.take(generation) {
-            Next::Frame(fresh, end) => (fresh, end),
+        let Fresh { records: fresh, asked, end } = match bulk.take(generation) {
+            Next::Frame(fresh) => fresh,
             Next::Nothing => {
                 tokio::select! {
                     biased;
@@ -227,7 +254,8 @@ pub(super) async fn send(
             vec![RecordRun::pack(ordinal, fresh, &mut payload)]
         };
         let ended = end.into_iter().collect();
-        let report = Report { number: 0, job, started: Vec::new(), records, ended };
+        let asked = asked.into_iter().collect();
+        let report = Report { number: 0, job, started: Vec::new(), records, ended, asked };
         if stream.send_with_payload(&report, payload).await.is_err() {
             return;
         }
@@ -239,4 +267,76 @@ pub(super) async fn send(
 /// The position that acknowledges a child's end as well as its records.
 pub(crate) const fn after_end(end: Seq) -> Seq {
     end.after(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use sortie_model::{
+        Body, ChildIncarnation, NodeId, Ordinal, QuestionNumber, Stream, Timestamp,
+    };
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::data::credit::{OwnerCredit, PerNode};
+
+    const KEY: ChildKey = ChildKey { job: JobInstance(Uuid::from_u128(7)), ordinal: Ordinal(0) };
+
+    fn ask(number: u32) -> ChildAsk {
+        let (number, taken) = (QuestionNumber(number), QuestionNumber::NONE);
+        let (ordinal, incarnation) = (KEY.ordinal, ChildIncarnation(0));
+        ChildAsk { ordinal, incarnation, number, open: None, taken }
+    }
+
+    fn add(bulk: &Bulk, seq: u64) {
+        let body = Body::Bytes(Bytes::from_static(b"x"));
+        let record = Record { seq: Seq(seq), stream: Stream::Output, time: Timestamp(0), body };
+        bulk.try_record(record, &mut None).expect("room");
+    }
+
+    /// The numbers of the records in the next frame, and what is asked behind them.
+    fn next(bulk: &Bulk, generation: u64) -> Option<(Vec<u64>, Option<u32>)> {
+        match bulk.take(generation) {
+            Next::Frame(Fresh { records, asked, .. }) => {
+                let numbers = records.iter().map(|record| record.seq.0).collect();
+                Some((numbers, asked.map(|ask| ask.number.0)))
+            }
+            Next::Nothing | Next::Over => None,
+        }
+    }
+
+    #[test]
+    fn a_question_goes_behind_the_records_before_it_and_again_on_the_next_connection() {
+        let credit = PerNode::<OwnerCredit>::default().of(NodeId([1; 16]));
+        let bulk = Bulk::new(KEY, Arc::clone(&credit.own));
+        let first = bulk.rewind();
+        add(&bulk, 0);
+        bulk.asked(Seq(1), ask(1));
+        // Only the last word of a child counts.
+        bulk.asked(Seq(1), ask(2));
+        add(&bulk, 1);
+        assert_eq!(next(&bulk, first), Some((vec![0, 1], Some(2))));
+        assert_eq!(next(&bulk, first), None);
+        bulk.asked(Seq(2), ask(3));
+        assert_eq!(next(&bulk, first), Some((vec![], Some(3))));
+        let position =
+            ChildPosition { job: KEY.job, ordinal: KEY.ordinal, next: Seq(1), credit: u32::MAX };
+        assert!(!bulk.acknowledge(&position));
+        let second = bulk.rewind();
+        assert_eq!(next(&bulk, first), None);
+        assert_eq!(next(&bulk, second), Some((vec![1], Some(3))));
+    }
+
+    #[test]
+    fn a_question_waits_for_the_records_before_it_that_do_not_fit_the_frame() {
+        let credit = PerNode::<OwnerCredit>::default().of(NodeId([1; 16]));
+        let bulk = Bulk::new(KEY, Arc::clone(&credit.own));
+        let generation = bulk.rewind();
+        let most = limits::BATCH_RECORDS as u64;
+        (0..=most).for_each(|seq| add(&bulk, seq));
+        bulk.asked(Seq(most + 1), ask(1));
+        let (records, asked) = next(&bulk, generation).expect("a frame");
+        assert_eq!((records.len() as u64, asked), (most, None));
+        assert_eq!(next(&bulk, generation), Some((vec![most], Some(1))));
+    }
 }

@@ -8,7 +8,7 @@ use sortie_model::limits;
 use sortie_wire::host_proto::{Report, ReportStream};
 use tokio::time::Instant;
 
-use crate::data::outbox::{Outbox, Pending, Sent, State, weight_of};
+use crate::data::outbox::{Outbox, Pending, Sent, State, ask_bytes, weight_of};
 
 /// Writes reports until the connection or the session ends.
 pub(super) async fn send(outbox: Arc<Outbox>, link: Link, generation: u64) {
@@ -65,10 +65,10 @@ pub(super) fn take_pending(state: &mut State) -> Vec<Sent> {
     let pending = std::mem::take(&mut state.pending);
     let mut fresh = Vec::new();
     for (job, pending) in pending {
-        for Pending { started, runs, payload, weight, ended, .. } in cut(pending) {
+        for Pending { started, runs, payload, weight, ended, asked, .. } in cut(pending) {
             state.last_number = state.last_number.saturating_add(1);
             let number = state.last_number;
-            let head = Arc::new(Report { number, job, started, records: runs, ended });
+            let head = Arc::new(Report { number, job, started, records: runs, ended, asked });
             fresh.push(Sent { number, head, payload, bytes: weight });
         }
     }
@@ -79,13 +79,17 @@ pub(super) fn take_pending(state: &mut State) -> Vec<Sent> {
 /// Bytes of records in one report, so that it fits a frame with its heads.
 const REPORT_BYTES: usize = limits::FRAME_BYTES / 4;
 
-/// What gathered, in reports that fit a frame each: starts before records, records before ends.
+/// Questions in one report of those that are cut, so that it fits a frame.
+const ASKED: usize = REPORT_BYTES / (2 * limits::PROMPT_BYTES);
+
+/// What gathered, in reports that fit a frame each: starts before records, records before
+/// questions, and these before ends.
 fn cut(pending: Pending) -> Vec<Pending> {
-    let Pending { started, runs, payload, ended, weight, heads } = pending;
-    let items = started.len().max(heads).max(ended.len());
-    if items <= limits::FRAME_ITEMS && weight <= REPORT_BYTES {
-        return vec![Pending { started, runs, payload, ended, weight, heads }];
+    let items = pending.started.len().max(pending.heads).max(pending.ended.len());
+    if items.max(pending.asked.len()) <= limits::FRAME_ITEMS && pending.weight <= REPORT_BYTES {
+        return vec![pending];
     }
+    let Pending { started, runs, payload, ended, asked, .. } = pending;
     let of_starts = started.chunks(limits::FRAME_ITEMS);
     let mut reports: Vec<Pending> =
         of_starts.map(|some| Pending { started: some.to_vec(), ..Pending::default() }).collect();
@@ -102,6 +106,11 @@ fn cut(pending: Pending) -> Vec<Pending> {
         report.runs.push(run);
     }
     reports.push(report);
+    reports.extend(asked.chunks(ASKED).map(|some| {
+        let open = some.iter().filter_map(|ask| ask.open.as_ref());
+        let weight = open.map(|open| ask_bytes(open.prompt.len())).sum();
+        Pending { asked: some.to_vec(), weight, ..Pending::default() }
+    }));
     let of_ends = ended.chunks(limits::FRAME_ITEMS);
     reports.extend(of_ends.map(|some| Pending { ended: some.to_vec(), ..Pending::default() }));
     reports

@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use sortie_model::{Body, ChildIncarnation, Seq, Stream, Timestamp};
-use sortie_wire::host_proto::ChildPosition;
+use sortie_wire::host_proto::{ChildPosition, OpenQuestion};
 use uuid::Uuid;
 
 use super::*;
@@ -163,4 +163,35 @@ async fn a_host_that_begins_anew_numbers_its_reports_behind_those_that_are_store
         let sent = shared::take_pending(&mut outbox.state());
         assert_eq!(sent.iter().map(|sent| sent.number).collect::<Vec<_>>(), [number]);
     }
+}
+
+#[tokio::test]
+async fn questions_that_gather_are_cut_into_reports_that_fit_and_give_their_credit_back() {
+    let credit: Arc<OwnerCredit> = PerNode::default().of(sortie_model::NodeId([1; 16]));
+    let outbox = Outbox::new(SessionInstance(Uuid::from_u128(1)), Arc::clone(&credit));
+    let children = 2 * limits::FRAME_BYTES / (4 * limits::PROMPT_BYTES);
+    for child in 0..children as u32 {
+        let prompt = "x".repeat(limits::PROMPT_BYTES);
+        let held = outbox.wait_for_question(ask_bytes(prompt.len())).await;
+        let number = sortie_model::QuestionNumber(1);
+        let ask = ChildAsk {
+            ordinal: Ordinal(child),
+            incarnation: ChildIncarnation(0),
+            number,
+            open: Some(OpenQuestion { prompt, time: Timestamp(0) }),
+            taken: sortie_model::QuestionNumber::NONE,
+        };
+        outbox.asked(JOB, ask, Some(held));
+    }
+    let sent = shared::take_pending(&mut outbox.state());
+    assert!(sent.len() > 1, "one report is too large for a frame");
+    let asked: Vec<u32> =
+        sent.iter().flat_map(|report| &report.head.asked).map(|ask| ask.ordinal.0).collect();
+    assert_eq!(asked, (0..children as u32).collect::<Vec<_>>());
+    let frames = sent.iter().map(|report| sortie_wire::codec::encoded_length(report.head.as_ref()));
+    assert!(frames.into_iter().all(|length| length.expect("it fits") < limits::FRAME_BYTES / 2));
+    let (reports, children) = (sent.len() as u64, Vec::new());
+    outbox.acknowledge(&Acknowledge { session: outbox.session, reports, children });
+    let all = credit.shared.claim(&mut None, limits::LINK_SHARED_CREDIT_BYTES);
+    assert!(all.is_some(), "everything was given back");
 }

@@ -1,7 +1,7 @@
 //! Why an entry is where it is, and what to type next: sentences from facts.
 
 use sortie_model::view::Tally;
-use sortie_model::{EntryId, NodeName, State};
+use sortie_model::{EntryId, NodeName, Question, State};
 
 /// What the sentences are made of.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub(super) struct Facts {
     pub(super) waiting: u64,
     pub(super) before: Option<u64>,
     pub(super) throttle: Option<u32>,
+    /// What its children ask and nobody has answered.
+    pub(super) asking: Vec<(EntryId, Question)>,
     /// Nodes that are waited for, and why.
     pub(super) away: Vec<(NodeName, String)>,
     pub(super) stopped_by: Option<String>,
@@ -34,8 +36,8 @@ pub(super) fn because(facts: &Facts) -> Vec<String> {
         let failed = facts.tally.of(State::Failed);
         said.push(format!("{failed} of {} children failed: {kinds}", facts.tally.total()));
     }
-    if facts.state == State::Blocked {
-        said.push("it waits for input that nobody has given".to_owned());
+    for (child, question) in &facts.asking {
+        said.push(format!("{child} asks: {}", question.prompt));
     }
     said.extend(queue(facts));
     if facts.tally.open && !facts.is_child {
@@ -81,6 +83,9 @@ fn queue(facts: &Facts) -> Option<String> {
 pub(super) fn next(facts: &Facts) -> Vec<String> {
     let Facts { id, job, .. } = facts;
     let mut commands = Vec::new();
+    if let Some((child, _)) = facts.asking.first() {
+        commands.push(format!("sortie send {child} TEXT"));
+    }
     if facts.state == State::Blocked {
         commands.push(format!("sortie receive {id} --wait"));
     }
@@ -117,6 +122,8 @@ pub(super) fn next(facts: &Facts) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use sortie_model::{QuestionNumber, Timestamp};
+
     use super::*;
 
     fn facts(state: State) -> Facts {
@@ -131,6 +138,7 @@ mod tests {
             waiting: 0,
             before: None,
             throttle: Some(32),
+            asking: Vec::new(),
             away: Vec::new(),
             stopped_by: None,
         }
@@ -202,9 +210,16 @@ mod tests {
     }
 
     #[test]
-    fn a_blocked_entry_is_answered_by_a_receive() {
-        let facts = facts(State::Blocked);
-        assert_eq!(because(&facts), ["it waits for input that nobody has given"]);
-        assert_eq!(next(&facts), ["sortie receive 3 --wait", "sortie stop 3"]);
+    fn a_blocked_entry_says_what_is_asked_and_how_to_answer() {
+        let question = |prompt: &str| Question {
+            number: QuestionNumber(1),
+            prompt: prompt.to_owned(),
+            time: Timestamp(0),
+        };
+        let asking = vec![(EntryId(4), question("sure?")), (EntryId(6), question("name?"))];
+        let facts = Facts { asking, ..facts(State::Blocked) };
+        assert_eq!(because(&facts), ["4 asks: sure?", "6 asks: name?"]);
+        let expected = ["sortie send 4 TEXT", "sortie receive 3 --wait", "sortie stop 3"];
+        assert_eq!(next(&facts), expected);
     }
 }

@@ -24,6 +24,11 @@ impl Target {
         self.names(ordinal) && (self.on.is_none() || self.is_on(&self.job.rows(), ordinal))
     }
 
+    /// The same for who has the job's rows.
+    pub(super) fn wants_of(&self, rows: &ParentJob, ordinal: Ordinal) -> bool {
+        self.names(ordinal) && self.is_on(rows, ordinal)
+    }
+
     fn names(&self, ordinal: Ordinal) -> bool {
         match &self.part {
             Part::Whole => true,

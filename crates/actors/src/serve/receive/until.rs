@@ -6,11 +6,12 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use sortie_engine::receive::{Candidates, Part, SettledOnce};
+use sortie_engine::receive::{Candidates, Part, QuestionsOnce, SettledOnce};
 use sortie_engine::wait::{Course, Until, course};
-use sortie_model::{EntryId, Ordinal, State};
+use sortie_model::{EntryId, Ordinal, Question, State};
 use sortie_wire::session_proto::{Delivery, ReceiveSpec, WaitCount};
 
+use super::reading::Child;
 use super::target::Target;
 use super::{Broken, Receive};
 use crate::data::exchange::ToClient;
@@ -41,8 +42,12 @@ pub(super) async fn deliver(
         // seen only when all output before it is stored, so what it ends is found below.
         changes.mark();
         watched.look();
-        let course = course(&watched.states, WaitCount::All, until);
+        let course = match course(&watched.states, WaitCount::All, until) {
+            Course::Blocked(_) if spec.answers => Course::Waiting,
+            course => course,
+        };
         let news = if spec.events { flow.news(until) } else { Vec::new() };
+        let asked = if spec.answers { flow.questions() } else { Vec::new() };
         if session.is_over() {
             return Err(ended().into());
         }
@@ -50,6 +55,7 @@ pub(super) async fn deliver(
             flow.look_at_all();
         }
         let drained = flow.drain().await?;
+        flow.ask(asked).await?;
         flow.tell(news).await?;
         match course {
             _ if !drained => {}
@@ -85,6 +91,7 @@ struct Queue {
     in_turn: bool,
     waits: bool,
     told: SettledOnce,
+    asked: QuestionsOnce,
 }
 
 impl Queue {
@@ -160,6 +167,7 @@ impl<'r, 'a> Flow<'r, 'a> {
             in_turn: true,
             waits: false,
             told: SettledOnce::default(),
+            asked: QuestionsOnce::default(),
         });
         let queues: Vec<_> = queues.collect();
         let turn = (0..queues.len()).collect();
@@ -253,6 +261,31 @@ impl<'r, 'a> Flow<'r, 'a> {
             queue.lookout.begin_again();
             self.turn.push_back(place);
         }
+    }
+
+    /// What is asked and was not told so far.
+    fn questions(&mut self) -> Vec<(Child, Question)> {
+        let targets = self.receive.targets.iter().zip(&mut self.queues).enumerate();
+        let asked = targets.flat_map(|(place, (target, queue))| {
+            let rows = target.job.rows();
+            let open = rows.asking().filter(|(ordinal, _)| target.wants_of(&rows, *ordinal));
+            let open = open.filter_map(|(ordinal, _)| Some((ordinal, rows.question(ordinal)?)));
+            let new = open.filter(|(ordinal, question)| queue.asked.is_new(*ordinal, question));
+            new.map(|(ordinal, question)| ((place, ordinal), question)).collect::<Vec<_>>()
+        });
+        asked.collect()
+    }
+
+    /// Says what is asked, each question behind the records before it.
+    async fn ask(&mut self, asked: Vec<(Child, Question)>) -> Result<(), Broken> {
+        for ((place, ordinal), question) in asked {
+            let source = self.receive.targets.get(place).and_then(|it| it.source(ordinal));
+            let Some(source) = source else { continue };
+            while self.receive.deliver((place, ordinal)).await?.more {}
+            let delivery = Delivery::Asked { source, question };
+            self.receive.outlet.push(ToClient::Delivery(delivery)).await?;
+        }
+        Ok(())
     }
 
     /// What has settled since the last look.

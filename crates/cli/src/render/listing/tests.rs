@@ -63,6 +63,7 @@ pub(crate) fn a_child() -> ChildView {
         unread_bytes: 0,
         notes: Vec::new(),
         restarts: 0,
+        question: None,
     }
 }
 
@@ -168,7 +169,8 @@ fn the_json_of_a_child_is_a_contract() {
             "queue_position",
             "unread_bytes",
             "notes",
-            "restarts"
+            "restarts",
+            "question",
         ]
     );
 }

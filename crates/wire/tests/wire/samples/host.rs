@@ -1,12 +1,12 @@
 use bytes::Bytes;
 use sortie_model::reason::SpawnStep;
 use sortie_model::spec::{BodySpec, EnvironmentSpec, Hosting, RunIn, StopSpec, TaskTypes};
-use sortie_model::{ChildIncarnation, Ordinal, Reason, Seq, Stream, Timestamp};
+use sortie_model::{ChildIncarnation, Ordinal, QuestionNumber, Reason, Seq, Stream, Timestamp};
 use sortie_wire::host_proto::{
-    Acknowledge, ChildAgain, ChildBatch, ChildEnd, ChildItem, ChildOutcome, ChildPosition,
-    ChildSet, ChildStart, EndSession, ForgetJob, HostSpec, InputPiece, InputPosition,
-    InputProgress, InputRead, InputRest, InputStream, RecordHead, RecordRun, Report, ReportStream,
-    Resume, Resumed, StartChildren, StopChildren, Verdict,
+    Acknowledge, AnswerChild, ChildAgain, ChildAsk, ChildBatch, ChildEnd, ChildItem, ChildOutcome,
+    ChildPosition, ChildSet, ChildStart, EndSession, ForgetJob, HostSpec, InputPiece,
+    InputPosition, InputProgress, InputRead, InputRest, InputStream, OpenQuestion, RecordHead,
+    RecordRun, Report, ReportStream, Resume, Resumed, StartChildren, StopChildren, Verdict,
 };
 
 use super::words::{TIME, job, node_name, os, seconds, session, text};
@@ -168,7 +168,33 @@ pub(super) fn report() -> Report {
             end(3, None, ChildOutcome::of(Verdict::Failed(reason))),
             end(4, Some(TIME), stopped),
         ],
+        asked: vec![
+            ask(5, Some(OpenQuestion { prompt: text("sure?"), time: TIME })),
+            ask(300, None),
+        ],
     }
+}
+
+fn ask(ordinal: u32, open: Option<OpenQuestion>) -> ChildAsk {
+    ChildAsk {
+        ordinal: Ordinal(ordinal),
+        incarnation: ChildIncarnation(3),
+        number: QuestionNumber(300),
+        open,
+        taken: QuestionNumber(299),
+    }
+}
+
+fn answer() -> Sample {
+    let answer = AnswerChild {
+        session: session(),
+        job: job(),
+        ordinal: Ordinal(5),
+        incarnation: ChildIncarnation(3),
+        number: QuestionNumber(300),
+        answer: Bytes::from_static(b"\xa3yes"),
+    };
+    plain("yes", answer)
 }
 
 fn input_position(read: InputProgress) -> InputPosition {
@@ -191,5 +217,8 @@ fn inputs() -> Vec<Sample> {
 
 pub(super) fn samples() -> Vec<Sample> {
     let report = vec![head("start, records, ends", report(), b"abc\x93\x01")];
-    [starts(), stops(), positions(), report, inputs()].into_iter().flatten().collect()
+    [starts(), stops(), positions(), report, inputs(), vec![answer()]]
+        .into_iter()
+        .flatten()
+        .collect()
 }

@@ -36,6 +36,7 @@ fn delivery_values() -> Vec<(&'static str, Delivery)> {
         location: text("node01"),
         place: Some(1),
     };
+    let asking = source.clone();
     let runs = vec![super::host::run()];
     let failure = |reason| Failure {
         child: EntryId(42),
@@ -50,6 +51,7 @@ fn delivery_values() -> Vec<(&'static str, Delivery)> {
         ("settled", Delivery::Settled { id: EntryId(41), state: State::Disconnected }),
         ("end", Delivery::End { failures, entries, deadlock: Some(EntryId(41)) }),
         ("refused", Delivery::Refused(RemoteError::new(ErrorCode::Gone, "it was taken"))),
+        ("asked", Delivery::Asked { source: asking, question: views::question() }),
     ]
 }
 
@@ -122,6 +124,7 @@ fn ask_name(ask: &Ask) -> &'static str {
         Ask::ClusterJoin { .. } => "ClusterJoin",
         Ask::Diagnose => "Diagnose",
         Ask::Monitor { .. } => "Monitor",
+        Ask::Answer { .. } => "Answer",
     }
 }
 
@@ -150,6 +153,7 @@ fn delivery_name(delivery: &Delivery) -> &'static str {
         Delivery::Settled { .. } => "Settled",
         Delivery::End { .. } => "End",
         Delivery::Refused(_) => "Refused",
+        Delivery::Asked { .. } => "Asked",
     }
 }
 

@@ -1,7 +1,9 @@
 use bytes::Bytes;
 use sortie_model::spec::TaskTypes;
-use sortie_model::{Ordinal, Stream};
-use sortie_wire::worker_proto::{WorkerEnd, WorkerOrder, WorkerRecord};
+use sortie_model::{Ordinal, QuestionNumber, Stream};
+use sortie_wire::worker_proto::{
+    WorkerAnswer, WorkerAsked, WorkerEnd, WorkerOrder, WorkerRecord, WorkerWithdrew,
+};
 
 use super::words::text;
 use super::{Sample, head, plain};
@@ -27,7 +29,14 @@ pub(super) fn samples() -> Vec<Sample> {
     };
     let record = head("a warning", WorkerRecord { stream: Stream::Warning }, b"\xa4slow");
     let ends = ends().into_iter().map(|(label, message)| plain(label, message));
-    [plain("an order", order), record].into_iter().chain(ends).collect()
+    let number = QuestionNumber(300);
+    let answer = Bytes::from_static(b"\xa3yes");
+    let asks = [
+        plain("a question", WorkerAsked { number, prompt: text("sure?") }),
+        plain("yes", WorkerAnswer { number, answer }),
+        plain("not asked any more", WorkerWithdrew { number }),
+    ];
+    [plain("an order", order), record].into_iter().chain(ends).chain(asks).collect()
 }
 
 pub(super) fn variants() -> Vec<&'static str> {

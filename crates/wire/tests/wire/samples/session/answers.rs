@@ -49,6 +49,7 @@ pub(super) fn codes() -> Vec<ErrorCode> {
         ErrorCode::Storage,
         ErrorCode::TaskTypes,
         ErrorCode::NoBackground,
+        ErrorCode::NotAsking,
     ]
 }
 

@@ -7,7 +7,7 @@ use sortie_model::selector::{Glob, Query, Selection, Selector};
 use sortie_model::spec::{
     BodySpec, Escalation, Fan, Hosting, InputSpec, MaxFails, Placement, RunIn, StopSpec, Throttle,
 };
-use sortie_model::{EntryId, IdempotencyKey, JobSpec, State, Stream};
+use sortie_model::{EntryId, IdempotencyKey, JobSpec, QuestionNumber, State, Stream};
 use sortie_wire::session_proto::{
     Ask, ReceiveMode, ReceiveSpec, Request, SessionRef, WaitCount, WaitSpec,
 };
@@ -112,6 +112,7 @@ fn reads() -> Vec<(&'static str, Request)> {
         since: Some(TIME),
         auto_remove: true,
         events: true,
+        answers: true,
     };
     let small = |mode| Ask::Receive(Box::new(ReceiveSpec::new(Selection::default(), mode)));
     let wait = |count, timeout| {
@@ -138,7 +139,14 @@ fn changes() -> Vec<(&'static str, Request)> {
         ask("stop", Ask::Stop { selection: selection(), how, wait: true }),
         ask("remove", Ask::Remove { selection: selection(), force: true }),
         ask("set throttle", Ask::SetThrottle { selection: selection(), throttle }),
+        answer("answer", Some(QuestionNumber(300))),
+        answer("answer whatever is asked", None),
     ]
+}
+
+fn answer(label: &'static str, number: Option<QuestionNumber>) -> (&'static str, Request) {
+    let answer = Bytes::from_static(b"\xa3yes");
+    ask(label, Ask::Answer { child: Selector::Id(EntryId(42)), number, answer })
 }
 
 fn about_nodes() -> Vec<(&'static str, Request)> {

@@ -1,6 +1,9 @@
 use sortie_model::reason::{LimitKind, ReachStep, SpawnStep, WorkerFault};
 use sortie_model::view::{EntryView, Kind, Progress, Tally};
-use sortie_model::{ChildInstance, ChildView, EntryId, JobView, Ordinal, Reason, SessionId, State};
+use sortie_model::{
+    ChildInstance, ChildView, EntryId, JobView, Ordinal, Question, QuestionNumber, Reason,
+    SessionId, State,
+};
 
 use crate::samples::words::{TIME, job as job_instance, node_name, seconds, text};
 
@@ -49,7 +52,12 @@ pub(super) fn child(state: State, reason: Option<Reason>) -> ChildView {
         unread_bytes: 70_000,
         notes: vec![text("2 processes were left")],
         restarts: 3,
+        question: (state == State::Blocked).then(question),
     }
+}
+
+pub(super) fn question() -> Question {
+    Question { number: QuestionNumber(300), prompt: text("sure?"), time: TIME }
 }
 
 /// A job of each kind, and a child in each state.

@@ -1,0 +1,170 @@
+//! What children ask, at the terminal: the prompt on stderr, and the line that is typed as the
+//! answer. Where nobody sits at a terminal a question is a deadlock, which is said.
+
+use std::io::{BufRead, IsTerminal};
+
+use sortie::answer::Source;
+use sortie::{Question, ReceiveEnd, Session};
+use sortie_model::selector::{Query, Selection, Selector};
+use sortie_model::view::EntryView;
+use sortie_model::{EntryId, State, limits};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::exit::{Cause, Outcome};
+use crate::failure::{ErrorStyle, Failure};
+use crate::own_node::eprintln_quietly;
+use crate::render::clean::one_line;
+use crate::render::progress::Screen;
+use crate::render::sink::Channel;
+
+/// Questions that wait for the one that is asked; beyond it the receive waits, too.
+const QUESTIONS_AHEAD: usize = 64;
+
+/// A person at a terminal, who answers.
+pub(crate) struct Asker {
+    questions: mpsc::Sender<(EntryId, Question)>,
+    asking: JoinHandle<Failure>,
+}
+
+impl Asker {
+    /// The person at our terminal, if there is one: both our standard input and our standard error
+    /// are one.
+    pub(crate) fn at_terminal(session: &Session, screen: &Screen) -> Option<Self> {
+        let somebody = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+        somebody.then(|| {
+            let (questions, to_ask) = mpsc::channel(QUESTIONS_AHEAD);
+            let asking = tokio::spawn(ask_all(session.clone(), screen.clone(), to_ask));
+            Self { questions, asking }
+        })
+    }
+
+    /// Asks when it is the question's turn.
+    pub(crate) async fn ask(&self, source: &Source, question: Question) {
+        // A task that is gone has failed, which is noticed elsewhere.
+        let _ = self.questions.send((source.child, question)).await;
+    }
+
+    /// Why nobody answers any more. Cancel safe.
+    pub(crate) async fn failed(&mut self) -> Failure {
+        let gone = || Failure::internal("what asks at the terminal is gone");
+        (&mut self.asking).await.unwrap_or_else(|_| gone())
+    }
+}
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        self.asking.abort();
+    }
+}
+
+/// Asks one after the other, until nobody types or the node is gone.
+async fn ask_all(
+    session: Session,
+    screen: Screen,
+    mut to_ask: mpsc::Receiver<(EntryId, Question)>,
+) -> Failure {
+    let mut lines = None;
+    while let Some((child, question)) = to_ask.recv().await {
+        let prompt = format!("{child} asks: {} ", one_line(&question.prompt));
+        screen.aside(Channel::Err, false, || eprint_quietly(&prompt));
+        let line = lines.get_or_insert_with(typed_lines).recv().await;
+        // The terminal shows the end of the line that was typed, but not that of our input.
+        screen.aside(Channel::Err, true, || match line {
+            Some(_) => {}
+            None => eprintln_quietly(""),
+        });
+        let Some(line) = line else { return unanswered((child, &question), HINT) };
+        let answered = session.answer(Selector::Id(child), Some(question.number), &line).await;
+        let Err(error) = answered else { continue };
+        let failure = Failure::from(error);
+        if failure.cause != Cause::Usage && failure.code != "limit" {
+            return failure;
+        }
+        // Somebody else was faster, or the child asks no more: what follows is asked.
+        screen.aside(Channel::Err, true, || failure.report(ErrorStyle::Text));
+    }
+    // Only reached when the receive is over.
+    std::future::pending().await
+}
+
+const AT_TERMINAL: &str =
+    "answer at a terminal, or start it with `--as-job` and answer with `sortie send`";
+const HINT: &str = "`sortie send CHILD TEXT` answers from elsewhere";
+
+fn eprint_quietly(text: &str) {
+    use std::io::Write as _;
+    // A stderr that cannot be written to has nobody who reads the prompt.
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// The lines that are typed, without their ends. The thread that reads ends with the program at the
+/// latest.
+fn typed_lines() -> mpsc::Receiver<String> {
+    let (sender, lines) = mpsc::channel(1);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines() {
+            let Ok(line) = line else { return };
+            if sender.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+/// Where a job lives whose question nobody has answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// It goes on, and can be answered later.
+    GoesOn,
+    /// It ends with this command.
+    EndsWithUs,
+}
+
+/// Says which child asks what, if that is why the receive ended.
+pub(crate) async fn report_deadlock(
+    session: &Session,
+    end: &ReceiveEnd,
+    (asked, style): (Asked, ErrorStyle),
+    outcome: &mut Outcome,
+) {
+    let Some(blocked) = end.deadlock else { return };
+    let failure = match first_question(session, blocked).await {
+        Some((child, question)) => {
+            let send = format!("`sortie send {child} TEXT` answers");
+            let hint = match asked {
+                Asked::GoesOn => send.as_str(),
+                Asked::EndsWithUs => AT_TERMINAL,
+            };
+            unanswered((child, &question), hint)
+        }
+        // It was answered meanwhile, by somebody else.
+        None => {
+            let message = format!("{blocked} waits for input that nobody has given");
+            Failure::new(Cause::Deadlock, "deadlock", message)
+        }
+    };
+    failure.report(style);
+    outcome.note(Cause::Deadlock);
+}
+
+fn unanswered((child, question): (EntryId, &Question), hint: &str) -> Failure {
+    let message = format!("nobody answers: {child} asks: {}", question.prompt);
+    Failure::new(Cause::Deadlock, "deadlock", message).hint(hint)
+}
+
+/// What the first of the children of a job, or a child itself, asks.
+async fn first_question(session: &Session, blocked: EntryId) -> Option<(EntryId, Question)> {
+    let query = Query {
+        selection: Selection::of([Selector::Id(blocked)]),
+        child_states: vec![State::Blocked],
+        limit: limits::PAGE as u32,
+        ..Query::default()
+    };
+    let entries = session.get(query).await.ok()?.entries;
+    entries.into_iter().find_map(|entry| match entry {
+        EntryView::Child(child) => Some((child.id, child.question?)),
+        EntryView::Job(_) => None,
+    })
+}

@@ -1,0 +1,32 @@
+//! A full `sortie` with functions that ask.
+
+use std::process::ExitCode;
+
+use sortie::{AskError, Registry, TaskContext};
+
+/// Asks for a name, after it has said something.
+async fn greet(context: TaskContext, greeting: String) -> Result<String, AskError> {
+    context.information("wait a moment").await;
+    let name: String = context.ask("what is your name?").await?;
+    Ok(format!("{greeting} {name}"))
+}
+
+/// Adds so many numbers, which it asks for one by one.
+async fn add(context: TaskContext, count: u32) -> Result<u64, AskError> {
+    let mut sum = 0;
+    for number in 1..=count {
+        sum += context.ask::<u64>(&format!("number {number} of {count}?")).await?;
+    }
+    Ok(sum)
+}
+
+/// Has nothing to ask, and stays.
+async fn stay(context: TaskContext, (): ()) -> Result<(), AskError> {
+    context.cancelled().await;
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    let tasks = Registry::new().task("greet", greet).task("add", add).task("stay", stay);
+    sortie_cli::main(tasks)
+}
