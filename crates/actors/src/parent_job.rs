@@ -188,6 +188,7 @@ impl ParentJobArguments {
                     {
                         log.child_ended(ordinal);
                     }
+                    self.session.posts.look(&self.job, ordinal);
                     news.children.push((ordinal, state));
                 }
                 JobEffect::ParentChanged(state) => news.parent.push(state),

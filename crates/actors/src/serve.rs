@@ -6,6 +6,7 @@ mod get;
 mod node;
 mod receive;
 mod remove;
+mod send;
 mod start;
 mod stop;
 mod wait;
@@ -13,8 +14,9 @@ mod watch;
 
 use std::sync::Arc;
 
-use sortie_wire::RemoteError;
+use sortie_model::limits;
 use sortie_wire::session_proto::{Answer, Ask, Request};
+use sortie_wire::{ErrorCode, RemoteError};
 
 use crate::data::exchange::{ExchangeError, ServerEnd};
 use crate::data::session::SessionShared;
@@ -48,6 +50,7 @@ async fn answer(
     match ask {
         Ask::Start { key, spec } => return start::start(session, key, spec, end).await,
         Ask::Receive(spec) => return receive::receive(session, *spec, end).await,
+        Ask::Send(spec) => return send::send(session, spec, end).await,
         Ask::Watch { selection } => return watch::watch(session, selection, end).await,
         _ => {}
     }
@@ -86,8 +89,15 @@ async fn about_the_session(session: &Arc<SessionShared>, by: &str, ask: Ask) -> 
         }
         Ask::Remove { selection, force } => remove::remove(session, selection, by, force).await,
         Ask::Explain(selector) => explain::explain(session, selector).await,
-        _ => refuse(RemoteError::new(sortie_wire::ErrorCode::Usage, "no session can answer that")),
+        _ => refuse(RemoteError::new(ErrorCode::Usage, "no session can answer that")),
     }
+}
+
+/// Refuses a message of a connection that sends [`limits::MESSAGES_PER_LINK`] already.
+pub(crate) async fn refuse_message(end: ServerEnd) {
+    let text = format!("this connection sends {} messages already", limits::MESSAGES_PER_LINK);
+    // A client that is gone has nobody left to be told.
+    let _ = end.sender.finish_with(refuse(RemoteError::new(ErrorCode::Limit, text))).await;
 }
 
 /// A refusal; nothing was done.

@@ -6,6 +6,7 @@
 //! [`JobEffect`]s.
 
 mod host_spec;
+mod life;
 mod nodes;
 mod report;
 mod row;
@@ -23,6 +24,7 @@ use sortie_wire::host_proto::{ChildBatch, ChildOutcome, ChildSet, Verdict};
 
 use crate::aggregate::{StateCounts, Told, parent_state};
 pub use crate::parent_job::host_spec::Executor;
+pub use crate::parent_job::life::Lives;
 use crate::parent_job::nodes::Nodes;
 use crate::parent_job::row::{Phase, Row};
 pub use crate::parent_job::show::MailboxFacts;

@@ -3,15 +3,21 @@
 //! The guardian executes the program again with [`WORKER_ARGUMENT`] and a socket as its standard
 //! input. `process` is the other end.
 
+mod channel;
+mod inbox;
 mod process;
 
 use bytes::{Bytes, BytesMut};
 use sortie_model::spec::OsBytes;
 use sortie_model::{Stream, limits};
 use sortie_wire::DecodeError;
-use sortie_wire::frame::{Frame, open_head, take_frame, write_message};
+use sortie_wire::frame::{Frame, open_head, take_frame, write_head, write_message};
 use sortie_wire::guardian_proto::{NulList, Program};
-use sortie_wire::worker_proto::{WORKER_FRAME_BYTES, WorkerEnd, WorkerOrder, WorkerRecord};
+use sortie_wire::message_proto::CallAnswer;
+use sortie_wire::worker_proto::{
+    WORKER_FRAME_BYTES, WorkerAnswer, WorkerEnd, WorkerInbox, WorkerMessage, WorkerOrder,
+    WorkerRecord,
+};
 use sortie_wire::{Message, TooLarge};
 
 pub use process::run_if_asked;
@@ -40,6 +46,17 @@ pub fn order_frame(order: &WorkerOrder) -> Result<Bytes, TooLarge> {
     Ok(frame.into())
 }
 
+/// What the function's inbox gives, as the worker reads it.
+///
+/// # Errors
+/// [`TooLarge`] when it would be longer than a frame.
+pub fn message_frame(what: &WorkerMessage, message: &Bytes) -> Result<Bytes, TooLarge> {
+    let mut frame = Vec::new();
+    write_head(what, message.len(), &mut frame)?;
+    frame.extend_from_slice(message);
+    Ok(frame.into())
+}
+
 /// What a worker said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WorkerReport {
@@ -50,6 +67,10 @@ pub enum WorkerReport {
         /// Its value.
         value: Bytes,
     },
+    /// Something about its function's inbox.
+    Inbox(WorkerInbox),
+    /// Its function answers a call.
+    Answer(u64, CallAnswer),
     /// Its function has ended.
     Ended(WorkerEnd),
 }
@@ -99,6 +120,17 @@ fn open(frame: Frame) -> Result<WorkerReport, DecodeError> {
     if frame.kind == WorkerEnd::KIND {
         return frame.open().map(|end| WorkerReport::Ended(bounded(end)));
     }
+    if frame.kind == WorkerInbox::KIND {
+        return frame.open().map(WorkerReport::Inbox);
+    }
+    if frame.kind == WorkerAnswer::KIND {
+        let (WorkerAnswer { number, how }, value) = open_head(frame)?;
+        let (length, limit) = (value.len(), limits::MESSAGE_BYTES);
+        if length > limit {
+            return Err(DecodeError::TooLong { length, limit });
+        }
+        return Ok(WorkerReport::Answer(number, (how, Bytes::copy_from_slice(&value))));
+    }
     let (WorkerRecord { stream }, payload) = open_head(frame)?;
     check_value(&payload)?;
     // A copy: a small value must not keep all that was read with it.
@@ -129,8 +161,6 @@ fn bounded(end: WorkerEnd) -> WorkerEnd {
 
 #[cfg(test)]
 mod tests {
-    use sortie_wire::frame::write_head;
-
     use super::*;
 
     fn record(stream: Stream, value: &[u8]) -> Vec<u8> {

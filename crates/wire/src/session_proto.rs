@@ -8,18 +8,21 @@ mod answer;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sortie_model::nodeset::NodeExpr;
 use sortie_model::record::StreamSet;
 use sortie_model::selector::{Query, Selection, Selector};
 use sortie_model::spec::{StopSpec, Throttle};
 use sortie_model::{
-    EntryId, IdempotencyKey, JobSpec, NodeName, Ordinal, Reason, SessionInstance, State, Timestamp,
+    ChildKey, EntryId, IdempotencyKey, JobSpec, NodeName, Ordinal, Reason, SessionInstance, State,
+    Timestamp,
 };
 
 use crate::frame::{Kind, Message};
 use crate::host_proto::RecordRun;
 use crate::link_proto::kinds;
+use crate::message_proto::MessageKind;
 use crate::remote_error::RemoteError;
 pub use crate::session_proto::answer::{
     Answer, Check, ChildExplanation, Diagnosis, Entries, Explanation, JoinOffer, Plan, Trouble,
@@ -139,6 +142,20 @@ pub enum Ask {
     },
     /// Answer: [`Answer::Diagnosis`].
     Diagnose,
+    /// Send a message to a running child. Answers: [`Answer::Accepted`] once it is in the child's
+    /// inbox; for a call then [`Answer::Reply`]. [`Answer::Undelivered`] instead of either.
+    Send(MessageSpec),
+}
+
+/// A message to a child.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageSpec {
+    /// The child.
+    pub child: ChildKey,
+    /// Whether its answer is waited for.
+    pub kind: MessageKind,
+    /// The message: MessagePack with field names.
+    pub message: Bytes,
 }
 
 /// How a receive goes about it.

@@ -24,6 +24,7 @@ pub(super) fn run(port: &Arc<JobPort>, task: &Arc<dyn Task>, child: Start, left:
         this.mark_restart().await;
         this.began();
         let outcome = call(&this, task.as_ref(), &child).await;
+        this.settle().await;
         this.ended(outcome);
     });
     Slot { port, future: future.abort_handle(), stop: None }

@@ -1,23 +1,24 @@
 //! A registered function in a process of its own, as a child.
 
-use std::sync::Arc;
-use std::sync::{Mutex as Lock, PoisonError};
+use std::sync::{Arc, Mutex as Lock, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use sortie_engine::function_end::{WorkerSaid, worker_outcome};
 use sortie_engine::host::Start;
-use sortie_exec::worker::{WorkerReport, WorkerReports, order_frame, program};
+use sortie_engine::inbox::Taken;
+use sortie_exec::worker::{WorkerReport, WorkerReports, message_frame, order_frame, program};
 use sortie_exec::{Guardian, ProcessIo, ProcessSpec, Stopper, stop_channel};
 use sortie_model::reason::LimitKind;
 use sortie_model::spec::{BodySpec, StopSpec};
 use sortie_model::{Body, Reason, Stream};
 use sortie_wire::guardian_proto::StandardInput;
 use sortie_wire::host_proto::{ChildOutcome, Verdict};
-use sortie_wire::worker_proto::{WorkerEnd, WorkerOrder};
-use tokio::sync::Mutex;
+use sortie_wire::worker_proto::{WorkerEnd, WorkerInbox, WorkerMessage, WorkerOrder};
+use tokio::sync::{Mutex, Notify};
 
 use crate::child_job::process::{plan, surroundings};
 use crate::child_job::{Ending, Left, Slot};
+use crate::data::messages::gate::Gate;
 use crate::data::port::{ChildPort, JobPort};
 
 /// Spawns what drives the worker process.
@@ -46,11 +47,14 @@ pub(super) fn run(port: &Arc<JobPort>, guardian: &Guardian, child: Start, left: 
             stopper: own,
             order: Lock::new(Some(order)),
             reports: Mutex::default(),
+            inbox: OnceLock::new(),
+            wanted: Notify::new(),
             said: Lock::new(WorkerSaid::Nothing),
         };
         let plan = plan(&this.job().spec);
         let facts = sortie_exec::run(&guardian, spec, plan, (&io, &stops)).await;
         let said = io.said.into_inner().unwrap_or_else(PoisonError::into_inner);
+        this.settle().await;
         this.ended(worker_outcome(&facts, said, this.job().spec.timeout));
     });
     Slot { port, future: future.abort_handle(), stop: Some(stopper) }
@@ -77,10 +81,27 @@ struct Io {
     stopper: Stopper,
     order: Lock<Option<Bytes>>,
     reports: Mutex<WorkerReports>,
+    inbox: OnceLock<Arc<Gate>>,
+    /// The worker asks for a message.
+    wanted: Notify,
     said: Lock<WorkerSaid>,
 }
 
 impl Io {
+    fn on_inbox(&self, word: WorkerInbox) {
+        match (word, self.inbox.get()) {
+            // A second time makes no sense, and changes nothing.
+            (WorkerInbox::Open, _) => {
+                if let Some(gate) = self.port.open_inbox() {
+                    let _ = self.inbox.set(gate);
+                }
+            }
+            (WorkerInbox::Want, Some(_)) => self.wanted.notify_one(),
+            (WorkerInbox::Close, Some(gate)) => gate.close(),
+            (WorkerInbox::Want | WorkerInbox::Close, None) => {}
+        }
+    }
+
     fn note(&self, said: WorkerSaid) {
         *self.said.lock().unwrap_or_else(PoisonError::into_inner) = said;
     }
@@ -106,6 +127,12 @@ impl ProcessIo for Io {
                 Ok(Some(WorkerReport::Record { stream, value })) => {
                     self.port.record(stream, Body::Value(value)).await;
                 }
+                Ok(Some(WorkerReport::Inbox(word))) => self.on_inbox(word),
+                Ok(Some(WorkerReport::Answer(number, answer))) => {
+                    if let Some(gate) = self.inbox.get() {
+                        gate.answer(number, answer);
+                    }
+                }
                 Ok(Some(WorkerReport::Ended(end))) => {
                     if let WorkerEnd::Returned { value: Some(value) } = &end {
                         self.port.record(Stream::Output, Body::Value(value.clone())).await;
@@ -125,7 +152,18 @@ impl ProcessIo for Io {
     }
 
     async fn next_input(&self) -> Option<Bytes> {
-        self.order.lock().unwrap_or_else(PoisonError::into_inner).take()
+        let order = self.order.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if order.is_some() {
+            return order;
+        }
+        self.wanted.notified().await;
+        let gate = self.inbox.get()?;
+        let none = (WorkerMessage::NoMore, Bytes::new());
+        let (what, message) = gate.next().await.map_or(none, |taken| {
+            let Taken { number, kind, message } = taken;
+            (WorkerMessage::Message { number, kind }, message)
+        });
+        message_frame(&what, &message).ok()
     }
 
     async fn input_closed(&self) {}

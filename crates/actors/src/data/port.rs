@@ -1,22 +1,26 @@
 //! A running child's way out: its records and its end, to a mailbox here or to an outbox.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use sortie_engine::function_end::StopDelivered;
 use sortie_engine::host::Start;
 use sortie_exec::NodeBasics;
+use sortie_exec::inbox::InboxPort;
 use sortie_exec::task::{BoxFuture, TaskPort, encode_value};
 use sortie_model::{
     Body, ChildIncarnation, ChildKey, JobInstance, NodeName, Ordinal, Record, Seq, Stream,
     Timestamp, limits,
 };
 use sortie_wire::host_proto::{ChildEnd, ChildOutcome, ChildStart, HostSpec};
+use sortie_wire::message_proto::ChildLife;
 use tokio::sync::Notify;
 
 use crate::data::credit::{Held, OwnerCredit};
 use crate::data::input::inlet::InputPorts;
 use crate::data::job::JobShared;
+use crate::data::messages::gate::{FunctionEnd, Gate};
+use crate::data::messages::inboxes::Inboxes;
 use crate::data::outbox::{Bulk, Outbox, weight_of};
 use crate::world::World;
 
@@ -38,6 +42,7 @@ pub(crate) struct JobPort {
     pub(crate) world: Arc<dyn World>,
     pub(crate) basics: NodeBasics,
     pub(crate) inputs: Arc<InputPorts>,
+    pub(crate) inboxes: Arc<Inboxes>,
     pub(crate) target: Target,
     /// Whose children are counted: each was added before it ran, and is taken at its end.
     pub(crate) owner: Arc<OwnerCredit>,
@@ -66,6 +71,8 @@ pub(crate) struct ChildPort {
     told: AtomicBool,
     stopping: Notify,
     stored: Notify,
+    /// Its inbox, once it was opened.
+    inbox: OnceLock<Arc<Gate>>,
 }
 
 #[derive(Debug)]
@@ -92,7 +99,8 @@ impl ChildPort {
         };
         let (told, stopping, stored) = (AtomicBool::new(false), Notify::new(), Notify::new());
         let state = Mutex::new(state);
-        Arc::new(Self { shared, ordinal, incarnation, state, told, stopping, stored })
+        let inbox = OnceLock::new();
+        Arc::new(Self { shared, ordinal, incarnation, state, told, stopping, stored, inbox })
     }
 
     pub(crate) fn job(&self) -> &JobPort {
@@ -107,6 +115,11 @@ impl ChildPort {
     pub(crate) fn tell_stop(&self) {
         self.told.store(true, Ordering::Release);
         self.stopping.notify_waiters();
+        // Under the lock under which it is opened, so that one of both sees the other.
+        let _state = self.state();
+        if let Some(inbox) = self.inbox.get() {
+            inbox.tell_stop();
+        }
     }
 
     /// Whether the child was told to stop before now.
@@ -117,6 +130,32 @@ impl ChildPort {
     /// The same in the engine's words.
     pub(crate) fn stop_delivered(&self) -> StopDelivered {
         if self.was_told_to_stop() { StopDelivered::Yes } else { StopDelivered::No }
+    }
+
+    /// Opens the child's inbox, once.
+    pub(crate) fn open_inbox(&self) -> Option<Arc<Gate>> {
+        let state = self.state();
+        if state.ended || self.inbox.get().is_some() {
+            return None;
+        }
+        let ChildKey { job, ordinal } = self.key();
+        let gate =
+            self.shared.inboxes.open(ChildLife { job, ordinal, incarnation: self.incarnation });
+        if self.was_told_to_stop() {
+            gate.tell_stop();
+        }
+        Some(Arc::clone(self.inbox.get_or_init(|| gate)))
+    }
+
+    /// The child's body has ended: waits until senders can know what became of their messages.
+    pub(crate) async fn settle(&self) {
+        if let Some(inbox) = self.inbox.get() {
+            inbox.settle().await;
+        }
+    }
+
+    fn key(&self) -> ChildKey {
+        ChildKey { job: self.shared.job, ordinal: self.ordinal }
     }
 
     /// The child begins to run.
@@ -149,6 +188,9 @@ impl ChildPort {
             return;
         }
         self.shared.owner.take_children(1);
+        if let Some(inbox) = self.inbox.get() {
+            inbox.end();
+        }
         if self.shared.is_discarded() {
             return;
         }
@@ -188,8 +230,7 @@ impl ChildPort {
             Target::Here(job) => job.try_store(self.ordinal, record),
             Target::There(outbox) => {
                 if state.bulk.is_none() && state.inline + length > limits::INLINE_BYTES {
-                    let key = ChildKey { job: self.shared.job, ordinal: self.ordinal };
-                    state.bulk = Some(outbox.open_bulk(key));
+                    state.bulk = Some(outbox.open_bulk(self.key()));
                 }
                 match &state.bulk {
                     Some(bulk) => bulk.try_record(record, held),
@@ -303,5 +344,9 @@ impl TaskPort for ChildPort {
 
     fn node(&self) -> &NodeName {
         &self.shared.node
+    }
+
+    fn inbox(&self) -> Option<Box<dyn InboxPort>> {
+        Some(Box::new(FunctionEnd(self.open_inbox()?)))
     }
 }

@@ -24,6 +24,7 @@ use crate::data::attachment::Attachment;
 use crate::data::changes::{Changes, Seen};
 use crate::data::input::feed::FalsePosition;
 use crate::data::job::JobShared;
+use crate::data::messages::posts::Posts;
 use crate::host::HostMessage;
 use crate::node::NodeShared;
 use crate::parent_job::ParentJobMessage;
@@ -52,6 +53,8 @@ pub(crate) struct SessionShared {
     host: OnceLock<ActorRef<HostMessage>>,
     actor: OnceLock<ActorRef<SessionMessage>>,
     over: AtomicBool,
+    /// Messages to its children.
+    pub(crate) posts: Posts,
     /// Held by a start, and by the end.
     pub(crate) starting: tokio::sync::Mutex<()>,
 }
@@ -75,6 +78,7 @@ impl SessionShared {
             host: OnceLock::new(),
             actor: OnceLock::new(),
             over: AtomicBool::new(false),
+            posts: Posts::default(),
             starting: tokio::sync::Mutex::default(),
         })
     }
@@ -109,6 +113,7 @@ impl SessionShared {
     /// word.
     pub(crate) fn mark_over(&self) -> bool {
         let first = !self.over.swap(true, Ordering::AcqRel);
+        self.posts.end();
         self.changes.rise();
         first
     }

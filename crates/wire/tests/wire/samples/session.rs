@@ -112,6 +112,7 @@ fn ask_name(ask: &Ask) -> &'static str {
         Ask::ClusterToken => "ClusterToken",
         Ask::ClusterJoin { .. } => "ClusterJoin",
         Ask::Diagnose => "Diagnose",
+        Ask::Send(_) => "Send",
     }
 }
 
@@ -131,6 +132,9 @@ fn answer_name(answer: &Answer) -> &'static str {
         Answer::Pong { .. } => "Pong",
         Answer::Token(_) => "Token",
         Answer::Diagnosis(_) => "Diagnosis",
+        Answer::Accepted => "Accepted",
+        Answer::Reply(_) => "Reply",
+        Answer::Undelivered(_) => "Undelivered",
     }
 }
 

@@ -1,7 +1,10 @@
 use bytes::Bytes;
 use sortie_model::spec::TaskTypes;
 use sortie_model::{Ordinal, Stream};
-use sortie_wire::worker_proto::{WorkerEnd, WorkerOrder, WorkerRecord};
+use sortie_wire::message_proto::{AnswerKind, MessageKind};
+use sortie_wire::worker_proto::{
+    WorkerAnswer, WorkerEnd, WorkerInbox, WorkerMessage, WorkerOrder, WorkerRecord,
+};
 
 use super::words::text;
 use super::{Sample, head, plain};
@@ -27,7 +30,18 @@ pub(super) fn samples() -> Vec<Sample> {
     };
     let record = head("a warning", WorkerRecord { stream: Stream::Warning }, b"\xa4slow");
     let ends = ends().into_iter().map(|(label, message)| plain(label, message));
-    [plain("an order", order), record].into_iter().chain(ends).collect()
+    let given = WorkerMessage::Message { number: 300, kind: MessageKind::Call };
+    let answer = WorkerAnswer { number: 300, how: AnswerKind::Value };
+    let inbox = [
+        head("a call", given, b"\x07"),
+        head("no more", WorkerMessage::NoMore, b""),
+        plain("open", WorkerInbox::Open),
+        plain("want", WorkerInbox::Want),
+        plain("close", WorkerInbox::Close),
+        head("an answer", answer, b"\x08"),
+        head("no answer", WorkerAnswer { number: 1, how: AnswerKind::Unanswered }, b""),
+    ];
+    [plain("an order", order), record].into_iter().chain(ends).chain(inbox).collect()
 }
 
 pub(super) fn variants() -> Vec<&'static str> {
