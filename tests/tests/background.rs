@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sortie::{
-    ChildView, Client, ErrorCode, HomePaths, Job, Kind, Reason, RestartType, Session, State,
-    Stream, WorkerFault,
+    CallError, ChildView, Client, ErrorCode, HomePaths, Job, Kind, Ordinal, Reason, RestartType,
+    Session, State, Stream, WorkerFault,
 };
 use sortie_tests::{Home, PATIENCE, join_all, memory_of, processes_marked, wait_for};
 
@@ -68,6 +68,55 @@ async fn whatever_ends_a_worker_fails_its_child_only() {
     let view = sibling.view().await.expect("the node answers");
     assert_eq!((view.state, view.kind), (State::Running, Kind::Thread));
     sibling.stop().await.expect("a stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_reads_messages_and_answers_calls() {
+    let (a, b) = (home("a"), home("b"));
+    join_all(&[&a, &b]);
+    let session = session(&a).await;
+    for on in ["a", "b"] {
+        let clerk = session.task("clerk", &()).expect("an input").background().on(on);
+        let job = clerk.expect("a node").start().await.expect("a start");
+        let child = job.child(Ordinal(0));
+        let calls = (0..50_u64).map(|number| {
+            let child = child.clone();
+            tokio::spawn(async move {
+                let doubled: (u64, String) = child.call(&("double", number)).await?;
+                assert_eq!((doubled.0, doubled.1.len()), (2 * number, 60_000));
+                Ok::<_, CallError>(())
+            })
+        });
+        for call in calls.collect::<Vec<_>>() {
+            call.await.expect("a caller").expect("an answer");
+        }
+        let ignored = child.call::<_, ()>(&("what", 1)).await;
+        assert!(matches!(ignored, Err(CallError::Unanswered)), "{ignored:?}");
+        let odd = child.call::<_, ()>(&7).await;
+        assert!(matches!(odd, Err(CallError::Unreadable)), "{odd:?}");
+        for number in 0..600 {
+            child.send(&("note", number)).await.expect("it is taken");
+        }
+        job.stop().await.expect("a stop");
+        let mut values = job.values::<u64>();
+        let mut came = Vec::new();
+        while let Some(Ok(value)) = values.next().await {
+            came.push(value);
+        }
+        let all: Vec<u64> = (0..600).chain([u64::MAX]).collect();
+        assert_eq!(came, all, "on {on}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_dies_answers_its_callers_with_an_error() {
+    let home = home("a");
+    let session = session(&home).await;
+    let clerk = session.task("clerk", &()).expect("an input").background();
+    let job = clerk.start().await.expect("a start");
+    let died = job.child(Ordinal(0)).call::<_, ()>(&("abort", 1)).await;
+    assert!(matches!(died, Err(CallError::Unanswered)), "{died:?}");
+    assert_eq!(ended(&job).await.reason, Some(signal(6, "ABRT")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -240,7 +240,7 @@ impl Ending {
     }
 
     /// The child's function has ended like that.
-    fn with(mut self, outcome: ChildOutcome) {
+    fn end_with(&mut self, outcome: ChildOutcome) {
         self.outcome = Some(outcome);
     }
 }

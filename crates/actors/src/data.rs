@@ -11,6 +11,7 @@ pub(crate) mod job;
 pub(crate) mod linked;
 pub mod mailboxes;
 pub(crate) mod map_feed;
+pub(crate) mod messages;
 pub(crate) mod nested;
 pub(crate) mod outbox;
 pub(crate) mod port;

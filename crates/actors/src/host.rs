@@ -21,6 +21,7 @@ use sortie_wire::host_proto::{
 
 use crate::child_job::{Chosen, EndedGroups, Group, GroupId, Left, Tell, Told, Work};
 use crate::data::credit::OwnerCredit;
+use crate::data::messages::inboxes::{Inboxes, Way};
 use crate::data::outbox::Outbox;
 use crate::data::port::{ChildPort, JobPort, Target};
 use crate::data::session::SessionShared;
@@ -75,6 +76,7 @@ pub(crate) struct HostState {
     waiting: u64,
     outbox: Arc<Outbox>,
     ports: BTreeMap<JobInstance, Arc<JobPort>>,
+    inboxes: Arc<Inboxes>,
     running: BTreeMap<GroupId, Group>,
     /// How many groups there ever were.
     groups: u64,
@@ -101,14 +103,32 @@ impl Actor for HostActor {
         };
         let credit = node.credits.of(owner_id);
         let outbox = Outbox::new(session, Arc::clone(&credit));
-        if let Owner::There(_, link) = &owner {
-            outbox.attach(link, None);
-        }
+        let way = match &owner {
+            Owner::Here(session) => Way::Here(Arc::downgrade(session)),
+            Owner::There(_, link) => {
+                outbox.attach(link, None);
+                Way::There(link.clone())
+            }
+        };
+        let inboxes = Inboxes::new(session, way);
+        node.inboxes.add(owner_id, &inboxes);
         let host = Host::new(limits::PROCESSES_PER_NODE);
         let (ports, running) = (BTreeMap::new(), BTreeMap::new());
         let ended = EndedGroups::new(myself);
         let (waiting, groups) = (0, 0);
-        Ok(HostState { node, host, owner, credit, waiting, outbox, ports, running, groups, ended })
+        Ok(HostState {
+            node,
+            host,
+            owner,
+            credit,
+            waiting,
+            outbox,
+            ports,
+            inboxes,
+            running,
+            groups,
+            ended,
+        })
     }
 
     async fn handle(
@@ -177,6 +197,7 @@ impl HostState {
     fn resume(&mut self, link: Link, resume: &Resume, effects: &mut Vec<HostEffect>) {
         let unknown = self.host.on_resume(resume, effects);
         self.outbox.attach(&link, Some(resume));
+        self.inboxes.attach(&link);
         // A link that is gone again will bring another resume.
         let expired = self.node.has_expired(resume.session, self.owner_id());
         let inputs = self.ports.iter().flat_map(|(job, port)| port.inputs.positions(*job));
@@ -299,6 +320,7 @@ impl HostState {
             world: Arc::clone(&self.node.world),
             basics: self.node.basics.clone(),
             inputs: self.node.inputs.of(self.owner_id(), job),
+            inboxes: Arc::clone(&self.inboxes),
             target,
             owner: Arc::clone(&self.credit),
             discarded: AtomicBool::new(false),
@@ -333,5 +355,7 @@ impl Drop for HostState {
         let jobs: Vec<JobInstance> = self.ports.keys().copied().collect();
         jobs.into_iter().for_each(|job| self.discard(job));
         self.credit.take_children(self.waiting);
+        self.node.inboxes.remove(self.owner_id(), &self.inboxes);
+        self.inboxes.close();
     }
 }

@@ -37,6 +37,7 @@ use crate::data::exchange::{self, ClientEnd};
 use crate::data::input::feed::InputTraffic;
 use crate::data::input::inlet::NodeInputs;
 use crate::data::mailboxes::MailboxPool;
+use crate::data::messages::inboxes::NodeInboxes;
 use crate::peer::PeerMessage;
 use crate::serve;
 use crate::world::World;
@@ -121,6 +122,7 @@ pub(crate) struct NodeShared {
     pub(crate) world: Arc<dyn World>,
     pub(crate) pool: Arc<MailboxPool>,
     pub(crate) inputs: NodeInputs,
+    pub(crate) inboxes: NodeInboxes,
     pub(crate) credits: PerNode<OwnerCredit>,
     pub(crate) input_traffic: PerNode<InputTraffic>,
     pub(crate) input_directory: PathBuf,
@@ -229,6 +231,7 @@ impl NodeHandle {
             world: config.world,
             pool: MailboxPool::new(config.directory.join("mailboxes")),
             inputs: NodeInputs::default(),
+            inboxes: NodeInboxes::default(),
             credits: PerNode::default(),
             input_traffic: PerNode::default(),
             input_directory: config.directory.join("inputs"),

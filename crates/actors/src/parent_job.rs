@@ -217,6 +217,7 @@ impl ParentJobArguments {
                     {
                         log.child_ended(ordinal);
                     }
+                    self.session.posts.look(&self.job, ordinal);
                     news.children.push((ordinal, incarnation, state));
                 }
                 JobEffect::Asked(_) => news.questions = true,

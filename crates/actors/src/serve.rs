@@ -8,6 +8,7 @@ mod monitor;
 mod node;
 mod receive;
 mod remove;
+mod send;
 mod start;
 mod stop;
 mod wait;
@@ -15,8 +16,9 @@ mod watch;
 
 use std::sync::Arc;
 
-use sortie_wire::RemoteError;
+use sortie_model::limits;
 use sortie_wire::session_proto::{Answer, Ask, Request};
+use sortie_wire::{ErrorCode, RemoteError};
 
 use crate::data::exchange::{ExchangeError, ServerEnd};
 use crate::data::session::SessionShared;
@@ -51,6 +53,7 @@ async fn answer(
         Ask::Start { key, spec } => return start::start(session, key, spec, end).await,
         Ask::Receive(spec) => return receive::receive(session, *spec, end).await,
         Ask::Monitor { selection } => return monitor::monitor(session, selection, end).await,
+        Ask::Send(spec) => return send::send(session, spec, end).await,
         Ask::Watch { selection } => return watch::watch(session, selection, end).await,
         _ => {}
     }
@@ -92,8 +95,15 @@ async fn about_the_session(session: &Arc<SessionShared>, by: &str, ask: Ask) -> 
             answer::answer(session, child, number, answer).await
         }
         Ask::Explain(selector) => explain::explain(session, selector).await,
-        _ => refuse(RemoteError::new(sortie_wire::ErrorCode::Usage, "no session can answer that")),
+        _ => refuse(RemoteError::new(ErrorCode::Usage, "no session can answer that")),
     }
+}
+
+/// Refuses a message of a connection that sends [`limits::MESSAGES_PER_LINK`] already.
+pub(crate) async fn refuse_message(end: ServerEnd) {
+    let text = format!("this connection sends {} messages already", limits::MESSAGES_PER_LINK);
+    // A client that is gone has nobody left to be told.
+    let _ = end.sender.finish_with(refuse(RemoteError::new(ErrorCode::Limit, text))).await;
 }
 
 /// A refusal; nothing was done.

@@ -7,6 +7,7 @@
 
 mod ask;
 mod host_spec;
+mod life;
 mod nodes;
 mod report;
 mod row;
@@ -27,6 +28,7 @@ use crate::aggregate::{StateCounts, Told, parent_state};
 use crate::parent_job::ask::Questions;
 pub use crate::parent_job::ask::{Answered, NotAsking, QuestionKey};
 pub use crate::parent_job::host_spec::{Executor, Owner};
+pub use crate::parent_job::life::Lives;
 use crate::parent_job::nodes::Nodes;
 use crate::parent_job::row::{Phase, Row};
 pub use crate::parent_job::show::MailboxFacts;

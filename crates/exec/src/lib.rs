@@ -7,6 +7,7 @@
 pub mod environment;
 pub mod error;
 pub mod guardian;
+pub mod inbox;
 pub mod process;
 pub mod registry;
 pub mod run;

@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sortie_model::{Body, NodeName, Ordinal, Reason, Stream, limits, reason::LimitKind};
 
+use crate::inbox::{Inbox, InboxPort, InboxTaken};
 pub use crate::task::ask::{AskError, NoAnswer};
 pub use live::{Live, Staying, TaskOutput, Weight, note_of};
 
@@ -48,6 +49,8 @@ pub trait TaskPort: Send + Sync {
     fn ordinal(&self) -> Ordinal;
     /// The node it runs on.
     fn node(&self) -> &NodeName;
+    /// Opens the child's inbox; none if that was done before.
+    fn inbox(&self) -> Option<Box<dyn InboxPort>>;
 }
 
 /// What a function gets besides its input.
@@ -187,6 +190,16 @@ impl TaskContext {
     /// The node that the function runs on.
     pub fn node(&self) -> &NodeName {
         self.port.node()
+    }
+
+    /// Opens the child's inbox: messages that others send to it while it runs. Senders wait until
+    /// it is open (`docs/semantics.md`, section 3.7).
+    ///
+    /// # Errors
+    /// [`InboxTaken`] the second time.
+    pub fn inbox<M: DeserializeOwned>(&self) -> Result<Inbox<M>, InboxTaken> {
+        let port = self.port.inbox().ok_or(InboxTaken)?;
+        Ok(Inbox::new(port, self.clone()))
     }
 
     async fn text(&self, stream: Stream, text: &str) {

@@ -3,17 +3,20 @@
 //! The guardian executes the program again with [`WORKER_ARGUMENT`] and a socket as its standard
 //! input. `process` is the other end.
 
+mod channel;
+mod inbox;
 mod process;
 
 use bytes::{Bytes, BytesMut};
 use sortie_model::spec::OsBytes;
 use sortie_model::{QuestionNumber, Stream, limits};
 use sortie_wire::DecodeError;
-use sortie_wire::frame::{Frame, open_head, take_frame, write_message};
+use sortie_wire::frame::{Frame, open_head, take_frame, write_head, write_message};
 use sortie_wire::guardian_proto::{NulList, Program};
+use sortie_wire::message_proto::CallAnswer;
 use sortie_wire::worker_proto::{
-    WORKER_FRAME_BYTES, WorkerAnswer, WorkerAsked, WorkerEnd, WorkerOrder, WorkerRecord,
-    WorkerWithdrew,
+    WORKER_FRAME_BYTES, WorkerAnswer, WorkerAsked, WorkerEnd, WorkerInbox, WorkerMessage,
+    WorkerOrder, WorkerRecord, WorkerReply, WorkerWithdrew,
 };
 use sortie_wire::{Message, TooLarge};
 
@@ -53,6 +56,17 @@ pub fn answer_frame(number: QuestionNumber, answer: Bytes) -> Result<Bytes, TooL
     Ok(frame.into())
 }
 
+/// What the function's inbox gives, as the worker reads it.
+///
+/// # Errors
+/// [`TooLarge`] when it would be longer than a frame.
+pub fn message_frame(what: &WorkerMessage, message: &Bytes) -> Result<Bytes, TooLarge> {
+    let mut frame = Vec::new();
+    write_head(what, message.len(), &mut frame)?;
+    frame.extend_from_slice(message);
+    Ok(frame.into())
+}
+
 /// What a worker said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WorkerReport {
@@ -63,6 +77,10 @@ pub enum WorkerReport {
         /// Its value.
         value: Bytes,
     },
+    /// Something about its function's inbox.
+    Inbox(WorkerInbox),
+    /// Its function answers a call.
+    Reply(u64, CallAnswer),
     /// Its function has ended.
     Ended(WorkerEnd),
     /// Its function asks.
@@ -125,6 +143,17 @@ fn open(frame: Frame) -> Result<WorkerReport, DecodeError> {
     if frame.kind == WorkerWithdrew::KIND {
         return frame.open().map(|WorkerWithdrew { number }| WorkerReport::Withdrew(number));
     }
+    if frame.kind == WorkerInbox::KIND {
+        return frame.open().map(WorkerReport::Inbox);
+    }
+    if frame.kind == WorkerReply::KIND {
+        let (WorkerReply { number, how }, value) = open_head(frame)?;
+        let (length, limit) = (value.len(), limits::MESSAGE_BYTES);
+        if length > limit {
+            return Err(too_long(length, limit));
+        }
+        return Ok(WorkerReport::Reply(number, (how, Bytes::copy_from_slice(&value))));
+    }
     let (WorkerRecord { stream }, payload) = open_head(frame)?;
     check_value(&payload)?;
     // A copy: a small value must not keep all that was read with it.
@@ -159,8 +188,6 @@ fn bounded(end: WorkerEnd) -> WorkerEnd {
 
 #[cfg(test)]
 mod tests {
-    use sortie_wire::frame::write_head;
-
     use super::*;
 
     fn message<M: Message>(message: &M) -> Vec<u8> {

@@ -11,12 +11,16 @@ use sortie_link::{
     Arrival, Arrivals, CertificateAuthority, ControlReceiver, Endpoint, Expect, FrameReceiver,
     Identity, Link, LocalFacts, NodeKey,
 };
-use sortie_model::Incarnation;
+use sortie_model::{ChildIncarnation, Incarnation, JobInstance, Ordinal, SessionInstance};
 use sortie_wire::frame::{open_head, write_head, write_message};
 use sortie_wire::host_proto::{InputPiece, InputRest, InputStream, StartChildren};
 use sortie_wire::link_proto::{Heartbeat, Hello, HelloAck, Member, MemberUpdate, Roster};
+use sortie_wire::message_proto::{
+    AnswerKind, ChildLife, FromChild, InboxWord, MessageFlow, MessageKind, MessageStream, Posted,
+    ToChild,
+};
 use sortie_wire::version::{ALPN_LINK, SPOKEN};
-use sortie_wire::{DecodeError, Frame};
+use sortie_wire::{DecodeError, Frame, Message, TooLarge};
 
 const FRAMES: usize = 10_000;
 /// Allocators keep some of what they had; a leak of one small frame each would show.
@@ -55,6 +59,11 @@ async fn ten_thousand_mutated_frames_do_no_harm() {
     endpoint.close("").await;
     drop(endpoint);
     serving.await.expect("no panic in a server");
+}
+
+fn life() -> ChildLife {
+    let (job, incarnation) = (JobInstance(Default::default()), ChildIncarnation(1));
+    ChildLife { job, ordinal: Ordinal(3), incarnation }
 }
 
 fn identity(authority: &CertificateAuthority, name: &str) -> Identity {
@@ -116,6 +125,9 @@ fn opened(frame: Frame) -> Result<(), DecodeError> {
         100 => frame.open::<StartChildren>().map(drop),
         122 => frame.open::<InputStream>().map(drop),
         123 => open_head::<InputPiece>(frame).map(drop),
+        124 => frame.open::<MessageStream>().map(drop),
+        190 => open_head::<ToChild>(frame).map(drop),
+        191 => open_head::<FromChild>(frame).map(drop),
         _ => Ok(()),
     }
 }
@@ -258,7 +270,7 @@ impl Attacker {
     fn good(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let text = "x".repeat(self.below(200));
-        let written = match self.below(5) {
+        let written = match self.below(8) {
             0 => write_message(&Heartbeat { number: 1 << self.below(60), heard: 0 }, &mut bytes),
             1 => {
                 let labels = vec![("rack".to_owned(), text.clone()); self.below(8)];
@@ -276,16 +288,41 @@ impl Attacker {
                 let authority = sortie_model::NodeId([3; 16]);
                 write_message(&Roster { version: 1, authority, members }, &mut bytes)
             }
+            3 => {
+                let what = match self.below(3) {
+                    0 => Posted::Closed,
+                    1 => Posted::Answered { number: 1 << self.below(60) },
+                    _ => Posted::Message { number: 1 << self.below(60), kind: MessageKind::Call },
+                };
+                self.with_payload(&ToChild { child: life(), what }, &mut bytes)
+            }
+            4 => {
+                let number = 1 << self.below(60);
+                let what = match self.below(3) {
+                    0 => InboxWord::Open { accepted: number, taken: 0 },
+                    1 => InboxWord::Closed { accepted: number },
+                    _ => InboxWord::Answer { number, how: AnswerKind::Value },
+                };
+                self.with_payload(&FromChild { child: life(), what }, &mut bytes)
+            }
+            5 => {
+                let session = SessionInstance(life().job.0);
+                write_message(&MessageStream { session, flow: MessageFlow::ToChildren }, &mut bytes)
+            }
             _ => {
-                let payload = self.below(5_000);
                 let head = InputPiece { offset: 1 << self.below(60), rest: InputRest::More };
-                let written = write_head(&head, payload, &mut bytes);
-                bytes.resize(bytes.len() + payload, 7);
-                written
+                self.with_payload(&head, &mut bytes)
             }
         };
         written.expect("small");
         bytes
+    }
+
+    fn with_payload<M: Message>(&mut self, head: &M, to: &mut Vec<u8>) -> Result<(), TooLarge> {
+        let payload = self.below(5_000);
+        let written = write_head(head, payload, to);
+        to.resize(to.len() + payload, 7);
+        written
     }
 
     /// A number from 0 to below `bound`, or 0; the same in every run.

@@ -239,6 +239,26 @@ pub const PROMPT_BYTES: usize = 4 * KIB;
 /// The encoded answer to a child's question.
 pub const ANSWER_BYTES: usize = 64 * KIB;
 
+// Messages to running children.
+/// Messages in one child's inbox; at it senders wait.
+pub const INBOX_MESSAGES: usize = 256;
+/// Bytes of messages in one child's inbox; at it senders wait.
+pub const INBOX_BYTES: usize = MIB;
+/// One message to a child, or one answer, in bytes; a longer one is refused where it is made.
+pub const MESSAGE_BYTES: usize = 64 * KIB;
+/// Calls of one child that were sent and not answered; at it callers wait.
+pub const CALLS_PER_CHILD: usize = 64;
+/// Senders that wait for one child's inbox, each with one message; more are refused.
+pub const SENDERS_PER_CHILD: usize = 256;
+/// Messages that one user's connection sends at once, each until it is accepted, and a call until
+/// it is answered; more are refused. They take none of the [`REQUESTS_PER_LINK`].
+pub const MESSAGES_PER_LINK: usize = 1_024;
+/// What an owner has to say to the inboxes of one session on one node and has not said; a node that
+/// makes more by saying the same again and again is not spoken to any more.
+pub const INBOX_ERRANDS: usize = 65_536;
+/// How long the end of a child waits until its owner has heard what its inbox said last.
+pub const INBOX_CLOSE_TIME: Duration = LEASE;
+
 // Cluster.
 /// Members of one cluster.
 pub const MEMBERS: usize = 65_536;

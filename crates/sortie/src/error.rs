@@ -337,7 +337,7 @@ impl ValueError {
 /// How a value differs from the wanted type.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
-pub struct ShapeError(rmp_serde::decode::Error);
+pub struct ShapeError(#[from] rmp_serde::decode::Error);
 
 /// Reads a value that a function gave.
 pub(crate) fn decode_value<T>(bytes: &[u8]) -> Result<T, ValueError>

@@ -37,6 +37,8 @@
 //!   each with its child.
 //! * [`Job::stream`], [`Job::values`], [`Job::receive`] and [`Receiver`] are four ways to the
 //!   records, from the simplest to the one that leaves acknowledgements to the caller.
+//! * [`Job::child`] sends messages to a running child, which reads them from its
+//!   [`inbox`](TaskContext::inbox).
 //! * [`JobBuilder::background`] runs a function in a process of its own, which it can crash without
 //!   harm; [`init_with`] is what such a program begins with.
 //! * [`scope`] runs code whose jobs cannot outlive it.
@@ -48,6 +50,7 @@
 pub mod answer;
 pub mod blocking;
 mod builder;
+mod child;
 mod client;
 mod command;
 mod embedded;
@@ -71,6 +74,7 @@ mod threads;
 mod watch;
 
 pub use builder::NodeBuilder;
+pub use child::{CallError, Child, SendError};
 pub use client::{Client, UserIdentity};
 pub use command::Command;
 pub use embedded::{EMBEDDED_NODES, Embedded};
@@ -97,6 +101,7 @@ pub use task::{TaskFn, TaskFuture, TaskReturn};
 pub use threads::node_threads;
 pub use watch::Happenings;
 
+pub use sortie_exec::inbox::{CallHandle, Inbox, InboxTaken, Message, MessageError};
 pub use sortie_exec::sys::standard::{StandardStream, began_without};
 pub use sortie_exec::task::{AskError, EmitError, Live, TaskContext, TaskOutput, Weight};
 pub use sortie_model::id::{BadKey, BadNodeId};
@@ -120,6 +125,7 @@ pub use sortie_model::{
     QuestionNumber, Reason, Record, Seq, SessionId, SessionInstance, SessionName, SessionView,
     State, Stream, Timestamp,
 };
+pub use sortie_wire::message_proto::Arrived;
 pub use sortie_wire::session_proto::EndNotice;
 pub use sortie_wire::session_proto::{ReceiveMode, ReceiveSpec, WaitCount, WaitSpec};
 pub use sortie_wire::{DecodeError, ErrorCode, RemoteError};
@@ -137,6 +143,7 @@ mod tests {
         anywhere::<Job<u64>>();
         anywhere::<UserIdentity>();
         anywhere::<Registry>();
+        anywhere::<Child>();
         const fn sendable<T: Send + 'static>() {}
         sendable::<JobBuilder>();
         sendable::<JobScope>();

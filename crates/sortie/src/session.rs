@@ -8,13 +8,14 @@ use sortie_actors::data::exchange::ClientEnd;
 use sortie_model::selector::{Query, Selection, Selector};
 use sortie_model::spec::{StopSpec, Throttle};
 use sortie_model::view::EntryView;
-use sortie_model::{JobSpec, JobView, QuestionNumber, SessionView};
+use sortie_model::{ChildKey, JobInstance, JobSpec, JobView, Ordinal, QuestionNumber, SessionView};
 use sortie_wire::session_proto::{
     Answer, Ask, Entries, Explanation, Plan, ReceiveSpec, SessionRef, WaitSpec,
 };
 use sortie_wire::{ErrorCode, RemoteError};
 
 use crate::answer::{StopReturns, Unfinished, Waited};
+use crate::child::Child;
 use crate::error::{AnswerError, RequestError, encode_value};
 use crate::job::Job;
 use crate::monitor::Monitor;
@@ -96,6 +97,11 @@ impl Session {
     /// Cancel safe: it changes nothing.
     pub async fn get(&self, query: Query) -> Result<Entries, RequestError> {
         self.entries(Ask::Get(Box::new(query))).await
+    }
+
+    /// A handle on a child, whether it exists or not: that shows when something is sent to it.
+    pub fn child(&self, job: JobInstance, ordinal: Ordinal) -> Child {
+        Child::new(self.clone(), ChildKey { job, ordinal })
     }
 
     /// A handle on one job that exists: that of the selector's first match.
@@ -287,7 +293,7 @@ impl Session {
         self.entries(Ask::SetThrottle { selection, throttle }).await
     }
 
-    async fn open(&self, ask: Ask) -> Result<ClientEnd, RequestError> {
+    pub(crate) async fn open(&self, ask: Ask) -> Result<ClientEnd, RequestError> {
         self.inner.route.open(self.inner.reference.clone(), ask).await
     }
 

@@ -11,6 +11,7 @@ pub mod host_proto;
 pub mod join_proto;
 pub mod link_proto;
 pub mod map_items;
+pub mod message_proto;
 pub mod permit;
 pub mod record_run;
 pub mod remote_error;

@@ -10,6 +10,7 @@ use crate::host_proto::{
     ReportStream, Resume, Resumed, StartChildren, StopChildren,
 };
 use crate::link_proto::{Heartbeat, MemberUpdate, Roster};
+use crate::message_proto::{FromChild, MessageStream, ToChild};
 use crate::session_proto::{Acknowledged, Answer, Delivery, Happening, InputData, Request};
 
 /// What a certificate makes of its holder.
@@ -68,7 +69,15 @@ const NODES_CONTROL: &[Kind] = &[
     InputRead::KIND,
     AnswerChild::KIND,
 ];
-const NODES_UNI: &[Kind] = &[ReportStream::KIND, Report::KIND, InputStream::KIND, InputPiece::KIND];
+const NODES_UNI: &[Kind] = &[
+    ReportStream::KIND,
+    Report::KIND,
+    InputStream::KIND,
+    InputPiece::KIND,
+    MessageStream::KIND,
+    ToChild::KIND,
+    FromChild::KIND,
+];
 const SESSION_CONTROL: &[Kind] = &[Heartbeat::KIND];
 const USER_BI: &[Kind] = &[Request::KIND, Acknowledged::KIND, InputData::KIND];
 const SERVING_NODE_BI: &[Kind] = &[Answer::KIND, Delivery::KIND, Happening::KIND];

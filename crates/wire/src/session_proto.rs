@@ -5,6 +5,7 @@
 //! [`Ask`] is the verb's.
 
 mod answer;
+mod happening;
 
 use std::time::Duration;
 
@@ -15,17 +16,19 @@ use sortie_model::record::StreamSet;
 use sortie_model::selector::{Query, Selection, Selector};
 use sortie_model::spec::{StopSpec, Throttle};
 use sortie_model::{
-    ChildIncarnation, EntryId, IdempotencyKey, JobSpec, NodeName, Ordinal, Question,
-    QuestionNumber, Reason, SessionInstance, State, Timestamp,
+    ChildKey, EntryId, IdempotencyKey, JobSpec, NodeName, Ordinal, Question, QuestionNumber,
+    Reason, SessionInstance, State, Timestamp,
 };
 
 use crate::frame::{Kind, Message};
 use crate::host_proto::RecordRun;
 use crate::link_proto::kinds;
+use crate::message_proto::MessageKind;
 use crate::remote_error::RemoteError;
 pub use crate::session_proto::answer::{
     Answer, Check, ChildExplanation, Diagnosis, Entries, Explanation, JoinOffer, Plan, Trouble,
 };
+pub use crate::session_proto::happening::{EndNotice, Event, Happening};
 
 /// Which session a request is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,6 +161,20 @@ pub enum Ask {
         /// [`ANSWER_BYTES`](sortie_model::limits::ANSWER_BYTES).
         answer: Bytes,
     },
+    /// Send a message to a running child. Answers: [`Answer::Accepted`] once it is in the child's
+    /// inbox; for a call then [`Answer::Reply`]. [`Answer::Undelivered`] instead of either.
+    Send(MessageSpec),
+}
+
+/// A message to a child.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageSpec {
+    /// The child.
+    pub child: ChildKey,
+    /// Whether its answer is waited for.
+    pub kind: MessageKind,
+    /// The message: MessagePack with field names.
+    pub message: Bytes,
 }
 
 /// How a receive goes about it.
@@ -323,69 +340,6 @@ pub struct Acknowledged {
 pub struct InputData {
     /// Whether this is the end of the input.
     pub last: bool,
-}
-
-/// Something that happened to a job or a child.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Happening {
-    /// When.
-    pub time: Timestamp,
-    /// What.
-    pub event: Event,
-}
-
-/// What happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Event {
-    /// A job was accepted.
-    Accepted {
-        /// The job.
-        job: EntryId,
-    },
-    /// An entry changed its state.
-    Changed {
-        /// The entry.
-        id: EntryId,
-        /// Its job's number; its own for a job.
-        job: EntryId,
-        /// A child's place among its siblings.
-        ordinal: Option<Ordinal>,
-        /// Which of the child's lives.
-        incarnation: ChildIncarnation,
-        /// Its state now.
-        state: State,
-        /// Why, if it failed.
-        reason: Option<Reason>,
-    },
-    /// A job was removed.
-    Removed {
-        /// The job.
-        job: EntryId,
-    },
-    /// The watcher was too slow.
-    Missed {
-        /// How many events it did not get.
-        count: u64,
-    },
-    /// A life of a child ended, or a job; once for each. Only a monitor is told.
-    Ended(EndNotice),
-}
-
-/// The end of one life of a child, or of a job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EndNotice {
-    /// The child, or the job.
-    pub id: EntryId,
-    /// The child's job; the job itself.
-    pub job: EntryId,
-    /// The child's place among its siblings; none for the job.
-    pub ordinal: Option<Ordinal>,
-    /// Which of the child's lives ended.
-    pub incarnation: ChildIncarnation,
-    /// How; none where that was forgotten before the monitor's reader took the notices before it.
-    pub state: Option<State>,
-    /// Why, if it failed. A job fails because of its children.
-    pub reason: Option<Reason>,
 }
 
 kinds! {

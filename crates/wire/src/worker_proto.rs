@@ -2,10 +2,10 @@
 //! 599).
 //!
 //! Both ends are the same program, joined by a Unix stream socket. The node sends one
-//! [`WorkerOrder`]; the worker sends any number of [`WorkerRecord`]s, then one [`WorkerEnd`].
-//! Between them its function may ask, one question at a time: [`WorkerAsked`] is followed by a
-//! [`WorkerAnswer`] from the node or a [`WorkerWithdrew`] from the worker. A stop is a signal, not
-//! a message.
+//! [`WorkerOrder`]; the worker sends any number of [`WorkerRecord`]s, then one [`WorkerEnd`]. A
+//! stop is a signal, not a message. The child's inbox stays in the node: the worker asks for its
+//! messages one by one. Its function may ask, one question at a time: [`WorkerAsked`] is followed
+//! by a [`WorkerAnswer`] from the node or a [`WorkerWithdrew`] from the worker.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,7 @@ use sortie_model::{NodeName, Ordinal, QuestionNumber, Stream, limits};
 
 use crate::frame::{Kind, Message};
 use crate::link_proto::kinds;
+use crate::message_proto::{AnswerKind, MessageKind};
 
 /// The largest frame that a worker may send: a value, and what surrounds it.
 pub const WORKER_FRAME_BYTES: usize = limits::VALUE_BYTES + limits::ERROR_TEXT_BYTES;
@@ -90,10 +91,47 @@ pub struct WorkerWithdrew {
     pub number: QuestionNumber,
 }
 
+/// From the node: what the function's inbox gives; a message is the frame's payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WorkerMessage {
+    /// The message that was asked for.
+    Message {
+        /// Its number.
+        number: u64,
+        /// Whether it must be answered.
+        kind: MessageKind,
+    },
+    /// None is left, and the child was told to stop.
+    NoMore,
+}
+
+/// From the worker: what its function does with its inbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WorkerInbox {
+    /// It opens it; once.
+    Open,
+    /// It asks for the next message; again only when that was given.
+    Want,
+    /// It takes no more.
+    Close,
+}
+
+/// From the worker: a call is answered; the value, if there is one, is the frame's payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerReply {
+    /// The call's number.
+    pub number: u64,
+    /// How.
+    pub how: AnswerKind,
+}
+
 kinds! {
     WorkerOrder = 500,
     WorkerRecord = 501,
     WorkerEnd = 502,
+    WorkerMessage = 503,
+    WorkerInbox = 504,
+    WorkerReply = 505,
     WorkerAsked = 506,
     WorkerAnswer = 507,
     WorkerWithdrew = 508,

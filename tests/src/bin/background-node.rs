@@ -98,6 +98,22 @@ async fn polite(context: TaskContext, (): ()) -> Result<(), EmitError> {
     Ok(())
 }
 
+/// Does what its messages say, each with a number.
+async fn clerk(context: TaskContext, (): ()) -> Result<(), EmitError> {
+    let Ok(mut inbox) = context.inbox::<(String, u64)>() else { return Ok(()) };
+    while let Some(message) = inbox.next().await {
+        let number = message.value.1;
+        match message.value.0.as_str() {
+            "note" => context.emit(&number).await?,
+            // Large answers, so that they fill the channel.
+            "double" => drop(message.reply(&(2 * number, "x".repeat(60_000)))),
+            "abort" => std::process::abort(),
+            _ => {}
+        }
+    }
+    context.emit(&u64::MAX).await
+}
+
 /// What it sees of its surroundings: a variable, its node, its ordinal, its open descriptors.
 async fn look(
     context: TaskContext,
@@ -124,6 +140,7 @@ fn tasks() -> Registry {
         .task("polite", polite)
         .task("ask", ask)
         .task("look", look)
+        .task("clerk", clerk)
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -21,10 +21,11 @@ pub(super) fn run(port: &Arc<JobPort>, task: &Arc<dyn Task>, child: Start, left:
     let (task, this) = (Arc::clone(task), Arc::clone(&port));
     let future = tokio::spawn(async move {
         // Whoever aborts this future drops it, too.
-        let ending = ending;
+        let mut ending = ending;
         this.mark_restart().await;
         this.began();
-        ending.with(call(&this, task.as_ref(), &child).await);
+        ending.end_with(call(&this, task.as_ref(), &child).await);
+        this.settle().await;
     });
     Slot { port, future: future.abort_handle(), stop: None }
 }

@@ -1,23 +1,27 @@
 //! A registered function in a process of its own, as a child.
 
-use std::sync::Arc;
-use std::sync::{Mutex as Lock, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex as Lock, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use sortie_engine::function_end::{WorkerSaid, worker_outcome};
 use sortie_engine::host::Start;
-use sortie_exec::worker::{WorkerReport, WorkerReports, answer_frame, order_frame, program};
+use sortie_engine::inbox::Taken;
+use sortie_exec::worker::{
+    WorkerReport, WorkerReports, answer_frame, message_frame, order_frame, program,
+};
 use sortie_exec::{Guardian, ProcessIo, ProcessSpec, Stopper, stop_channel};
 use sortie_model::reason::LimitKind;
 use sortie_model::spec::{BodySpec, StopSpec};
 use sortie_model::{Body, QuestionNumber, Reason, Stream};
 use sortie_wire::guardian_proto::StandardInput;
 use sortie_wire::host_proto::{ChildOutcome, Verdict};
-use sortie_wire::worker_proto::{WorkerEnd, WorkerOrder};
+use sortie_wire::worker_proto::{WorkerEnd, WorkerInbox, WorkerMessage, WorkerOrder};
 use tokio::sync::{Mutex, Notify};
 
 use crate::child_job::process::{plan, surroundings};
 use crate::child_job::{Ending, Left, Slot};
+use crate::data::messages::gate::Gate;
 use crate::data::port::{ChildPort, JobPort};
 
 /// Spawns what drives the worker process.
@@ -46,6 +50,9 @@ pub(super) fn run(port: &Arc<JobPort>, guardian: &Guardian, child: Start, left: 
             stopper: own,
             order: Lock::new(Some(order)),
             reports: Mutex::default(),
+            inbox: OnceLock::new(),
+            wants: AtomicBool::new(false),
+            wanted: Notify::new(),
             said: Lock::new(WorkerSaid::Nothing),
             open: Lock::default(),
             asked: Notify::new(),
@@ -53,6 +60,7 @@ pub(super) fn run(port: &Arc<JobPort>, guardian: &Guardian, child: Start, left: 
         let plan = plan(&this.job().spec);
         let facts = sortie_exec::run(&guardian, spec, plan, (&io, &stops)).await;
         let said = io.said.into_inner().unwrap_or_else(PoisonError::into_inner);
+        this.settle().await;
         this.ended(worker_outcome(&facts, said, this.job().spec.timeout));
     });
     Slot { port, future: future.abort_handle(), stop: Some(stopper) }
@@ -79,6 +87,11 @@ struct Io {
     stopper: Stopper,
     order: Lock<Option<Bytes>>,
     reports: Mutex<WorkerReports>,
+    inbox: OnceLock<Arc<Gate>>,
+    /// The worker waits for a message.
+    wants: AtomicBool,
+    /// It begins to.
+    wanted: Notify,
     said: Lock<WorkerSaid>,
     /// The question that the worker asked last, until it is over.
     open: Lock<Option<QuestionNumber>>,
@@ -92,6 +105,55 @@ struct Io {
 struct OutOfTurn;
 
 impl Io {
+    fn on_inbox(&self, word: WorkerInbox) {
+        match (word, self.inbox.get()) {
+            // A second time makes no sense, and changes nothing.
+            (WorkerInbox::Open, _) => {
+                if let Some(gate) = self.port.open_inbox() {
+                    let _ = self.inbox.set(gate);
+                }
+            }
+            (WorkerInbox::Want, Some(_)) => {
+                self.wants.store(true, Ordering::Release);
+                self.wanted.notify_one();
+            }
+            (WorkerInbox::Close, Some(gate)) => gate.close(),
+            (WorkerInbox::Want | WorkerInbox::Close, None) => {}
+        }
+    }
+
+    /// The answer to the worker's question, once there is one. Cancel safe.
+    async fn next_answer(&self) -> Option<Bytes> {
+        loop {
+            let open = *self.open();
+            let Some(number) = open else {
+                self.asked.notified().await;
+                continue;
+            };
+            let answer = self.port.answer_to(number).await;
+            self.open().take_if(|open| *open == number);
+            if let Some(answer) = answer {
+                // Answers are far smaller than a frame may be.
+                return answer_frame(number, answer).ok();
+            }
+        }
+    }
+
+    /// The message that the worker waits for. Cancel safe: it is asked for until it is given.
+    async fn next_message(&self) -> Option<Bytes> {
+        while !self.wants.load(Ordering::Acquire) {
+            self.wanted.notified().await;
+        }
+        let gate = self.inbox.get()?;
+        let none = (WorkerMessage::NoMore, Bytes::new());
+        let (what, message) = gate.next().await.map_or(none, |taken| {
+            let Taken { number, kind, message } = taken;
+            (WorkerMessage::Message { number, kind }, message)
+        });
+        self.wants.store(false, Ordering::Release);
+        message_frame(&what, &message).ok()
+    }
+
     fn note(&self, said: WorkerSaid) {
         *self.said.lock().unwrap_or_else(PoisonError::into_inner) = said;
     }
@@ -127,6 +189,12 @@ impl ProcessIo for Io {
                 Ok(Some(WorkerReport::Record { stream, value })) => {
                     self.port.record(stream, Body::Value(value)).await;
                 }
+                Ok(Some(WorkerReport::Inbox(word))) => self.on_inbox(word),
+                Ok(Some(WorkerReport::Reply(number, answer))) => {
+                    if let Some(gate) = self.inbox.get() {
+                        gate.answer(number, answer);
+                    }
+                }
                 Ok(Some(WorkerReport::Ended(end))) => {
                     if let WorkerEnd::Returned { value: Some(value) } = &end {
                         self.port.record(Stream::Output, Body::Value(value.clone())).await;
@@ -153,18 +221,10 @@ impl ProcessIo for Io {
         if order.is_some() {
             return order;
         }
-        loop {
-            let open = *self.open();
-            let Some(number) = open else {
-                self.asked.notified().await;
-                continue;
-            };
-            let answer = self.port.answer_to(number).await;
-            self.open().take_if(|open| *open == number);
-            if let Some(answer) = answer {
-                // Answers are far smaller than a frame may be.
-                return answer_frame(number, answer).ok();
-            }
+        tokio::select! {
+            biased;
+            answer = self.next_answer() => answer,
+            message = self.next_message() => message,
         }
     }
 

@@ -1,31 +1,32 @@
 //! A running child's way out: its records and its end, to a mailbox here or to an outbox.
 
 mod ask;
-
-use std::any::Any;
+mod function;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use bytes::Bytes;
 use sortie_engine::function_end::StopDelivered;
 use sortie_engine::host::Start;
 use sortie_engine::nest::Nest;
 use sortie_exec::NodeBasics;
-use sortie_exec::task::{BoxFuture, NoAnswer, Staying, TaskPort, encode_value};
+use sortie_exec::task::encode_value;
 use sortie_model::spec::StopSpec;
 use sortie_model::{
     Body, ChildIncarnation, ChildKey, JobInstance, NodeName, Ordinal, Record, Seq, Stream,
     Timestamp, limits,
 };
 use sortie_wire::host_proto::{ChildEnd, ChildOutcome, ChildStart, HostSpec};
+use sortie_wire::message_proto::ChildLife;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 use crate::data::credit::{Held, OwnerCredit};
 use crate::data::input::inlet::InputPorts;
 use crate::data::job::JobShared;
-use crate::data::nested::{Below, TaskNode};
+use crate::data::messages::gate::Gate;
+use crate::data::messages::inboxes::Inboxes;
+use crate::data::nested::Below;
 use crate::data::outbox::{Bulk, Outbox, weight_of};
 use crate::data::port::ask::Asks;
 use crate::node::NodeShared;
@@ -51,6 +52,7 @@ pub(crate) struct JobPort {
     pub(crate) world: Arc<dyn World>,
     pub(crate) basics: NodeBasics,
     pub(crate) inputs: Arc<InputPorts>,
+    pub(crate) inboxes: Arc<Inboxes>,
     pub(crate) target: Target,
     /// Whose children are counted: each was added before it ran, and is taken at its end.
     pub(crate) owner: Arc<OwnerCredit>,
@@ -83,6 +85,8 @@ pub(crate) struct ChildPort {
     stored: Notify,
     /// Most children ask nothing.
     asks: OnceLock<Box<Asks>>,
+    /// Its inbox, once it was opened.
+    inbox: OnceLock<Arc<Gate>>,
 }
 
 #[derive(Debug)]
@@ -108,10 +112,21 @@ impl ChildPort {
             storing: false,
         };
         let (told, stopping, stored) = (AtomicBool::new(false), Notify::new(), Notify::new());
-        let (state, asks) = (Mutex::new(state), OnceLock::new());
+        let (state, asks, inbox) = (Mutex::new(state), OnceLock::new(), OnceLock::new());
         let nest = Mutex::new(Nest::new(shared.spec.level, shared.spec.grace));
-        let port =
-            Self { shared, ordinal, id, incarnation, state, nest, told, stopping, stored, asks };
+        let port = Self {
+            shared,
+            ordinal,
+            id,
+            incarnation,
+            state,
+            nest,
+            told,
+            stopping,
+            stored,
+            asks,
+            inbox,
+        };
         Arc::new(port)
     }
 
@@ -149,6 +164,13 @@ impl ChildPort {
     pub(crate) fn tell_stop(&self, how: StopSpec) {
         self.told.store(true, Ordering::Release);
         self.stopping.notify_waiters();
+        {
+            // Under the lock under which it is opened, so that one of both sees the other.
+            let _state = self.state();
+            if let Some(inbox) = self.inbox.get() {
+                inbox.tell_stop();
+            }
+        }
         self.stop_below(how);
     }
 
@@ -160,6 +182,32 @@ impl ChildPort {
     /// The same in the engine's words.
     pub(crate) fn stop_delivered(&self) -> StopDelivered {
         if self.was_told_to_stop() { StopDelivered::Yes } else { StopDelivered::No }
+    }
+
+    /// Opens the child's inbox, once.
+    pub(crate) fn open_inbox(&self) -> Option<Arc<Gate>> {
+        let state = self.state();
+        if state.ended || self.inbox.get().is_some() {
+            return None;
+        }
+        let ChildKey { job, ordinal } = self.key();
+        let gate =
+            self.shared.inboxes.open(ChildLife { job, ordinal, incarnation: self.incarnation });
+        if self.was_told_to_stop() {
+            gate.tell_stop();
+        }
+        Some(Arc::clone(self.inbox.get_or_init(|| gate)))
+    }
+
+    /// The child's body has ended: waits until senders can know what became of their messages.
+    pub(crate) async fn settle(&self) {
+        if let Some(inbox) = self.inbox.get() {
+            inbox.settle().await;
+        }
+    }
+
+    fn key(&self) -> ChildKey {
+        ChildKey { job: self.shared.job, ordinal: self.ordinal }
     }
 
     /// The child begins to run.
@@ -193,6 +241,9 @@ impl ChildPort {
         }
         self.end_questions();
         self.shared.owner.take_children(1);
+        if let Some(inbox) = self.inbox.get() {
+            inbox.end();
+        }
         if self.shared.is_discarded() {
             return;
         }
@@ -232,8 +283,7 @@ impl ChildPort {
             Target::Here(job) => job.try_store(self.ordinal, record),
             Target::There(outbox) => {
                 if state.bulk.is_none() && state.inline + length > limits::INLINE_BYTES {
-                    let key = ChildKey { job: self.shared.job, ordinal: self.ordinal };
-                    state.bulk = Some(outbox.open_bulk(key));
+                    state.bulk = Some(outbox.open_bulk(self.key()));
                 }
                 match &state.bulk {
                     Some(bulk) => bulk.try_record(record, held),
@@ -311,56 +361,5 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.0.state().storing = false;
         self.0.stored.notify_waiters();
-    }
-}
-
-impl TaskPort for ChildPort {
-    fn try_write(&self, stream: Stream, body: Body) -> Result<(), Body> {
-        self.try_record(stream, body)
-    }
-
-    fn write(&self, stream: Stream, body: Body) -> BoxFuture<'_, ()> {
-        Box::pin(self.record(stream, body))
-    }
-
-    fn staying(&self) -> Staying {
-        match self.shared.target {
-            Target::Here(_) => Staying::Here,
-            Target::There(_) => Staying::Leaves,
-        }
-    }
-
-    fn cancelled(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            loop {
-                let stopping = self.stopping.notified();
-                tokio::pin!(stopping);
-                stopping.as_mut().enable();
-                if self.was_told_to_stop() {
-                    return;
-                }
-                stopping.await;
-            }
-        })
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.was_told_to_stop()
-    }
-
-    fn reach(self: Arc<Self>) -> Option<Arc<dyn Any + Send + Sync>> {
-        Some(Arc::new(TaskNode::new(self)))
-    }
-
-    fn ask(&self, prompt: String) -> BoxFuture<'_, Result<Bytes, NoAnswer>> {
-        Box::pin(self.ask_owner(prompt))
-    }
-
-    fn ordinal(&self) -> Ordinal {
-        self.ordinal
-    }
-
-    fn node(&self) -> &NodeName {
-        &self.shared.node
     }
 }

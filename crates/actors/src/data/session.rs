@@ -26,6 +26,7 @@ use crate::data::attachment::Attachment;
 use crate::data::changes::{Changes, Seen};
 use crate::data::input::feed::FalsePosition;
 use crate::data::job::JobShared;
+use crate::data::messages::posts::Posts;
 use crate::data::nested::Above;
 use crate::host::HostMessage;
 use crate::node::NodeShared;
@@ -59,6 +60,8 @@ pub(crate) struct SessionShared {
     over: AtomicBool,
     /// Whether what it belongs to ends: nothing more is started.
     closing: AtomicBool,
+    /// Messages to its children.
+    pub(crate) posts: Posts,
     /// Held by a start, and by the end.
     pub(crate) starting: tokio::sync::Mutex<()>,
 }
@@ -85,6 +88,7 @@ impl SessionShared {
             actor: OnceLock::new(),
             over: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            posts: Posts::default(),
             starting: tokio::sync::Mutex::default(),
         })
     }
@@ -119,6 +123,7 @@ impl SessionShared {
     /// word.
     pub(crate) fn mark_over(&self) -> bool {
         let first = !self.over.swap(true, Ordering::AcqRel);
+        self.posts.end();
         self.changes.rise();
         first
     }

@@ -12,10 +12,13 @@ use sortie_wire::host_proto::{
     Resumed, StartChildren, StopChildren,
 };
 use sortie_wire::link_proto::{Heartbeat, MemberUpdate, Roster};
+use sortie_wire::message_proto::MessageStream;
+use sortie_wire::session_proto::Ask;
 use tokio::sync::Semaphore;
 
 use crate::data::exchange::ServerEnd;
 use crate::data::input::inlet;
+use crate::data::messages::carry;
 use crate::data::reports::{self, Parts};
 use crate::host::HostMessage;
 use crate::node::NodeShared;
@@ -134,6 +137,7 @@ async fn read_stream(node: Arc<NodeShared>, peer: NodeId, link: Link, mut stream
     match first.kind {
         ReportStream::KIND => reports::read(node, link, peer, Parts { first, stream }).await,
         InputStream::KIND => inlet::receive(node, (link, peer), first, stream).await,
+        MessageStream::KIND => carry::receive(node, (link, peer), first, stream).await,
         _ => link.close(CloseCode::FORBIDDEN, "a stream begins with a message of another kind"),
     }
 }
@@ -146,15 +150,24 @@ pub(crate) async fn serve_user(
 ) {
     tokio::spawn(beat(link.clone(), control));
     let places = Arc::new(Semaphore::new(limits::REQUESTS_PER_LINK));
+    let messages = Arc::new(Semaphore::new(limits::MESSAGES_PER_LINK));
     while let Ok((sender, receiver)) = link.accept_bi().await {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let (node, user) = (Arc::clone(&node), user.clone());
+        let (node, user, messages) = (Arc::clone(&node), user.clone(), Arc::clone(&messages));
         tokio::spawn(async move {
-            let _place = place;
             // A stream that does not begin with a request was given up or is garbage, and ends.
-            if let Ok((request, end)) = ServerEnd::accept(sender, receiver).await {
-                serve::serve(node, user, request, end).await;
-            }
+            let Ok((request, end)) = ServerEnd::accept(sender, receiver).await else { return };
+            let _place = if matches!(request.ask, Ask::Send(_)) {
+                // It may wait for long, and must keep no other request from being served.
+                drop(place);
+                let Ok(place) = messages.try_acquire_owned() else {
+                    return serve::refuse_message(end).await;
+                };
+                place
+            } else {
+                place
+            };
+            serve::serve(node, user, request, end).await;
         });
     }
 }

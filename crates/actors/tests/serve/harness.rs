@@ -82,6 +82,12 @@ impl House {
             async move { work(context, Work { count, gate, fails, filler }, &gates).await }
         };
         registry.add("work", typed(function)).expect("the name is free");
+        let hoard = |context: TaskContext, _: (u64, u64, bool, usize)| async move {
+            let _inbox = context.inbox::<u64>();
+            context.cancelled().await;
+            Ok::<_, std::convert::Infallible>(())
+        };
+        registry.add("hoard", typed(hoard)).expect("the name is free");
         let keys = NodeKeys {
             node: NodeKey::generate().expect("a key"),
             user: NodeKey::generate().expect("a key"),

@@ -1,17 +1,23 @@
 //! Another node of the cluster that says what is not so.
 
 use sortie_link::{
-    Arrival, Arrivals, CloseCode, CloseReason, ControlReceiver, Endpoint, Expect, Link, LocalFacts,
+    Arrival, Arrivals, CloseCode, CloseReason, ControlReceiver, Endpoint, Expect, FrameSender,
+    Link, LocalFacts,
 };
 use sortie_model::spec::{BodySpec, Placement, RunIn};
 use sortie_model::{
-    Incarnation, JobInstance, JobSpec, JobView, Ordinal, SessionInstance, State, limits,
+    ChildIncarnation, Incarnation, JobInstance, JobSpec, JobView, Ordinal, SessionInstance, State,
+    limits,
 };
-use sortie_wire::frame::{Frame, Message};
+use sortie_wire::frame::{Frame, Message, open_head};
 use sortie_wire::host_proto::{
     ChildBatch, EndSession, HostSpec, ReportStream, Resume, Resumed, StartChildren,
 };
 use sortie_wire::link_proto::{Heartbeat, Member};
+use sortie_wire::message_proto::{
+    AnswerKind, ChildLife, FromChild, InboxWord, MessageFlow, MessageKind, MessageStream, Posted,
+    ToChild,
+};
 use uuid::Uuid;
 
 use crate::harness::{House, Work, soon};
@@ -158,6 +164,109 @@ fn start(session: u128, children: u32) -> StartChildren {
     }
 }
 
+/// The life of the first child of what the liar wants executed.
+fn first_life(job: JobInstance) -> ChildLife {
+    ChildLife { job, ordinal: Ordinal(0), incarnation: ChildIncarnation(0) }
+}
+
+impl Tie {
+    /// A stream that carries messages in that direction.
+    async fn messages(&self, session: SessionInstance, flow: MessageFlow) -> FrameSender {
+        let mut stream = soon(self.link.open_uni(0)).await.expect("a stream");
+        stream.send(&MessageStream { session, flow }).await.expect("the link is up");
+        stream
+    }
+
+    /// Waits until the house says that an inbox is open.
+    async fn until_inbox_is_open(&self) {
+        loop {
+            let mut stream = soon(self.link.accept_uni()).await.expect("a stream");
+            let first = soon(stream.next()).await.expect("the link is up").expect("a frame");
+            if first.kind == MessageStream::KIND {
+                let word = soon(stream.next()).await.expect("the link is up").expect("a frame");
+                let (word, _) = open_head::<FromChild>(word).expect("it can be read");
+                assert_eq!(word.what, InboxWord::Open { accepted: 0, taken: 0 });
+                return;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn messages_that_no_honest_owner_sends_close_the_connection() {
+    let message = |number, kind| Posted::Message { number, kind };
+    let one = |number, kind, length| vec![(message(number, kind), vec![0; length])];
+    let many = |kind, count: usize, length| {
+        let all = (1..=count as u64).map(move |number| (message(number, kind), vec![0; length]));
+        all.collect::<Vec<_>>()
+    };
+    let bad = [
+        (one(2, MessageKind::Send, 1), "leaves others out"),
+        (one(1, MessageKind::Send, limits::MESSAGE_BYTES + 1), "cannot be read"),
+        (one(1, MessageKind::Send, 1 << 20), "longer than"),
+        (many(MessageKind::Send, limits::INBOX_MESSAGES + 1, 1), "has room for"),
+        (many(MessageKind::Send, 17, limits::MESSAGE_BYTES), "has room for"),
+        (many(MessageKind::Call, limits::CALLS_PER_CHILD + 1, 1), "calls to answer"),
+    ];
+    for (number, (frames, complaint)) in bad.into_iter().enumerate() {
+        // One that has closed a connection dials by itself.
+        let house = House::open().await;
+        let tie = Liar::of(&house).dial(&house).await;
+        let mut start = start(number as u128 + 1, 1);
+        if let Some(BodySpec::Task { name, .. }) = start.spec.as_mut().map(|spec| &mut spec.body) {
+            *name = "hoard".to_owned();
+        }
+        tie.say(&start);
+        tie.until_inbox_is_open().await;
+        let mut stream = tie.messages(start.session, MessageFlow::ToChildren).await;
+        for (what, payload) in frames {
+            let head = ToChild { child: first_life(start.job), what };
+            if stream.send_with_payload(&head, vec![payload.into()]).await.is_err() {
+                break;
+            }
+        }
+        let text = tie.called_garbage().await;
+        assert!(text.contains(complaint), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn an_inbox_that_claims_what_it_was_not_sent_is_not_believed() {
+    let house = House::open().await;
+    let mut liar = Liar::of(&house);
+    let job = start_there(&house, 1).await;
+    let mut known = None;
+    for what in [
+        InboxWord::Open { accepted: 1, taken: 0 },
+        InboxWord::Closed { accepted: 7 },
+        InboxWord::Answer { number: 1, how: AnswerKind::Value },
+    ] {
+        let mut tie = liar.dialled().await;
+        let (session, instance) = match known {
+            None => {
+                let start: StartChildren = tie.hear().await;
+                (start.session, start.job)
+            }
+            Some((session, instance)) => {
+                let Resume { .. } = tie.hear().await;
+                let (unknown, inputs) = (Vec::new(), Vec::new());
+                tie.say(&Resumed { session, unknown, expired: false, inputs });
+                (session, instance)
+            }
+        };
+        known = Some((session, instance));
+        let mut stream = tie.messages(session, MessageFlow::FromChildren).await;
+        // What is no child of this node is not heard.
+        let nobody = ChildLife { ordinal: Ordinal(9), ..first_life(instance) };
+        for child in [nobody, first_life(instance)] {
+            stream.send_with_payload(&FromChild { child, what }, Vec::new()).await.expect("sent");
+        }
+        let text = tie.called_garbage().await;
+        assert!(text.contains("claims"), "{text}");
+    }
+    assert_eq!(house.job(job.id).await.state, State::Running);
+}
+
 #[tokio::test]
 async fn a_heartbeat_comes_at_once_and_says_what_was_heard() {
     let house = House::open().await;
@@ -197,15 +306,16 @@ async fn an_answer_to_a_resume_that_nobody_sent_is_not_believed() {
 
 #[tokio::test]
 async fn a_range_that_no_honest_owner_sends_closes_the_connection() {
-    let house = House::open().await;
-    let liar = Liar::of(&house);
     for children in [limits::CHILDREN_PER_JOB, u32::MAX] {
-        let tie = liar.dial(&house).await;
+        // One that has closed a connection dials by itself.
+        let house = House::open().await;
+        let tie = Liar::of(&house).dial(&house).await;
         tie.say(&start(1, children));
         tie.called_garbage().await;
     }
     // What the house has room for is done, and reported on a stream.
-    let tie = liar.dial(&house).await;
+    let house = House::open().await;
+    let tie = Liar::of(&house).dial(&house).await;
     tie.say(&start(1, 3));
     let mut reports = soon(tie.link.accept_uni()).await.expect("a stream of reports");
     let first = soon(reports.next()).await.expect("the link is up").expect("a first frame");

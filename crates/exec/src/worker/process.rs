@@ -5,28 +5,26 @@ mod ask;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::{Buf, Bytes};
-use rustix::io::Errno;
+use bytes::{Bytes, BytesMut};
 use sortie_model::spec::RunIn;
 use sortie_model::{Body, NodeName, Ordinal, Reason, Stream, limits};
-use sortie_wire::TooLarge;
-use sortie_wire::frame::{Frame, PREFIX_BYTES, read_prefix, write_head, write_message};
-use sortie_wire::worker_proto::{WorkerEnd, WorkerOrder, WorkerRecord};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use sortie_wire::frame::{Frame, PREFIX_BYTES, open_head, read_prefix, write_head};
+use sortie_wire::worker_proto::{WorkerAnswer, WorkerEnd, WorkerOrder, WorkerRecord};
+use sortie_wire::{Message, TooLarge};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
 use self::ask::Asks;
 use super::WORKER_ARGUMENT;
+use crate::inbox::InboxPort;
 use crate::registry::Registry;
-use crate::sys::channel::send;
 use crate::sys::processes;
-use crate::sys::watch::watch;
 use crate::task::{BoxFuture, NoAnswer, Task, TaskContext, TaskPort, panicked};
+use crate::worker::channel::{Channel, Put};
+use crate::worker::inbox::{InboxEnd, Mail};
 
 /// Threads of the runtime that the function finds. Two, so that one that never waits does not keep
 /// its token from firing.
@@ -75,35 +73,30 @@ fn read_order(channel: &mut UnixStream) -> io::Result<WorkerOrder> {
 
 async fn run(channel: OwnedFd, order: WorkerOrder, registry: &Registry) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
+    let channel = Channel::new(channel)?;
     let port = Arc::new(Port {
-        channel: watch(channel, Interest::READABLE | Interest::WRITABLE)?,
-        rest: Mutex::default(),
-        left: Notify::new(),
+        mail: Mail::new(Arc::clone(&channel)),
+        channel,
         told: AtomicBool::new(false),
         stopping: Notify::new(),
         asks: Asks::default(),
         ordinal: order.ordinal,
         node: order.node,
+        opened: AtomicBool::new(false),
     });
     let told = Arc::clone(&port);
     tokio::spawn(async move {
         terminate.recv().await;
         told.tell_stop();
     });
+    tokio::spawn(Arc::clone(&port.channel).keep_flushing());
     let listening = Arc::clone(&port);
     tokio::spawn(async move { listening.hear().await });
-    let flushing = Arc::clone(&port);
-    tokio::spawn(async move {
-        loop {
-            flushing.left.notified().await;
-            flushing.flush().await;
-        }
-    });
     let end = match registry.find(&order.name, order.types, RunIn::Thread) {
         Ok(task) => call(task, &port, order.input).await,
         Err(error) => WorkerEnd::Failed { kind: "worker".to_owned(), message: error.to_string() },
     };
-    port.end(&end).await;
+    port.channel.end(&end).await;
     Ok(())
 }
 
@@ -132,97 +125,31 @@ async fn call(task: Arc<dyn Task>, port: &Arc<Port>, input: Bytes) -> WorkerEnd 
 
 /// What the function reaches of its child: the channel to the node.
 struct Port {
-    channel: AsyncFd<OwnedFd>,
-    /// The end of a frame whose beginning was written.
-    rest: Mutex<Bytes>,
-    /// There is a rest.
-    left: Notify,
+    channel: Arc<Channel>,
+    mail: Arc<Mail>,
     told: AtomicBool,
     stopping: Notify,
     asks: Asks,
     ordinal: Ordinal,
     node: NodeName,
-}
-
-/// Whether something could be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Put {
-    /// It was, or nobody listens any more: then the guardian ends this process.
-    Done,
-    /// The channel is full.
-    Blocked,
+    opened: AtomicBool,
 }
 
 impl Port {
-    fn rest(&self) -> MutexGuard<'_, Bytes> {
-        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Writes a frame, unless nothing of it can be written now. What the channel does not take of
-    /// it follows by itself.
-    fn put(&self, frame: &[u8]) -> Put {
-        let mut rest = self.rest();
-        if self.write_rest(&mut rest) == Put::Blocked {
-            return Put::Blocked;
-        }
-        match send(self.channel.get_ref(), frame, &[]) {
-            Ok(sent) => {
-                *rest = Bytes::copy_from_slice(frame.get(sent..).unwrap_or_default());
-                if !rest.is_empty() {
-                    self.left.notify_one();
-                }
-                Put::Done
-            }
-            Err(Errno::AGAIN) => Put::Blocked,
-            Err(_) => Put::Done,
-        }
-    }
-
-    /// Writes a small frame now or, where the channel takes nothing, as soon as it does.
-    fn put_later(&self, frame: &[u8]) {
-        if self.put(frame) == Put::Blocked {
-            let mut rest = self.rest();
-            *rest = [&rest, frame].concat().into();
-            self.left.notify_one();
-        }
-    }
-
-    fn write_rest(&self, rest: &mut Bytes) -> Put {
-        while !rest.is_empty() {
-            match send(self.channel.get_ref(), rest, &[]) {
-                Ok(sent) => rest.advance(sent),
-                Err(Errno::AGAIN) => return Put::Blocked,
-                Err(_) => rest.clear(),
+    /// Reads what the node says until it is gone.
+    async fn hear(&self) {
+        let mut buffer = BytesMut::new();
+        while let Some(frame) = self.channel.read(&mut buffer).await {
+            // The node is the same program: what it says makes sense.
+            if frame.kind == WorkerAnswer::KIND {
+                let Ok(answer) = frame.open() else { break };
+                self.asks.take(answer);
+            } else {
+                let Ok(message) = open_head(frame) else { break };
+                self.mail.came(message);
             }
         }
-        // Gives the frame's memory back.
-        *rest = Bytes::new();
-        Put::Done
-    }
-
-    /// Tries until it is done.
-    async fn wait(&self, attempt: impl Fn() -> Put) {
-        while let Ok(mut ready) = self.channel.writable().await {
-            match attempt() {
-                Put::Done => return,
-                Put::Blocked => ready.clear_ready(),
-            }
-        }
-    }
-
-    async fn flush(&self) {
-        self.wait(|| self.write_rest(&mut self.rest())).await;
-    }
-
-    async fn end(&self, end: &WorkerEnd) {
-        let mut frame = Vec::new();
-        if write_message(end, &mut frame).is_err() {
-            frame.clear();
-            // Has no content that could be too large.
-            let _ = write_message(&WorkerEnd::TooLarge, &mut frame);
-        }
-        self.wait(|| self.put(&frame)).await;
-        self.flush().await;
+        self.mail.close();
     }
 
     fn tell_stop(&self) {
@@ -242,7 +169,7 @@ impl TaskPort for Port {
     fn try_write(&self, stream: Stream, body: Body) -> Result<(), Body> {
         // A value that is too large for a frame was refused before.
         let Ok(frame) = record_frame(stream, &body.bytes()) else { return Ok(()) };
-        match self.put(&frame) {
+        match self.channel.put(&frame) {
             Put::Done => Ok(()),
             Put::Blocked => Err(body),
         }
@@ -251,7 +178,7 @@ impl TaskPort for Port {
     fn write(&self, stream: Stream, body: Body) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             if let Ok(frame) = record_frame(stream, &body.bytes()) {
-                self.wait(|| self.put(&frame)).await;
+                self.channel.write(&frame).await;
             }
         })
     }
@@ -284,5 +211,10 @@ impl TaskPort for Port {
 
     fn node(&self) -> &NodeName {
         &self.node
+    }
+
+    fn inbox(&self) -> Option<Box<dyn InboxPort>> {
+        let first = !self.opened.swap(true, Ordering::AcqRel);
+        first.then(|| Box::new(InboxEnd::open(Arc::clone(&self.mail))) as Box<dyn InboxPort>)
     }
 }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sortie_model::view::EntryView;
 use sortie_model::{ChildView, JobView, NodeName, NodeView, SessionView, State, Timestamp};
 
+use crate::message_proto::Undelivered;
 use crate::remote_error::RemoteError;
 
 /// A selector that named nothing, or an entry to which the verb does not apply; the others are
@@ -140,4 +142,10 @@ pub enum Answer {
     Token(JoinOffer),
     /// A node's health.
     Diagnosis(Box<Diagnosis>),
+    /// The message is in its child's inbox.
+    Accepted,
+    /// The child's answer to a call: MessagePack with field names.
+    Reply(Bytes),
+    /// The message, or the answer to it, did not come where it should.
+    Undelivered(Undelivered),
 }

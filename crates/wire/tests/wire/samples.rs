@@ -4,6 +4,7 @@ mod guardian;
 mod host;
 mod join;
 mod link;
+mod message;
 mod session;
 mod words;
 mod worker;
@@ -33,7 +34,7 @@ pub(crate) struct Sample {
 }
 
 pub(crate) fn all() -> Vec<Sample> {
-    let own = [guardian::samples(), worker::samples()];
+    let own = [guardian::samples(), worker::samples(), message::samples()];
     [link::samples(), host::samples(), session::samples(), join::samples()]
         .into_iter()
         .chain(own)

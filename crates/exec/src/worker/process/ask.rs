@@ -3,15 +3,14 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use rustix::io::Errno;
 use sortie_model::QuestionNumber;
 use sortie_wire::frame::write_message;
 use sortie_wire::worker_proto::{WorkerAnswer, WorkerAsked, WorkerWithdrew};
 use tokio::sync::Notify;
 
-use super::{Port, Put};
-use crate::sys::channel::{Filled, Inbox};
+use super::Port;
 use crate::task::{NoAnswer, TaskPort};
+use crate::worker::channel::Put;
 
 /// The questions of a worker.
 #[derive(Default)]
@@ -35,7 +34,7 @@ impl Asks {
     }
 
     /// An answer to another question than the open one means nothing.
-    fn take(&self, WorkerAnswer { number, answer }: WorkerAnswer) {
+    pub(super) fn take(&self, WorkerAnswer { number, answer }: WorkerAnswer) {
         let mut state = self.state();
         if state.open && state.last == number {
             state.open = false;
@@ -47,28 +46,6 @@ impl Asks {
 }
 
 impl Port {
-    /// Reads answers until nobody is left who could give one.
-    pub(super) async fn hear(&self) {
-        let mut inbox = Inbox::default();
-        while let Ok(mut ready) = self.channel.readable().await {
-            match inbox.fill(self.channel.get_ref()) {
-                Ok(Filled::More) => {}
-                Err(Errno::AGAIN) => {
-                    ready.clear_ready();
-                    continue;
-                }
-                Ok(Filled::Closed) | Err(_) => return,
-            }
-            loop {
-                match inbox.take() {
-                    Ok(Some(answer)) => self.asks.take(answer),
-                    Ok(None) => break,
-                    Err(_) => return,
-                }
-            }
-        }
-    }
-
     /// Asks the node, and waits for its answer or for a stop.
     pub(super) async fn ask_node(&self, prompt: String) -> Result<Bytes, NoAnswer> {
         tokio::select! {
@@ -83,16 +60,17 @@ impl Port {
         let number = self.asks.state().last.next();
         let mut frame = Vec::new();
         write_message(&WorkerAsked { number, prompt }, &mut frame).map_err(|_| NoAnswer)?;
-        self.wait(|| {
-            // The answer is taken only when the question counts as open.
-            let mut state = self.asks.state();
-            let put = self.put(&frame);
-            if put == Put::Done {
-                *state = State { last: number, open: true, answer: None };
-            }
-            put
-        })
-        .await;
+        self.channel
+            .wait(|| {
+                // The answer is taken only when the question counts as open.
+                let mut state = self.asks.state();
+                let put = self.channel.put(&frame);
+                if put == Put::Done {
+                    *state = State { last: number, open: true, answer: None };
+                }
+                put
+            })
+            .await;
         let _withdraw = Withdraw { port: self, number };
         loop {
             let answered = self.asks.answered.notified();
@@ -117,7 +95,7 @@ impl Drop for Withdraw<'_> {
         }
         let mut frame = Vec::new();
         if write_message(&WorkerWithdrew { number: self.number }, &mut frame).is_ok() {
-            self.port.put_later(&frame);
+            self.port.channel.say(&frame);
         }
     }
 }

@@ -125,6 +125,7 @@ fn ask_name(ask: &Ask) -> &'static str {
         Ask::Diagnose => "Diagnose",
         Ask::Monitor { .. } => "Monitor",
         Ask::Answer { .. } => "Answer",
+        Ask::Send(_) => "Send",
     }
 }
 
@@ -144,6 +145,9 @@ fn answer_name(answer: &Answer) -> &'static str {
         Answer::Pong { .. } => "Pong",
         Answer::Token(_) => "Token",
         Answer::Diagnosis(_) => "Diagnosis",
+        Answer::Accepted => "Accepted",
+        Answer::Reply(_) => "Reply",
+        Answer::Undelivered(_) => "Undelivered",
     }
 }
 

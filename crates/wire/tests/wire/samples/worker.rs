@@ -1,8 +1,10 @@
 use bytes::Bytes;
 use sortie_model::spec::TaskTypes;
 use sortie_model::{Ordinal, QuestionNumber, Stream};
+use sortie_wire::message_proto::{AnswerKind, MessageKind};
 use sortie_wire::worker_proto::{
-    WorkerAnswer, WorkerAsked, WorkerEnd, WorkerOrder, WorkerRecord, WorkerWithdrew,
+    WorkerAnswer, WorkerAsked, WorkerEnd, WorkerInbox, WorkerMessage, WorkerOrder, WorkerRecord,
+    WorkerReply, WorkerWithdrew,
 };
 
 use super::words::text;
@@ -36,7 +38,18 @@ pub(super) fn samples() -> Vec<Sample> {
         plain("yes", WorkerAnswer { number, answer }),
         plain("not asked any more", WorkerWithdrew { number }),
     ];
-    [plain("an order", order), record].into_iter().chain(ends).chain(asks).collect()
+    let given = WorkerMessage::Message { number: 300, kind: MessageKind::Call };
+    let reply = WorkerReply { number: 300, how: AnswerKind::Value };
+    let inbox = [
+        head("a call", given, b"\x07"),
+        head("no more", WorkerMessage::NoMore, b""),
+        plain("open", WorkerInbox::Open),
+        plain("want", WorkerInbox::Want),
+        plain("close", WorkerInbox::Close),
+        head("an answer", reply, b"\x08"),
+        head("no answer", WorkerReply { number: 1, how: AnswerKind::Unanswered }, b""),
+    ];
+    [plain("an order", order), record].into_iter().chain(ends).chain(inbox).chain(asks).collect()
 }
 
 pub(super) fn variants() -> Vec<&'static str> {

@@ -1,7 +1,9 @@
+use bytes::Bytes;
 use sortie_model::view::{ChildPlace, NodeState, NodeView};
 use sortie_model::{
     ChildIncarnation, EntryId, Incarnation, SessionId, SessionView, State, Timestamp,
 };
+use sortie_wire::message_proto::{Arrived, Undelivered};
 use sortie_wire::session_proto::{
     Answer, Check, ChildExplanation, Diagnosis, Entries, Explanation, JoinOffer, Plan, Trouble,
 };
@@ -135,6 +137,7 @@ pub(super) fn answers() -> Vec<(&'static str, Answer)> {
         children: Some(300),
     };
     let pong = |round_trip| Answer::Pong { node: node_name("b"), round_trip };
+    let undelivered = Answer::Undelivered;
     let offer = JoinOffer { address: text("10.0.0.1:4433"), token: text("abc") };
     vec![
         ("refused", Answer::Refused(refused)),
@@ -152,5 +155,15 @@ pub(super) fn answers() -> Vec<(&'static str, Answer)> {
         ("pong of itself", pong(None)),
         ("token", Answer::Token(offer)),
         ("diagnosis", Answer::Diagnosis(Box::new(diagnosis()))),
+        ("accepted", Answer::Accepted),
+        ("reply", Answer::Reply(Bytes::from_static(b"\x07"))),
+        ("undelivered", undelivered(Undelivered::Ended { arrived: Arrived::No })),
+        (
+            "undelivered to a lost node",
+            undelivered(Undelivered::NodeLost { arrived: Arrived::Maybe }),
+        ),
+        ("unanswered", undelivered(Undelivered::Unanswered)),
+        ("unreadable", undelivered(Undelivered::Unreadable)),
+        ("unanswered by its end", undelivered(Undelivered::Ended { arrived: Arrived::Yes })),
     ]
 }

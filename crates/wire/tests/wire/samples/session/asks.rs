@@ -7,9 +7,12 @@ use sortie_model::selector::{Glob, Query, Selection, Selector};
 use sortie_model::spec::{
     BodySpec, Escalation, Fan, Hosting, InputSpec, MaxFails, Placement, RunIn, StopSpec, Throttle,
 };
-use sortie_model::{EntryId, IdempotencyKey, JobSpec, QuestionNumber, State, Stream};
+use sortie_model::{
+    ChildKey, EntryId, IdempotencyKey, JobSpec, Ordinal, QuestionNumber, State, Stream,
+};
+use sortie_wire::message_proto::MessageKind;
 use sortie_wire::session_proto::{
-    Ask, ReceiveMode, ReceiveSpec, Request, SessionRef, WaitCount, WaitSpec,
+    Ask, MessageSpec, ReceiveMode, ReceiveSpec, Request, SessionRef, WaitCount, WaitSpec,
 };
 
 use super::ask;
@@ -176,5 +179,9 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
         by("of a session", SessionRef::Instance(session())),
         by("of a named session", SessionRef::Named(text("build"))),
     ];
-    [opens, starts(), reads(), changes(), about_nodes()].into_iter().flatten().collect()
+    let message = Bytes::from_static(b"\x93\x01\x02\x03");
+    let child = ChildKey { job: job(), ordinal: Ordinal(300) };
+    let send = |kind| Ask::Send(MessageSpec { child, kind, message: message.clone() });
+    let sends = vec![ask("send", send(MessageKind::Send)), ask("call", send(MessageKind::Call))];
+    [opens, starts(), reads(), changes(), about_nodes(), sends].into_iter().flatten().collect()
 }

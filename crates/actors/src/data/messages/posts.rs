@@ -1,0 +1,312 @@
+//! Messages to the children of one session that wait at their owner, or are on their way.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use sortie_engine::post::{FalseWord, Over, Post, PostEffect, Sending, Ticket, TooManySenders};
+use sortie_model::{ChildIncarnation, ChildKey, NodeId, Ordinal, limits};
+use sortie_wire::message_proto::{
+    ChildLife, FromChild, InboxWord, MessageKind, Posted, ToChild, Undelivered,
+};
+use tokio::sync::{Notify, mpsc};
+
+use crate::data::job::JobShared;
+
+/// What a sender is told, in this order: at most one of each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// The message is in the inbox.
+    Accepted,
+    /// The call was answered.
+    Answered(Bytes),
+    /// The message, or the answer to it, does not come.
+    Failed(Undelivered),
+}
+
+/// What a sender is told at most: that its message was accepted, and what became of the call.
+const TOLD: usize = 2;
+
+/// The children of one session that messages are sent to, or whose inboxes are open.
+#[derive(Debug, Default)]
+pub(crate) struct Posts {
+    children: Mutex<BTreeMap<ChildKey, Arc<ChildPost>>>,
+}
+
+/// What is on its way to one child.
+#[derive(Debug)]
+pub(crate) struct ChildPost {
+    key: ChildKey,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    post: Post,
+    senders: BTreeMap<Ticket, mpsc::Sender<Told>>,
+    courier: Option<Arc<Courier>>,
+    /// Whether the child waits in its courier's line.
+    in_line: bool,
+}
+
+/// A sender's message; dropping it abandons it.
+#[derive(Debug)]
+pub(crate) struct Letter {
+    post: Arc<ChildPost>,
+    ticket: Ticket,
+    told: mpsc::Receiver<Told>,
+}
+
+impl Letter {
+    /// What the sender is told next. Cancel safe.
+    pub(crate) async fn told(&mut self) -> Told {
+        // A session that is gone tells nobody.
+        let lost =
+            Told::Failed(Over::Ended.undelivered(sortie_wire::message_proto::Arrived::Maybe));
+        self.told.recv().await.unwrap_or(lost)
+    }
+}
+
+impl Drop for Letter {
+    fn drop(&mut self) {
+        let mut state = self.post.state();
+        state.senders.remove(&self.ticket);
+        state.post.abandon(self.ticket);
+    }
+}
+
+impl Posts {
+    fn children(&self) -> MutexGuard<'_, BTreeMap<ChildKey, Arc<ChildPost>>> {
+        self.children.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn of(&self, key: ChildKey) -> Arc<ChildPost> {
+        let make = || Arc::new(ChildPost { key, state: Mutex::default() });
+        Arc::clone(self.children().entry(key).or_insert_with(make))
+    }
+
+    /// A message to a child of that job.
+    ///
+    /// # Errors
+    /// [`TooManySenders`].
+    pub(crate) fn enter(
+        &self,
+        job: &JobShared,
+        ordinal: Ordinal,
+        (kind, message): (MessageKind, Bytes),
+    ) -> Result<Letter, TooManySenders> {
+        let post = self.of(ChildKey { job: job.identity.instance, ordinal });
+        let (sender, told) = mpsc::channel(TOLD);
+        let ticket = {
+            let mut state = post.state();
+            let ticket = state.post.enter(kind, message)?;
+            state.senders.insert(ticket, sender);
+            state.line_up(&post);
+            ticket
+        };
+        // It may have ended before anybody was there to be told.
+        self.look(job, ordinal);
+        Ok(Letter { post, ticket, told })
+    }
+
+    /// The inbox of a child on that node says something.
+    ///
+    /// # Errors
+    /// [`FalseWord`].
+    pub(super) fn on_word(
+        &self,
+        (job, node): (&JobShared, NodeId),
+        courier: &Arc<Courier>,
+        (from, value): (FromChild, Bytes),
+    ) -> Result<(), FalseWord> {
+        let ChildLife { ordinal, incarnation, .. } = from.child;
+        // What has ended, or was said to run elsewhere, has nothing to say any more.
+        if !job.rows().lives_on(ordinal, incarnation, node) {
+            return Ok(());
+        }
+        let post = self.of(from.child.key());
+        post.on_word(courier, incarnation, (from.what, value))?;
+        self.look(job, ordinal);
+        Ok(())
+    }
+
+    /// A child changed: whoever waits for a life that is over is told.
+    pub(crate) fn look(&self, job: &JobShared, ordinal: Ordinal) {
+        let key = ChildKey { job: job.identity.instance, ordinal };
+        let Some(post) = self.children().get(&key).cloned() else { return };
+        let Some(lives) = job.rows().lives(ordinal) else { return };
+        if !lives.more {
+            self.children().remove(&key);
+        }
+        post.apply(|post, effects| {
+            if let Some(over) = lives.over {
+                post.on_over(over, lives.why, effects);
+            }
+            if !lives.more {
+                post.on_end(lives.why, effects);
+            }
+        });
+    }
+
+    /// The session is over.
+    pub(crate) fn end(&self) {
+        let children = std::mem::take(&mut *self.children());
+        for post in children.into_values() {
+            post.apply(|post, effects| {
+                post.on_over(ChildIncarnation(u32::MAX), Over::Ended, effects);
+                post.on_end(Over::Ended, effects);
+            });
+        }
+    }
+}
+
+impl ChildPost {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn apply(&self, change: impl FnOnce(&mut Post, &mut Vec<PostEffect>)) {
+        let (mut state, mut effects) = (self.state(), Vec::new());
+        change(&mut state.post, &mut effects);
+        state.tell(effects);
+    }
+
+    fn on_word(
+        self: &Arc<Self>,
+        courier: &Arc<Courier>,
+        incarnation: ChildIncarnation,
+        said: (InboxWord, Bytes),
+    ) -> Result<(), FalseWord> {
+        let (mut state, mut effects) = (self.state(), Vec::new());
+        let result = state.post.on_word((incarnation, courier.id), said, &mut effects);
+        state.tell(effects);
+        result?;
+        if state.courier.as_ref().is_none_or(|known| !Arc::ptr_eq(known, courier)) {
+            state.courier = Some(Arc::clone(courier));
+            state.in_line = false;
+        }
+        state.line_up(self);
+        Ok(())
+    }
+
+    /// The next message that goes with that courier.
+    fn next(self: &Arc<Self>, courier: &Courier) -> Option<(ToChild, Bytes)> {
+        let mut state = self.state();
+        let Some(sending) = state.post.next(courier.id) else {
+            state.in_line = false;
+            return None;
+        };
+        // Back to the end of the line: children are served in turn.
+        courier.add(Errand::Visit(Arc::clone(self)));
+        let Sending { incarnation, number, kind, message } = sending;
+        let ChildKey { job, ordinal } = self.key;
+        let what = Posted::Message { number, kind };
+        Some((ToChild { child: ChildLife { job, ordinal, incarnation }, what }, message))
+    }
+}
+
+impl State {
+    fn tell(&mut self, effects: Vec<PostEffect>) {
+        for effect in effects {
+            let (ticket, told) = match effect {
+                PostEffect::Accepted(ticket) => (ticket, Told::Accepted),
+                PostEffect::Answered(ticket, (_, value)) => (ticket, Told::Answered(value)),
+                PostEffect::Failed(ticket, why) => (ticket, Told::Failed(why)),
+            };
+            if let Some(sender) = self.senders.get(&ticket) {
+                // There is room for all that one sender is told.
+                let _ = sender.try_send(told);
+            }
+        }
+    }
+
+    fn line_up(&mut self, post: &Arc<ChildPost>) {
+        if let (Some(courier), false) = (&self.courier, self.in_line) {
+            self.in_line = true;
+            courier.add(Errand::Visit(Arc::clone(post)));
+        }
+    }
+}
+
+/// What goes to the inboxes on one node, over one connection.
+#[derive(Debug)]
+pub(super) struct Courier {
+    /// The connection's number.
+    id: u64,
+    line: Mutex<Line>,
+    news: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    errands: VecDeque<Errand>,
+    /// How many of them are words.
+    words: usize,
+}
+
+#[derive(Debug)]
+enum Errand {
+    /// That is to be said.
+    Say(ToChild),
+    /// That child may have messages to be sent.
+    Visit(Arc<ChildPost>),
+}
+
+/// More is to be said than anybody has reason to ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("more than {} words for inboxes wait", limits::INBOX_ERRANDS)]
+pub(super) struct TooMuchToSay;
+
+impl Courier {
+    pub(super) fn new(id: u64) -> Arc<Self> {
+        Arc::new(Self { id, line: Mutex::default(), news: Notify::new() })
+    }
+
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, errand: Errand) {
+        let mut line = self.line();
+        line.words += usize::from(matches!(errand, Errand::Say(_)));
+        line.errands.push_back(errand);
+        drop(line);
+        self.news.notify_one();
+    }
+
+    /// Says that the inbox was heard, where it waits for that.
+    ///
+    /// # Errors
+    /// [`TooMuchToSay`].
+    pub(super) fn confirm(&self, from: &FromChild) -> Result<(), TooMuchToSay> {
+        let what = match from.what {
+            InboxWord::Open { .. } => return Ok(()),
+            InboxWord::Closed { .. } => Posted::Closed,
+            InboxWord::Answer { number, .. } => Posted::Answered { number },
+        };
+        if self.line().words >= limits::INBOX_ERRANDS {
+            return Err(TooMuchToSay);
+        }
+        self.add(Errand::Say(ToChild { child: from.child, what }));
+        Ok(())
+    }
+
+    /// What is to be said next, once there is something. Cancel safe.
+    pub(super) async fn next(&self) -> (ToChild, Bytes) {
+        loop {
+            let errand = self.line().errands.pop_front();
+            match errand {
+                Some(Errand::Say(what)) => {
+                    self.line().words -= 1;
+                    return (what, Bytes::new());
+                }
+                Some(Errand::Visit(post)) => {
+                    if let Some(message) = post.next(self) {
+                        return message;
+                    }
+                }
+                None => self.news.notified().await,
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! `send` and `call`: a message to a running child, and what comes of it.
+
+use std::sync::Arc;
+
+use sortie_engine::parent_job::Lives;
+use sortie_engine::post::TooManySenders;
+use sortie_model::spec::BodySpec;
+use sortie_model::{Ordinal, limits};
+use sortie_wire::message_proto::{Arrived, MessageKind, Undelivered};
+use sortie_wire::session_proto::{Answer, MessageSpec};
+use sortie_wire::{ErrorCode, RemoteError};
+
+use crate::data::exchange::{ExchangeError, ServerEnd, ToClient};
+use crate::data::job::JobShared;
+use crate::data::messages::posts::{Letter, Told};
+use crate::data::session::SessionShared;
+use crate::serve::refuse;
+
+/// Sends a message and says what comes of it. A client that abandons the request abandons the
+/// message: it may have been sent by then.
+pub(super) async fn send(
+    session: Arc<SessionShared>,
+    spec: MessageSpec,
+    end: ServerEnd,
+) -> Result<(), ExchangeError> {
+    let ServerEnd { mut sender, receiver: _receiver } = end;
+    let kind = spec.kind;
+    let entered = tokio::select! {
+        biased;
+        entered = enter(&session, spec) => entered,
+        () = sender.abandoned() => return Ok(()),
+    };
+    let mut letter = match entered {
+        Ok(letter) => letter,
+        Err(answer) => return sender.finish_with(answer).await,
+    };
+    loop {
+        let told = tokio::select! {
+            biased;
+            told = letter.told() => told,
+            () = sender.abandoned() => return Ok(()),
+        };
+        let last = match told {
+            Told::Accepted if kind == MessageKind::Call => {
+                sender.send(ToClient::Answer(Answer::Accepted)).await?;
+                continue;
+            }
+            Told::Accepted => Answer::Accepted,
+            Told::Answered(value) => Answer::Reply(value),
+            Told::Failed(why) => Answer::Undelivered(why),
+        };
+        return sender.finish_with(last).await;
+    }
+}
+
+async fn enter(session: &SessionShared, spec: MessageSpec) -> Result<Letter, Answer> {
+    let MessageSpec { child, kind, message } = spec;
+    if message.len() > limits::MESSAGE_BYTES {
+        let text = format!("a message has at most {} bytes", limits::MESSAGE_BYTES);
+        return Err(refuse(RemoteError::new(ErrorCode::Usage, text)));
+    }
+    let nothing = || refuse(RemoteError::new(ErrorCode::NotFound, "there is no such child"));
+    let job = session.job(child.job).ok_or_else(nothing)?;
+    if !matches!(job.rows().spec().body, BodySpec::Task { .. }) {
+        let text = "the child is a program: it has standard input, and no inbox";
+        return Err(refuse(RemoteError::new(ErrorCode::Usage, text)));
+    }
+    let lives = lives(session, &job, child.ordinal).await.ok_or_else(nothing)?;
+    if !lives.more {
+        return Err(Answer::Undelivered(lives.why.undelivered(Arrived::No)));
+    }
+    let letter = session.posts.enter(&job, child.ordinal, (kind, message));
+    let full = |full: TooManySenders| refuse(RemoteError::new(ErrorCode::Limit, full.to_string()));
+    let letter = letter.map_err(full)?;
+    if session.is_over() {
+        return Err(Answer::Undelivered(Undelivered::Ended { arrived: Arrived::Maybe }));
+    }
+    Ok(letter)
+}
+
+/// How the lives of the child stand. One whose input was not read yet is waited for.
+async fn lives(session: &SessionShared, job: &JobShared, ordinal: Ordinal) -> Option<Lives> {
+    let mut changes = session.changes();
+    loop {
+        // Marked as seen before the rows are read: a change after that wakes us.
+        changes.mark();
+        {
+            let rows = job.rows();
+            let lives = rows.lives(ordinal);
+            if lives.is_some() || !rows.is_open() || session.is_over() {
+                return lives;
+            }
+        }
+        // A child changes at the latest when it begins to run.
+        changes.changed().await;
+    }
+}
