@@ -39,6 +39,12 @@ fn a_pipeline_survives_a_panic_and_a_lost_node() {
 }
 
 #[test]
+fn a_pool_of_workers_shares_the_work() {
+    let said = output(env!("CARGO_BIN_EXE_worker-pool"), &[]);
+    assert_eq!(said, "2262 primes below 20000, counted by 3 workers; Stopped\n");
+}
+
+#[test]
 fn a_web_service_answers_and_ends_when_it_is_told() {
     let program = Command::new(env!("CARGO_BIN_EXE_web-service"))
         .stdin(Stdio::piped())

@@ -270,3 +270,14 @@ pub fn memory_of(pid: u32) -> u64 {
     let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
     kilobytes.unwrap_or(0_u64) * 1024
 }
+
+/// What can be said to the counters of `actor-node`: numbers are added, and `()` asks where it is
+/// and for the sum.
+#[derive(Debug)]
+pub struct Counting;
+
+impl sortie_ractor::Protocol for Counting {
+    type Cast = u64;
+    type Call = ();
+    type Answer = (String, u64);
+}

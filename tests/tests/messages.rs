@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sortie::testkit::{Clients, ClusterBuilder, cluster};
 use sortie::{
-    Arrived, CallError, Child, Client, EmitError, HomePaths, Job, Node, Ordinal, RestartType,
-    SendError, Session, State, TaskContext, limits,
+    Arrived, CallError, Child, Client, EmitError, ErrorCode, HomePaths, Job, Node, Ordinal,
+    RestartType, SendError, Session, State, TaskContext, limits,
 };
 use sortie_tests::{PATIENCE, dropped_after};
 use tokio::sync::Semaphore;
@@ -234,6 +234,32 @@ async fn a_child_that_never_opens_its_inbox_leaves_its_senders_waiting_until_it_
         assert!(matches!(nobody, Err(SendError::Request(_))), "{nobody:?}");
         soon(job.stop()).await.expect("a stop");
         assert!(arrived_not(soon(waiting).await));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_sends_so_many_messages_at_once_and_other_requests_are_served() {
+    const CHILDREN: u32 = 8;
+    const SURPLUS: usize = 6;
+    let house = House::start().await;
+    let [_, session] = &house.sessions;
+    let job = session.map(deaf, [(); CHILDREN as usize]).on("a,b").expect("nodes").start().await;
+    let job = job.expect("a start");
+    let mut sends = tokio::task::JoinSet::new();
+    for number in 0..limits::MESSAGES_PER_LINK + SURPLUS {
+        // Each handle is a sender of its own.
+        let child = job.child(Ordinal(number as u32 % CHILDREN));
+        sends.spawn(async move { child.send(&Letter::End).await });
+    }
+    for _ in 0..SURPLUS {
+        let refused = soon(sends.join_next()).await.expect("one more").expect("a sender");
+        let Err(SendError::Request(error)) = refused else { panic!("{refused:?}") };
+        assert_eq!((error.code(), error.is_retryable()), (ErrorCode::Limit, true));
+    }
+    assert_eq!(soon(job.view()).await.expect("a view").state, State::Running);
+    soon(job.stop()).await.expect("a stop");
+    while let Some(sent) = soon(sends.join_next()).await {
+        assert!(arrived_not(sent.expect("a sender")));
     }
 }
 

@@ -28,7 +28,7 @@ const HOUSE: [(&str, u8, Allowed); 17] = [
     ("sortie-testkit", 3, Allowed::Only(TESTKIT)),
     ("sortie", 4, Allowed::Below),
     ("sortie-cli", 5, Allowed::Only(&["sortie", "sortie-model"])),
-    ("sortie-ractor", 5, Allowed::Below),
+    ("sortie-ractor", 5, Allowed::Only(&["sortie"])),
     ("sortie-examples", 6, Allowed::Only(PUBLIC)),
     ("sortie-tests", 6, Allowed::Only(PUBLIC)),
     ("sortie-benches", 6, Allowed::Only(PUBLIC)),

@@ -11,7 +11,7 @@ const ABSENCE: &str = "absence";
 
 /// Crates, as packages spell them, and where they may be named: folders end with `/`.
 const HOMES: [(&[&str], &[&str]); 8] = [
-    (&["ractor"], &["crates/actors/", "crates/sortie-ractor/"]),
+    (&["ractor"], &["crates/actors/", "crates/ractor/"]),
     (&["quinn", "quinn-proto", "quinn-udp", "rustls", "rcgen"], &["crates/link/", "benches/"]),
     (&["x509-parser"], &["crates/link/"]),
     (&["bincode"], &["crates/wire/src/codec.rs", "crates/wire/Cargo.toml"]),

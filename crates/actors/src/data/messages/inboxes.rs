@@ -118,6 +118,7 @@ impl Inboxes {
 
     /// Nothing of the session is left here.
     pub(crate) fn close(&self) {
+        self.nobody_hears();
         let mut state = self.state();
         if let Some(carrier) = state.carrier.take() {
             carrier.abort();
@@ -126,7 +127,6 @@ impl Inboxes {
         let gates = std::mem::take(&mut state.gates);
         drop(state);
         drop(gates);
-        self.nobody_hears();
     }
 
     pub(super) fn has_news(&self, life: ChildLife) {

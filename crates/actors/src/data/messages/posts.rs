@@ -310,3 +310,28 @@ impl Courier {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use sortie_model::JobInstance;
+    use sortie_wire::message_proto::AnswerKind;
+
+    use super::*;
+
+    #[test]
+    fn what_waits_to_be_confirmed_is_bounded() {
+        let courier = Courier::new(1);
+        let (job, incarnation) = (JobInstance(uuid::Uuid::nil()), ChildIncarnation(0));
+        let child = ChildLife { job, ordinal: Ordinal(0), incarnation };
+        let answer = |number| InboxWord::Answer { number, how: AnswerKind::Value };
+        let confirm = |number| courier.confirm(&FromChild { child, what: answer(number) });
+        for number in 1..=limits::INBOX_ERRANDS as u64 {
+            assert_eq!(confirm(number), Ok(()));
+        }
+        assert_eq!(confirm(0), Err(TooMuchToSay));
+        let (said, _) = courier.next().now_or_never().expect("there is something to say");
+        assert_eq!(said, ToChild { child, what: Posted::Answered { number: 1 } });
+        assert_eq!(confirm(0), Ok(()));
+    }
+}
