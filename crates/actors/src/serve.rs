@@ -87,6 +87,9 @@ async fn about_the_session(session: &Arc<SessionShared>, by: &str, ask: Ask) -> 
             stop::set_throttle(session, &selection, throttle)
         }
         Ask::Remove { selection, force } => remove::remove(session, selection, by, force).await,
+        Ask::Bind { first, second } => {
+            session.bind(first, second).map_or_else(refuse, |()| Answer::Done)
+        }
         Ask::Explain(selector) => explain::explain(session, selector).await,
         _ => refuse(RemoteError::new(sortie_wire::ErrorCode::Usage, "no session can answer that")),
     }

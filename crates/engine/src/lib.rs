@@ -5,6 +5,7 @@
 //! crate.
 
 pub mod aggregate;
+pub mod bonds;
 pub mod broken;
 pub mod child_job;
 pub mod credit;

@@ -14,8 +14,8 @@ use sortie_model::record::StreamSet;
 use sortie_model::selector::{Query, Selection, Selector};
 use sortie_model::spec::{StopSpec, Throttle};
 use sortie_model::{
-    ChildIncarnation, EntryId, IdempotencyKey, JobSpec, NodeName, Ordinal, Reason, SessionInstance,
-    State, Timestamp,
+    ChildIncarnation, EntryId, IdempotencyKey, JobInstance, JobSpec, NodeName, Ordinal, Reason,
+    SessionInstance, State, Timestamp,
 };
 
 use crate::frame::{Kind, Message};
@@ -146,6 +146,14 @@ pub enum Ask {
     Monitor {
         /// Which jobs and children; those that exist.
         selection: Selection,
+    },
+    /// Bind two jobs of the session: when one fails or is stopped, the other is stopped. Answer:
+    /// [`Answer::Done`].
+    Bind {
+        /// One of them.
+        first: JobInstance,
+        /// The other one.
+        second: JobInstance,
     },
 }
 

@@ -1,6 +1,8 @@
 //! A running child's way out: its records and its end, to a mailbox here or to an outbox.
 
 use std::any::Any;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,6 +10,7 @@ use sortie_engine::function_end::StopDelivered;
 use sortie_engine::host::Start;
 use sortie_engine::nest::Nest;
 use sortie_exec::NodeBasics;
+use sortie_exec::environment::variables;
 use sortie_exec::task::{BoxFuture, TaskPort, encode_value};
 use sortie_model::spec::StopSpec;
 use sortie_model::{
@@ -18,6 +21,7 @@ use sortie_wire::host_proto::{ChildEnd, ChildOutcome, ChildStart, HostSpec};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
+use crate::child_job::process::surroundings;
 use crate::data::credit::{Held, OwnerCredit};
 use crate::data::input::inlet::InputPorts;
 use crate::data::job::JobShared;
@@ -333,6 +337,10 @@ impl TaskPort for ChildPort {
 
     fn reach(self: Arc<Self>) -> Option<Arc<dyn Any + Send + Sync>> {
         Some(Arc::new(TaskNode::new(self)))
+    }
+
+    fn environment(&self) -> BTreeMap<OsString, OsString> {
+        variables(&surroundings(&self.shared, self.id).0)
     }
 
     fn ordinal(&self) -> Ordinal {

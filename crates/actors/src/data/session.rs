@@ -7,6 +7,7 @@ use std::sync::{
 };
 
 use ractor::ActorRef;
+use sortie_engine::bonds::Bonds;
 use sortie_engine::parent_job::{Executor, NodeIndex, Owner};
 use sortie_engine::session::SessionTable;
 use sortie_link::Link;
@@ -51,6 +52,7 @@ pub(crate) struct SessionShared {
     pub(crate) identity: SessionIdentity,
     table: RwLock<SessionTable<Arc<JobShared>>>,
     attachments: Mutex<BTreeMap<NodeId, Arc<Attachment>>>,
+    bonds: Mutex<Bonds>,
     changes: Changes,
     events: broadcast::Sender<Happening>,
     host: OnceLock<ActorRef<HostMessage>>,
@@ -76,6 +78,7 @@ impl SessionShared {
             identity,
             table: RwLock::default(),
             attachments: Mutex::default(),
+            bonds: Mutex::default(),
             changes: Changes::default(),
             events: broadcast::Sender::new(limits::EVENTS_QUEUED),
             host: OnceLock::new(),
@@ -97,6 +100,10 @@ impl SessionShared {
 
     fn attachments(&self) -> MutexGuard<'_, BTreeMap<NodeId, Arc<Attachment>>> {
         self.attachments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn bonds(&self) -> MutexGuard<'_, Bonds> {
+        self.bonds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn job(&self, instance: JobInstance) -> Option<Arc<JobShared>> {
@@ -178,6 +185,7 @@ impl SessionShared {
         }
         self.changes.rise();
         if finished {
+            self.stop_bound_to(job);
             self.forget_on_hosts(job);
             if let Some(log) = &job.input {
                 log.close();

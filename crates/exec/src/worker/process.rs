@@ -1,5 +1,7 @@
 //! The worker process itself: it calls one function and ends.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -256,6 +258,10 @@ impl TaskPort for Port {
 
     fn is_cancelled(&self) -> bool {
         self.told.load(Ordering::Acquire)
+    }
+
+    fn environment(&self) -> BTreeMap<OsString, OsString> {
+        std::env::vars_os().collect()
     }
 
     fn ordinal(&self) -> Ordinal {

@@ -122,6 +122,7 @@ fn ask_name(ask: &Ask) -> &'static str {
         Ask::ClusterJoin { .. } => "ClusterJoin",
         Ask::Diagnose => "Diagnose",
         Ask::Monitor { .. } => "Monitor",
+        Ask::Bind { .. } => "Bind",
     }
 }
 
