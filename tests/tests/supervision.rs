@@ -102,3 +102,23 @@ fn a_child_of_a_killed_node_runs_there_again_once_the_node_is_back() {
     assert_eq!(starts(&a, "b"), Some(2), "no second copy");
     assert_eq!(a.sortie(&["stop", "last"]).code, 0);
 }
+
+#[test]
+fn a_sibling_that_ignores_its_stop_is_killed_after_its_grace_and_starts_again() {
+    let [a, _b] = two();
+    let failing = "if test $SORTIE_NODE = a && test $n = 0; then";
+    let wait = "until test -s $(dirname $0)/starts-b; do sleep 0.05; done; exit 7; fi";
+    let stubborn = "trap '' TERM; while true; do sleep 1; done";
+    let script = counting(&a, &format!("{failing} {wait}; {stubborn}"));
+    let zeroth = a.path().join("zeroth");
+    let options = ["start", "--on", "a,b", "--restart", "transient", "--intensity", "9/1m"];
+    let command = ["--strategy", "one-for-all", "--grace", "500ms", "--", "sh", "-c", &script];
+    let zeroth = zeroth.to_str().expect("a path in UTF-8");
+    let begun = std::time::Instant::now();
+    assert_eq!(a.sortie(&[&options[..], &command, &[zeroth]].concat()).code, 0);
+    wait_for("both to start again", || {
+        (starts(&a, "a") == Some(2) && starts(&a, "b") == Some(2)).then_some(())
+    });
+    assert!(begun.elapsed() < sortie::limits::GRACE, "the default is longer");
+    assert_eq!(a.sortie(&["stop", "last", "--now"]).code, 0);
+}

@@ -240,3 +240,47 @@ async fn a_failure_that_escalates_fails_the_child_above_each_time_until_its_job_
     assert_eq!(ended(&job).await, State::Failed);
     assert_eq!(processes_marked(&mark), Vec::<u32>::new(), "its other job is stopped with it");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_end_stops_the_jobs_that_are_bound_to_it_and_a_good_one_none() {
+    let homes = three();
+    let a = client(&homes[0]).await;
+    let session = a.session();
+    let job = |script: &str, node: &str| {
+        let job = session.job(sortie::Command::new("sh").args(["-c", script])).on(node);
+        job.expect("a node").start()
+    };
+    let stays = format!("exec sleep {}", mark(61));
+    let gate = homes[0].path().join("gate");
+    let waits = format!("until test -e {}; do sleep 0.05; done; exit", gate.display());
+    let (good, bad) =
+        (job(&format!("{waits} 0"), "b").await, job(&format!("{waits} 3"), "b").await);
+    let (good, bad) = (good.expect("a start"), bad.expect("a start"));
+    let (first, second) = (job(&stays, "c").await, job(&stays, "a").await);
+    let (first, second) = (first.expect("a start"), second.expect("a start"));
+    first.bind_to(&good).await.expect("they are bound");
+    bad.bind_to(&second).await.expect("they are bound");
+    let itself = first.bind_to(&first).await.expect_err("a refusal");
+    assert_eq!(itself.code(), sortie::ErrorCode::Usage);
+    std::fs::write(&gate, "").expect("a file");
+    assert_eq!((ended(&good).await, ended(&bad).await), (State::Completed, State::Failed));
+    assert_eq!(ended(&second).await, State::Stopped);
+    let by = second.view().await.expect("a job").stopped_by;
+    assert!(by.as_ref().is_some_and(|by| by.contains("to which it is bound")), "{by:?}");
+    assert_eq!(first.view().await.expect("a job").state, State::Running);
+    first.bind_to(&second).await.expect("they are bound");
+    assert_eq!(ended(&first).await, State::Stopped, "the other one has ended badly before");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_sees_the_variables_that_a_process_in_its_place_would() {
+    let homes = [home("a"), home("b")];
+    join_all(&homes.each_ref());
+    let a = client(&homes[0]).await;
+    let job = a.session().task("look", "COLOUR").expect("an input").on("b").expect("a node");
+    let job = job.env("COLOUR", "red").start().await.expect("a start");
+    let found: Vec<Vec<Option<String>>> = job.typed().await.expect("results");
+    let (number, child) = (job.id().to_string(), (job.id().0 + 1).to_string());
+    let expected = ["red", "b", &number, &child, "C.UTF-8"].map(|value| Some(value.to_owned()));
+    assert_eq!(found, [expected.to_vec()]);
+}

@@ -7,7 +7,7 @@
 //! child's port, not through here.
 
 mod function;
-mod process;
+pub(crate) mod process;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -6,6 +6,7 @@
 
 pub mod aggregate;
 pub mod ask;
+pub mod bonds;
 pub mod broken;
 pub mod child_job;
 pub mod credit;

@@ -1,6 +1,8 @@
 //! The environment of process children (`docs/semantics.md`, section 1.1).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 
 use sortie_model::NodeName;
 use sortie_model::spec::{EnvironmentSpec, OsBytes};
@@ -76,6 +78,16 @@ impl JobEnvironment {
     pub fn of_child(&self, child: u64) -> NulList {
         self.0.with(&word(&format!("{CHILD_NAME}={child}")))
     }
+}
+
+/// The variables of a process's environment.
+pub fn variables(environment: &NulList) -> BTreeMap<OsString, OsString> {
+    let pairs = environment.iter().filter_map(|variable| {
+        let at = variable.iter().position(|byte| *byte == b'=')?;
+        let (name, value) = (variable.get(..at)?, variable.get(at + 1..)?);
+        Some((OsStr::from_bytes(name).to_owned(), OsStr::from_bytes(value).to_owned()))
+    });
+    pairs.collect()
 }
 
 const CHILD_NAME: &str = "SORTIE_CHILD";

@@ -4,6 +4,8 @@ mod ask;
 mod live;
 
 use std::any::{Any, type_name};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -45,6 +47,8 @@ pub trait TaskPort: Send + Sync {
     }
     /// Asks, and resolves with the encoded answer. Dropped before, the question is withdrawn.
     fn ask(&self, prompt: String) -> BoxFuture<'_, Result<Bytes, NoAnswer>>;
+    /// The variables that a process in the child's place finds in its environment.
+    fn environment(&self) -> BTreeMap<OsString, OsString>;
     /// The child's place among its siblings.
     fn ordinal(&self) -> Ordinal;
     /// The node it runs on.
@@ -174,6 +178,14 @@ impl TaskContext {
     /// Whether the child was told to stop.
     pub fn is_cancelled(&self) -> bool {
         self.port.is_cancelled()
+    }
+
+    /// The variables that a process in this child's place finds: the clean environment of its node
+    /// or what the job inherits, what the job sets (`JobBuilder::env`), and `SORTIE_SESSION`,
+    /// `SORTIE_JOB`, `SORTIE_CHILD` and `SORTIE_NODE` (`docs/semantics.md`, section 1.1). Made anew
+    /// by each call. In a background function they are those of its own process.
+    pub fn env(&self) -> BTreeMap<OsString, OsString> {
+        self.port.environment()
     }
 
     /// See [`TaskPort::reach`].

@@ -282,6 +282,9 @@ pub const TREE_STOP_MARGIN: Duration = Duration::from_secs(2);
 /// begins, and when it was too slow to hear every word.
 pub const MONITOR_LOOK: u32 = 256;
 
+/// Bonds between unfinished jobs of one session; one more is refused.
+pub const BONDS_PER_SESSION: usize = 65_536;
+
 // Restarts.
 /// Restarts of a job's children within [`RESTART_PERIOD_DEFAULT`], unless the submission says
 /// otherwise; one more, and the job gives up.

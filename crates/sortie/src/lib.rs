@@ -42,6 +42,8 @@
 //! * [`JobBuilder::background`] runs a function in a process of its own, which it can crash without
 //!   harm; [`init_with`] is what such a program begins with.
 //! * [`scope`] runs code whose jobs cannot outlive it.
+//! * [`TaskSession`] gives a function jobs of its own: so jobs form trees, which stop as a whole.
+//!   [`Job::monitor`], [`Job::bind_to`] and [`JobBuilder::escalating`] are for who supervises.
 //! * [`blocking`] is for programs without async.
 //!
 //! Handles are `Clone + Send + Sync + 'static`, and dropping one stops nothing, but for temporary

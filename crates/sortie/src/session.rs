@@ -297,7 +297,7 @@ impl Session {
         self.inner.route.open(self.inner.reference.clone(), ask).await
     }
 
-    async fn ask(&self, ask: Ask) -> Result<Answer, RequestError> {
+    pub(crate) async fn ask(&self, ask: Ask) -> Result<Answer, RequestError> {
         self.inner.route.ask(self.inner.reference.clone(), ask).await
     }
 

@@ -16,8 +16,7 @@ use sortie_model::record::StreamSet;
 use sortie_model::selector::{Query, Selection, Selector};
 use sortie_model::spec::{StopSpec, Throttle};
 use sortie_model::{
-    ChildKey, EntryId, IdempotencyKey, JobSpec, NodeName, Ordinal, Question, QuestionNumber,
-    Reason, SessionInstance, State, Timestamp,
+    ChildKey, EntryId, IdempotencyKey, JobSpec, NodeName, Ordinal, Question, QuestionNumber, Reason, SessionInstance, State, Timestamp, ChildIncarnation, JobInstance,
 };
 
 use crate::frame::{Kind, Message};
@@ -164,6 +163,14 @@ pub enum Ask {
     /// Send a message to a running child. Answers: [`Answer::Accepted`] once it is in the child's
     /// inbox; for a call then [`Answer::Reply`]. [`Answer::Undelivered`] instead of either.
     Send(MessageSpec),
+    /// Bind two jobs of the session: when one fails or is stopped, the other is stopped. Answer:
+    /// [`Answer::Done`].
+    Bind {
+        /// One of them.
+        first: JobInstance,
+        /// The other one.
+        second: JobInstance,
+    },
 }
 
 /// A message to a child.

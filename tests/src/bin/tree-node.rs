@@ -107,6 +107,14 @@ async fn tied(context: TaskContext, (node, mark): (String, String)) -> Result<()
     Ok(())
 }
 
+/// What it finds of a variable, and where it is.
+async fn look(context: TaskContext, name: String) -> Result<Vec<Option<String>>, Failed> {
+    let variables = context.env();
+    let names = [name.as_str(), "SORTIE_NODE", "SORTIE_JOB", "SORTIE_CHILD", "LANG"];
+    let values = names.iter().map(|name| variables.get(std::ffi::OsStr::new(name)));
+    Ok(values.map(|value| Some(value?.to_string_lossy().into_owned())).collect())
+}
+
 /// Starts what is below and ends, in one way or another, once that runs.
 async fn leave(
     context: TaskContext,
@@ -157,6 +165,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let name = arguments.next().ok_or("NAME is missing")?.into_string().map_err(|_| "no text")?;
     let node = Node::builder(name)
         .home(HomePaths::within(home))
+        .task("look", look)
         .task("relay", relay)
         .task("keep", keep)
         .task("leave", leave)

@@ -77,7 +77,7 @@ fn process_spec(port: &JobPort, child: Start) -> Result<ProcessSpec, Reason> {
 }
 
 /// The environment and the working directory of the child with that number.
-pub(super) fn surroundings(port: &JobPort, child: u64) -> (NulList, OsBytes) {
+pub(crate) fn surroundings(port: &JobPort, child: u64) -> (NulList, OsBytes) {
     let spec = &port.spec;
     let place = JobPlace { session: spec.session, job: spec.job, node: &port.node };
     let environment = JobEnvironment::new(&spec.environment, &port.basics, place);

@@ -9,6 +9,7 @@ use std::sync::{
 use bytes::Bytes;
 use ractor::ActorRef;
 use sortie_engine::parent_job::{Executor, NodeIndex, Owner, QuestionKey};
+use sortie_engine::bonds::Bonds;
 use sortie_engine::session::SessionTable;
 use sortie_link::Link;
 use sortie_model::spec::{InputSpec, StopSpec};
@@ -53,6 +54,7 @@ pub(crate) struct SessionShared {
     pub(crate) identity: SessionIdentity,
     table: RwLock<SessionTable<Arc<JobShared>>>,
     attachments: Mutex<BTreeMap<NodeId, Arc<Attachment>>>,
+    bonds: Mutex<Bonds>,
     changes: Changes,
     events: broadcast::Sender<Happening>,
     host: OnceLock<ActorRef<HostMessage>>,
@@ -82,6 +84,7 @@ impl SessionShared {
             identity,
             table: RwLock::default(),
             attachments: Mutex::default(),
+            bonds: Mutex::default(),
             changes: Changes::default(),
             events: broadcast::Sender::new(limits::EVENTS_QUEUED),
             host: OnceLock::new(),
@@ -104,6 +107,10 @@ impl SessionShared {
 
     fn attachments(&self) -> MutexGuard<'_, BTreeMap<NodeId, Arc<Attachment>>> {
         self.attachments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn bonds(&self) -> MutexGuard<'_, Bonds> {
+        self.bonds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn job(&self, instance: JobInstance) -> Option<Arc<JobShared>> {
@@ -186,6 +193,7 @@ impl SessionShared {
         }
         self.changes.rise();
         if finished {
+            self.stop_bound_to(job);
             self.forget_on_hosts(job);
             if let Some(log) = &job.input {
                 log.close();

@@ -2,6 +2,8 @@
 
 mod ask;
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -203,6 +205,10 @@ impl TaskPort for Port {
 
     fn ask(&self, prompt: String) -> BoxFuture<'_, Result<Bytes, NoAnswer>> {
         Box::pin(self.ask_node(prompt))
+    }
+
+    fn environment(&self) -> BTreeMap<OsString, OsString> {
+        std::env::vars_os().collect()
     }
 
     fn ordinal(&self) -> Ordinal {

@@ -149,7 +149,8 @@ impl<T> JobBuilder<T> {
         self.with(|spec| spec.timeout = Some(limit))
     }
 
-    /// How long a child that is told to stop has until it is killed; the default is
+    /// How long a child that is told to stop has until it is killed, also one that is stopped for a
+    /// sibling's sake; zero kills at once. OTP's `shutdown`. The default is
     /// [`limits::GRACE`](crate::limits::GRACE).
     pub fn grace(self, grace: Duration) -> Self {
         self.with(|spec| spec.grace = grace)

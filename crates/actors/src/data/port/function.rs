@@ -1,13 +1,17 @@
 //! A running child as its function reaches it.
 
 use std::any::Any;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sortie_exec::environment::variables;
 use sortie_exec::inbox::InboxPort;
 use sortie_exec::task::{BoxFuture, NoAnswer, Staying, TaskPort};
 use sortie_model::{Body, NodeName, Ordinal, Stream};
 
+use crate::child_job::process::surroundings;
 use crate::data::messages::gate::FunctionEnd;
 use crate::data::nested::TaskNode;
 use crate::data::port::{ChildPort, Target};
@@ -52,6 +56,10 @@ impl TaskPort for ChildPort {
 
     fn ask(&self, prompt: String) -> BoxFuture<'_, Result<Bytes, NoAnswer>> {
         Box::pin(self.ask_owner(prompt))
+    }
+
+    fn environment(&self) -> BTreeMap<OsString, OsString> {
+        variables(&surroundings(self.job(), self.id()).0)
     }
 
     fn ordinal(&self) -> Ordinal {

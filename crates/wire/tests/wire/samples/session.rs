@@ -126,6 +126,7 @@ fn ask_name(ask: &Ask) -> &'static str {
         Ask::Monitor { .. } => "Monitor",
         Ask::Answer { .. } => "Answer",
         Ask::Send(_) => "Send",
+        Ask::Bind { .. } => "Bind",
     }
 }
 
