@@ -1,6 +1,7 @@
 //! Registered Rust functions: how one is called, what it can reach, how its end is read.
 
 mod ask;
+mod complaint;
 
 use std::any::type_name;
 use std::fmt;
@@ -14,6 +15,7 @@ use serde::de::DeserializeOwned;
 use sortie_model::{Body, NodeName, Ordinal, Reason, Stream, limits, reason::LimitKind};
 
 pub use crate::task::ask::{AskError, NoAnswer};
+use crate::task::complaint::complaint;
 
 /// A boxed future that can move between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -203,7 +205,8 @@ where
         let input = match rmp_serde::from_slice::<I>(input) {
             Ok(input) => input,
             Err(error) => {
-                let reason = failure(&error, "input");
+                let message = cut(complaint::<I>(&error));
+                let reason = Reason::Error { kind: "input".to_owned(), message };
                 return Box::pin(std::future::ready(Err(reason)));
             }
         };
