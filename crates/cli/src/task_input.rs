@@ -25,7 +25,7 @@ pub(crate) enum BadInput {
     #[error("is no text in UTF-8")]
     NotText,
     /// The value is larger than one may be.
-    #[error("is a value of {length} bytes; at most {} are allowed", limits::VALUE_BYTES)]
+    #[error("is a value of {length} bytes; at most {} are allowed", limits::SPEC_BYTES)]
     TooLarge {
         /// Its encoded length in bytes.
         length: usize,
@@ -62,7 +62,8 @@ fn encode_value(value: &Packed) -> Result<Bytes, BadInput> {
     let mut encoded = Vec::new();
     // Memory takes everything that is written to it.
     let _ = rmpv::encode::write_value(&mut encoded, value);
-    if encoded.len() > limits::VALUE_BYTES {
+    // It travels in the submission, which may have no more.
+    if encoded.len() > limits::SPEC_BYTES {
         return Err(BadInput::TooLarge { length: encoded.len() });
     }
     Ok(encoded.into())
@@ -130,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_value_past_the_limit_is_refused_before_it_travels() {
-        let huge = vec![b'x'; limits::VALUE_BYTES];
+        let huge = vec![b'x'; limits::SPEC_BYTES];
         assert!(matches!(InputFormat::Text.encode(&huge), Err(BadInput::TooLarge { .. })));
     }
 

@@ -154,6 +154,17 @@ impl Supervisor {
         matches!(self.rows.phase(child), Phase::Down | Phase::Deferred)
     }
 
+    /// When the child starts again by itself, if it waits for that and the moment is known: not
+    /// while its siblings are being stopped.
+    pub fn starts_at(&self, child: Ordinal) -> Option<Uptime> {
+        match self.course {
+            _ if !self.is_to_start(child) => None,
+            Course::Waiting(round) => Some(round.until),
+            Course::Stopping(_) => None,
+            _ => self.waits.until(child),
+        }
+    }
+
     /// Whether nothing of the child follows.
     pub fn is_settled(&self, child: Ordinal) -> bool {
         self.rows.phase(child) == Phase::Settled

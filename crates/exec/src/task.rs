@@ -1,6 +1,7 @@
 //! Registered Rust functions: how one is called, what it can reach, how its end is read.
 
 mod ask;
+mod complaint;
 mod live;
 
 use std::any::{Any, type_name};
@@ -19,6 +20,7 @@ use sortie_model::{Body, NodeName, Ordinal, Reason, Stream, limits, reason::Limi
 use crate::inbox::{Inbox, InboxPort, InboxTaken};
 pub use crate::task::ask::{AskError, NoAnswer};
 pub use live::{Live, Staying, TaskOutput, Weight, note_of};
+use crate::task::complaint::complaint;
 
 /// A boxed future that can move between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -268,7 +270,8 @@ where
         let input = match rmp_serde::from_slice::<I>(input) {
             Ok(input) => input,
             Err(error) => {
-                let reason = failure(&error, "input");
+                let message = cut(complaint::<I>(&error));
+                let reason = Reason::Error { kind: "input".to_owned(), message };
                 return Box::pin(std::future::ready(Err(reason)));
             }
         };

@@ -26,7 +26,18 @@ async fn stay(context: TaskContext, (): ()) -> Result<(), AskError> {
     Ok(())
 }
 
+/// Ends by no stop: it never comes to an await.
+async fn hold(context: TaskContext, (): ()) -> Result<(), AskError> {
+    context.information("holding").await;
+    // The node's other work goes on beside it.
+    tokio::task::block_in_place(|| {
+        loop {
+            std::thread::park();
+        }
+    })
+}
+
 fn main() -> ExitCode {
     let tasks = Registry::new().task("greet", greet).task("add", add).task("stay", stay);
-    sortie_cli::main(tasks)
+    sortie_cli::main(tasks.task("hold", hold))
 }

@@ -108,6 +108,8 @@ fn facts(
 ) -> Facts {
     let away = away(session, job, child);
     let place = child.map_or(Place::Job(view.id), |child| Place::Child(view.id, child.ordinal));
+    let now = session.node.uptime();
+    let resting = job.rows().resting(child.map(|child| child.ordinal), now);
     let asking = get::questions(session, place, limits::EXPLAIN_CHILDREN);
     let rows = job.rows();
     let mut failed: BTreeMap<&'static str, u64> = BTreeMap::new();
@@ -130,6 +132,7 @@ fn facts(
         waiting: rows.line().waiting(),
         before: child.and_then(|child| child.queue_position),
         asking,
+        resting,
         throttle,
         away,
         stopped_by: view.stopped_by.clone(),

@@ -96,6 +96,10 @@ async fn view(node: &Arc<NodeShared>, member: Member) -> NodeView {
             view.state = sight.map_or(NodeState::Lost, |sight| sight.state);
         }
     }
+    if view.state == NodeState::Lost {
+        // What was said to run there may; nobody knows of any that does.
+        view.running = 0;
+    }
     view
 }
 

@@ -6,10 +6,11 @@ use sortie_model::view::EntryView;
 
 use crate::args::StopArgs;
 use crate::connect::Connection;
+use crate::exit::{Cause, Failures, Rule};
 use crate::failure::Failure;
 use crate::own_node::eprintln_quietly;
 use crate::render::progress::Screen;
-use crate::verbs::{Nothing, finish_list, with_progress};
+use crate::verbs::{Nothing, report_troubles, show_entries, with_progress};
 
 pub(super) async fn run(args: StopArgs) -> Result<u8, Failure> {
     let how =
@@ -21,9 +22,14 @@ pub(super) async fn run(args: StopArgs) -> Result<u8, Failure> {
     let stop = session.stop(selection.clone(), how, returns);
     let entries = with_progress(&session, &selection, &screen, stop).await?;
     connection.close().await;
-    let status = finish_list(&entries, Nothing::of(args.allow_empty), &args.look)?;
+    show_entries(&entries, &args.look)?;
+    let mut outcome = report_troubles(&entries, Nothing::of(args.allow_empty), &args.look);
     say_what_is_pending(&entries, returns);
-    Ok(status)
+    let unfinished = entries.entries.iter().any(|entry| !entry.state().is_finished());
+    if unfinished && returns == StopReturns::WhenFinished {
+        outcome.note(Cause::WaitRanOut);
+    }
+    Ok(outcome.status(Rule::Table, Failures::Count))
 }
 
 fn say_what_is_pending(entries: &Entries, returns: StopReturns) {

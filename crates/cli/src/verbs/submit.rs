@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use sortie::answer::Plan;
 use sortie::{Separator, Session};
 use sortie_model::quantity::show_duration;
+use sortie_model::restart::{RestartSpec, StopSequence};
 use sortie_model::spec::Throttle;
 use sortie_model::{IdempotencyKey, JobSpec, JobView};
 
@@ -103,8 +104,44 @@ fn document(plan: &Plan, spec: &JobSpec) -> Value {
         fields.insert("grace".to_owned(), json!(spec.grace.as_secs_f64()));
         let inherits = spec.environment.inherited.is_some();
         fields.insert("inherits_environment".to_owned(), json!(inherits));
+        fields.insert("supervision".to_owned(), supervision(spec));
     }
     json!({ "schema": SCHEMA, "plan": resolved })
+}
+
+/// When children start again, and in which order they stop.
+fn supervision(spec: &JobSpec) -> Value {
+    let RestartSpec { restart, strategy, intensity, backoff } = &spec.restart;
+    let period = intensity.period().as_secs_f64();
+    json!({
+        "restart": restart.to_string(),
+        "strategy": strategy.to_string(),
+        "intensity": { "restarts": intensity.restarts(), "period": period },
+        "restart_delay": backoff.as_ref().map(|backoff| backoff.first().as_secs_f64()),
+        "ordered_stop": stops_in_order(spec),
+    })
+}
+
+fn stops_in_order(spec: &JobSpec) -> bool {
+    let sequence = spec.restart.strategy.stop_sequence();
+    [spec.stop_sequence, sequence].contains(&StopSequence::OneByOne)
+}
+
+/// The same as a sentence; none where nothing of it was asked for.
+fn supervision_text(spec: &JobSpec) -> Option<String> {
+    let RestartSpec { restart, strategy, intensity, backoff } = &spec.restart;
+    let mut text = Vec::new();
+    if spec.restart != RestartSpec::default() {
+        let (most, period) = (intensity.restarts(), show_duration(intensity.period()));
+        text.push(format!("{restart}, {strategy}, at most {most} within {period}"));
+        if let Some(backoff) = backoff {
+            text.push(format!("after {}", show_duration(backoff.first())));
+        }
+    }
+    if stops_in_order(spec) {
+        text.push("stopped one after another".to_owned());
+    }
+    (!text.is_empty()).then(|| text.join(", "))
 }
 
 fn text(plan: &Plan, spec: &JobSpec) -> String {
@@ -127,6 +164,9 @@ fn text(plan: &Plan, spec: &JobSpec) -> String {
     ));
     if let Some(limit) = spec.timeout {
         lines.push(("timeout", show_duration(limit).to_string()));
+    }
+    if let Some(restarts) = supervision_text(spec) {
+        lines.push(("restarts", restarts));
     }
     lines.iter().map(|(word, content)| format!("{word:<12} {content}\n")).collect()
 }

@@ -58,6 +58,23 @@ impl ParentJob {
         finished && self.supervision.as_ref().is_none_or(|it| it.rules.is_settled(ordinal))
     }
 
+    /// How many children wait for their restart, of all or of one, and how long the first of them
+    /// still has, where that is known.
+    pub fn resting(&self, child: Option<Ordinal>, now: Uptime) -> (u64, Option<Uptime>) {
+        let Some(supervision) = &self.supervision else { return (0, None) };
+        let rows = (0u32..).map(Ordinal).zip(&self.rows);
+        let rests = rows.filter(|(ordinal, row)| {
+            row.phase == Phase::Resting && child.is_none_or(|child| child == *ordinal)
+        });
+        let (mut count, mut first) = (0, None);
+        for (ordinal, _) in rests {
+            let left = supervision.rules.starts_at(ordinal).map(|at| at.saturating_sub(now));
+            first = [first, left].into_iter().flatten().min();
+            count += 1;
+        }
+        (count, first)
+    }
+
     /// The start of the child's present incarnation, whose records go on with `next`.
     pub fn again(&self, ordinal: Ordinal, next: Seq) -> Option<ChildAgain> {
         let row = self.row(ordinal)?;

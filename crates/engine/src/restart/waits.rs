@@ -77,6 +77,11 @@ impl Waits {
         self.queue.first().map(|(until, _)| *until)
     }
 
+    /// Until when the child waits, or waited last.
+    pub(super) fn until(&self, child: Ordinal) -> Option<Uptime> {
+        self.streaks.get(&child).map(|streak| streak.until)
+    }
+
     /// No incarnation of the child follows.
     pub(super) fn forget(&mut self, child: Ordinal) {
         if let Some(streak) = self.streaks.remove(&child) {

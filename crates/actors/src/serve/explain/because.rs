@@ -1,5 +1,8 @@
 //! Why an entry is where it is, and what to type next: sentences from facts.
 
+use std::time::Duration;
+
+use sortie_model::quantity::show_duration;
 use sortie_model::view::Tally;
 use sortie_model::{EntryId, NodeName, Question, State};
 
@@ -22,6 +25,8 @@ pub(super) struct Facts {
     pub(super) throttle: Option<u32>,
     /// What its children ask and nobody has answered.
     pub(super) asking: Vec<(EntryId, Question)>,
+    /// Children that wait for their restart, and how long the first of them still does.
+    pub(super) resting: (u64, Option<Duration>),
     /// Nodes that are waited for, and why.
     pub(super) away: Vec<(NodeName, String)>,
     pub(super) stopped_by: Option<String>,
@@ -39,6 +44,7 @@ pub(super) fn because(facts: &Facts) -> Vec<String> {
     for (child, question) in &facts.asking {
         said.push(format!("{child} asks: {}", question.prompt));
     }
+    said.extend(restart(facts));
     said.extend(queue(facts));
     if facts.tally.open && !facts.is_child {
         said.push("its input is not at its end, so more children may come".to_owned());
@@ -60,6 +66,21 @@ fn have_not_ended(count: u64) -> String {
     match count {
         1 => "1 child has not ended".to_owned(),
         count => format!("{count} children have not ended"),
+    }
+}
+
+fn restart(facts: &Facts) -> Option<String> {
+    let (count, first) = facts.resting;
+    let soon = first.map_or_else(
+        || "when its siblings have been stopped".to_owned(),
+        // To the second, and never less than what is left.
+        |left| format!("in {}", show_duration(Duration::from_secs(left.as_secs() + 1))),
+    );
+    match (facts.is_child, count) {
+        (_, 0) => None,
+        (true, _) => Some(format!("it starts again {soon}")),
+        (false, 1) => Some(format!("1 child starts again {soon}")),
+        (false, count) => Some(format!("{count} children start again, the first {soon}")),
     }
 }
 
@@ -139,6 +160,7 @@ mod tests {
             before: None,
             throttle: Some(32),
             asking: Vec::new(),
+            resting: (0, None),
             away: Vec::new(),
             stopped_by: None,
         }
@@ -183,6 +205,17 @@ mod tests {
             ..facts(State::NotStarted)
         };
         assert_eq!(because(&child), [format!("2 children start before it: {throttle}")]);
+    }
+
+    #[test]
+    fn who_waits_for_a_restart_is_told_when_it_comes() {
+        let left = Some(Duration::from_millis(3_200));
+        let job = Facts { resting: (1, left), ..facts(State::Running) };
+        assert_eq!(because(&job), ["1 child starts again in 4s"]);
+        let several = Facts { resting: (3, left), ..job };
+        assert_eq!(because(&several), ["3 children start again, the first in 4s"]);
+        let child = Facts { is_child: true, resting: (1, None), ..facts(State::NotStarted) };
+        assert_eq!(because(&child), ["it starts again when its siblings have been stopped"]);
     }
 
     #[test]

@@ -1,3 +1,4 @@
+use sortie_model::restart::{RestartSpec, RestartType};
 use sortie_wire::host_proto::{ChildAsk, OpenQuestion};
 
 use super::*;
@@ -121,6 +122,29 @@ fn a_question_ends_with_its_node_and_outlives_a_connection() {
     assert_eq!(job.answered(key), Answered::Missed);
     let reason = job.child_failure(Ordinal(1)).map(|(reason, _)| reason);
     assert_eq!(reason, Some(Reason::NodeLost { since: NOW }));
+}
+
+#[test]
+fn a_question_dies_with_its_incarnation_and_the_next_one_counts_anew() {
+    let restart = RestartSpec { restart: RestartType::Permanent, ..RestartSpec::default() };
+    let (mut job, _) = accept(JobSpec { restart, ..spec(per_node(1), None) }, 1);
+    assert_eq!(job.on_report(node(0), &[begin(0)], vec![], &mut Effects::new()), Ok(()));
+    report(&mut job, asks(0, 3, 2));
+    let key = answer(&mut job, Some(3)).expect("it asks");
+    let ended = vec![end(0, failed())];
+    assert_eq!(job.on_report(node(0), &[], ended, &mut Effects::new()), Ok(()));
+    assert_eq!((job.asking().count(), job.answered(key)), (0, Answered::Missed));
+    let next = ChildIncarnation(1);
+    let begun = ChildStart { incarnation: next, ..begin(0) };
+    assert_eq!(job.on_report(node(0), &[begun], vec![], &mut Effects::new()), Ok(()));
+    // A late word about the life before means nothing.
+    report(&mut job, asks(0, 4, 2));
+    assert_eq!((job.state(), job.question(Ordinal(0))), (State::Running, None));
+    report(&mut job, ChildAsk { incarnation: next, ..asks(0, 1, 0) });
+    assert_eq!(job.state(), State::Blocked);
+    assert_eq!(job.question(Ordinal(0)).map(|it| it.number), Some(QuestionNumber(1)));
+    assert_eq!(answer(&mut job, Some(3)), Err(NotAsking::Other));
+    assert_eq!(answer(&mut job, None).map(|key| key.incarnation), Ok(next));
 }
 
 #[test]
