@@ -165,6 +165,7 @@ impl ParentJobArguments {
                 JobEffect::StartAgain { node, children } => {
                     self.session.start_again_on(&self.job, node, &children);
                 }
+                JobEffect::Reach(node) => self.session.reach(&self.job, node),
                 JobEffect::Wake(at) => {
                     self.job.wake_after(at.saturating_sub(self.session.node.uptime()));
                 }
@@ -182,13 +183,13 @@ impl ParentJobArguments {
                         feed.close();
                     }
                 }
-                JobEffect::Changed(ordinal, state) => {
+                JobEffect::Changed(ordinal, state, reason) => {
                     if let (None, Some(log), true) =
                         (&self.feed, &self.job.input, state.is_finished())
                     {
                         log.child_ended(ordinal);
                     }
-                    news.children.push((ordinal, state));
+                    news.children.push((ordinal, state, reason));
                 }
                 JobEffect::ParentChanged(state) => news.parent.push(state),
             }

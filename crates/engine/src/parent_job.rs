@@ -50,6 +50,9 @@ pub enum JobEffect {
         /// Which.
         children: Vec<Ordinal>,
     },
+    /// Ask for a connection to that node, which was gone: then call [`ParentJob::on_reconnected`],
+    /// also when there is one already, or [`ParentJob::on_unreachable`].
+    Reach(NodeIndex),
     /// Call [`ParentJob::on_wake`] at that time, and not at one said before.
     Wake(Uptime),
     /// Stop these children there.
@@ -63,8 +66,9 @@ pub enum JobEffect {
     },
     /// The child ended without a report, or for good: its mailbox gets nothing more.
     Close(Ordinal),
-    /// The child's state changed to that one.
-    Changed(Ordinal, State),
+    /// The child's state changed to that one, and why if it failed: the rows may know of another
+    /// life by the time that somebody hears it.
+    Changed(Ordinal, State, Option<Box<Reason>>),
     /// The job's own state changed.
     ParentChanged(State),
     /// So many more items of the map may be read.
@@ -258,7 +262,9 @@ impl ParentJob {
         }
         if from != to {
             self.counts.change(from, to);
-            effects.push(JobEffect::Changed(ordinal, to));
+            let reason = if to == State::Failed { self.child_failure(ordinal) } else { None };
+            let reason = reason.map(|(reason, _)| Box::new(reason));
+            effects.push(JobEffect::Changed(ordinal, to, reason));
         }
     }
 

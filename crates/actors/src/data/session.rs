@@ -12,7 +12,8 @@ use sortie_engine::session::SessionTable;
 use sortie_link::Link;
 use sortie_model::spec::{InputSpec, StopSpec};
 use sortie_model::{
-    JobInstance, NodeId, Ordinal, SessionId, SessionInstance, SessionView, State, Timestamp, limits,
+    JobInstance, NodeId, Ordinal, Reason, SessionId, SessionInstance, SessionView, State,
+    Timestamp, limits,
 };
 use sortie_wire::host_proto::{
     ChildBatch, ChildSet, ForgetJob, InputPosition, StartChildren, StopChildren,
@@ -59,7 +60,7 @@ pub(crate) struct SessionShared {
 /// What changed in one step of a job.
 #[derive(Debug, Default)]
 pub(crate) struct News {
-    pub(crate) children: Vec<(Ordinal, State)>,
+    pub(crate) children: Vec<(Ordinal, State, Option<Box<Reason>>)>,
     pub(crate) parent: Vec<State>,
 }
 
@@ -162,11 +163,9 @@ impl SessionShared {
     fn send_events(&self, job: &JobShared, news: &News) {
         let rows = job.rows();
         let parent = job.identity.id;
-        let children = news.children.iter().filter_map(|(ordinal, state)| {
-            let (id, state) = (rows.child_id(*ordinal)?, *state);
-            let failure = if state == State::Failed { rows.child_failure(*ordinal) } else { None };
-            let reason = failure.map(|(reason, _)| reason);
-            Some(Event::Changed { id, job: parent, state, reason })
+        let children = news.children.iter().filter_map(|(ordinal, state, reason)| {
+            let (id, reason) = (rows.child_id(*ordinal)?, reason.as_deref().cloned());
+            Some(Event::Changed { id, job: parent, state: *state, reason })
         });
         let own = news.parent.iter().map(|state| Event::Changed {
             id: parent,
@@ -219,7 +218,17 @@ impl SessionShared {
         let attachment = self.attachment(id);
         let sent = attachment.send_start(instance, children, || spec(Executor::OtherNode));
         if !sent {
-            let wait = job.rows().spec().connect_timeout;
+            self.reach(job, node);
+        }
+    }
+
+    /// Asks for a connection to a node of the job, which hears whether there is one.
+    pub(crate) fn reach(self: &Arc<Self>, job: &JobShared, node: NodeIndex) {
+        let (id, wait) = {
+            let rows = job.rows();
+            (rows.node_id(node), rows.spec().connect_timeout)
+        };
+        if let Some(id) = id {
             self.node.want_link(id, Arc::clone(self), wait);
         }
     }
