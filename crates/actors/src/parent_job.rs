@@ -194,6 +194,7 @@ impl ParentJobArguments {
                 JobEffect::StartAgain { node, children } => {
                     self.session.start_again_on(&self.job, node, &children);
                 }
+                JobEffect::Reach(node) => self.session.reach(&self.job, node),
                 JobEffect::Wake(at) => {
                     self.job.wake_after(at.saturating_sub(self.session.node.uptime()));
                 }
@@ -211,14 +212,14 @@ impl ParentJobArguments {
                         feed.close();
                     }
                 }
-                JobEffect::Changed(ordinal, incarnation, state) => {
+                JobEffect::Changed(ordinal, incarnation, state, reason) => {
                     if let (None, Some(log), true) =
                         (&self.feed, &self.job.input, state.is_finished())
                     {
                         log.child_ended(ordinal);
                     }
                     self.session.posts.look(&self.job, ordinal);
-                    news.children.push((ordinal, incarnation, state));
+                    news.children.push((ordinal, incarnation, state, reason));
                 }
                 JobEffect::Asked(_) => news.questions = true,
                 JobEffect::Answer { node, key, answer } => {

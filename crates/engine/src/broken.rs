@@ -1,7 +1,7 @@
 //! Rules that are broken on purpose, one for each promise, to see that the simulation finds it.
 //!
 //! Nothing can be broken without the feature `broken-rules`, which is off, and which only
-//! `cargo xtask simulate --broken` turns on: [`is_broken`] is then a constant.
+//! `cargo xtask simulate` turns on: [`is_broken`] is a constant without it.
 
 /// The rule that is broken, named after the promise that it keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub enum Rule {
     P6,
     /// What runs for an owner ends with its lease.
     P9,
+    /// A job gives up past its intensity.
+    P15,
 }
 
 #[cfg(feature = "broken-rules")]

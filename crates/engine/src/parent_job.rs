@@ -56,6 +56,9 @@ pub enum JobEffect {
         /// Which.
         children: Vec<Ordinal>,
     },
+    /// Ask for a connection to that node, which was gone: then call [`ParentJob::on_reconnected`],
+    /// also when there is one already, or [`ParentJob::on_unreachable`].
+    Reach(NodeIndex),
     /// Call [`ParentJob::on_wake`] at that time, and not at one said before.
     Wake(Uptime),
     /// Stop these children there.
@@ -69,8 +72,9 @@ pub enum JobEffect {
     },
     /// The child ended without a report, or for good: its mailbox gets nothing more.
     Close(Ordinal),
-    /// The state of the child's life changed to that one.
-    Changed(Ordinal, ChildIncarnation, State),
+    /// The state of the child's life changed to that one, and why if it failed: the rows may know
+    /// of another life by the time that somebody hears it.
+    Changed(Ordinal, ChildIncarnation, State, Option<Box<Reason>>),
     /// What the child asks changed, or what became of an answer.
     Asked(Ordinal),
     /// Bring the child there the answer to its question.
@@ -277,7 +281,9 @@ impl ParentJob {
         }
         if from != to {
             self.counts.change(from, to);
-            effects.push(JobEffect::Changed(ordinal, incarnation, to));
+            let reason = if to == State::Failed { self.child_failure(ordinal) } else { None };
+            let reason = reason.map(|(reason, _)| Box::new(reason));
+            effects.push(JobEffect::Changed(ordinal, incarnation, to, reason));
         }
     }
 

@@ -61,18 +61,36 @@ impl Line {
         self.in_progress < u64::from(most)
     }
 
-    /// Lets so many children wait, behind those that do. None of them may be waiting already, or
-    /// have been withdrawn.
+    /// Lets so many children wait, behind those that do. None of them may be waiting already.
     pub fn push(&mut self, first: Ordinal, count: u32) {
         let Some(last) = count.checked_sub(1).map(|more| first.0.saturating_add(more)) else {
             return;
         };
+        if !self.withdrawn.is_empty() {
+            (first.0..=last).for_each(|child| self.forget_withdrawn(child));
+        }
         self.waiting += u64::from(count);
         match self.ranges.back_mut() {
             Some(range) if range.end().checked_add(1) == Some(first.0) => {
                 *range = *range.start()..=last;
             }
             _ => self.ranges.push_back(first.0..=last),
+        }
+    }
+
+    /// A child that waited before and was stopped waits again: its former place is no place of it
+    /// any more, or it would go twice.
+    fn forget_withdrawn(&mut self, child: u32) {
+        if !self.withdrawn.remove(&child) {
+            return;
+        }
+        let Some(at) = self.ranges.iter().position(|range| range.contains(&child)) else { return };
+        let Some(range) = self.ranges.remove(at) else { return };
+        if child < *range.end() {
+            self.ranges.insert(at, child + 1..=*range.end());
+        }
+        if *range.start() < child {
+            self.ranges.insert(at, *range.start()..=child - 1);
         }
     }
 
@@ -183,6 +201,22 @@ mod tests {
         assert_eq!((line.in_progress(), line.waiting()), (2, 2));
         line.on_slot_free();
         assert_eq!(drain(&mut line), [2]);
+    }
+
+    #[test]
+    fn a_child_that_was_withdrawn_and_waits_again_has_one_place() {
+        for child in 0..3 {
+            let mut line = Line::new(at_most(9));
+            line.push(Ordinal(0), 3);
+            line.withdraw(Ordinal(child));
+            line.push(Ordinal(child), 1);
+            assert_eq!((line.position(Ordinal(child)), line.waiting()), (Some(2), 3));
+            let mut again = line.clone();
+            let others = (0..3).filter(|other| *other != child).collect::<Vec<_>>();
+            assert_eq!(drain(&mut line), [others.as_slice(), &[child]].concat());
+            again.withdraw(Ordinal(child));
+            assert_eq!((drain(&mut again), again.waiting()), (others, 0));
+        }
     }
 
     #[test]

@@ -5,12 +5,16 @@
 //! the nodes say of them, and what the nodes say now with what they said before.
 
 mod acts;
+mod body;
 mod checks;
 mod client;
+mod family;
 mod finale;
 mod ledger;
 mod reading;
 mod seen;
+mod submit;
+mod watching;
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -23,14 +27,15 @@ use crate::error::ClusterError;
 use crate::simulation::client::Odd;
 use crate::simulation::ledger::Ledger;
 use crate::simulation::seen::Sight;
+use crate::simulation::watching::Listeners;
 
-pub use crate::simulation::ledger::is_planned_panic;
+pub use crate::simulation::body::is_planned_panic;
 
 /// A promise that is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Promise {
-    /// A start request with one key creates at most one job, and each of its children begins at
-    /// most once.
+    /// A start request with one key creates at most one job, and each incarnation of its children
+    /// begins at most once.
     P1,
     /// What was accepted is shown until it is removed, and ends.
     P2,
@@ -47,12 +52,28 @@ pub enum Promise {
     /// A lost node is shown as lost within 15 s, and a child is called lost only when it can no
     /// longer succeed.
     P9,
+    /// Every watcher gets exactly one end notice per incarnation. Restarts obey strategy, order and
+    /// intensity.
+    P15,
 }
 
 impl Promise {
     /// Every promise that is checked.
-    pub const ALL: [Self; 8] =
-        [Self::P1, Self::P2, Self::P3, Self::P4, Self::P5, Self::P6, Self::Protocol, Self::P9];
+    pub const ALL: [Self; 9] = [
+        Self::P1,
+        Self::P2,
+        Self::P3,
+        Self::P4,
+        Self::P5,
+        Self::P6,
+        Self::Protocol,
+        Self::P9,
+        Self::P15,
+    ];
+
+    /// Those that have a rule which can be broken on purpose.
+    pub const BREAKABLE: [Self; 8] =
+        [Self::P1, Self::P2, Self::P3, Self::P4, Self::P5, Self::P6, Self::P9, Self::P15];
 }
 
 impl fmt::Display for Promise {
@@ -74,6 +95,7 @@ pub fn break_rule(promise: Promise) -> bool {
         Promise::P5 => Rule::P5,
         Promise::P6 => Rule::P6,
         Promise::P9 => Rule::P9,
+        Promise::P15 => Rule::P15,
         Promise::Protocol => return false,
     };
     sortie_engine::broken::break_rule(rule);
@@ -109,12 +131,20 @@ impl Default for Length {
     }
 }
 
+impl Length {
+    /// The usual length of a seed: every tenth one is long, 3,000 operations.
+    pub fn of(seed: u64) -> Self {
+        let usual = Self::default();
+        if seed % 10 == 9 { Self { steps: usual.steps * 10, ..usual } } else { usual }
+    }
+}
+
 /// What a run without a violation came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Run {
     /// Operations that were done.
     pub steps: u32,
-    /// Children that began.
+    /// Lives of children that began.
     pub starts: u64,
     /// Virtual time.
     pub lasted: Duration,
@@ -202,6 +232,7 @@ struct Simulation<'c> {
     ledger: Ledger,
     chance: Chance,
     sight: Sight,
+    listeners: Listeners,
     step: u32,
     trace: Vec<String>,
 }
@@ -211,10 +242,14 @@ impl<'c> Simulation<'c> {
         let sight = Sight::new(cluster.len());
         // Not the chance of the cluster, so that neither depends on what the other draws.
         let chance = Chance::new(seed ^ 0x5eed_0f0b_5e2a_710e);
-        Self { cluster, ledger, chance, sight, step: 0, trace: Vec::new() }
+        let listeners = Listeners::default();
+        Self { cluster, ledger, chance, sight, listeners, step: 0, trace: Vec::new() }
     }
 
     async fn run(&mut self, steps: u32) -> Result<(), Broken> {
+        for number in self.up() {
+            self.watch_all(number)?;
+        }
         while self.step < steps {
             self.step += 1;
             let done = self.act().await?;
@@ -227,6 +262,9 @@ impl<'c> Simulation<'c> {
             }
             let pause = self.pause();
             self.cluster.advance(pause).await;
+            if !pause.is_zero() {
+                self.audit().await?;
+            }
         }
         self.finale().await
     }

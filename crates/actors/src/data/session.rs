@@ -14,7 +14,7 @@ use sortie_engine::session::SessionTable;
 use sortie_link::Link;
 use sortie_model::spec::{InputSpec, StopSpec};
 use sortie_model::{
-    ChildIncarnation, JobInstance, NodeId, Ordinal, SessionId, SessionInstance, SessionView, State,
+    ChildIncarnation, JobInstance, NodeId, Ordinal, SessionId, SessionInstance, SessionView, State, Reason,
     Timestamp, limits,
 };
 use sortie_wire::host_proto::{
@@ -71,7 +71,7 @@ pub(crate) struct SessionShared {
 /// What changed in one step of a job.
 #[derive(Debug, Default)]
 pub(crate) struct News {
-    pub(crate) children: Vec<(Ordinal, ChildIncarnation, State)>,
+    pub(crate) children: Vec<(Ordinal, ChildIncarnation, State, Option<Box<Reason>>)>,
     pub(crate) parent: Vec<State>,
     /// Whether questions or answers did.
     pub(crate) questions: bool,
@@ -204,11 +204,9 @@ impl SessionShared {
     fn send_events(&self, job: &JobShared, news: &News) {
         let rows = job.rows();
         let parent = job.identity.id;
-        let children = news.children.iter().filter_map(|(ordinal, incarnation, state)| {
+        let children = news.children.iter().filter_map(|(ordinal, incarnation, state, reason)| {
             let (id, state, incarnation) = (rows.child_id(*ordinal)?, *state, *incarnation);
-            let failure = if state == State::Failed { rows.child_failure(*ordinal) } else { None };
-            let reason = failure.map(|(reason, _)| reason);
-            let ordinal = Some(*ordinal);
+            let (reason, ordinal) = (reason.as_deref().cloned(), Some(*ordinal));
             Some(Event::Changed { id, job: parent, ordinal, incarnation, state, reason })
         });
         let own = news.parent.iter().map(|state| Event::Changed {
@@ -265,8 +263,18 @@ impl SessionShared {
         let attachment = self.attachment(id);
         let sent = attachment.send_start(instance, children, || spec(Executor::OtherNode));
         if !sent {
-            let wait = job.rows().spec().connect_timeout;
-            self.node.want_link(id, (Arc::clone(self), instance), wait);
+            self.reach(job, node);
+        }
+    }
+
+    /// Asks for a connection to a node of the job, which hears whether there is one.
+    pub(crate) fn reach(self: &Arc<Self>, job: &JobShared, node: NodeIndex) {
+        let (id, wait) = {
+            let rows = job.rows();
+            (rows.node_id(node), rows.spec().connect_timeout)
+        };
+        if let Some(id) = id {
+            self.node.want_link(id, (Arc::clone(self), job.identity.instance), wait);
         }
     }
 

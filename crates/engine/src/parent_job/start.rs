@@ -41,6 +41,11 @@ impl ParentJob {
 
     /// Start messages for these children of one node: ranges where they are evenly spaced.
     pub(super) fn start_on(&self, node: NodeIndex, ordinals: &[Ordinal], effects: &mut Effects) {
+        if self.nodes.is_awaited(node) && !ordinals.is_empty() {
+            // They are sent when it is heard: what is stopped until then was never there.
+            effects.push(JobEffect::Reach(node));
+            return;
+        }
         if !self.is_supervised() {
             return self.start_first_on(node, ordinals, effects);
         }

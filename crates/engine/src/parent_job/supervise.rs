@@ -3,7 +3,7 @@
 
 use sortie_model::restart::{RestartSpec, StopSequence};
 use sortie_model::spec::{JobSpec, StopSpec};
-use sortie_model::{Ordinal, Reason, Seq, Timestamp, limits};
+use sortie_model::{Ordinal, Reason, Seq, State, Timestamp, limits};
 use sortie_wire::host_proto::{ChildAgain, ChildOutcome, ChildSet, Verdict};
 
 use crate::parent_job::row::Phase;
@@ -187,12 +187,7 @@ impl ParentJob {
                 };
                 let id = self.row(child).map_or(0, |row| row.id.0);
                 self.note(format!("gave up on child {id}; its last end: {last}"));
-                let reason = Reason::RestartLimit { restarts, period };
-                let outcome = ChildOutcome::of(Verdict::Failed(reason));
-                if let Some(row) = self.row_mut(child) {
-                    row.set_outcome(outcome);
-                }
-                self.set_phase(child, Phase::Failed, effects);
+                self.give_up(child, Reason::RestartLimit { restarts, period }, effects);
             }
             RestartEffect::Settle(child) => {
                 if self.row(child).is_some_and(|row| row.phase == Phase::Resting) {
@@ -204,6 +199,26 @@ impl ParentJob {
                 }
                 effects.push(JobEffect::Close(child));
             }
+        }
+    }
+
+    /// The child fails for good. One incarnation has one end: what was to be told of it in this
+    /// moment gives way.
+    fn give_up(&mut self, child: Ordinal, reason: Reason, effects: &mut Effects) {
+        let ended = self.row(child).is_some_and(|row| row.phase.is_finished());
+        let is_end = |effect: &JobEffect| match effect {
+            JobEffect::Changed(changed, state, _) => *changed == child && state.is_finished(),
+            _ => false,
+        };
+        let told = if ended { effects.iter().rposition(is_end) } else { None };
+        if let Some(row) = self.row_mut(child) {
+            row.set_outcome(ChildOutcome::of(Verdict::Failed(reason.clone())));
+        }
+        let before = effects.len();
+        self.set_phase(child, Phase::Failed, effects);
+        if let Some(told) = told.and_then(|at| effects.get_mut(at)) {
+            *told = JobEffect::Changed(child, State::Failed, Some(Box::new(reason)));
+            effects.truncate(before);
         }
     }
 

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use crate::chance::Chance;
 use crate::simulation::client::{self, Odd, Reading};
-use crate::simulation::ledger::{Child, End, Fate};
+use crate::simulation::ledger::{Child, End, Fate, Lived};
+use crate::simulation::reading::Logged;
 use crate::simulation::seen::ChildSeen;
 use crate::simulation::{Broken, Promise, Simulation};
 
@@ -24,10 +25,10 @@ impl Simulation<'_> {
 
     /// Looks at every node that is up. Answers a digest of all that is shown.
     pub(super) async fn check(&mut self) -> Result<u64, Broken> {
-        if let Some((tag, ordinal)) = self.ledger.began_twice() {
-            let text = format!("child {} of tag {tag} began twice", ordinal.0);
-            return Err(Broken(Promise::P1, text));
+        if let Some(broken) = self.ledger.broken() {
+            return Err(broken);
         }
+        self.listen()?;
         if let Some(text) = self.cluster.take_accusations().pop() {
             return Err(Broken(Promise::Protocol, text));
         }
@@ -42,6 +43,7 @@ impl Simulation<'_> {
             }
         }
         self.check_lost()?;
+        self.check_told_lost()?;
         self.check_orphans()?;
         Ok(digest)
     }
@@ -90,13 +92,20 @@ impl Simulation<'_> {
         let parent = self.sight.node_mut(number).and_then(|node| node.jobs.get_mut(&view.parent));
         let job = parent.ok_or_else(|| Odd(format!("{at} of a job that is not there")))?;
         let child = job.child(view.ordinal);
+        let supervised = job.is_supervised();
         let new = || ChildSeen::new(view.ordinal);
         let seen = job.children.entry(view.id).or_insert_with(new);
         let facts =
             |view: &ChildView| (view.state, view.reason.clone(), view.begin_time, view.end_time);
         let end = seen.view.replace(view.clone()).filter(|was| was.state.is_finished());
+        let begun = self.ledger.fate(child).before(Instant::now());
+        if begun > u64::from(view.restarts) + 1 {
+            let text = format!("{at}: began {begun} times after {} restarts", view.restarts);
+            return Err(Broken(Promise::P1, text));
+        }
         if let Some(was) = &end
             && facts(was) != facts(view)
+            && (was.restarts == view.restarts || !supervised)
         {
             let text = format!("{at}: was {:?}, is {:?}", facts(was), facts(view));
             return Err(Broken(Promise::P3, text));
@@ -105,7 +114,7 @@ impl Simulation<'_> {
             self.must_not_be_lost((number, child), view)?;
             return Ok(false);
         }
-        Ok(end.is_none())
+        Ok(end.is_none_or(|was| was.restarts != view.restarts))
     }
 
     /// Everything that was accepted and not removed is shown.
@@ -133,46 +142,63 @@ impl Simulation<'_> {
         let selection = client::select(&id.to_string())?;
         let kept = client::receive(self.node(number)?, selection, Reading::Keeps).await?;
         let left = self.take_in(number, &kept)?;
-        let seen = self.sight.node_mut(number).and_then(|node| node.child_mut(id));
-        let Some((tag, seen)) = seen else { return Ok(()) };
+        let Some(node) = self.sight.node_mut(number) else { return Ok(()) };
+        let Some((job, Some(_))) = node.job_of(id) else { return Ok(()) };
+        let (tag, supervised) = (job.tag, job.is_supervised());
+        let Some(seen) = job.children.get_mut(&id) else { return Ok(()) };
         let Some(view) = seen.view.clone() else { return Ok(()) };
         let (stored, child) = (seen.taken + left, (tag, seen.ordinal));
-        if stored < seen.offered {
-            let text = format!("node{number}, child {id}: {} records were offered", seen.offered);
+        let offered = seen.log.len() as u64;
+        if stored < offered {
+            let text = format!("node{number}, child {id}: {offered} records were offered");
             return Err(Broken(Promise::P6, format!("{text}, {} taken, {left} left", seen.taken)));
         }
-        seen.stored = Some(stored);
+        seen.stored = (!supervised).then_some(stored);
+        // Who gives up does not say whether the last life was lost.
+        let gave_up = matches!(view.reason, Some(Reason::RestartLimit { .. }));
+        let (lost, log) = (seen.lost + u32::from(gave_up), seen.log.clone());
         let fate = self.ledger.fate(child);
         let at = |text: String| {
             let (state, reason, place) = (view.state, &view.reason, &view.location);
             format!("node{number}, child {id} on {place} ({state:?}, {reason:?}): {text}")
         };
+        if supervised && fate.before(Instant::now()) < fate.0.len() as u64 {
+            // Its next life begins in this moment.
+            return Ok(());
+        }
         if let Some(Reason::Unreachable { .. }) = view.reason
-            && !fate.starts.is_empty()
+            && (fate.last().is_some() && !supervised)
         {
             let text = at(format!("its node was never reached, and it began there: {fate:?}"));
             return Err(Broken(Promise::P9, text));
         }
         if is_lost(view.reason.as_ref()) {
             let since = self.instant_of(view.end_time);
-            self.sight.lost.push((child, since));
+            if !supervised {
+                self.sight.lost.push((child, since));
+            }
             return Ok(());
         }
-        let alive = fate.starts.last().is_none_or(|life| self.ledger.death(*life).is_none());
         if !is_true(&view, &fate) {
-            let text = at(format!("{fate:?}"));
-            return Err(Broken(Promise::P3, text));
+            return Err(Broken(Promise::P3, at(format!("{fate:?}"))));
         }
-        if alive && fate.gone.is_none() && !fate.starts.is_empty() {
+        let alive = |lived: &&Lived| self.ledger.death(lived.on).is_none();
+        if fate.0.iter().filter(alive).any(|lived| lived.gone.is_none()) {
             return Err(Broken(Promise::P3, at("its body still runs".to_owned())));
         }
-        // A value may be stored whose body was aborted before it could write that down.
-        let whole = (fate.emitted..=fate.emitted + 1).contains(&stored);
-        if alive && !whole {
-            let text = at(format!("{stored} records of {} are stored", fate.emitted));
-            return Err(Broken(Promise::P5, text));
+        let missing = (0..).zip(&fate.0).filter(|(_, lived)| alive(lived)).find_map(|life| {
+            let kept = missing_of(life, &log)?;
+            Some(at(format!("{kept} records of {} are stored", life.1.emitted)))
+        });
+        let Some(text) = missing else { return Ok(()) };
+        if supervised {
+            // A watcher may be about to hear of a life that was called lost.
+            self.come_to_rest().await?;
         }
-        Ok(())
+        let job = self.sight.node(number).and_then(|node| node.jobs.get(&view.parent));
+        let now_lost = job.and_then(|job| job.children.get(&id)).map_or(0, |child| child.lost);
+        // Of a life that was called lost some may be missing.
+        if lost + now_lost > 0 { Ok(()) } else { Err(Broken(Promise::P5, text)) }
     }
 
     /// A child that is shown as running does not run on a node that is long dead or silent.
@@ -185,7 +211,7 @@ impl Simulation<'_> {
             return Ok(());
         }
         let fate = self.ledger.fate(child);
-        let Some(life) = fate.starts.last().copied() else { return Ok(()) };
+        let Some(life) = fate.on() else { return Ok(()) };
         let cut = self.sight.cuts.get(&(life.node, number)).copied();
         let Some(since) = self.ledger.death(life).or(cut) else { return Ok(()) };
         if self.for_longer_than(LOST_WITHIN, since) {
@@ -212,8 +238,8 @@ impl Simulation<'_> {
         let ledger = &self.ledger;
         for ((tag, ordinal), since) in &self.sight.lost {
             let fate = ledger.fate((*tag, *ordinal));
-            let Some(life) = fate.starts.last() else { continue };
-            let over = [fate.gone, ledger.death(*life)].into_iter().flatten().min();
+            let Some(lived) = fate.last() else { continue };
+            let over = [lived.gone, ledger.death(lived.on)].into_iter().flatten().min();
             if over.is_none_or(|over| over > *since) {
                 let late = since.elapsed();
                 let text = format!(
@@ -224,8 +250,28 @@ impl Simulation<'_> {
             }
         }
         // A child that was over when it was called lost cannot begin again, except twice.
-        let began = |(child, _): &(Child, Instant)| ledger.fate(*child).starts.is_empty();
+        let began = |(child, _): &(Child, Instant)| ledger.fate(*child).0.is_empty();
         self.sight.lost.retain(began);
+        Ok(())
+    }
+
+    /// Whatever began before a watcher was told that it is lost was over by then.
+    fn check_told_lost(&mut self) -> Result<(), Broken> {
+        for ((number, job, id), since) in std::mem::take(&mut self.sight.told_lost) {
+            let job = self.sight.node(number).and_then(|node| node.jobs.get(&job));
+            let child = job.and_then(|job| Some(job.child(job.children.get(&id)?.ordinal)));
+            let Some(child) = child else { continue };
+            for lived in self.ledger.fate(child).0.iter().filter(|lived| lived.began < since) {
+                let over = [lived.gone, self.ledger.death(lived.on)].into_iter().flatten().min();
+                if over.is_none_or(|over| over > since) {
+                    let text = format!(
+                        "node{number}, child {id}: called lost {:?} ago, and ran on: {lived:?}",
+                        since.elapsed()
+                    );
+                    return Err(Broken(Promise::P9, text));
+                }
+            }
+        }
         Ok(())
     }
 
@@ -233,7 +279,7 @@ impl Simulation<'_> {
     fn check_orphans(&self) -> Result<(), Broken> {
         for child in self.ledger.present() {
             let owner = self.sight.owners.get(&child.0).copied();
-            let executes = self.ledger.fate(child).starts.last().copied();
+            let executes = self.ledger.fate(child).on();
             let (Some(owner), Some(executes)) = (owner, executes) else { continue };
             let cut = self.sight.cuts.get(&(owner.node, executes.node)).copied();
             let over = self.sight.over.get(&child.0).copied();
@@ -281,20 +327,31 @@ impl Simulation<'_> {
     }
 }
 
-const fn is_lost(reason: Option<&Reason>) -> bool {
+/// How many records of a life are there, if they are not all that its body emitted.
+fn missing_of((life, lived): (u32, &Lived), log: &[Logged]) -> Option<u64> {
+    let of_life = |logged: &&Logged| matches!(logged, Logged::Value(it, _) if *it == life);
+    let kept = log.iter().filter(of_life).count() as u64;
+    // A value may be stored whose body was aborted before it could write that down.
+    let whole = (lived.emitted..=lived.emitted + 1).contains(&kept);
+    (!whole).then_some(kept)
+}
+
+pub(super) const fn is_lost(reason: Option<&Reason>) -> bool {
     matches!(reason, Some(Reason::NodeLost { .. } | Reason::StartUncertain))
 }
 
 /// Whether a child's shown end agrees with what its body did.
 fn is_true(view: &ChildView, fate: &Fate) -> bool {
-    let end = fate.end.map(|(_, end)| end);
+    let end = fate.last().and_then(|lived| lived.end);
     match (view.state, &view.reason) {
         (State::Completed, None) => end == Some(End::Succeeded),
         (State::Failed, Some(Reason::Error { .. })) => end == Some(End::Failed),
         // The verdict of a limit stands, and so does a panic within the grace of a stop.
         (State::Failed, Some(Reason::Panic { .. })) => end == Some(End::Panicked),
-        (State::Failed, Some(Reason::Timeout { .. })) => !fate.starts.is_empty(),
+        (State::Failed, Some(Reason::Timeout { .. })) => fate.last().is_some(),
         (State::Failed, Some(Reason::Unreachable { .. } | Reason::InputLost)) => true,
+        // Its last end may be any that is a failure.
+        (State::Failed, Some(Reason::RestartLimit { .. })) => true,
         (State::Stopped, None) => true,
         _ => false,
     }

@@ -6,12 +6,14 @@ use sortie_model::spec::StopSpec;
 use sortie_wire::session_proto::{Answer, Ask};
 
 use crate::simulation::client::{self, Odd, Reading};
+use crate::simulation::family::Told;
 use crate::simulation::{Broken, Promise, Simulation};
 
 /// Virtual time in which nodes find each other again.
 const CALM: Duration = Duration::from_secs(40);
-/// Virtual time in which what was stopped ends: the longest grace, and a lease for what is lost.
-const ENDS_WITHIN: Duration = Duration::from_secs(60);
+/// Virtual time in which what was stopped ends: the longest grace, for each child of the longest
+/// job that is stopped in order, and a lease for what is lost.
+const ENDS_WITHIN: Duration = Duration::from_secs(120);
 
 impl Simulation<'_> {
     pub(super) async fn finale(&mut self) -> Result<(), Broken> {
@@ -28,6 +30,7 @@ impl Simulation<'_> {
         }
         self.let_pass(CALM).await?;
         for number in self.up() {
+            self.tell_all(number, Told::Perhaps);
             let ask = Ask::Stop {
                 selection: client::select("all")?,
                 how: StopSpec::default(),
@@ -38,6 +41,8 @@ impl Simulation<'_> {
                 other => return Err(Odd(format!("a stop is answered with {other:?}")).into()),
             }
         }
+        self.come_to_rest().await?;
+        (1..=self.cluster.len()).for_each(|number| self.tell_all(number, Told::Yes));
         self.let_pass(ENDS_WITHIN).await?;
         for number in self.up() {
             self.everything_ended(number)?;
@@ -48,7 +53,13 @@ impl Simulation<'_> {
 
     async fn let_pass(&mut self, time: Duration) -> Result<(), Broken> {
         self.cluster.advance(time).await;
+        self.audit().await?;
         self.check().await.map(|_| ())
+    }
+
+    fn tell_all(&mut self, number: usize, told: Told) {
+        let Some(node) = self.sight.node_mut(number) else { return };
+        node.jobs.values_mut().for_each(|job| job.family.tell(None, told));
     }
 
     fn everything_ended(&self, number: usize) -> Result<(), Broken> {
@@ -69,9 +80,9 @@ impl Simulation<'_> {
         self.take_in(number, &received)?;
         let Some(node) = self.sight.node(number) else { return Ok(()) };
         for (id, child) in node.jobs.values().flat_map(|job| &job.children) {
-            if child.stored.is_some_and(|stored| stored != child.taken) {
-                let (stored, taken) = (child.stored, child.taken);
-                let text = format!("node{number}, child {id}: {taken} of {stored:?} were taken");
+            let (stored, taken) = (child.log.len() as u64, child.taken);
+            if stored != taken || child.stored.is_some_and(|stored| stored != taken) {
+                let text = format!("node{number}, child {id}: {taken} of {stored} were taken");
                 return Err(Broken(Promise::P4, text));
             }
         }

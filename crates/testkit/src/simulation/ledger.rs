@@ -2,57 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use sortie_exec::registry::Registry;
-use sortie_exec::task::{TaskContext, encode_value, typed};
+use sortie_exec::task::{TaskContext, typed};
 use sortie_model::Ordinal;
+use sortie_model::restart::Strategy;
 use tokio::time::Instant;
 
 use crate::cluster::Life;
-
-/// The name of the function that simulated children run.
-pub(super) const TASK: &str = "work";
+use crate::simulation::body::{self, TASK, Travelling};
+use crate::simulation::{Broken, Promise};
 
 /// A child, across all lives and nodes: its job's tag and its ordinal.
 pub(super) type Child = (u64, Ordinal);
-
-/// How a body ends by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
-    Completes,
-    Fails,
-    Panics,
-    /// Waits until it is told to stop, then completes.
-    Waits,
-    /// Does not care what it is told, and is aborted in the end.
-    Ignores,
-}
-
-impl Ending {
-    pub(super) const ALL: [Self; 5] =
-        [Self::Completes, Self::Fails, Self::Panics, Self::Waits, Self::Ignores];
-}
-
-/// What each child of a job does: emits numbered values with a pause after each, then ends.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Plan {
-    pub(super) tag: u64,
-    pub(super) values: u32,
-    pub(super) pause: Duration,
-    pub(super) ending: Ending,
-}
-
-/// A plan in the form that travels: tag, values, pause in milliseconds, place of the ending.
-pub(super) type Travelling = (u64, u32, u32, u8);
-
-impl Plan {
-    pub(super) fn travelling(self) -> Travelling {
-        let place = Ending::ALL.iter().position(|ending| *ending == self.ending);
-        let pause = u32::try_from(self.pause.as_millis()).unwrap_or(u32::MAX);
-        (self.tag, self.values, pause, place.and_then(|at| u8::try_from(at).ok()).unwrap_or(0))
-    }
-}
 
 /// How a body ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,17 +24,41 @@ pub(super) enum End {
     Panicked,
 }
 
-/// What is known of one child.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Fate {
-    /// The lives in which its body began, each time it did.
-    pub(super) starts: Vec<Life>,
+/// One run of a child's body.
+#[derive(Debug, Clone)]
+pub(super) struct Lived {
+    /// On which node, in which of its lives.
+    pub(super) on: Life,
+    pub(super) began: Instant,
+    /// Among everything that the ledger notes, which is the order in which it happened.
+    place: u64,
     /// Values that were emitted.
     pub(super) emitted: u64,
-    /// When and how it ended by itself.
-    pub(super) end: Option<(Instant, End)>,
+    /// How it ended by itself.
+    pub(super) end: Option<End>,
     /// Since when nothing of it exists any more.
     pub(super) gone: Option<Instant>,
+    gone_place: u64,
+}
+
+/// What is known of one child.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Fate(pub(super) Vec<Lived>);
+
+impl Fate {
+    pub(super) fn last(&self) -> Option<&Lived> {
+        self.0.last()
+    }
+
+    /// How often it began before that moment.
+    pub(super) fn before(&self, moment: Instant) -> u64 {
+        self.0.iter().filter(|lived| lived.began < moment).count() as u64
+    }
+
+    /// The node and its life on which it began last.
+    pub(super) fn on(&self) -> Option<Life> {
+        self.last().map(|lived| lived.on)
+    }
 }
 
 /// What all bodies of a run wrote down. Cheap to clone.
@@ -84,10 +70,13 @@ struct Book {
     fates: BTreeMap<Child, Fate>,
     /// Bodies that exist.
     present: BTreeSet<Child>,
-    /// A child that began more than once.
-    twice: Option<Child>,
+    /// Jobs whose children may start again, and how.
+    supervised: BTreeMap<u64, Strategy>,
+    /// What a body saw at its start that must not be.
+    broken: Option<(Promise, String)>,
     /// Lives that are over: nobody can hear what their bodies still do.
     dead: BTreeMap<Life, Instant>,
+    noted: u64,
 }
 
 impl Ledger {
@@ -100,11 +89,16 @@ impl Ledger {
         let (mut registry, ledger) = (Registry::default(), self.clone());
         let body = move |context: TaskContext, plan: Travelling| {
             let ledger = ledger.clone();
-            async move { run((ledger, life), context, plan).await }
+            async move { body::run((ledger, life), context, plan).await }
         };
         // A registry that is empty has the name free.
         let _ = registry.add(TASK, typed(body));
         registry
+    }
+
+    /// The children of that job may start again.
+    pub(super) fn supervise(&self, tag: u64, strategy: Strategy) {
+        self.book().supervised.insert(tag, strategy);
     }
 
     pub(super) fn life_ends(&self, life: Life) {
@@ -123,110 +117,106 @@ impl Ledger {
     /// Children whose bodies exist now, in lives that go on.
     pub(super) fn present(&self) -> Vec<Child> {
         let book = self.book();
-        let lives = |child: &&Child| {
-            let life = book.fates.get(child).and_then(|fate| fate.starts.last());
-            life.is_some_and(|life| !book.dead.contains_key(life))
-        };
-        book.present.iter().filter(lives).copied().collect()
+        book.present.iter().filter(|child| book.present_life(child).is_some()).copied().collect()
     }
 
-    /// A child that began more than once, if there is one.
-    pub(super) fn began_twice(&self) -> Option<Child> {
-        self.book().twice
+    /// What must not be and was.
+    pub(super) fn broken(&self) -> Option<Broken> {
+        let found = self.book().broken.clone();
+        found.map(|(promise, text)| Broken(promise, text))
     }
 
-    /// How many children began.
+    /// How often children began.
     pub(super) fn starts(&self) -> u64 {
-        self.book().fates.len() as u64
+        self.book().fates.values().map(|fate| fate.0.len() as u64).sum()
     }
 
-    /// Changes what is known of a child, unless its life is over.
-    fn note(&self, (life, child): (Life, Child), change: impl FnOnce(&mut Fate)) {
+    /// A body begins. Says how many of its child began before it.
+    pub(super) fn begins(&self, (life, child): (Life, Child)) -> u32 {
         let mut book = self.book();
-        if !book.dead.contains_key(&life) {
-            let book = &mut *book;
-            let fate = book.fates.entry(child).or_default();
-            change(fate);
-            if fate.starts.len() > 1 {
-                book.twice = Some(child);
+        if book.dead.contains_key(&life) {
+            return u32::MAX;
+        }
+        book.must_not_begin(life, child);
+        book.noted += 1;
+        let (began, place) = (Instant::now(), book.noted);
+        let fate = book.fates.entry(child).or_default();
+        let before = fate.0.len() as u32;
+        let (emitted, end, gone, gone_place) = (0, None, None, 0);
+        fate.0.push(Lived { on: life, began, place, emitted, end, gone, gone_place });
+        book.present.insert(child);
+        before
+    }
+
+    /// Changes what is known of one body, unless its node's life is over.
+    pub(super) fn note(
+        &self,
+        (life, child, number): (Life, Child, u32),
+        change: impl FnOnce(&mut Lived),
+    ) {
+        let mut book = self.book();
+        if book.dead.contains_key(&life) {
+            return;
+        }
+        book.noted += 1;
+        let place = book.noted;
+        let Some(fate) = book.fates.get_mut(&child) else { return };
+        let Some(lived) = fate.0.get_mut(number as usize) else { return };
+        change(lived);
+        if lived.gone.is_some() && lived.gone_place == 0 {
+            lived.gone_place = place;
+            if fate.0.iter().all(|lived| lived.gone.is_some()) {
+                book.present.remove(&child);
             }
-            match fate.gone {
-                None => book.present.insert(child),
-                Some(_) => book.present.remove(&child),
-            };
         }
     }
 }
 
-/// The value that a child emits as its `number`th, from 0, in its encoded form.
-pub(super) fn value(child: Child, number: u64) -> bytes::Bytes {
-    let (tag, ordinal) = child;
-    encode_value(&(tag, ordinal.0, number)).unwrap_or_default()
-}
-
-/// It failed as it was told to.
-#[derive(Debug, thiserror::Error)]
-#[error("as planned")]
-struct Planned;
-
-/// Notes that nothing of a body exists any more, however it ended.
-struct Presence(Ledger, Life, Child);
-
-impl Drop for Presence {
-    fn drop(&mut self) {
-        self.0.note((self.1, self.2), |fate| fate.gone = Some(Instant::now()));
+impl Book {
+    /// The body of the child that exists now, in a life that goes on.
+    fn present_life(&self, child: &Child) -> Option<&Lived> {
+        let lives = |lived: &&Lived| lived.gone.is_none() && !self.dead.contains_key(&lived.on);
+        self.fates.get(child)?.0.iter().find(lives)
     }
-}
 
-async fn run(
-    (ledger, life): (Ledger, Life),
-    context: TaskContext,
-    plan: Travelling,
-) -> Result<(), Planned> {
-    let (tag, values, pause, ending) = plan;
-    let child = (tag, context.ordinal());
-    let ending = Ending::ALL.get(usize::from(ending)).copied().unwrap_or(Ending::Completes);
-    ledger.note((life, child), |fate| fate.starts.push(life));
-    let _presence = Presence(ledger.clone(), life, child);
-    let ended = |end| {
-        ledger.note((life, child), |fate| fate.end = Some((Instant::now(), end)));
-    };
-    for number in 0..u64::from(values) {
-        if context.emit(&(tag, context.ordinal().0, number)).await.is_err() {
-            return Err(Planned);
+    /// Looks whether this child may begin there now, whatever anybody believes.
+    fn must_not_begin(&mut self, life: Life, child: Child) {
+        let (tag, ordinal) = child;
+        let Some(before) = self.fates.get(&child).and_then(Fate::last) else { return };
+        let Some(strategy) = self.supervised.get(&tag).copied() else {
+            self.break_with(Promise::P1, format!("child {ordinal:?} of tag {tag} began twice"));
+            return;
+        };
+        if let Some(other) = self.present_life(&child) {
+            // The node that still runs it knows that it does; another one is told of its loss.
+            let promise = if other.on == life { Promise::P1 } else { Promise::P9 };
+            let text = format!(
+                "child {ordinal:?} of tag {tag} begins on {life:?} and runs on {:?}",
+                other.on
+            );
+            self.break_with(promise, text);
+            return;
         }
-        ledger.note((life, child), |fate| fate.emitted += 1);
-        let pause = tokio::time::sleep(Duration::from_millis(u64::from(pause)));
-        tokio::select! {
-            biased;
-            () = context.cancelled(), if ending != Ending::Ignores => {
-                ended(End::Succeeded);
-                return Ok(());
-            }
-            () = pause => {}
+        let first = match strategy {
+            Strategy::OneForOne => return,
+            Strategy::OneForAll => Ordinal(0),
+            Strategy::RestForOne => ordinal,
+        };
+        let since = before.gone_place;
+        let siblings = self.fates.range((tag, first)..=(tag, Ordinal(u32::MAX)));
+        let old = siblings.filter_map(|(sibling, _)| Some((sibling, self.present_life(sibling)?)));
+        let mut old = old.filter(|(_, lived)| lived.place < since);
+        if let Some(((_, sibling), lived)) = old.next() {
+            let text = format!(
+                "child {ordinal:?} of tag {tag} starts again while its sibling {sibling:?} runs \
+                 on from before, on {:?}",
+                lived.on
+            );
+            self.break_with(Promise::P15, text);
         }
     }
-    match ending {
-        Ending::Completes => {}
-        Ending::Fails => {
-            ended(End::Failed);
-            return Err(Planned);
-        }
-        Ending::Panics => {
-            ended(End::Panicked);
-            std::panic::panic_any(PLANNED_PANIC);
-        }
-        Ending::Waits => context.cancelled().await,
-        Ending::Ignores => std::future::pending().await,
+
+    fn break_with(&mut self, promise: Promise, text: String) {
+        self.broken.get_or_insert((promise, text));
     }
-    ended(End::Succeeded);
-    Ok(())
-}
-
-/// What a planned panic says: programs keep it off their standard error.
-const PLANNED_PANIC: &str = "a planned panic";
-
-/// Whether a panic's payload is one that a simulated child was told to panic with.
-pub fn is_planned_panic(payload: &(dyn std::any::Any + Send)) -> bool {
-    payload.downcast_ref::<&str>() == Some(&PLANNED_PANIC)
 }

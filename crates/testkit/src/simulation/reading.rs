@@ -1,11 +1,25 @@
 //! What readers get: P4, P5 and P6.
 
-use sortie_model::{Body, EntryId, Record};
+use sortie_exec::task::encode_value;
+use sortie_model::{Body, EntryId, Record, Stream};
 
+use crate::simulation::body::value;
 use crate::simulation::client::Received;
-use crate::simulation::ledger::value;
+use crate::simulation::ledger::Child;
 use crate::simulation::seen::ChildSeen;
 use crate::simulation::{Broken, Promise, Simulation};
+
+/// Lives of one child between two records of it, at most; more cannot be told from nonsense.
+const LIVES_BETWEEN: u32 = 500;
+
+/// What a record of a child says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Logged {
+    /// In that life, the value with that number.
+    Value(u32, u64),
+    /// So many restarts.
+    Restart(u32),
+}
 
 impl Simulation<'_> {
     /// Looks at what a receive brought, and remembers what was taken: how many records.
@@ -35,7 +49,6 @@ impl Simulation<'_> {
                 })?;
                 *next += 1;
             }
-            child.offered = child.offered.max(*next);
             if batch.acknowledged {
                 child.taken = child.taken.max(*next);
             }
@@ -45,16 +58,26 @@ impl Simulation<'_> {
 }
 
 /// Looks at one record, which should be the one with that number.
-fn look(tag: u64, child: &ChildSeen, (record, next): (&Record, u64)) -> Result<(), Broken> {
-    let number = record.seq.0;
+fn look(tag: u64, child: &mut ChildSeen, (record, next): (&Record, u64)) -> Result<(), Broken> {
+    let (number, seen) = (record.seq.0, child.log.len() as u64);
     if number != next {
         let text = format!("record {number} comes where {next} is due");
         // What was shown before and not acknowledged was freed.
-        let freed = number > next && next < child.offered;
+        let freed = number > next && next < seen;
         return Err(Broken(if freed { Promise::P6 } else { Promise::P4 }, text));
     }
-    if record.body != Body::Value(value((tag, child.ordinal), number)) {
-        return Err(Broken(Promise::P4, format!("record {number} has another record's value")));
+    let key = (tag, child.ordinal);
+    let known = usize::try_from(number).ok().and_then(|number| child.log.get(number).copied());
+    let says = match known {
+        Some(known) => (bytes_of(key, known) == record.body).then_some(known),
+        None => successor(key, child.log.last().copied(), record),
+    };
+    let Some(says) = says else {
+        let text = format!("record {number} has another record's value: {:?}", record.body);
+        return Err(Broken(Promise::P4, text));
+    };
+    if known.is_none() {
+        child.log.push(says);
     }
     match child.stored {
         Some(stored) if number >= stored => {
@@ -63,4 +86,27 @@ fn look(tag: u64, child: &ChildSeen, (record, next): (&Record, u64)) -> Result<(
         }
         _ => Ok(()),
     }
+}
+
+fn bytes_of(child: Child, logged: Logged) -> Body {
+    Body::Value(match logged {
+        Logged::Value(life, number) => value(child, life, number),
+        Logged::Restart(number) => encode_value(&format!("restart {number}")).unwrap_or_default(),
+    })
+}
+
+/// What the record says, if it is one that may follow on that one.
+fn successor(child: Child, before: Option<Logged>, record: &Record) -> Option<Logged> {
+    let restarts = if let Some(Logged::Restart(number)) = before { number } else { 0 };
+    if record.stream == Stream::Information {
+        let mut numbers = (restarts + 1..).take(LIVES_BETWEEN as usize).map(Logged::Restart);
+        return numbers.find(|logged| bytes_of(child, *logged) == record.body);
+    }
+    if let Some(Logged::Value(life, number)) = before {
+        let next = Logged::Value(life, number + 1);
+        return (bytes_of(child, next) == record.body).then_some(next);
+    }
+    // The first value of a life: the marker before it may count lives that never began.
+    let mut lives = (0..=restarts.max(LIVES_BETWEEN)).map(|life| Logged::Value(life, 0));
+    lives.find(|logged| bytes_of(child, *logged) == record.body)
 }

@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use sortie_model::restart::{RestartSpec, StopSequence};
 use sortie_model::{ChildView, EntryId, IdempotencyKey, JobSpec, JobView, Ordinal};
 use tokio::time::Instant;
 
 use crate::cluster::Life;
 use crate::simulation::client::Temporary;
+use crate::simulation::family::Family;
 use crate::simulation::ledger::Child;
+use crate::simulation::reading::Logged;
+use crate::simulation::watching::Listener;
 
 /// All that was seen.
 pub(super) struct Sight {
@@ -24,6 +28,8 @@ pub(super) struct Sight {
     pub(super) over: BTreeMap<u64, Instant>,
     /// Children that were called lost, and when.
     pub(super) lost: Vec<(Child, Instant)>,
+    /// Children whose watchers were told that they are lost, and when.
+    pub(super) told_lost: Vec<((usize, EntryId, EntryId), Instant)>,
     /// Tags that were given.
     pub(super) tags: u64,
     /// How long a packet that is sent now may be on its way.
@@ -36,6 +42,8 @@ pub(super) struct Sight {
 #[derive(Default)]
 pub(super) struct NodeSeen {
     pub(super) jobs: BTreeMap<EntryId, JobSeen>,
+    /// Hears everything that happens there.
+    pub(super) watcher: Option<Listener>,
 }
 
 /// A job that was accepted.
@@ -48,6 +56,8 @@ pub(super) struct JobSeen {
     pub(super) children: BTreeMap<EntryId, ChildSeen>,
     /// How it ended, once that was seen.
     pub(super) end: Option<JobView>,
+    /// What its watcher may hear.
+    pub(super) family: Family,
 }
 
 /// A child that was shown.
@@ -58,9 +68,11 @@ pub(super) struct ChildSeen {
     /// Records that were taken and acknowledged.
     pub(super) taken: u64,
     /// Records that were delivered, acknowledged or not.
-    pub(super) offered: u64,
-    /// Records that there were when its end was first seen.
+    pub(super) log: Vec<Logged>,
+    /// Records that there were when its end was first seen, where no life can follow.
     pub(super) stored: Option<u64>,
+    /// Lives of it that were called lost.
+    pub(super) lost: u32,
 }
 
 impl Sight {
@@ -69,7 +81,9 @@ impl Sight {
         let (cuts, owners) = (BTreeMap::new(), BTreeMap::new());
         let (latest, settled) = (Duration::ZERO, None);
         let (temporaries, over, lost) = (Vec::new(), BTreeMap::new(), Vec::new());
-        Self { nodes, cuts, owners, temporaries, over, lost, tags: 0, latest, settled }
+        let told_lost = Vec::new();
+        let tags = 0;
+        Self { nodes, cuts, owners, temporaries, over, lost, told_lost, tags, latest, settled }
     }
 
     pub(super) fn node(&self, number: usize) -> Option<&NodeSeen> {
@@ -82,12 +96,18 @@ impl Sight {
 }
 
 impl NodeSeen {
-    /// A child with its job's tag.
-    pub(super) fn child_mut(&mut self, id: EntryId) -> Option<(u64, &mut ChildSeen)> {
-        self.jobs.values_mut().find_map(|job| {
-            let tag = job.tag;
-            job.children.get_mut(&id).map(|child| (tag, child))
-        })
+    /// Its watcher missed something: only notices count from here.
+    pub(super) fn look_away(&mut self) {
+        self.jobs.values_mut().for_each(|job| job.family.look_away());
+    }
+
+    /// The job that an entry is, or belongs to, and the entry if it is a child.
+    pub(super) fn job_of(&mut self, id: EntryId) -> Option<(&mut JobSeen, Option<EntryId>)> {
+        if self.jobs.contains_key(&id) {
+            return self.jobs.get_mut(&id).map(|job| (job, None));
+        }
+        let mut jobs = self.jobs.values_mut();
+        jobs.find(|job| job.children.contains_key(&id)).map(|job| (job, Some(id)))
     }
 }
 
@@ -95,10 +115,20 @@ impl JobSeen {
     pub(super) const fn child(&self, ordinal: Ordinal) -> Child {
         (self.tag, ordinal)
     }
+
+    /// Whether its children may start again, or are stopped in order.
+    pub(super) fn is_supervised(&self) -> bool {
+        is_supervised(&self.spec)
+    }
 }
 
 impl ChildSeen {
     pub(super) const fn new(ordinal: Ordinal) -> Self {
-        Self { ordinal, view: None, taken: 0, offered: 0, stored: None }
+        Self { ordinal, view: None, taken: 0, log: Vec::new(), stored: None, lost: 0 }
     }
+}
+
+/// Whether such a job's children may start again, or are stopped in order.
+pub(super) fn is_supervised(spec: &JobSpec) -> bool {
+    spec.restart != RestartSpec::default() || spec.stop_sequence == StopSequence::OneByOne
 }

@@ -109,10 +109,65 @@ fn a_lost_node_is_a_failure_and_its_child_is_sent_there_again() {
     (0..2).for_each(|child| drop(report(&mut job, child, None)));
     let mut effects = Effects::new();
     job.on_lost(node(1), NOW, NOW, &mut effects);
-    assert_eq!((again(&effects), job.state()), (vec![1], State::Running));
+    assert_eq!((again(&effects), job.state()), (vec![], State::Running));
+    assert!(effects.contains(&JobEffect::Reach(NodeIndex(1))), "{effects:?}");
     assert!(!effects.contains(&JobEffect::Close(Ordinal(1))));
     job.on_unreachable(node(1), ReachStep::Connect, NOW, &mut effects);
     assert_eq!(job.restarts(), 2, "it is asked for once more");
+    let mut effects = Effects::new();
+    job.on_reconnected(node(1), &mut effects);
+    assert_eq!(again(&effects), [1], "it is sent when the node is heard");
+}
+
+#[test]
+fn what_is_stopped_before_its_node_is_heard_again_was_never_sent() {
+    let (mut job, _) = accept(supervised(RestartType::Permanent, Strategy::OneForAll, 9), 2);
+    (0..2).for_each(|child| drop(report(&mut job, child, None)));
+    let mut all = Effects::new();
+    job.on_lost(node(1), NOW, NOW, &mut all);
+    all.extend(report(&mut job, 0, Some(Verdict::Stopped)));
+    all.extend(report(&mut job, 0, Some(failed())));
+    assert_eq!(job.rows[1].incarnation, ChildIncarnation(2));
+    assert_eq!(again(&all), [0, 0], "of the other child nothing has left");
+}
+
+#[test]
+fn a_queued_child_that_was_stopped_for_a_sibling_starts_again_once() {
+    let mut spec = supervised(RestartType::Permanent, Strategy::OneForAll, 9);
+    spec.throttle = Throttle::AtMost(NonZeroU32::MIN);
+    let (mut job, _) = accept(spec, 2);
+    for _ in 0..3 {
+        let effects = report(&mut job, 0, Some(failed()));
+        assert_eq!(again(&effects), [0], "the other one waits for the slot");
+    }
+    let mut effects = Effects::new();
+    job.on_stop(order(ChildSet::Some(vec![Ordinal(1)])), NOW, &mut effects);
+    let effects = report(&mut job, 0, Some(failed()));
+    assert_eq!(again(&effects), [0]);
+    assert_eq!(job.child_state(Ordinal(1)), Some(State::Stopped));
+}
+
+#[test]
+fn a_child_that_ends_well_once_too_often_has_one_end_which_is_the_limit() {
+    for verdict in [Verdict::Completed, failed()] {
+        let (mut job, _) = accept(supervised(RestartType::Permanent, Strategy::OneForOne, 0), 1);
+        let effects = report(&mut job, 0, Some(verdict));
+        let ends = effects.iter().filter_map(|effect| match effect {
+            JobEffect::Changed(_, state, reason) if state.is_finished() => Some((state, reason)),
+            _ => None,
+        });
+        let period = Duration::from_secs(5);
+        let limit = Some(Box::new(Reason::RestartLimit { restarts: 0, period }));
+        assert_eq!(ends.collect::<Vec<_>>(), [(&State::Failed, &limit)]);
+    }
+}
+
+#[test]
+fn the_end_of_a_life_is_told_with_its_reason_also_when_the_next_follows_at_once() {
+    let (mut job, _) = accept(supervised(RestartType::Permanent, Strategy::OneForOne, 9), 1);
+    let effects = report(&mut job, 0, Some(failed()));
+    let end = (Ordinal(0), State::Failed, Some(Box::new(Reason::Exit { code: 1 })));
+    assert!(effects.contains(&JobEffect::Changed(end.0, end.1, end.2)), "{effects:?}");
 }
 
 #[test]
