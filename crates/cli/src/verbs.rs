@@ -14,6 +14,7 @@ mod session;
 mod start;
 mod stop;
 mod submit;
+mod throttle;
 mod tree;
 mod wait;
 mod watch;
@@ -120,6 +121,7 @@ async fn dispatch(verb: Verb, registry: &Registry) -> Result<u8, Failure> {
             interruptible(stop::run(*args)).await
         }
         Verb::Remove(args) => interruptible(remove::run(*args)).await,
+        Verb::Throttle(args) => interruptible(throttle::run(*args)).await,
         Verb::Explain(args) => interruptible(explain::run(*args)).await,
         Verb::Tree(args) => interruptible(tree::run(*args)).await,
         Verb::Watch(args) => interruptible(watch::run(*args)).await,
@@ -150,6 +152,7 @@ fn error_style(verb: &Verb) -> ErrorStyle {
         Verb::Wait(args) => &args.look,
         Verb::Stop(args) | Verb::Kill(args) => &args.look,
         Verb::Remove(args) => &args.look,
+        Verb::Throttle(args) => &args.look,
         Verb::Explain(args) => &args.look,
         Verb::Tree(args) => &args.look,
         Verb::Doctor(args) => &args.look,
