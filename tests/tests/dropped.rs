@@ -5,9 +5,10 @@
 use std::convert::Infallible;
 use std::future::Future;
 
+use serde::{Deserialize, Serialize};
 use sortie::{
-    Client, EmitError, HomePaths, Job, JobScope, Node, Query, Selection, Selector, Session, State,
-    TaskContext, Throttle,
+    Client, Embedded, EmitError, HomePaths, Job, JobScope, Live, Node, Query, Selection, Selector,
+    Session, State, Stream, TaskContext, Throttle, Weight,
 };
 use sortie_tests::{PATIENCE, dropped_after};
 
@@ -17,6 +18,48 @@ async fn count_up(context: TaskContext, to: u64) -> Result<u64, EmitError> {
         context.emit(&n).await?;
     }
     Ok(to)
+}
+
+/// A value that fills a mailbox's memory with a few of its kind.
+#[derive(Serialize, Deserialize)]
+struct Large {
+    number: u64,
+    filler: String,
+}
+
+impl Large {
+    fn new(number: u64) -> Self {
+        Self { number, filler: "x".repeat(20_000) }
+    }
+}
+
+impl Weight for Large {
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.filler.capacity()
+    }
+}
+
+/// Drops what each call gives at its first await point, and makes the call again if that was before
+/// its end.
+#[sortie::task]
+async fn emit_hesitantly(context: TaskContext, to: u64) -> Result<Large, EmitError> {
+    for number in 0..to {
+        let value = Large::new(number);
+        match dropped_after(1, context.emit(&value)).await {
+            Some(emitted) => emitted?,
+            None => context.emit(&value).await?,
+        }
+        let live = Live::new(value);
+        match dropped_after(1, context.emit_live(live.clone())).await {
+            Some(emitted) => emitted?,
+            None => context.emit_live(live).await?,
+        }
+        let text = number.to_string();
+        if dropped_after(1, context.warn(&text)).await.is_none() {
+            context.warn(&text).await;
+        }
+    }
+    Ok(Large::new(to))
 }
 
 #[sortie::task]
@@ -37,8 +80,10 @@ impl Cluster {
         let home = tempfile::tempdir().expect("a directory");
         let paths = HomePaths::within(home.path());
         let a = Node::builder("a").without_processes().home(paths.clone()).register(count_up);
-        let a = a.register(wait_for_stop).start().await.expect("a node");
+        let a = a.register(emit_hesitantly).register(wait_for_stop);
+        let a = a.start().await.expect("a node");
         let b = Node::builder("b").without_processes().register(count_up).register(wait_for_stop);
+        let b = b.register(emit_hesitantly);
         b.join(&a).start().await.expect("a node");
         let client = Client::connect_home(&paths, PATIENCE).await.expect("a client");
         Self { sessions: [a.session(), client.session()], _home: home }
@@ -231,5 +276,81 @@ async fn a_scope_ends_wherever_it_is_dropped() {
             }
         };
         assert!(soon(all_stopped).await > 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_function_writes_is_there_once_however_often_it_hesitates() {
+    const TO: u64 = 150;
+    let cluster = Cluster::start().await;
+    for (session, node) in
+        cluster.sessions.iter().flat_map(|session| [(session, "a"), (session, "b")])
+    {
+        let job = session.run(emit_hesitantly, TO).on(node).expect("a node").start().await;
+        let job = job.expect("a start");
+        let (mut values, mut warnings) = (Vec::new(), Vec::new());
+        let mut stream = job.stream();
+        while let Some(received) = soon(stream.next()).await {
+            let received = received.expect("a record");
+            if received.record.stream == Stream::Warning {
+                warnings.push(received.value::<String>().expect("a text"));
+            } else {
+                values.push(received.value::<Large>().expect("a value").number);
+            }
+        }
+        let twice = (0..TO).flat_map(|number| [number, number]);
+        assert_eq!(values, twice.chain([TO]).collect::<Vec<_>>(), "on {node}");
+        assert_eq!(warnings, (0..TO).map(|number| number.to_string()).collect::<Vec<_>>());
+    }
+}
+
+/// Waits until no more futures run than before.
+async fn only(futures: usize) {
+    let runtime = tokio::runtime::Handle::current();
+    soon(async {
+        while runtime.metrics().num_alive_tasks() > futures {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_node_whose_start_is_dropped_does_not_come_to_be() {
+    let home = tempfile::tempdir().expect("a directory");
+    let paths = HomePaths::within(home.path());
+    let futures = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    for polls in 0.. {
+        let builder = Node::builder("a").without_processes().home(paths.clone());
+        let started = soon(dropped_after(polls, builder.start())).await;
+        let Some(node) = started else {
+            // Its port is the home's, so the next one would find it taken.
+            only(futures).await;
+            continue;
+        };
+        let node = node.expect("a node");
+        soon(node.shut_down()).await;
+        break;
+    }
+    for polls in 0.. {
+        only(futures).await;
+        if let Some(cluster) = soon(dropped_after(polls, Embedded::start(2))).await {
+            soon(cluster.expect("a cluster").shut_down()).await;
+            break;
+        }
+    }
+    only(futures).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shut_down_that_is_dropped_goes_on() {
+    for polls in 1.. {
+        let node = Node::builder("a").without_processes().start().await.expect("a node");
+        let ended = soon(dropped_after(polls, node.shut_down())).await;
+        soon(node.ended()).await;
+        soon(node.shut_down()).await;
+        if ended.is_some() {
+            break;
+        }
     }
 }

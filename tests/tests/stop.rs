@@ -75,3 +75,29 @@ fn a_queued_child_stops_at_once_and_a_finished_one_stays_as_it_is() {
     let states: Vec<_> = states.iter().filter_map(|job| job["state"].as_str()).collect();
     assert_eq!(states, ["stopped", "completed", "stopped", "stopped"]);
 }
+
+#[test]
+fn a_throttle_is_changed_while_the_job_runs_and_stops_nothing() {
+    let home = Home::running("solo", &[]);
+    let list = home.path().join("list");
+    std::fs::write(&list, "1000\n".repeat(6)).expect("a file");
+    let list = list.to_str().expect("a text");
+    let ran = home.sortie(&["start", "-j", "1", "--map", list, "--", "sleep", "{}"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let running = || {
+        let jobs = home.json(&["get", "--children", "last"]);
+        let jobs = jobs["jobs"].as_array().expect("a list").iter().skip(1);
+        jobs.filter(|job| job["state"] == "running").count()
+    };
+    wait_for("the first child", || (running() == 1).then_some(()));
+    let changed = home.json(&["throttle", "last", "-j", "4"]);
+    assert_eq!(changed["jobs"][0]["state"], "running", "{changed}");
+    wait_for("as many as may run", || (running() == 4).then_some(()));
+    assert_eq!(home.sortie(&["throttle", "last", "-j", "2"]).code, 0);
+    assert_eq!(running(), 4, "a lower limit stops nothing");
+    assert_eq!(home.sortie(&["throttle", "last", "-j", "unlimited"]).code, 0);
+    wait_for("all of them", || (running() == 6).then_some(()));
+    assert_eq!(home.sortie(&["throttle", "last", "-j", "0"]).code, 2);
+    assert_eq!(home.sortie(&["throttle", "99", "-j", "1"]).code, 4);
+    assert_eq!(home.sortie(&["kill", "last"]).code, 0);
+}

@@ -6,6 +6,7 @@ mod bounds;
 mod floors;
 mod homes;
 mod maps;
+mod promises;
 mod scan;
 pub(crate) mod size;
 mod source;
@@ -65,12 +66,13 @@ impl fmt::Display for Finding {
     }
 }
 
-const RULES: [fn(&Tree) -> Vec<Finding>; 8] = [
+const RULES: [fn(&Tree) -> Vec<Finding>; 9] = [
     floors::check,
     homes::check,
     size::check,
     maps::check,
     bounds::check,
+    promises::check,
     words::check_code,
     words::check_text,
     words::check_names,

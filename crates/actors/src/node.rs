@@ -253,10 +253,12 @@ impl NodeHandle {
             started: Instant::now(),
             over: tokio::sync::watch::Sender::new(false),
         });
+        let starting = Starting(Some(&node));
         let (root, _) = Root::spawn(None, Root, ()).await.map_err(|_| NodeError::Actors)?;
         // Set once, here.
         let _ = node.root.set(root);
         node.open_default_session().await.map_err(|_| NodeError::Actors)?;
+        starting.succeeded();
         if let Network::Quic(_) = config.network {
             let pool = Arc::clone(&node.pool);
             // What nodes that were killed left on the disk; nobody waits for it.
@@ -324,7 +326,9 @@ impl NodeHandle {
 
     /// Ends the node: its children are killed, its links closed with the word that it shuts down.
     pub async fn shut_down(&self) {
-        self.node.shut_down().await;
+        let node = Arc::clone(&self.node);
+        // It goes on when this call is dropped; a panic in it is no reason for another here.
+        let _ = tokio::spawn(async move { node.shut_down().await }).await;
     }
 
     /// Resolves when the node has ended, also because a client asked for it.
@@ -335,6 +339,24 @@ impl NodeHandle {
         let mut over = self.node.over.subscribe();
         // The sender lives as long as the node that this handle holds.
         let _ = over.wait_for(|over| *over).await;
+    }
+}
+
+/// A node whose start is under way: one that fails, or is dropped, leaves nothing running.
+struct Starting<'a>(Option<&'a Arc<NodeShared>>);
+
+impl Starting<'_> {
+    fn succeeded(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        if let (Some(node), Ok(runtime)) = (self.0, tokio::runtime::Handle::try_current()) {
+            let node = Arc::clone(node);
+            runtime.spawn(async move { node.shut_down().await });
+        }
     }
 }
 

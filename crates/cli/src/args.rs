@@ -17,6 +17,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use sortie_model::quantity::parse_throttle;
+use sortie_model::spec::Throttle;
 
 use crate::args::nodes::{ClusterVerb, NodeVerb, SessionVerb};
 use crate::args::output::{Look, Verdict};
@@ -64,6 +66,8 @@ pub(crate) enum Verb {
     Remove(Box<RemoveArgs>),
     /// Answer a child that asks.
     Send(Box<SendArgs>),
+    /// Change how many children of a job may be in progress, also while it runs.
+    Throttle(Box<ThrottleArgs>),
     /// One screen about a job: states so far, reasons, last error lines, what to type next.
     Explain(Box<ExplainArgs>),
     /// Session, jobs and children as a tree.
@@ -252,6 +256,30 @@ pub(crate) struct RemoveArgs {
     /// Stop what is not finished first.
     #[arg(long)]
     pub(crate) force: bool,
+    /// Exit with 0 also when an id or a name matches nothing.
+    #[arg(long)]
+    pub(crate) allow_empty: bool,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+    #[command(flatten)]
+    pub(crate) look: Look,
+}
+
+/// Arguments of `throttle`.
+#[derive(Debug, Args)]
+pub(crate) struct ThrottleArgs {
+    #[command(flatten)]
+    pub(crate) pick: Picked,
+    /// Children in progress at once: a number or `unlimited`.
+    #[arg(
+        short = 'j',
+        long,
+        visible_alias = "fanout",
+        value_name = "N",
+        allow_hyphen_values = true
+    )]
+    #[arg(value_parser = parse_throttle)]
+    pub(crate) throttle: Throttle,
     /// Exit with 0 also when an id or a name matches nothing.
     #[arg(long)]
     pub(crate) allow_empty: bool,

@@ -15,6 +15,7 @@ mod session;
 mod start;
 mod stop;
 mod submit;
+mod throttle;
 mod tree;
 mod wait;
 mod watch;
@@ -122,6 +123,7 @@ async fn dispatch(verb: Verb, registry: &Registry) -> Result<u8, Failure> {
         }
         Verb::Remove(args) => interruptible(remove::run(*args)).await,
         Verb::Send(args) => interruptible(send::run(*args)).await,
+        Verb::Throttle(args) => interruptible(throttle::run(*args)).await,
         Verb::Explain(args) => interruptible(explain::run(*args)).await,
         Verb::Tree(args) => interruptible(tree::run(*args)).await,
         Verb::Watch(args) => interruptible(watch::run(*args)).await,
@@ -153,6 +155,7 @@ fn error_style(verb: &Verb) -> ErrorStyle {
         Verb::Stop(args) | Verb::Kill(args) => &args.look,
         Verb::Remove(args) => &args.look,
         Verb::Send(args) => &args.look,
+        Verb::Throttle(args) => &args.look,
         Verb::Explain(args) => &args.look,
         Verb::Tree(args) => &args.look,
         Verb::Doctor(args) => &args.look,

@@ -138,31 +138,53 @@ impl TaskContext {
     }
 
     /// Adds a text to the child's error stream. The child still completes if it returns `Ok`.
+    ///
+    /// Waits as [`TaskContext::emit`] does. A text of more than [`limits::VALUE_BYTES`] is left
+    /// out; so it is for the other streams.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, the text was not added.
     pub async fn error(&self, text: &str) {
         self.text(Stream::Error, text).await;
     }
 
-    /// Adds a text to the warning stream.
+    /// Adds a text to the warning stream, as [`TaskContext::error`] does to its own.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, the text was not added.
     pub async fn warn(&self, text: &str) {
         self.text(Stream::Warning, text).await;
     }
 
-    /// Adds a text to the verbose stream.
+    /// Adds a text to the verbose stream, as [`TaskContext::error`] does to its own.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, the text was not added.
     pub async fn verbose(&self, text: &str) {
         self.text(Stream::Verbose, text).await;
     }
 
-    /// Adds a text to the debug stream.
+    /// Adds a text to the debug stream, as [`TaskContext::error`] does to its own.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, the text was not added.
     pub async fn debug(&self, text: &str) {
         self.text(Stream::Debug, text).await;
     }
 
-    /// Adds a text to the information stream.
+    /// Adds a text to the information stream, as [`TaskContext::error`] does to its own.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, the text was not added.
     pub async fn information(&self, text: &str) {
         self.text(Stream::Information, text).await;
     }
 
-    /// Says how far the work is; a `total` of 0 means unknown.
+    /// Says how far the work is, in units of the function's own; a `total` of 0 means unknown.
+    /// Waits as [`TaskContext::emit`] does.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, it was not said.
     pub async fn progress(&self, done: u64, total: u64) {
         if let Ok(bytes) = encode_value(&(done, total)) {
             self.write(Stream::Progress, Body::Value(bytes)).await;

@@ -165,10 +165,15 @@ impl NodeBuilder {
         self
     }
 
-    /// Starts the node in the present tokio runtime.
+    /// Starts the node in the present tokio runtime, in which it then lives until
+    /// [`Node::shut_down`] or the runtime's end; dropping the handle ends nothing.
     ///
     /// # Errors
     /// [`NodeStartError`]; nothing is left running.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, the node does not come to be: what of it runs already ends. A
+    /// home that was made stays.
     pub async fn start(mut self) -> Result<Node, NodeStartError> {
         if let Some(fault) = self.fault.take() {
             return Err(fault);

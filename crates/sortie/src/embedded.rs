@@ -19,6 +19,9 @@ impl Embedded {
     ///
     /// # Errors
     /// [`NodeStartError`]; nothing is left running then.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, the nodes that run already end.
     pub async fn start(count: usize) -> Result<Self, NodeStartError> {
         Self::start_with(count, &Registry::new()).await
     }
@@ -27,14 +30,18 @@ impl Embedded {
     ///
     /// # Errors
     /// As for [`Embedded::start`].
+    ///
+    /// # Cancel safety
+    /// As for [`Embedded::start`].
     pub async fn start_with(count: usize, registry: &Registry) -> Result<Self, NodeStartError> {
-        let first = Node::builder("node1").registry(registry).start().await?;
-        let mut nodes = vec![first.clone()];
-        for number in 2..=count.min(EMBEDDED_NODES) {
-            let node = Node::builder(format!("node{number}")).registry(registry);
-            nodes.push(node.join(&first).start().await?);
+        let mut starting = Starting::default();
+        match starting.all(count, registry).await {
+            Ok(()) => Ok(Self { nodes: std::mem::take(&mut starting.nodes) }),
+            Err(error) => {
+                end(&starting.nodes).await;
+                Err(error)
+            }
         }
-        Ok(Self { nodes })
     }
 
     /// A client of `node1`.
@@ -47,10 +54,47 @@ impl Embedded {
         &self.nodes
     }
 
-    /// Ends every node.
+    /// Ends every node, one after the other; see [`Node::shut_down`].
+    ///
+    /// # Cancel safety
+    /// A dropped call takes nothing back, but the nodes whose turn it was not yet go on. It can be
+    /// repeated.
     pub async fn shut_down(&self) {
-        for node in &self.nodes {
-            node.shut_down().await;
+        end(&self.nodes).await;
+    }
+}
+
+async fn end(nodes: &[Node]) {
+    for node in nodes {
+        node.shut_down().await;
+    }
+}
+
+/// The nodes of a cluster that is not complete. Dropping it ends them.
+#[derive(Default)]
+struct Starting {
+    nodes: Vec<Node>,
+}
+
+impl Starting {
+    async fn all(&mut self, count: usize, registry: &Registry) -> Result<(), NodeStartError> {
+        for number in 1..=count.clamp(1, EMBEDDED_NODES) {
+            let node = Node::builder(format!("node{number}")).registry(registry);
+            let node = match self.nodes.first() {
+                Some(first) => node.join(first),
+                None => node,
+            };
+            self.nodes.push(node.start().await?);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        let nodes = std::mem::take(&mut self.nodes);
+        if let (false, Ok(runtime)) = (nodes.is_empty(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move { end(&nodes).await });
         }
     }
 }

@@ -65,11 +65,11 @@ pub enum Untyped {}
 /// # }
 /// ```
 ///
-/// Awaiting waits until the job is finished. It gives the first failure in child order instead when
-/// a child failed ([`ResultError`]); what the others gave is then still there for
-/// [`Job::results`]. All results are held in memory: for many, use [`Job::results`]. A task that
-/// returns `()` gives no results. Dropping the future stops nothing and loses nothing: what it took
-/// comes first with the next call on this handle or on a clone.
+/// Awaiting waits until the job is finished, also when a child fails early; then it gives the
+/// first failure in child order ([`ResultError`]); what the others gave stays for
+/// [`Job::results`]. [`JobBuilder::max_fails`] ends it early; [`Job::events`] tells at once. All
+/// results are held in memory; a task that returns `()` gives none. Dropping the future stops
+/// nothing and loses nothing: what it took comes first with the next call on a clone.
 pub struct Job<T = Untyped> {
     session: Session,
     id: EntryId,

@@ -112,6 +112,7 @@ pub use sortie_model::name::BadName;
 pub use sortie_model::nodeset::{BadNodeExpr, NodeExpr};
 pub use sortie_model::reason::{LimitKind, ReachStep, SpawnStep, WorkerFault};
 pub use sortie_model::record::StreamSet;
+pub use sortie_model::record::live::LiveValue;
 pub use sortie_model::restart::{
     Backoff, BadRestart, Intensity, RestartSpec, RestartType, StopSequence, Strategy,
 };

@@ -139,12 +139,22 @@ impl Node {
     }
 
     /// Ends the node: its sessions end, its children are killed, its links are closed with the word
-    /// that it shuts down. Returns when the others can know it.
+    /// that it shuts down. Returns when the others can know it, after at most
+    /// [`limits::CLOSE_TIME`](crate::limits::CLOSE_TIME) and the closing of the links. A node that
+    /// has ended stays so; asking again is no error.
+    ///
+    /// # Cancel safety
+    /// A dropped call takes nothing back: once it was polled the node ends without it.
     pub async fn shut_down(&self) {
-        self.handle.shut_down().await;
-        if let Some(home) = &self.home {
-            home.withdraw();
-        }
+        let (handle, home) = (self.handle.clone(), self.home.clone());
+        let ending = tokio::spawn(async move {
+            handle.shut_down().await;
+            if let Some(home) = home {
+                home.withdraw();
+            }
+        });
+        // A panic in it is no reason for another here.
+        let _ = ending.await;
     }
 
     /// Resolves when the node has ended, also because a client asked for it.

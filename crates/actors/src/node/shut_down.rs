@@ -9,15 +9,22 @@ use crate::host::HostMessage;
 use crate::node::NodeShared;
 
 impl NodeShared {
+    /// Ends the node, once; who asks again waits for that. To be run by a future that nobody drops.
     pub(crate) async fn shut_down(&self) {
         for session in self.sessions.all() {
             self.end_session(&session);
         }
-        let hosts: Vec<_> = {
+        let hosts = {
             let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-            self.ending.store(true, Ordering::Release);
-            std::mem::take(&mut *hosts).into_values().map(|hosted| hosted.host).collect()
+            let first = !self.ending.swap(true, Ordering::AcqRel);
+            first.then(|| std::mem::take(&mut *hosts))
         };
+        let Some(hosts) = hosts else {
+            // The sender lives as long as the node.
+            let _ = self.over.subscribe().wait_for(|over| *over).await;
+            return;
+        };
+        let hosts: Vec<_> = hosts.into_values().map(|hosted| hosted.host).collect();
         for host in &hosts {
             let _ = host.cast(HostMessage::Over);
         }

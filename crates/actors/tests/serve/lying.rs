@@ -306,8 +306,8 @@ async fn an_answer_to_a_resume_that_nobody_sent_is_not_believed() {
 
 #[tokio::test]
 async fn a_range_that_no_honest_owner_sends_closes_the_connection() {
+    // A house each: one that lost a connection dials, and its own would take the next one's place.
     for children in [limits::CHILDREN_PER_JOB, u32::MAX] {
-        // One that has closed a connection dials by itself.
         let house = House::open().await;
         let tie = Liar::of(&house).dial(&house).await;
         tie.say(&start(1, children));

@@ -83,5 +83,6 @@ async fn the_end_of_a_session_ends_its_waits() {
     house.start(1, Work::gated(1, 0)).await;
     let waiting = house.ask(Ask::Wait(spec("1", WaitCount::All)));
     let (answer, ()) = tokio::join!(waiting, house.node.shut_down());
-    assert!(matches!(answer, Answer::Refused(error) if error.code == ErrorCode::NoSession));
+    let Answer::Refused(error) = answer else { panic!("refused, not {answer:?}") };
+    assert_eq!(error.code, ErrorCode::ShuttingDown);
 }

@@ -207,7 +207,7 @@ impl ParentJob {
     fn give_up(&mut self, child: Ordinal, reason: Reason, effects: &mut Effects) {
         let ended = self.row(child).is_some_and(|row| row.phase.is_finished());
         let is_end = |effect: &JobEffect| match effect {
-            JobEffect::Changed(changed, state, _) => *changed == child && state.is_finished(),
+            JobEffect::Changed(changed, _, state, _) => *changed == child && state.is_finished(),
             _ => false,
         };
         let told = if ended { effects.iter().rposition(is_end) } else { None };
@@ -216,8 +216,10 @@ impl ParentJob {
         }
         let before = effects.len();
         self.set_phase(child, Phase::Failed, effects);
-        if let Some(told) = told.and_then(|at| effects.get_mut(at)) {
-            *told = JobEffect::Changed(child, State::Failed, Some(Box::new(reason)));
+        if let Some(JobEffect::Changed(_, _, state, why)) =
+            told.and_then(|at| effects.get_mut(at))
+        {
+            (*state, *why) = (State::Failed, Some(Box::new(reason)));
             effects.truncate(before);
         }
     }

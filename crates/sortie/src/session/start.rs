@@ -41,8 +41,8 @@ impl Session {
     /// the job's nodes: a map (`docs/semantics.md`, section 3.1). [`JobBuilder::each`] calls it for
     /// each input on every node instead.
     ///
-    /// The inputs are encoded as the node asks for them, after the start. One that has no encoding
-    /// ends the input as lost.
+    /// The inputs are encoded as the node asks for them, after the start; how far ahead of their
+    /// children is said at [`Session::map`]. One that has no encoding ends the input as lost.
     pub fn task_map<I>(&self, name: &str, inputs: I) -> JobBuilder
     where
         I: IntoIterator<Item: Serialize, IntoIter: Send + 'static>,
@@ -69,10 +69,16 @@ impl Session {
 
     /// A job that calls a task once for each input, spread over the job's nodes, as
     /// [`Session::task_map`] does: inputs are pulled one by one, after the start, by a future of
-    /// the runtime that started the job. A temporary session takes them as it needs them, within
-    /// [`limits::INPUT_WINDOW_BYTES`](crate::limits::INPUT_WINDOW_BYTES) of its children; a
-    /// persistent one stores them as they come, so that the job needs this program no more. Inputs
-    /// that take time to come belong into [`Session::map_stream`].
+    /// the runtime that started the job. A temporary session ([`Client::temporary`]) takes them as
+    /// it needs them, within [`limits::INPUT_WINDOW_BYTES`](crate::limits::INPUT_WINDOW_BYTES) of
+    /// its children. A persistent one, as `default` is, stores them as they come, in memory and
+    /// then on disk, up to [`limits::STORED_INPUT_BYTES`](crate::limits::STORED_INPUT_BYTES), so
+    /// that the job needs this program no more (`docs/semantics.md`, section 3.1); its children
+    /// read that store as places free. In neither are there more children at once than may be in
+    /// progress: one comes to be when its input is read. Inputs that take time to come belong into
+    /// [`Session::map_stream`].
+    ///
+    /// [`Client::temporary`]: crate::Client::temporary
     pub fn map<F, I>(&self, task: F, inputs: I) -> JobBuilder<F::Output>
     where
         F: TaskFn,

@@ -153,7 +153,7 @@ fn a_child_that_ends_well_once_too_often_has_one_end_which_is_the_limit() {
         let (mut job, _) = accept(supervised(RestartType::Permanent, Strategy::OneForOne, 0), 1);
         let effects = report(&mut job, 0, Some(verdict));
         let ends = effects.iter().filter_map(|effect| match effect {
-            JobEffect::Changed(_, state, reason) if state.is_finished() => Some((state, reason)),
+            JobEffect::Changed(_, _, state, reason) if state.is_finished() => Some((state, reason)),
             _ => None,
         });
         let period = Duration::from_secs(5);
@@ -166,8 +166,9 @@ fn a_child_that_ends_well_once_too_often_has_one_end_which_is_the_limit() {
 fn the_end_of_a_life_is_told_with_its_reason_also_when_the_next_follows_at_once() {
     let (mut job, _) = accept(supervised(RestartType::Permanent, Strategy::OneForOne, 9), 1);
     let effects = report(&mut job, 0, Some(failed()));
-    let end = (Ordinal(0), State::Failed, Some(Box::new(Reason::Exit { code: 1 })));
-    assert!(effects.contains(&JobEffect::Changed(end.0, end.1, end.2)), "{effects:?}");
+    let reason = Some(Box::new(Reason::Exit { code: 1 }));
+    let end = JobEffect::Changed(Ordinal(0), ChildIncarnation(0), State::Failed, reason);
+    assert!(effects.contains(&end), "{effects:?}");
 }
 
 #[test]
