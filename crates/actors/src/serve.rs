@@ -93,6 +93,7 @@ async fn about_the_session(session: &Arc<SessionShared>, by: &str, ask: Ask) -> 
         Ask::Remove { selection, force } => remove::remove(session, selection, by, force).await,
         Ask::Answer { child, number, answer } => {
             answer::answer(session, child, number, answer).await
+        }
         Ask::Bind { first, second } => {
             session.bind(first, second).map_or_else(refuse, |()| Answer::Done)
         }

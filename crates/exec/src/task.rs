@@ -19,8 +19,8 @@ use sortie_model::{Body, NodeName, Ordinal, Reason, Stream, limits, reason::Limi
 
 use crate::inbox::{Inbox, InboxPort, InboxTaken};
 pub use crate::task::ask::{AskError, NoAnswer};
-pub use live::{Live, Staying, TaskOutput, Weight, note_of};
 use crate::task::complaint::complaint;
+pub use live::{Live, Staying, TaskOutput, Weight, note_of};
 
 /// A boxed future that can move between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -16,7 +16,8 @@ use sortie_model::record::StreamSet;
 use sortie_model::selector::{Query, Selection, Selector};
 use sortie_model::spec::{StopSpec, Throttle};
 use sortie_model::{
-    ChildKey, EntryId, IdempotencyKey, JobSpec, NodeName, Ordinal, Question, QuestionNumber, Reason, SessionInstance, State, Timestamp, ChildIncarnation, JobInstance,
+    ChildKey, EntryId, IdempotencyKey, JobInstance, JobSpec, NodeName, Ordinal, Question,
+    QuestionNumber, Reason, SessionInstance, State, Timestamp,
 };
 
 use crate::frame::{Kind, Message};

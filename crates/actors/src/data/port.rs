@@ -10,7 +10,7 @@ use sortie_engine::function_end::StopDelivered;
 use sortie_engine::host::Start;
 use sortie_engine::nest::Nest;
 use sortie_exec::NodeBasics;
-use sortie_exec::task::{encode_value, BoxFuture, TaskPort};
+use sortie_exec::task::encode_value;
 use sortie_model::spec::StopSpec;
 use sortie_model::{
     Body, ChildIncarnation, ChildKey, JobInstance, NodeName, Ordinal, Record, Seq, Stream,

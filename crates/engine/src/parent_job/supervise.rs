@@ -216,8 +216,7 @@ impl ParentJob {
         }
         let before = effects.len();
         self.set_phase(child, Phase::Failed, effects);
-        if let Some(JobEffect::Changed(_, _, state, why)) =
-            told.and_then(|at| effects.get_mut(at))
+        if let Some(JobEffect::Changed(_, _, state, why)) = told.and_then(|at| effects.get_mut(at))
         {
             (*state, *why) = (State::Failed, Some(Box::new(reason)));
             effects.truncate(before);

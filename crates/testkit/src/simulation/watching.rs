@@ -162,13 +162,13 @@ impl Simulation<'_> {
 
     fn hear(&mut self, number: usize, (event, now): (Event, Instant)) -> Result<(), Broken> {
         let (id, job, state, reason) = match event {
-            Event::Changed { id, job, state, reason } => (id, job, state, reason),
+            Event::Changed { id, job, state, reason, .. } => (id, job, state, reason),
             Event::Missed { .. } => {
                 self.sight.node_mut(number).into_iter().for_each(|node| node.look_away());
                 self.listeners.late.retain(|watcher| watcher.number != number);
                 return Ok(());
             }
-            Event::Accepted { .. } | Event::Removed { .. } => return Ok(()),
+            Event::Accepted { .. } | Event::Removed { .. } | Event::Ended(_) => return Ok(()),
         };
         for watcher in &mut self.listeners.late {
             if watcher.number == number && watcher.job == job {

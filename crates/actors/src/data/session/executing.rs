@@ -1,0 +1,126 @@
+//! What a session tells the nodes that execute for it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sortie_engine::parent_job::{Executor, NodeIndex, Owner, QuestionKey};
+use sortie_model::spec::StopSpec;
+use sortie_model::{NodeId, Ordinal};
+use sortie_wire::host_proto::{
+    AnswerChild, ChildBatch, ChildSet, ForgetJob, StartChildren, StopChildren,
+};
+
+use crate::data::job::JobShared;
+use crate::data::session::SessionShared;
+use crate::host::HostMessage;
+
+impl SessionShared {
+    /// Starts children on a node: here through memory, elsewhere over the link once it is up.
+    pub(crate) fn start_on(
+        self: &Arc<Self>,
+        job: &JobShared,
+        node: NodeIndex,
+        children: ChildBatch,
+    ) {
+        let Some(id) = job.rows().node_id(node) else { return };
+        let (session, instance) = (self.identity.instance, job.identity.instance);
+        let spec = |executor| {
+            let level = self.identity.above.as_ref().map_or(0, |above| above.level);
+            let node = &self.node.me.name();
+            Some(Box::new(job.rows().host_spec(executor, Owner { node, level })))
+        };
+        if id == self.node.me.id {
+            let spec = spec(Executor::OwnNode);
+            self.tell_host(HostMessage::Start(StartChildren {
+                session,
+                job: instance,
+                spec,
+                children,
+            }));
+            return;
+        }
+        let attachment = self.attachment(id);
+        let sent = attachment.send_start(instance, children, || spec(Executor::OtherNode));
+        if !sent {
+            self.reach(job, node);
+        }
+    }
+
+    /// Asks for a connection to a node of the job, which hears whether there is one.
+    pub(crate) fn reach(self: &Arc<Self>, job: &JobShared, node: NodeIndex) {
+        let (id, wait) = {
+            let rows = job.rows();
+            (rows.node_id(node), rows.spec().connect_timeout)
+        };
+        if let Some(id) = id {
+            self.node.want_link(id, (Arc::clone(self), job.identity.instance), wait);
+        }
+    }
+
+    /// Starts children again on a node; their records go on where those before ended.
+    pub(crate) fn start_again_on(
+        self: &Arc<Self>,
+        job: &JobShared,
+        node: NodeIndex,
+        children: &[Ordinal],
+    ) {
+        let again = {
+            let rows = job.rows();
+            let again = children
+                .iter()
+                .filter_map(|child| rows.again(*child, job.mailboxes.summary(*child).next));
+            again.collect()
+        };
+        self.start_on(job, node, ChildBatch::Again(again));
+    }
+
+    /// Stops children on a node. On a node that is away the rows remember it.
+    pub(crate) fn stop_on(
+        &self,
+        job: &JobShared,
+        node: NodeIndex,
+        children: ChildSet,
+        how: StopSpec,
+    ) {
+        let Some(id) = job.rows().node_id(node) else { return };
+        let (session, instance) = (self.identity.instance, job.identity.instance);
+        let stop = StopChildren { session, job: instance, children, how };
+        if id == self.node.me.id {
+            self.tell_host(HostMessage::Stop(stop));
+        } else {
+            self.attachment(id).send(&stop);
+        }
+    }
+
+    /// Brings a child on a node the answer to its question. On a node that is away the rows
+    /// remember it.
+    pub(crate) fn answer_on(
+        &self,
+        job: &JobShared,
+        node: NodeIndex,
+        (key, answer): (QuestionKey, Bytes),
+    ) {
+        let Some(id) = job.rows().node_id(node) else { return };
+        let QuestionKey { ordinal, incarnation, number } = key;
+        let (session, job) = (self.identity.instance, job.identity.instance);
+        let answer = AnswerChild { session, job, ordinal, incarnation, number, answer };
+        if id == self.node.me.id {
+            self.tell_host(HostMessage::Answer(answer));
+        } else {
+            self.attachment(id).send(&answer);
+        }
+    }
+
+    pub(super) fn forget_on_hosts(&self, job: &JobShared) {
+        let (session, instance) = (self.identity.instance, job.identity.instance);
+        let nodes: Vec<NodeId> = job.rows().nodes().map(|(id, _)| id).collect();
+        for id in nodes {
+            let forget = ForgetJob { session, job: instance };
+            if id == self.node.me.id {
+                self.tell_host(HostMessage::Forget(forget));
+            } else {
+                self.attachment(id).forget(&forget);
+            }
+        }
+    }
+}
