@@ -39,6 +39,8 @@
 //!   records, from the simplest to the one that leaves acknowledgements to the caller.
 //! * [`JobBuilder::background`] runs a function in a process of its own, which it can crash without
 //!   harm; [`init_with`] is what such a program begins with.
+//! * [`TaskContext::ask`] lets a running function ask; [`Job::questions`] and [`Job::answer`] are
+//!   the other side of it.
 //! * [`scope`] runs code whose jobs cannot outlive it.
 //! * [`blocking`] is for programs without async.
 //!
