@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 
 use sortie::blocking::{CallError, Client, Session};
-use sortie::{HomePaths, Node, Selector, State, TaskContext};
+use sortie::{AskError, HomePaths, Node, Selector, State, TaskContext};
 use sortie_tests::PATIENCE;
 
 #[sortie::task]
@@ -18,13 +18,18 @@ async fn wait_for_stop(context: TaskContext, (): ()) -> Result<(), Infallible> {
     Ok(())
 }
 
+#[sortie::task]
+async fn add(context: TaskContext, first: u64) -> Result<u64, AskError> {
+    Ok(first + context.ask::<u64>("and?").await? + context.ask::<u64>("and then?").await?)
+}
+
 /// Calls something with a session, once over a link and once of a node in this process.
 fn with_session(act: impl Fn(&Session)) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let home = tempfile::tempdir().expect("a directory");
     let paths = HomePaths::within(home.path());
     let node = Node::builder("a").without_processes().home(paths.clone());
-    let node = node.register(double).register(wait_for_stop);
+    let node = node.register(double).register(wait_for_stop).register(add);
     let node = runtime.block_on(node.start()).expect("a node");
     act(&Client::connect_home(&paths, PATIENCE).expect("a client").session());
     act(&Client::of(node.client()).expect("a client").temporary().expect("a session"));
@@ -41,6 +46,24 @@ fn a_program_without_async_maps_and_waits() {
         job.remove().expect("a removal");
         let error = job.view().expect_err("it is gone");
         assert!(matches!(error, CallError::Failed(_)), "{error}");
+    });
+}
+
+#[test]
+fn a_program_without_async_answers_what_its_functions_ask() {
+    with_session(|session| {
+        let job = session.start(session.run(add, 1)).expect("a start");
+        let asked = |prompt| {
+            job.wait().expect_err("it asks before it ends");
+            let question = job.questions().expect("questions").pop().expect("one");
+            assert_eq!(question.question.prompt, prompt);
+            question
+        };
+        let first = asked("and?");
+        job.answer_question(&first, &20).expect("it asks");
+        job.answer(asked("and then?").child, "300").expect("it asks");
+        job.answer_question(&first, &20).expect_err("that is over");
+        assert_eq!(job.join().expect("a sum"), [321]);
     });
 }
 

@@ -41,6 +41,8 @@
 //!   [`inbox`](TaskContext::inbox).
 //! * [`JobBuilder::background`] runs a function in a process of its own, which it can crash without
 //!   harm; [`init_with`] is what such a program begins with.
+//! * [`TaskContext::ask`] lets a running function ask; [`Job::questions`] and [`Job::answer`] are
+//!   the other side of it.
 //! * [`scope`] runs code whose jobs cannot outlive it.
 //! * [`TaskSession`] gives a function jobs of its own: so jobs form trees, which stop as a whole.
 //!   [`Job::monitor`], [`Job::bind_to`] and [`JobBuilder::escalating`] are for who supervises.
