@@ -4,13 +4,17 @@ use sortie_testkit::simulation::{self, Length, Run, is_planned_panic};
 
 /// Seeds that once broke a promise, with the length at which they did. What failed is mended; they
 /// stay so that it stays so.
-const REGRESSIONS: [(u64, Length); 3] = [
+const REGRESSIONS: [(u64, Length); 5] = [
     // A start that was on its way to a silent node was taken for one that was never sent.
     (1, Length { nodes: 3, steps: 300 }),
     // A late hello of a node's former life took the place of the link to the present one.
     (21, Length { nodes: 3, steps: 300 }),
     // A session that ended while a node was asked about it made the answer look like a lie.
     (371, Length { nodes: 3, steps: 300 }),
+    // A start for a node that had been gone left at once, and counted as one that had not.
+    (24, Length { nodes: 3, steps: 300 }),
+    // A queued child that was stopped for a sibling had two places in the line after its restart.
+    (34, Length { nodes: 3, steps: 300 }),
 ];
 
 /// Keeps planned panics off the output of the tests.

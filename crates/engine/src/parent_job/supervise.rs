@@ -188,6 +188,10 @@ impl ParentJob {
                 let id = self.row(child).map_or(0, |row| row.id.0);
                 self.note(format!("gave up on child {id}; its last end: {last}"));
                 self.give_up(child, Reason::RestartLimit { restarts, period }, effects);
+                if std::mem::take(&mut self.open) {
+                    effects.push(JobEffect::Unwanted);
+                    self.supervise_closed();
+                }
             }
             RestartEffect::Settle(child) => {
                 if self.row(child).is_some_and(|row| row.phase == Phase::Resting) {

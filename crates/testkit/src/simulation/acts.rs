@@ -7,7 +7,7 @@ use sortie_model::spec::{StopSpec, Throttle};
 use sortie_wire::session_proto::{Answer, Ask, WaitCount, WaitSpec};
 use tokio::time::Instant;
 
-use crate::simulation::client::{self, Odd, Reading};
+use crate::simulation::client::{self, Batch, Odd, Reading};
 use crate::simulation::family::Told;
 use crate::simulation::{Broken, Simulation};
 
@@ -22,7 +22,8 @@ impl Simulation<'_> {
             29..31 => self.follow(number),
             31 => self.watch(number).await,
             32..42 => self.stop(number).await,
-            42..52 => self.receive(number, Reading::Takes).await,
+            42..50 => self.receive(number, Reading::Takes).await,
+            50..52 => self.receive_both(number).await,
             52..57 => self.receive(number, Reading::Keeps).await,
             57..63 => self.receive_and_die(number).await,
             63..66 => self.wait(number).await,
@@ -138,6 +139,23 @@ impl Simulation<'_> {
         let received = client::receive(self.node(number)?, client::select(&word)?, reading).await?;
         let records = self.take_in(number, &received)?;
         Ok(format!("node{number} receives {word} {reading:?}: {records} records"))
+    }
+
+    /// Two readers take at once: each record goes to one of them.
+    async fn receive_both(&mut self, number: usize) -> Result<String, Broken> {
+        let entry = self.pick_entry(number);
+        let word = entry.map_or_else(|| "all".to_owned(), |id| id.to_string());
+        let (node, selection) = (self.node(number)?, client::select(&word)?);
+        let (one, other) = tokio::join!(
+            client::receive(node, selection.clone(), Reading::Takes),
+            client::receive(node, selection, Reading::Takes),
+        );
+        let (mut both, other) = (one?, other?);
+        both.batches.extend(other.batches);
+        let first = |batch: &Batch| batch.records.first().map(|record| record.seq.0);
+        both.batches.sort_by_key(|batch| (batch.source.child, first(batch)));
+        let records = self.take_in(number, &both)?;
+        Ok(format!("node{number} receives {word} twice at once: {records} records"))
     }
 
     async fn receive_and_die(&mut self, number: usize) -> Result<String, Broken> {

@@ -13,8 +13,10 @@ use sortie_model::restart::{RestartSpec, StopSequence, Strategy};
 use sortie_model::{EntryId, Reason, State};
 use tokio::time::Instant;
 
-/// What broke P15.
-type Wrong = String;
+use crate::simulation::Promise;
+
+/// What is wrong, and by which promise.
+type Wrong = (Promise, String);
 
 /// Where a child stands by the rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,9 +193,11 @@ impl Family {
         now: Instant,
     ) -> Result<(), Wrong> {
         let was = self.members.entry(child).or_insert_with(|| Member::new(now)).state;
-        let at = |text: &str| Err(format!("child {child}, {was:?} then {state:?}: {text}"));
+        let said = |text: &str| format!("child {child}, {was:?} then {state:?}: {text}");
+        let at = |text: &str| Err((Promise::P15, said(text)));
         if was.is_finished() && state.is_finished() {
-            return at("two end notices of one incarnation");
+            let promise = if was == state { Promise::P15 } else { Promise::P3 };
+            return Err((promise, said("two end notices of one incarnation")));
         }
         if self.members.get(&child).is_some_and(|member| member.claimed) {
             return at("a waiter was told that nothing follows");
@@ -242,7 +246,7 @@ impl Family {
     }
 
     /// What must have happened once time went on.
-    pub(super) fn audit(&self) -> Result<(), Wrong> {
+    pub(super) fn audit(&self) -> Result<(), String> {
         if self.blind {
             return Ok(());
         }

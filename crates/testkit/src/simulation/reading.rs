@@ -70,7 +70,7 @@ fn look(tag: u64, child: &mut ChildSeen, (record, next): (&Record, u64)) -> Resu
     let known = usize::try_from(number).ok().and_then(|number| child.log.get(number).copied());
     let says = match known {
         Some(known) => (bytes_of(key, known) == record.body).then_some(known),
-        None => successor(key, child.log.last().copied(), record),
+        None => successor(key, &child.log, record),
     };
     let Some(says) = says else {
         let text = format!("record {number} has another record's value: {:?}", record.body);
@@ -95,14 +95,18 @@ fn bytes_of(child: Child, logged: Logged) -> Body {
     })
 }
 
-/// What the record says, if it is one that may follow on that one.
-fn successor(child: Child, before: Option<Logged>, record: &Record) -> Option<Logged> {
-    let restarts = if let Some(Logged::Restart(number)) = before { number } else { 0 };
+/// What the record says, if it is one that may follow on those.
+fn successor(child: Child, log: &[Logged], record: &Record) -> Option<Logged> {
+    let restarts = log.iter().rev().find_map(|logged| match logged {
+        Logged::Restart(number) => Some(*number),
+        Logged::Value(..) => None,
+    });
+    let restarts = restarts.unwrap_or(0);
     if record.stream == Stream::Information {
         let mut numbers = (restarts + 1..).take(LIVES_BETWEEN as usize).map(Logged::Restart);
         return numbers.find(|logged| bytes_of(child, *logged) == record.body);
     }
-    if let Some(Logged::Value(life, number)) = before {
+    if let Some(Logged::Value(life, number)) = log.last().copied() {
         let next = Logged::Value(life, number + 1);
         return (bytes_of(child, next) == record.body).then_some(next);
     }

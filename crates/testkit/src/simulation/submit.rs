@@ -134,7 +134,21 @@ impl Simulation<'_> {
         self.sight.owners.insert(plan.tag, life);
         self.supervise(plan.tag, &spec);
         let ask = Ask::Start { key: key.clone(), spec: Box::new(spec.clone()) };
-        let started = client::start(self.node(number)?, ask, &input).await?;
+        let repeated = input == Input::None && self.chance.one_in(4);
+        let node = self.node(number)?;
+        let started = if repeated {
+            // A client that does not know whether its request was heard says it once more.
+            let once = client::start(node, ask.clone(), &input);
+            let (one, other) = tokio::join!(once, client::start(node, ask, &input));
+            let (one, other) = (one?, other?);
+            if one.as_ref().map(|view| view.id) != other.as_ref().map(|view| view.id) {
+                let text = format!("node{number}, tag {}: {one:?} and {other:?}", plan.tag);
+                return Err(Broken(Promise::P1, text));
+            }
+            one
+        } else {
+            client::start(node, ask, &input).await?
+        };
         let view = started.map_err(|refusal| Odd(format!("a start is refused: {refusal:?}")))?;
         let expected = matches!(spec.fan, Fan::PerNode { .. }).then(|| view.tally.total());
         let first = EntryId(view.id.0 + 1);

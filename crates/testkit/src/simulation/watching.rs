@@ -179,8 +179,8 @@ impl Simulation<'_> {
         let Some(JobSeen { tag, family, children, .. }) = seen.filter(|_| id != job) else {
             return Ok(());
         };
-        family.hear((id, state), reason.as_ref(), now).map_err(|text| {
-            Broken(Promise::P15, format!("node{number}, job {job} (tag {tag}): {text}"))
+        family.hear((id, state), reason.as_ref(), now).map_err(|(promise, text)| {
+            Broken(promise, format!("node{number}, job {job} (tag {tag}): {text}"))
         })?;
         let lost = super::checks::is_lost(reason.as_ref());
         if let Some(child) = children.get_mut(&id).filter(|_| lost) {

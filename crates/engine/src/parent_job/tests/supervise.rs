@@ -104,6 +104,19 @@ fn one_restart_too_many_fails_the_child_and_stops_the_rest() {
 }
 
 #[test]
+fn a_map_that_gave_up_takes_no_more_items() {
+    let spec =
+        JobSpec { fan: Fan::Spread, ..supervised(RestartType::Permanent, Strategy::OneForOne, 0) };
+    let (mut job, mut effects) = accept(spec, 1);
+    job.on_items(items(1), EntryId(2), NOW, &mut effects);
+    let effects = report(&mut job, 0, Some(failed()));
+    assert!(effects.contains(&JobEffect::Unwanted), "{effects:?}");
+    let mut effects = Effects::new();
+    job.on_items(items(1), EntryId(3), NOW, &mut effects);
+    assert_eq!((effects, job.state()), (vec![], State::Failed));
+}
+
+#[test]
 fn a_lost_node_is_a_failure_and_its_child_is_sent_there_again() {
     let (mut job, _) = accept(supervised(RestartType::Permanent, Strategy::OneForOne, 9), 2);
     (0..2).for_each(|child| drop(report(&mut job, child, None)));
