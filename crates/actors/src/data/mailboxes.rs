@@ -247,6 +247,11 @@ impl JobMailboxes {
         lock(self.shards.get((ordinal.0 % SHARDS) as usize).unwrap_or(first))
     }
 
+    /// Whether anybody waits for what comes.
+    fn has_readers(&self) -> bool {
+        lock(&self.index).has_readers()
+    }
+
     /// Tells waiting readers that something changed.
     fn announce(&self) {
         self.version.fetch_add(1, Ordering::Release);

@@ -20,6 +20,10 @@ use super::{
 /// use it, too, and tell nobody.
 const DISK_LOOK: Duration = Duration::from_millis(250);
 
+/// How often a writer lets others run before it writes to a file, where somebody reads: from the
+/// mailbox to its reader and back are a few futures, and a write costs more than all of them.
+const READERS_TURNS: u32 = 16;
+
 /// Which bounds of memory hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Memory {
@@ -121,12 +125,18 @@ impl JobMailboxes {
     ) -> Result<Appended, AppendError> {
         let mut memory = Memory::Bounded;
         let mut said = None;
+        let mut turns = if self.has_readers() { READERS_TURNS } else { 0 };
         loop {
             match self.append_now(ordinal, first, &records, memory) {
                 Ok(appended) => return Ok(appended),
                 Err(Obstacle::Error(error)) => return Err(error),
                 Err(Obstacle::Full(because)) => {
                     return Err(AppendError::Full { records, because, source: said });
+                }
+                Err(Obstacle::Memory) if turns > 0 => {
+                    turns -= 1;
+                    tokio::task::yield_now().await;
+                    continue;
                 }
                 Err(Obstacle::Memory) => {}
             }

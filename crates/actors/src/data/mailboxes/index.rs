@@ -132,6 +132,10 @@ impl Index {
         id
     }
 
+    pub(super) fn has_readers(&self) -> bool {
+        !self.readers.is_empty()
+    }
+
     pub(super) fn remove_reader(&mut self, id: ReaderId) {
         self.readers.remove(&id);
         self.farthest = self.readers.values().copied().max().unwrap_or(0);
