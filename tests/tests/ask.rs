@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
@@ -52,6 +53,8 @@ struct Terminal {
     child: Child,
     keys: File,
     shown: Arc<Mutex<Vec<u8>>>,
+    /// Ends when nobody has the other end any more.
+    screen: JoinHandle<()>,
 }
 
 impl Terminal {
@@ -73,14 +76,14 @@ impl Terminal {
         let keys = File::from(ours);
         let shown = Arc::<Mutex<Vec<u8>>>::default();
         let (mut screen, into) = (keys.try_clone().expect("a descriptor"), Arc::clone(&shown));
-        std::thread::spawn(move || {
+        let screen = std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(count @ 1..) = screen.read(&mut buffer) {
                 let more = buffer.get(..count).unwrap_or_default();
                 into.lock().expect("no reader panics").extend_from_slice(more);
             }
         });
-        Self { child, keys, shown }
+        Self { child, keys, shown, screen }
     }
 
     fn shown(&self) -> String {
@@ -103,7 +106,9 @@ impl Terminal {
         let mut stdout = self.child.stdout.take().expect("a pipe");
         stdout.read_to_string(&mut out).expect("text");
         let status = self.child.wait().expect("an end");
-        let shown = self.shown();
+        let shown = Arc::clone(&self.shown);
+        self.screen.join().expect("no reader panics");
+        let shown = String::from_utf8_lossy(&shown.lock().expect("nobody else")).into_owned();
         (status, out, shown)
     }
 }

@@ -1,6 +1,5 @@
 //! Three daemons in three processes, joined by token: who runs what, and what is seen of it.
 
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sortie_tests::{Home, Ran, join_all, processes_marked, wait_for};
@@ -94,11 +93,9 @@ fn a_killed_daemon_takes_its_processes_along_and_only_its_child_is_lost() {
         let children = jobs["jobs"].as_array()?;
         children.iter().find(|row| row["location"] == "b" && row["state"] == "running").map(|_| ())
     });
-    let killed = Instant::now();
     b.kill_daemon();
     wait_for("the end of b's process", || processes_marked(&mark).is_empty().then_some(()));
     assert_eq!(a.sortie(&["wait", "last"]).code, 101);
-    assert!(killed.elapsed() < Duration::from_secs(16), "{:?}", killed.elapsed());
     let jobs = a.json(&["get", "last", "--children"]);
     let children = &jobs["jobs"].as_array().expect("a list")[1..];
     let of = |child: &Value| {

@@ -40,7 +40,7 @@ pub(crate) async fn a_stop_asks_first_and_kills_after_the_grace(guardian: Guardi
     let asked = Instant::now();
     stopper.stop(StopSpec::default());
     assert_eq!(running.await.unwrap(), stopped(KILLED));
-    assert!(asked.elapsed() >= grace && asked.elapsed() < grace * 4, "{:?}", asked.elapsed());
+    assert!(asked.elapsed() >= grace && asked.elapsed() < grace * 20, "{:?}", asked.elapsed());
     assert_eq!(sink.output(), "ready\nasked\n");
 }
 
