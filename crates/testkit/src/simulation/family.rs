@@ -113,10 +113,12 @@ impl Family {
         (rules, sequence): (RestartSpec, StopSequence),
         children: Option<(EntryId, u64)>,
     ) -> Self {
+        let one_by_one =
+            [sequence, rules.strategy.stop_sequence()].contains(&StopSequence::OneByOne);
         let mut family = Self {
             rules,
-            ordered: sequence == StopSequence::OneByOne
-                || rules.strategy.stop_sequence() == StopSequence::OneByOne,
+            // In a map the last child is not known: one may come while others are being stopped.
+            ordered: children.is_some() && one_by_one,
             members: BTreeMap::new(),
             course: Course::Steady,
             told: Told::No,
