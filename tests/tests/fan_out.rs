@@ -1,6 +1,5 @@
 //! Three daemons in three processes, joined by token: who runs what, and what is seen of it.
 
-
 use serde_json::Value;
 use sortie_tests::{Home, Ran, join_all, processes_marked, wait_for};
 
