@@ -108,8 +108,8 @@ pub const COMPACT_MAILBOX_RECORDS: usize = 8;
 /// Bodies from this size on are kept in a mailbox as they came; smaller ones are copied together,
 /// so that none of them keeps the large buffer alive that it arrived in.
 pub const OWN_BUFFER_BYTES: usize = 16 * KIB;
-/// Files shared by small mailboxes, and others where freed space cannot be given back piece by
-/// piece: a new one is begun at this size.
+/// Files shared by small mailboxes, those of persistent output, and others where freed space cannot
+/// be given back piece by piece: a new one is begun at this size.
 pub const SEGMENT_BYTES: u64 = 64 * MIB as u64;
 /// Freed stretches of files that wait to be given back; beyond it the one who frees gives back.
 pub const HOLES_QUEUED: usize = 1_024;

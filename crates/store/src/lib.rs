@@ -5,10 +5,12 @@
 //! Files belong to the node's [`Spool`]; each [`MailboxFile`] grows by whole writes and shrinks by
 //! holes.
 
+pub mod disk;
 pub mod error;
 pub mod input_file;
 pub mod mailbox_file;
 pub mod record_log;
+pub mod segment;
 pub mod spool;
 pub mod stream_log;
 
