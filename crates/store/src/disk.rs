@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{FallocateFlags, FlockOperation};
 use rustix::io::Errno;
 
 /// What a file is opened for.
@@ -67,6 +67,10 @@ pub trait DiskFile: Debug + Send + Sync {
     fn sync(&self) -> io::Result<()>;
 }
 
+/// A locked file; dropping it unlocks the file.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "the lock lasts as long as the file is open")] File);
+
 /// The names in a directory, one by one.
 pub type Names = Box<dyn Iterator<Item = io::Result<OsString>>>;
 
@@ -83,6 +87,12 @@ pub trait Disk: Debug + Send + Sync {
     /// # Errors
     /// The system's.
     fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Gives a file another name, in place of a file that has it.
+    ///
+    /// # Errors
+    /// The system's.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Makes a directory and those above it, for their owner alone.
     ///
@@ -101,6 +111,13 @@ pub trait Disk: Debug + Send + Sync {
     /// # Errors
     /// The system's, also for each name.
     fn list(&self, path: &Path) -> io::Result<Names>;
+
+    /// Locks a file, which is made if it is not there, until what is returned is dropped, or the
+    /// process ends. None when another one has it locked.
+    ///
+    /// # Errors
+    /// The system's.
+    fn lock(&self, path: &Path) -> io::Result<Option<Lock>>;
 
     /// Returns when the names in a directory are on the disk.
     ///
@@ -170,6 +187,10 @@ impl Disk for SystemDisk {
         unless_absent(std::fs::remove_file(path), ())
     }
 
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
     fn make_directory(&self, path: &Path) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)
     }
@@ -182,6 +203,21 @@ impl Disk for SystemDisk {
         let entries = unless_absent(std::fs::read_dir(path).map(Some), None)?;
         let names = entries.into_iter().flatten();
         Ok(Box::new(names.map(|entry| entry.map(|entry| entry.file_name()))))
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Lock>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Lock(file))),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {

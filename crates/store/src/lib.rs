@@ -8,8 +8,10 @@
 pub mod disk;
 pub mod error;
 pub mod input_file;
+pub mod journal;
 pub mod mailbox_file;
 pub mod record_log;
+pub mod reserve;
 pub mod segment;
 pub mod spool;
 pub mod stream_log;

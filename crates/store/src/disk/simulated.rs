@@ -1,12 +1,15 @@
 //! A disk in memory that fails when it is told to, and forgets in a crash what was not synced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::disk::{Access, Disk, DiskFile, Names};
+use crate::disk::{Access, Disk, DiskFile, Lock, Names};
+
+const BLOCK: u64 = 4_096;
 
 /// How a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +39,8 @@ struct Content {
     synced: Vec<u8>,
     /// The name is on the disk.
     named: bool,
+    /// The blocks that have room on the disk.
+    blocks: BTreeSet<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -47,6 +52,7 @@ struct State {
     fault: Option<(u64, Fault)>,
     /// Bytes that may still be written; none when there is no bound.
     room: Option<u64>,
+    syncs: u64,
     failed_syncs: u64,
 }
 
@@ -85,6 +91,16 @@ impl SimulatedDisk {
         self.state().failed_syncs
     }
 
+    /// Calls to sync so far.
+    pub(crate) fn syncs(&self) -> u64 {
+        self.state().syncs
+    }
+
+    /// From now on only so many bytes of disk are left; removing a file gives its own back.
+    pub(crate) fn set_room(&self, room: Option<u64>) {
+        self.state().room = room;
+    }
+
     /// What is on the disk when the machine fails now.
     pub(crate) fn after_a_crash(&self) -> Self {
         let files = self.state().files.clone();
@@ -114,7 +130,8 @@ impl SimulatedDisk {
     }
 
     pub(crate) fn put(&self, path: &Path, bytes: Vec<u8>) {
-        let content = Content { live: bytes.clone(), synced: bytes, named: true };
+        let content =
+            Content { live: bytes.clone(), synced: bytes, named: true, ..Content::default() };
         self.state().files.insert(path.to_owned(), content);
     }
 }
@@ -130,10 +147,16 @@ impl State {
         }
     }
 
-    fn take_room(&mut self, bytes: u64) -> io::Result<()> {
+    /// Takes room for the blocks of these bytes that have none yet.
+    fn take_room(&mut self, path: &Path, bytes: Range<usize>) -> io::Result<()> {
+        let content = self.files.get_mut(path).ok_or(ErrorKind::NotFound)?;
+        let blocks = bytes.start as u64 / BLOCK..(bytes.end as u64).div_ceil(BLOCK);
+        let new: Vec<u64> = blocks.filter(|block| !content.blocks.contains(block)).collect();
         if let Some(room) = &mut self.room {
-            *room = room.checked_sub(bytes).ok_or(ErrorKind::StorageFull)?;
+            let left = room.checked_sub(new.len() as u64 * BLOCK);
+            *room = left.ok_or(ErrorKind::StorageFull)?;
         }
+        content.blocks.extend(new);
         Ok(())
     }
 
@@ -144,8 +167,7 @@ impl State {
 
     fn write(&mut self, path: &Path, bytes: &[u8], offset: usize) -> io::Result<()> {
         let end = offset + bytes.len();
-        let grown = end.saturating_sub(self.live(path)?.len());
-        self.take_room(grown as u64)?;
+        self.take_room(path, offset..end)?;
         let live = self.live(path)?;
         live.resize(live.len().max(end), 0);
         live[offset..end].copy_from_slice(bytes);
@@ -190,8 +212,7 @@ impl DiskFile for SimulatedFile {
     fn allocate(&self, bytes: u64) -> io::Result<()> {
         let mut state = self.disk.state();
         state.call().map_err(Fault::error)?;
-        let grown = bytes.saturating_sub(state.live(&self.path)?.len() as u64);
-        state.take_room(grown)?;
+        state.take_room(&self.path, 0..bytes as usize)?;
         let live = state.live(&self.path)?;
         live.resize(live.len().max(bytes as usize), 0);
         Ok(())
@@ -199,6 +220,7 @@ impl DiskFile for SimulatedFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.state();
+        state.syncs += 1;
         if let Err(fault) = state.call() {
             state.failed_syncs += 1;
             return Err(fault.error());
@@ -229,10 +251,18 @@ impl Disk for SimulatedDisk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.call().map_err(Fault::error)?;
-        let freed = state.files.remove(path).map_or(0, |content| content.live.len() as u64);
+        let freed = state.files.remove(path).map_or(0, |content| content.blocks.len() as u64);
         if let Some(room) = &mut state.room {
-            *room += freed;
+            *room += freed * BLOCK;
         }
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.call().map_err(Fault::error)?;
+        let content = state.files.remove(from).ok_or(ErrorKind::NotFound)?;
+        state.files.insert(to.to_owned(), Content { named: false, ..content });
         Ok(())
     }
 
@@ -253,6 +283,11 @@ impl Disk for SimulatedDisk {
             .collect();
         names.dedup();
         Ok(Box::new(names.into_iter().map(Ok)))
+    }
+
+    /// Nobody else has a disk in memory.
+    fn lock(&self, _: &Path) -> io::Result<Option<Lock>> {
+        tempfile::tempfile().map(|file| Some(Lock(file)))
     }
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {

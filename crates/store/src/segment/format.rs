@@ -1,6 +1,7 @@
 //! The bytes of a segment.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use sortie_model::{Body, ChildKey, JobInstance, Ordinal, Record, Seq, Stream, Timestamp, limits};
 
 /// The newest version of segments that this program reads, and the one that it writes.
@@ -30,7 +31,7 @@ const SUMMARY: usize = 8 * (1 + STREAMS);
 
 /// How far each stream of a mailbox was taken: for each, the number after the last record that its
 /// readers have acknowledged. Nothing below it is needed any more.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Taken(pub [Seq; STREAMS]);
 
 impl Taken {
