@@ -331,3 +331,11 @@ pub const JOURNAL_RESERVE_RETRY: Duration = Duration::from_secs(1);
 pub const JOURNAL_PURGE_ROWS: usize = 512;
 /// Rows in one answer of the journal; a longer page is cut to it.
 pub const JOURNAL_PAGE: usize = 65_536;
+
+// History.
+/// Finished jobs that a node keeps, all sessions together; beyond it the longest finished go.
+pub const HISTORY_JOBS: u64 = 1_000_000;
+/// How long a node keeps a finished job.
+pub const HISTORY_AGE: Duration = Duration::from_secs(30 * 86_400);
+/// Disk that a node keeps for finished jobs, in bytes; beyond it the longest finished go.
+pub const HISTORY_BYTES: u64 = NODE_QUOTA_BYTES;

@@ -69,7 +69,15 @@ pub trait DiskFile: Debug + Send + Sync {
 
 /// A locked file; dropping it unlocks the file.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "the lock lasts as long as the file is open")] File);
+pub struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing alone does not: a process that is being forked has the open file, too, until it
+    /// executes its program.
+    fn drop(&mut self) {
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
+}
 
 /// The names in a directory, one by one.
 pub type Names = Box<dyn Iterator<Item = io::Result<OsString>>>;
