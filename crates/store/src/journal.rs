@@ -37,7 +37,7 @@ pub use entries::{
 pub use error::{Fault, JOURNAL_VERSION, JournalError, OpenError};
 pub use read::Order;
 
-use crate::disk::{Disk, SystemDisk};
+use crate::disk::{self, Disk, SystemDisk};
 use crate::journal::change::{PreparedStart, Work};
 use crate::journal::opening::Files;
 use crate::journal::tables::job_key;
@@ -98,10 +98,18 @@ impl Journal {
     ) -> Result<Self, OpenError> {
         let files = Files::lock(Arc::clone(&disk), directory, bounds.cache)?;
         let failed = |source| OpenError::Io { directory: directory.to_owned(), source };
-        let opened = files.open()?;
         let path = directory.join("reserve");
-        let retry = limits::JOURNAL_RESERVE_RETRY;
-        let reserve = Reserve::new(disk, path, bounds.reserve, retry).map_err(failed)?;
+        let mut reserve = Reserve::new(disk, path, bounds.reserve, limits::JOURNAL_RESERVE_RETRY);
+        let opened = match files.open() {
+            // What the engine has to mend needs room, too.
+            Err(OpenError::Io { source, .. })
+                if disk::is_lack_of_space(&source) && reserve.give_up() =>
+            {
+                files.open()
+            }
+            opened => opened,
+        }?;
+        reserve.take().map_err(failed)?;
         let shared = Arc::new(Shared {
             database: RwLock::new(Some(opened.database)),
             queued_bytes: AtomicUsize::new(0),

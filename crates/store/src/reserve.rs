@@ -21,31 +21,31 @@ pub struct Reserve {
 }
 
 impl Reserve {
-    /// Takes the room, unless the disk is full: then it begins as given up.
+    /// Takes nothing yet: what an earlier life took is still there.
+    pub const fn new(disk: Arc<dyn Disk>, path: PathBuf, bytes: u64, retry: Duration) -> Self {
+        Self { disk, path, bytes, retry, given_up: None }
+    }
+
+    /// Takes the room, unless it was given up already. On a full disk that is no error: it counts
+    /// as given up.
     ///
     /// # Errors
     /// The system's, but for lack of space.
-    pub fn new(
-        disk: Arc<dyn Disk>,
-        path: PathBuf,
-        bytes: u64,
-        retry: Duration,
-    ) -> io::Result<Self> {
-        let mut reserve = Self { disk, path, bytes, retry, given_up: None };
-        match reserve.take() {
-            Err(error) if disk::is_lack_of_space(&error) => {
-                // A part of it would only be in the way.
-                let _ = reserve.disk.remove(&reserve.path);
-                reserve.given_up = Some(Instant::now());
-            }
-            taken => taken?,
+    pub fn take(&mut self) -> io::Result<()> {
+        if self.given_up.is_some() {
+            return Ok(());
         }
-        Ok(reserve)
+        match self.allocate() {
+            Err(error) if disk::is_lack_of_space(&error) => {
+                self.give_up();
+                Ok(())
+            }
+            taken => taken,
+        }
     }
 
-    fn take(&self) -> io::Result<()> {
-        let file = self.disk.open(&self.path, Access::Write)?;
-        file.allocate(self.bytes)
+    fn allocate(&self) -> io::Result<()> {
+        self.disk.open(&self.path, Access::Write)?.allocate(self.bytes)
     }
 
     /// Whether the disk was full when it was last looked at.
@@ -62,14 +62,55 @@ impl Reserve {
 
     /// Takes the room again if it was given up long enough ago and the disk has it.
     pub fn try_again(&mut self) {
-        let Some(since) = self.given_up.filter(|since| since.elapsed() >= self.retry) else {
+        if self.given_up.is_none_or(|since| since.elapsed() < self.retry) {
             return;
-        };
-        let taken = self.take();
-        if taken.is_err() {
-            // A part of it would only be in the way.
-            let _ = self.disk.remove(&self.path);
         }
-        self.given_up = taken.is_err().then(|| since.max(Instant::now()));
+        self.given_up = None;
+        if self.allocate().is_err() {
+            // A part of it would only be in the way.
+            self.give_up();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::simulated::{Fault, SimulatedDisk};
+
+    const BYTES: u64 = 8 * 4_096;
+
+    fn reserve(disk: &SimulatedDisk) -> Reserve {
+        Reserve::new(disk.shared(), "reserve".into(), BYTES, Duration::ZERO)
+    }
+
+    #[test]
+    fn room_is_taken_given_up_and_taken_again() {
+        let disk = SimulatedDisk::default();
+        disk.set_room(Some(BYTES));
+        let mut reserve = reserve(&disk);
+        reserve.take().expect("room");
+        assert!(!reserve.is_given_up());
+        assert_eq!(disk.content("reserve".as_ref()).len() as u64, BYTES);
+        assert!(reserve.give_up(), "there was something to give");
+        assert!(!reserve.give_up(), "and now there is not");
+        disk.set_room(Some(BYTES - 1));
+        reserve.try_again();
+        assert!(reserve.is_given_up() && disk.paths().is_empty());
+        disk.set_room(Some(BYTES));
+        reserve.try_again();
+        assert!(!reserve.is_given_up());
+    }
+
+    #[test]
+    fn a_full_disk_is_no_error_and_a_broken_one_is() {
+        let disk = SimulatedDisk::default();
+        disk.set_room(Some(4_096));
+        let mut full = reserve(&disk);
+        full.take().expect("a full disk");
+        assert!(full.is_given_up() && disk.paths().is_empty());
+        let broken = SimulatedDisk::default();
+        broken.fail(0, Fault::Broken);
+        assert!(reserve(&broken).take().is_err());
     }
 }

@@ -208,6 +208,27 @@ fn on_a_full_disk_starts_are_refused_and_ends_are_kept_until_there_is_room_again
     assert_eq!(crashed.jobs(SESSION, None, 10_000).expect("readable").len() as u64, jobs + 1);
 }
 
+#[test]
+fn a_node_starts_on_a_full_disk_and_keeps_ends() {
+    let disk = SimulatedDisk::default();
+    let journal = with_session(&disk);
+    for job in 0..20 {
+        start(&journal, new_job(number(job))).expect("accepted");
+    }
+    let killed = disk.after_a_kill();
+    killed.set_room(Some(0));
+    let journal = open(&killed);
+    for job in 0..20 {
+        let (job, facts) = (EntryId(number(job)), finished(5, 5));
+        let ended = Change::JobChanged { session: SESSION, job, facts };
+        change(&journal, vec![ended]).expect("it has the reserve");
+    }
+    check_whole(&journal);
+    drop(journal);
+    let journal = open(&killed.after_a_crash());
+    assert_eq!(journal.history().expect("readable").jobs, 20);
+}
+
 /// A disk with the script's journal, and the journal's file.
 fn scripted() -> (SimulatedDisk, PathBuf) {
     static DISK: OnceLock<SimulatedDisk> = OnceLock::new();
