@@ -8,7 +8,7 @@ use sortie_benches::report::{HEADING, line};
 use sortie_benches::{Outcome, Row};
 
 /// The programs, in the order of their rows.
-const SCENARIOS: [&str; 13] = [
+const SCENARIOS: [&str; 14] = [
     "process_jobs",
     "in_process_children",
     "task_latency",
@@ -22,6 +22,7 @@ const SCENARIOS: [&str; 13] = [
     "command_line",
     "growth",
     "restarts",
+    "journal",
 ];
 
 fn main() -> ExitCode {

@@ -63,8 +63,8 @@ pub enum Change {
 /// Whether an answer may come before the change is on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {
-    /// It may: the change is lost when the machine fails before a durable one follows. Never waits
-    /// for the disk.
+    /// It may: the change is lost when the process or the machine ends, or the disk is full, before
+    /// a durable one follows. Never waits for the disk.
     Relaxed,
     /// It may not.
     Durable,

@@ -91,7 +91,7 @@ pub enum JournalError {
     /// whole. Nothing is acknowledged any more.
     #[error("the journal failed and takes nothing more")]
     Failed(#[source] Arc<Fault>),
-    /// The journal was closed; nothing was done.
+    /// The journal was closed, or failed before; nothing was done.
     #[error("the journal is closed")]
     Closed,
 }

@@ -15,6 +15,9 @@ use crate::journal::error::{Fault, JournalError};
 use crate::journal::opening::Files;
 use crate::reserve::Reserve;
 
+/// What a removed row counts among what is not synced, in bytes.
+const REMOVED_BYTES: usize = 128;
+
 /// What a request became.
 pub(crate) type Answer = Result<Option<Started>, JournalError>;
 
@@ -187,7 +190,9 @@ impl Writer {
         let database = shared.database.read().unwrap_or_else(PoisonError::into_inner);
         let Some(database) = database.as_ref() else { return Err(Fault::Panicked) };
         let weight: usize = group.iter().map(|request| request.weight).sum();
-        let unsynced = self.unsynced.saturating_add(weight);
+        // What is removed is synced at times, so that its room can be used again.
+        let removed = if self.purging { limits::JOURNAL_PURGE_ROWS * REMOVED_BYTES } else { 0 };
+        let unsynced = self.unsynced.saturating_add(weight + removed);
         let durable = unsynced >= limits::JOURNAL_UNSYNCED_BYTES
             || group.iter().any(|request| request.durability == Durability::Durable);
         let mut transaction = database.begin_write()?;
