@@ -23,6 +23,7 @@ const SCENARIOS: [&str; 14] = [
     "growth",
     "restarts",
     "live_values",
+    "journal",
 ];
 
 fn main() -> ExitCode {

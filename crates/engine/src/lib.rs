@@ -11,6 +11,7 @@ pub mod broken;
 pub mod child_job;
 pub mod credit;
 pub mod function_end;
+pub mod history;
 pub mod host;
 pub mod inbox;
 pub mod link_rule;

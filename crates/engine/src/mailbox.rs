@@ -17,19 +17,8 @@ use sortie_model::{Seq, Stream};
 use ledger::StreamLedger;
 
 use crate::broken::{Rule, is_broken};
+pub use sortie_model::record::OutputPolicy;
 pub use tally::{PerStream, Piece, Tally};
-
-/// What happens at the quota when nobody receives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OutputPolicy {
-    /// The producer pauses; nothing is lost.
-    #[default]
-    Block,
-    /// The oldest records that are not offered go; how much went is counted.
-    DropOldest,
-    /// The child fails with `limit{output}`.
-    Fail,
-}
 
 /// Why records are refused; nothing of the batch was stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

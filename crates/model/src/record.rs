@@ -129,6 +129,18 @@ impl Default for StreamSet {
     }
 }
 
+/// What happens at a mailbox's quota when nobody receives (`docs/semantics.md`, section 1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum OutputPolicy {
+    /// The producer pauses; nothing is lost.
+    #[default]
+    Block,
+    /// The oldest records that are not offered go; how much went is counted.
+    DropOldest,
+    /// The child fails with `limit{output}`.
+    Fail,
+}
+
 /// What a record carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {

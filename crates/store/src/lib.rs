@@ -5,15 +5,21 @@
 //! Files belong to the node's [`Spool`]; each [`MailboxFile`] grows by whole writes and shrinks by
 //! holes.
 
+pub mod disk;
 pub mod error;
 pub mod input_file;
+pub mod journal;
 pub mod mailbox_file;
 pub mod record_log;
+pub mod recover;
+pub mod reserve;
+pub mod segment;
 pub mod spool;
 pub mod stream_log;
 
 pub use error::SpoolError;
 pub use mailbox_file::MailboxFile;
 pub use record_log::{Backward, Damaged, Entry, Forward, Loaded, Next, put_record, split_record};
+pub use recover::{RecoverError, RecoveredJob, Store};
 pub use spool::{Spool, SpoolBounds};
 pub use stream_log::{Hole, LoadError, Segment, Spill, StreamLog, Written};

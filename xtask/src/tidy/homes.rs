@@ -15,7 +15,7 @@ const HOMES: [(&[&str], &[&str]); 8] = [
     (&["quinn", "quinn-proto", "quinn-udp", "rustls", "rcgen"], &["crates/link/", "benches/"]),
     (&["x509-parser"], &["crates/link/"]),
     (&["bincode"], &["crates/wire/src/codec.rs", "crates/wire/Cargo.toml"]),
-    (&["redb"], &["crates/store/"]),
+    (&["redb"], &["crates/store/", "benches/"]),
     (&["clap", "clap_complete", "indicatif", "anstream"], &["crates/cli/"]),
     (&["tracing-subscriber"], &["crates/cli/", "examples/", "tests/"]),
     (

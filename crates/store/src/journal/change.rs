@@ -1,0 +1,143 @@
+//! What the journal is asked to keep.
+
+use sortie_model::{
+    EntryId, IdempotencyKey, JobInstance, Ordinal, SessionInstance, Timestamp, limits,
+};
+
+use crate::journal::entries::{ChildRun, Cursor, JobFacts, NewJob, SessionEntry};
+
+/// A change. What belongs to a session or a job that is not there changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A session was opened. Refused when the disk is full.
+    SessionOpened(Box<SessionEntry>),
+    /// Something about a session is another now.
+    SessionChanged(Box<SessionEntry>),
+    /// The session is over: everything of it goes, in steps.
+    SessionClosed(SessionInstance),
+    /// A job moved.
+    JobChanged {
+        /// Its session.
+        session: SessionInstance,
+        /// Its number.
+        job: EntryId,
+        /// What it is now.
+        facts: Box<JobFacts>,
+    },
+    /// Children moved, or came with an open input.
+    ChildrenChanged {
+        /// Their session.
+        session: SessionInstance,
+        /// Their job.
+        job: JobInstance,
+        /// What they are now.
+        runs: Vec<ChildRun>,
+        /// The number after theirs, if they are new.
+        next_id: Option<EntryId>,
+    },
+    /// Records of children were stored or taken.
+    CursorsMoved {
+        /// Their job.
+        job: JobInstance,
+        /// How far, by child.
+        cursors: Vec<(Ordinal, Cursor)>,
+    },
+    /// Jobs were removed: everything of them goes, in steps; their keys are remembered.
+    JobsRemoved {
+        /// Their session.
+        session: SessionInstance,
+        /// Their numbers.
+        jobs: Vec<EntryId>,
+        /// When.
+        at: Timestamp,
+    },
+    /// Keys are not remembered any more.
+    KeysForgotten {
+        /// Their session.
+        session: SessionInstance,
+        /// Which.
+        keys: Vec<IdempotencyKey>,
+    },
+}
+
+/// Whether an answer may come before the change is on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// It may: the change is lost when the process or the machine ends, or the disk is full, before
+    /// a durable one follows. Never waits for the disk.
+    Relaxed,
+    /// It may not.
+    Durable,
+}
+
+/// What a start became.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Started {
+    /// The job is in the journal.
+    New,
+    /// The key had this job already, from the same spec.
+    Same(EntryId),
+}
+
+/// A change, or a start, as the writer gets it.
+#[derive(Debug)]
+pub(crate) enum Work {
+    Changes(Vec<Change>),
+    Start(Box<PreparedStart>),
+}
+
+/// A start whose large parts are encoded.
+#[derive(Debug)]
+pub(crate) struct PreparedStart {
+    pub(crate) new: NewJob,
+    pub(crate) plan: Vec<u8>,
+    pub(crate) spec: [u8; 32],
+}
+
+impl Change {
+    /// About how much of the queue the change takes, in bytes.
+    pub(crate) fn weight(&self) -> usize {
+        const ROW: usize = 128;
+        ROW * match self {
+            Self::SessionOpened(session) | Self::SessionChanged(session) => {
+                return ROW + session_weight(session);
+            }
+            Self::ChildrenChanged { runs, .. } => 2 * runs.len(),
+            Self::CursorsMoved { cursors, .. } => cursors.len(),
+            Self::JobsRemoved { jobs, .. } => jobs.len(),
+            Self::KeysForgotten { keys, .. } => keys.len(),
+            Self::SessionClosed(_) | Self::JobChanged { .. } => 4,
+        }
+    }
+
+    /// Whether the change keeps its bounds.
+    pub(crate) fn fits(&self) -> bool {
+        let most = limits::JOURNAL_CHANGES;
+        match self {
+            Self::SessionOpened(session) | Self::SessionChanged(session) => {
+                session_weight(session) <= limits::SPEC_BYTES
+            }
+            Self::ChildrenChanged { runs, .. } => {
+                let ends = |run: &ChildRun| u64::from(run.first.0) + u64::from(run.count);
+                let last = runs.iter().map(ends).max().unwrap_or(0);
+                runs.len() <= most && last <= u64::from(limits::CHILDREN_PER_JOB)
+            }
+            Self::CursorsMoved { cursors, .. } => {
+                let possible =
+                    |(ordinal, _): &(Ordinal, Cursor)| ordinal.0 < limits::CHILDREN_PER_JOB;
+                cursors.len() <= most && cursors.iter().all(possible)
+            }
+            Self::JobsRemoved { jobs, .. } => jobs.len() <= most,
+            Self::KeysForgotten { keys, .. } => keys.len() <= most,
+            Self::SessionClosed(_) | Self::JobChanged { .. } => true,
+        }
+    }
+}
+
+fn session_weight(session: &SessionEntry) -> usize {
+    let variables = session.environment.iter();
+    let variables = variables.map(|(name, value)| {
+        16 + name.as_bytes().len() + value.as_ref().map_or(0, |value| value.as_bytes().len())
+    });
+    session.name.len() + session.owner.len() + variables.sum::<usize>()
+}

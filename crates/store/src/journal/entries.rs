@@ -1,0 +1,268 @@
+//! What the journal keeps: the nouns of sessions, jobs and children as they outlive their node.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sortie_model::record::OutputPolicy;
+use sortie_model::spec::{OsBytes, Throttle};
+use sortie_model::view::{Kind, Tally};
+use sortie_model::{
+    ChildIncarnation, EntryId, IdempotencyKey, JobInstance, JobSpec, NodeId, NodeName, Ordinal,
+    Seq, SessionId, SessionInstance, State, Timestamp,
+};
+use sortie_wire::host_proto::ChildOutcome;
+
+use crate::segment::Taken;
+
+/// A session (`docs/semantics.md`, section 1.1).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionEntry {
+    /// Its number on its node.
+    pub id: SessionId,
+    /// Its identity.
+    pub instance: SessionInstance,
+    /// Its name.
+    pub name: String,
+    /// Whose it is.
+    pub owner: String,
+    /// When it was opened.
+    pub created: Timestamp,
+    /// The number that the next job or child gets; the journal raises it and never lowers it.
+    pub next_id: EntryId,
+    /// Raised by every takeover.
+    pub epoch: u64,
+    /// How long it may be disconnected; for ever if none.
+    pub idle_timeout: Option<Duration>,
+    /// Since when no client holds it; none while one does.
+    pub disconnected: Option<Timestamp>,
+    /// What happens at the quota of a mailbox.
+    pub output_policy: OutputPolicy,
+    /// Its working directory, if one was set.
+    pub directory: Option<OsBytes>,
+    /// Variables that were set in it; none as a value removes one.
+    pub environment: Vec<(OsBytes, Option<OsBytes>)>,
+}
+
+/// What was submitted, and where it goes: read when the job is taken up again, not to show it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobPlan {
+    /// The submission.
+    pub spec: JobSpec,
+    /// The nodes it was accepted for, in order.
+    pub nodes: Vec<(NodeName, NodeId)>,
+    /// Children that were known at the start; their numbers follow the job's.
+    pub known_children: u64,
+}
+
+/// A submission that becomes a job, unless its key has one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewJob {
+    /// The session.
+    pub session: SessionInstance,
+    /// The key.
+    pub key: IdempotencyKey,
+    /// What is shown of it.
+    pub entry: JobEntry,
+    /// What was submitted.
+    pub plan: JobPlan,
+    /// The number after those that it takes.
+    pub next_id: EntryId,
+}
+
+/// A job without its plan and its children: what a page of `get` shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobEntry {
+    /// Its number.
+    pub id: EntryId,
+    /// Its identity.
+    pub instance: JobInstance,
+    /// Its display name.
+    pub name: String,
+    /// What was submitted, as it is shown: at most [`sortie_model::limits::COMMAND_SHOWN_BYTES`].
+    pub command: String,
+    /// What runs its children.
+    pub kind: Kind,
+    /// The children's locations, as they are shown.
+    pub location: String,
+    /// When it was accepted.
+    pub created: Timestamp,
+    /// What changes.
+    pub facts: JobFacts,
+}
+
+/// What the parent was told.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Told {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// To stop.
+    Stop {
+        /// Who said so.
+        by: String,
+    },
+    /// To suspend.
+    Suspend {
+        /// Who said so.
+        by: String,
+    },
+}
+
+/// Where the job's input is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InputState {
+    /// It takes none, or all of it was read.
+    #[default]
+    Done,
+    /// More may come.
+    Open,
+    /// All was stored, and so many bytes of it were read.
+    Stored {
+        /// Bytes.
+        read: u64,
+    },
+    /// The client died before its end.
+    Lost,
+}
+
+/// What changes of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobFacts {
+    /// Its state, computed from its children.
+    pub state: State,
+    /// How many children are in which state.
+    pub tally: Tally,
+    /// When its first child ran.
+    pub begin: Option<Timestamp>,
+    /// When its last child ended; a finished job has it, and is in the history by it.
+    pub end: Option<Timestamp>,
+    /// Any error stream is not empty.
+    pub with_errors: bool,
+    /// Any record was not taken, as far as the journal was told.
+    pub unread: bool,
+    /// How often children started again.
+    pub restarts: u64,
+    /// What it was told.
+    pub told: Told,
+    /// Another throttle than it was submitted with.
+    pub throttle: Option<Throttle>,
+    /// Where its input is.
+    pub input: InputState,
+    /// Bytes of disk that its output has, as far as the journal was told.
+    pub output_bytes: u64,
+}
+
+impl JobFacts {
+    /// A job of which nothing has begun.
+    pub fn new() -> Self {
+        Self {
+            state: State::NotStarted,
+            tally: Tally::default(),
+            begin: None,
+            end: None,
+            with_errors: false,
+            unread: false,
+            restarts: 0,
+            told: Told::Nothing,
+            throttle: None,
+            input: InputState::Done,
+            output_bytes: 0,
+        }
+    }
+
+    /// When the job ended, if it is finished.
+    pub(crate) fn finished(&self) -> Option<Timestamp> {
+        self.end.filter(|_| self.state.is_finished())
+    }
+}
+
+impl Default for JobFacts {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A child.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChildFacts {
+    /// Its number.
+    pub id: EntryId,
+    /// Its node's place among the nodes of its job's plan.
+    pub node: Option<u32>,
+    /// Which of its lives this is.
+    pub incarnation: ChildIncarnation,
+    /// Its state.
+    pub state: State,
+    /// It was told to stop.
+    pub told_to_stop: bool,
+    /// When it ran first.
+    pub begin: Option<Timestamp>,
+    /// When it ended.
+    pub end: Option<Timestamp>,
+    /// How it ended, where that says more than the state.
+    pub outcome: Option<Box<ChildOutcome>>,
+}
+
+/// Children whose ordinals and numbers follow each other and that are alike in everything else: a
+/// million children that wait are one run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChildRun {
+    /// The first one's place in its job.
+    pub first: Ordinal,
+    /// How many there are.
+    pub count: u32,
+    /// The first one; the others' numbers follow its own.
+    pub facts: ChildFacts,
+}
+
+/// How far a child's records were stored and taken. It never goes back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// All records before this number were acknowledged as stored.
+    pub stored: Seq,
+    /// How far each stream was taken.
+    pub taken: Taken,
+}
+
+impl Cursor {
+    /// Of each number the higher one.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.stored = self.stored.max(other.stored);
+        for (mine, other) in self.taken.0.iter_mut().zip(&other.taken.0) {
+            *mine = (*mine).max(*other);
+        }
+    }
+}
+
+/// Whose an idempotency key is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyEntry {
+    /// The job's number.
+    pub job: EntryId,
+    /// The SHA-256 of the job's spec, as it was encoded.
+    pub spec: [u8; 32],
+    /// When the job was removed; the key is remembered for a while.
+    pub removed: Option<Timestamp>,
+}
+
+/// A finished job in the history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FinishedJob {
+    /// When it ended.
+    pub end: Timestamp,
+    /// Its session.
+    pub session: SessionInstance,
+    /// Its number.
+    pub job: EntryId,
+    /// Bytes of disk that it has: its output, and its plan.
+    pub bytes: u64,
+}
+
+/// What the history has all together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryTotals {
+    /// Finished jobs.
+    pub jobs: u64,
+    /// Bytes of disk that they have.
+    pub bytes: u64,
+}

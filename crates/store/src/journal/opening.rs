@@ -1,0 +1,178 @@
+//! Opening a journal: whose it is, which version it has, what its last commit was.
+
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redb::{Database, ReadableDatabase, ReadableTableMetadata};
+
+use sortie_model::limits;
+
+use crate::disk::{Access, Disk, Lock};
+use crate::journal::backend::{JournalFile, SyncFailed};
+use crate::journal::error::{Fault, JOURNAL_VERSION, OpenError};
+use crate::journal::tables::{ABOUT_COMMIT, ABOUT_VERSION, Kept};
+use crate::journal::writer::guarded;
+
+const FILE: &str = "journal";
+/// A journal that is being made.
+const NEW_FILE: &str = "journal.new";
+const VERSION_FILE: &str = "version";
+const LOCK_FILE: &str = "lock";
+/// What the version file says before the number.
+const VERSION_TEXT: &str = "sortie journal ";
+/// What of a version file is looked at, in bytes.
+const VERSION_BYTES: u64 = 64;
+
+/// The files of a journal.
+#[derive(Debug)]
+pub(crate) struct Files {
+    disk: Arc<dyn Disk>,
+    directory: PathBuf,
+    cache_bytes: usize,
+    pub(crate) sync_failed: SyncFailed,
+    /// Held as long as the journal is open.
+    _lock: Lock,
+}
+
+/// A database, and the number of its last commit.
+pub(crate) struct Opened {
+    pub(crate) database: Database,
+    pub(crate) commit: u64,
+    /// Something is left to remove.
+    pub(crate) purging: bool,
+}
+
+impl Files {
+    /// Takes the lock and looks at the version, before anything else is touched.
+    pub(crate) fn lock(
+        disk: Arc<dyn Disk>,
+        directory: &Path,
+        cache_bytes: usize,
+    ) -> Result<Self, OpenError> {
+        let failed = |source| OpenError::Io { directory: directory.to_owned(), source };
+        disk.make_directory(directory).map_err(failed)?;
+        let locked = disk.lock(&directory.join(LOCK_FILE)).map_err(failed)?;
+        let in_use = || OpenError::InUse { directory: directory.to_owned() };
+        let files = Self {
+            disk,
+            directory: directory.to_owned(),
+            cache_bytes,
+            sync_failed: SyncFailed::default(),
+            _lock: locked.ok_or_else(in_use)?,
+        };
+        files.check_version()?;
+        Ok(files)
+    }
+
+    fn check_version(&self) -> Result<(), OpenError> {
+        let path = self.directory.join(VERSION_FILE);
+        let failed = |source| OpenError::Io { directory: self.directory.clone(), source };
+        let version = match self.read_version(&path).map_err(failed)? {
+            // The first opening was cut short before it made anything else, or this is the first.
+            None if !self.has_journal().map_err(failed)? => {
+                return self.write_version(&path).map_err(failed);
+            }
+            version => version,
+        };
+        match version {
+            Some(version) if version > JOURNAL_VERSION => {
+                Err(OpenError::Newer { directory: self.directory.clone(), version })
+            }
+            Some(version) if version > 0 => Ok(()),
+            _ => Err(OpenError::Damaged { file: path, source: None }),
+        }
+    }
+
+    /// None when there is no file, or none that says a version.
+    fn read_version(&self, path: &Path) -> io::Result<Option<u32>> {
+        let file = match self.disk.open(path, Access::Read) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        let length = file.length()?.min(VERSION_BYTES);
+        let mut text = vec![0; usize::try_from(length).unwrap_or(0)];
+        file.read_at(&mut text, 0)?;
+        let text = String::from_utf8_lossy(&text);
+        let number = text.strip_prefix(VERSION_TEXT).and_then(|text| text.strip_suffix('\n'));
+        Ok(number.and_then(|number| number.parse().ok()))
+    }
+
+    fn has_journal(&self) -> io::Result<bool> {
+        match self.disk.open(&self.directory.join(FILE), Access::Read) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            opened => Ok(opened?.length()? > 0),
+        }
+    }
+
+    fn write_version(&self, path: &Path) -> io::Result<()> {
+        let file = self.disk.open(path, Access::Write)?;
+        file.set_length(0)?;
+        file.write_at(format!("{VERSION_TEXT}{JOURNAL_VERSION}\n").as_bytes(), 0)?;
+        file.sync()?;
+        self.disk.sync_directory(&self.directory)
+    }
+
+    /// Opens the journal, which is made first if there is none.
+    pub(crate) fn open(&self) -> Result<Opened, OpenError> {
+        let failed = |source| OpenError::Io { directory: self.directory.clone(), source };
+        let is_there = self.has_journal().map_err(failed)?;
+        let made = if is_there { Ok(()) } else { guarded(|| self.make()) };
+        let opened = made.and_then(|()| guarded(|| self.open_database()));
+        opened.map_err(|fault| match fault {
+            Fault::Storage(redb::Error::Io(source)) if source.kind() != ErrorKind::InvalidData => {
+                failed(source)
+            }
+            fault => OpenError::Damaged {
+                file: self.directory.join(FILE),
+                source: Some(Arc::new(fault)),
+            },
+        })
+    }
+
+    /// Makes a journal under another name, so that one that has its name is whole.
+    fn make(&self) -> Result<(), Fault> {
+        let new = self.directory.join(NEW_FILE);
+        self.disk.remove(&new).map_err(io_fault)?;
+        let database = self.database(&new)?;
+        let mut transaction = database.begin_write()?;
+        transaction.set_quick_repair(true);
+        for kept in Kept::ALL {
+            kept.open(&transaction)?;
+        }
+        Kept::About.open(&transaction)?.put(ABOUT_VERSION, &JOURNAL_VERSION)?;
+        transaction.commit()?;
+        database.close()?;
+        self.disk.rename(&new, &self.directory.join(FILE)).map_err(io_fault)?;
+        self.disk.sync_directory(&self.directory).map_err(io_fault)
+    }
+
+    fn database(&self, path: &Path) -> Result<Database, Fault> {
+        let file = self.disk.open(path, Access::Write).map_err(io_fault)?;
+        // What the engine trusts without a check may make it panic later.
+        let checked = file.length().map_err(io_fault)? <= limits::JOURNAL_CHECKED_BYTES;
+        let sync_failed = self.sync_failed.clone();
+        let mut builder = Database::builder();
+        builder.set_cache_size(self.cache_bytes).set_check_integrity_on_open(checked);
+        Ok(builder.create_with_backend(JournalFile { file, sync_failed })?)
+    }
+
+    pub(crate) fn open_database(&self) -> Result<Opened, Fault> {
+        let database = self.database(&self.directory.join(FILE))?;
+        let transaction = database.begin_read()?;
+        let about = Kept::About.of(&transaction)?;
+        match Kept::About.read::<u32>(&about, ABOUT_VERSION)? {
+            Some(1..=JOURNAL_VERSION) => {}
+            _ => return Err(Fault::Entry(Kept::About.name())),
+        }
+        let commit = Kept::About.read(&about, ABOUT_COMMIT)?.unwrap_or(0);
+        let removed = Kept::Removed.of(&transaction)?;
+        let purging = !removed.is_empty()?;
+        drop((removed, about, transaction));
+        Ok(Opened { database, commit, purging })
+    }
+}
+
+const fn io_fault(error: io::Error) -> Fault {
+    Fault::Storage(redb::Error::Io(error))
+}

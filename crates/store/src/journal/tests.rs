@@ -1,0 +1,339 @@
+//! The journal on a disk in memory.
+
+mod faults;
+mod history;
+
+use std::path::Path;
+use std::sync::mpsc;
+
+use bytes::Bytes;
+use sortie_model::spec::BodySpec;
+use sortie_model::view::Kind;
+use sortie_model::{
+    ChildIncarnation, EntryId, IdempotencyKey, JobInstance, JobSpec, Ordinal, Seq, SessionId,
+    SessionInstance, State, Timestamp,
+};
+use uuid::Uuid;
+
+use super::*;
+use crate::disk::simulated::SimulatedDisk;
+use crate::segment::Taken;
+
+const DIRECTORY: &str = "state";
+const BOUNDS: JournalBounds = JournalBounds { reserve: 64 * 1024, cache: 1 << 20 };
+const SESSION: SessionInstance = SessionInstance(Uuid::from_u128(1));
+
+fn open(disk: &SimulatedDisk) -> Journal {
+    try_open(disk).expect("a journal")
+}
+
+fn try_open(disk: &SimulatedDisk) -> Result<Journal, OpenError> {
+    Journal::open_on(disk.shared(), DIRECTORY.as_ref(), BOUNDS)
+}
+
+fn session(next_id: u64) -> SessionEntry {
+    SessionEntry {
+        id: SessionId(1),
+        instance: SESSION,
+        name: "default".to_owned(),
+        owner: "ann".to_owned(),
+        created: Timestamp(5),
+        next_id: EntryId(next_id),
+        epoch: 0,
+        idle_timeout: None,
+        disconnected: None,
+        output_policy: Default::default(),
+        directory: None,
+        environment: Vec::new(),
+    }
+}
+
+fn key(number: u64) -> IdempotencyKey {
+    format!("key-{number}").try_into().expect("a key")
+}
+
+fn instance(number: u64) -> JobInstance {
+    JobInstance(Uuid::from_u128(1_000 + u128::from(number)))
+}
+
+fn spec(text: &'static str) -> JobSpec {
+    let input = Bytes::from_static(text.as_bytes());
+    let (name, types, run_in) = ("task".to_owned(), None, Default::default());
+    JobSpec::new(text, BodySpec::Task { name, input, types, run_in })
+}
+
+/// A job of one child.
+fn new_job(number: u64) -> NewJob {
+    let entry = JobEntry {
+        id: EntryId(number),
+        instance: instance(number),
+        name: format!("Job{number}"),
+        command: "true".to_owned(),
+        kind: Kind::Background,
+        location: "localhost".to_owned(),
+        created: Timestamp(7),
+        facts: JobFacts::default(),
+    };
+    let plan = JobPlan { spec: spec("true"), nodes: Vec::new(), known_children: 1 };
+    let next_id = EntryId(number + 2);
+    NewJob { session: SESSION, key: key(number), entry, plan, next_id }
+}
+
+fn finished(end: i64, output_bytes: u64) -> Box<JobFacts> {
+    let (state, end) = (State::Completed, Some(Timestamp(end)));
+    Box::new(JobFacts { state, end, output_bytes, ..JobFacts::default() })
+}
+
+fn child(id: u64, state: State) -> ChildFacts {
+    ChildFacts {
+        id: EntryId(id),
+        node: Some(0),
+        incarnation: ChildIncarnation(0),
+        state,
+        told_to_stop: false,
+        begin: None,
+        end: None,
+        outcome: None,
+    }
+}
+
+fn wait<T: Send + 'static>(
+    ask: impl FnOnce(Box<dyn FnOnce(Result<T, JournalError>) + Send>) -> Result<(), JournalError>,
+) -> Result<T, JournalError> {
+    let (told, answer) = mpsc::channel();
+    ask(Box::new(move |answer| told.send(answer).expect("the test waits")))?;
+    answer.recv().expect("every request is answered")
+}
+
+fn start(journal: &Journal, new: NewJob) -> Result<Started, JournalError> {
+    wait(|done| journal.start(new, done))
+}
+
+fn change(journal: &Journal, changes: Vec<Change>) -> Result<(), JournalError> {
+    wait(|done| journal.change(changes, Durability::Durable, done))
+}
+
+fn relaxed(journal: &Journal, changes: Vec<Change>) -> Result<(), JournalError> {
+    wait(|done| journal.change(changes, Durability::Relaxed, done))
+}
+
+fn with_session(disk: &SimulatedDisk) -> Journal {
+    let journal = open(disk);
+    change(&journal, vec![Change::SessionOpened(Box::new(session(1)))]).expect("a session");
+    journal
+}
+
+#[test]
+fn a_key_has_one_job_whatever_is_sent_again() {
+    let disk = SimulatedDisk::default();
+    let journal = with_session(&disk);
+    assert_eq!(start(&journal, new_job(1)).expect("accepted"), Started::New);
+    let again = NewJob { key: key(1), ..new_job(3) };
+    assert_eq!(start(&journal, again.clone()).expect("known"), Started::Same(EntryId(1)));
+    let mut other = again.clone();
+    other.plan.spec = spec("false");
+    let reused = start(&journal, other).expect_err("another spec");
+    assert!(matches!(reused, JournalError::KeyReused { job: EntryId(1) }));
+    let stranger = NewJob { session: SessionInstance(Uuid::from_u128(9)), ..new_job(5) };
+    assert!(matches!(start(&journal, stranger), Err(JournalError::NoSession)));
+    // What was acknowledged outlives the machine's failure, and so does the answer.
+    let journal = open(&disk.after_a_crash());
+    assert_eq!(start(&journal, again).expect("known"), Started::Same(EntryId(1)));
+    let (stored_key, entry) = journal.job(SESSION, EntryId(1)).expect("readable").expect("a job");
+    assert_eq!((stored_key, &entry), (key(1), &new_job(1).entry));
+    assert_eq!(journal.plan(SESSION, EntryId(1)).expect("readable"), Some(new_job(1).plan));
+    assert_eq!(journal.job_place(entry.instance).expect("readable"), Some((SESSION, EntryId(1))));
+    assert_eq!(journal.unfinished(SESSION, None, 9).expect("readable"), [EntryId(1)]);
+    let stored = journal.session(SESSION).expect("readable").expect("a session");
+    assert_eq!(stored, session(3), "the counter is raised in the same step");
+}
+
+#[test]
+fn a_sessions_counter_never_goes_back() {
+    let disk = SimulatedDisk::default();
+    let journal = with_session(&disk);
+    start(&journal, new_job(1)).expect("accepted");
+    let renamed = SessionEntry { name: "other".to_owned(), epoch: 4, ..session(2) };
+    change(&journal, vec![Change::SessionChanged(Box::new(renamed))]).expect("changed");
+    let [stored] = &journal.sessions().expect("readable")[..] else { panic!("one session") };
+    assert_eq!((&*stored.name, stored.epoch, stored.next_id), ("other", 4, EntryId(3)));
+}
+
+#[test]
+fn a_million_children_that_wait_are_few_rows_and_each_can_move() {
+    let disk = SimulatedDisk::default();
+    let journal = with_session(&disk);
+    start(&journal, new_job(1)).expect("accepted");
+    let moved = |first, count, id, state| Change::ChildrenChanged {
+        session: SESSION,
+        job: instance(1),
+        runs: vec![ChildRun { first: Ordinal(first), count, facts: child(id, state) }],
+        next_id: Some(EntryId(id + u64::from(count))),
+    };
+    let syncs = disk.syncs();
+    change(&journal, vec![moved(0, 1_000_000, 2, State::NotStarted)]).expect("stored");
+    assert!(disk.syncs() - syncs < 20, "not one sync for each child");
+    change(&journal, vec![moved(700, 1, 702, State::Running)]).expect("stored");
+    let runs = journal.children(instance(1), Ordinal(690), 3).expect("readable");
+    let shape: Vec<_> = runs.iter().map(|run| (run.first.0, run.count, run.facts.state)).collect();
+    let (waits, runs_now) = (State::NotStarted, State::Running);
+    assert_eq!(shape, [(690, 10, waits), (700, 1, runs_now), (701, 67, waits)]);
+    assert_eq!(runs[2].facts.id, EntryId(703));
+    let last = journal.children(instance(1), Ordinal(999_999), 3).expect("readable");
+    assert_eq!((last.len(), last[0].count, last[0].facts.id), (1, 1, EntryId(1_000_001)));
+    assert_eq!(journal.session(SESSION).expect("readable").expect("one").next_id.0, 1_000_002);
+    let late = Change::ChildrenChanged {
+        session: SESSION,
+        job: instance(9),
+        runs: vec![ChildRun { first: Ordinal(0), count: 1, facts: child(2, waits) }],
+        next_id: None,
+    };
+    change(&journal, vec![late]).expect("a job that is gone changes nothing");
+    assert!(journal.children(instance(9), Ordinal(0), 3).expect("readable").is_empty());
+}
+
+#[test]
+fn a_cursor_never_goes_back() {
+    let disk = SimulatedDisk::default();
+    let journal = with_session(&disk);
+    start(&journal, new_job(1)).expect("accepted");
+    let moved = |ordinal, stored, taken| Change::CursorsMoved {
+        job: instance(1),
+        cursors: vec![(
+            Ordinal(ordinal),
+            Cursor { stored: Seq(stored), taken: Taken::all_below(Seq(taken)) },
+        )],
+    };
+    change(&journal, vec![moved(3, 10, 4), moved(300, 1, 1)]).expect("stored");
+    change(&journal, vec![moved(3, 8, 6)]).expect("stored");
+    let cursors = journal.cursors(instance(1), Ordinal(0), 9).expect("readable");
+    let expected = Cursor { stored: Seq(10), taken: Taken::all_below(Seq(6)) };
+    assert_eq!(cursors[0], (Ordinal(3), expected));
+    assert_eq!(journal.cursors(instance(1), Ordinal(4), 9).expect("readable").len(), 1);
+}
+
+#[test]
+fn relaxed_changes_never_sync_and_last_with_the_next_durable_one() {
+    let disk = SimulatedDisk::default();
+    let journal = with_session(&disk);
+    start(&journal, new_job(1)).expect("accepted");
+    let named = |name: &str| {
+        let name = name.to_owned();
+        vec![Change::SessionChanged(Box::new(SessionEntry { name, ..session(1) }))]
+    };
+    let name = |journal: &Journal| journal.sessions().expect("readable").remove(0).name;
+    let syncs = disk.syncs();
+    for number in 0..50 {
+        relaxed(&journal, named(&format!("s{number}"))).expect("applied");
+    }
+    assert_eq!(disk.syncs(), syncs);
+    assert_eq!(name(&journal), "s49");
+    assert_eq!(name(&open(&disk.after_a_crash())), "default");
+    start(&journal, new_job(3)).expect("accepted");
+    assert_eq!(name(&open(&disk.after_a_crash())), "s49");
+    relaxed(&journal, named("at the end")).expect("applied");
+    drop(journal);
+    assert_eq!(name(&open(&disk.after_a_crash())), "at the end");
+}
+
+#[test]
+fn more_than_the_queue_holds_is_refused_as_busy() {
+    let disk = SimulatedDisk::default();
+    let journal = with_session(&disk);
+    let (release, gate) = mpsc::channel::<()>();
+    let (entered, inside) = mpsc::channel();
+    let none = || Vec::new();
+    let stuck = journal.change(none(), Durability::Relaxed, move |_| {
+        entered.send(()).expect("the test waits");
+        gate.recv().unwrap_or(());
+    });
+    stuck.expect("room");
+    inside.recv().expect("the writer answers");
+    for _ in 0..limits::JOURNAL_QUEUE {
+        journal.change(none(), Durability::Relaxed, |_| ()).expect("room");
+    }
+    let refused = journal.change(none(), Durability::Relaxed, |_| ()).expect_err("no room");
+    assert!(matches!(refused, JournalError::Busy) && refused.is_retryable());
+    release.send(()).expect("the writer waits");
+    wait_until(|| change(&journal, none()).is_ok());
+}
+
+#[test]
+fn bytes_that_wait_have_a_bound_too() {
+    let disk = SimulatedDisk::default();
+    let journal = with_session(&disk);
+    let (release, gate) = mpsc::channel::<()>();
+    let stuck = journal.change(Vec::new(), Durability::Relaxed, move |_| {
+        gate.recv().unwrap_or(());
+    });
+    stuck.expect("room");
+    let text = |_| {
+        let mut new = new_job(1);
+        new.plan.spec.command = "x".repeat(limits::SPEC_BYTES);
+        journal.start(new, |_| ()).is_err()
+    };
+    let most = 4 * limits::JOURNAL_QUEUE_BYTES / limits::SPEC_BYTES;
+    assert!((0..most).any(text), "memory has a bound");
+    release.send(()).expect("the writer waits");
+    wait_until(|| change(&journal, Vec::new()).is_ok());
+}
+
+#[test]
+fn a_request_out_of_its_bounds_is_refused_at_once() {
+    let disk = SimulatedDisk::default();
+    let journal = with_session(&disk);
+    let far = limits::CHILDREN_PER_JOB;
+    let cursors = vec![(Ordinal(far), Cursor::default())];
+    let run = ChildRun { first: Ordinal(far), count: 1, facts: child(2, State::Running) };
+    for too_much in [
+        Change::CursorsMoved { job: instance(1), cursors },
+        Change::JobsRemoved {
+            session: SESSION,
+            jobs: vec![EntryId(1); limits::JOURNAL_CHANGES + 1],
+            at: Timestamp(0),
+        },
+        Change::ChildrenChanged {
+            session: SESSION,
+            job: instance(1),
+            runs: vec![run],
+            next_id: None,
+        },
+    ] {
+        assert!(matches!(change(&journal, vec![too_much]), Err(JournalError::TooLarge)));
+    }
+}
+
+#[test]
+fn a_journal_has_one_process_at_a_time() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let journal = Journal::open(directory.path(), BOUNDS).expect("a journal");
+    let refused = Journal::open(directory.path(), BOUNDS).expect_err("in use");
+    assert!(matches!(refused, OpenError::InUse { .. }) && refused.is_retryable());
+    drop(journal);
+    Journal::open(directory.path(), BOUNDS).expect("a journal");
+}
+
+#[test]
+fn a_newer_journal_is_refused_before_anything_is_changed() {
+    let disk = SimulatedDisk::default();
+    drop(with_session(&disk));
+    let version = Path::new(DIRECTORY).join("version");
+    disk.put(&version, b"sortie journal 2\n".to_vec());
+    let before: Vec<_> = disk.paths().iter().map(|path| disk.content(path)).collect();
+    assert!(matches!(try_open(&disk), Err(OpenError::Newer { version: 2, .. })));
+    let after: Vec<_> = disk.paths().iter().map(|path| disk.content(path)).collect();
+    assert_eq!(before, after);
+    for garbage in ["", "sortie journal 1", "sortie journal 0\n", "sortie journal x\n"] {
+        disk.put(&version, garbage.as_bytes().to_vec());
+        assert!(matches!(try_open(&disk), Err(OpenError::Damaged { .. })), "{garbage}");
+    }
+}
+
+/// The writer works on while the test looks.
+fn wait_until(mut condition: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !condition() {
+        assert!(begun.elapsed().as_secs() < 20, "the writer goes on by itself");
+        std::thread::yield_now();
+    }
+}
