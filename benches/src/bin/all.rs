@@ -8,7 +8,7 @@ use sortie_benches::report::{HEADING, line};
 use sortie_benches::{Outcome, Row};
 
 /// The programs, in the order of their rows.
-const SCENARIOS: [&str; 14] = [
+const SCENARIOS: [&str; 15] = [
     "process_jobs",
     "in_process_children",
     "task_latency",

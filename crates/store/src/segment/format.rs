@@ -193,7 +193,7 @@ impl Head {
 pub(crate) fn put_record(to: &mut Vec<u8>, record: &Record) {
     let value = if matches!(record.body, Body::Value(_)) { VALUE } else { 0 };
     let kind = record.stream as u8 | value;
-    put(to, (kind, record.seq.0, record.time.0.to_le_bytes()), record.body.bytes());
+    put(to, (kind, record.seq.0, record.time.0.to_le_bytes()), &record.body.bytes());
 }
 
 pub(crate) fn put_mark(to: &mut Vec<u8>, synced: u64) {
