@@ -109,6 +109,45 @@ async fn a_worker_reads_messages_and_answers_calls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_reads_messages_while_it_asks() {
+    let (a, b) = (home("a"), home("b"));
+    join_all(&[&a, &b]);
+    let session = session(&a).await;
+    let calls = async |job: &Job| {
+        for number in 0..20_u64 {
+            let twice: u64 = job.child(Ordinal(0)).call(&number).await.expect("an answer");
+            assert_eq!(twice, 2 * number);
+        }
+    };
+    let asked = async |job: &Job, prompt: &str| {
+        let waited = tokio::time::timeout(PATIENCE, job.wait()).await.expect("in time");
+        assert_eq!(waited.expect_err("it asks").code(), ErrorCode::Deadlock);
+        let questions = job.questions().await.expect("questions");
+        assert_eq!(questions[0].question.prompt, prompt);
+        questions[0].child
+    };
+    for on in ["a", "b"] {
+        let start = async || {
+            let job = session.task("both", &()).expect("an input").background().on(on);
+            job.expect("a node").start().await.expect("a start")
+        };
+        let job = start().await;
+        let child = asked(&job, "one").await;
+        calls(&job).await;
+        job.answer(child, &40_u64).await.expect("it asks");
+        calls(&job).await;
+        asked(&job, "two").await;
+        job.answer(child, &2_u64).await.expect("it asks");
+        let sum = tokio::time::timeout(PATIENCE, job.typed::<u64>()).await.expect("in time");
+        assert_eq!(sum.expect("a result"), [42]);
+        let job = start().await;
+        asked(&job, "one").await;
+        calls(&job).await;
+        assert_eq!(job.stop().await.expect("a stop").state, State::Stopped);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_dies_answers_its_callers_with_an_error() {
     let home = home("a");
     let session = session(&home).await;

@@ -24,6 +24,7 @@ use sortie_model::{JobInstance, Ordinal};
 use sortie_wire::host_proto::{AnswerChild, ChildOutcome, ChildSet};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use crate::data::port::{ChildPort, JobPort};
 use crate::host::HostMessage;
@@ -47,6 +48,8 @@ struct Slot {
     future: AbortHandle,
     /// How a process is told to stop.
     stop: Option<Stopper>,
+    /// When a function that was told to stop is aborted.
+    abort_at: Option<Instant>,
 }
 
 impl Drop for Slot {
@@ -66,13 +69,8 @@ pub(crate) struct Group {
     pub(crate) job: JobInstance,
     pub(crate) count: u32,
     slots: BTreeMap<Ordinal, Slot>,
-}
-
-/// Whether functions were told to stop, and have their grace to return.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Told {
-    Functions,
-    None,
+    /// The first of what its slots say.
+    abort_at: Option<Instant>,
 }
 
 impl Group {
@@ -94,20 +92,26 @@ impl Group {
             };
             (ordinal, slot)
         });
-        Self { job: port.job, count, slots: slots.collect() }
+        Self { job: port.job, count, slots: slots.collect(), abort_at: None }
     }
 
-    /// Tells these to stop; whoever is a function must be aborted after its grace.
-    pub(crate) fn stop(&self, children: &Chosen, how: StopSpec) -> Told {
-        let mut told = Told::None;
-        for slot in self.named(children) {
+    /// Tells these to stop. A function that has not returned by then is to be aborted
+    /// ([`Self::abort_due`]); a later stop may only bring that forward.
+    pub(crate) fn stop(&mut self, children: &Chosen, how: StopSpec, by: Instant) {
+        let mut functions = false;
+        self.for_each(children, |slot| {
             slot.port.tell_stop(how);
             match &slot.stop {
                 Some(stop) => stop.stop(how),
-                None => told = Told::Functions,
+                None => {
+                    slot.abort_at = Some(slot.abort_at.map_or(by, |earlier| earlier.min(by)));
+                    functions = true;
+                }
             }
+        });
+        if functions {
+            self.abort_at = Some(self.abort_at.map_or(by, |earlier| earlier.min(by)));
         }
-        told
     }
 
     /// Brings a child the answer to its question, if it is one of these.
@@ -117,23 +121,32 @@ impl Group {
         }
     }
 
-    /// Ends functions that did not return within their grace.
-    pub(crate) fn abort(&self, children: &Chosen) {
-        self.named(children)
-            .filter(|slot| slot.stop.is_none())
-            .for_each(|slot| slot.future.abort());
+    /// Ends functions that did not return within their grace. Gives when that of the next one is
+    /// over.
+    pub(crate) fn abort_due(&mut self, now: Instant) -> Option<Instant> {
+        if self.abort_at.is_some_and(|first| first <= now) {
+            for slot in self.slots.values_mut() {
+                if slot.abort_at.take_if(|at| *at <= now).is_some() {
+                    slot.future.abort();
+                }
+            }
+            self.abort_at = self.slots.values().filter_map(|slot| slot.abort_at).min();
+        }
+        self.abort_at
     }
 
     /// Takes a step per slot or per chosen child, whichever are fewer: there may be many groups.
-    fn named<'a>(&'a self, chosen: &'a Chosen) -> Box<dyn Iterator<Item = &'a Slot> + 'a> {
+    fn for_each(&mut self, chosen: &Chosen, mut what: impl FnMut(&mut Slot)) {
         match chosen {
-            Chosen::All => Box::new(self.slots.values()),
+            Chosen::All => self.slots.values_mut().for_each(what),
             Chosen::Some(some) if some.len() < self.slots.len() => {
-                Box::new(some.iter().filter_map(|ordinal| self.slots.get(ordinal)))
+                some.iter().for_each(|ordinal| {
+                    self.slots.get_mut(ordinal).into_iter().for_each(&mut what);
+                });
             }
             Chosen::Some(some) => {
-                let chosen = self.slots.iter().filter(|(ordinal, _)| some.contains(ordinal));
-                Box::new(chosen.map(|(_, slot)| slot))
+                let all = self.slots.iter_mut().filter(|(ordinal, _)| some.contains(ordinal));
+                all.for_each(|(_, slot)| what(slot));
             }
         }
     }

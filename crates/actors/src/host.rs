@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use sortie_engine::host::{Host, HostEffect, Room, Start};
@@ -18,14 +19,21 @@ use sortie_wire::host_proto::{
     Acknowledge, AnswerChild, ChildOutcome, ChildSet, ForgetJob, HostSpec, Resume, Resumed,
     StartChildren, StopChildren, Verdict,
 };
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
-use crate::child_job::{Chosen, EndedGroups, Group, GroupId, Left, Tell, Told, Work};
+use crate::child_job::{Chosen, EndedGroups, Group, GroupId, Left, Tell, Work};
 use crate::data::credit::OwnerCredit;
 use crate::data::messages::inboxes::{Inboxes, Way};
 use crate::data::outbox::Outbox;
 use crate::data::port::{ChildPort, JobPort, Target};
 use crate::data::session::SessionShared;
 use crate::node::NodeShared;
+
+/// The moment after a duration, which another node may have chosen.
+fn after(duration: Duration) -> Instant {
+    Instant::now() + duration.min(limits::LONGEST)
+}
 
 /// What a host is told.
 #[derive(Debug)]
@@ -44,8 +52,8 @@ pub(crate) enum HostMessage {
     Resume(Link, Resume),
     /// Groups ended: see [`EndedGroups`].
     Ended,
-    /// The grace of a stop is over: what is left of these groups' functions is aborted.
-    GraceOver(Vec<GroupId>, Chosen),
+    /// The grace of a stop is over: what is left of functions that were told is aborted.
+    GraceOver,
     /// The session is over, or its owner silent for too long.
     Over,
 }
@@ -66,6 +74,15 @@ pub(crate) struct HostArguments {
     pub(crate) owner: Owner,
 }
 
+/// What waits to tell the host something; it ends when nobody wants to be told.
+struct Waiting(AbortHandle);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// The state of a host actor.
 pub(crate) struct HostState {
     node: Arc<NodeShared>,
@@ -81,6 +98,8 @@ pub(crate) struct HostState {
     /// How many groups there ever were.
     groups: u64,
     ended: Arc<EndedGroups>,
+    /// What waits for the first grace to be over, and when that is.
+    grace: Option<(Instant, Waiting)>,
 }
 
 /// The actor.
@@ -128,6 +147,7 @@ impl Actor for HostActor {
             running,
             groups,
             ended,
+            grace: None,
         })
     }
 
@@ -157,7 +177,10 @@ impl Actor for HostActor {
             HostMessage::Acknowledge(acknowledge) => state.outbox.acknowledge(&acknowledge),
             HostMessage::Resume(link, resume) => state.resume(link, &resume, &mut effects),
             HostMessage::Ended => {}
-            HostMessage::GraceOver(groups, children) => state.abort(&groups, &children),
+            HostMessage::GraceOver => {
+                state.grace = None;
+                state.abort_due(&myself);
+            }
             HostMessage::Over => {
                 state.host.on_over(&mut effects);
                 state.perform(&myself, effects);
@@ -248,34 +271,36 @@ impl HostState {
     }
 
     fn stop(
-        &self,
+        &mut self,
         myself: &ActorRef<HostMessage>,
         job: JobInstance,
         children: ChildSet,
         how: StopSpec,
     ) {
+        let Some(port) = self.ports.get(&job) else { return };
         let children = Chosen::from(children);
-        let of_job = self.running.iter().filter(|(_, group)| group.job == job);
-        let told = of_job.filter(|(_, group)| group.stop(&children, how) == Told::Functions);
-        let told: Vec<GroupId> = told.map(|(id, _)| *id).collect();
-        let Some(port) = self.ports.get(&job).filter(|_| !told.is_empty()) else { return };
-        let grace = how.grace.unwrap_or(port.spec.grace);
-        if grace.is_zero() {
-            self.abort(&told, &children);
-        } else {
-            myself.send_after(grace, move || HostMessage::GraceOver(told, children));
+        let by = after(how.grace.unwrap_or(port.spec.grace));
+        let of_job = self.running.values_mut().filter(|group| group.job == job);
+        for group in of_job {
+            group.stop(&children, how, by);
+        }
+        self.abort_due(myself);
+    }
+
+    /// Aborts functions whose grace is over, and sees to it that the next ones are.
+    fn abort_due(&mut self, myself: &ActorRef<HostMessage>) {
+        let now = Instant::now();
+        let next = self.running.values_mut().filter_map(|group| group.abort_due(now)).min();
+        self.grace.take_if(|(at, _)| Some(*at) != next);
+        if let (Some(at), None) = (next, &self.grace) {
+            let over = myself.send_after(at - now, || HostMessage::GraceOver);
+            self.grace = Some((at, Waiting(over.abort_handle())));
         }
     }
 
     fn answer(&self, answer: &AnswerChild) {
         let of_job = self.running.values().filter(|group| group.job == answer.job);
         of_job.for_each(|group| group.answer(answer));
-    }
-
-    fn abort(&self, groups: &[GroupId], children: &Chosen) {
-        for group in groups.iter().filter_map(|id| self.running.get(id)) {
-            group.abort(children);
-        }
     }
 
     /// What the children execute here, or why nothing can.

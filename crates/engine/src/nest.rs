@@ -6,6 +6,8 @@ use std::time::Duration;
 use sortie_model::spec::{Escalation, StopSpec};
 use sortie_model::{Reason, State, limits};
 
+use crate::peer::Uptime;
+
 /// Why a child gets no session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NestRefused {
@@ -48,16 +50,14 @@ impl StopBelow {
     }
 }
 
-/// A child has ended by itself: what is below it is stopped like this, and it counts as ended once
-/// that is done, or the time is over.
+/// A child's function has ended: what is below it is stopped like this, and the child counts as
+/// ended once that is done, or at [`Nest::over_at`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Closing<T> {
     /// What hangs below the child.
     pub below: T,
     /// How it is stopped; none where the child's own stop has told it already.
     pub how: Option<StopBelow>,
-    /// How long its end is awaited; what is left then is killed.
-    pub within: Duration,
 }
 
 /// What hangs below one child incarnation, with `T` the session that it has for its jobs.
@@ -66,6 +66,9 @@ pub struct Nest<T> {
     level: u32,
     grace: Duration,
     told: Option<StopSpec>,
+    /// When what is below is killed: after the first stop or the end, whichever came first, or a
+    /// later stop that gives less time.
+    over_at: Option<Uptime>,
     /// Why the child fails with a job of its own.
     failure: Option<Reason>,
     state: Nested<T>,
@@ -84,7 +87,7 @@ enum Nested<T> {
 impl<T: Clone> Nest<T> {
     /// The nest of a child so many levels below a user's own session, and its job's grace.
     pub const fn new(level: u32, grace: Duration) -> Self {
-        Self { level, grace, told: None, failure: None, state: Nested::Unused }
+        Self { level, grace, told: None, over_at: None, failure: None, state: Nested::Unused }
     }
 
     /// The level of the jobs below.
@@ -119,8 +122,9 @@ impl<T: Clone> Nest<T> {
     }
 
     /// The child was told to stop: so is what is below it, in the same manner.
-    pub fn on_stop(&mut self, how: StopSpec) -> Option<(T, StopBelow)> {
+    pub fn on_stop(&mut self, how: StopSpec, now: Uptime) -> Option<(T, StopBelow)> {
         self.told = Some(how);
+        self.give_time(how, now);
         self.below().map(|below| (below, StopBelow { how, most: self.grace }))
     }
 
@@ -147,15 +151,29 @@ impl<T: Clone> Nest<T> {
     }
 
     /// The child has ended; nothing where nothing is below it.
-    pub fn on_end(&mut self) -> Option<Closing<T>> {
+    pub fn on_end(&mut self, now: Uptime) -> Option<Closing<T>> {
         let Nested::Open(below) = std::mem::replace(&mut self.state, Nested::Over) else {
             return None;
         };
         self.state = Nested::Closing(below.clone());
-        let how = self.told.unwrap_or_default();
+        let how = self.told.is_none().then(|| {
+            self.give_time(StopSpec::default(), now);
+            StopBelow { how: StopSpec::default(), most: self.grace }
+        });
+        Some(Closing { below, how })
+    }
+
+    /// When what is below the child is killed, if it has not ended by then: what remains then is on
+    /// nodes that cannot be reached. None before the child's stop or end.
+    pub const fn over_at(&self) -> Option<Uptime> {
+        self.over_at
+    }
+
+    /// Stops may only bring the end forward.
+    fn give_time(&mut self, how: StopSpec, now: Uptime) {
         let within = how.grace.unwrap_or(self.grace).saturating_add(limits::TREE_STOP_MARGIN);
-        let how = StopBelow { how, most: self.grace };
-        Some(Closing { below, how: self.told.is_none().then_some(how), within })
+        let at = now.saturating_add(within);
+        self.over_at = Some(self.over_at.map_or(at, |earlier| earlier.min(at)));
     }
 
     /// Whatever is below is over, or is killed now: says what that is, once.
@@ -180,6 +198,7 @@ mod tests {
     use super::*;
 
     const GRACE: Duration = Duration::from_secs(10);
+    const NOW: Uptime = Duration::from_secs(100);
 
     fn nest() -> Nest<u32> {
         Nest::new(0, GRACE)
@@ -203,10 +222,10 @@ mod tests {
     fn a_stop_goes_down_in_the_same_manner_and_nothing_starts_after_it() {
         let check = |how: StopSpec, own: u64, below: StopSpec| {
             let mut nest = opened();
-            let (session, stop) = nest.on_stop(how).expect("something is below");
+            let (session, stop) = nest.on_stop(how, NOW).expect("something is below");
             assert_eq!((session, stop.of_job(Duration::from_secs(own))), (7, below));
             assert_eq!(nest.on_use(), Err(NestRefused::Stopping));
-            assert_eq!(nest.on_end().map(|closing| closing.how), Some(None), "it was told");
+            assert_eq!(nest.on_end(NOW).map(|closing| closing.how), Some(None), "it was told");
         };
         let within =
             |signal, seconds| StopSpec { signal, grace: Some(Duration::from_secs(seconds)) };
@@ -219,10 +238,10 @@ mod tests {
     #[test]
     fn a_session_that_opens_during_the_stop_or_after_the_end_is_not_used() {
         let mut stopped = nest();
-        assert_eq!(stopped.on_stop(StopSpec::default()), None);
+        assert_eq!(stopped.on_stop(StopSpec::default(), NOW), None);
         assert_eq!(stopped.on_opened(7), Opened::Refused(NestRefused::Stopping));
         let mut ended = nest();
-        assert_eq!(ended.on_end(), None);
+        assert_eq!(ended.on_end(NOW), None);
         assert_eq!(ended.on_opened(7), Opened::Refused(NestRefused::Over));
         assert_eq!(ended.on_over(), None);
     }
@@ -231,13 +250,30 @@ mod tests {
     fn an_end_by_itself_stops_what_is_below_with_the_jobs_grace() {
         let mut nest = opened();
         let how = Some(StopBelow { how: StopSpec::default(), most: GRACE });
-        let within = GRACE + limits::TREE_STOP_MARGIN;
-        assert_eq!(nest.on_end(), Some(Closing { below: 7, how, within }));
+        assert_eq!(nest.on_end(NOW), Some(Closing { below: 7, how }));
+        assert_eq!(nest.over_at(), Some(NOW + GRACE + limits::TREE_STOP_MARGIN));
         assert_eq!(nest.on_use(), Err(NestRefused::Over));
-        let (below, stop) = nest.on_stop(StopSpec::NOW).expect("it is still being stopped");
+        let (below, stop) = nest.on_stop(StopSpec::NOW, NOW).expect("it is still being stopped");
         assert_eq!((below, stop.of_job(GRACE)), (7, StopSpec::NOW));
         assert_eq!(nest.on_over(), Some(7));
-        assert_eq!((nest.on_over(), nest.on_end()), (None, None));
+        assert_eq!((nest.on_over(), nest.on_end(NOW)), (None, None));
+    }
+
+    #[test]
+    fn what_is_below_has_the_grace_of_the_stop_once_however_the_child_uses_its_own() {
+        let (margin, second) = (limits::TREE_STOP_MARGIN, Duration::from_secs(1));
+        let mut nest = opened();
+        assert_eq!(nest.over_at(), None);
+        nest.on_stop(StopSpec::default(), NOW);
+        let over_at = Some(NOW + GRACE + margin);
+        // The child was aborted after its grace.
+        assert!(nest.on_end(NOW + GRACE).is_some());
+        assert_eq!(nest.over_at(), over_at);
+        // A later stop may only give less time.
+        nest.on_stop(StopSpec::default(), NOW + GRACE);
+        assert_eq!(nest.over_at(), over_at);
+        nest.on_stop(StopSpec::NOW, NOW + second);
+        assert_eq!(nest.over_at(), Some(NOW + second + margin));
     }
 
     #[test]
@@ -257,10 +293,10 @@ mod tests {
         assert_eq!((fails(&mut twice, 1), fails(&mut twice, 2)), (true, false));
         assert_eq!(twice.failure(), Some(&reason(1)));
         let mut stopped = opened();
-        stopped.on_stop(StopSpec::default());
+        stopped.on_stop(StopSpec::default(), NOW);
         assert!(!fails(&mut stopped, 1));
         let mut ended = opened();
-        ended.on_end();
+        ended.on_end(NOW);
         assert!(!fails(&mut ended, 1), "it has ended by itself before");
     }
 

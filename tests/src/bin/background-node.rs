@@ -91,6 +91,27 @@ async fn ask(context: TaskContext, count: u32) -> Result<(u64, u32), AskError> {
     Ok((sum, std::process::id()))
 }
 
+/// Asks twice, and doubles what it is sent meanwhile.
+async fn both(context: TaskContext, (): ()) -> Result<u64, AskError> {
+    let Ok(mut inbox) = context.inbox::<u64>() else { return Ok(0) };
+    let asking = async {
+        Ok::<u64, AskError>(context.ask::<u64>("one").await? + context.ask::<u64>("two").await?)
+    };
+    tokio::pin!(asking);
+    loop {
+        tokio::select! {
+            sum = &mut asking => return sum,
+            message = inbox.next() => match message {
+                Some(message) => {
+                    let twice = 2 * message.value;
+                    drop(message.reply(&twice));
+                }
+                None => return asking.await,
+            },
+        }
+    }
+}
+
 async fn polite(context: TaskContext, (): ()) -> Result<(), EmitError> {
     context.emit("waiting").await?;
     context.cancelled().await;
@@ -139,6 +160,7 @@ fn tasks() -> Registry {
         .task("family", family)
         .task("polite", polite)
         .task("ask", ask)
+        .task("both", both)
         .task("look", look)
         .task("clerk", clerk)
 }

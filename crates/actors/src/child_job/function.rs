@@ -27,7 +27,7 @@ pub(super) fn run(port: &Arc<JobPort>, task: &Arc<dyn Task>, child: Start, left:
         ending.end_with(call(&this, task.as_ref(), &child).await);
         this.settle().await;
     });
-    Slot { port, future: future.abort_handle(), stop: None }
+    Slot { port, future: future.abort_handle(), stop: None, abort_at: None }
 }
 
 /// A child that cannot run here.
@@ -39,7 +39,7 @@ pub(super) fn fail(port: &Arc<JobPort>, child: &Start, reason: Reason, left: Lef
         let _ending = ending;
         this.ended(ChildOutcome::of(Verdict::Failed(reason)));
     });
-    Slot { port, future: future.abort_handle(), stop: None }
+    Slot { port, future: future.abort_handle(), stop: None, abort_at: None }
 }
 
 async fn call(port: &Arc<ChildPort>, task: &dyn Task, child: &Start) -> ChildOutcome {

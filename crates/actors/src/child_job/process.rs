@@ -42,7 +42,7 @@ pub(super) fn run(port: &Arc<JobPort>, guardian: &Guardian, child: Start, left: 
         let lost = io.input_lost.load(Ordering::Acquire);
         this.ended(if lost { lost_its_input(outcome) } else { outcome });
     });
-    Slot { port, future: future.abort_handle(), stop: Some(stopper) }
+    Slot { port, future: future.abort_handle(), stop: Some(stopper), abort_at: None }
 }
 
 pub(super) fn plan(spec: &HostSpec) -> RunPlan {

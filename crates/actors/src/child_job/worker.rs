@@ -63,7 +63,7 @@ pub(super) fn run(port: &Arc<JobPort>, guardian: &Guardian, child: Start, left: 
         this.settle().await;
         this.ended(worker_outcome(&facts, said, this.job().spec.timeout));
     });
-    Slot { port, future: future.abort_handle(), stop: Some(stopper) }
+    Slot { port, future: future.abort_handle(), stop: Some(stopper), abort_at: None }
 }
 
 fn order(port: &JobPort, child: &Start) -> Result<Bytes, Reason> {

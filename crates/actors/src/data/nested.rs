@@ -154,7 +154,9 @@ impl ChildPort {
 
     /// What is below the child is told to stop as the child is.
     pub(crate) fn stop_below(&self, how: StopSpec) {
-        let below = self.nest().on_stop(how);
+        let below = self.nest().on_stop(how, self.job().host_node.uptime());
+        // Whoever waits for what is below may have less time now.
+        self.wake();
         if let Some((session, how)) = below {
             session.refuse_starts();
             tokio::spawn(async move { stop_jobs(&session, how).await });
@@ -163,12 +165,12 @@ impl ChildPort {
 
     /// The child has ended by itself; nothing where nothing is below it.
     pub(crate) fn begin_closing(&self) -> Option<Closing<Below>> {
-        self.nest().on_end()
+        self.nest().on_end(self.job().host_node.uptime())
     }
 
     /// Resolves once what is below the child has ended, or had its time to.
     pub(crate) async fn close(&self, closing: Closing<Below>) {
-        let Closing { below, how, within } = closing;
+        let Closing { below, how } = closing;
         below.refuse_starts();
         match how {
             Some(how) => stop_jobs(&below, how).await,
@@ -176,13 +178,32 @@ impl ChildPort {
             None => drop(below.starting.lock().await),
         }
         let mut changes = below.changes();
-        let finished = async {
-            while below.jobs().iter().any(|job| !job.rows().state().is_finished()) {
-                changes.changed().await;
+        // A session that is over tells of nothing more.
+        let has_ended =
+            || below.is_over() || below.jobs().iter().all(|job| job.rows().state().is_finished());
+        while !has_ended() {
+            tokio::select! {
+                biased;
+                () = changes.changed() => {}
+                () = self.time_is_over() => break,
             }
-        };
-        let _ = tokio::time::timeout(within, finished).await;
+        }
         self.kill_below();
+    }
+
+    /// Resolves when what is below the child had its time to end.
+    async fn time_is_over(&self) {
+        loop {
+            let news = self.news();
+            tokio::pin!(news);
+            news.as_mut().enable();
+            let over_at = self.nest().over_at().unwrap_or_default();
+            let left = over_at.saturating_sub(self.job().host_node.uptime());
+            if left.is_zero() {
+                return;
+            }
+            let _ = tokio::time::timeout(left, news).await;
+        }
     }
 
     /// Ends the child's session at once, if it has one.

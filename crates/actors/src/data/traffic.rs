@@ -87,7 +87,7 @@ async fn dispatch(
             host(stop.session, HostMessage::Stop(stop));
         }
         AnswerChild::KIND => {
-            let answer: AnswerChild = frame.open()?;
+            let answer = answer_of(frame)?;
             host(answer.session, HostMessage::Answer(answer));
         }
         ForgetJob::KIND => {
@@ -124,6 +124,12 @@ async fn dispatch(
         kind => return Err(DecodeError::Unexpected { kind }),
     }
     Ok(())
+}
+
+fn answer_of(frame: Frame) -> Result<AnswerChild, DecodeError> {
+    let answer: AnswerChild = frame.open()?;
+    let (length, limit) = (answer.answer.len(), limits::ANSWER_BYTES);
+    if length > limit { Err(DecodeError::TooLong { length, limit }) } else { Ok(answer) }
 }
 
 async fn read_streams(node: Arc<NodeShared>, peer: NodeId, link: Link) {

@@ -33,7 +33,7 @@ pub(super) async fn stop(
     }
     if wait {
         let grace = targets.iter().map(|(job, _)| how.grace.unwrap_or(job.rows().spec().grace));
-        let most = grace.max().unwrap_or_default() + limits::STOP_MARGIN;
+        let most = grace.max().unwrap_or_default().saturating_add(limits::STOP_MARGIN);
         let all = async {
             while !targets.iter().all(|(job, children)| has_ended(job, children)) {
                 changes.changed().await;

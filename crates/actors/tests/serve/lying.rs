@@ -6,12 +6,12 @@ use sortie_link::{
 };
 use sortie_model::spec::{BodySpec, Placement, RunIn};
 use sortie_model::{
-    ChildIncarnation, Incarnation, JobInstance, JobSpec, JobView, Ordinal, SessionInstance, State,
-    limits,
+    ChildIncarnation, Incarnation, JobInstance, JobSpec, JobView, Ordinal, QuestionNumber,
+    SessionInstance, State, limits,
 };
 use sortie_wire::frame::{Frame, Message, open_head};
 use sortie_wire::host_proto::{
-    ChildBatch, EndSession, HostSpec, ReportStream, Resume, Resumed, StartChildren,
+    AnswerChild, ChildBatch, EndSession, HostSpec, ReportStream, Resume, Resumed, StartChildren,
 };
 use sortie_wire::link_proto::{Heartbeat, Member};
 use sortie_wire::message_proto::{
@@ -382,4 +382,15 @@ async fn the_end_of_a_session_here_says_nothing_about_what_its_owner_starts_late
     tie.say(&start(1, 1));
     tie.say(&resume);
     assert!(!tie.hear::<Resumed>().await.expired);
+}
+
+#[tokio::test]
+async fn an_answer_longer_than_one_may_be_closes_the_connection() {
+    let house = House::open().await;
+    let tie = Liar::of(&house).dial(&house).await;
+    let StartChildren { session, job, .. } = start(1, 1);
+    let (ordinal, incarnation) = (Ordinal(0), ChildIncarnation(0));
+    let answer = vec![0; limits::ANSWER_BYTES + 1].into();
+    tie.say(&AnswerChild { session, job, ordinal, incarnation, number: QuestionNumber(1), answer });
+    tie.called_garbage().await;
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use sortie_wire::frame::{write_head, write_message};
-use sortie_wire::message_proto::{CallAnswer, MessageKind};
+use sortie_wire::message_proto::{AnswerKind, CallAnswer, MessageKind};
 use sortie_wire::worker_proto::{WorkerInbox, WorkerMessage, WorkerReply};
 use tokio::sync::Notify;
 
@@ -30,6 +30,8 @@ struct State {
     asked: bool,
     come: Option<(WorkerMessage, Bytes)>,
     over: bool,
+    /// The function takes no more.
+    closed: bool,
 }
 
 impl Mail {
@@ -43,8 +45,23 @@ impl Mail {
 
     /// What was asked for.
     pub(super) fn came(&self, come: (WorkerMessage, Bytes)) {
-        self.state().come = Some(come);
+        let mut state = self.state();
+        if state.closed {
+            // It was on its way when the function closed its inbox.
+            drop(state);
+            return self.let_go(&come.0);
+        }
+        state.come = Some(come);
+        drop(state);
         self.came.notify_one();
+    }
+
+    /// The function does not take what came; a call's sender must not wait for it.
+    fn let_go(&self, come: &WorkerMessage) {
+        if let WorkerMessage::Message { number, kind: MessageKind::Call } = *come {
+            let call = OpenCall { channel: Arc::clone(&self.channel), number };
+            call.answer((AnswerKind::Unanswered, Bytes::new()));
+        }
     }
 
     /// The node is gone.
@@ -103,6 +120,14 @@ impl InboxPort for InboxEnd {
 
 impl Drop for InboxEnd {
     fn drop(&mut self) {
+        let come = {
+            let mut state = self.mail.state();
+            state.closed = true;
+            state.come.take()
+        };
+        if let Some((come, _)) = come {
+            self.mail.let_go(&come);
+        }
         say(&self.mail.channel, WorkerInbox::Close);
     }
 }
@@ -119,5 +144,50 @@ impl CallPort for OpenCall {
             frame.extend_from_slice(&value);
             self.channel.say(&frame);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::os::unix::net::UnixStream;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::worker::{WorkerReport, WorkerReports};
+
+    /// What the node was told on its end of the channel.
+    fn told(mut node: UnixStream) -> Vec<WorkerReport> {
+        let (mut bytes, mut reports) = (Vec::new(), WorkerReports::default());
+        node.read_to_end(&mut bytes).expect("the other end is closed");
+        reports.add(&bytes);
+        std::iter::from_fn(|| reports.take().expect("sense")).collect()
+    }
+
+    #[tokio::test]
+    async fn a_call_that_came_for_a_closed_inbox_is_let_go_of() {
+        let call = |number| WorkerMessage::Message { number, kind: MessageKind::Call };
+        let send = WorkerMessage::Message { number: 3, kind: MessageKind::Send };
+        let (node, own) = UnixStream::pair().expect("a pair");
+        own.set_nonblocking(true).expect("a socket");
+        let mail = Mail::new(Channel::new(own.into()).expect("a channel"));
+        let end = InboxEnd::open(Arc::clone(&mail));
+        assert!(end.next().now_or_never().is_none(), "nothing has come");
+        mail.came((call(1), Bytes::new()));
+        drop(end);
+        mail.came((call(2), Bytes::new()));
+        mail.came((send, Bytes::new()));
+        drop(mail);
+        let let_go = |number| WorkerReport::Reply(number, (AnswerKind::Unanswered, Bytes::new()));
+        let inbox = WorkerReport::Inbox;
+        let expected = [
+            inbox(WorkerInbox::Open),
+            inbox(WorkerInbox::Want),
+            let_go(1),
+            inbox(WorkerInbox::Close),
+            let_go(2),
+        ];
+        assert_eq!(told(node), expected);
     }
 }

@@ -84,7 +84,9 @@ impl Gate {
     /// takes no more. Asked by one at a time. Cancel safe.
     pub(crate) async fn next(&self) -> Option<Taken> {
         loop {
-            if let Some(taken) = self.inbox().take() {
+            // By itself: nobody holds an inbox who locks what holds all of them.
+            let taken = self.inbox().take();
+            if let Some(taken) = taken {
                 self.inboxes.has_news(self.life);
                 return Some(taken);
             }
@@ -158,5 +160,48 @@ struct OpenCall {
 impl CallPort for OpenCall {
     fn answer(&self, answer: CallAnswer) {
         self.gate.answer(self.number, answer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use futures_util::FutureExt;
+    use sortie_model::{ChildIncarnation, JobInstance, Ordinal, SessionInstance};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::data::attachment::tests::link;
+    use crate::data::messages::inboxes::Way;
+
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
+    fn life() -> ChildLife {
+        let (job, incarnation) = (JobInstance(Uuid::from_u128(7)), ChildIncarnation(0));
+        ChildLife { job, ordinal: Ordinal(0), incarnation }
+    }
+
+    #[tokio::test]
+    async fn who_takes_a_message_holds_no_inbox_while_all_inboxes_are_locked() {
+        let (link, _ends) = link().await;
+        let inboxes = Inboxes::new(SessionInstance(Uuid::from_u128(1)), Way::There(link));
+        let gate = inboxes.open(life());
+        let message = Posted::Message { number: 1, kind: MessageKind::Send };
+        gate.on_posted(message, Bytes::from_static(b"x")).expect("room");
+        // As a new connection does, which then asks each inbox what it has to say.
+        let all = inboxes.lock_all();
+        let taker = Arc::clone(&gate);
+        let taker = std::thread::spawn(move || taker.next().now_or_never().flatten());
+        let until = Instant::now() + PATIENCE;
+        let one = InboxWord::Open { accepted: 1, taken: 1 };
+        let says_so = |inbox: &mut Inbox| inbox.words().iter().any(|(word, _)| *word == one);
+        let is_taken = || gate.inbox.try_lock().is_ok_and(|mut inbox| says_so(&mut inbox));
+        while !is_taken() {
+            assert!(Instant::now() < until, "who takes a message waits with its inbox locked");
+            std::thread::yield_now();
+        }
+        drop(all);
+        assert_eq!(taker.join().expect("no panic").map(|taken| taken.number), Some(1));
     }
 }

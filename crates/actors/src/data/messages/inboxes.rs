@@ -50,6 +50,8 @@ enum Hearing {
     Yes,
     /// It does not want to know.
     No,
+    /// Nothing of the session is left here.
+    Over,
 }
 
 impl Inboxes {
@@ -63,6 +65,11 @@ impl Inboxes {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[cfg(test)]
+    pub(super) fn lock_all(&self) -> impl Sized + '_ {
+        self.state()
+    }
+
     pub(super) const fn session(&self) -> SessionInstance {
         self.session
     }
@@ -71,6 +78,10 @@ impl Inboxes {
     pub(crate) fn open(self: &Arc<Self>, life: ChildLife) -> Arc<Gate> {
         let gate = Gate::new(life, Arc::clone(self));
         let mut state = self.state();
+        if state.hearing == Hearing::Over {
+            // A function that was not reached yet: nobody would end what carried for it.
+            return gate;
+        }
         state.gates.insert(life.key(), Arc::clone(&gate));
         state.fresh.insert(life.key());
         if state.carrier.is_none() {
@@ -107,9 +118,7 @@ impl Inboxes {
 
     /// The owner does not want to hear of its children.
     pub(super) fn nobody_hears(&self) {
-        let mut state = self.state();
-        state.hearing = Hearing::No;
-        state.gates.values().for_each(|gate| gate.nobody_hears());
+        self.state().stop_hearing(Hearing::No);
     }
 
     pub(super) fn is_heard(&self) -> bool {
@@ -118,8 +127,8 @@ impl Inboxes {
 
     /// Nothing of the session is left here.
     pub(crate) fn close(&self) {
-        self.nobody_hears();
         let mut state = self.state();
+        state.stop_hearing(Hearing::Over);
         if let Some(carrier) = state.carrier.take() {
             carrier.abort();
         }
@@ -172,6 +181,15 @@ impl Inboxes {
     }
 }
 
+impl State {
+    fn stop_hearing(&mut self, hearing: Hearing) {
+        if self.hearing != Hearing::Over {
+            self.hearing = hearing;
+        }
+        self.gates.values().for_each(|gate| gate.nobody_hears());
+    }
+}
+
 /// The inboxes of every session that this node executes children for.
 #[derive(Debug, Default)]
 pub(crate) struct NodeInboxes {
@@ -198,5 +216,26 @@ impl NodeInboxes {
     pub(super) fn of(&self, owner: NodeId, session: SessionInstance) -> Option<Arc<Inboxes>> {
         let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         sessions.get(&(owner, session)).and_then(Weak::upgrade)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sortie_model::{ChildIncarnation, JobInstance, Ordinal};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::data::attachment::tests::link;
+
+    #[tokio::test]
+    async fn an_inbox_that_opens_after_its_session_is_over_leaves_nothing_behind() {
+        let (link, _ends) = link().await;
+        let inboxes = Inboxes::new(SessionInstance(Uuid::from_u128(1)), Way::There(link));
+        inboxes.close();
+        let (job, incarnation) = (JobInstance(Uuid::from_u128(7)), ChildIncarnation(0));
+        let gate = inboxes.open(ChildLife { job, ordinal: Ordinal(0), incarnation });
+        assert!(!inboxes.is_heard());
+        drop(gate);
+        assert_eq!(Arc::strong_count(&inboxes), 1);
     }
 }

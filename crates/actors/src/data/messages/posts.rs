@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use sortie_engine::parent_job::Lives;
 use sortie_engine::post::{FalseWord, Over, Post, PostEffect, Sending, Ticket, TooManySenders};
 use sortie_model::{ChildIncarnation, ChildKey, NodeId, Ordinal, limits};
 use sortie_wire::message_proto::{
@@ -93,20 +94,15 @@ impl Posts {
         &self,
         job: &JobShared,
         ordinal: Ordinal,
-        (kind, message): (MessageKind, Bytes),
+        message: (MessageKind, Bytes),
     ) -> Result<Letter, TooManySenders> {
-        let post = self.of(ChildKey { job: job.identity.instance, ordinal });
-        let (sender, told) = mpsc::channel(TOLD);
-        let ticket = {
-            let mut state = post.state();
-            let ticket = state.post.enter(kind, message)?;
-            state.senders.insert(ticket, sender);
-            state.line_up(&post);
-            ticket
-        };
-        // It may have ended before anybody was there to be told.
-        self.look(job, ordinal);
-        Ok(Letter { post, ticket, told })
+        let key = ChildKey { job: job.identity.instance, ordinal };
+        let letter = self.of(key).enter(message)?;
+        // It may have ended before anybody was there to be told, and its line be forgotten.
+        if let Some(lives) = job.rows().lives(ordinal) {
+            self.tell(&letter.post, lives);
+        }
+        Ok(letter)
     }
 
     /// The inbox of a child on that node says something.
@@ -133,10 +129,16 @@ impl Posts {
     /// A child changed: whoever waits for a life that is over is told.
     pub(crate) fn look(&self, job: &JobShared, ordinal: Ordinal) {
         let key = ChildKey { job: job.identity.instance, ordinal };
-        let Some(post) = self.children().get(&key).cloned() else { return };
-        let Some(lives) = job.rows().lives(ordinal) else { return };
+        let post = self.children().get(&key).cloned();
+        if let (Some(post), Some(lives)) = (post, job.rows().lives(ordinal)) {
+            self.tell(&post, lives);
+        }
+    }
+
+    /// Tells who waits for a life that is over.
+    fn tell(&self, post: &Arc<ChildPost>, lives: Lives) {
         if !lives.more {
-            self.children().remove(&key);
+            self.children().remove(&post.key);
         }
         post.apply(|post, effects| {
             if let Some(over) = lives.over {
@@ -163,6 +165,21 @@ impl Posts {
 impl ChildPost {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(
+        self: Arc<Self>,
+        (kind, message): (MessageKind, Bytes),
+    ) -> Result<Letter, TooManySenders> {
+        let (sender, told) = mpsc::channel(TOLD);
+        let ticket = {
+            let mut state = self.state();
+            let ticket = state.post.enter(kind, message)?;
+            state.senders.insert(ticket, sender);
+            state.line_up(&self);
+            ticket
+        };
+        Ok(Letter { post: self, ticket, told })
     }
 
     fn apply(&self, change: impl FnOnce(&mut Post, &mut Vec<PostEffect>)) {
@@ -318,6 +335,21 @@ mod tests {
     use sortie_wire::message_proto::AnswerKind;
 
     use super::*;
+
+    #[test]
+    fn a_child_that_ends_while_a_message_comes_in_is_told_of() {
+        let (posts, job) = (Posts::default(), JobInstance(uuid::Uuid::nil()));
+        let ended = || Lives { over: Some(ChildIncarnation(0)), why: Over::Ended, more: false };
+        let post = posts.of(ChildKey { job, ordinal: Ordinal(0) });
+        // Its end comes just before the message does.
+        posts.tell(&post, ended());
+        let message = (MessageKind::Send, Bytes::from_static(b"x"));
+        let mut letter = post.enter(message).expect("room");
+        posts.tell(&letter.post, ended());
+        let gone = Undelivered::Ended { arrived: sortie_wire::message_proto::Arrived::No };
+        assert_eq!(letter.told().now_or_never(), Some(Told::Failed(gone)));
+        assert!(posts.children().is_empty());
+    }
 
     #[test]
     fn what_waits_to_be_confirmed_is_bounded() {
