@@ -112,3 +112,15 @@ async fn two_readers_share_the_values_between_them() {
     assert_eq!(seqs(&again.records), [0, 1, 2]);
     assert!(again.records.iter().zip(&values).all(|(record, value)| record.body == *value));
 }
+
+#[tokio::test]
+async fn a_large_value_is_encoded_when_it_is_its_turn_and_not_before() {
+    let (_dir, job) = job();
+    let values: Vec<_> = (0..4).map(|_| live(100, 2 << 20)).collect();
+    job.add(CHILD, values.iter().map(output).collect()).await;
+    for taken in 1..=4 {
+        assert_eq!(job.take(CHILD, ALL).await.len(), 1, "one is more than a batch holds");
+        let times: Vec<_> = values.iter().map(encoded).collect();
+        assert_eq!(times, &[[1; 4], [0; 4]].concat()[4 - taken..8 - taken]);
+    }
+}
