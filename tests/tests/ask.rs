@@ -53,8 +53,8 @@ struct Terminal {
     child: Child,
     keys: File,
     shown: Arc<Mutex<Vec<u8>>>,
-    /// Ends when nobody has the other end any more.
-    screen: JoinHandle<()>,
+    /// Reads what is shown, until nobody holds the other end.
+    reader: JoinHandle<()>,
 }
 
 impl Terminal {
@@ -76,14 +76,14 @@ impl Terminal {
         let keys = File::from(ours);
         let shown = Arc::<Mutex<Vec<u8>>>::default();
         let (mut screen, into) = (keys.try_clone().expect("a descriptor"), Arc::clone(&shown));
-        let screen = std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(count @ 1..) = screen.read(&mut buffer) {
                 let more = buffer.get(..count).unwrap_or_default();
                 into.lock().expect("no reader panics").extend_from_slice(more);
             }
         });
-        Self { child, keys, shown, screen }
+        Self { child, keys, shown, reader }
     }
 
     fn shown(&self) -> String {
@@ -106,9 +106,9 @@ impl Terminal {
         let mut stdout = self.child.stdout.take().expect("a pipe");
         stdout.read_to_string(&mut out).expect("text");
         let status = self.child.wait().expect("an end");
-        let shown = Arc::clone(&self.shown);
-        self.screen.join().expect("no reader panics");
-        let shown = String::from_utf8_lossy(&shown.lock().expect("nobody else")).into_owned();
+        // What was written last may not have been read yet.
+        wait_for("the terminal's end", || self.reader.is_finished().then_some(()));
+        let shown = self.shown();
         (status, out, shown)
     }
 }
@@ -124,6 +124,67 @@ fn a_person_at_the_terminal_of_an_invoke_answers() {
     terminal.type_in("300\n");
     let (status, out, shown) = terminal.end();
     assert_eq!((status.code(), out.as_str()), (Some(0), "320\n"), "{shown}");
+}
+
+#[test]
+fn a_line_that_can_be_no_answer_leaves_its_question_asked() {
+    let home = running("a");
+    let greet = ["invoke", "--task", "greet", "--input", "\"hello\""];
+    let mut terminal = Terminal::run(&home, &greet);
+    terminal.wait_for(PROMPT);
+    terminal.keys.write_all(b"Ad\xff\n").expect("a terminal");
+    terminal.wait_for("is no UTF-8 text");
+    wait_for("the question again", || {
+        (terminal.shown().matches(PROMPT).count() == 2).then_some(())
+    });
+    terminal.type_in("Ada\n");
+    let (status, out, shown) = terminal.end();
+    assert_eq!((status.code(), out.as_str()), (Some(0), "\"hello Ada\"\n"), "{shown}");
+}
+
+/// Has so many children greet in the foreground, and waits until all of them ask; their numbers.
+fn greet_in_foreground(home: &Home, children: usize) -> (Terminal, Vec<String>) {
+    let greetings = home.path().join("greetings");
+    std::fs::write(&greetings, "\"hello\"\n".repeat(children)).expect("a file");
+    let greetings = greetings.display().to_string();
+    // What others see, too.
+    let place = ["invoke", "--session", "default", "-j", "100"];
+    let task = ["--task", "greet", "--map", &greetings];
+    let terminal = Terminal::run(home, &[&place[..], &task].concat());
+    terminal.wait_for(PROMPT);
+    let asking = wait_for("all questions", || {
+        let listed = home.json(&["get", "last", "--child-state", "blocked"]);
+        let asking = listed.get("jobs")?.as_array()?.iter().filter(|it| !it["question"].is_null());
+        Some(asking.map(number).collect::<Vec<_>>()).filter(|asking| asking.len() == children)
+    });
+    (terminal, asking)
+}
+
+#[test]
+fn nobody_is_asked_what_somebody_else_has_answered() {
+    let home = running("a");
+    let (mut terminal, asking) = greet_in_foreground(&home, 3);
+    let is_shown = |child: &&String| terminal.shown().contains(&format!("{child} asks"));
+    let (shown, hidden): (Vec<_>, Vec<_>) = asking.iter().partition(is_shown);
+    assert_eq!((shown.len(), hidden.len()), (1, 2), "{}", terminal.shown());
+    assert_eq!(home.sortie(&["send", hidden[0], "Ada"]).code, 0);
+    for child in [shown[0], hidden[1]] {
+        terminal.wait_for(&format!("{child} asks"));
+        terminal.type_in("Bob\n");
+    }
+    let (status, out, shown) = terminal.end();
+    assert_eq!((status.code(), out.matches("hello").count()), (Some(0), 3), "{shown}");
+    assert!(!shown.contains(&format!("{} asks", hidden[0])), "{shown}");
+}
+
+#[test]
+fn an_interrupt_ends_an_invoke_however_many_ask() {
+    let home = running("a");
+    let (mut terminal, _) = greet_in_foreground(&home, 70);
+    let pid = rustix::process::Pid::from_child(&terminal.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    wait_for("the end of the invoke", || terminal.child.try_wait().expect("a child").map(|_| ()));
+    assert_eq!(terminal.end().0.code(), Some(130));
 }
 
 #[test]
@@ -216,7 +277,7 @@ fn send_to_who_does_not_ask_is_a_mistake_that_is_said() {
     assert_eq!(home.sortie(&["start", "--task", "stay"]).code, 0);
     wait_for("a running child", || {
         let listed = home.json(&["get", "last", "--children"]);
-        listed["jobs"].as_array()?.iter().all(|it| it["state"] == "running").then_some(())
+        listed.get("jobs")?.as_array()?.iter().all(|it| it["state"] == "running").then_some(())
     });
     check_refused(&refused(&["2", "hello"]), 2, &["2 asks nothing", "Running"]);
     check_refused(&refused(&["1", "hello"]), 2, &["2 asks nothing"]);

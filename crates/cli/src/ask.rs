@@ -1,14 +1,15 @@
 //! What children ask, at the terminal: the prompt on stderr, and the line that is typed as the
 //! answer. Where nobody sits at a terminal a question is a deadlock, which is said.
 
+use std::collections::{HashSet, VecDeque};
 use std::io::{BufRead, IsTerminal};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use sortie::answer::Source;
 use sortie::{Question, ReceiveEnd, Session};
 use sortie_model::selector::{Query, Selection, Selector};
 use sortie_model::view::EntryView;
 use sortie_model::{EntryId, State, limits};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::exit::{Cause, Outcome};
@@ -18,12 +19,9 @@ use crate::render::clean::one_line;
 use crate::render::progress::Screen;
 use crate::render::sink::Channel;
 
-/// Questions that wait for the one that is asked; beyond it the receive waits, too.
-const QUESTIONS_AHEAD: usize = 64;
-
 /// A person at a terminal, who answers.
 pub(crate) struct Asker {
-    questions: mpsc::Sender<(EntryId, Question)>,
+    waiting: Arc<Waiting>,
     asking: JoinHandle<Failure>,
 }
 
@@ -33,16 +31,16 @@ impl Asker {
     pub(crate) fn at_terminal(session: &Session, screen: &Screen) -> Option<Self> {
         let somebody = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
         somebody.then(|| {
-            let (questions, to_ask) = mpsc::channel(QUESTIONS_AHEAD);
+            let waiting = Arc::<Waiting>::default();
+            let to_ask = Arc::clone(&waiting);
             let asking = tokio::spawn(ask_all(session.clone(), screen.clone(), to_ask));
-            Self { questions, asking }
+            Self { waiting, asking }
         })
     }
 
-    /// Asks when it is the question's turn.
-    pub(crate) async fn ask(&self, source: &Source, question: Question) {
-        // A task that is gone has failed, which is noticed elsewhere.
-        let _ = self.questions.send((source.child, question)).await;
+    /// Asks what the child asks then, when it is its turn.
+    pub(crate) fn ask(&self, child: EntryId) {
+        self.waiting.add(child);
     }
 
     /// Why nobody answers any more. Cancel safe.
@@ -58,14 +56,50 @@ impl Drop for Asker {
     }
 }
 
+/// The children whose questions wait for their turn, each once: at most as many as are in progress.
+/// What they ask is looked at when it is their turn, so nobody is asked what is over by then.
+#[derive(Debug, Default)]
+struct Waiting {
+    children: Mutex<(VecDeque<EntryId>, HashSet<EntryId>)>,
+    more: Notify,
+}
+
+impl Waiting {
+    fn add(&self, child: EntryId) {
+        let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
+        let (in_order, known) = &mut *children;
+        if known.insert(child) {
+            in_order.push_back(child);
+            self.more.notify_one();
+        }
+    }
+
+    async fn next(&self) -> EntryId {
+        loop {
+            {
+                let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
+                let (in_order, known) = &mut *children;
+                if let Some(child) = in_order.pop_front() {
+                    known.remove(&child);
+                    return child;
+                }
+            }
+            self.more.notified().await;
+        }
+    }
+}
+
 /// Asks one after the other, until nobody types or the node is gone.
-async fn ask_all(
-    session: Session,
-    screen: Screen,
-    mut to_ask: mpsc::Receiver<(EntryId, Question)>,
-) -> Failure {
+async fn ask_all(session: Session, screen: Screen, to_ask: Arc<Waiting>) -> Failure {
     let mut lines = None;
-    while let Some((child, question)) = to_ask.recv().await {
+    loop {
+        let child = to_ask.next().await;
+        let question = match question_of(&session, child).await {
+            Ok(Some(question)) => question,
+            // Somebody else has answered, or the child asks no more.
+            Ok(None) => continue,
+            Err(failure) => return failure,
+        };
         let prompt = format!("{child} asks: {} ", one_line(&question.prompt));
         screen.aside(Channel::Err, false, || eprint_quietly(&prompt));
         let line = lines.get_or_insert_with(typed_lines).recv().await;
@@ -75,17 +109,22 @@ async fn ask_all(
             None => eprintln_quietly(""),
         });
         let Some(line) = line else { return unanswered((child, &question), HINT) };
-        let answered = session.answer(Selector::Id(child), Some(question.number), &line).await;
-        let Err(error) = answered else { continue };
-        let failure = Failure::from(error);
+        let failure = match line {
+            Err(failure) => failure,
+            Ok(line) => {
+                let number = Some(question.number);
+                let answered = session.answer(Selector::Id(child), number, &line).await;
+                let Err(error) = answered else { continue };
+                error.into()
+            }
+        };
         if failure.cause != Cause::Usage && failure.code != "limit" {
             return failure;
         }
-        // Somebody else was faster, or the child asks no more: what follows is asked.
         screen.aside(Channel::Err, true, || failure.report(ErrorStyle::Text));
+        // What could not be its answer leaves it asking; if somebody else was faster, it does not.
+        to_ask.add(child);
     }
-    // Only reached when the receive is over.
-    std::future::pending().await
 }
 
 const AT_TERMINAL: &str =
@@ -100,12 +139,14 @@ fn eprint_quietly(text: &str) {
 
 /// The lines that are typed, without their ends. The thread that reads ends with the program at the
 /// latest.
-fn typed_lines() -> mpsc::Receiver<String> {
+fn typed_lines() -> mpsc::Receiver<Result<String, Failure>> {
     let (sender, lines) = mpsc::channel(1);
     std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines() {
-            let Ok(line) = line else { return };
-            if sender.blocking_send(line).is_err() {
+        for line in std::io::stdin().lock().split(b'\n') {
+            let Ok(mut line) = line else { return };
+            line.pop_if(|last| *last == b'\r');
+            let no_text = |_| Failure::usage("what was typed is no UTF-8 text");
+            if sender.blocking_send(String::from_utf8(line).map_err(no_text)).is_err() {
                 return;
             }
         }
@@ -167,4 +208,15 @@ async fn first_question(session: &Session, blocked: EntryId) -> Option<(EntryId,
         EntryView::Child(child) => Some((child.id, child.question?)),
         EntryView::Job(_) => None,
     })
+}
+
+/// What that child asks now. It need not be known as blocked yet.
+async fn question_of(session: &Session, child: EntryId) -> Result<Option<Question>, Failure> {
+    let query =
+        Query { selection: Selection::of([Selector::Id(child)]), limit: 1, ..Query::default() };
+    let entries = session.get(query).await?.entries;
+    Ok(entries.into_iter().find_map(|entry| match entry {
+        EntryView::Child(child) => child.question,
+        EntryView::Job(_) => None,
+    }))
 }

@@ -72,10 +72,10 @@ pub(crate) async fn deliver(
                 receiver.finish().await?;
                 return Ok(end);
             }
-            ReceiveItem::Asked { source, question } => {
+            ReceiveItem::Asked { source, .. } => {
                 writer.write(Work::Held).await?;
                 if let Some(asker) = &asker {
-                    asker.ask(&source, question).await;
+                    asker.ask(source.child);
                 }
             }
             _ => {}

@@ -121,6 +121,9 @@ pub const LIVE_VALUE_BYTES: usize = 96;
 /// Live values that a mailbox writes to its file lie together, and are read and given back
 /// together, up to so many bytes (one value may pass it).
 pub const LIVE_RUN_BYTES: u64 = 64 * KIB as u64;
+/// Bytes of encoded live values that one write to a mailbox's file holds in memory (one value may
+/// pass it): what they declare to weigh says nothing about it.
+pub const LIVE_WRITE_BYTES: usize = 8 * MIB;
 /// Records in one batch of a receive, by count.
 pub const BATCH_RECORDS: usize = 4_096;
 /// Records in one batch of a receive, by bytes (one record may pass it).

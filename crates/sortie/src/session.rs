@@ -281,7 +281,7 @@ impl Session {
     /// Changes how many children of each job may be in progress. Lowering it stops nothing.
     ///
     /// # Errors
-    /// [`RequestError`]. A selector that names nothing is a trouble in the answer.
+    /// [`RequestError`]. A selector that names nothing, or a child, is a trouble in the answer.
     ///
     /// # Cancel safety
     /// A dropped call may have been carried out; it can be repeated.

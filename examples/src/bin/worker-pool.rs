@@ -74,7 +74,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
             Ok(counted) => {
                 primes += counted;
                 if let Some(worker) = workers.get_mut(place) {
-                    (worker.has, worker.done) = (worker.has - 1, worker.done + 1);
+                    worker.done += 1;
+                    // One that is gone stays so, whatever it has answered before.
+                    worker.has -= usize::from(worker.has <= AHEAD);
                 }
             }
             Err(error) if workers.iter().any(|worker| worker.has < usize::MAX) => {

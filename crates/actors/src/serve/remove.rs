@@ -33,7 +33,8 @@ pub(super) async fn remove(
         let id = match place {
             Place::Job(id) => id,
             Place::Child(parent, _) => {
-                troubles.push(is_child(session, place, parent));
+                let hint = format!("children go with their job: `sortie remove {parent}`");
+                troubles.push(is_child(session, place, parent, hint));
                 continue;
             }
         };
@@ -69,10 +70,15 @@ pub(super) async fn drop_job(session: &SessionShared, id: EntryId) -> bool {
     matches!(removed, Ok(CallResult::Success(true)))
 }
 
-fn is_child(session: &SessionShared, place: Place, parent: EntryId) -> Trouble {
+/// What is asked for is a matter of jobs, and this is a child.
+pub(super) fn is_child(
+    session: &SessionShared,
+    place: Place,
+    parent: EntryId,
+    hint: String,
+) -> Trouble {
     let id = get::id_of(session, place).map_or_else(String::new, |id| id.to_string());
     let error = RemoteError::new(ErrorCode::IsChild, format!("{id} is a child of job {parent}"));
-    let hint = format!("children go with their job: `sortie remove {parent}`");
     Trouble { about: id, error: error.hint(hint) }
 }
 

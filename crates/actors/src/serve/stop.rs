@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sortie_engine::select::select;
+use sortie_engine::select::{Selected, select};
 use sortie_engine::session::Place;
 use sortie_model::selector::Selection;
 use sortie_model::spec::{StopSpec, Throttle};
@@ -14,7 +14,7 @@ use sortie_wire::session_proto::{Answer, Entries};
 use crate::data::job::JobShared;
 use crate::data::session::SessionShared;
 use crate::parent_job::ParentJobMessage;
-use crate::serve::get;
+use crate::serve::{get, remove};
 
 /// Stops what is selected; stopping what is finished is no error. With `wait` it answers when all
 /// are finished, at the latest [`limits::STOP_MARGIN`] after the longest grace.
@@ -47,23 +47,29 @@ pub(super) async fn stop(
     Answer::Entries(Entries { entries, total, troubles: selected.troubles })
 }
 
-/// Changes the throttle of the selected jobs.
+/// Changes the throttle of the selected jobs; a child has none.
 pub(super) fn set_throttle(
     session: &SessionShared,
     selection: &Selection,
     throttle: Throttle,
 ) -> Answer {
-    let selected = select(selection, &session.table());
-    for place in &selected.places {
-        if let Place::Job(id) = place
-            && let Some(job) = session.table().job(*id)
-        {
+    let Selected { places, mut troubles } = select(selection, &session.table());
+    let (jobs, children): (Vec<_>, Vec<_>) =
+        places.into_iter().partition(|place| matches!(place, Place::Job(_)));
+    for place in &jobs {
+        let (Place::Job(id) | Place::Child(id, _)) = place;
+        if let Some(job) = session.table().job(*id) {
             job.tell(ParentJobMessage::Throttle(throttle));
         }
     }
-    let entries = get::views(session, &selected.places);
+    troubles.extend(children.into_iter().map(|place| {
+        let (Place::Job(job) | Place::Child(job, _)) = place;
+        let hint = format!("a throttle is a job's: `sortie throttle {job} -j N`");
+        remove::is_child(session, place, job, hint)
+    }));
+    let entries = get::views(session, &jobs);
     let total = entries.len() as u64;
-    Answer::Entries(Entries { entries, total, troubles: selected.troubles })
+    Answer::Entries(Entries { entries, total, troubles })
 }
 
 /// Which children of which jobs; a job that is named stops whole.

@@ -71,6 +71,26 @@ async fn a_child_that_waits_is_told_behind_whom_and_why() {
 }
 
 #[tokio::test]
+async fn a_throttle_is_refused_for_a_child_and_changed_for_its_job() {
+    let house = House::open().await;
+    let mut spec = House::spec(4, Work::gated(1, 0));
+    spec.throttle = Throttle::AtMost(std::num::NonZeroU32::MIN);
+    house.start_spec(spec).await;
+    let throttle = Throttle::Unlimited;
+    let ask = Ask::SetThrottle { selection: select("5"), throttle };
+    let Answer::Entries(refused) = house.ask(ask).await else { panic!("entries") };
+    assert_eq!(refused.entries, []);
+    let [trouble] = refused.troubles.as_slice() else { panic!("{refused:?}") };
+    assert_eq!((trouble.about.as_str(), trouble.error.code), ("5", ErrorCode::IsChild));
+    let ask = Ask::SetThrottle { selection: select("1"), throttle };
+    let Answer::Entries(done) = house.ask(ask).await else { panic!("entries") };
+    assert_eq!((done.entries.len(), done.troubles.len()), (1, 0));
+    // The last one does not wait for the others any more.
+    house.let_pass(3);
+    assert_eq!(house.until_finished(EntryId(5)).await, State::Completed);
+}
+
+#[tokio::test]
 async fn what_is_not_there_cannot_be_explained() {
     let house = House::open().await;
     let selector: Selector = "nobody".parse().expect("a selector");

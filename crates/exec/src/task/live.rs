@@ -68,20 +68,21 @@ impl Weight for String {
 impl<T: Weight> Weight for Vec<T> {
     fn weight(&self) -> usize {
         let unused = (self.capacity() - self.len()) * size_of::<T>();
-        size_of::<Self>() + unused + self.iter().map(T::weight).sum::<usize>()
+        // What a type declares may be anything.
+        self.iter().map(T::weight).fold(size_of::<Self>() + unused, usize::saturating_add)
     }
 }
 
 impl<T: Weight> Weight for Option<T> {
     fn weight(&self) -> usize {
-        let owned = self.as_ref().map_or(0, |value| value.weight() - size_of::<T>());
-        size_of::<Self>() + owned
+        let owned = self.as_ref().map_or(0, |value| value.weight().saturating_sub(size_of::<T>()));
+        size_of::<Self>().saturating_add(owned)
     }
 }
 
 impl<T: Weight> Weight for Box<T> {
     fn weight(&self) -> usize {
-        size_of::<Self>() + self.as_ref().weight()
+        size_of::<Self>().saturating_add(self.as_ref().weight())
     }
 }
 
@@ -321,6 +322,23 @@ mod tests {
     fn a_value_heavier_than_one_may_be_is_refused() {
         let heavy = Live::new(vec![0_u8; limits::VALUE_BYTES]);
         assert!(matches!(heavy.into_body(Staying::Here), Err(EmitError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn a_type_may_declare_any_weight() {
+        struct Declared(usize);
+
+        impl Weight for Declared {
+            fn weight(&self) -> usize {
+                self.0
+            }
+        }
+
+        let size = size_of::<Option<Declared>>();
+        assert_eq!(Some(Declared(0)).weight(), size, "no less than it takes itself");
+        for most in [vec![Declared(usize::MAX), Declared(usize::MAX)], vec![Declared(usize::MAX)]] {
+            assert_eq!(Some(Box::new(most)).weight(), usize::MAX);
+        }
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! From a log's memory to a file.
 
 use bytes::Bytes;
+use sortie_model::limits::LIVE_WRITE_BYTES;
 
 use super::{Content, Part};
 
-/// What a log has in memory, to be written to a file in one go.
+/// What a log has in memory, to be written to a file.
 #[derive(Debug, Default)]
 pub struct Spill {
     pub(super) parts: Vec<Part>,
@@ -16,18 +17,21 @@ impl Spill {
         self.parts.is_empty()
     }
 
-    /// The same as bytes: live values are encoded, which takes its time.
+    /// The same as bytes: live values are encoded, which takes its time. Those behind the first
+    /// [`LIVE_WRITE_BYTES`] of them stay for the next spill, with all that follows.
     pub fn encode(self) -> Written {
-        let written = self.parts.into_iter().map(|part| WrittenPart {
-            from: part.from,
-            to: part.to(),
-            live: matches!(part.content, Content::Live(_)),
-            bytes: match part.content {
-                Content::Bytes(bytes) => bytes,
-                Content::Live(entry) => entry.weighed(),
-            },
-        });
-        Written { parts: written.collect() }
+        let (mut parts, mut encoded) = (Vec::with_capacity(self.parts.len()), 0);
+        for part in self.parts {
+            let (from, to) = (part.from, part.to());
+            let (live, bytes) = match part.content {
+                Content::Bytes(bytes) => (false, bytes),
+                Content::Live(_) if encoded >= LIVE_WRITE_BYTES => break,
+                Content::Live(entry) => (true, entry.weighed()),
+            };
+            encoded += if live { bytes.len() } else { 0 };
+            parts.push(WrittenPart { from, to, live, bytes });
+        }
+        Written { parts }
     }
 }
 

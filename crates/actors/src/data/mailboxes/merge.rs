@@ -2,7 +2,7 @@
 
 use sortie_engine::mailbox::{PerStream, Piece};
 use sortie_model::limits::{BATCH_BYTES, BATCH_RECORDS, KIB, RECORD_OVERHEAD_BYTES};
-use sortie_model::{Record, Stream};
+use sortie_model::{Body, Record, Stream};
 use sortie_store::{Damaged, Entry, Forward, Next, Segment};
 
 use super::{ReadError, blocking};
@@ -118,9 +118,11 @@ fn merge(windows: Vec<Window>, most: Most) -> Result<Merged, ReadError> {
     let mut records = Vec::with_capacity(most.records.min(expected as usize));
     let mut bytes = 0_usize;
     while records.len() < most.records.max(1) {
+        if bytes > most.bytes {
+            break;
+        }
         let Some(source) = next_source(&mut sources) else { break };
-        let Head::Record(entry) = &source.head else { break };
-        let length = entry.body.len();
+        let Some(length) = source.encode_head() else { break };
         if !records.is_empty() && bytes.saturating_add(length) > most.bytes {
             break;
         }
@@ -160,14 +162,21 @@ impl Source {
         Ok(Record { seq, stream: self.stretch.stream, time, body })
     }
 
+    /// How long the next record is, in the form in which it would go out: a live value is encoded
+    /// for that, and not before it is its turn.
+    fn encode_head(&mut self) -> Option<usize> {
+        let Head::Record(entry) = &mut self.head else { return None };
+        if self.values == LiveValues::Encoded && matches!(entry.body, Body::Live(_)) {
+            entry.body = entry.body.clone().encoded();
+        }
+        Some(entry.body.len())
+    }
+
     fn advance(&mut self) -> Result<(), Damaged> {
         let piece = self.stretch.piece;
         let left = piece.to.minus(self.taken.to);
         self.head = match self.forward.next_record()? {
             Next::Record(_) if left.records == 0 => return Err(Damaged),
-            Next::Record(entry) if self.values == LiveValues::Encoded => {
-                Head::Record(Entry { body: entry.body.encoded(), ..entry })
-            }
             Next::Record(entry) => Head::Record(entry),
             Next::Needs(needs) if needs as u64 > left.weight() => return Err(Damaged),
             Next::Needs(needs) => Head::Unknown { needs },

@@ -34,8 +34,8 @@ pub(super) fn encoded(spills: Vec<(Stream, Spill)>) -> Vec<(Stream, Written)> {
 }
 
 impl JobMailboxes {
-    /// Writes everything that a mailbox has in memory to its file, in one go. When somebody else is
-    /// doing so it waits for that instead.
+    /// Writes what a mailbox has in memory to its file: everything but live values that are too
+    /// long for one write. When somebody else is doing so it waits for that instead.
     pub(super) async fn spill(self: &Arc<Self>, grown: &Arc<Grown>) -> Result<bool, SpoolError> {
         let mut eased = pin!(grown.eased.notified());
         eased.as_mut().enable();

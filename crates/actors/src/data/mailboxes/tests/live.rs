@@ -112,3 +112,34 @@ async fn two_readers_share_the_values_between_them() {
     assert_eq!(seqs(&again.records), [0, 1, 2]);
     assert!(again.records.iter().zip(&values).all(|(record, value)| record.body == *value));
 }
+
+#[tokio::test]
+async fn a_large_value_is_encoded_when_it_is_its_turn_and_not_before() {
+    let (_dir, job) = job();
+    let values: Vec<_> = (0..4).map(|_| live(100, 2 << 20)).collect();
+    job.add(CHILD, values.iter().map(output).collect()).await;
+    for taken in 1..=4 {
+        assert_eq!(job.take(CHILD, ALL).await.len(), 1, "one is more than a batch holds");
+        let times: Vec<_> = values.iter().map(encoded).collect();
+        assert_eq!(times, &[[1; 4], [0; 4]].concat()[4 - taken..8 - taken]);
+    }
+}
+
+#[tokio::test]
+async fn values_that_are_longer_than_they_weigh_are_written_few_at_a_time() {
+    let bounds = PoolBounds { mailbox_memory: 10_000, ..PoolBounds::default() };
+    let (_dir, pool) = pool(bounds);
+    let job = JobMailboxes::new(Arc::clone(&pool));
+    let values: Vec<_> = (0..10).map(|_| live(1_000, 3 << 20)).collect();
+    for (at, value) in values.iter().enumerate() {
+        job.add(CHILD, vec![output(value)]).await;
+        let written = values.iter().map(encoded).sum::<usize>();
+        assert_eq!(written, if at == 9 { 3 } else { 0 });
+    }
+    for (at, value) in values.iter().enumerate() {
+        let taken = job.take(CHILD, ALL).await;
+        assert_eq!((seqs(&taken), &taken[0].body), (vec![at as u64], &value.clone().encoded()));
+    }
+    until(|| pool.disk_bytes() == 0).await;
+    assert_eq!((pool.memory_bytes(), job.unread()), (0, Tally::ZERO));
+}
