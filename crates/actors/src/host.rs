@@ -165,7 +165,6 @@ impl Actor for HostActor {
         }
         match message {
             HostMessage::Start(start) => {
-                state.node.forget_expiry(start.session, state.owner_id());
                 let room = state.room();
                 if let Err(error) = state.host.on_start(start, room, &mut effects) {
                     state.refuse_peer(&error);

@@ -83,6 +83,18 @@ pub(crate) struct ParentJobArguments {
     pub(crate) feed: Option<MapFeed>,
 }
 
+impl ParentJobMessage {
+    /// The node of whose children it says what became of them.
+    const fn about(&self) -> Option<NodeId> {
+        match self {
+            Self::Unreachable(node, _) | Self::Lost(node, _) | Self::Unknown(node, _) => {
+                Some(*node)
+            }
+            _ => None,
+        }
+    }
+}
+
 /// The actor.
 pub(crate) struct ParentJobActor;
 
@@ -109,7 +121,11 @@ impl Actor for ParentJobActor {
             let _ = begun.await;
             return Ok(());
         }
+        let about = message.about();
         let effects = state.decide(message);
+        if let Some(node) = about {
+            state.session.attachment(node).heard(state.job.identity.instance);
+        }
         state.perform(effects);
         if state.job.rows().state().is_finished() {
             myself.stop(None);

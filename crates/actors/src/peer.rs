@@ -336,7 +336,10 @@ impl PeerState {
         // unreachable but silent, until it is back or lost.
         session.tell_jobs(id, |job| {
             let waits = which(job) && !attachment.has_told(job);
-            waits.then_some(ParentJobMessage::Unreachable(id, step))
+            waits.then(|| {
+                attachment.must_hear(job);
+                ParentJobMessage::Unreachable(id, step)
+            })
         });
     }
 
@@ -346,8 +349,10 @@ impl PeerState {
         }
         let (since, id) = (self.last_heard, self.id);
         for session in self.sessions.values() {
-            let told = session.attachment(id).lost();
+            let attachment = session.attachment(id);
+            let told = attachment.lost();
             session.tell_jobs(id, |job| {
+                attachment.must_hear(job);
                 // What never left this node cannot have run there.
                 Some(if told.contains(&job) {
                     ParentJobMessage::Lost(id, since)

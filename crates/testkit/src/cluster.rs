@@ -16,7 +16,7 @@ use crate::builder::{ClusterBuilder, NODES, Tasks};
 use crate::chance::Chance;
 use crate::error::ClusterError;
 use crate::keys;
-use crate::world::SimulatedWorld;
+use crate::world::{NodeWorld, SimulatedWorld};
 
 /// How long a restart takes, so that no two lives of a node begin in the same moment.
 const RESTART: Duration = Duration::from_millis(1);
@@ -50,6 +50,7 @@ struct Place {
     name: NodeName,
     identity: Identity,
     chance: Chance,
+    world: Arc<NodeWorld>,
     authority: Option<String>,
     life: u32,
     node: Option<NodeHandle>,
@@ -80,14 +81,15 @@ impl Cluster {
         let network = MemoryNetwork::seeded(chance.next());
         network.set_weather(&weather);
         let authority = CertificateAuthority::create()?;
+        let world = Arc::new(SimulatedWorld::new());
         let mut places = Vec::with_capacity(nodes);
         for number in 1..=nodes {
-            places.push(Place::new(number, &authority, chance.fork())?);
+            let world = NodeWorld::new(&world);
+            places.push(Place::new(number, (&authority, world), chance.fork())?);
         }
         let members: Vec<Member> = places.iter().map(Place::member).collect();
         let first = members.first().map(|member| member.node).ok_or(ClusterError::Size)?;
         let roster = Roster { version: 1, authority: first, members };
-        let world = Arc::new(SimulatedWorld::new());
         let mut cluster = Self { network, weather, world, tasks, places, roster };
         for number in 1..=nodes {
             cluster.begin_life(number).await?;
@@ -131,9 +133,23 @@ impl Cluster {
         self.world.elapsed()
     }
 
-    /// The wall clock of every node.
-    pub fn now(&self) -> sortie_model::Timestamp {
-        self.world.now()
+    /// What the node's wall clock shows, whether the node is up or not.
+    ///
+    /// # Errors
+    /// [`ClusterError::NoNode`].
+    pub fn now(&self, number: usize) -> Result<sortie_model::Timestamp, ClusterError> {
+        Ok(self.place(number)?.world.now())
+    }
+
+    /// Sets the node's wall clock so much ahead of virtual time, in whole milliseconds: more than
+    /// before (at first none) is a jump forwards, less is one backwards. Time limits do not go by
+    /// it.
+    ///
+    /// # Errors
+    /// [`ClusterError::NoNode`].
+    pub fn set_clock(&self, number: usize, ahead: Duration) -> Result<(), ClusterError> {
+        self.place(number)?.world.set_ahead(ahead);
+        Ok(())
     }
 
     /// Lets that much virtual time pass, with everything that happens in it.
@@ -222,7 +238,7 @@ impl Cluster {
     }
 
     async fn begin_life(&mut self, number: usize) -> Result<(), ClusterError> {
-        let (network, world) = (self.network.clone(), Arc::clone(&self.world));
+        let network = self.network.clone();
         let (roster, life) = (self.roster.clone(), self.life(number)?);
         let registry = (self.tasks)(life);
         let place = self.place_mut(number)?;
@@ -242,7 +258,7 @@ impl Cluster {
             user: USER.to_owned(),
             basics: NodeBasics::of_this_user(),
             keeper: Arc::new(NoKeeper),
-            world,
+            world: Arc::clone(&place.world) as Arc<dyn World>,
         };
         place.node = Some(NodeHandle::start(config).await?);
         Ok(())
@@ -262,7 +278,7 @@ impl Cluster {
 impl Place {
     fn new(
         number: usize,
-        authority: &CertificateAuthority,
+        (authority, world): (&CertificateAuthority, Arc<NodeWorld>),
         chance: Chance,
     ) -> Result<Self, ClusterError> {
         let name: NodeName = name(number).parse().map_err(|_| ClusterError::NoNode(number))?;
@@ -270,7 +286,7 @@ impl Place {
         let identity = authority.identify_node(&key, &name)?;
         let holds = number == 1;
         let authority = holds.then(|| authority.to_pem());
-        Ok(Self { name, identity, chance, authority, life: 0, node: None })
+        Ok(Self { name, identity, chance, world, authority, life: 0, node: None })
     }
 
     fn member(&self) -> Member {

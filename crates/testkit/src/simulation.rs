@@ -11,6 +11,7 @@ mod client;
 mod family;
 mod finale;
 mod ledger;
+mod network;
 mod reading;
 mod seen;
 mod submit;

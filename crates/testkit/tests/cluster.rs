@@ -215,6 +215,36 @@ fn a_late_word_of_a_nodes_former_life_does_not_replace_the_present_one() {
 }
 
 #[test]
+fn a_wall_clock_that_jumps_moves_no_time_limit_and_no_later_life() {
+    let done = sleepers(2).run(async |cluster| {
+        let behind = |cluster: &Cluster| {
+            let [one, other] = [1, 2].map(|number| cluster.now(number).expect("a node").0);
+            one - other
+        };
+        cluster.set_clock(2, 3_600 * SECOND).expect("a node");
+        assert_eq!(behind(cluster), -3_600_000_000);
+        start(cluster, "node2", 5 * SECOND).await;
+        cluster.advance(SECOND).await;
+        cluster.set_clock(1, 7_200 * SECOND).expect("a node");
+        cluster.advance(SECOND).await;
+        cluster.set_clock(1, Duration::ZERO).expect("a node");
+        assert_eq!(states(cluster).await, [State::Running]);
+        cluster.advance(4 * SECOND).await;
+        assert_eq!(states(cluster).await, [State::Completed]);
+        // A later life that begins at an earlier time of day.
+        cluster.kill(2).await.expect("it is up");
+        cluster.set_clock(2, Duration::ZERO).expect("a node");
+        cluster.restart(2).await.expect("it is down");
+        cluster.advance(20 * SECOND).await;
+        start(cluster, "node2", SECOND).await;
+        cluster.advance(2 * SECOND).await;
+        assert_eq!(states(cluster).await, [State::Completed; 2]);
+        assert!(matches!(cluster.set_clock(3, SECOND), Err(ClusterError::NoNode(3))));
+    });
+    done.expect("a cluster");
+}
+
+#[test]
 fn delayed_and_dropped_packets_arrive_in_the_end() {
     let ms = Duration::from_millis;
     let builder = sleepers(3).seed(5).delay(ms(20)..=ms(120)).drop(0.1);

@@ -63,6 +63,9 @@ struct State {
     over: Vec<JobInstance>,
     /// Jobs that the node was ever told of and may still execute.
     told: BTreeSet<JobInstance>,
+    /// Jobs that have yet to hear what became of their children there, and how many such words are
+    /// on their way: what such a job started now would be taken for what was lost before.
+    unheard: BTreeMap<JobInstance, u32>,
     /// Jobs whose spec went over the present connection.
     specified: BTreeSet<JobInstance>,
     /// The last report of the shared stream that is stored.
@@ -79,6 +82,17 @@ struct State {
 impl State {
     fn is_carried_by(&self, link: &Link) -> bool {
         self.link.as_ref().map(Link::id) == Some(link.id())
+    }
+
+    fn must_hear(&mut self, job: JobInstance) {
+        *self.unheard.entry(job).or_default() += 1;
+    }
+
+    /// Everything that the node was told of is gone; answers the jobs.
+    fn forget_all(&mut self) -> BTreeSet<JobInstance> {
+        let before = std::mem::take(self);
+        self.unheard = before.unheard;
+        before.told
     }
 }
 
@@ -100,7 +114,8 @@ impl Attachment {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the node to start children; says whether there is a connection to do so.
+    /// Tells the node to start children; says whether there is a connection to do so, and the job
+    /// knows what became of those before.
     pub(crate) fn send_start(
         &self,
         job: JobInstance,
@@ -111,6 +126,9 @@ impl Attachment {
         let Some(link) = state.link.clone().filter(|link| state.ready && !link.is_closed()) else {
             return false;
         };
+        if state.unheard.contains_key(&job) {
+            return false;
+        }
         let fresh = !state.specified.contains(&job);
         let spec = if fresh { spec() } else { None };
         let start = StartChildren { session: self.session, job, spec, children };
@@ -137,6 +155,7 @@ impl Attachment {
         self.inputs.forget(forget.job);
         let mut state = self.state();
         state.told.remove(&forget.job);
+        state.unheard.remove(&forget.job);
         state.specified.remove(&forget.job);
         state.positions.retain(|key, _| key.job != forget.job);
         state.fresh.retain(|key, _| key.job != forget.job);
@@ -150,7 +169,8 @@ impl Attachment {
         }
     }
 
-    /// A connection is up.
+    /// A connection is up. Of a node in a new life the answered jobs must hear, and say that they
+    /// have [heard](Self::heard).
     pub(crate) fn attach(self: &Arc<Self>, link: &Link) -> Attached {
         let mut state = self.state();
         if state.ended {
@@ -161,7 +181,9 @@ impl Attachment {
         let before = state.life.replace(life).is_some_and(|before| before != life);
         let reborn = if before {
             self.inputs.clear();
-            Some(std::mem::take(&mut *state).told)
+            let told = state.forget_all();
+            told.iter().for_each(|job| state.must_hear(*job));
+            Some(told)
         } else {
             None
         };
@@ -192,6 +214,7 @@ impl Attachment {
     }
 
     /// The node answered the resume over that connection; `unknown` are jobs that it does not know.
+    /// They must be told so, and say that they have [heard](Self::heard).
     ///
     /// # Errors
     /// [`NotAsked`]; nothing of it is believed then.
@@ -209,7 +232,9 @@ impl Attachment {
             say(link, &ForgetJob { session: self.session, job });
         }
         for job in unknown {
-            state.told.remove(job);
+            if state.told.remove(job) {
+                state.must_hear(*job);
+            }
             state.specified.remove(job);
             state.positions.retain(|key, _| key.job != *job);
             state.fresh.retain(|key, _| key.job != *job);
@@ -221,7 +246,24 @@ impl Attachment {
     /// of.
     pub(crate) fn lost(&self) -> BTreeSet<JobInstance> {
         self.inputs.clear();
-        std::mem::take(&mut *self.state()).told
+        self.state().forget_all()
+    }
+
+    /// The job is about to be told what became of its children there, or that nothing can become
+    /// of them. Until it has heard nothing of it is started there.
+    pub(crate) fn must_hear(&self, job: JobInstance) {
+        self.state().must_hear(job);
+    }
+
+    /// The job was told what became of its children there.
+    pub(crate) fn heard(&self, job: JobInstance) {
+        let mut state = self.state();
+        if let Some(words) = state.unheard.get_mut(&job) {
+            *words -= 1;
+            if *words == 0 {
+                state.unheard.remove(&job);
+            }
+        }
     }
 
     /// Whether the node was told of the job and may still execute it.

@@ -78,9 +78,7 @@ async fn dispatch(
                 link.close(CloseCode::SILENT, "silent for too long");
                 return Ok(());
             }
-            if let Some(host) = node.host_to_start(start.session, peer, link).await {
-                let _ = host.cast(HostMessage::Start(start));
-            }
+            node.start_hosted(start, peer, link).await;
         }
         StopChildren::KIND => {
             let stop: StopChildren = frame.open()?;
@@ -104,7 +102,10 @@ async fn dispatch(
         }
         Resume::KIND => {
             let resume: Resume = frame.open()?;
-            if let Some(host) = node.host_to_resume(resume.session, peer, link).await {
+            // What an older connection asks is over, and would undo what the present one said.
+            if !link.is_closed()
+                && let Some(host) = node.host_to_resume(resume.session, peer, link).await
+            {
                 let _ = host.cast(HostMessage::Resume(link.clone(), resume));
             }
         }

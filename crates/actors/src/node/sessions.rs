@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use ractor::{Actor, ActorRef};
 use sortie_link::{CloseCode, Link};
 use sortie_model::{NodeId, SessionId, SessionInstance, limits};
+use sortie_wire::host_proto::StartChildren;
 use sortie_wire::session_proto::SessionRef;
 use sortie_wire::{ErrorCode, RemoteError};
 
@@ -198,25 +199,35 @@ impl NodeShared {
         hosts.get(&(session, owner)).map(|hosted| hosted.host.clone())
     }
 
-    /// The host of another node's session for children that come over `link`, made on first use;
-    /// none while the node shuts down. A host that the owner did not ask for on this link belongs
-    /// to a past that the owner has given up: it ends.
-    pub(crate) async fn host_to_start(
+    /// Children of another node's session come over `link`: they go to its host, made on first use,
+    /// unless the node shuts down. A host that the owner did not ask for on this link belongs to a
+    /// past that the owner has given up: it ends.
+    pub(crate) async fn start_hosted(
         self: &Arc<Self>,
-        session: SessionInstance,
+        start: StartChildren,
         owner: NodeId,
         link: &Link,
-    ) -> Option<ActorRef<HostMessage>> {
+    ) {
+        let session = start.session;
         let known = {
             let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-            hosts.get(&(session, owner)).map(|hosted| (hosted.host.clone(), hosted.link))
+            hosts.get(&(session, owner)).map(|hosted| hosted.link)
         };
-        match known {
-            Some((host, confirmed)) if confirmed == link.id() => return Some(host),
-            Some(_) => self.end_host(session, owner),
-            None => {}
+        if known != Some(link.id()) {
+            if known.is_some() {
+                self.end_host(session, owner);
+            }
+            if self.new_host(session, owner, link).await.is_none() {
+                return;
+            }
         }
-        self.new_host(session, owner, link).await
+        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(hosted) = hosts.get(&(session, owner)).filter(|_| !link.is_closed()) {
+            // The owner has heard how the session stood here, so an end before this says nothing
+            // about what it starts now; an end from here on does, and is noted under this lock.
+            self.forget_expiry(session, owner);
+            let _ = hosted.host.cast(HostMessage::Start(start));
+        }
     }
 
     /// The host that an owner asks for on a new connection, made if it is not there: then it knows
@@ -279,20 +290,21 @@ impl NodeShared {
     }
 
     /// Another node has been back for as long as a lease: hosts that it did not ask for are over.
+    /// Its question may still be on its way, and must not be answered as if nothing had run.
     pub(crate) fn end_hosts_not_on(&self, owner: NodeId, link: u64) {
-        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        let forgotten = hosts.iter().filter(|((_, node), at)| *node == owner && at.link != link);
-        let forgotten: Vec<SessionInstance> = forgotten.map(|((session, _), _)| *session).collect();
-        drop(hosts);
-        forgotten.into_iter().for_each(|session| self.end_host(session, owner));
+        self.expire(owner, |hosted| hosted.link != link);
     }
 
     /// Another node was silent for longer than the lease: what runs here for it is killed.
     pub(crate) fn end_hosts_of(&self, owner: NodeId) {
-        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_it: Vec<SessionInstance> =
-            hosts.keys().filter(|(_, node)| *node == owner).map(|(session, _)| *session).collect();
-        drop(hosts);
+        self.expire(owner, |_| true);
+    }
+
+    /// Ends hosts of another node, and remembers that for its next question.
+    fn expire(&self, owner: NodeId, which: impl Fn(&Hosted) -> bool) {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_it = hosts.iter().filter(|((_, node), hosted)| *node == owner && which(hosted));
+        let of_it: Vec<SessionInstance> = of_it.map(|((session, _), _)| *session).collect();
         let mut all = self.expired.lock().unwrap_or_else(PoisonError::into_inner);
         let expired = all.entry(owner).or_default();
         expired.extend(&of_it);
@@ -300,12 +312,15 @@ impl NodeShared {
         let surplus = expired.len().saturating_sub(most);
         expired.drain(..surplus);
         drop(all);
-        of_it.into_iter().for_each(|session| self.end_host(session, owner));
+        for session in of_it {
+            if let Some(hosted) = hosts.remove(&(session, owner)) {
+                let _ = hosted.host.cast(HostMessage::Over);
+            }
+        }
     }
 
-    /// The owner starts something in the session. It does so only after it has heard how the
-    /// session stood here, so an end before that says nothing about what it starts now.
-    pub(crate) fn forget_expiry(&self, session: SessionInstance, owner: NodeId) {
+    /// The owner knows how the session stood here.
+    fn forget_expiry(&self, session: SessionInstance, owner: NodeId) {
         let mut all = self.expired.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(expired) = all.get_mut(&owner) {
             expired.retain(|other| *other != session);

@@ -1,4 +1,4 @@
-//! The random operations: what clients do, and what happens to nodes and network.
+//! The random operations: what clients do, and what happens to nodes.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ impl Simulation<'_> {
     /// Does one operation, and says what it was.
     pub(super) async fn act(&mut self) -> Result<String, Broken> {
         let Some(number) = self.pick_up() else { return self.restart().await };
-        match self.chance.below(100) {
+        match self.chance.below(110) {
             0..22 => self.start(number).await,
             22..24 => self.start_temporarily(number).await,
             24..29 => self.start_again(number).await,
@@ -29,13 +29,16 @@ impl Simulation<'_> {
             63..66 => self.wait(number).await,
             66 => Ok(self.end_temporary()),
             67..75 => self.remove(number).await,
-            75..77 => self.throttle(number).await,
-            77..79 => self.look(number).await,
-            79..81 => self.kill(number).await,
-            81..86 => self.restart().await,
-            86..89 => Ok(self.partition()),
-            89..91 => Ok(self.partition_one_way()),
-            91..97 => Ok(self.heal()),
+            75..78 => self.throttle(number).await,
+            78..80 => self.look(number).await,
+            80..84 => self.feed().await,
+            84..86 => self.kill(number).await,
+            86..91 => self.restart().await,
+            91..94 => Ok(self.partition()),
+            94..96 => Ok(self.partition_one_way()),
+            96..102 => Ok(self.heal()),
+            102..104 => self.flap().await,
+            104..106 => self.set_clock().await,
             _ => Ok(self.change_weather()),
         }
     }
@@ -208,7 +211,11 @@ impl Simulation<'_> {
 
     async fn throttle(&mut self, number: usize) -> Result<String, Broken> {
         let Some(id) = self.pick_job(number) else { return Ok("nothing".to_owned()) };
-        let throttle = Throttle::AtMost(self.count(5));
+        let throttle = match self.chance.below(6) {
+            0 => Throttle::Unlimited,
+            1 => Throttle::default(),
+            _ => Throttle::AtMost(self.count(5)),
+        };
         let selection = client::select(&id.to_string())?;
         client::ask(self.node(number)?, Ask::SetThrottle { selection, throttle }).await?;
         Ok(format!("node{number} throttles {id}: {throttle:?}"))
@@ -224,6 +231,7 @@ impl Simulation<'_> {
         }
         self.listeners.forget(number);
         self.sight.temporaries.retain(|(node, ..)| *node != number);
+        self.sight.feeders.retain(|(node, ..)| *node != number);
         Ok(format!("node{number} is killed"))
     }
 
@@ -235,60 +243,5 @@ impl Simulation<'_> {
         self.cluster.restart(number).await.map_err(|error| Odd(error.to_string()))?;
         self.watch_all(number)?;
         Ok(format!("node{number} is started again"))
-    }
-
-    fn partition(&mut self) -> String {
-        let (one, other) = self.pair();
-        self.cluster.partition(one, other);
-        for way in [(one, other), (other, one)] {
-            self.sight.cuts.entry(way).or_insert_with(Instant::now);
-        }
-        format!("node{one} and node{other} are parted")
-    }
-
-    fn partition_one_way(&mut self) -> String {
-        let (from, to) = self.pair();
-        self.cluster.partition_one_way(from, to);
-        self.sight.cuts.entry((from, to)).or_insert_with(Instant::now);
-        format!("node{to} does not hear node{from}")
-    }
-
-    fn heal(&mut self) -> String {
-        let cut: Vec<(usize, usize)> = self.sight.cuts.keys().copied().collect();
-        let Some((one, other)) = self.chance.pick(&cut).copied() else { return "nothing".into() };
-        self.rejoin(one, other);
-        format!("node{one} and node{other} are healed")
-    }
-
-    pub(super) fn rejoin(&mut self, one: usize, other: usize) {
-        self.cluster.heal(one, other);
-        self.sight.cuts.remove(&(one, other));
-        self.sight.cuts.remove(&(other, one));
-    }
-
-    fn change_weather(&mut self) -> String {
-        let most = match self.chance.below(4) {
-            0 => Duration::ZERO,
-            1 => Duration::from_millis(5),
-            2 => Duration::from_millis(200),
-            _ => Duration::from_millis(1_500),
-        };
-        let loss = match self.chance.below(4) {
-            0 => 0.05,
-            1 => 0.3,
-            _ => 0.0,
-        };
-        self.set_weather(most, loss);
-        format!("packets take up to {most:?}, {loss} of them are dropped")
-    }
-
-    pub(super) fn set_weather(&mut self, most: Duration, loss: f64) {
-        // What is on its way arrives as it was decided before.
-        let late = Instant::now() + self.sight.latest;
-        self.sight.settled = Some(self.sight.settled.map_or(late, |known| known.max(late)));
-        self.sight.latest =
-            if loss > 0.0 { sortie_model::limits::LINK_IDLE } else { most.saturating_mul(2) };
-        self.cluster.delay(most / 4..=most);
-        self.cluster.drop(loss);
     }
 }

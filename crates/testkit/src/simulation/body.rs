@@ -6,6 +6,7 @@ use sortie_exec::task::{TaskContext, encode_value};
 use tokio::time::Instant;
 
 use crate::cluster::Life;
+use crate::simulation::client::Odd;
 use crate::simulation::ledger::{Child, End, Ledger};
 
 /// The name of the function that simulated children run.
@@ -56,7 +57,13 @@ pub(super) struct Plan {
 pub(super) type Travelling = (u64, u32, u32, u8);
 
 impl Plan {
-    pub(super) fn travelling(self) -> Travelling {
+    /// What travels, encoded.
+    pub(super) fn bytes(self) -> Result<Vec<u8>, Odd> {
+        let encoded = encode_value(&self.travelling()).map_err(|error| Odd(error.to_string()))?;
+        Ok(encoded.to_vec())
+    }
+
+    fn travelling(self) -> Travelling {
         let place = Ending::ALL.iter().position(|ending| *ending == self.ending);
         let pause = u32::try_from(self.pause.as_millis()).unwrap_or(u32::MAX);
         (self.tag, self.values, pause, place.and_then(|at| u8::try_from(at).ok()).unwrap_or(0))

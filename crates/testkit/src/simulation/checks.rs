@@ -173,7 +173,7 @@ impl Simulation<'_> {
             return Err(Broken(Promise::P9, text));
         }
         if is_lost(view.reason.as_ref()) {
-            let since = self.instant_of(view.end_time);
+            let since = self.instant_of(number, view.end_time);
             if !supervised {
                 self.sight.lost.push((child, since));
             }
@@ -320,8 +320,10 @@ impl Simulation<'_> {
         Ok(format!("node{number} looks: {:?}", views.iter().map(|v| v.state).collect::<Vec<_>>()))
     }
 
-    fn instant_of(&self, time: Option<Timestamp>) -> Instant {
-        let (now, then) = (self.cluster.now().0, time.map_or(i64::MAX, |time| time.0));
+    /// The moment that a node's clock showed so.
+    fn instant_of(&self, number: usize, time: Option<Timestamp>) -> Instant {
+        let now = self.cluster.now(number).map_or(i64::MAX, |now| now.0);
+        let then = time.map_or(i64::MAX, |time| time.0);
         let ago = Duration::from_micros(now.saturating_sub(then).max(0).unsigned_abs());
         Instant::now().checked_sub(ago).unwrap_or_else(Instant::now)
     }

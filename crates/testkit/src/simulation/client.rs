@@ -26,6 +26,8 @@ pub(super) enum Input {
     None,
     Whole(Vec<Vec<u8>>),
     CutOff(Vec<Vec<u8>>),
+    /// The client goes on later, or dies later.
+    Begun(Vec<Vec<u8>>),
 }
 
 /// How a reader goes about it.
@@ -107,31 +109,58 @@ pub(super) async fn start_in(
     request: Request,
     input: &Input,
 ) -> Result<Result<JobView, Answer>, Odd> {
-    let ClientEnd { mut sender, mut receiver } = node.open(request);
-    let view = match next(&mut receiver, "a start").await? {
+    Ok(begin(node, request, input).await?.map(|(view, _)| view))
+}
+
+/// A client that still gives a job its input.
+pub(super) struct Feeder(ClientEnd);
+
+/// Starts a job and hands over what input there is; the client may go on.
+pub(super) async fn begin(
+    node: &NodeHandle,
+    request: Request,
+    input: &Input,
+) -> Result<Result<(JobView, Feeder), Answer>, Odd> {
+    let mut end = node.open(request);
+    let view = match next(&mut end.receiver, "a start").await? {
         Some(ToClient::Answer(Answer::Started(view))) => view,
         Some(ToClient::Answer(refusal)) => return Ok(Err(refusal)),
         other => return Err(Odd(format!("a start is answered with {other:?}"))),
     };
+    let mut feeder = Feeder(end);
     let (items, whole) = match input {
-        Input::None => return Ok(Ok(view)),
+        Input::None => return Ok(Ok((view, feeder))),
         Input::Whole(items) => (items, true),
-        Input::CutOff(items) => (items, false),
+        Input::CutOff(items) | Input::Begun(items) => (items, false),
     };
     for item in items {
+        feeder.give(item).await?;
+    }
+    if whole {
+        feeder.end().await;
+        next(&mut feeder.0.receiver, "a job's input").await?;
+    }
+    Ok(Ok((view, feeder)))
+}
+
+impl Feeder {
+    /// Gives one more item. A job that takes none is none of its business: a key's job that was
+    /// there before, or one that is over.
+    pub(super) async fn give(&mut self, item: &[u8]) -> Result<(), Odd> {
         let mut bytes = BytesMut::new();
         if map_items::append(item, &mut bytes).is_err() {
             return Err(Odd("an item is too long".to_owned()));
         }
-        // A key's job that was there before takes no input.
-        let _ = sender.send(ToServer::Input { bytes: bytes.freeze(), last: false }).await;
+        let message = ToServer::Input { bytes: bytes.freeze(), last: false };
+        let _ = self.0.sender.send(message).await;
+        Ok(())
     }
-    if whole {
-        let bytes = bytes::Bytes::new();
-        let _ = sender.send(ToServer::Input { bytes, last: true }).await;
-        next(&mut receiver, "a job's input").await?;
+
+    /// Says that there are no more.
+    pub(super) async fn end(&mut self) {
+        let message = ToServer::Input { bytes: bytes::Bytes::new(), last: true };
+        let _ = self.0.sender.send(message).await;
     }
-    Ok(Ok(view))
 }
 
 /// The session's jobs with their children.

@@ -25,6 +25,7 @@ impl Simulation<'_> {
         while self.up().len() < self.cluster.len() {
             self.restart().await?;
         }
+        self.sight.feeders.clear();
         while !self.sight.temporaries.is_empty() {
             self.end_temporary();
         }

@@ -8,7 +8,7 @@ use sortie_model::{ChildView, EntryId, IdempotencyKey, JobSpec, JobView, Ordinal
 use tokio::time::Instant;
 
 use crate::cluster::Life;
-use crate::simulation::client::Temporary;
+use crate::simulation::client::{Feeder, Temporary};
 use crate::simulation::family::Family;
 use crate::simulation::ledger::Child;
 use crate::simulation::reading::Logged;
@@ -24,6 +24,8 @@ pub(super) struct Sight {
     pub(super) owners: BTreeMap<u64, Life>,
     /// Temporary sessions that are open: on which node, and the tag of their one job.
     pub(super) temporaries: Vec<(usize, u64, Temporary)>,
+    /// Clients that still give a job its input, each with one item of it: on which node.
+    pub(super) feeders: Vec<(usize, EntryId, Feeder, Vec<u8>)>,
     /// When the sessions of tags ended.
     pub(super) over: BTreeMap<u64, Instant>,
     /// Children that were called lost, and when.
@@ -81,9 +83,20 @@ impl Sight {
         let (cuts, owners) = (BTreeMap::new(), BTreeMap::new());
         let (latest, settled) = (Duration::ZERO, None);
         let (temporaries, over, lost) = (Vec::new(), BTreeMap::new(), Vec::new());
-        let told_lost = Vec::new();
-        let tags = 0;
-        Self { nodes, cuts, owners, temporaries, over, lost, told_lost, tags, latest, settled }
+        let (told_lost, feeders, tags) = (Vec::new(), Vec::new(), 0);
+        Self {
+            nodes,
+            cuts,
+            owners,
+            temporaries,
+            feeders,
+            over,
+            lost,
+            told_lost,
+            tags,
+            latest,
+            settled,
+        }
     }
 
     pub(super) fn node(&self, number: usize) -> Option<&NodeSeen> {

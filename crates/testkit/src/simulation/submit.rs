@@ -1,8 +1,8 @@
 //! The submissions of random jobs.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
-use sortie_exec::task::encode_value;
 use sortie_model::restart::{Backoff, Intensity, RestartSpec, RestartType, StopSequence, Strategy};
 use sortie_model::spec::{BodySpec, Fan, MaxFails, Placement, RunIn, Throttle};
 use sortie_model::{EntryId, IdempotencyKey, JobSpec};
@@ -14,6 +14,8 @@ use crate::simulation::family::Family;
 use crate::simulation::seen::{JobSeen, is_supervised};
 use crate::simulation::{Broken, Promise, Simulation};
 
+/// How long a client waits until its job reads on.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Jobs that a node is given before some are removed.
 const JOBS: usize = 12;
 
@@ -50,7 +52,7 @@ impl Simulation<'_> {
     }
 
     fn spec(&mut self, plan: Plan) -> Result<(JobSpec, Input), Odd> {
-        let input = encode_value(&plan.travelling()).map_err(|error| Odd(error.to_string()))?;
+        let input = bytes::Bytes::from(plan.bytes()?);
         let body = BodySpec::Task {
             name: TASK.to_owned(),
             input: input.clone(),
@@ -80,8 +82,12 @@ impl Simulation<'_> {
         }
         spec.fan = if self.chance.one_in(3) { Fan::Each } else { Fan::Spread };
         let items = vec![input.to_vec(); self.chance.below(7) as usize];
-        let whole = !self.chance.one_in(6);
-        Ok((spec, if whole { Input::Whole(items) } else { Input::CutOff(items) }))
+        let input = match self.chance.below(6) {
+            0 => Input::CutOff(items),
+            1 => Input::Begun(items),
+            _ => Input::Whole(items),
+        };
+        Ok((spec, input))
     }
 
     /// Rules by which children start again.
@@ -145,11 +151,16 @@ impl Simulation<'_> {
                 let text = format!("node{number}, tag {}: {one:?} and {other:?}", plan.tag);
                 return Err(Broken(Promise::P1, text));
             }
-            one
+            one.map(|view| (view, None))
         } else {
-            client::start(node, ask, &input).await?
+            let request = Request { session: SessionRef::Default, ask };
+            client::begin(node, request, &input).await?.map(|(view, feeder)| (view, Some(feeder)))
         };
-        let view = started.map_err(|refusal| Odd(format!("a start is refused: {refusal:?}")))?;
+        let (view, feeder) =
+            started.map_err(|refusal| Odd(format!("a start is refused: {refusal:?}")))?;
+        if let (Input::Begun(_), Some(feeder)) = (&input, feeder) {
+            self.sight.feeders.push((number, view.id, feeder, plan.bytes()?));
+        }
         let expected = matches!(spec.fan, Fan::PerNode { .. }).then(|| view.tally.total());
         let first = EntryId(view.id.0 + 1);
         let rules = (spec.restart, spec.stop_sequence);
@@ -165,6 +176,35 @@ impl Simulation<'_> {
             node.jobs.insert(view.id, job);
         }
         Ok(format!("{said} {:?} {plan:?}", input_words(&input)))
+    }
+
+    /// A client goes on with a job's input, ends it, or dies in the middle of it.
+    pub(super) async fn feed(&mut self) -> Result<String, Broken> {
+        let begun = self.sight.feeders.len() as u64;
+        if begun == 0 {
+            return Ok("nothing".to_owned());
+        }
+        let place = self.chance.below(begun) as usize;
+        let (number, job, mut feeder, item) = self.sight.feeders.swap_remove(place);
+        let said = format!("node{number}: the client of {job}");
+        match self.chance.below(4) {
+            0 => return Ok(format!("{said} dies in the middle of its input")),
+            1 => {
+                // A job that reads no further keeps its client waiting.
+                let _ = tokio::time::timeout(PATIENCE, feeder.end()).await;
+                return Ok(format!("{said} ends its input"));
+            }
+            _ => {}
+        }
+        let items = self.count(4).get();
+        for given in 0..items {
+            match tokio::time::timeout(PATIENCE, feeder.give(&item)).await {
+                Ok(given) => given?,
+                Err(_) => return Ok(format!("{said} dies after {given} of {items} items")),
+            }
+        }
+        self.sight.feeders.push((number, job, feeder, item));
+        Ok(format!("{said} gives {items} items"))
     }
 
     /// A job in a session that ends with its client.
@@ -208,6 +248,7 @@ fn input_words(input: &Input) -> String {
         Input::None => "no input".to_owned(),
         Input::Whole(items) => format!("{} items", items.len()),
         Input::CutOff(items) => format!("{} items and no end", items.len()),
+        Input::Begun(items) => format!("{} items so far", items.len()),
     }
 }
 

@@ -115,3 +115,33 @@ async fn a_position_that_comes_after_its_job_was_forgotten_is_not_kept() {
     attachment.stored_child(&ends.here, position(0, 5), Ended::No);
     assert!(attachment.state().positions.is_empty());
 }
+
+#[tokio::test]
+async fn a_job_that_must_hear_of_a_loss_starts_nothing_before() {
+    let mut ends = linked().await;
+    let attachment = asked(&mut ends).await;
+    assert_eq!(attachment.resumed(&ends.here, &[JOB]), Ok(()));
+    let again = || ChildBatch::Again(Vec::new());
+    // The answer is known, and the word of it is on its way to the job.
+    assert!(!attachment.send_start(JOB, again(), || None));
+    let other = JobInstance(Uuid::from_u128(8));
+    assert!(attachment.send_start(other, again(), || None));
+    // A word about the way there is one more.
+    attachment.must_hear(JOB);
+    attachment.heard(JOB);
+    assert!(!attachment.send_start(JOB, again(), || None));
+    attachment.heard(JOB);
+    assert!(attachment.send_start(JOB, again(), || None));
+}
+
+#[tokio::test]
+async fn what_a_job_must_hear_outlives_the_node_that_is_lost_again() {
+    let mut ends = linked().await;
+    let attachment = asked(&mut ends).await;
+    attachment.must_hear(JOB);
+    assert_eq!(attachment.lost(), BTreeSet::from([JOB]));
+    assert!(matches!(attachment.attach(&ends.here), Attached::Ready));
+    assert!(!attachment.send_start(JOB, ChildBatch::Again(Vec::new()), || None));
+    attachment.heard(JOB);
+    assert!(attachment.send_start(JOB, ChildBatch::Again(Vec::new()), || None));
+}
