@@ -93,8 +93,14 @@ impl ParentJob {
         self.advance(now, effects);
     }
 
-    /// Stops the rest once as many children failed as the spec allows.
+    /// Stops the rest once as many children failed as the spec allows. A child that starts again
+    /// has not failed, whether it waits for that or not.
     pub(super) fn apply_max_fails(&mut self, now: Timestamp, effects: &mut Effects) {
+        if self.spec.max_fails == MaxFails::Unlimited {
+            return;
+        }
+        // What starts again at once is taken up here, and is not counted.
+        self.obey(now, effects);
         let failed = self.counts.of(State::Failed);
         let passed = match self.spec.max_fails {
             MaxFails::Unlimited => false,

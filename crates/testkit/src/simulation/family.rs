@@ -117,8 +117,7 @@ impl Family {
             [sequence, rules.strategy.stop_sequence()].contains(&StopSequence::OneByOne);
         let mut family = Self {
             rules,
-            // In a map the last child is not known: one may come while others are being stopped.
-            ordered: children.is_some() && one_by_one,
+            ordered: one_by_one,
             members: BTreeMap::new(),
             course: Course::Steady,
             told: Told::No,

@@ -250,3 +250,22 @@ fn a_stop_ends_a_child_at_once_that_waits_for_a_lost_node() {
     assert_eq!((job.is_settled(Ordinal(1)), job.stop()), (true, None));
     assert_eq!(job.child_state(Ordinal(0)), Some(State::Running));
 }
+
+#[test]
+fn a_child_that_starts_again_has_not_failed() {
+    let second = Duration::from_secs(1);
+    for backoff in [None, Backoff::new(second, second).ok()] {
+        let mut spec = supervised(RestartType::Transient, Strategy::OneForOne, 1);
+        spec.restart.backoff = backoff;
+        let (mut job, _) = accept(JobSpec { max_fails: MaxFails::Count(0), ..spec }, 3);
+        job.at(second);
+        report(&mut job, 0, None);
+        let effects = report(&mut job, 1, Some(failed()));
+        assert_eq!((stopped(&effects), job.told_to_stop()), (vec![], false), "{backoff:?}");
+        job.at(2 * second);
+        job.on_wake(NOW, &mut Effects::new());
+        report(&mut job, 1, Some(failed()));
+        assert_eq!(job.child_state(Ordinal(1)), Some(State::Failed), "{backoff:?}");
+        assert!(job.told_to_stop(), "{backoff:?}");
+    }
+}

@@ -158,7 +158,8 @@ impl Family {
             if self.members.range(first..).any(|(_, member)| member.stand == Stand::Up) {
                 return;
             }
-            self.course = Course::Waiting(first, until);
+            // Lives are measured from here where the last sibling was down after the wait.
+            self.course = Course::Waiting(first, until.max(now));
             self.wake(now);
             let mut deferred = std::mem::take(&mut self.deferred).into_iter();
             let next = deferred.find(|child| self.stand(*child).0 == Stand::Deferred);
