@@ -114,11 +114,9 @@ async fn dispatch(
         }
         InputRead::KIND => {
             let InputRead { session, children } = frame.open()?;
-            if let Some(session) = node.session(session)
-                && let Err(error) = session.on_input_read((peer, link), children)
-            {
-                link.close(CloseCode::GARBAGE, &error.to_string());
-            }
+            let session = node.session(session);
+            let read = session.map_or(Ok(()), |it| it.on_input_read((peer, link), children));
+            read.unwrap_or_else(|error| link.close(CloseCode::GARBAGE, &error.to_string()));
         }
         Roster::KIND => node.on_roster(peer, frame.open()?),
         MemberUpdate::KIND => node.on_member_update(peer, frame.open()?),
