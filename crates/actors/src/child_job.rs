@@ -22,7 +22,6 @@ use sortie_exec::{Guardian, Stopper};
 use sortie_model::spec::StopSpec;
 use sortie_model::{JobInstance, Ordinal};
 use sortie_wire::host_proto::{AnswerChild, ChildOutcome, ChildSet};
-use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -268,14 +267,11 @@ impl Drop for Ending {
             port.ended(outcome);
             left.one_ended();
         };
-        match (port.begin_closing(), Handle::try_current()) {
-            (Some(closing), Ok(runtime)) => {
-                runtime.spawn(async move {
-                    port.close(closing).await;
-                    end(&port);
-                });
-            }
-            _ => end(&port),
-        }
+        let Some(closing) = port.begin_closing() else { return end(&port) };
+        let runtime = port.job().host_node.runtime.clone();
+        runtime.spawn(async move {
+            port.close(closing).await;
+            end(&port);
+        });
     }
 }

@@ -25,6 +25,7 @@ use sortie_link::{BindError, CertificateAuthority, Endpoint, Joined, LocalFacts}
 use sortie_model::{Incarnation, NodeId, NodeName, SessionInstance};
 use sortie_wire::link_proto::{Member, Roster};
 use sortie_wire::session_proto::Request;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 pub use crate::node::cluster::NoKeeper;
@@ -128,6 +129,10 @@ pub(crate) struct NodeShared {
     pub(crate) input_directory: PathBuf,
     pub(crate) sights: Sights,
     pub(crate) sessions: Sessions,
+    /// What the node itself runs on, whoever asks.
+    pub(crate) runtime: Handle,
+    /// What its functions run on.
+    pub(crate) functions: Handle,
     user: String,
     keys: NodeKeys,
     authority: RwLock<Option<Arc<CertificateAuthority>>>,
@@ -237,6 +242,8 @@ impl NodeHandle {
             input_directory: config.directory.join("inputs"),
             sights: Sights::default(),
             sessions: Sessions::default(),
+            runtime: Handle::current(),
+            functions: config.functions.unwrap_or_else(Handle::current),
             user: config.user,
             keys: config.keys,
             authority: RwLock::new(config.authority.map(Arc::new)),
@@ -297,7 +304,9 @@ impl NodeHandle {
     pub fn open(&self, request: Request) -> ClientEnd {
         let (client, server) = exchange::local();
         let (node, by) = (Arc::clone(&self.node), self.node.user.clone());
-        tokio::spawn(serve::serve(node, by, request, server));
+        let runtime = node.runtime.clone();
+        // Not where the caller is: that may be a function, which blocks its thread.
+        runtime.spawn(serve::serve(node, by, request, server));
         client
     }
 
@@ -353,7 +362,7 @@ impl Starting<'_> {
 
 impl Drop for Starting<'_> {
     fn drop(&mut self) {
-        if let (Some(node), Ok(runtime)) = (self.0, tokio::runtime::Handle::try_current()) {
+        if let (Some(node), Ok(runtime)) = (self.0, Handle::try_current()) {
             let node = Arc::clone(node);
             runtime.spawn(async move { node.shut_down().await });
         }

@@ -215,6 +215,7 @@ impl NodeBuilder {
             basics: NodeBasics::of_this_user(),
             keeper: parts.keeper,
             world: Arc::new(SystemWorld),
+            functions: crate::threads::for_functions(),
         };
         let handle = NodeHandle::start(config).await.map_err(NodeStartError::from_node)?;
         if let Err(error) = make_known(&handle, self.join.as_ref(), parts.home.as_deref()) {

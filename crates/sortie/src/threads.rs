@@ -1,11 +1,16 @@
-//! How many threads a node is best given.
+//! The threads of a node and those of its functions.
+
+use std::sync::OnceLock;
+
+use tokio::runtime::{Builder, Handle, Runtime};
 
 /// How many threads a runtime is best given that hosts a node: half of the processors, at least
 /// one. Processes that the node runs get the rest; and on a machine with few processors to wake
 /// another thread costs more than most steps of a node, so that fewer threads answer sooner.
 ///
-/// A program whose functions compute in the node's own runtime wants all processors instead, which
-/// is tokio's default.
+/// Functions do not count here: those of all nodes of a process share threads of their own, as many
+/// as there are processors and at least two, so that one that computes for long or blocks its
+/// thread keeps no node from answering.
 ///
 /// ```
 /// let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -18,4 +23,18 @@
 pub fn node_threads() -> usize {
     // Where the number cannot be found out, one is always right.
     std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))
+}
+
+/// Where the functions of all nodes of this process run; the nodes' own runtimes where the system
+/// has no threads for them. It lasts as long as the process: a function that never returns could
+/// not be waited for.
+pub(crate) fn for_functions() -> Option<Handle> {
+    static FUNCTIONS: OnceLock<Option<Runtime>> = OnceLock::new();
+    let runtime = FUNCTIONS.get_or_init(|| {
+        // With one thread a function that blocks it would hold up all others.
+        let threads = std::thread::available_parallelism().map_or(2, |it| it.get().max(2));
+        let mut builder = Builder::new_multi_thread();
+        builder.worker_threads(threads).thread_name("sortie-function").enable_all().build().ok()
+    });
+    runtime.as_ref().map(|runtime| runtime.handle().clone())
 }

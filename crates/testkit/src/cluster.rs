@@ -259,6 +259,7 @@ impl Cluster {
             basics: NodeBasics::of_this_user(),
             keeper: Arc::new(NoKeeper),
             world: Arc::clone(&place.world) as Arc<dyn World>,
+            functions: None,
         };
         place.node = Some(NodeHandle::start(config).await?);
         Ok(())

@@ -19,7 +19,8 @@ pub(super) fn run(port: &Arc<JobPort>, task: &Arc<dyn Task>, child: Start, left:
     let port = ChildPort::new(Arc::clone(port), &child);
     let ending = Ending::new(Arc::clone(&port), left);
     let (task, this) = (Arc::clone(task), Arc::clone(&port));
-    let future = tokio::spawn(async move {
+    let functions = port.job().host_node.functions.clone();
+    let future = functions.spawn(async move {
         // Whoever aborts this future drops it, too.
         let mut ending = ending;
         this.mark_restart().await;

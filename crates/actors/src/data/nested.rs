@@ -89,7 +89,8 @@ impl TaskNode {
         }
         let (port, node) = (Arc::clone(&self.port), Arc::clone(node));
         // By itself, so that a caller who gives up leaves no session that nobody knows.
-        let opening = tokio::spawn(async move { open(&port, &node).await });
+        let runtime = node.runtime.clone();
+        let opening = runtime.spawn(async move { open(&port, &node).await });
         let lost = |_| RemoteError::new(ErrorCode::ShuttingDown, "the node shuts down");
         let session = opening.await.map_err(lost)??;
         Ok((handle, session.identity.instance))
@@ -159,7 +160,8 @@ impl ChildPort {
         self.wake();
         if let Some((session, how)) = below {
             session.refuse_starts();
-            tokio::spawn(async move { stop_jobs(&session, how).await });
+            let runtime = &self.job().host_node.runtime;
+            runtime.spawn(async move { stop_jobs(&session, how).await });
         }
     }
 

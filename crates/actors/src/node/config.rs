@@ -12,6 +12,7 @@ use sortie_link::{
 };
 use sortie_model::NodeName;
 use sortie_wire::link_proto::Roster;
+use tokio::runtime::Handle;
 
 use crate::node::Keeper;
 use crate::world::World;
@@ -48,6 +49,9 @@ pub struct NodeConfig {
     pub keeper: Arc<dyn Keeper>,
     /// Its wall clock and its source of identities.
     pub world: Arc<dyn World>,
+    /// Where its functions run: one that blocks its thread must not keep the node from answering.
+    /// In the node's own runtime if none is given.
+    pub functions: Option<Handle>,
 }
 
 /// Where the links of a node come from.

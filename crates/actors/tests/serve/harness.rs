@@ -114,6 +114,7 @@ impl House {
             basics: NodeBasics::of_this_user(),
             keeper: Arc::new(NoKeeper),
             world: Arc::new(SystemWorld),
+            functions: None,
         };
         let node = NodeHandle::start(config).await.expect("the node starts");
         Self { node, gates, user, other, keys: AtomicU32::new(0), _directory: directory }
