@@ -100,12 +100,11 @@ async fn dispatch(
             let EndSession { session } = frame.open()?;
             node.end_host(session, peer);
         }
+        // What an older connection asks is over, and would undo what the present one said.
+        Resume::KIND if link.is_closed() => {}
         Resume::KIND => {
             let resume: Resume = frame.open()?;
-            // What an older connection asks is over, and would undo what the present one said.
-            if !link.is_closed()
-                && let Some(host) = node.host_to_resume(resume.session, peer, link).await
-            {
+            if let Some(host) = node.host_to_resume(resume.session, peer, link).await {
                 let _ = host.cast(HostMessage::Resume(link.clone(), resume));
             }
         }
