@@ -279,28 +279,30 @@ impl NodeShared {
     }
 
     /// Another node has been back for as long as a lease: hosts that it did not ask for are over.
+    /// It may have asked, unheard: then it must not be told that nothing was ever started here.
     pub(crate) fn end_hosts_not_on(&self, owner: NodeId, link: u64) {
-        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        let forgotten = hosts.iter().filter(|((_, node), at)| *node == owner && at.link != link);
-        let forgotten: Vec<SessionInstance> = forgotten.map(|((session, _), _)| *session).collect();
-        drop(hosts);
-        forgotten.into_iter().for_each(|session| self.end_host(session, owner));
+        self.expire_hosts(owner, |hosted| hosted.link != link);
     }
 
     /// Another node was silent for longer than the lease: what runs here for it is killed.
     pub(crate) fn end_hosts_of(&self, owner: NodeId) {
+        self.expire_hosts(owner, |_| true);
+    }
+
+    /// Ends hosts of another node's sessions, and remembers that for when their owner asks.
+    fn expire_hosts(&self, owner: NodeId, which: impl Fn(&Hosted) -> bool) {
         let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_it: Vec<SessionInstance> =
-            hosts.keys().filter(|(_, node)| *node == owner).map(|(session, _)| *session).collect();
+        let chosen = hosts.iter().filter(|((_, node), hosted)| *node == owner && which(hosted));
+        let chosen: Vec<SessionInstance> = chosen.map(|((session, _), _)| *session).collect();
         drop(hosts);
         let mut all = self.expired.lock().unwrap_or_else(PoisonError::into_inner);
         let expired = all.entry(owner).or_default();
-        expired.extend(&of_it);
+        expired.extend(&chosen);
         let most = limits::SESSIONS_PER_NODE;
         let surplus = expired.len().saturating_sub(most);
         expired.drain(..surplus);
         drop(all);
-        of_it.into_iter().for_each(|session| self.end_host(session, owner));
+        chosen.into_iter().for_each(|session| self.end_host(session, owner));
     }
 
     /// The owner starts something in the session. It does so only after it has heard how the
