@@ -70,6 +70,32 @@ async fn a_hundred_thousand_children_give_each_its_result_while_the_node_answers
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_blocks_its_thread_holds_up_neither_its_node_nor_others() {
+    let homes = two_daemons();
+    let session = session(&homes[0]).await;
+    let free = homes[0].path().join("free");
+    let block = |node: &str| session.task("block", &free).expect("an input").on(node);
+    let mut blocked = Vec::new();
+    for node in ["a", "b"] {
+        blocked.push(block(node).expect("a node").start().await.expect("a start"));
+    }
+    for job in &blocked {
+        while job.view().await.expect("a job").tally.of(State::Running) == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    for node in ["a", "b"] {
+        let other = session.task("echo", &7_u64).expect("an input").on(node).expect("a node");
+        let other = other.start().await.expect("a start");
+        assert_eq!(other.wait().await.expect("an end").state, State::Completed, "on {node}");
+    }
+    std::fs::write(&free, "").expect("a file");
+    for job in blocked {
+        assert_eq!(job.wait().await.expect("an end").state, State::Completed);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_panic_fails_its_child_only_and_an_unknown_function_is_refused() {
     let fallible = |_, n: u64| async move {
         assert!(n != 3, "three is too much");

@@ -4,7 +4,7 @@ use sortie_testkit::simulation::{self, Length, Run, is_planned_panic};
 
 /// Seeds that once broke a promise, with the length at which they did. What failed is mended; they
 /// stay so that it stays so.
-const REGRESSIONS: [(u64, Length); 6] = [
+const REGRESSIONS: [(u64, Length); 7] = [
     // A start that was on its way to a silent node was taken for one that was never sent.
     (1, Length { nodes: 3, steps: 300 }),
     // A late hello of a node's former life took the place of the link to the present one.
@@ -17,6 +17,8 @@ const REGRESSIONS: [(u64, Length); 6] = [
     (34, Length { nodes: 3, steps: 300 }),
     // The model measured a life from the end of its wait, though a sibling was down only later.
     (718, Length { nodes: 3, steps: 300 }),
+    // A node ended what its owner seemed not to ask for, and then said that it never heard of it.
+    (1555, Length { nodes: 3, steps: 300 }),
 ];
 
 /// Keeps planned panics off the output of the tests.

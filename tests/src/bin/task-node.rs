@@ -8,7 +8,9 @@ use sortie::{HomePaths, Node, TaskContext};
 
 fn main() -> Result<(), Box<dyn Error>> {
     sortie::init();
-    tokio::runtime::Runtime::new()?.block_on(run())
+    // As few threads as the command line's own nodes have on a small machine.
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(1).enable_all().build()?.block_on(run())
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
@@ -27,6 +29,13 @@ async fn run() -> Result<(), Box<dyn Error>> {
                 context.emit(&number).await?;
             }
             Ok::<_, sortie::EmitError>(())
+        })
+        .task("block", |_: TaskContext, until: PathBuf| async move {
+            while !until.exists() {
+                // What a function must not do: its thread does nothing else meanwhile.
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            Ok::<_, Infallible>(())
         })
         .task("panic", |_: TaskContext, message: String| async move {
             if !message.is_empty() {

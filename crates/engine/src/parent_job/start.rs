@@ -11,6 +11,9 @@ use crate::placement::NodeIndex;
 impl ParentJob {
     /// Starts queued children while the throttle and their nodes have room.
     pub(super) fn start_queued(&mut self, now: Timestamp, effects: &mut Effects) {
+        if self.starts_nothing() {
+            return;
+        }
         let mut batches: Vec<Vec<Ordinal>> = vec![Vec::new(); self.nodes.len()];
         let spread = matches!(self.spec.fan, Fan::Spread);
         // A spread map waits while every node has its share; the next end makes room.

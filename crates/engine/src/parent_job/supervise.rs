@@ -47,6 +47,11 @@ impl ParentJob {
         self.supervision.is_some()
     }
 
+    /// Whether what still waits for a slot waits for its turn to be stopped.
+    pub(super) fn starts_nothing(&self) -> bool {
+        self.supervision.as_ref().is_some_and(|supervision| supervision.rules.is_ending())
+    }
+
     /// How often children started again, all together.
     pub fn restarts(&self) -> u64 {
         self.supervision.as_ref().map_or(0, |supervision| supervision.restarts)

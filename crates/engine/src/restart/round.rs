@@ -40,7 +40,8 @@ pub(super) enum Course {
 }
 
 impl Supervisor {
-    pub(super) const fn is_ending(&self) -> bool {
+    /// Whether nothing starts any more: the job gave up or was stopped.
+    pub(crate) const fn is_ending(&self) -> bool {
         matches!(self.course, Course::Ending { .. })
     }
 

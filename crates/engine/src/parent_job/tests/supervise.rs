@@ -269,3 +269,22 @@ fn a_child_that_starts_again_has_not_failed() {
         assert!(job.told_to_stop(), "{backoff:?}");
     }
 }
+
+#[test]
+fn what_waits_for_a_slot_while_others_are_stopped_one_by_one_never_starts() {
+    let spec = supervised(RestartType::Permanent, Strategy::OneForOne, 9);
+    let throttle = Throttle::AtMost(NonZeroU32::new(2).expect("at least one"));
+    let (mut job, _) =
+        accept(JobSpec { stop_sequence: StopSequence::OneByOne, throttle, ..spec }, 3);
+    report(&mut job, 1, None);
+    // Its next incarnation waits behind child 2, which takes its slot.
+    report(&mut job, 0, Some(failed()));
+    report(&mut job, 2, None);
+    let mut effects = Effects::new();
+    job.on_stop(order(ChildSet::All), NOW, &mut effects);
+    assert_eq!(stopped(&effects), [2]);
+    let effects = report(&mut job, 2, Some(Verdict::Stopped));
+    assert_eq!((again(&effects), stopped(&effects)), (vec![], vec![1]));
+    report(&mut job, 1, Some(Verdict::Stopped));
+    assert_eq!((job.child_state(Ordinal(0)), job.state()), (Some(State::Stopped), State::Stopped));
+}
