@@ -1,14 +1,17 @@
 //! One other node: its link, its heartbeats, when it is dialled, suspected or given up. Its
 //! decisions are `sortie_engine::peer`'s.
 
+mod dial;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use sortie_engine::link_rule::{Standing, Stays, which_stays};
 use sortie_engine::peer::{Keep, Peer, PeerEffect};
-use sortie_link::{Backoff, CloseCode, ControlReceiver, Expect, Link, Side};
+use sortie_link::{Backoff, CloseCode, ControlReceiver, Link, Side};
 use sortie_model::reason::ReachStep;
 use sortie_model::{Incarnation, JobInstance, NodeId, SessionInstance, Timestamp, limits};
 use sortie_wire::host_proto::Resumed;
@@ -56,6 +59,9 @@ pub(crate) struct PeerState {
     /// When the connection came up, until hosts that no owner asked for on it are ended.
     up_since: Option<Duration>,
     backoff: Backoff,
+    /// Whether a dial is under way. Never two: their connections could come up here in another
+    /// order than there, and each end would keep another one.
+    dialling: Arc<AtomicBool>,
     last_heard: Timestamp,
 }
 
@@ -87,6 +93,7 @@ impl Actor for PeerActor {
             life: None,
             up_since: None,
             backoff,
+            dialling: Arc::default(),
             last_heard,
         })
     }
@@ -198,38 +205,6 @@ impl PeerState {
         if let Err(error) = self.peer.on_beat(beat, self.node.uptime(), effects) {
             link.close(CloseCode::GARBAGE, &error.to_string());
         }
-    }
-
-    fn dial(&self, myself: &ActorRef<PeerMessage>) {
-        if self.link.as_ref().is_some_and(|link| !link.is_closed()) {
-            return;
-        }
-        let (node, id, myself) = (Arc::clone(&self.node), self.id, myself.clone());
-        tokio::spawn(async move {
-            let message = match node.address_of(id) {
-                None => {
-                    let text = "it is no member of the cluster".to_owned();
-                    PeerMessage::DialFailed(ReachStep::Resolve, text)
-                }
-                Some(address) => {
-                    let expect = Expect::Node(id);
-                    match node.endpoint.dial(&address, expect, limits::HANDSHAKE_TIME).await {
-                        Ok((link, control)) => PeerMessage::Up(link, control),
-                        // It prefers the link that it dialled itself, which arrives by then.
-                        Err(error) if error.is_duplicate() => {
-                            let text = error.to_string();
-                            myself.send_after(limits::HANDSHAKE_TIME, || {
-                                PeerMessage::DialFailed(ReachStep::Connect, text)
-                            });
-                            return;
-                        }
-                        Err(error) => PeerMessage::DialFailed(error.step(), error.to_string()),
-                    }
-                }
-            };
-            // The actor ends with its node only.
-            let _ = myself.cast(message);
-        });
     }
 
     fn closed(&mut self, link: u64, code: CloseCode, effects: &mut Vec<PeerEffect>) {

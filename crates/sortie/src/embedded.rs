@@ -54,7 +54,7 @@ impl Embedded {
         &self.nodes
     }
 
-    /// Ends every node, one after the other; see [`Node::shut_down`].
+    /// Ends every node, one after the other, the last one first; see [`Node::shut_down`].
     ///
     /// # Cancel safety
     /// A dropped call takes nothing back, but the nodes whose turn it was not yet go on. It can be
@@ -65,7 +65,8 @@ impl Embedded {
 }
 
 async fn end(nodes: &[Node]) {
-    for node in nodes {
+    // The first one, which all others know best, last: nobody waits for one that has gone.
+    for node in nodes.iter().rev() {
         node.shut_down().await;
     }
 }
@@ -80,6 +81,7 @@ impl Starting {
     async fn all(&mut self, count: usize, registry: &Registry) -> Result<(), NodeStartError> {
         for number in 1..=count.clamp(1, EMBEDDED_NODES) {
             let node = Node::builder(format!("node{number}")).registry(registry);
+            let node = node.own_threads_for_functions();
             let node = match self.nodes.first() {
                 Some(first) => node.join(first),
                 None => node,

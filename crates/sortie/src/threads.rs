@@ -8,9 +8,9 @@ use tokio::runtime::{Builder, Handle, Runtime};
 /// one. Processes that the node runs get the rest; and on a machine with few processors to wake
 /// another thread costs more than most steps of a node, so that fewer threads answer sooner.
 ///
-/// Functions do not count here: those of all nodes of a process share threads of their own, as many
-/// as there are processors and at least two, so that one that computes for long or blocks its
-/// thread keeps no node from answering.
+/// Functions that compute or block want
+/// [`own_threads_for_functions`](crate::NodeBuilder::own_threads_for_functions) besides, or all
+/// processors, which is tokio's default.
 ///
 /// ```
 /// let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -25,9 +25,9 @@ pub fn node_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))
 }
 
-/// Where the functions of all nodes of this process run; the nodes' own runtimes where the system
-/// has no threads for them. It lasts as long as the process: a function that never returns could
-/// not be waited for.
+/// Where functions run that have threads of their own, those of all nodes of this process; none
+/// where the system has no more threads. It lasts as long as the process: a function that never
+/// returns could not be waited for.
 pub(crate) fn for_functions() -> Option<Handle> {
     static FUNCTIONS: OnceLock<Option<Runtime>> = OnceLock::new();
     let runtime = FUNCTIONS.get_or_init(|| {

@@ -19,6 +19,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let name = arguments.next().ok_or("NAME is missing")?.into_string().map_err(|_| "no text")?;
     let node = Node::builder(name)
         .home(HomePaths::within(home))
+        .own_threads_for_functions()
         .task("echo", |_: TaskContext, n: u64| async move { Ok::<_, Infallible>(n) })
         .task("wait", |context: TaskContext, (): ()| async move {
             context.cancelled().await;
@@ -32,7 +33,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         })
         .task("block", |_: TaskContext, until: PathBuf| async move {
             while !until.exists() {
-                // What a function must not do: its thread does nothing else meanwhile.
+                // tidy: waits because that is what a function must not do, and some do.
                 std::thread::sleep(std::time::Duration::from_millis(10));
             }
             Ok::<_, Infallible>(())

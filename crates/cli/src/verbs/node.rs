@@ -49,6 +49,8 @@ async fn serve(args: NodeRunArgs, registry: &Registry) -> Result<u8, Failure> {
         None => Node::unnamed(),
     };
     builder = builder.home(paths).user(user_name()).registry(registry);
+    // Functions of a user's program may block: the node answers all the same.
+    builder = builder.own_threads_for_functions();
     if let Some(listen) = &args.listen {
         builder = builder.listen(resolve(listen).await?);
     }

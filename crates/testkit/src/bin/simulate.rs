@@ -8,15 +8,16 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use sortie_testkit::simulation::{self, Length, Promise, SimulationError, is_planned_panic};
+use sortie_testkit::simulation::{self, Acts, Length, Promise, SimulationError, is_planned_panic};
 
-const USAGE: &str = "usage: simulate [--seeds N] [--from S] [--operations N] [--nodes N] [--trace]
-                [--broken P | --broken all]
+const USAGE: &str = "usage: simulate [--seeds N] [--from S] [--operations N] [--nodes N] [--rough]
+                [--trace] [--broken P | --broken all]
 
   --seeds N       how many seeds; 500 unless said otherwise, 1,000 with --broken
   --from S        the first of them; 0 unless said otherwise
   --operations N  operations of each seed; 300 unless said otherwise, and every tenth seed 3,000
   --nodes N       nodes of each cluster
+  --rough         also links that flap and wall clocks that jump, of which some seeds still fail
   --trace         prints the operations of each seed
   --broken P      breaks a rule on purpose, of the promise P1, P2, P3, P4, P5, P6, P9 or P15: then
                   a seed must find that promise broken
@@ -35,14 +36,16 @@ struct Options {
     from: u64,
     nodes: usize,
     operations: Option<u32>,
+    acts: Acts,
     trace: Trace,
     broken: Vec<Promise>,
 }
 
 impl Options {
     fn length(&self, seed: u64) -> Length {
-        let Length { nodes: _, steps } = Length::of(seed);
-        Length { nodes: self.nodes, steps: self.operations.unwrap_or(steps) }
+        let Length { steps, .. } = Length::of(seed);
+        let steps = self.operations.unwrap_or(steps);
+        Length { nodes: self.nodes, steps, acts: self.acts }
     }
 }
 
@@ -183,7 +186,8 @@ fn show(seed: u64, error: &SimulationError, trace: Trace) {
 fn read(mut words: impl Iterator<Item = String>) -> Option<Options> {
     let nodes = Length::default().nodes;
     let (trace, broken) = (Trace::OfFailures, Vec::new());
-    let mut options = Options { seeds: 0, from: 0, nodes, operations: None, trace, broken };
+    let acts = Acts::Usual;
+    let mut options = Options { seeds: 0, from: 0, nodes, operations: None, acts, trace, broken };
     let mut seeds = None;
     while let Some(word) = words.next() {
         match word.as_str() {
@@ -195,6 +199,7 @@ fn read(mut words: impl Iterator<Item = String>) -> Option<Options> {
             "--seeds" => seeds = Some(words.next()?.parse().ok()?),
             "--from" => options.from = words.next()?.parse().ok()?,
             "--operations" => options.operations = Some(words.next()?.parse().ok()?),
+            "--rough" => options.acts = Acts::Rough,
             "--nodes" => options.nodes = words.next()?.parse().ok()?,
             _ => return None,
         }

@@ -9,13 +9,17 @@ use tokio::time::Instant;
 
 use crate::simulation::client::{self, Batch, Odd, Reading};
 use crate::simulation::family::Told;
-use crate::simulation::{Broken, Simulation};
+use crate::simulation::{Acts, Broken, Simulation};
 
 impl Simulation<'_> {
     /// Does one operation, and says what it was.
     pub(super) async fn act(&mut self) -> Result<String, Broken> {
         let Some(number) = self.pick_up() else { return self.restart().await };
-        match self.chance.below(110) {
+        let kinds = match self.acts {
+            Acts::Usual => 106,
+            Acts::Rough => 110,
+        };
+        match self.chance.below(kinds) {
             0..22 => self.start(number).await,
             22..24 => self.start_temporarily(number).await,
             24..29 => self.start_again(number).await,
@@ -37,9 +41,9 @@ impl Simulation<'_> {
             91..94 => Ok(self.partition()),
             94..96 => Ok(self.partition_one_way()),
             96..102 => Ok(self.heal()),
-            102..104 => self.flap().await,
-            104..106 => self.set_clock().await,
-            _ => Ok(self.change_weather()),
+            102..106 => Ok(self.change_weather()),
+            106..108 => self.flap().await,
+            _ => self.set_clock().await,
         }
     }
 
