@@ -21,4 +21,4 @@ pub use error::{LaunchError, SpawnError};
 pub use guardian::{Guardian, LaunchOptions};
 pub use process::{Process, ProcessSpec};
 pub use run::{ProcessIo, RunPlan, run};
-pub use stop::{Stopper, Stops, stop_channel};
+pub use stop::{StopToken, Stopper, Stops, stop_channel};

@@ -50,6 +50,11 @@ pub enum NotCallable {
 pub struct NameTaken(pub String);
 
 impl Registry {
+    /// Whether it has no function.
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
     /// Registers a function.
     ///
     /// # Errors

@@ -1,10 +1,59 @@
 //! Stopping a running body from outside.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sortie_model::spec::StopSpec;
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
+/// A function's cancellation token: fires once, and stays so.
+#[derive(Debug, Default)]
+pub struct StopToken {
+    told: AtomicBool,
+    news: Notify,
+}
+
+impl StopToken {
+    /// Fires. Again it changes nothing.
+    pub fn fire(&self) {
+        self.told.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Whether it has fired.
+    pub fn has_fired(&self) -> bool {
+        self.told.load(Ordering::Acquire)
+    }
+
+    /// Resolves once it has fired.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn fired(&self) {
+        loop {
+            let news = self.news();
+            tokio::pin!(news);
+            // Before the look: what happens after it wakes us.
+            news.as_mut().enable();
+            if self.has_fired() {
+                return;
+            }
+            news.await;
+        }
+    }
+
+    /// Resolves when it fires, or at a [`StopToken::wake`], after this was polled or enabled.
+    pub fn news(&self) -> Notified<'_> {
+        self.news.notified()
+    }
+
+    /// Has those look again who wait for [`StopToken::news`].
+    pub fn wake(&self) {
+        self.news.notify_waiters();
+    }
+}
 
 /// Tells a running body to stop. Clones tell the same body.
 #[derive(Debug, Clone)]

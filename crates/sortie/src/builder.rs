@@ -232,6 +232,11 @@ impl NodeBuilder {
                 .into_iter()
                 .collect(),
             roster: parts.roster,
+            functions: match self.functions {
+                // Threads for none would only cost a node's start.
+                FunctionThreads::Own if !self.tasks.is_empty() => crate::threads::for_functions(),
+                FunctionThreads::Own | FunctionThreads::Shared => None,
+            },
             registry: self.tasks,
             guardian: hosts_processes.then(LaunchOptions::default),
             directory,
@@ -239,10 +244,6 @@ impl NodeBuilder {
             basics: NodeBasics::of_this_user(),
             keeper: parts.keeper,
             world: Arc::new(SystemWorld),
-            functions: match self.functions {
-                FunctionThreads::Own => crate::threads::for_functions(),
-                FunctionThreads::Shared => None,
-            },
         };
         let handle = NodeHandle::start(config).await.map_err(NodeStartError::from_node)?;
         if let Err(error) = make_known(&handle, self.join.as_ref(), parts.home.as_deref()) {

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use sortie_engine::function_end::StopDelivered;
 use sortie_engine::host::Start;
 use sortie_engine::nest::Nest;
-use sortie_exec::NodeBasics;
 use sortie_exec::task::encode_value;
+use sortie_exec::{NodeBasics, StopToken};
 use sortie_model::spec::StopSpec;
 use sortie_model::{
     Body, ChildIncarnation, ChildKey, JobInstance, NodeName, Ordinal, Record, Seq, Stream,
@@ -80,8 +80,7 @@ pub(crate) struct ChildPort {
     incarnation: ChildIncarnation,
     state: Mutex<State>,
     nest: Mutex<Nest<Below>>,
-    told: AtomicBool,
-    stopping: Notify,
+    token: StopToken,
     stored: Notify,
     /// Most children ask nothing.
     asks: OnceLock<Box<Asks>>,
@@ -111,22 +110,11 @@ impl ChildPort {
             ended: false,
             storing: false,
         };
-        let (told, stopping, stored) = (AtomicBool::new(false), Notify::new(), Notify::new());
+        let (token, stored) = (StopToken::default(), Notify::new());
         let (state, asks, inbox) = (Mutex::new(state), OnceLock::new(), OnceLock::new());
         let nest = Mutex::new(Nest::new(shared.spec.level, shared.spec.grace));
-        let port = Self {
-            shared,
-            ordinal,
-            id,
-            incarnation,
-            state,
-            nest,
-            told,
-            stopping,
-            stored,
-            asks,
-            inbox,
-        };
+        let port =
+            Self { shared, ordinal, id, incarnation, state, nest, token, stored, asks, inbox };
         Arc::new(port)
     }
 
@@ -149,11 +137,11 @@ impl ChildPort {
 
     /// Resolves when the child was told to stop, or something below it says that it fails.
     pub(crate) fn news(&self) -> Notified<'_> {
-        self.stopping.notified()
+        self.token.news()
     }
 
     pub(crate) fn wake(&self) {
-        self.stopping.notify_waiters();
+        self.token.wake();
     }
 
     pub(crate) fn nest(&self) -> MutexGuard<'_, Nest<Below>> {
@@ -162,8 +150,7 @@ impl ChildPort {
 
     /// The child was told to stop: its function's token fires, and what is below it is stopped.
     pub(crate) fn tell_stop(&self, how: StopSpec) {
-        self.told.store(true, Ordering::Release);
-        self.stopping.notify_waiters();
+        self.token.fire();
         {
             // Under the lock under which it is opened, so that one of both sees the other.
             let _state = self.state();
@@ -176,7 +163,7 @@ impl ChildPort {
 
     /// Whether the child was told to stop before now.
     pub(crate) fn was_told_to_stop(&self) -> bool {
-        self.told.load(Ordering::Acquire)
+        self.token.has_fired()
     }
 
     /// The same in the engine's words.

@@ -17,12 +17,12 @@ use sortie_wire::frame::{Frame, PREFIX_BYTES, open_head, read_prefix, write_head
 use sortie_wire::worker_proto::{WorkerAnswer, WorkerEnd, WorkerOrder, WorkerRecord};
 use sortie_wire::{Message, TooLarge};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
 
 use self::ask::Asks;
 use super::WORKER_ARGUMENT;
 use crate::inbox::InboxPort;
 use crate::registry::Registry;
+use crate::stop::StopToken;
 use crate::sys::processes;
 use crate::task::{BoxFuture, NoAnswer, Task, TaskContext, TaskPort, panicked};
 use crate::worker::channel::{Channel, Put};
@@ -79,8 +79,7 @@ async fn run(channel: OwnedFd, order: WorkerOrder, registry: &Registry) -> io::R
     let port = Arc::new(Port {
         mail: Mail::new(Arc::clone(&channel)),
         channel,
-        told: AtomicBool::new(false),
-        stopping: Notify::new(),
+        token: StopToken::default(),
         asks: Asks::default(),
         ordinal: order.ordinal,
         node: order.node,
@@ -89,7 +88,7 @@ async fn run(channel: OwnedFd, order: WorkerOrder, registry: &Registry) -> io::R
     let told = Arc::clone(&port);
     tokio::spawn(async move {
         terminate.recv().await;
-        told.tell_stop();
+        told.token.fire();
     });
     tokio::spawn(Arc::clone(&port.channel).keep_flushing());
     let listening = Arc::clone(&port);
@@ -129,8 +128,7 @@ async fn call(task: Arc<dyn Task>, port: &Arc<Port>, input: Bytes) -> WorkerEnd 
 struct Port {
     channel: Arc<Channel>,
     mail: Arc<Mail>,
-    told: AtomicBool,
-    stopping: Notify,
+    token: StopToken,
     asks: Asks,
     ordinal: Ordinal,
     node: NodeName,
@@ -152,11 +150,6 @@ impl Port {
             }
         }
         self.mail.close();
-    }
-
-    fn tell_stop(&self) {
-        self.told.store(true, Ordering::Release);
-        self.stopping.notify_waiters();
     }
 }
 
@@ -186,21 +179,11 @@ impl TaskPort for Port {
     }
 
     fn cancelled(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            loop {
-                let stopping = self.stopping.notified();
-                tokio::pin!(stopping);
-                stopping.as_mut().enable();
-                if self.is_cancelled() {
-                    return;
-                }
-                stopping.await;
-            }
-        })
+        Box::pin(self.token.fired())
     }
 
     fn is_cancelled(&self) -> bool {
-        self.told.load(Ordering::Acquire)
+        self.token.has_fired()
     }
 
     fn ask(&self, prompt: String) -> BoxFuture<'_, Result<Bytes, NoAnswer>> {

@@ -33,17 +33,7 @@ impl TaskPort for ChildPort {
     }
 
     fn cancelled(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            loop {
-                let stopping = self.stopping.notified();
-                tokio::pin!(stopping);
-                stopping.as_mut().enable();
-                if self.was_told_to_stop() {
-                    return;
-                }
-                stopping.await;
-            }
-        })
+        Box::pin(self.token.fired())
     }
 
     fn is_cancelled(&self) -> bool {
