@@ -3,8 +3,9 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use sortie::answer::Busy;
 use sortie::testkit::{Clients, ClusterBuilder, ClusterError, SimulationError, cluster};
-use sortie::{State, TaskContext};
+use sortie::{ErrorCode, RequestError, Session, SessionOptions, State, TaskContext};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -50,4 +51,48 @@ fn two_functions_of_one_name_are_refused() {
     let twice = naps().task("nap", |_: TaskContext, (): ()| async { Ok::<_, Infallible>(()) });
     let refused = twice.run(async |_| ());
     assert!(matches!(refused, Err(SimulationError::TaskName(name)) if name == "nap"));
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Whether the session is over.
+async fn is_over(session: &Session) -> bool {
+    match session.scope().await {
+        Ok(_) => false,
+        Err(RequestError::Refused(error)) => {
+            assert_eq!(error.code, ErrorCode::NoSession, "{error}");
+            true
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn a_session_that_nobody_comes_to_is_closed_after_its_time_with_its_jobs() {
+    let ended = naps().nodes(1).run(async |cluster| {
+        let client = cluster.client(1).expect("it is up");
+        let options = SessionOptions { name: None, idle_timeout: Some(10 * MINUTE) };
+        let session = client.open_session(options).await.expect("a session");
+        let name = session.view_at_start().expect("it was opened").name.clone();
+        let job = session.task("nap", &36_000_u64).expect("an input").start().await;
+        let job = job.expect("a start");
+        // A handle is somebody who is there.
+        cluster.advance(30 * MINUTE).await;
+        assert!(!is_over(&session).await);
+        drop((session, job));
+        // So is whoever looks in before the time is over.
+        let named = client.session_named(&name);
+        for _ in 0..3 {
+            cluster.advance(9 * MINUTE).await;
+            assert!(!is_over(&named).await);
+        }
+        cluster.advance(9 * MINUTE).await;
+        let back = client.connect_session(&name, Busy::Refuse).await.expect("it is its own");
+        drop(back);
+        cluster.advance(9 * MINUTE).await;
+        assert!(client.sessions().await.expect("an answer").iter().any(|one| one.name == name));
+        cluster.advance(2 * MINUTE).await;
+        is_over(&named).await
+    });
+    assert!(ended.expect("a cluster"));
 }

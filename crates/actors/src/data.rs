@@ -18,4 +18,5 @@ pub(crate) mod outbox;
 pub(crate) mod port;
 pub(crate) mod reports;
 pub(crate) mod session;
+pub(crate) mod stay;
 pub(crate) mod traffic;

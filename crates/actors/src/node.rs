@@ -39,6 +39,7 @@ use crate::data::input::feed::InputTraffic;
 use crate::data::input::inlet::NodeInputs;
 use crate::data::mailboxes::MailboxPool;
 use crate::data::messages::inboxes::NodeInboxes;
+use crate::data::stay::Asker;
 use crate::peer::PeerMessage;
 use crate::serve;
 use crate::world::World;
@@ -303,7 +304,9 @@ impl NodeHandle {
     /// Asks the node, as its own user, without encoding anything.
     pub fn open(&self, request: Request) -> ClientEnd {
         let (client, server) = exchange::local();
-        let (node, by) = (Arc::clone(&self.node), self.node.user.clone());
+        let (node, name) = (Arc::clone(&self.node), self.node.user.clone());
+        // Programs of this process are one client: the node itself.
+        let by = Asker { name, key: node.me.id };
         let runtime = node.runtime.clone();
         // Not where the caller is: that may be a function, which blocks its thread.
         runtime.spawn(serve::serve(node, by, request, server));

@@ -46,6 +46,8 @@ pub(crate) struct Started {
 pub(crate) enum SessionMessage {
     /// Remove a finished job; answers whether it was there.
     Remove(EntryId, RpcReplyPort<bool>),
+    /// Look whether it was idle for too long.
+    Idle,
     /// The session is over.
     End,
 }
@@ -76,6 +78,7 @@ impl Actor for SessionActor {
             SessionMessage::Remove(id, reply) => {
                 let _ = reply.send(remove(session, id));
             }
+            SessionMessage::Idle => session.on_idle_look(),
             SessionMessage::End => {
                 // A start that is under way is done first; the next one sees that it is over.
                 let _no_start = session.starting.lock().await;
@@ -119,6 +122,8 @@ pub(crate) async fn start(
     }
     let StartOrder { key, spec, nodes, pace } = order;
     let known = known_children(&spec.fan, nodes.len() as u32).unwrap_or(0);
+    let below = session.scope().below(&spec);
+    let below = below.map_err(|error| RemoteError::new(ErrorCode::Limit, error.to_string()))?;
     let decision = session.table_mut().on_start(key, &spec, known, session.node.uptime());
     let id = match decision.map_err(|refused| refusal(&refused))? {
         StartDecision::New(id) => id,
@@ -128,6 +133,7 @@ pub(crate) async fn start(
             return Ok(Started { job, again: true });
         }
     };
+    let spec = below.unwrap_or(spec);
     let identity = JobIdentity {
         id,
         instance: JobInstance(session.node.world.fresh_id()),

@@ -6,6 +6,7 @@ pub(crate) mod pick;
 pub(crate) mod reach;
 pub(crate) mod read;
 pub(crate) mod send;
+pub(crate) mod sessions;
 pub(crate) mod supervision;
 pub(crate) mod task;
 pub(crate) mod values;
@@ -20,12 +21,13 @@ use clap_complete::Shell;
 use sortie_model::quantity::parse_throttle;
 use sortie_model::spec::Throttle;
 
-use crate::args::nodes::{ClusterVerb, NodeVerb, SessionVerb};
+use crate::args::nodes::{ClusterVerb, NodeVerb};
 use crate::args::output::{Look, Verdict};
 use crate::args::pick::{Pick, Picked};
 use crate::args::reach::Reach;
 use crate::args::read::ReceiveArgs;
 use crate::args::send::SendArgs;
+use crate::args::sessions::SessionVerb;
 use crate::args::values::{duration, moment, signal};
 #[cfg(test)]
 use crate::args::work::Caller;
@@ -101,6 +103,9 @@ pub(crate) struct StartArgs {
     /// Print the resolved plan and touch nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// In a session of its own, which is given free: all output waits for whoever connects.
+    #[arg(long, conflicts_with_all = ["session", "embedded", "dry_run"])]
+    pub(crate) detached_session: bool,
     #[command(flatten)]
     pub(crate) reach: Reach,
     #[command(flatten)]

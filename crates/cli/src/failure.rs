@@ -238,6 +238,8 @@ pub(crate) const fn cause_of(code: ErrorCode) -> Cause {
         ErrorCode::NoNodes => Cause::NoNodes,
         ErrorCode::Denied
         | ErrorCode::NoAuthority
+        | ErrorCode::SessionBusy
+        | ErrorCode::SessionTaken
         | ErrorCode::TokenWrong
         | ErrorCode::TokenUsed
         | ErrorCode::TokenExpired => Cause::NotPermitted,

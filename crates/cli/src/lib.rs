@@ -26,6 +26,7 @@ mod deliver;
 mod exit;
 mod failure;
 mod feed;
+mod known_sessions;
 mod logging;
 mod own_node;
 mod program;

@@ -12,6 +12,7 @@ pub(crate) mod listing;
 pub(crate) mod out;
 pub(crate) mod progress;
 pub(crate) mod records;
+pub(crate) mod sessions;
 pub(crate) mod sheet;
 pub(crate) mod sink;
 pub(crate) mod table;

@@ -34,8 +34,9 @@ use crate::args::output::Look;
 use crate::args::{Cli, Verb};
 use crate::exit::{Cause, Ends, Failures, Outcome, Rule};
 use crate::failure::{ErrorStyle, Failure, cause_of};
+use crate::known_sessions;
 use crate::logging::{Unasked, log_to_stderr};
-use crate::own_node::eprintln_quietly;
+use crate::own_node::{self, eprintln_quietly};
 use crate::render::clean::one_line;
 use crate::render::listing;
 use crate::render::out::print;
@@ -104,7 +105,10 @@ const fn hosts_nodes(verb: &Verb) -> bool {
     }
 }
 
-async fn dispatch(verb: Verb, registry: &Registry) -> Result<u8, Failure> {
+async fn dispatch(mut verb: Verb, registry: &Registry) -> Result<u8, Failure> {
+    if let Some(reach) = verb.reach_mut().filter(|reach| reach.session.is_some()) {
+        known_sessions::settle(&own_node::home_paths()?, reach)?;
+    }
     match verb {
         // They have something to do when they are interrupted; the other verbs just end.
         Verb::Invoke(args) => invoke::run(*args, registry).await,
@@ -144,7 +148,7 @@ async fn interruptible<T>(what: impl Future<Output = Result<T, Failure>>) -> Res
 }
 
 fn error_style(verb: &Verb) -> ErrorStyle {
-    use crate::args::nodes::{ClusterVerb, NodeVerb, SessionVerb};
+    use crate::args::nodes::{ClusterVerb, NodeVerb};
 
     let look = match verb {
         Verb::Start(args) => &args.look,
@@ -168,8 +172,8 @@ fn error_style(verb: &Verb) -> ErrorStyle {
             | ClusterVerb::Token { look }
             | ClusterVerb::Join { look, .. }
             | ClusterVerb::Status { look },
-        )
-        | Verb::Session(SessionVerb::Get { look, .. }) => look,
+        ) => look,
+        Verb::Session(verb) => verb.look(),
         Verb::Watch(_) => return ErrorStyle::Json,
         Verb::Node(NodeVerb::Run(_)) | Verb::Completions { .. } => return ErrorStyle::Text,
     };

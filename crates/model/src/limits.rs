@@ -71,6 +71,15 @@ pub const JOBS_PER_SESSION: usize = 1_000_000;
 /// Sessions of one node; opening one beyond it is refused. As many can another node have hosted
 /// here; one more closes the connection as refused.
 pub const SESSIONS_PER_NODE: usize = 10_000;
+/// How long a session may be idle before it is closed, unless it was opened with another time.
+pub const SESSION_IDLE: Duration = Duration::from_secs(2 * 60 * 60);
+/// The shortest time that a session may be opened with; a shorter one is a usage error.
+pub const SESSION_IDLE_LEAST: Duration = Duration::from_secs(60);
+/// The longest time that a session may be opened with; a longer one is a usage error.
+pub const SESSION_IDLE_MOST: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
+/// Variables and working directory that are set in one session, in bytes; a change that passes it
+/// is refused.
+pub const SESSION_SCOPE_BYTES: usize = MIB;
 /// Jobs of one session of another node that are hosted here: no fewer than a session that keeps
 /// its own bounds can have, since each has a key. One more closes the connection as garbage.
 pub const HOSTED_JOBS: usize = KEYS_PER_SESSION;

@@ -26,6 +26,11 @@ impl Timestamp {
         i64::try_from(moment.unix_timestamp_nanos() / 1_000).ok().map(Self)
     }
 
+    /// This moment moved on by `span`; saturates.
+    pub fn later_by(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
+    }
+
     /// This moment moved back by `span`; saturates.
     pub fn earlier_by(self, span: Duration) -> Self {
         Self(self.0.saturating_sub(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))

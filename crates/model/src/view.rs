@@ -1,6 +1,7 @@
 //! What the system shows of its objects: the answers of `get`, `wait`, `explain` and `watch`.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -250,6 +251,82 @@ pub struct SessionView {
     pub created: Timestamp,
     /// The child whose jobs it holds; none where a user opened it.
     pub below: Option<ChildPlace>,
+    /// How it stands with the client that asks.
+    pub state: SessionState,
+    /// Whether that client may use it.
+    pub availability: Availability,
+    /// Raised whenever its holder parts from it; 0 where nobody needs to hold it.
+    pub epoch: u64,
+    /// How long it may be idle; for ever if none.
+    pub idle_timeout: Option<Duration>,
+    /// When it is closed if no client comes; none while one is there.
+    pub expires: Option<Timestamp>,
+}
+
+/// How a session stands with a client (`docs/semantics.md`, section 1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SessionState {
+    /// The client holds it, or needs not.
+    Opened,
+    /// Nobody holds it, or another client does.
+    Disconnected,
+    /// Its node cannot be reached.
+    Broken,
+    /// It is over.
+    Closed,
+}
+
+/// Whether a client may use a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Availability {
+    /// It may.
+    Available,
+    /// Another client holds it.
+    Busy,
+    /// Nobody may.
+    None,
+}
+
+impl SessionState {
+    /// The word that tables show.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Opened => "Opened",
+            Self::Disconnected => "Disconnected",
+            Self::Broken => "Broken",
+            Self::Closed => "Closed",
+        }
+    }
+
+    /// The word that JSON shows.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::Disconnected => "disconnected",
+            Self::Broken => "broken",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+impl Availability {
+    /// The word that tables show.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Available => "Available",
+            Self::Busy => "Busy",
+            Self::None => "None",
+        }
+    }
+
+    /// The word that JSON shows.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Available => "available",
+            Self::Busy => "busy",
+            Self::None => "none",
+        }
+    }
 }
 
 /// A child that has jobs of its own, as the node that executes it names it.

@@ -48,3 +48,13 @@ pub enum Unfinished {
     /// Stops them first.
     StopFirst,
 }
+
+/// What connecting does with a session that another client holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Busy {
+    /// Leaves it and says so.
+    #[default]
+    Refuse,
+    /// Takes it over.
+    Take,
+}

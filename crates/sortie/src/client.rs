@@ -6,9 +6,9 @@ use std::time::Duration;
 use sortie_actors::NodeHandle;
 use sortie_model::nodeset::NodeExpr;
 use sortie_model::{NodeId, NodeName, NodeView, SessionView};
-use sortie_wire::session_proto::{Answer, Ask, SessionRef};
+use sortie_wire::session_proto::{Answer, Ask, SessionOptions, SessionRef};
 
-use crate::answer::{Diagnosis, JoinOffer, Pong};
+use crate::answer::{Busy, Diagnosis, JoinOffer, Pong};
 use crate::error::{ConnectError, RequestError};
 use crate::home::{HomeError, HomePaths};
 use crate::route::{Remote, Route};
@@ -104,8 +104,8 @@ impl Client {
         Session::new(self.route.clone(), SessionRef::Default)
     }
 
-    /// The one session with that name or number. It is looked up by every request; that there is
-    /// none, or more than one, is each request's error.
+    /// The one session with that name, number or identity. It is looked up by every request; that
+    /// there is none, or more than one, is each request's error.
     pub fn session_named(&self, name: &str) -> Session {
         Session::new(self.route.clone(), SessionRef::Named(name.to_owned()))
     }
@@ -122,7 +122,42 @@ impl Client {
         Session::open_temporary(self.route.clone()).await
     }
 
-    /// The sessions of this user on the node.
+    /// Opens a session that outlives this program, on this node, and holds it
+    /// (`docs/semantics.md`, section 4.1). It ends when it is closed ([`Session::close`]), or was
+    /// idle for too long: its time runs while no client has a handle from here or a request open.
+    ///
+    /// # Errors
+    /// [`RequestError::Refused`]: with [`ErrorCode::Limit`](crate::ErrorCode::Limit) beyond
+    /// [`limits::SESSIONS_PER_NODE`](crate::limits::SESSIONS_PER_NODE); with
+    /// [`ErrorCode::Usage`](crate::ErrorCode::Usage) when the idle time is not
+    /// [`limits::SESSION_IDLE_LEAST`](crate::limits::SESSION_IDLE_LEAST) to
+    /// [`limits::SESSION_IDLE_MOST`](crate::limits::SESSION_IDLE_MOST).
+    ///
+    /// # Cancel safety
+    /// A dropped call may have opened a session, which then is idle.
+    pub async fn open_session(&self, options: SessionOptions) -> Result<Session, RequestError> {
+        Session::open_held(self.route.clone(), options).await
+    }
+
+    /// Connects to the one session with that name, number or identity, and holds it. A handle from
+    /// here carries the session's epoch: once another client took the session over, its requests
+    /// are refused with [`ErrorCode::SessionTaken`](crate::ErrorCode::SessionTaken), the open ones
+    /// included. What this client holds already stays its own.
+    ///
+    /// # Errors
+    /// [`RequestError::Refused`]: with [`ErrorCode::SessionBusy`](crate::ErrorCode::SessionBusy)
+    /// when another client holds it and `busy` refuses; with
+    /// [`ErrorCode::NoSession`](crate::ErrorCode::NoSession); with
+    /// [`ErrorCode::Denied`](crate::ErrorCode::Denied) when it is another user's.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have been carried out; it can be repeated.
+    pub async fn connect_session(&self, name: &str, busy: Busy) -> Result<Session, RequestError> {
+        let which = SessionRef::Named(name.to_owned());
+        Session::connect(self.route.clone(), which, busy).await
+    }
+
+    /// The sessions of the node, and how they stand with this client.
     ///
     /// # Errors
     /// [`RequestError`].

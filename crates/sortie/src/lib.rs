@@ -123,7 +123,9 @@ pub use sortie_model::spec::{
     BodySpec, EnvironmentSpec, Escalation, Fan, Hosting, InputSpec, MaxFails, NulByte, OsBytes,
     Placement, RunIn, StopSpec, TaskTypes, Throttle,
 };
-pub use sortie_model::view::{ChildPlace, EntryView, Kind, NodeState, Progress, Tally};
+pub use sortie_model::view::{
+    Availability, ChildPlace, EntryView, Kind, NodeState, Progress, SessionState, Tally,
+};
 pub use sortie_model::{
     Body, ChildIncarnation, ChildInstance, ChildView, EntryId, IdempotencyKey, Incarnation,
     JobInstance, JobName, JobSpec, JobView, NodeId, NodeName, NodeView, Ordinal, Question,
@@ -131,7 +133,7 @@ pub use sortie_model::{
     State, Stream, Timestamp,
 };
 pub use sortie_wire::message_proto::Arrived;
-pub use sortie_wire::session_proto::EndNotice;
+pub use sortie_wire::session_proto::{EndNotice, ScopeChange, SessionOptions, SessionScope};
 pub use sortie_wire::session_proto::{ReceiveMode, ReceiveSpec, WaitCount, WaitSpec};
 pub use sortie_wire::{DecodeError, ErrorCode, RemoteError};
 

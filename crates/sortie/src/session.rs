@@ -1,5 +1,6 @@
 //! A session: the scope in which verbs act, one method each.
 
+mod held;
 mod start;
 
 use std::sync::Arc;
@@ -29,7 +30,12 @@ use crate::watch::Happenings;
 /// Handles are cheap to clone, and dropping one stops nothing. The one exception is a temporary
 /// session ([`Client::temporary`](crate::Client::temporary)): it lives as long as a handle on it,
 /// or on one of its jobs, exists, and ends with the last: its unfinished jobs are stopped, its
-/// results dropped.
+/// results dropped. A session that was opened or connected to ([`Client::open_session`],
+/// [`Client::connect_session`]) outlives its handles; they are what keeps its idle time from
+/// running.
+///
+/// [`Client::open_session`]: crate::Client::open_session
+/// [`Client::connect_session`]: crate::Client::connect_session
 ///
 /// Every method is one request to the session's node. Dropping its future abandons the request;
 /// what the node already did stays done.
@@ -42,35 +48,45 @@ pub struct Session {
 struct Inner {
     route: Route,
     reference: SessionRef,
-    /// The exchange that keeps a temporary session alive.
-    temporary: Option<Temporary>,
+    presence: Option<Presence>,
 }
 
+/// What shows the node that there is a handle.
 #[derive(Debug)]
-struct Temporary {
+struct Presence {
     view: SessionView,
-    /// Held, never used: dropping it ends the session.
+    /// Held, never used: dropping it ends a temporary session, and lets another one be idle.
     _exchange: ClientEnd,
 }
 
 impl Session {
     pub(crate) fn new(route: Route, reference: SessionRef) -> Self {
-        Self { inner: Arc::new(Inner { route, reference, temporary: None }) }
+        Self { inner: Arc::new(Inner { route, reference, presence: None }) }
     }
 
     pub(crate) async fn open_temporary(route: Route) -> Result<Self, RequestError> {
-        let mut exchange = route.open(SessionRef::Default, Ask::OpenTemporary).await?;
+        let exchange = route.open(SessionRef::Default, Ask::OpenTemporary).await?;
+        Self::present(route, exchange, |view| SessionRef::Instance(view.instance)).await
+    }
+
+    /// A session that an exchange gives, and that it stands for as long as it is open.
+    async fn present(
+        route: Route,
+        mut exchange: ClientEnd,
+        reference: impl FnOnce(&SessionView) -> SessionRef,
+    ) -> Result<Self, RequestError> {
         let Answer::Session(view) = answer(&mut exchange.receiver).await? else {
             return Err(RequestError::Unexpected);
         };
-        let reference = SessionRef::Instance(view.instance);
-        let temporary = Some(Temporary { view, _exchange: exchange });
-        Ok(Self { inner: Arc::new(Inner { route, reference, temporary }) })
+        let reference = reference(&view);
+        let presence = Some(Presence { view, _exchange: exchange });
+        Ok(Self { inner: Arc::new(Inner { route, reference, presence }) })
     }
 
-    /// What the node said of this session when it was opened, if it is temporary.
-    pub fn temporary_view(&self) -> Option<&SessionView> {
-        self.inner.temporary.as_ref().map(|temporary| &temporary.view)
+    /// What the node said of this session when it was opened or connected to; none of a session
+    /// that was only named.
+    pub fn view_at_start(&self) -> Option<&SessionView> {
+        self.inner.presence.as_ref().map(|presence| &presence.view)
     }
 
     /// What a start would do: its nodes, the unreachable ones among them, how many children.

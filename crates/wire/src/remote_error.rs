@@ -66,6 +66,10 @@ pub enum ErrorCode {
     NoBackground,
     /// The child asks nothing, or that question no more.
     NotAsking,
+    /// Another client holds the session.
+    SessionBusy,
+    /// The session was disconnected, or taken over, since the client connected.
+    SessionTaken,
 }
 
 impl ErrorCode {
@@ -101,6 +105,8 @@ impl ErrorCode {
             Self::TaskTypes => "task_types",
             Self::NoBackground => "no_background",
             Self::NotAsking => "not_asking",
+            Self::SessionBusy => "session_busy",
+            Self::SessionTaken => "session_taken",
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod answer;
 mod happening;
+mod session;
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use sortie_model::selector::{Query, Selection, Selector};
 use sortie_model::spec::{StopSpec, Throttle};
 use sortie_model::{
     ChildKey, EntryId, IdempotencyKey, JobInstance, JobSpec, NodeName, Ordinal, Question,
-    QuestionNumber, Reason, SessionInstance, State, Timestamp,
+    QuestionNumber, Reason, State, Timestamp,
 };
 
 use crate::frame::{Kind, Message};
@@ -29,17 +30,7 @@ pub use crate::session_proto::answer::{
     Answer, Check, ChildExplanation, Diagnosis, Entries, Explanation, JoinOffer, Plan, Trouble,
 };
 pub use crate::session_proto::happening::{EndNotice, Event, Happening};
-
-/// Which session a request is about.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum SessionRef {
-    /// The owner's persistent session `default` on the node that is asked.
-    Default,
-    /// That one.
-    Instance(SessionInstance),
-    /// The one session with that name or number.
-    Named(String),
-}
+pub use crate::session_proto::session::{ScopeChange, SessionOptions, SessionRef, SessionScope};
 
 /// A request: which session, and what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,6 +163,24 @@ pub enum Ask {
         /// The other one.
         second: JobInstance,
     },
+    /// Open a session that outlives its clients; the one that asks holds it. Answer:
+    /// [`Answer::Session`].
+    OpenSession(SessionOptions),
+    /// Hold the session. Answer: [`Answer::Session`]; then the stream stays open, and says that
+    /// the client is there, until the client resets it. [`Answer::Refused`] says that it parted
+    /// from the session.
+    Connect {
+        /// Also when another client holds it.
+        take: bool,
+    },
+    /// Give the session free. Answer: [`Answer::Session`].
+    Disconnect,
+    /// Stop what is unfinished in the session, drop its results, and forget it. Answer:
+    /// [`Answer::Done`] when that is done.
+    CloseSession,
+    /// Set what lasts between the commands of the session; an empty change asks what is set.
+    /// Answer: [`Answer::Scope`].
+    Scope(ScopeChange),
 }
 
 /// A message to a child.

@@ -10,15 +10,19 @@ use std::sync::{
 
 use ractor::ActorRef;
 use sortie_engine::bonds::Bonds;
+use sortie_engine::hold::Hold;
 use sortie_engine::session::SessionTable;
+use sortie_engine::session_scope::Scope;
 use sortie_link::Link;
 use sortie_model::spec::InputSpec;
+use sortie_model::view::{Availability, SessionState};
 use sortie_model::{
     ChildIncarnation, JobInstance, NodeId, Ordinal, Reason, SessionId, SessionInstance,
     SessionView, State, Timestamp, limits,
 };
 use sortie_wire::host_proto::InputPosition;
 use sortie_wire::session_proto::{Event, Happening};
+use sortie_wire::{ErrorCode, RemoteError};
 use tokio::sync::broadcast;
 
 use crate::data::attachment::Attachment;
@@ -27,6 +31,7 @@ use crate::data::input::feed::FalsePosition;
 use crate::data::job::JobShared;
 use crate::data::messages::posts::Posts;
 use crate::data::nested::Above;
+use crate::data::stay::Asker;
 use crate::host::HostMessage;
 use crate::node::NodeShared;
 use crate::parent_job::ParentJobMessage;
@@ -43,6 +48,13 @@ pub(crate) struct SessionIdentity {
     pub(crate) created: Timestamp,
     /// The child whose jobs it holds, if any.
     pub(crate) above: Option<Above>,
+}
+
+impl SessionIdentity {
+    /// Whether a user means it by that word: its name, its number or its identity.
+    pub(crate) fn is_called(&self, word: &str) -> bool {
+        self.name == word || self.id.to_string() == word || self.instance.to_string() == word
+    }
 }
 
 /// One session.
@@ -62,6 +74,12 @@ pub(crate) struct SessionShared {
     closing: AtomicBool,
     /// Messages to its children.
     pub(crate) posts: Posts,
+    /// Who uses it; none where nobody needs to hold it.
+    hold: Option<Mutex<Hold>>,
+    /// Whether its actor will look whether it was idle for too long.
+    idle_look: AtomicBool,
+    /// What was set in it.
+    scope: Mutex<Scope>,
     /// Held by a start, and by the end.
     pub(crate) starting: tokio::sync::Mutex<()>,
 }
@@ -76,7 +94,11 @@ pub(crate) struct News {
 }
 
 impl SessionShared {
-    pub(crate) fn new(node: Arc<NodeShared>, identity: SessionIdentity) -> Arc<Self> {
+    pub(crate) fn new(
+        node: Arc<NodeShared>,
+        identity: SessionIdentity,
+        hold: Option<Hold>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             node,
             identity,
@@ -90,6 +112,9 @@ impl SessionShared {
             over: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             posts: Posts::default(),
+            hold: hold.map(Mutex::new),
+            idle_look: AtomicBool::new(false),
+            scope: Mutex::default(),
             starting: tokio::sync::Mutex::default(),
         })
     }
@@ -151,9 +176,61 @@ impl SessionShared {
         self.over.load(Ordering::Acquire)
     }
 
-    pub(crate) fn view(&self) -> SessionView {
+    /// Who uses it; none where nobody needs to hold it.
+    pub(crate) fn hold(&self) -> Option<MutexGuard<'_, Hold>> {
+        let hold = self.hold.as_ref()?;
+        Some(hold.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The same for a client that uses the session.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Denied`] when it is another user's.
+    pub(crate) fn hold_for(&self, by: &Asker) -> Result<Option<MutexGuard<'_, Hold>>, RemoteError> {
+        let hold = self.hold();
+        if hold.is_some() && by.name != self.identity.owner {
+            let SessionIdentity { name, owner, .. } = &self.identity;
+            let text = format!("the session `{name}` is {owner}'s, and you are {}", by.name);
+            return Err(RemoteError::new(ErrorCode::Denied, text));
+        }
+        Ok(hold)
+    }
+
+    /// What was set in it.
+    pub(crate) fn scope(&self) -> MutexGuard<'_, Scope> {
+        self.scope.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether no look was asked for before.
+    pub(crate) fn begin_idle_look(&self) -> bool {
+        !self.idle_look.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn end_idle_look(&self) {
+        self.idle_look.store(false, Ordering::Release);
+    }
+
+    /// Tells those who wait that somebody else may use the session now.
+    pub(crate) fn parted(&self) {
+        self.changes.rise();
+    }
+
+    /// Jobs of it that are not finished.
+    pub(crate) fn unfinished(&self) -> u64 {
         let table = self.table();
-        let unfinished = table.jobs().filter(|(_, job)| !job.rows().state().is_finished()).count();
+        table.jobs().filter(|(_, job)| !job.rows().state().is_finished()).count() as u64
+    }
+
+    /// As it looks to a client.
+    pub(crate) fn view(&self, by: &Asker) -> SessionView {
+        let (mut state, mut availability) = (SessionState::Opened, Availability::Available);
+        let (mut epoch, mut idle_timeout, mut expires) = (0, None, None);
+        if let Some(hold) = self.hold() {
+            (state, availability) = hold.seen_by(by.key);
+            (epoch, idle_timeout) = (hold.epoch(), Some(hold.idle_timeout()));
+            let left = hold.expires_at().map(|at| at.saturating_sub(self.node.uptime()));
+            expires = left.map(|left| self.node.world.now().later_by(left));
+        }
         SessionView {
             id: self.identity.id,
             instance: self.identity.instance,
@@ -161,10 +238,15 @@ impl SessionShared {
             node: self.node.me.name(),
             owner: self.identity.owner.clone(),
             temporary: self.identity.temporary,
-            jobs: table.len() as u64,
-            unfinished: unfinished as u64,
+            jobs: self.table().len() as u64,
+            unfinished: self.unfinished(),
             created: self.identity.created,
             below: self.identity.above.as_ref().map(|above| above.place.clone()),
+            state,
+            availability,
+            epoch,
+            idle_timeout,
+            expires,
         }
     }
 

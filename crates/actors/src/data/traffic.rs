@@ -20,6 +20,7 @@ use crate::data::exchange::ServerEnd;
 use crate::data::input::inlet;
 use crate::data::messages::carry;
 use crate::data::reports::{self, Parts};
+use crate::data::stay::Asker;
 use crate::host::HostMessage;
 use crate::node::NodeShared;
 use crate::peer::PeerMessage;
@@ -149,7 +150,7 @@ async fn read_stream(node: Arc<NodeShared>, peer: NodeId, link: Link, mut stream
 /// Serves a user's link until it ends: every request has a stream of its own.
 pub(crate) async fn serve_user(
     node: Arc<NodeShared>,
-    user: String,
+    user: Asker,
     (link, control): (Link, ControlReceiver),
 ) {
     tokio::spawn(beat(link.clone(), control));

@@ -83,7 +83,7 @@ impl NodeShared {
             let error = RemoteError::new(ErrorCode::NotAlone, text);
             return Err(error.hint("`sortie node get` lists them"));
         }
-        let unfinished: u64 = self.sessions.all().iter().map(|one| one.view().unfinished).sum();
+        let unfinished: u64 = self.sessions.all().iter().map(|one| one.unfinished()).sum();
         if unfinished > 0 {
             let text = format!("this node has {unfinished} unfinished jobs");
             let error = RemoteError::new(ErrorCode::NotAlone, text);

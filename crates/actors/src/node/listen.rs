@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sortie_link::{Arrival, Arrivals, Peer};
 
+use crate::data::stay::Asker;
 use crate::data::traffic;
 use crate::node::NodeShared;
 
@@ -23,8 +24,9 @@ pub(super) async fn run(node: Arc<NodeShared>, mut arrivals: Arrivals) {
             }
             Arrival::Link(link, control) => match link.peer().clone() {
                 Peer::Node { id, .. } => node.link_arrived(id, link, control).await,
-                Peer::User { name, .. } => {
-                    tokio::spawn(traffic::serve_user(Arc::clone(&node), name, (link, control)));
+                Peer::User { name, key } => {
+                    let by = Asker { name, key };
+                    tokio::spawn(traffic::serve_user(Arc::clone(&node), by, (link, control)));
                 }
             },
         }

@@ -5,14 +5,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ractor::{Actor, ActorRef};
+use sortie_engine::hold::Hold;
 use sortie_link::{CloseCode, Link};
-use sortie_model::{NodeId, SessionId, SessionInstance, limits};
+use sortie_model::{NodeId, SessionId, SessionInstance, SessionName, limits};
 use sortie_wire::host_proto::StartChildren;
-use sortie_wire::session_proto::SessionRef;
+use sortie_wire::session_proto::{SessionOptions, SessionRef};
 use sortie_wire::{ErrorCode, RemoteError};
 
 use crate::data::nested::Above;
 use crate::data::session::{SessionIdentity, SessionShared};
+use crate::data::stay::Asker;
 use crate::host::{HostActor, HostArguments, HostMessage, Owner};
 use crate::node::NodeShared;
 use crate::session::{SessionActor, SessionMessage};
@@ -57,6 +59,8 @@ struct Opening<'a> {
     owner: &'a str,
     /// The child that it belongs to.
     above: Option<Above>,
+    /// Who holds it, where somebody has to.
+    hold: Option<Hold>,
 }
 
 const DEFAULT: &str = "default";
@@ -77,15 +81,16 @@ impl NodeShared {
         let all = self.sessions.all();
         let found = match which {
             SessionRef::Default => all.into_iter().find(|one| one.identity.name == DEFAULT),
-            SessionRef::Instance(instance) => self.sessions.find(*instance),
+            SessionRef::Instance(instance) | SessionRef::Held { instance, .. } => {
+                self.sessions.find(*instance)
+            }
             SessionRef::Named(name) => {
-                let mut named = all.into_iter().filter(|one| {
-                    one.identity.name == *name || one.identity.id.to_string() == *name
-                });
+                let mut named = all.into_iter().filter(|one| one.identity.is_called(name));
                 let first = named.next();
                 if named.next().is_some() {
                     let text = format!("several sessions are called `{name}`; use a number");
-                    return Err(RemoteError::new(ErrorCode::Usage, text));
+                    let error = RemoteError::new(ErrorCode::Usage, text);
+                    return Err(error.hint("`sortie session get` shows their numbers"));
                 }
                 first
             }
@@ -100,7 +105,7 @@ impl NodeShared {
     }
 
     pub(crate) async fn open_default_session(self: &Arc<Self>) -> Result<(), RemoteError> {
-        let opening = Opening { name: Some(DEFAULT), owner: &self.user, above: None };
+        let opening = Opening { name: Some(DEFAULT), owner: &self.user, above: None, hold: None };
         self.open_session(opening).await.map(|_| ())
     }
 
@@ -112,7 +117,35 @@ impl NodeShared {
         self: &Arc<Self>,
         owner: &str,
     ) -> Result<Arc<SessionShared>, RemoteError> {
-        self.open_session(Opening { name: None, owner, above: None }).await
+        self.open_session(Opening { name: None, owner, above: None, hold: None }).await
+    }
+
+    /// Opens a session that outlives its clients, and that one holds.
+    ///
+    /// # Errors
+    /// As for [`Self::open_session`]; [`ErrorCode::Usage`] for a time out of bounds.
+    pub(crate) async fn open_held(
+        self: &Arc<Self>,
+        options: SessionOptions,
+        by: &Asker,
+    ) -> Result<Arc<SessionShared>, RemoteError> {
+        let idle = options.idle_timeout.unwrap_or(limits::SESSION_IDLE);
+        if !(limits::SESSION_IDLE_LEAST..=limits::SESSION_IDLE_MOST).contains(&idle) {
+            let (least, most) = (limits::SESSION_IDLE_LEAST, limits::SESSION_IDLE_MOST);
+            let days = most.as_secs() / (24 * 60 * 60);
+            let text = format!("a session's idle time is {} s to {days} days", least.as_secs());
+            return Err(RemoteError::new(ErrorCode::Usage, text));
+        }
+        let name = options.name.as_ref().map(SessionName::as_str);
+        if name == Some(DEFAULT) {
+            let text = "a session cannot be called `default`: every user's own is";
+            return Err(RemoteError::new(ErrorCode::Usage, text));
+        }
+        let hold = Some(Hold::new(by.key, idle, self.uptime()));
+        let opening = Opening { name, owner: &by.name, above: None, hold };
+        let session = self.open_session(opening).await?;
+        session.look_after_idle();
+        Ok(session)
     }
 
     /// Opens the session of a child that runs here.
@@ -125,7 +158,7 @@ impl NodeShared {
     ) -> Result<Arc<SessionShared>, RemoteError> {
         // A host is not told whose the session is; on this node it is the node's user who may.
         let above = Some(above);
-        self.open_session(Opening { name: None, owner: &self.user, above }).await
+        self.open_session(Opening { name: None, owner: &self.user, above, hold: None }).await
     }
 
     /// Opens a session; without a name a temporary one.
@@ -136,7 +169,7 @@ impl NodeShared {
         self: &Arc<Self>,
         opening: Opening<'_>,
     ) -> Result<Arc<SessionShared>, RemoteError> {
-        let Opening { name, owner, above } = opening;
+        let Opening { name, owner, above, hold } = opening;
         if self.sessions.count() >= limits::SESSIONS_PER_NODE {
             let text = format!("this node has {} sessions already", limits::SESSIONS_PER_NODE);
             return Err(RemoteError::new(ErrorCode::Limit, text));
@@ -147,11 +180,11 @@ impl NodeShared {
             instance: SessionInstance(self.world.fresh_id()),
             name: name.map_or_else(|| format!("session{id}"), str::to_owned),
             owner: owner.to_owned(),
-            temporary: name.is_none(),
+            temporary: name.is_none() && hold.is_none(),
             created: self.world.now(),
             above,
         };
-        let session = SessionShared::new(Arc::clone(self), identity);
+        let session = SessionShared::new(Arc::clone(self), identity, hold);
         let over = || RemoteError::new(ErrorCode::ShuttingDown, "the node shuts down");
         let root = self.root().ok_or_else(over)?;
         let spawned = SessionActor::spawn_linked(None, SessionActor, Arc::clone(&session), root);

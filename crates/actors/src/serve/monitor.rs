@@ -16,19 +16,21 @@ use tokio::sync::broadcast::error::TryRecvError;
 use crate::data::exchange::{ExchangeError, ServerEnd, ServerSender, ToClient};
 use crate::data::job::JobShared;
 use crate::data::session::SessionShared;
+use crate::data::stay::Stay;
 use crate::serve::wait;
 
 /// Tells the ends of what is selected, those of what has ended at once, until nothing of it can end
 /// any more.
 pub(super) async fn monitor(
-    session: Arc<SessionShared>,
+    stay: &Stay,
     selection: Selection,
     end: ServerEnd,
 ) -> Result<(), ExchangeError> {
     let ServerEnd { mut sender, mut receiver } = end;
+    let session = stay.session();
     // Before anything is looked at, so that no end falls between.
     let mut events = session.events();
-    let mut all = match monitored(&session, &selection) {
+    let mut all = match monitored(session, &selection) {
         Ok(all) => all,
         Err(error) => return sender.finish_with(Answer::Refused(error)).await,
     };
@@ -39,10 +41,13 @@ pub(super) async fn monitor(
         loop {
             // Marked as seen before the look: what happens after that wakes us.
             changes.mark();
+            if let Err(error) = stay.check() {
+                return sender.finish_with(Answer::Refused(error)).await;
+            }
             let over = session.is_over();
             if sight == Sight::Blurred {
                 for one in &mut all {
-                    one.look(&session, &mut sender).await?;
+                    one.look(session, &mut sender).await?;
                 }
             }
             sight = hear(&mut events, &mut all, &mut sender).await?;
@@ -50,7 +55,7 @@ pub(super) async fn monitor(
                 continue;
             }
             for one in all.extract_if(.., |one| one.is_over()) {
-                sender.send_all(one.own_end(&session)).await?;
+                sender.send_all(one.own_end(session)).await?;
             }
             if all.is_empty() {
                 return sender.finish().await;

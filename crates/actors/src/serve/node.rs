@@ -11,6 +11,7 @@ use sortie_wire::link_proto::Member;
 use sortie_wire::session_proto::{Answer, Ask, Check, Diagnosis};
 use sortie_wire::{ErrorCode, RemoteError};
 
+use crate::data::stay::Asker;
 use crate::node::NodeShared;
 use crate::serve::refuse;
 
@@ -19,10 +20,10 @@ const LOOK: Duration = Duration::from_secs(2);
 /// A clock that differs by more is worth a word.
 const CLOCK_TOLERANCE_MICROS: u64 = 30_000_000;
 
-pub(super) async fn answer(node: &Arc<NodeShared>, _by: &str, ask: Ask) -> Answer {
+pub(super) async fn answer(node: &Arc<NodeShared>, by: &Asker, ask: Ask) -> Answer {
     let answered = match ask {
         Ask::Sessions => {
-            Ok(Answer::Sessions(node.sessions.all().iter().map(|one| one.view()).collect()))
+            Ok(Answer::Sessions(node.sessions.all().iter().map(|one| one.view(by)).collect()))
         }
         Ask::Nodes { expression } => nodes(node, expression.as_ref()).await.map(Answer::Nodes),
         Ask::Ping { node: name } => ping(node, name).await,

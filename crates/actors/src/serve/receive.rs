@@ -27,6 +27,7 @@ use crate::data::exchange::{ExchangeError, ServerEnd, ServerReceiver, ToClient, 
 use crate::data::job::JobShared;
 use crate::data::mailboxes::ReadError;
 use crate::data::session::SessionShared;
+use crate::data::stay::Stay;
 use crate::serve::wait::Watched;
 use crate::serve::{get, remove};
 use outlet::Outlet;
@@ -45,7 +46,7 @@ enum Broken {
 
 /// Serves one receive to its end.
 pub(super) async fn receive(
-    session: Arc<SessionShared>,
+    stay: &Stay,
     spec: ReceiveSpec,
     end: ServerEnd,
 ) -> Result<(), ExchangeError> {
@@ -54,7 +55,7 @@ pub(super) async fn receive(
     // Dropped before the outlet: who sees the end finds everything free or on offer again.
     let window = Window::default();
     let deliver = async {
-        let last = match run(&session, &spec, &mut outlet, &window).await {
+        let last = match run(stay, &spec, &mut outlet, &window).await {
             Ok(end) => end,
             Err(Broken::Refused(error)) => Delivery::Refused(error),
             Err(Broken::Exchange(error)) => return Err(error),
@@ -64,23 +65,31 @@ pub(super) async fn receive(
     };
     tokio::select! {
         biased;
-        gone = hear(&mut receiver, &window) => return gone,
+        gone = hear(stay, &mut receiver, &window) => return gone,
         delivered = deliver => delivered?,
     }
     // What the client has in hand it may still confirm. That we end our side tells it that all it
     // confirmed is free.
     tokio::select! {
         biased;
-        gone = hear(&mut receiver, &window) => gone?,
+        gone = hear(stay, &mut receiver, &window) => gone?,
         () = window.emptied() => {}
     }
     drop(window);
     outlet.finish().await
 }
 
-/// Frees what the client confirms, until it has ended its side or is gone.
-async fn hear(receiver: &mut ServerReceiver, window: &Window) -> Result<(), ExchangeError> {
+/// Frees what the client confirms, until it has ended its side or is gone. One that parted from the
+/// session confirms nothing: what it has in hand is offered to the next holder.
+async fn hear(
+    stay: &Stay,
+    receiver: &mut ServerReceiver,
+    window: &Window,
+) -> Result<(), ExchangeError> {
     while let Some(message) = receiver.next().await? {
+        if stay.check().is_err() {
+            continue;
+        }
         // A receive takes no input; what comes of it is left unread.
         if let ToServer::Acknowledged(number) = message {
             window.acknowledge(number);
@@ -91,12 +100,13 @@ async fn hear(receiver: &mut ServerReceiver, window: &Window) -> Result<(), Exch
 
 /// Delivers everything but the end, which it returns.
 async fn run(
-    session: &Arc<SessionShared>,
+    stay: &Stay,
     spec: &ReceiveSpec,
     outlet: &mut Outlet,
     window: &Window,
 ) -> Result<Delivery, Broken> {
     check(spec)?;
+    let session = stay.session();
     let on = spec.on.as_ref().map(|on| locations(session, on)).transpose()?.map(Arc::new);
     let (selected, targets, (ends, watched)) = {
         let table = session.table();
@@ -107,7 +117,7 @@ async fn run(
         (selected, targets(&table, parts, on.as_ref()), (ends, watched))
     };
     let reading = Reading::new(spec, window, outlet.live_values());
-    let mut receive = Receive { session, targets, reading, outlet };
+    let mut receive = Receive { stay, targets, reading, outlet };
     let deadlock = match spec.mode {
         ReceiveMode::Take | ReceiveMode::Keep => {
             now::deliver(&mut receive, spec.tail).await?;
@@ -136,7 +146,7 @@ async fn run(
 
 /// One receive under way.
 struct Receive<'a> {
-    session: &'a Arc<SessionShared>,
+    stay: &'a Stay,
     targets: Vec<Target>,
     reading: Reading<'a>,
     outlet: &'a mut Outlet,

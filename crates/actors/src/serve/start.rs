@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sortie_engine::session::check_spec;
 use sortie_exec::registry::NotCallable;
 use sortie_model::restart::RestartSpec;
-use sortie_model::spec::{BodySpec, Escalation, Fan, Hosting, InputSpec, Placement};
+use sortie_model::spec::{BodySpec, Escalation, Fan, Hosting, InputSpec, OsBytes, Placement};
 use sortie_model::view::NodeState;
 use sortie_model::{IdempotencyKey, JobSpec, NodeId, NodeName};
 use sortie_wire::session_proto::{Answer, Plan};
@@ -14,21 +14,22 @@ use sortie_wire::{ErrorCode, RemoteError, map_items};
 use crate::data::exchange::{ExchangeError, ServerEnd, ServerReceiver, ToClient, ToServer};
 use crate::data::input_log::{InputLog, Pace};
 use crate::data::session::SessionShared;
+use crate::data::stay::Asker;
 use crate::node::NodeShared;
 use crate::session::{self, StartOrder, Started};
 
 /// A temporary session: it ends with the exchange that opened it.
 pub(super) async fn open_temporary(
     node: Arc<NodeShared>,
-    by: String,
+    by: Asker,
     end: ServerEnd,
 ) -> Result<(), ExchangeError> {
     let ServerEnd { mut sender, mut receiver } = end;
-    let session = match node.open_temporary(&by).await {
+    let session = match node.open_temporary(&by.name).await {
         Ok(session) => session,
         Err(error) => return sender.finish_with(Answer::Refused(error)).await,
     };
-    let told = sender.send(ToClient::Answer(Answer::Session(session.view()))).await;
+    let told = sender.send(ToClient::Answer(Answer::Session(session.view(&by)))).await;
     if told.is_ok() {
         // Whatever the client does with its end, it has nothing more to say.
         tokio::select! {
@@ -215,7 +216,9 @@ async fn check_here(session: &SessionShared, spec: &JobSpec) -> Result<(), Remot
                 "call `sortie::init()` first in `main`, before there is a runtime or a thread",
             ));
         }
-        check_directory(spec).await?;
+        if let Some(directory) = &spec.directory {
+            check_directory(directory).await?;
+        }
     }
     Ok(())
 }
@@ -239,9 +242,9 @@ fn not_callable(name: &str, error: NotCallable) -> RemoteError {
     }
 }
 
-async fn check_directory(spec: &JobSpec) -> Result<(), RemoteError> {
+/// Whether a working directory is there, on this node.
+pub(super) async fn check_directory(directory: &OsBytes) -> Result<(), RemoteError> {
     use std::os::unix::ffi::OsStrExt;
-    let Some(directory) = &spec.directory else { return Ok(()) };
     let path = std::path::Path::new(std::ffi::OsStr::from_bytes(directory.as_bytes()));
     let wrong = |why: String| {
         let text = format!("cannot use `{}` as the working directory: {why}", path.display());

@@ -111,6 +111,6 @@ fn deadlock(session: &SessionShared, place: Option<&Place>) -> RemoteError {
 }
 
 /// The error of who waits in a session that is over.
-pub(super) fn ended() -> RemoteError {
+pub(crate) fn ended() -> RemoteError {
     RemoteError::new(ErrorCode::ShuttingDown, "the session has ended, or its node was stopped")
 }

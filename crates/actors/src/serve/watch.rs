@@ -1,7 +1,6 @@
 //! `watch`: what happens to jobs and children, as it happens.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use sortie_engine::select::{Selected, select};
 use sortie_engine::session::Place;
@@ -12,19 +11,21 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use crate::data::exchange::{ExchangeError, ServerEnd, ToClient};
 use crate::data::session::SessionShared;
+use crate::data::stay::Stay;
 use crate::serve::get;
 
 /// Tells a client what happens, until it abandons the request or the session is over.
 pub(super) async fn watch(
-    session: Arc<SessionShared>,
+    stay: &Stay,
     selection: Selection,
     end: ServerEnd,
 ) -> Result<(), ExchangeError> {
     let ServerEnd { mut sender, mut receiver } = end;
+    let session = stay.session();
     // Before the selection is resolved, so that nothing falls between.
     let mut events = session.events();
     let mut changes = session.changes();
-    let mut watched = Watched::of(&session, selection);
+    let mut watched = Watched::of(session, selection);
     if let Some(error) = watched.refused.take() {
         return sender.finish_with(Answer::Refused(error)).await;
     }
@@ -33,6 +34,9 @@ pub(super) async fn watch(
         loop {
             // Marked as seen before the look: an end of the session after that wakes us.
             changes.mark();
+            if let Err(error) = stay.check() {
+                return sender.finish_with(Answer::Refused(error)).await;
+            }
             let over = session.is_over();
             let received = match events.try_recv() {
                 Ok(happening) => Ok(happening),
@@ -52,7 +56,7 @@ pub(super) async fn watch(
                 }
                 Err(RecvError::Closed) => break,
             };
-            if watched.concerns(&session, &happening.event) {
+            if watched.concerns(session, &happening.event) {
                 sender.send(ToClient::Happening(happening)).await?;
             }
         }

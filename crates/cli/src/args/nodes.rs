@@ -1,4 +1,4 @@
-//! Arguments about nodes, clusters and sessions.
+//! Arguments about nodes and clusters.
 
 use std::path::PathBuf;
 
@@ -125,18 +125,6 @@ pub(crate) enum ClusterVerb {
     },
     /// The members, and whether they answer.
     Status {
-        #[command(flatten)]
-        look: Look,
-    },
-}
-
-/// Verbs about sessions.
-#[derive(Debug, Subcommand)]
-pub(crate) enum SessionVerb {
-    /// List a node's sessions.
-    Get {
-        #[command(flatten)]
-        reach: Reach,
         #[command(flatten)]
         look: Look,
     },

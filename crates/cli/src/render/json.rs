@@ -7,10 +7,7 @@ use serde_json::{Map, Value, json};
 use sortie::answer::{
     ChildExplanation, Event, Explanation, Failure, Happening, Plan, Source, Trouble,
 };
-use sortie_model::view::ChildPlace;
-use sortie_model::{
-    Body, ChildView, JobView, NodeView, Question, Reason, Record, SessionView, Timestamp,
-};
+use sortie_model::{Body, ChildView, JobView, NodeView, Question, Reason, Record, Timestamp};
 
 use crate::render::clean::line_of_bytes;
 use crate::render::value::value_of;
@@ -195,33 +192,6 @@ pub(crate) fn node(view: &NodeView) -> Value {
         "version": view.version,
         "running": view.running,
         "is_self": view.is_self,
-    })
-}
-
-/// A session.
-pub(crate) fn session(view: &SessionView) -> Value {
-    json!({
-        "id": view.id.0,
-        "instance_id": view.instance.to_string(),
-        "name": view.name,
-        "node": view.node.as_str(),
-        "owner": view.owner,
-        "temporary": view.temporary,
-        "jobs": view.jobs,
-        "unfinished": view.unfinished,
-        "created": view.created.to_string(),
-        "below": view.below.as_ref().map(below),
-    })
-}
-
-/// The child whose jobs a session holds.
-fn below(place: &ChildPlace) -> Value {
-    json!({
-        "node": place.node.as_str(),
-        "session": place.session.0,
-        "job": place.job.0,
-        "child": place.child.0,
-        "incarnation": place.incarnation.0,
     })
 }
 

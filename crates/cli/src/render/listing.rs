@@ -3,17 +3,11 @@
 use serde_json::json;
 use sortie::answer::Entries;
 use sortie_model::view::{EntryView, NodeState, Tally};
-use sortie_model::{ChildView, JobView, NodeView, SessionView, State, Timestamp};
+use sortie_model::{ChildView, JobView, NodeView, State, Timestamp};
 
 use crate::render::json;
-use crate::render::sheet::{Column, Item, Sheet, Shown};
+use crate::render::sheet::{Column, Item, Sheet, columns};
 use crate::render::table::Tone;
-
-macro_rules! columns {
-    ($($field:literal $title:literal $shown:ident),+ $(,)?) => {
-        &[$(Column { field: $field, title: $title, shown: Shown::$shown }),+]
-    };
-}
 
 const JOB_COLUMNS: &[Column] = columns![
     "id" "ID" Always,
@@ -140,48 +134,6 @@ pub(crate) const fn tone(state: State) -> Tone {
 pub(crate) fn time(time: Option<Timestamp>) -> String {
     const MICROS: i64 = 1_000_000;
     time.map(|at| Timestamp(at.0.div_euclid(MICROS) * MICROS).to_string()).unwrap_or_default()
-}
-
-const SESSION_COLUMNS: &[Column] = columns![
-    "id" "ID" Always,
-    "name" "NAME" Always,
-    "node" "NODE" Always,
-    "owner" "OWNER" Always,
-    "temporary" "TEMPORARY" Always,
-    "jobs" "JOBS" Always,
-    "unfinished" "UNFINISHED" Always,
-    "created" "CREATED" Wide,
-    "instance_id" "INSTANCE_ID" Wide,
-    "below" "BELOW" Wide,
-];
-
-/// Sessions.
-pub(crate) fn sessions(views: &[SessionView]) -> Sheet {
-    let item = |view: &SessionView| Item {
-        json: json::session(view),
-        id: view.id.to_string(),
-        name: view.name.clone(),
-        depth: 0,
-        cells: vec![
-            view.id.to_string(),
-            view.name.clone(),
-            view.node.to_string(),
-            view.owner.clone(),
-            view.temporary.to_string(),
-            view.jobs.to_string(),
-            view.unfinished.to_string(),
-            time(Some(view.created)),
-            view.instance.to_string(),
-            view.below.as_ref().map(ToString::to_string).unwrap_or_default(),
-        ],
-        tone: None,
-    };
-    Sheet {
-        field: "sessions",
-        columns: SESSION_COLUMNS,
-        items: views.iter().map(item).collect(),
-        more: Vec::new(),
-    }
 }
 
 const NODE_COLUMNS: &[Column] = columns![

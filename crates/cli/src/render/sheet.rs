@@ -49,6 +49,18 @@ pub(crate) enum Shown {
     Wide,
 }
 
+/// Columns: field, title, and where they are shown.
+macro_rules! columns {
+    ($($field:literal $title:literal $shown:ident),+ $(,)?) => {
+        &[$($crate::render::sheet::Column {
+            field: $field,
+            title: $title,
+            shown: $crate::render::sheet::Shown::$shown,
+        }),+]
+    };
+}
+pub(crate) use columns;
+
 /// One thing of a list.
 #[derive(Debug, Clone)]
 pub(crate) struct Item {

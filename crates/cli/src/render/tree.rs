@@ -119,6 +119,11 @@ mod tests {
             unfinished: 1,
             created: Timestamp(0),
             below: None,
+            state: sortie_model::view::SessionState::Opened,
+            availability: sortie_model::view::Availability::Available,
+            epoch: 0,
+            idle_timeout: None,
+            expires: None,
         };
         let mut small = a_job();
         small.tally = Default::default();

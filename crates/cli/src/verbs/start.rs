@@ -1,6 +1,6 @@
 //! `sortie start`: start a job, print it, return at once.
 
-use sortie::Registry;
+use sortie::{Registry, Session, SessionOptions};
 use sortie_model::selector::Query;
 
 use crate::args::StartArgs;
@@ -8,6 +8,9 @@ use crate::args::output::Look;
 use crate::args::reach::Reach;
 use crate::connect::Connection;
 use crate::failure::Failure;
+use crate::known_sessions::{self, Known};
+use crate::own_node::{self, eprintln_quietly};
+use crate::render::clean::one_line;
 use crate::render::progress::Screen;
 use crate::verbs::submit::Submission;
 use crate::verbs::{only, report_notes, show_job, with_progress};
@@ -18,7 +21,34 @@ pub(super) async fn run(args: StartArgs, registry: &Registry) -> Result<u8, Fail
         let connection = Connection::open_with(&args.reach, registry).await?;
         return submission.show_plan(&connection.session(), &args.look).await;
     }
+    if args.detached_session {
+        return start_detached(submission, &args.reach, &args.look).await;
+    }
     start(submission, &args.reach, &args.look, registry).await
+}
+
+/// Starts the job in a session of its own, which waits for whoever connects.
+async fn start_detached(submission: Submission, reach: &Reach, look: &Look) -> Result<u8, Failure> {
+    let connection = Connection::open(reach).await?;
+    let session = connection.client().open_session(SessionOptions::default()).await?;
+    let started = submit(submission, &session, look).await;
+    if started.is_err() {
+        // Nobody knows of it; what the job had is not half there.
+        session.close().await?;
+        started?;
+    }
+    let view = session.disconnect().await?;
+    drop(session);
+    connection.close().await;
+    if let Some(node) = &reach.node {
+        known_sessions::remember(&own_node::home_paths()?, &Known::of(&view, node))?;
+    }
+    let (name, node) = (one_line(&view.name), &view.node);
+    eprintln_quietly(&format!(
+        "sortie: session {name} on {node} waits: `sortie session connect {name}`, from elsewhere \
+         with `--node {node}`"
+    ));
+    Ok(0)
 }
 
 /// Starts the job, stores its input, prints it.
@@ -29,10 +59,15 @@ pub(super) async fn start(
     registry: &Registry,
 ) -> Result<u8, Failure> {
     let connection = Connection::open_with(reach, registry).await?;
-    let session = connection.session();
+    submit(submission, &connection.session(), look).await?;
+    connection.close().await;
+    Ok(0)
+}
+
+async fn submit(submission: Submission, session: &Session, look: &Look) -> Result<(), Failure> {
     let map = submission.is_map();
-    let (view, feed) = submission.start(&session).await?;
-    let fed = with_progress(&session, &only(&view), &Screen::of_stderr(), feed.run()).await;
+    let (view, feed) = submission.start(session).await?;
+    let fed = with_progress(session, &only(&view), &Screen::of_stderr(), feed.run()).await;
     // The job exists, also where its input turned out to make no sense half-way.
     show_job(&view, look)?;
     fed?;
@@ -41,6 +76,5 @@ pub(super) async fn start(
         let query = Query { selection: only(&view), ..Query::default() };
         report_notes(&session.get(query).await?, look);
     }
-    connection.close().await;
-    Ok(0)
+    Ok(())
 }

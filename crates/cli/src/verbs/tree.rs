@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::render::out::print;
 use crate::render::sheet::Format;
 use crate::render::tree::{Branch, CHILDREN_DRAWN, draw};
-use crate::render::{json as shapes, yaml};
+use crate::render::{json as shapes, sessions, yaml};
 use crate::verbs::{Nothing, only, report_troubles};
 
 /// Jobs that are drawn, the newest ones.
@@ -82,5 +82,5 @@ fn document(session: &SessionView, branches: &[Branch]) -> Value {
             json!({ "job": shapes::job(&branch.job), "children": children })
         })
         .collect();
-    json!({ "schema": shapes::SCHEMA, "session": shapes::session(session), "jobs": jobs })
+    json!({ "schema": shapes::SCHEMA, "session": sessions::session(session), "jobs": jobs })
 }

@@ -170,7 +170,7 @@ impl Session {
         mut spec: JobSpec,
         key: Option<IdempotencyKey>,
     ) -> Result<(JobView, ClientEnd), RequestError> {
-        if self.inner.temporary.is_some() {
+        if self.view_at_start().is_some_and(|view| view.temporary) {
             spec.hosting = Hosting::Temporary;
         }
         let key = key.unwrap_or_else(|| Uuid::now_v7().into());

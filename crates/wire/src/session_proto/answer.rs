@@ -9,6 +9,7 @@ use sortie_model::{ChildView, JobView, NodeName, NodeView, SessionView, State, T
 
 use crate::message_proto::Undelivered;
 use crate::remote_error::RemoteError;
+use crate::session_proto::SessionScope;
 
 /// A selector that named nothing, or an entry to which the verb does not apply; the others are
 /// done.
@@ -148,4 +149,6 @@ pub enum Answer {
     Reply(Bytes),
     /// The message, or the answer to it, did not come where it should.
     Undelivered(Undelivered),
+    /// What is set in the session.
+    Scope(SessionScope),
 }

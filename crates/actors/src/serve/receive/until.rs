@@ -31,8 +31,8 @@ pub(super) async fn deliver(
     mut watched: Watched,
     (until, spec): (Until, &ReceiveSpec),
 ) -> Result<Option<usize>, Broken> {
-    let session = Arc::clone(receive.session);
-    let mut changes = session.changes();
+    let stay = receive.stay;
+    let mut changes = stay.session().changes();
     let mut flow = Flow::new(receive);
     if let Some(count) = spec.tail {
         flow.start_at_tails(count).await?;
@@ -48,7 +48,8 @@ pub(super) async fn deliver(
         };
         let news = if spec.events { flow.news(until) } else { Vec::new() };
         let asked = if spec.answers { flow.questions() } else { Vec::new() };
-        if session.is_over() {
+        stay.check()?;
+        if stay.session().is_over() {
             return Err(ended().into());
         }
         if course != Course::Waiting {

@@ -1,7 +1,7 @@
 //! Golden lists: what scripts read.
 
 use sortie_model::view::Kind;
-use sortie_model::{EntryId, JobInstance, NodeId, Ordinal, Reason, SessionId, SessionInstance};
+use sortie_model::{EntryId, JobInstance, NodeId, Ordinal, Reason, SessionId};
 
 use super::*;
 use crate::render::sheet::{Format, Wanted};
@@ -197,7 +197,7 @@ fn a_cut_answer_says_how_many_there_are() {
 }
 
 #[test]
-fn nodes_and_sessions_have_their_documented_fields() {
+fn nodes_have_their_documented_fields() {
     let node = NodeView {
         name: "a".parse().expect("a name"),
         id: NodeId([0xab; 16]),
@@ -222,23 +222,5 @@ fn nodes_and_sessions_have_their_documented_fields() {
         table,
         "NAME  STATE    ADDRESS         RUNNING  LABELS  VERSION\n\
          a     suspect  127.0.0.1:7000  4        zone=x  0.1.0\n"
-    );
-    let session = SessionView {
-        id: SessionId(1),
-        instance: SessionInstance(INSTANCE.parse().expect("a UUID")),
-        name: "default".to_owned(),
-        node: "a".parse().expect("a name"),
-        owner: "user@a".to_owned(),
-        temporary: false,
-        jobs: 3,
-        unfinished: 1,
-        created: Timestamp(0),
-        below: None,
-    };
-    let table = sessions(&[session]).render(&Wanted::default(), PLAIN).expect("a table");
-    assert_eq!(
-        table,
-        "ID  NAME     NODE  OWNER   TEMPORARY  JOBS  UNFINISHED\n\
-         1   default  a     user@a  false      3     1\n"
     );
 }

@@ -127,6 +127,11 @@ fn ask_name(ask: &Ask) -> &'static str {
         Ask::Answer { .. } => "Answer",
         Ask::Send(_) => "Send",
         Ask::Bind { .. } => "Bind",
+        Ask::OpenSession(_) => "OpenSession",
+        Ask::Connect { .. } => "Connect",
+        Ask::Disconnect => "Disconnect",
+        Ask::CloseSession => "CloseSession",
+        Ask::Scope(_) => "Scope",
     }
 }
 
@@ -149,6 +154,7 @@ fn answer_name(answer: &Answer) -> &'static str {
         Answer::Accepted => "Accepted",
         Answer::Reply(_) => "Reply",
         Answer::Undelivered(_) => "Undelivered",
+        Answer::Scope(_) => "Scope",
     }
 }
 

@@ -1,16 +1,19 @@
+use std::time::Duration;
+
 use bytes::Bytes;
-use sortie_model::view::{ChildPlace, NodeState, NodeView};
+use sortie_model::view::{Availability, ChildPlace, NodeState, NodeView, SessionState};
 use sortie_model::{
     ChildIncarnation, EntryId, Incarnation, SessionId, SessionView, State, Timestamp,
 };
 use sortie_wire::message_proto::{Arrived, Undelivered};
 use sortie_wire::session_proto::{
-    Answer, Check, ChildExplanation, Diagnosis, Entries, Explanation, JoinOffer, Plan, Trouble,
+    Answer, Check, ChildExplanation, Diagnosis, Entries, Explanation, JoinOffer, Plan,
+    SessionScope, Trouble,
 };
 use sortie_wire::{ErrorCode, RemoteError};
 
 use super::views;
-use crate::samples::words::{TIME, error, node_id, node_name, pairs, seconds, session, text};
+use crate::samples::words::{TIME, error, node_id, node_name, os, pairs, seconds, session, text};
 
 pub(super) fn entries() -> Entries {
     let trouble = |code| Trouble { about: text("7"), error: error(code) };
@@ -52,6 +55,8 @@ pub(super) fn codes() -> Vec<ErrorCode> {
         ErrorCode::TaskTypes,
         ErrorCode::NoBackground,
         ErrorCode::NotAsking,
+        ErrorCode::SessionBusy,
+        ErrorCode::SessionTaken,
     ]
 }
 
@@ -87,6 +92,11 @@ fn sessions() -> Vec<SessionView> {
         unfinished: 2,
         created: TIME,
         below: None,
+        state: SessionState::Disconnected,
+        availability: Availability::Busy,
+        epoch: 3,
+        idle_timeout: Some(Duration::from_secs(7200)),
+        expires: Some(TIME),
     };
     let below = ChildPlace {
         node: node_name("b"),
@@ -138,6 +148,8 @@ pub(super) fn answers() -> Vec<(&'static str, Answer)> {
     };
     let pong = |round_trip| Answer::Pong { node: node_name("b"), round_trip };
     let undelivered = Answer::Undelivered;
+    let variables = vec![(os(b"A"), os(b"1"))];
+    let scope = SessionScope { directory: Some(os(b"/srv")), variables };
     let offer = JoinOffer { address: text("10.0.0.1:4433"), token: text("abc") };
     vec![
         ("refused", Answer::Refused(refused)),
@@ -150,6 +162,7 @@ pub(super) fn answers() -> Vec<(&'static str, Answer)> {
         ("waited", Answer::Waited { entries: Entries::default(), timed_out: true }),
         ("explanation", Answer::Explanation(Box::new(explanation()))),
         ("sessions", Answer::Sessions(sessions())),
+        ("scope", Answer::Scope(scope)),
         ("nodes", Answer::Nodes(nodes())),
         ("pong", pong(Some(seconds(0)))),
         ("pong of itself", pong(None)),

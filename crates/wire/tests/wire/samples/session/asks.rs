@@ -12,7 +12,8 @@ use sortie_model::{
 };
 use sortie_wire::message_proto::MessageKind;
 use sortie_wire::session_proto::{
-    Ask, MessageSpec, ReceiveMode, ReceiveSpec, Request, SessionRef, WaitCount, WaitSpec,
+    Ask, MessageSpec, ReceiveMode, ReceiveSpec, Request, ScopeChange, SessionOptions, SessionRef,
+    WaitCount, WaitSpec,
 };
 
 use super::ask;
@@ -179,10 +180,30 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
         by("open temporary", SessionRef::Default),
         by("of a session", SessionRef::Instance(session())),
         by("of a named session", SessionRef::Named(text("build"))),
+        by("of a held session", SessionRef::Held { instance: session(), epoch: 3 }),
     ];
     let message = Bytes::from_static(b"\x93\x01\x02\x03");
     let child = ChildKey { job: job(), ordinal: Ordinal(300) };
     let send = |kind| Ask::Send(MessageSpec { child, kind, message: message.clone() });
     let sends = vec![ask("send", send(MessageKind::Send)), ask("call", send(MessageKind::Call))];
-    [opens, starts(), reads(), changes(), about_nodes(), sends].into_iter().flatten().collect()
+    let all = [opens, starts(), reads(), changes(), about_nodes(), sends, about_sessions()];
+    all.into_iter().flatten().collect()
+}
+
+fn about_sessions() -> Vec<(&'static str, Request)> {
+    let name = Some("work".parse().unwrap());
+    let options = SessionOptions { name, idle_timeout: Some(Duration::from_secs(90)) };
+    let change = ScopeChange {
+        directory: Some(os(b"/srv")),
+        set: vec![(os(b"A"), os(b"1"))],
+        unset: vec![os(b"B")],
+    };
+    vec![
+        ask("open session", Ask::OpenSession(options)),
+        ask("open any session", Ask::OpenSession(SessionOptions::default())),
+        ask("connect", Ask::Connect { take: true }),
+        ask("disconnect", Ask::Disconnect),
+        ask("close session", Ask::CloseSession),
+        ask("scope", Ask::Scope(change)),
+    ]
 }

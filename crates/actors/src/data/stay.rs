@@ -1,0 +1,141 @@
+//! A client in a session: from its request on to its answer. What may be done meanwhile is
+//! `sortie_engine::hold`'s.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sortie_engine::hold::{ClientKey, HoldRefused};
+use sortie_wire::{ErrorCode, RemoteError};
+
+use crate::data::session::SessionShared;
+use crate::serve::wait;
+use crate::session::SessionMessage;
+
+/// Who asks, as the certificate says.
+#[derive(Debug, Clone)]
+pub(crate) struct Asker {
+    /// The user.
+    pub(crate) name: String,
+    /// The client: the hash of its key.
+    pub(crate) key: ClientKey,
+}
+
+/// A client's request in a session. Dropping it ends the stay.
+#[derive(Debug)]
+pub(crate) struct Stay {
+    session: Arc<SessionShared>,
+    /// None where nobody needs to hold the session.
+    epoch: Option<u64>,
+}
+
+impl Stay {
+    /// A client asks something in the session, as its holder since that epoch, if it says so.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Denied`] when it is another user's, [`ErrorCode::SessionBusy`],
+    /// [`ErrorCode::SessionTaken`].
+    pub(crate) fn enter(
+        session: Arc<SessionShared>,
+        by: &Asker,
+        epoch: Option<u64>,
+    ) -> Result<Self, RemoteError> {
+        let epoch = match session.hold_for(by)? {
+            None => None,
+            Some(mut hold) => {
+                let entered = hold.enter(by.key, epoch);
+                Some(entered.map_err(|refused| refusal(&session, refused))?)
+            }
+        };
+        Ok(Self { session, epoch })
+    }
+
+    /// Whether the client holds the session, and can part from it.
+    pub(crate) const fn is_held(&self) -> bool {
+        self.epoch.is_some()
+    }
+
+    pub(crate) const fn session(&self) -> &Arc<SessionShared> {
+        &self.session
+    }
+
+    /// Whether the client may go on in the session.
+    ///
+    /// # Errors
+    /// [`ErrorCode::SessionTaken`] once it has parted from it.
+    pub(crate) fn check(&self) -> Result<(), RemoteError> {
+        let parted = self
+            .epoch
+            .is_some_and(|epoch| self.session.hold().is_some_and(|hold| hold.epoch() != epoch));
+        if parted { Err(refusal(&self.session, HoldRefused::Fenced)) } else { Ok(()) }
+    }
+
+    /// Resolves with the reason when the client may not go on.
+    pub(crate) async fn parted(&self) -> RemoteError {
+        self.until(|stay| stay.check().err()).await
+    }
+
+    /// The same, also when the session is over.
+    pub(crate) async fn ended(&self) -> RemoteError {
+        let ended = |stay: &Self| stay.session.is_over().then(wait::ended);
+        self.until(|stay| stay.check().err().or_else(|| ended(stay))).await
+    }
+
+    async fn until(&self, reason: impl Fn(&Self) -> Option<RemoteError>) -> RemoteError {
+        let mut changes = self.session.changes();
+        loop {
+            // Marked as seen before the look: what happens after that wakes us.
+            changes.mark();
+            if let Some(error) = reason(self) {
+                return error;
+            }
+            changes.changed().await;
+        }
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        if let (Some(epoch), Some(mut hold)) = (self.epoch, self.session.hold()) {
+            hold.leave(epoch, self.session.node.uptime());
+            drop(hold);
+            self.session.look_after_idle();
+        }
+    }
+}
+
+/// What a client is told that may not use the session.
+pub(crate) fn refusal(session: &SessionShared, refused: HoldRefused) -> RemoteError {
+    let (id, name) = (session.identity.id, &session.identity.name);
+    let code = match refused {
+        HoldRefused::Busy => ErrorCode::SessionBusy,
+        HoldRefused::Fenced => ErrorCode::SessionTaken,
+    };
+    let text = match refused {
+        HoldRefused::Busy => format!("another client holds the session `{name}` ({id})"),
+        HoldRefused::Fenced => {
+            format!("the session `{name}` ({id}) was disconnected, or another client took it over")
+        }
+    };
+    RemoteError::new(code, text).hint(format!("`sortie session connect {name} --take` takes it"))
+}
+
+impl SessionShared {
+    /// The session may be idle by now, or in a while: has its actor look then. One look at a time.
+    pub(crate) fn look_after_idle(self: &Arc<Self>) {
+        let Some(at) = self.hold().and_then(|hold| hold.expires_at()) else { return };
+        let (Some(actor), true) = (self.actor(), self.begin_idle_look()) else { return };
+        let wait = at.saturating_sub(self.node.uptime()).max(Duration::from_millis(1));
+        actor.send_after(wait, || SessionMessage::Idle);
+    }
+
+    /// The look that was asked for is due.
+    pub(crate) fn on_idle_look(self: &Arc<Self>) {
+        self.end_idle_look();
+        let expired = self.hold().is_some_and(|hold| hold.has_expired(self.node.uptime()));
+        if expired {
+            self.node.end_session(self);
+        } else {
+            self.look_after_idle();
+        }
+    }
+}

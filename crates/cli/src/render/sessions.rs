@@ -1,0 +1,187 @@
+//! Sessions as a list, and what is set in one.
+
+use serde_json::{Value, json};
+use sortie::{OsBytes, SessionScope, SessionState};
+use sortie_model::SessionView;
+use sortie_model::view::ChildPlace;
+
+use crate::render::clean::one_line;
+use crate::render::listing::time;
+use crate::render::sheet::{Column, Item, Sheet, columns};
+use crate::render::table::Tone;
+
+const COLUMNS: &[Column] = columns![
+    "id" "ID" Always,
+    "name" "NAME" Always,
+    "node" "NODE" Always,
+    "owner" "OWNER" Always,
+    "state" "STATE" Always,
+    "availability" "AVAILABILITY" Always,
+    "jobs" "JOBS" Always,
+    "unfinished" "UNFINISHED" Always,
+    "expires" "EXPIRES" Wide,
+    "epoch" "EPOCH" Wide,
+    "temporary" "TEMPORARY" Wide,
+    "created" "CREATED" Wide,
+    "instance_id" "INSTANCE_ID" Wide,
+    "below" "BELOW" Wide,
+];
+const STATE: usize = 4;
+
+/// Sessions.
+pub(crate) fn sessions(views: &[SessionView]) -> Sheet {
+    let item = |view: &SessionView| Item {
+        json: session(view),
+        id: if is_known(view) { view.id.to_string() } else { view.name.clone() },
+        name: view.name.clone(),
+        depth: 0,
+        cells: vec![
+            if is_known(view) { view.id.to_string() } else { String::new() },
+            view.name.clone(),
+            view.node.to_string(),
+            view.owner.clone(),
+            view.state.as_str().to_owned(),
+            view.availability.as_str().to_owned(),
+            view.jobs.to_string(),
+            view.unfinished.to_string(),
+            time(view.expires),
+            view.epoch.to_string(),
+            view.temporary.to_string(),
+            time(Some(view.created).filter(|_| is_known(view))),
+            view.instance.to_string(),
+            view.below.as_ref().map(ToString::to_string).unwrap_or_default(),
+        ],
+        tone: Some((STATE, tone(view.state))),
+    };
+    let items = views.iter().map(item).collect();
+    Sheet { field: "sessions", columns: COLUMNS, items, more: Vec::new() }
+}
+
+/// Whether its node showed it; of one that does not answer the home knows little.
+fn is_known(view: &SessionView) -> bool {
+    view.state != SessionState::Broken
+}
+
+const fn tone(state: SessionState) -> Tone {
+    match state {
+        SessionState::Opened => Tone::Good,
+        SessionState::Disconnected => Tone::Odd,
+        SessionState::Broken | SessionState::Closed => Tone::Bad,
+    }
+}
+
+/// A session as JSON.
+pub(crate) fn session(view: &SessionView) -> Value {
+    json!({
+        "id": is_known(view).then_some(view.id.0),
+        "instance_id": view.instance.to_string(),
+        "name": view.name,
+        "node": view.node.as_str(),
+        "owner": view.owner,
+        "temporary": view.temporary,
+        "jobs": view.jobs,
+        "unfinished": view.unfinished,
+        "created": is_known(view).then(|| view.created.to_string()),
+        "below": view.below.as_ref().map(below),
+        "state": view.state.code(),
+        "availability": view.availability.code(),
+        "epoch": view.epoch,
+        "idle_timeout": view.idle_timeout.map(|time| time.as_secs_f64()),
+        "expires": view.expires.map(|at| at.to_string()),
+    })
+}
+
+/// The child whose jobs a session holds.
+fn below(place: &ChildPlace) -> Value {
+    json!({
+        "node": place.node.as_str(),
+        "session": place.session.0,
+        "job": place.job.0,
+        "child": place.child.0,
+        "incarnation": place.incarnation.0,
+    })
+}
+
+const SCOPE_COLUMNS: &[Column] = columns![
+    "name" "NAME" Always,
+    "value" "VALUE" Always,
+];
+
+/// What is set in a session: variables, and the working directory.
+pub(crate) fn scope(scope: &SessionScope) -> Sheet {
+    let text = |bytes: &OsBytes| String::from_utf8_lossy(bytes.as_bytes()).into_owned();
+    let item = |(name, value): &(OsBytes, OsBytes)| {
+        let (name, value) = (text(name), text(value));
+        Item {
+            json: json!({ "name": name, "value": value }),
+            id: one_line(&name).into_owned(),
+            name: one_line(&name).into_owned(),
+            depth: 0,
+            cells: vec![one_line(&name).into_owned(), one_line(&value).into_owned()],
+            tone: None,
+        }
+    };
+    Sheet {
+        field: "variables",
+        columns: SCOPE_COLUMNS,
+        items: scope.variables.iter().map(item).collect(),
+        more: vec![("directory", json!(scope.directory.as_ref().map(text)))],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sortie::{Availability, SessionInstance};
+    use sortie_model::{SessionId, Timestamp};
+
+    use super::*;
+    use crate::render::listing::tests::instance;
+    use crate::render::sheet::Wanted;
+    use crate::render::table::Look;
+
+    const PLAIN: Look = Look { width: None, colour: false };
+
+    fn a_session() -> SessionView {
+        SessionView {
+            id: SessionId(2),
+            instance: SessionInstance(instance().0),
+            name: "work".to_owned(),
+            node: "b".parse().expect("a name"),
+            owner: "ann".to_owned(),
+            temporary: false,
+            jobs: 3,
+            unfinished: 1,
+            created: Timestamp(0),
+            below: None,
+            state: SessionState::Disconnected,
+            availability: Availability::Busy,
+            epoch: 4,
+            idle_timeout: Some(Duration::from_secs(7200)),
+            expires: Some(Timestamp(7_200_000_000)),
+        }
+    }
+
+    #[test]
+    fn a_session_shows_how_it_stands() {
+        let table = sessions(&[a_session()]).render(&Wanted::default(), PLAIN).expect("a table");
+        assert_eq!(
+            table,
+            "ID  NAME  NODE  OWNER  STATE         AVAILABILITY  JOBS  UNFINISHED\n\
+             2   work  b     ann    Disconnected  Busy          3     1\n"
+        );
+        let json = session(&a_session());
+        assert_eq!((&json["id"], &json["state"]), (&json!(2), &json!("disconnected")));
+        assert_eq!((&json["epoch"], &json["idle_timeout"]), (&json!(4), &json!(7200.0)));
+        assert_eq!(json["expires"], "1970-01-01T02:00:00Z");
+    }
+
+    #[test]
+    fn a_session_whose_node_does_not_answer_shows_what_the_home_knows() {
+        let broken = SessionView { state: SessionState::Broken, ..a_session() };
+        let json = session(&broken);
+        assert_eq!((&json["id"], &json["created"]), (&Value::Null, &Value::Null));
+        assert_eq!(json["name"], "work");
+    }
+}

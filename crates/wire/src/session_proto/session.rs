@@ -1,0 +1,54 @@
+//! Which session a request is about, and what is set in one.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sortie_model::spec::OsBytes;
+use sortie_model::{SessionInstance, SessionName};
+
+/// Which session a request is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SessionRef {
+    /// The owner's persistent session `default` on the node that is asked.
+    Default,
+    /// That one.
+    Instance(SessionInstance),
+    /// The one session with that name, number or identity.
+    Named(String),
+    /// That one, as its holder since that epoch.
+    Held {
+        /// Which.
+        instance: SessionInstance,
+        /// The epoch that the client was told when it connected.
+        epoch: u64,
+    },
+}
+
+/// How a session is opened.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionOptions {
+    /// Its name; `session<id>` if none.
+    pub name: Option<SessionName>,
+    /// How long it may be idle; [`SESSION_IDLE`](sortie_model::limits::SESSION_IDLE) if not said.
+    pub idle_timeout: Option<Duration>,
+}
+
+/// A change of what is set in a session.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScopeChange {
+    /// Another working directory.
+    pub directory: Option<OsBytes>,
+    /// Variables to set.
+    pub set: Vec<(OsBytes, OsBytes)>,
+    /// Variables that are set in it no more.
+    pub unset: Vec<OsBytes>,
+}
+
+/// What is set in a session.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionScope {
+    /// Its working directory.
+    pub directory: Option<OsBytes>,
+    /// Its variables, sorted by name.
+    pub variables: Vec<(OsBytes, OsBytes)>,
+}
