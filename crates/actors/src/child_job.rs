@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ractor::ActorRef;
-use sortie_engine::function_end::{FunctionResult, function_outcome};
+use sortie_engine::function_end::FunctionResult;
 use sortie_engine::host::Start;
 use sortie_exec::task::Task;
 use sortie_exec::{Guardian, Stopper};
@@ -259,18 +259,19 @@ impl Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        // An end that was reported before stands; this one says that the future was aborted.
-        let aborted = || function_outcome(FunctionResult::Dropped, self.port.stop_delivered());
-        let outcome = self.outcome.take().unwrap_or_else(aborted);
         let (port, left) = (Arc::clone(&self.port), self.left.clone());
+        let below = port.end_below();
+        // An end that was reported before stands; this one says that the future was aborted.
+        let aborted = || port.outcome_of(FunctionResult::Dropped);
+        let outcome = self.outcome.take().unwrap_or_else(aborted);
         let end = move |port: &ChildPort| {
             port.ended(outcome);
             left.one_ended();
         };
-        let Some(closing) = port.begin_closing() else { return end(&port) };
+        let Some(below) = below else { return end(&port) };
         let runtime = port.job().host_node.runtime.clone();
         runtime.spawn(async move {
-            port.close(closing).await;
+            port.close(below).await;
             end(&port);
         });
     }

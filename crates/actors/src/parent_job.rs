@@ -152,7 +152,7 @@ fn apply(
 
 impl ParentJobArguments {
     fn decide(&self, message: ParentJobMessage) -> Effects {
-        let mut effects = Effects::new();
+        let (mut effects, mut distrusted) = (Effects::new(), None);
         let reported = match &message {
             ParentJobMessage::ReportedHere => Some(self.job.take_reported()),
             _ => None,
@@ -169,10 +169,8 @@ impl ParentJobArguments {
                 }
             }
             ParentJobMessage::Reported { node, reports } => {
-                if apply(&mut rows, (node, reports), now, &mut effects).is_err() {
-                    drop(rows);
-                    self.session.distrust(node);
-                }
+                let applied = apply(&mut rows, (node, reports), now, &mut effects);
+                distrusted = applied.is_err().then_some(node);
             }
             ParentJobMessage::Answer { to, answer, reply } => {
                 // Who asked may be gone; the answer goes its way.
@@ -195,6 +193,17 @@ impl ParentJobArguments {
             }
             ParentJobMessage::Lost(node, since) => rows.on_lost(node, since, now, &mut effects),
             ParentJobMessage::Reachable(node) => rows.on_reconnected(node, &mut effects),
+        }
+        let finished = JobEffect::ParentChanged(rows.state());
+        if let Some(above) = &self.session.identity.above
+            && rows.state().is_finished()
+            && effects.contains(&finished)
+        {
+            above.on_job_finished(&rows);
+        }
+        drop(rows);
+        if let Some(node) = distrusted {
+            self.session.distrust(node);
         }
         effects
     }

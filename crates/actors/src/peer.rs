@@ -266,13 +266,9 @@ impl PeerState {
     fn perform(&mut self, myself: &ActorRef<PeerMessage>, effects: Vec<PeerEffect>) {
         for effect in effects {
             match effect {
-                PeerEffect::Dial { attempt: 0 } => {
-                    self.backoff.reached();
-                    self.dial(myself);
-                }
+                PeerEffect::Dial { attempt: 0 } => self.dial(myself),
                 PeerEffect::Dial { attempt } => {
-                    debug_assert!(attempt > 0, "the first dial of a life does not wait");
-                    myself.send_after(self.backoff.next_wait(), || PeerMessage::Dial);
+                    myself.send_after(self.backoff.wait(attempt), || PeerMessage::Dial);
                 }
                 PeerEffect::Unreachable(step) => {
                     for session in self.sessions.values() {

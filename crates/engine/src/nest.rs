@@ -56,7 +56,7 @@ impl StopBelow {
 pub struct Closing<T> {
     /// What hangs below the child.
     pub below: T,
-    /// How it is stopped; none where the child's own stop has told it already.
+    /// How it is stopped; none where it was told already.
     pub how: Option<StopBelow>,
 }
 
@@ -150,13 +150,16 @@ impl<T: Clone> Nest<T> {
         self.failure.as_ref()
     }
 
-    /// The child has ended; nothing where nothing is below it.
+    /// The child has ended; nothing where nothing is below it. Said again it only tells what there
+    /// is to wait for.
     pub fn on_end(&mut self, now: Uptime) -> Option<Closing<T>> {
-        let Nested::Open(below) = std::mem::replace(&mut self.state, Nested::Over) else {
+        let first = matches!(self.state, Nested::Open(_));
+        let Some(below) = self.below() else {
+            self.state = Nested::Over;
             return None;
         };
         self.state = Nested::Closing(below.clone());
-        let how = self.told.is_none().then(|| {
+        let how = (first && self.told.is_none()).then(|| {
             self.give_time(StopSpec::default(), now);
             StopBelow { how: StopSpec::default(), most: self.grace }
         });
@@ -253,6 +256,9 @@ mod tests {
         assert_eq!(nest.on_end(NOW), Some(Closing { below: 7, how }));
         assert_eq!(nest.over_at(), Some(NOW + GRACE + limits::TREE_STOP_MARGIN));
         assert_eq!(nest.on_use(), Err(NestRefused::Over));
+        let later = NOW + Duration::from_secs(1);
+        assert_eq!(nest.on_end(later), Some(Closing { below: 7, how: None }), "it was told");
+        assert_eq!(nest.over_at(), Some(NOW + GRACE + limits::TREE_STOP_MARGIN));
         let (below, stop) = nest.on_stop(StopSpec::NOW, NOW).expect("it is still being stopped");
         assert_eq!((below, stop.of_job(GRACE)), (7, StopSpec::NOW));
         assert_eq!(nest.on_over(), Some(7));

@@ -22,7 +22,7 @@ pub type Uptime = Duration;
 pub enum PeerEffect {
     /// Dial it: at once with attempt 0, else after a wait that grows with the attempts.
     Dial {
-        /// How many dials failed since a connection lasted.
+        /// How many dials failed, or came to a connection that did not last, since one lasted.
         attempt: u32,
     },
     /// It could not be reached in time: nothing was ever sent to those who wait for it.
@@ -36,8 +36,19 @@ pub enum PeerEffect {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Connection {
     None,
-    Dialling { attempt: u32 },
-    Up,
+    Dialling {
+        attempt: u32,
+    },
+    /// With the attempts that it took, which count until it has lasted.
+    Up {
+        attempt: u32,
+    },
+}
+
+impl Connection {
+    const fn is_up(self) -> bool {
+        matches!(self, Self::Up { .. })
+    }
 }
 
 /// One other node, as this one sees it.
@@ -97,7 +108,11 @@ impl Peer {
     /// out at `greeted`. Heartbeats and their numbers begin anew.
     pub fn on_up(&mut self, greeted: Uptime, now: Uptime, effects: &mut Vec<PeerEffect>) {
         self.check_lease(now, effects);
-        self.connection = Connection::Up;
+        let attempt = match self.connection {
+            Connection::None => 0,
+            Connection::Dialling { attempt } | Connection::Up { attempt } => attempt,
+        };
+        self.connection = Connection::Up { attempt };
         self.wanted_until = None;
         (self.up, self.heard) = (Some(now), Some(now));
         self.lease.on_up(greeted);
@@ -121,7 +136,7 @@ impl Peer {
     ) -> Result<(), FalseEcho> {
         // What is over stays over, also when nobody has noticed yet.
         self.check_lease(now, effects);
-        if self.connection == Connection::Up {
+        if self.connection.is_up() {
             self.lease.on_beat(beat)?;
             self.heard = self.heard.max(Some(now));
         }
@@ -148,18 +163,16 @@ impl Peer {
     /// The connection is gone. `goodbye` says that the node itself ended it because it shuts down:
     /// then what ran there has ended.
     pub fn on_closed(&mut self, goodbye: bool, now: Uptime, effects: &mut Vec<PeerEffect>) {
-        if self.connection != Connection::Up {
-            return;
-        }
+        let Connection::Up { attempt } = self.connection else { return };
         if goodbye {
             // Who is kept is dialled again by that.
             return self.forget(effects);
         }
         self.heard.get_or_insert(now);
         // One that comes up only to be closed again, since one side refuses what the other says, is
-        // not dialled as fast as it closes.
+        // not dialled as fast as it closes, and more slowly each time.
         let lasted = self.up.is_some_and(|up| now.saturating_sub(up) >= limits::SUSPECT_AFTER);
-        let attempt = u32::from(!lasted);
+        let attempt = if lasted { 0 } else { attempt.saturating_add(1) };
         self.connection = Connection::Dialling { attempt };
         effects.push(PeerEffect::Dial { attempt });
     }
@@ -171,7 +184,7 @@ impl Peer {
         now: Uptime,
         effects: &mut Vec<PeerEffect>,
     ) {
-        if let (Connection::Up, Some(silence)) = (self.connection, silence) {
+        if let (true, Some(silence)) = (self.connection.is_up(), silence) {
             self.heard = self.heard.max(Some(now.saturating_sub(silence)));
         }
         self.check_lease(now, effects);

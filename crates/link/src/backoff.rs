@@ -8,7 +8,6 @@ use sortie_model::limits;
 /// The waits between the dials of one peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
-    attempts: u32,
     seed: u64,
 }
 
@@ -16,28 +15,18 @@ impl Backoff {
     /// The waits for one peer. Different seeds spread the dials of many nodes; the hash of both
     /// node ids will do.
     pub const fn new(seed: u64) -> Self {
-        Self { attempts: 0, seed }
+        Self { seed }
     }
 
-    /// The wait before the next dial, between half of the full wait and all of it. The full wait
-    /// is [`limits::REDIAL_FIRST`] at first and doubles up to [`limits::REDIAL_LONGEST`].
-    pub fn next_wait(&mut self) -> Duration {
-        let factor = 2_u32.saturating_pow(self.attempts.min(16));
+    /// The wait before that attempt, of which the first is 1: between half of the full wait and all
+    /// of it. The full wait is [`limits::REDIAL_FIRST`] at first and doubles up to
+    /// [`limits::REDIAL_LONGEST`].
+    pub fn wait(&self, attempt: u32) -> Duration {
+        let factor = 2_u32.saturating_pow(attempt.saturating_sub(1).min(16));
         let full = limits::REDIAL_FIRST.saturating_mul(factor).min(limits::REDIAL_LONGEST);
-        self.attempts = self.attempts.saturating_add(1);
-        let chance = mix(self.seed.wrapping_add(u64::from(self.attempts)));
+        let chance = mix(self.seed.wrapping_add(u64::from(attempt)));
         let part = (chance >> 32) as u32;
         full / 2 + (full / 2).mul_f64(f64::from(part) / f64::from(u32::MAX))
-    }
-
-    /// The peer was reached: the next wait is the first one again.
-    pub const fn reached(&mut self) {
-        self.attempts = 0;
-    }
-
-    /// How many waits there were since the peer was reached.
-    pub const fn attempts(&self) -> u32 {
-        self.attempts
     }
 }
 
@@ -54,23 +43,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_up_to_the_longest_and_start_again_once_reached() {
+    fn waits_double_up_to_the_longest() {
         for seed in 0..100 {
-            let mut backoff = Backoff::new(seed);
+            let backoff = Backoff::new(seed);
             let mut full = limits::REDIAL_FIRST;
-            for _ in 0..40 {
-                let wait = backoff.next_wait();
+            for attempt in 1..40 {
+                let wait = backoff.wait(attempt);
                 assert!(wait >= full / 2 && wait <= full, "{wait:?} for {full:?}");
                 full = (full * 2).min(limits::REDIAL_LONGEST);
             }
-            backoff.reached();
-            assert!(backoff.next_wait() <= limits::REDIAL_FIRST);
         }
     }
 
     #[test]
     fn seeds_spread_the_waits() {
-        let mut waits: Vec<_> = (0..100).map(|seed| Backoff::new(seed).next_wait()).collect();
+        let mut waits: Vec<_> = (0..100).map(|seed| Backoff::new(seed).wait(1)).collect();
         waits.sort_unstable();
         waits.dedup();
         assert!(waits.len() > 90);

@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use sortie_engine::function_end::{FunctionResult, function_outcome};
+use sortie_engine::function_end::FunctionResult;
 use sortie_engine::host::Start;
 use sortie_exec::task::{BoxFuture, Task, TaskContext, TaskResult, panicked};
 use sortie_model::spec::{BodySpec, StopSpec};
@@ -56,16 +56,20 @@ async fn call(port: &Arc<ChildPort>, task: &dyn Task, child: &Start) -> ChildOut
         Ok(future) => caught(future, port, &spec).await,
         Err(panic) => Err(FunctionResult::Panicked(panicked(panic.as_ref()))),
     };
+    // What is below does not wait until the result is stored and the inbox settled. A job of its
+    // own that failed before counts, also where the function saw that first.
+    port.end_below();
+    let escalated = port.nest().failure().is_some();
     let result = match result {
         Ok(value) => {
-            if let Some(body) = value {
+            if let Some(body) = value.filter(|_| !escalated) {
                 port.record(Stream::Output, body).await;
             }
             FunctionResult::Returned
         }
         Err(result) => result,
     };
-    function_outcome(result, port.stop_delivered())
+    port.outcome_of(result)
 }
 
 /// What the function returned, or how else it ended.
@@ -86,7 +90,6 @@ async fn caught(
     };
     let cut = tokio::select! {
         biased;
-        // Before the function, which may see the same failure by itself.
         reason = port.escalated() => FunctionResult::Escalated(reason),
         ended = &mut caught => return result_of(ended),
         limit = limit => FunctionResult::TimedOut(limit),

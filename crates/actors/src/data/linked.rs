@@ -17,6 +17,11 @@ pub(crate) struct Ends {
 }
 
 pub(crate) async fn linked() -> Ends {
+    linked_in(Incarnation(1)).await
+}
+
+/// The same with both nodes in that life.
+pub(crate) async fn linked_in(life: Incarnation) -> Ends {
     let (network, authority) =
         (MemoryNetwork::new(), CertificateAuthority::create().expect("a CA"));
     let member = |name: &str| {
@@ -24,8 +29,7 @@ pub(crate) async fn linked() -> Ends {
         let name = name.parse().expect("a name");
         let identity = authority.identify_node(&key, &name).expect("a certificate");
         let id = identity.peer().key();
-        let facts =
-            LocalFacts { incarnation: Incarnation(1), program: "test".to_owned(), address: None };
+        let facts = LocalFacts { incarnation: life, program: "test".to_owned(), address: None };
         (network.endpoint(name.as_str(), identity, facts), id)
     };
     let ((a, a_arrivals), _) = member("a");

@@ -4,13 +4,13 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use sortie_engine::nest::{Closing, NestRefused, Opened, StopBelow};
+use sortie_engine::parent_job::ParentJob;
 use sortie_model::spec::StopSpec;
 use sortie_model::view::ChildPlace;
 use sortie_model::{EntryId, Ordinal, Reason, SessionId, SessionInstance};
 use sortie_wire::host_proto::ChildSet;
 use sortie_wire::{ErrorCode, RemoteError};
 
-use crate::data::job::JobShared;
 use crate::data::port::ChildPort;
 use crate::data::session::SessionShared;
 use crate::node::NodeHandle;
@@ -27,10 +27,10 @@ pub(crate) struct Above {
 }
 
 impl Above {
-    /// A job of the session has finished, before those who wait for it see it.
-    pub(crate) fn on_job_finished(&self, job: &JobShared) {
+    /// A job of the session has finished. Told by who holds its rows, before anybody else can see
+    /// that: the child may be about to ask, and to end with what it finds.
+    pub(crate) fn on_job_finished(&self, rows: &ParentJob) {
         let Some(child) = self.child.upgrade() else { return };
-        let rows = job.rows();
         let failure = || {
             let children = (0..rows.children()).map(Ordinal);
             let mut failed =
@@ -39,7 +39,7 @@ impl Above {
                 let id = rows.child_id(child).map_or(0, |id| id.0);
                 format!("child {id} {reason}")
             });
-            Reason::Escalated { job: job.identity.id, cause }
+            Reason::Escalated { job: rows.identity().id, cause }
         };
         let escalation = rows.spec().escalation;
         let fails = child.nest().on_job_finished(escalation, rows.state(), failure);
@@ -159,26 +159,31 @@ impl ChildPort {
         // Whoever waits for what is below may have less time now.
         self.wake();
         if let Some((session, how)) = below {
-            session.refuse_starts();
-            let runtime = &self.job().host_node.runtime;
-            runtime.spawn(async move { stop_jobs(&session, how).await });
+            self.tell_below(session, how);
         }
     }
 
-    /// The child has ended by itself; nothing where nothing is below it.
-    pub(crate) fn begin_closing(&self) -> Option<Closing<Below>> {
-        self.nest().on_end(self.job().host_node.uptime())
+    fn tell_below(&self, session: Below, how: StopBelow) {
+        session.refuse_starts();
+        let runtime = &self.job().host_node.runtime;
+        runtime.spawn(async move { stop_jobs(&session, how).await });
     }
 
-    /// Resolves once what is below the child has ended, or had its time to.
-    pub(crate) async fn close(&self, closing: Closing<Below>) {
-        let Closing { below, how } = closing;
-        below.refuse_starts();
-        match how {
-            Some(how) => stop_jobs(&below, how).await,
-            // What was being started is seen below.
-            None => drop(below.starting.lock().await),
+    /// The child has ended by itself: what is below it is told to stop, unless it was. Gives what
+    /// there is to wait for.
+    pub(crate) fn end_below(&self) -> Option<Below> {
+        let closing = self.nest().on_end(self.job().host_node.uptime());
+        let Closing { below, how } = closing?;
+        if let Some(how) = how {
+            self.tell_below(Arc::clone(&below), how);
         }
+        Some(below)
+    }
+
+    /// Resolves once what is below the child, and was told to stop, has ended or had its time to.
+    pub(crate) async fn close(&self, below: Below) {
+        // What was being started is seen after this.
+        drop(below.starting.lock().await);
         let mut changes = below.changes();
         // A session that is over tells of nothing more.
         let has_ended =

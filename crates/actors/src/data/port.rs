@@ -6,7 +6,7 @@ mod function;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use sortie_engine::function_end::StopDelivered;
+use sortie_engine::function_end::{FunctionResult, StopDelivered, function_outcome};
 use sortie_engine::host::Start;
 use sortie_engine::nest::Nest;
 use sortie_exec::task::encode_value;
@@ -166,9 +166,12 @@ impl ChildPort {
         self.token.has_fired()
     }
 
-    /// The same in the engine's words.
-    pub(crate) fn stop_delivered(&self) -> StopDelivered {
-        if self.was_told_to_stop() { StopDelivered::Yes } else { StopDelivered::No }
+    /// What such an end of the child's function means. A job of its own that took it along has the
+    /// last word.
+    pub(crate) fn outcome_of(&self, result: FunctionResult) -> ChildOutcome {
+        let escalated = self.nest().failure().cloned().map(FunctionResult::Escalated);
+        let stop = if self.was_told_to_stop() { StopDelivered::Yes } else { StopDelivered::No };
+        function_outcome(escalated.unwrap_or(result), stop)
     }
 
     /// Opens the child's inbox, once.

@@ -265,9 +265,6 @@ impl SessionShared {
             return;
         }
         let finished = news.parent.iter().any(|state| state.is_finished());
-        if let (true, Some(above)) = (finished, &self.identity.above) {
-            above.on_job_finished(job);
-        }
         if self.events.receiver_count() > 0 {
             self.send_events(job, news);
         }

@@ -176,6 +176,24 @@ fn a_connection_that_is_closed_as_soon_as_it_is_up_is_not_dialled_as_fast() {
 }
 
 #[test]
+fn connections_that_do_not_last_are_dialled_more_slowly_each_time_until_one_lasts() {
+    let mut peer = Peer::default();
+    let mut effects = Vec::new();
+    let mut connect = |from: u64, until: u64| {
+        effects.clear();
+        peer.on_up(at(from), at(from), &mut effects);
+        peer.on_closed(false, at(until), &mut effects);
+        effects.pop()
+    };
+    for attempt in 1..=20 {
+        let now = u64::from(attempt);
+        assert_eq!(connect(now, now), Some(PeerEffect::Dial { attempt }));
+    }
+    assert_eq!(connect(21, 24), Some(PeerEffect::Dial { attempt: 0 }));
+    assert_eq!(connect(25, 25), Some(PeerEffect::Dial { attempt: 1 }));
+}
+
+#[test]
 fn who_waits_for_a_node_waits_no_longer_than_it_said_and_others_wait_on() {
     let mut peer = Peer::default();
     let mut effects = Vec::new();

@@ -114,6 +114,11 @@ impl Ledger {
         self.book().fates.get(&child).cloned().unwrap_or_default()
     }
 
+    /// How often that child began.
+    pub(super) fn begun(&self, child: Child) -> u32 {
+        self.book().fates.get(&child).map_or(0, |fate| fate.0.len() as u32)
+    }
+
     /// Children whose bodies exist now, in lives that go on.
     pub(super) fn present(&self) -> Vec<Child> {
         let book = self.book();

@@ -9,9 +9,6 @@ use crate::simulation::ledger::Child;
 use crate::simulation::seen::ChildSeen;
 use crate::simulation::{Broken, Promise, Simulation};
 
-/// Lives of one child between two records of it, at most; more cannot be told from nonsense.
-const LIVES_BETWEEN: u32 = 500;
-
 /// What a record of a child says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Logged {
@@ -43,8 +40,9 @@ impl Simulation<'_> {
                 places.len() - 1
             });
             let Some((_, next)) = places.get_mut(place) else { continue };
+            let began = self.ledger.begun((tag, child.ordinal));
             for record in &batch.records {
-                look(tag, child, (record, *next)).map_err(|Broken(promise, text)| {
+                look((tag, began), child, (record, *next)).map_err(|Broken(promise, text)| {
                     Broken(promise, format!("node{number}, {id}: {text}"))
                 })?;
                 *next += 1;
@@ -57,8 +55,12 @@ impl Simulation<'_> {
     }
 }
 
-/// Looks at one record, which should be the one with that number.
-fn look(tag: u64, child: &mut ChildSeen, (record, next): (&Record, u64)) -> Result<(), Broken> {
+/// Looks at one record, which should be the one with that number, of a child that began so often.
+fn look(
+    (tag, began): (u64, u32),
+    child: &mut ChildSeen,
+    (record, next): (&Record, u64),
+) -> Result<(), Broken> {
     let (number, seen) = (record.seq.0, child.log.len() as u64);
     if number != next {
         let text = format!("record {number} comes where {next} is due");
@@ -70,7 +72,7 @@ fn look(tag: u64, child: &mut ChildSeen, (record, next): (&Record, u64)) -> Resu
     let known = usize::try_from(number).ok().and_then(|number| child.log.get(number).copied());
     let says = match known {
         Some(known) => (bytes_of(key, known) == record.body).then_some(known),
-        None => successor(key, &child.log, record),
+        None => successor((key, began), &child.log, record),
     };
     let Some(says) = says else {
         let text = format!("record {number} has another record's value: {:?}", record.body);
@@ -96,21 +98,30 @@ fn bytes_of(child: Child, logged: Logged) -> Body {
 }
 
 /// What the record says, if it is one that may follow on those.
-fn successor(child: Child, log: &[Logged], record: &Record) -> Option<Logged> {
+fn successor((child, began): (Child, u32), log: &[Logged], record: &Record) -> Option<Logged> {
     let restarts = log.iter().rev().find_map(|logged| match logged {
         Logged::Restart(number) => Some(*number),
         Logged::Value(..) => None,
     });
     let restarts = restarts.unwrap_or(0);
     if record.stream == Stream::Information {
-        let mut numbers = (restarts + 1..).take(LIVES_BETWEEN as usize).map(Logged::Restart);
-        return numbers.find(|logged| bytes_of(child, *logged) == record.body);
+        // Any number of restarts may have begun no life, as on a node that cannot be reached.
+        let number = number_at_end(&record.body).filter(|number| *number > restarts)?;
+        let logged = Logged::Restart(number);
+        return (bytes_of(child, logged) == record.body).then_some(logged);
     }
     if let Some(Logged::Value(life, number)) = log.last().copied() {
         let next = Logged::Value(life, number + 1);
         return (bytes_of(child, next) == record.body).then_some(next);
     }
     // The first value of a life: the marker before it may count lives that never began.
-    let mut lives = (0..=restarts.max(LIVES_BETWEEN)).map(|life| Logged::Value(life, 0));
+    let mut lives = (0..began).map(|life| Logged::Value(life, 0));
     lives.find(|logged| bytes_of(child, *logged) == record.body)
+}
+
+/// The number that ends a record, if it is a text that a number ends.
+fn number_at_end(body: &Body) -> Option<u32> {
+    let Body::Value(bytes) = body else { return None };
+    let digits = bytes.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    std::str::from_utf8(bytes.get(bytes.len() - digits..)?).ok()?.parse().ok()
 }

@@ -2,7 +2,7 @@ use sortie_model::{Ordinal, Seq, limits};
 use uuid::Uuid;
 
 use super::*;
-use crate::data::linked::{Ends, linked};
+use crate::data::linked::{Ends, linked, linked_in};
 
 /// A link, for tests that need one only to have it.
 pub(crate) async fn link() -> (Link, impl Send) {
@@ -144,4 +144,21 @@ async fn what_a_job_must_hear_outlives_the_node_that_is_lost_again() {
     assert!(!attachment.send_start(JOB, ChildBatch::Again(Vec::new()), || None));
     attachment.heard(JOB);
     assert!(attachment.send_start(JOB, ChildBatch::Again(Vec::new()), || None));
+}
+
+#[tokio::test]
+async fn a_node_in_a_new_life_starts_nothing_of_a_job_before_it_heard_of_the_earlier_life() {
+    let (first, second) = (linked().await, linked_in(Incarnation(2)).await);
+    let attachment = attachment();
+    let start = |job| attachment.send_start(job, ChildBatch::Again(Vec::new()), || None);
+    assert!(matches!(attachment.attach(&first.here), Attached::Ready));
+    assert!(start(JOB));
+    let attached = attachment.attach(&second.here);
+    assert!(matches!(attached, Attached::Reborn(told) if told == BTreeSet::from([JOB])));
+    // Others may start there, so it is ready.
+    let other = JobInstance(Uuid::from_u128(8));
+    assert!(attachment.is_ready() && start(other));
+    assert!(!start(JOB), "its word is on its way");
+    attachment.heard(JOB);
+    assert!(start(JOB));
 }
