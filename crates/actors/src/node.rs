@@ -133,7 +133,7 @@ pub(crate) struct NodeShared {
     pub(crate) runtime: Handle,
     /// What its functions run on.
     pub(crate) functions: Handle,
-    user: String,
+    pub(crate) user: String,
     keys: NodeKeys,
     authority: RwLock<Option<Arc<CertificateAuthority>>>,
     fingerprint: RwLock<[u8; 32]>,

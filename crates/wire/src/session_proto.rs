@@ -172,6 +172,9 @@ pub enum Ask {
         /// The other one.
         second: JobInstance,
     },
+    /// Open the session of the child that asks, or find it open: only from a worker, whose requests
+    /// are about that session alone. It ends with the child. Answer: [`Answer::Session`].
+    OpenBelow,
 }
 
 /// A message to a child.

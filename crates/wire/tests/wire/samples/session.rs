@@ -127,6 +127,7 @@ fn ask_name(ask: &Ask) -> &'static str {
         Ask::Answer { .. } => "Answer",
         Ask::Send(_) => "Send",
         Ask::Bind { .. } => "Bind",
+        Ask::OpenBelow => "OpenBelow",
     }
 }
 
