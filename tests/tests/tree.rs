@@ -156,7 +156,7 @@ async fn a_killed_node_in_the_middle_ends_what_is_below_it_and_fails_what_is_abo
 async fn a_tree_that_grows_into_itself_ends_at_its_deepest_level_with_a_clear_error() {
     let home = home("a");
     let a = client(&home).await;
-    let job = a.session().task("deeper", &0_u32).expect("an input").throttle(1);
+    let job = a.session().task("deeper", &(0_u32, false)).expect("an input").throttle(1);
     let job = job.start().await.expect("a start");
     let found = tokio::time::timeout(PATIENCE, job.typed::<(u32, String)>()).await;
     let found = found.expect("no deadlock").expect("results");

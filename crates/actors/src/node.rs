@@ -39,7 +39,6 @@ use crate::data::input::feed::InputTraffic;
 use crate::data::input::inlet::NodeInputs;
 use crate::data::mailboxes::MailboxPool;
 use crate::data::messages::inboxes::NodeInboxes;
-use crate::data::stay::Asker;
 use crate::peer::PeerMessage;
 use crate::serve;
 use crate::world::World;
@@ -134,7 +133,7 @@ pub(crate) struct NodeShared {
     pub(crate) runtime: Handle,
     /// What its functions run on.
     pub(crate) functions: Handle,
-    user: String,
+    pub(crate) user: String,
     keys: NodeKeys,
     authority: RwLock<Option<Arc<CertificateAuthority>>>,
     fingerprint: RwLock<[u8; 32]>,
@@ -304,9 +303,7 @@ impl NodeHandle {
     /// Asks the node, as its own user, without encoding anything.
     pub fn open(&self, request: Request) -> ClientEnd {
         let (client, server) = exchange::local();
-        let (node, name) = (Arc::clone(&self.node), self.node.user.clone());
-        // Programs of this process are one client: the node itself.
-        let by = Asker { name, key: node.me.id };
+        let (node, by) = (Arc::clone(&self.node), self.node.asker());
         let runtime = node.runtime.clone();
         // Not where the caller is: that may be a function, which blocks its thread.
         runtime.spawn(serve::serve(node, by, request, server));

@@ -122,6 +122,25 @@ fn verdict_of(end: WorkerEnd) -> Verdict {
     })
 }
 
+/// The child of a background function was told that it must end, for these causes, before its
+/// function ended: it may have ended for what that did to its jobs, before its process was
+/// signalled.
+pub fn told_before_its_end(mut facts: ProcessFacts, causes: &[Interruption]) -> ProcessFacts {
+    let new = causes.iter().filter(|cause| !facts.interruptions.contains(cause));
+    let new: Vec<Interruption> = new.copied().collect();
+    facts.interruptions.extend(new);
+    facts
+}
+
+/// A job of a background function took it along: how its process then ended says nothing, unless
+/// that was for want of memory.
+pub fn taken_along(outcome: ChildOutcome, facts: &ProcessFacts, reason: Reason) -> ChildOutcome {
+    if facts.memory == MemoryEnd::OutOfMemory {
+        return outcome;
+    }
+    ended(&outcome, Verdict::Failed(reason))
+}
+
 /// The client died before the end of the child's input, so the child was killed: whatever it said
 /// since is not its own doing.
 pub fn lost_its_input(outcome: ChildOutcome) -> ChildOutcome {
@@ -179,6 +198,34 @@ mod tests {
         let garbage = Reason::NoResult { fault: WorkerFault::Garbage };
         let stop = [Interruption::Stop];
         check((EXIT_0, &stop), WorkerSaid::Garbage, Verdict::Failed(garbage));
+    }
+
+    #[test]
+    fn what_a_child_was_told_counts_before_its_process_is_signalled() {
+        let failed = WorkerEnd::Failed { kind: "e".to_owned(), message: "refused".to_owned() };
+        let check = |causes: &[Interruption], expected| {
+            let facts = told_before_its_end(ProcessFacts::of(EXIT_0), causes);
+            let said = WorkerSaid::Ended(failed.clone());
+            assert_eq!(worker_outcome(&facts, said, Some(LIMIT)).verdict, expected);
+        };
+        check(&[Interruption::Stop], Verdict::Stopped);
+        check(&[Interruption::Timeout], Verdict::Failed(Reason::Timeout { limit: LIMIT }));
+        let once =
+            ProcessFacts { interruptions: vec![Interruption::Stop], ..ProcessFacts::of(EXIT_0) };
+        assert_eq!(told_before_its_end(once.clone(), &[Interruption::Stop]), once);
+    }
+
+    #[test]
+    fn a_job_that_takes_its_child_along_counts_more_than_how_the_process_ends() {
+        let why = Reason::Escalated { job: sortie_model::EntryId(3), cause: "oops".to_owned() };
+        let killed = ProcessEnd::Signalled { number: 15, core_dumped: false };
+        let stop = vec![Interruption::Stop];
+        let facts = ProcessFacts { interruptions: stop, ..ProcessFacts::of(killed) };
+        let outcome = |facts: &ProcessFacts| worker_outcome(facts, WorkerSaid::Nothing, None);
+        let along = taken_along(outcome(&facts), &facts, why.clone());
+        assert_eq!((along.verdict, along.signal), (Verdict::Failed(why.clone()), None));
+        let starved = ProcessFacts { memory: MemoryEnd::OutOfMemory, ..facts };
+        assert_eq!(taken_along(outcome(&starved), &starved, why), outcome(&starved));
     }
 
     #[test]

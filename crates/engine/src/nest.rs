@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use sortie_model::spec::{Escalation, StopSpec};
-use sortie_model::{Reason, State, limits};
+use sortie_model::{Reason, SessionInstance, State, limits};
+use sortie_wire::session_proto::{Ask, Request, SessionRef};
 
 use crate::peer::Uptime;
 
@@ -20,6 +21,52 @@ pub enum NestRefused {
     /// It has ended.
     #[error("the child has ended, and its session with it")]
     Over,
+    /// It asks from outside the node, and about something else.
+    #[error("a background function asks its node about the session of its own jobs only")]
+    NotItsOwn,
+}
+
+/// What the worker process of a background function asks of its node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkerAsk {
+    /// For the session of its own jobs.
+    Open,
+    /// About that session.
+    OfItsOwn,
+}
+
+/// What a worker's request is, where `own` is the session of its child.
+///
+/// # Errors
+/// [`NestRefused::NotItsOwn`], whatever else it names.
+pub fn worker_ask(
+    request: &Request,
+    own: Option<SessionInstance>,
+) -> Result<WorkerAsk, NestRefused> {
+    let is_own = matches!(request.session, SessionRef::Instance(one) if Some(one) == own);
+    match request.ask {
+        Ask::OpenBelow => Ok(WorkerAsk::Open),
+        Ask::Start { .. }
+        | Ask::DryRun { .. }
+        | Ask::Get(_)
+        | Ask::Receive(_)
+        | Ask::Wait(_)
+        | Ask::Stop { .. }
+        | Ask::Remove { .. }
+        | Ask::Explain(_)
+        | Ask::Watch { .. }
+        | Ask::SetThrottle { .. }
+        | Ask::Monitor { .. }
+        | Ask::Answer { .. }
+        | Ask::Send(_)
+        | Ask::Bind { .. }
+        | Ask::Scope(_)
+            if is_own =>
+        {
+            Ok(WorkerAsk::OfItsOwn)
+        }
+        _ => Err(NestRefused::NotItsOwn),
+    }
 }
 
 /// What became of a session that was opened for a child.
@@ -186,7 +233,8 @@ impl<T: Clone> Nest<T> {
         below
     }
 
-    fn below(&self) -> Option<T> {
+    /// What hangs below the child now.
+    pub fn below(&self) -> Option<T> {
         match &self.state {
             Nested::Open(session) | Nested::Closing(session) => Some(session.clone()),
             Nested::Unused | Nested::Over => None,
@@ -212,6 +260,25 @@ mod tests {
         assert_eq!(nest.on_use(), Ok(None));
         assert_eq!(nest.on_opened(7), Opened::Used(7));
         nest
+    }
+
+    #[test]
+    fn a_worker_asks_about_its_own_session_only() {
+        let session = |number| SessionInstance(uuid::Uuid::from_u128(number));
+        let check = |session, ask, own, expected| {
+            assert_eq!(worker_ask(&Request { session, ask }, own), expected);
+        };
+        let by = |number| SessionRef::Instance(session(number));
+        let (get, own) = (|| Ask::Get(Box::default()), Some(session(1)));
+        check(SessionRef::Default, Ask::OpenBelow, None, Ok(WorkerAsk::Open));
+        check(by(1), get(), own, Ok(WorkerAsk::OfItsOwn));
+        for other in [by(2), SessionRef::Default, SessionRef::Named("1".to_owned())] {
+            check(other, get(), own, Err(NestRefused::NotItsOwn));
+        }
+        check(by(1), get(), None, Err(NestRefused::NotItsOwn));
+        for ask in [Ask::Sessions, Ask::StopNode, Ask::ClusterToken, Ask::OpenTemporary] {
+            check(by(1), ask, own, Err(NestRefused::NotItsOwn));
+        }
     }
 
     #[test]

@@ -193,7 +193,8 @@ impl Starting {
             StandardInput::Channel => {
                 let socket = next()?;
                 let other = socket.try_clone().map_err(|_| SpawnError::NO_DESCRIPTORS)?;
-                (Some(socket), Some(output(other)?))
+                let channel = Output::channel(other).map_err(|_| SpawnError::NO_DESCRIPTORS)?;
+                (Some(socket), Some(channel))
             }
         };
         let stdin = stdin.map(Input::new).transpose().map_err(|_| SpawnError::NO_DESCRIPTORS)?;

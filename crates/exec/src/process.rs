@@ -14,6 +14,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
 use crate::guardian::Hold;
+use crate::sys::channel::receive_one;
 use crate::sys::watch::watch;
 
 /// What a read asks for when the pipe is empty: it may fill before it is read.
@@ -157,20 +158,38 @@ impl ProcessControl {
 #[derive(Debug)]
 pub struct Output {
     pipe: AsyncFd<OwnedFd>,
-    size: PipeSize,
+    what: OutputKind,
+    /// What came over a channel and was not taken.
+    arrived: Vec<OwnedFd>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum PipeSize {
-    Default,
-    Grown,
+enum OutputKind {
+    Pipe,
+    GrownPipe,
+    /// A socket, over which descriptors come, too.
+    Channel,
 }
 
 impl Output {
     pub(crate) fn new(pipe: OwnedFd) -> io::Result<Self> {
+        Self::of(pipe, OutputKind::Pipe)
+    }
+
+    pub(crate) fn channel(socket: OwnedFd) -> io::Result<Self> {
+        Self::of(socket, OutputKind::Channel)
+    }
+
+    fn of(pipe: OwnedFd, what: OutputKind) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&pipe, true)?;
         let pipe = watch(pipe, Interest::READABLE)?;
-        Ok(Self { pipe, size: PipeSize::Default })
+        Ok(Self { pipe, what, arrived: Vec::new() })
+    }
+
+    /// The descriptors that came with what was read since this was asked last; at most one for each
+    /// read.
+    pub fn take_arrived(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.arrived)
     }
 
     /// Waits for output and returns what is there, 1 to [`limits::RECORD_BYTES`] bytes; none at its
@@ -181,11 +200,11 @@ impl Output {
     pub async fn read(&mut self) -> Option<Bytes> {
         loop {
             let Ok(mut ready) = self.pipe.readable().await else { return None };
-            let result = read_available(ready.get_inner());
+            let result = read_available(ready.get_inner(), self.what, &mut self.arrived);
             match result {
                 Ok(bytes) => {
-                    if bytes.len() >= UNGROWN_PIPE_BYTES && self.size == PipeSize::Default {
-                        self.size = PipeSize::Grown;
+                    if bytes.len() >= UNGROWN_PIPE_BYTES && self.what == OutputKind::Pipe {
+                        self.what = OutputKind::GrownPipe;
                         // Refused when the user's pipes hold too much already; then it stays small.
                         let _ = rustix::pipe::fcntl_setpipe_size(
                             self.pipe.get_ref(),
@@ -202,17 +221,29 @@ impl Output {
 
     /// What is there now, as [`Output::read`] returns it; none when nothing is.
     pub fn read_now(&mut self) -> Option<Bytes> {
-        read_available(self.pipe.get_ref()).ok().filter(|bytes| !bytes.is_empty())
+        let read = read_available(self.pipe.get_ref(), self.what, &mut self.arrived);
+        read.ok().filter(|bytes| !bytes.is_empty())
     }
 }
 
 /// Reads into memory of just the size of what is there, so that small records cost little and large
 /// ones are not copied.
-fn read_available(pipe: &OwnedFd) -> Result<Bytes, Errno> {
+fn read_available(
+    pipe: &OwnedFd,
+    what: OutputKind,
+    arrived: &mut Vec<OwnedFd>,
+) -> Result<Bytes, Errno> {
     let room = match usize::try_from(rustix::io::ioctl_fionread(pipe)?).unwrap_or(0) {
         0 => SMALL_READ_BYTES,
         available => available.min(limits::RECORD_BYTES),
     };
+    if what == OutputKind::Channel {
+        let mut buffer = vec![0; room];
+        let (length, descriptor) = receive_one(pipe, &mut buffer)?;
+        arrived.extend(descriptor);
+        buffer.truncate(length);
+        return Ok(buffer.into());
+    }
     let mut buffer = Vec::with_capacity(room);
     loop {
         match rustix::io::read(pipe, rustix::buffer::spare_capacity(&mut buffer)) {

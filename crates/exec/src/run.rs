@@ -4,6 +4,7 @@
 //! (`docs/semantics.md`, sections 2.1 and 3.5).
 
 use std::future::Future;
+use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -35,10 +36,18 @@ pub trait ProcessIo: Sync {
     /// is pending nothing more of that stream is read, and a child that goes on writing waits.
     fn write(&self, stream: Stream, bytes: Bytes) -> impl Future<Output = ()> + Send;
 
-    /// Takes what a worker said on its channel: nothing is read on it while this is pending.
-    fn report(&self, _bytes: Bytes) -> impl Future<Output = ()> + Send {
+    /// Takes what a worker said on its channel, and the sockets that came with it: nothing is read
+    /// on it while this is pending.
+    fn report(&self, _said: (Bytes, Vec<OwnedFd>)) -> impl Future<Output = ()> + Send {
         std::future::ready(())
     }
+
+    /// The child is signalled to end; once for each cause.
+    fn interrupted(&self, _why: Interruption) {}
+
+    /// Its last program has ended: what it said may still come, and must be taken without waiting
+    /// for anything that only its end brings about.
+    fn exited(&self) {}
 
     /// The next bytes of input, none at its end. Asked again only when these were written. Only
     /// called for children with an input; dropped when the child ends.
@@ -129,6 +138,7 @@ async fn serve(
     ));
     let mut pipes = Pipes::Open;
     let mut brake = Brake::new(&control, plan.timeout);
+    let mut told = 0;
     if let Some(stop) = early_stop {
         brake.interrupt(Interruption::Stop, stop.signal, stop.grace);
     }
@@ -136,6 +146,8 @@ async fn serve(
         let mut feed = pin!(feed(stdin, io));
         let mut fed = Feed::Going;
         loop {
+            brake.interruptions.iter().skip(told).for_each(|why| io.interrupted(*why));
+            told = brake.interruptions.len();
             tokio::select! {
                 ended = ending.wait() => break ended,
                 _ = &mut pumps, if pipes == Pipes::Open => pipes = Pipes::Closed,
@@ -150,6 +162,7 @@ async fn serve(
             }
         }
     };
+    io.exited();
     let interruptions = match ended.disturbance {
         Disturbance::Signalled => brake.interruptions,
         Disturbance::None => Vec::new(),
@@ -230,23 +243,31 @@ async fn pump(
         tokio::select! {
             biased;
             bytes = output.read() => match bytes {
-                Some(bytes) => deliver(bytes, (source, io), meter).await,
+                Some(bytes) => {
+                    let said = (bytes, output.take_arrived());
+                    deliver(said, (source, io), meter).await;
+                }
                 None => return,
             },
             () = last_call.notified() => break,
         }
     }
     while let Some(bytes) = output.read_now() {
-        deliver(bytes, (source, io), meter).await;
+        let said = (bytes, output.take_arrived());
+        deliver(said, (source, io), meter).await;
     }
 }
 
-async fn deliver(bytes: Bytes, (source, io): (Source, &impl ProcessIo), meter: &Meter) {
+async fn deliver(
+    (bytes, arrived): (Bytes, Vec<OwnedFd>),
+    (source, io): (Source, &impl ProcessIo),
+    meter: &Meter,
+) {
     let bytes = meter.admit(bytes);
     match source {
         _ if bytes.is_empty() => {}
         Source::Stream(stream) => io.write(stream, bytes).await,
-        Source::Channel => io.report(bytes).await,
+        Source::Channel => io.report((bytes, arrived)).await,
     }
 }
 

@@ -39,7 +39,7 @@ pub trait TaskPort: Send + Sync {
     /// Whether the child was told to stop.
     fn is_cancelled(&self) -> bool;
     /// What else the function may use of its node, of a type that the floors above this one know;
-    /// nothing outside a node.
+    /// in a worker process [`WorkerNode`](crate::worker::WorkerNode). None where there is no node.
     fn reach(self: Arc<Self>) -> Option<Arc<dyn Any + Send + Sync>> {
         None
     }

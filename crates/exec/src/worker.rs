@@ -6,6 +6,7 @@
 mod channel;
 mod inbox;
 mod process;
+pub mod socket;
 
 use bytes::{Bytes, BytesMut};
 use sortie_model::spec::OsBytes;
@@ -15,12 +16,12 @@ use sortie_wire::frame::{Frame, open_head, take_frame, write_head, write_message
 use sortie_wire::guardian_proto::{NulList, Program};
 use sortie_wire::message_proto::CallAnswer;
 use sortie_wire::worker_proto::{
-    WORKER_FRAME_BYTES, WorkerAnswer, WorkerAsked, WorkerEnd, WorkerInbox, WorkerMessage,
-    WorkerOrder, WorkerRecord, WorkerReply, WorkerWithdrew,
+    WORKER_FRAME_BYTES, WorkerAnswer, WorkerAsked, WorkerEnd, WorkerExchange, WorkerInbox,
+    WorkerMessage, WorkerOrder, WorkerRecord, WorkerReply, WorkerWithdrew,
 };
 use sortie_wire::{Message, TooLarge};
 
-pub use process::run_if_asked;
+pub use process::{WorkerNode, run_if_asked};
 
 use crate::task::cut;
 
@@ -87,6 +88,8 @@ pub enum WorkerReport {
     Asked(WorkerAsked),
     /// Its function asks no more.
     Withdrew(QuestionNumber),
+    /// It begins an exchange, whose socket came with this.
+    Exchange,
 }
 
 /// Makes reports of a worker's bytes. Holds at most one frame, and what one read brought.
@@ -142,6 +145,9 @@ fn open(frame: Frame) -> Result<WorkerReport, DecodeError> {
     }
     if frame.kind == WorkerWithdrew::KIND {
         return frame.open().map(|WorkerWithdrew { number }| WorkerReport::Withdrew(number));
+    }
+    if frame.kind == WorkerExchange::KIND {
+        return frame.open().map(|WorkerExchange| WorkerReport::Exchange);
     }
     if frame.kind == WorkerInbox::KIND {
         return frame.open().map(WorkerReport::Inbox);

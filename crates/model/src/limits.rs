@@ -289,6 +289,9 @@ pub const TREE_LEVELS: u32 = 16;
 /// What the end of a child waits, beyond the grace, for what is below it; what is left then is
 /// killed and not waited for.
 pub const TREE_STOP_MARGIN: Duration = Duration::from_secs(2);
+/// Requests of one background function to its node at once; the next ones wait. Well below the
+/// descriptors that a process may have open, of which each takes one on both sides.
+pub const EXCHANGES_PER_WORKER: usize = 256;
 
 /// Children that a monitor looks at before it tells what it saw; it looks at all of them when it
 /// begins, and when it was too slow to hear every word.

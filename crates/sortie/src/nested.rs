@@ -4,7 +4,8 @@ use std::future::Future;
 
 use sortie_actors::TaskNode;
 use sortie_exec::task::TaskContext;
-use sortie_wire::session_proto::SessionRef;
+use sortie_exec::worker::WorkerNode;
+use sortie_wire::session_proto::{Answer, Ask, SessionRef};
 use sortie_wire::{ErrorCode, RemoteError};
 
 use crate::error::RequestError;
@@ -59,12 +60,17 @@ pub trait TaskSession {
     /// Dropping a handle stops nothing. A handle that outlives the child gets
     /// [`ErrorCode::NoSession`].
     ///
+    /// In a background function it is the same session on the same node, and each request goes
+    /// there from the function's own process: at most
+    /// [`limits::EXCHANGES_PER_WORKER`](crate::limits::EXCHANGES_PER_WORKER) at once, the next ones
+    /// wait.
+    ///
     /// # Errors
     /// [`RequestError::Refused`]: with [`ErrorCode::Limit`] when the child is
     /// [`limits::TREE_LEVELS`](crate::limits::TREE_LEVELS) levels of jobs deep, or its node has
     /// [`limits::SESSIONS_PER_NODE`](crate::limits::SESSIONS_PER_NODE) sessions; with
-    /// [`ErrorCode::NoSession`] once the child was told to stop, and in a background function,
-    /// which cannot reach its node.
+    /// [`ErrorCode::NoSession`] once the child was told to stop. In a background function also as
+    /// any request, such as [`RequestError::Lost`] when its node is gone.
     ///
     /// # Cancel safety
     /// Cancel safe: the next call goes on with what was opened.
@@ -73,12 +79,19 @@ pub trait TaskSession {
 
 impl TaskSession for TaskContext {
     async fn session(&self) -> Result<Session, RequestError> {
-        let node = self.reach().and_then(|reach| reach.downcast::<TaskNode>().ok());
-        let outside = || {
-            let text = "a background function starts no jobs: it runs outside its node";
-            RemoteError::new(ErrorCode::NoSession, text).hint("run it inside the node")
+        let outside = || RemoteError::new(ErrorCode::NoSession, "the function runs on no node");
+        let reach = match self.reach().ok_or_else(outside)?.downcast::<TaskNode>() {
+            Ok(node) => {
+                let (node, session) = node.session().await?;
+                return Ok(Session::new(Route::Local(node), SessionRef::Instance(session)));
+            }
+            Err(reach) => reach,
         };
-        let (node, session) = node.ok_or_else(outside)?.session().await?;
-        Ok(Session::new(Route::Local(node), SessionRef::Instance(session)))
+        // In the background the node is in another process.
+        let route = Route::Worker(reach.downcast::<WorkerNode>().map_err(|_| outside())?);
+        match route.ask(SessionRef::Default, Ask::OpenBelow).await? {
+            Answer::Session(view) => Ok(Session::new(route, SessionRef::Instance(view.instance))),
+            _ => Err(RequestError::Unexpected),
+        }
     }
 }

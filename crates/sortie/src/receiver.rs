@@ -258,7 +258,7 @@ impl Receiver {
             return Err(RequestError::Lost);
         }
         if self.marked > self.confirmed {
-            self.confirming = matches!(end.sender, ClientSender::Link(_));
+            self.confirming = matches!(end.sender, ClientSender::Away(_));
             end.sender.send(ToServer::Acknowledged(self.marked)).await?;
             self.confirming = false;
             self.confirmed = self.marked;

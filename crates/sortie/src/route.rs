@@ -5,10 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use sortie_actors::NodeHandle;
 use sortie_actors::data::exchange::{ClientEnd, ClientReceiver, ToClient};
+use sortie_exec::worker::WorkerNode;
 use sortie_link::{CloseCode, ControlReceiver, Endpoint, Expect, Link, LocalFacts};
 use sortie_model::{Incarnation, NodeId, Timestamp, limits};
 use sortie_wire::link_proto::Heartbeat;
 use sortie_wire::session_proto::{Answer, Ask, Request, SessionRef};
+use sortie_wire::{ErrorCode, RemoteError};
 use tokio::task::AbortHandle;
 
 use crate::client::UserIdentity;
@@ -21,6 +23,8 @@ pub(crate) enum Route {
     Local(NodeHandle),
     /// To a node in another process.
     Link(Arc<Remote>),
+    /// From a background function to the node that it runs on.
+    Worker(Arc<WorkerNode>),
     /// To no node: what is tested with it ends before anything is sent, or with the loss.
     #[cfg(test)]
     Nowhere,
@@ -39,7 +43,11 @@ impl Route {
             Self::Link(remote) => {
                 let link = remote.link().await?;
                 let (sender, receiver) = link.open_bi().await.map_err(|_| RequestError::Lost)?;
-                Ok(ClientEnd::over_link(sender, receiver, &request).await?)
+                Ok(ClientEnd::away(sender, receiver, &request).await?)
+            }
+            Self::Worker(node) => {
+                let (sender, receiver) = node.open().await.map_err(no_exchange)?;
+                Ok(ClientEnd::away(sender, receiver, &request).await?)
             }
             #[cfg(test)]
             Self::Nowhere => Err(RequestError::Lost),
@@ -51,6 +59,11 @@ impl Route {
         let mut end = self.open(session, ask).await?;
         answer(&mut end.receiver).await
     }
+}
+
+fn no_exchange(error: std::io::Error) -> RequestError {
+    let text = format!("this process cannot open a socket for a request to its node: {error}");
+    RemoteError::new(ErrorCode::Limit, text).into()
 }
 
 /// The next message, which must be an answer. A refusal is an error.

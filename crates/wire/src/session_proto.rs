@@ -181,6 +181,9 @@ pub enum Ask {
     /// Set what lasts between the commands of the session; an empty change asks what is set.
     /// Answer: [`Answer::Scope`].
     Scope(ScopeChange),
+    /// Open the session of the child that asks, or find it open: only from a worker, whose requests
+    /// are about that session alone. It ends with the child. Answer: [`Answer::Session`].
+    OpenBelow,
 }
 
 /// A message to a child.

@@ -6,6 +6,10 @@
 //! stop is a signal, not a message. The child's inbox stays in the node: the worker asks for its
 //! messages one by one. Its function may ask, one question at a time: [`WorkerAsked`] is followed
 //! by a [`WorkerAnswer`] from the node or a [`WorkerWithdrew`] from the worker.
+//!
+//! What the function asks about jobs of its own goes as a client's requests do
+//! ([`session_proto`](crate::session_proto)), each over a socket of its own, which comes with a
+//! [`WorkerExchange`].
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -125,6 +129,11 @@ pub struct WorkerReply {
     pub how: AnswerKind,
 }
 
+/// From the worker: an exchange begins. With the frame's first byte comes one end of a Unix stream
+/// socket, over which the worker sends a [`Request`](crate::session_proto::Request).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerExchange;
+
 kinds! {
     WorkerOrder = 500,
     WorkerRecord = 501,
@@ -135,4 +144,5 @@ kinds! {
     WorkerAsked = 506,
     WorkerAnswer = 507,
     WorkerWithdrew = 508,
+    WorkerExchange = 509,
 }

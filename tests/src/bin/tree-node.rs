@@ -1,12 +1,13 @@
-//! A node whose functions start jobs of their own: `tree-node HOME NAME`.
+//! A node whose functions start jobs of their own, in threads and in the background:
+//! `tree-node HOME NAME`.
 
 use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use sortie::{
-    Command, EndNotice, HomePaths, Intensity, Job, Node, RequestError, RestartType, Session,
-    StartError, State, TaskContext, TaskSession,
+    Command, EndNotice, HomePaths, Intensity, Job, Node, Registry, RequestError, RestartType,
+    Session, StartError, State, TaskContext, TaskSession,
 };
 
 #[derive(Debug)]
@@ -41,7 +42,8 @@ impl From<sortie::BadNodeExpr> for Failed {
 const GRACE: Duration = Duration::from_millis(500);
 
 /// Starts the rest of the way below itself: on the last node a process that stays, on those before
-/// it this function. With no way left it does nothing.
+/// it this function, in the background where the node's name ends with `!`. With no way left it
+/// does nothing.
 async fn start_below(
     session: &Session,
     (way, mark): &(Vec<String>, String),
@@ -52,7 +54,13 @@ async fn start_below(
             let script = format!("trap '' TERM; sleep {mark}; true");
             session.job(Command::new("sh").args(["-c", &script])).on(last)?
         }
-        [next, rest @ ..] => session.task("relay", &(rest, mark)).map_err(fail)?.on(next)?,
+        [next, rest @ ..] => {
+            let job = session.task("relay", &(rest, mark)).map_err(fail)?;
+            match next.strip_suffix('!') {
+                Some(node) => job.background().on(node)?,
+                None => job.on(next)?,
+            }
+        }
     };
     Ok(Some(job.grace(GRACE).start().await?))
 }
@@ -126,6 +134,12 @@ async fn leave(
         tokio::task::yield_now().await;
     }
     match how.as_str() {
+        "abort" => std::process::abort(),
+        "kill" => {
+            let own = std::process::id().to_string();
+            std::process::Command::new("kill").args(["-9", &own]).status().map_err(fail)?;
+            Ok(())
+        }
         "return" => Ok(()),
         "fail" => Err(Failed("on purpose".to_owned())),
         _ => std::panic::panic_any("on purpose"),
@@ -133,12 +147,17 @@ async fn leave(
 }
 
 /// Starts itself below itself, until that is refused. Gives how deep it came, and the refusal.
-async fn deeper(context: TaskContext, level: u32) -> Result<(u32, String), Failed> {
+async fn deeper(
+    context: TaskContext,
+    (level, background): (u32, bool),
+) -> Result<(u32, String), Failed> {
     let session = match context.session().await {
         Ok(session) => session,
         Err(refused) => return Ok((level, refused.to_string())),
     };
-    let job = session.task("deeper", &(level + 1)).map_err(fail)?.throttle(1).start().await?;
+    let job = session.task("deeper", &(level + 1, background)).map_err(fail)?.throttle(1);
+    let job = if background { job.background() } else { job };
+    let job = job.start().await?;
     let found: Vec<(u32, String)> = job.typed().await.map_err(fail)?;
     found.into_iter().next().ok_or_else(|| Failed("nothing came".to_owned()))
 }
@@ -154,17 +173,55 @@ async fn sow(context: TaskContext, (nodes, mark): (String, String)) -> Result<()
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    sortie::init();
-    tokio::runtime::Runtime::new()?.block_on(run())
+/// As many bytes as it is told.
+async fn long(_: TaskContext, length: usize) -> Result<String, Failed> {
+    Ok("x".repeat(length))
 }
 
-async fn run() -> Result<(), Box<dyn Error>> {
-    let mut arguments = std::env::args_os().skip(1);
-    let home = PathBuf::from(arguments.next().ok_or("HOME is missing")?);
-    let name = arguments.next().ok_or("NAME is missing")?.into_string().map_err(|_| "no text")?;
-    let node = Node::builder(name)
-        .home(HomePaths::within(home))
+/// Has these lengths made on those nodes, and adds what came. Says in which process it runs.
+async fn sum(
+    context: TaskContext,
+    (nodes, lengths): (String, Vec<usize>),
+) -> Result<(u32, usize), Failed> {
+    let session = context.session().await?;
+    let again = context.session().await?;
+    let job = session.task_map("long", lengths).on(&nodes)?.start().await?;
+    let texts: Vec<String> = job.typed().await.map_err(fail)?;
+    let seen = again.get(sortie::Query::default()).await?.entries.len();
+    if seen != 1 {
+        return Err(Failed(format!("{seen} jobs in one session")));
+    }
+    Ok((std::process::id(), texts.iter().map(String::len).sum()))
+}
+
+/// Asks for more at once than it may, drops all of it, and again. Gives how many answers came.
+async fn busy(context: TaskContext, count: usize) -> Result<usize, Failed> {
+    let session = context.session().await?;
+    let job = session.job(Command::new("sleep").arg("1000")).grace(GRACE).start().await?;
+    for _ in 0..10 {
+        let waits: Vec<_> = (0..count)
+            .map(|_| {
+                let job = job.clone();
+                tokio::spawn(async move { job.wait().await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        waits.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+    let views = (0..count).map(|_| {
+        let job = job.clone();
+        tokio::spawn(async move { job.view().await })
+    });
+    let mut came = 0;
+    for view in views.collect::<Vec<_>>() {
+        view.await.map_err(fail)??;
+        came += 1;
+    }
+    Ok(came)
+}
+
+fn tasks() -> Registry {
+    Registry::new()
         .task("look", look)
         .task("relay", relay)
         .task("keep", keep)
@@ -172,8 +229,24 @@ async fn run() -> Result<(), Box<dyn Error>> {
         .task("deeper", deeper)
         .task("sow", sow)
         .task("tied", tied)
-        .start()
-        .await?;
+        .task("long", long)
+        .task("sum", sum)
+        .task("busy", busy)
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    match std::env::var("TEST_LIE") {
+        Ok(how) => return Ok(sortie_tests::worker_lies::lie(&how)?),
+        Err(_) => sortie::init_with(&tasks()),
+    }
+    tokio::runtime::Runtime::new()?.block_on(run())
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args_os().skip(1);
+    let home = PathBuf::from(arguments.next().ok_or("HOME is missing")?);
+    let name = arguments.next().ok_or("NAME is missing")?.into_string().map_err(|_| "no text")?;
+    let node = Node::builder(name).home(HomePaths::within(home)).start().await?;
     node.ended().await;
     Ok(())
 }

@@ -1,16 +1,21 @@
 //! A registered function in a process of its own, as a child.
 
+mod exchange;
+
+use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex as Lock, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
-use sortie_engine::function_end::{WorkerSaid, worker_outcome};
+use sortie_engine::function_end::{WorkerSaid, taken_along, told_before_its_end, worker_outcome};
 use sortie_engine::host::Start;
 use sortie_engine::inbox::Taken;
 use sortie_exec::worker::{
     WorkerReport, WorkerReports, answer_frame, message_frame, order_frame, program,
 };
 use sortie_exec::{Guardian, ProcessIo, ProcessSpec, Stopper, stop_channel};
+use sortie_model::facts::{Interruption, ProcessFacts};
 use sortie_model::reason::LimitKind;
 use sortie_model::spec::{BodySpec, StopSpec};
 use sortie_model::{Body, QuestionNumber, Reason, Stream};
@@ -19,6 +24,7 @@ use sortie_wire::host_proto::{ChildOutcome, Verdict};
 use sortie_wire::worker_proto::{WorkerEnd, WorkerInbox, WorkerMessage, WorkerOrder};
 use tokio::sync::{Mutex, Notify};
 
+use self::exchange::Exchanges;
 use crate::child_job::process::{plan, surroundings};
 use crate::child_job::{Ending, Left, Slot};
 use crate::data::messages::gate::Gate;
@@ -31,7 +37,7 @@ pub(super) fn run(port: &Arc<JobPort>, guardian: &Guardian, child: Start, left: 
     let (stopper, stops) = stop_channel(port.job().spec.grace);
     let (guardian, this, own) = (guardian.clone(), Arc::clone(&port), stopper.clone());
     let future = tokio::spawn(async move {
-        let _ending = ending;
+        let mut ending = ending;
         this.mark_restart().await;
         let order = match order(this.job(), &child) {
             Ok(order) => order,
@@ -47,6 +53,7 @@ pub(super) fn run(port: &Arc<JobPort>, guardian: &Guardian, child: Start, left: 
         };
         let io = Io {
             port: Arc::clone(&this),
+            exchanges: Exchanges::new(Arc::clone(&this)),
             stopper: own,
             order: Lock::new(Some(order)),
             reports: Mutex::default(),
@@ -54,16 +61,44 @@ pub(super) fn run(port: &Arc<JobPort>, guardian: &Guardian, child: Start, left: 
             wants: AtomicBool::new(false),
             wanted: Notify::new(),
             said: Lock::new(WorkerSaid::Nothing),
+            causes: Lock::default(),
+            told: OnceLock::new(),
             open: Lock::default(),
             asked: Notify::new(),
         };
         let plan = plan(&this.job().spec);
-        let facts = sortie_exec::run(&guardian, spec, plan, (&io, &stops)).await;
+        let run = sortie_exec::run(&guardian, spec, plan, (&io, &stops));
+        let (facts, along) = run_along(run, &io).await;
+        let facts = told_before_its_end(facts, io.told_before_its_end());
         let said = io.said.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let outcome = worker_outcome(&facts, said, this.job().spec.timeout);
+        ending.end_with(match along {
+            Some(reason) => taken_along(outcome, &facts, reason),
+            None => outcome,
+        });
         this.settle().await;
-        this.ended(worker_outcome(&facts, said, this.job().spec.timeout));
     });
     Slot { port, future: future.abort_handle(), stop: Some(stopper), abort_at: None }
+}
+
+/// Runs the worker to its end, which a job of its own may bring about: then it says with what
+/// reason.
+async fn run_along(
+    run: impl Future<Output = ProcessFacts>,
+    io: &Io,
+) -> (ProcessFacts, Option<Reason>) {
+    let mut run = pin!(run);
+    let reason = tokio::select! {
+        biased;
+        // Before the function, which may see the same failure by itself.
+        reason = io.port.escalated() => reason,
+        facts = &mut run => return (facts, None),
+    };
+    // Its token fires, and it has its grace to return; the verdict stands.
+    let how = StopSpec::default();
+    io.port.tell_stop(how);
+    io.stopper.stop(how);
+    (run.await, Some(reason))
 }
 
 fn order(port: &JobPort, child: &Start) -> Result<Bytes, Reason> {
@@ -84,6 +119,7 @@ fn order(port: &JobPort, child: &Start) -> Result<Bytes, Reason> {
 /// A worker's pipes and its channel at its child's port.
 struct Io {
     port: Arc<ChildPort>,
+    exchanges: Exchanges,
     stopper: Stopper,
     order: Lock<Option<Bytes>>,
     reports: Mutex<WorkerReports>,
@@ -93,6 +129,10 @@ struct Io {
     /// It begins to.
     wanted: Notify,
     said: Lock<WorkerSaid>,
+    /// Why its process was signalled.
+    causes: Lock<Vec<Interruption>>,
+    /// The causes, and a stop, of which the child was told before its end: known at its end.
+    told: OnceLock<Vec<Interruption>>,
     /// The question that the worker asked last, until it is over.
     open: Lock<Option<QuestionNumber>>,
     /// There is one.
@@ -155,7 +195,26 @@ impl Io {
     }
 
     fn note(&self, said: WorkerSaid) {
-        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = said;
+        *self.said() = said;
+    }
+
+    fn said(&self) -> MutexGuard<'_, WorkerSaid> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To be called when the worker's end is known, and then gives the same.
+    fn told_before_its_end(&self) -> &[Interruption] {
+        self.told.get_or_init(|| {
+            let mut causes = self.causes().clone();
+            if causes.is_empty() && self.port.was_told_to_stop() {
+                causes.push(Interruption::Stop);
+            }
+            causes
+        })
+    }
+
+    fn causes(&self) -> MutexGuard<'_, Vec<Interruption>> {
+        self.causes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn open(&self) -> MutexGuard<'_, Option<QuestionNumber>> {
@@ -180,7 +239,24 @@ impl ProcessIo for Io {
         self.port.record(stream, Body::Bytes(bytes)).await;
     }
 
-    async fn report(&self, bytes: Bytes) {
+    fn interrupted(&self, why: Interruption) {
+        self.causes().push(why);
+        // Who stopped the child has told what is below it, too.
+        if why != Interruption::Stop {
+            self.port.tell_stop(StopSpec::default());
+        }
+    }
+
+    fn exited(&self) {
+        self.told_before_its_end();
+        self.exchanges.end();
+    }
+
+    async fn report(&self, (bytes, sockets): (Bytes, Vec<OwnedFd>)) {
+        let listening = *self.said() == WorkerSaid::Nothing;
+        if listening {
+            self.exchanges.serve(sockets).await;
+        }
         let mut reports = self.reports.lock().await;
         reports.add(&bytes);
         drop(bytes);
@@ -196,6 +272,7 @@ impl ProcessIo for Io {
                     }
                 }
                 Ok(Some(WorkerReport::Ended(end))) => {
+                    self.told_before_its_end();
                     if let WorkerEnd::Returned { value: Some(value) } = &end {
                         self.port.record(Stream::Output, Body::Value(value.clone())).await;
                     }
@@ -210,6 +287,8 @@ impl ProcessIo for Io {
                     self.asked.notify_one();
                 }
                 Ok(Some(WorkerReport::Withdrew(number))) => self.port.withdraw_question(number),
+                // Its socket is served already.
+                Ok(Some(WorkerReport::Exchange)) => {}
                 Ok(None) => return,
                 Err(error) => return self.makes_no_sense(&error),
             }

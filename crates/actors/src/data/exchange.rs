@@ -1,10 +1,12 @@
-//! One request and its answers: a pair of ends, in memory or over a link's bidirectional stream.
+//! One request and its answers: a pair of ends, in memory, over a link's bidirectional stream, or
+//! over a socket between a worker and its node.
 //!
-//! Both ways carry the same typed messages, so a session behaves alike whether its client is in the
+//! All ways carry the same typed messages, so a session behaves alike whether its client is in the
 //! same process or on another machine; in memory nothing is encoded.
 
+mod carrier;
+
 use bytes::Bytes;
-use sortie_link::{FrameReceiver, FrameSender, StreamError};
 use sortie_model::Record;
 use sortie_model::limits::KIB;
 use sortie_wire::frame::Message;
@@ -14,6 +16,8 @@ use sortie_wire::session_proto::{
 };
 use sortie_wire::{DecodeError, TooLarge, frame};
 use tokio::sync::mpsc;
+
+pub use crate::data::exchange::carrier::{Incoming, Outgoing};
 
 /// Messages or batches of one direction in memory. Small: the reader's pace is the writer's.
 const QUEUED_MESSAGES: usize = 4;
@@ -76,16 +80,6 @@ impl From<TooLarge> for ExchangeError {
     }
 }
 
-impl From<StreamError> for ExchangeError {
-    fn from(error: StreamError) -> Self {
-        match error {
-            StreamError::Protocol(error) => Self::Malformed(error),
-            StreamError::TooLarge(_) => Self::TooLarge,
-            _ => Self::Gone,
-        }
-    }
-}
-
 /// The client's end. Dropping it abandons the request.
 #[derive(Debug)]
 pub struct ClientEnd {
@@ -109,8 +103,8 @@ pub struct ServerEnd {
 pub enum ClientSender {
     /// In this process.
     Local(mpsc::Sender<ToServer>),
-    /// Over a link.
-    Link(FrameSender),
+    /// To another process.
+    Away(Outgoing),
 }
 
 /// Receives from the serving node.
@@ -118,8 +112,8 @@ pub enum ClientSender {
 pub enum ClientReceiver {
     /// In this process.
     Local(LocalReceiver),
-    /// Over a link.
-    Link(FrameReceiver),
+    /// From another process.
+    Away(Incoming),
 }
 
 /// Messages within this process, which come in batches.
@@ -134,8 +128,8 @@ pub struct LocalReceiver {
 pub enum ServerSender {
     /// In this process.
     Local(mpsc::Sender<Vec<ToClient>>),
-    /// Over a link.
-    Link(FrameSender),
+    /// To another process.
+    Away(Outgoing),
 }
 
 /// Receives from the client.
@@ -143,8 +137,8 @@ pub enum ServerSender {
 pub enum ServerReceiver {
     /// In this process.
     Local(mpsc::Receiver<ToServer>),
-    /// Over a link.
-    Link(FrameReceiver),
+    /// From another process.
+    Away(Incoming),
 }
 
 /// Both ends of an exchange within this process.
@@ -166,33 +160,35 @@ pub fn local() -> (ClientEnd, ServerEnd) {
 }
 
 impl ClientEnd {
-    /// Asks over a stream of a link.
+    /// Asks a node outside this process.
     ///
     /// # Errors
-    /// [`ExchangeError`] when the request is too large or the link is gone.
-    pub async fn over_link(
-        mut sender: FrameSender,
-        receiver: FrameReceiver,
+    /// [`ExchangeError`] when the request is too large or the other side is gone.
+    pub async fn away(
+        sender: impl Into<Outgoing>,
+        receiver: impl Into<Incoming>,
         request: &Request,
     ) -> Result<Self, ExchangeError> {
+        let (mut sender, receiver) = (sender.into(), receiver.into());
         sender.send(request).await?;
-        Ok(Self { sender: ClientSender::Link(sender), receiver: ClientReceiver::Link(receiver) })
+        Ok(Self { sender: ClientSender::Away(sender), receiver: ClientReceiver::Away(receiver) })
     }
 }
 
 impl ServerEnd {
-    /// Reads the request that opens a stream of a link.
+    /// Reads the request with which a client outside this process begins.
     ///
     /// # Errors
     /// [`ExchangeError`] when the stream ends or carries anything else.
     pub async fn accept(
-        sender: FrameSender,
-        mut receiver: FrameReceiver,
+        sender: impl Into<Outgoing>,
+        receiver: impl Into<Incoming>,
     ) -> Result<(Request, Self), ExchangeError> {
+        let (sender, mut receiver) = (sender.into(), receiver.into());
         let frame = receiver.next().await?;
         let request = frame.ok_or(ExchangeError::Gone)?.open()?;
         let end =
-            Self { sender: ServerSender::Link(sender), receiver: ServerReceiver::Link(receiver) };
+            Self { sender: ServerSender::Away(sender), receiver: ServerReceiver::Away(receiver) };
         Ok((request, end))
     }
 }
@@ -204,16 +200,16 @@ impl ClientSender {
     /// [`ExchangeError::Gone`] when the serving end is gone.
     ///
     /// # Cancel safety
-    /// Not cancel safe over a link: a message may be cut, which ends the exchange.
+    /// Not cancel safe to another process: a message may be cut, which ends the exchange.
     pub async fn send(&mut self, message: ToServer) -> Result<(), ExchangeError> {
         match self {
             Self::Local(channel) => channel.send(message).await.map_err(|_| ExchangeError::Gone),
-            Self::Link(stream) => Ok(match message {
+            Self::Away(stream) => match message {
                 ToServer::Acknowledged(number) => stream.send(&Acknowledged { number }).await,
                 ToServer::Input { bytes, last } => {
                     stream.send_with_payload(&InputData { last }, vec![bytes]).await
                 }
-            }?),
+            },
         }
     }
 
@@ -226,11 +222,9 @@ impl ClientSender {
     /// # Cancel safety
     /// Cancel safe: the stream is ended by the first poll.
     pub async fn finish(self) -> Result<(), ExchangeError> {
-        let Self::Link(stream) = self else { return Ok(()) };
-        match stream.finish()?.delivered().await {
-            // A node that stops reading has all it wants.
-            Ok(()) | Err(StreamError::Stopped(_)) => Ok(()),
-            Err(error) => Err(error.into()),
+        match self {
+            Self::Local(_) => Ok(()),
+            Self::Away(stream) => stream.deliver().await,
         }
     }
 }
@@ -239,14 +233,14 @@ impl ClientReceiver {
     /// The next message; none once the serving end has finished.
     ///
     /// # Errors
-    /// [`ExchangeError`] when the link is gone or the message cannot be read.
+    /// [`ExchangeError`] when the other side is gone or the message cannot be read.
     ///
     /// # Cancel safety
     /// Cancel safe.
     pub async fn next(&mut self) -> Result<Option<ToClient>, ExchangeError> {
         let stream = match self {
             Self::Local(local) => return Ok(local.next().await),
-            Self::Link(stream) => stream,
+            Self::Away(stream) => stream,
         };
         let Some(frame) = stream.next().await? else {
             return Ok(None);
@@ -292,7 +286,7 @@ impl ServerSender {
     /// [`ExchangeError::Gone`] when the client is gone.
     ///
     /// # Cancel safety
-    /// Not cancel safe over a link: a message may be cut, which ends the exchange.
+    /// Not cancel safe to another process: a message may be cut, which ends the exchange.
     pub async fn send(&mut self, message: ToClient) -> Result<(), ExchangeError> {
         self.send_all(vec![message]).await
     }
@@ -303,7 +297,7 @@ impl ServerSender {
             Self::Local(channel) => {
                 return channel.send(messages).await.map_err(|_| ExchangeError::Gone);
             }
-            Self::Link(stream) => stream,
+            Self::Away(stream) => stream,
         };
         let mut frames = Vec::new();
         for message in messages {
@@ -350,11 +344,8 @@ impl ServerSender {
     pub async fn finish(self) -> Result<(), ExchangeError> {
         match self {
             Self::Local(_) => Ok(()),
-            Self::Link(stream) => {
-                // The link stays, so what is on its way arrives.
-                stream.finish()?;
-                Ok(())
-            }
+            // The link stays, so what is on its way arrives.
+            Self::Away(stream) => stream.finish(),
         }
     }
 
@@ -362,7 +353,7 @@ impl ServerSender {
     pub async fn abandoned(&mut self) {
         match self {
             Self::Local(channel) => channel.closed().await,
-            Self::Link(stream) => stream.stopped().await,
+            Self::Away(stream) => stream.abandoned().await,
         }
     }
 }
@@ -371,14 +362,14 @@ impl ServerReceiver {
     /// The next message; none once the client has ended its side or is gone.
     ///
     /// # Errors
-    /// [`ExchangeError`] when the link is gone or the message cannot be read.
+    /// [`ExchangeError`] when the other side is gone or the message cannot be read.
     ///
     /// # Cancel safety
     /// Cancel safe.
     pub async fn next(&mut self) -> Result<Option<ToServer>, ExchangeError> {
         let stream = match self {
             Self::Local(channel) => return Ok(channel.recv().await),
-            Self::Link(stream) => stream,
+            Self::Away(stream) => stream,
         };
         let Some(frame) = stream.next().await? else {
             return Ok(None);

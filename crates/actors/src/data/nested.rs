@@ -82,17 +82,8 @@ impl TaskNode {
     /// # Cancel safety
     /// Cancel safe: what was opened is found again, or ends with the child.
     pub async fn session(&self) -> Result<(NodeHandle, SessionInstance), RemoteError> {
-        let node = &self.port.job().host_node;
-        let handle = NodeHandle::of(Arc::clone(node));
-        if let Some(open) = self.port.nest().on_use().map_err(refusal)? {
-            return Ok((handle, open.identity.instance));
-        }
-        let (port, node) = (Arc::clone(&self.port), Arc::clone(node));
-        // By itself, so that a caller who gives up leaves no session that nobody knows.
-        let runtime = node.runtime.clone();
-        let opening = runtime.spawn(async move { open(&port, &node).await });
-        let lost = |_| RemoteError::new(ErrorCode::ShuttingDown, "the node shuts down");
-        let session = opening.await.map_err(lost)??;
+        let session = self.port.open_below().await?;
+        let handle = NodeHandle::of(Arc::clone(&self.port.job().host_node));
         Ok((handle, session.identity.instance))
     }
 }
@@ -122,12 +113,25 @@ async fn open(
 pub(crate) fn refusal(refused: NestRefused) -> RemoteError {
     let code = match refused {
         NestRefused::TooDeep => ErrorCode::Limit,
-        NestRefused::Stopping | NestRefused::Over => ErrorCode::NoSession,
+        NestRefused::Stopping | NestRefused::Over | NestRefused::NotItsOwn => ErrorCode::NoSession,
     };
     RemoteError::new(code, refused.to_string())
 }
 
 impl ChildPort {
+    /// The child's session for its own jobs, opened on first use. Cancel safe.
+    pub(crate) async fn open_below(self: &Arc<Self>) -> Result<Below, RemoteError> {
+        if let Some(open) = self.nest().on_use().map_err(refusal)? {
+            return Ok(open);
+        }
+        let (port, node) = (Arc::clone(self), Arc::clone(&self.job().host_node));
+        // By itself, so that a caller who gives up leaves no session that nobody knows.
+        let runtime = node.runtime.clone();
+        let opening = runtime.spawn(async move { open(&port, &node).await });
+        let lost = |_| RemoteError::new(ErrorCode::ShuttingDown, "the node shuts down");
+        opening.await.map_err(lost)?
+    }
+
     /// Which child this is, as the session of its own jobs shows it.
     fn place(&self) -> ChildPlace {
         let spec = &self.job().spec;

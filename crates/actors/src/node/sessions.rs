@@ -70,6 +70,11 @@ impl NodeShared {
         self.sessions.find(instance)
     }
 
+    /// Its user, from within its process or a child of it: they are one client, the node itself.
+    pub(crate) fn asker(&self) -> Asker {
+        Asker { name: self.user.clone(), key: self.me.id }
+    }
+
     /// The session that a request is about.
     ///
     /// # Errors

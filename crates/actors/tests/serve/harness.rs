@@ -268,7 +268,7 @@ impl Connection {
     pub(crate) async fn receive(&self, spec: ReceiveSpec) -> Reader {
         let (sender, receiver) = soon(self.link.open_bi()).await.expect("a stream");
         let request = Request { session: SessionRef::Default, ask: Ask::Receive(Box::new(spec)) };
-        let end = ClientEnd::over_link(sender, receiver, &request).await;
+        let end = ClientEnd::away(sender, receiver, &request).await;
         Reader { end: end.expect("the node is there") }
     }
 }

@@ -43,6 +43,34 @@ pub fn send(socket: impl AsFd, bytes: &[u8], with: &[BorrowedFd<'_>]) -> Result<
     }
 }
 
+/// Reads once, and takes at most one descriptor: what else comes with it is closed. The kernel
+/// never reads on beyond bytes with which some came.
+///
+/// # Errors
+/// The kernel's error; `EAGAIN` when the socket does not block and nothing is there.
+pub(crate) fn receive_one(
+    socket: impl AsFd,
+    buffer: &mut [u8],
+) -> Result<(usize, Option<OwnedFd>), Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        let mut into = [IoSliceMut::new(buffer)];
+        match recvmsg(&socket, &mut into, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Err(Errno::INTR) => {}
+            result => break result?,
+        }
+    };
+    let mut descriptor = None;
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+            // Space for one may hold two: the kernel pads it.
+            descriptors.for_each(|one| descriptor = Some(one));
+        }
+    }
+    Ok((received.bytes, descriptor))
+}
+
 /// What one read brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Filled {

@@ -1,7 +1,7 @@
 //! The worker's end of its channel to the node.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf, BytesMut};
@@ -49,11 +49,16 @@ impl Channel {
     /// Writes a frame, unless nothing of it can be written now. What the channel does not take of
     /// it follows by itself.
     pub(super) fn put(&self, frame: &[u8]) -> Put {
+        self.put_with(frame, &[])
+    }
+
+    /// The same; these descriptors go with the frame's first byte.
+    fn put_with(&self, frame: &[u8], with: &[BorrowedFd<'_>]) -> Put {
         let mut rest = self.rest();
         if self.write_rest(&mut rest) == Put::Blocked {
             return Put::Blocked;
         }
-        match send(self.socket.get_ref(), frame, &[]) {
+        match send(self.socket.get_ref(), frame, with) {
             Ok(sent) => {
                 rest.extend_from_slice(frame.get(sent..).unwrap_or_default());
                 if !rest.is_empty() {
@@ -101,6 +106,12 @@ impl Channel {
     /// Writes a frame, waiting for room.
     pub(super) async fn write(&self, frame: &[u8]) {
         self.wait(|| self.put(frame)).await;
+    }
+
+    /// Gives the node a descriptor with a frame, waiting for room. Dropped before it is ready,
+    /// nothing was given.
+    pub(super) async fn give(&self, frame: &[u8], descriptor: BorrowedFd<'_>) {
+        self.wait(|| self.put_with(frame, &[descriptor])).await;
     }
 
     async fn flush(&self) {

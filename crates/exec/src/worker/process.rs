@@ -1,7 +1,9 @@
 //! The worker process itself: it calls one function and ends.
 
 mod ask;
+mod reach;
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Read as _};
@@ -19,6 +21,7 @@ use sortie_wire::{Message, TooLarge};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::ask::Asks;
+pub use self::reach::WorkerNode;
 use super::WORKER_ARGUMENT;
 use crate::inbox::InboxPort;
 use crate::registry::Registry;
@@ -78,6 +81,7 @@ async fn run(channel: OwnedFd, order: WorkerOrder, registry: &Registry) -> io::R
     let channel = Channel::new(channel)?;
     let port = Arc::new(Port {
         mail: Mail::new(Arc::clone(&channel)),
+        way: Arc::new(WorkerNode::new(Arc::clone(&channel))),
         channel,
         token: StopToken::default(),
         asks: Asks::default(),
@@ -128,6 +132,8 @@ async fn call(task: Arc<dyn Task>, port: &Arc<Port>, input: Bytes) -> WorkerEnd 
 struct Port {
     channel: Arc<Channel>,
     mail: Arc<Mail>,
+    /// To jobs below the child.
+    way: Arc<WorkerNode>,
     token: StopToken,
     asks: Asks,
     ordinal: Ordinal,
@@ -184,6 +190,10 @@ impl TaskPort for Port {
 
     fn is_cancelled(&self) -> bool {
         self.token.has_fired()
+    }
+
+    fn reach(self: Arc<Self>) -> Option<Arc<dyn Any + Send + Sync>> {
+        Some(Arc::clone(&self.way) as Arc<_>)
     }
 
     fn ask(&self, prompt: String) -> BoxFuture<'_, Result<Bytes, NoAnswer>> {

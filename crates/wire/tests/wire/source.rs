@@ -45,6 +45,10 @@ pub(crate) fn kinds() -> Vec<(Kind, String)> {
 
 /// The fields of a struct, or the variants of an enum, in the order of their declaration.
 pub(crate) fn parts_of(name: &str) -> Vec<String> {
+    let without = format!("pub struct {name};\n");
+    if sources().iter().any(|source| source.contains(&without)) {
+        return Vec::new();
+    }
     let found = sources().into_iter().find_map(|source| {
         let declared = [format!("pub struct {name} {{\n"), format!("pub enum {name} {{\n")];
         let start = declared.iter().find_map(|line| Some(source.find(line)? + line.len()))?;

@@ -33,7 +33,7 @@ impl Outlet {
     pub(super) const fn live_values(&self) -> LiveValues {
         match self.sender {
             ServerSender::Local(_) => LiveValues::AsTheyAre,
-            ServerSender::Link(_) => LiveValues::Encoded,
+            ServerSender::Away(_) => LiveValues::Encoded,
         }
     }
 

@@ -132,6 +132,7 @@ fn ask_name(ask: &Ask) -> &'static str {
         Ask::Disconnect => "Disconnect",
         Ask::CloseSession => "CloseSession",
         Ask::Scope(_) => "Scope",
+        Ask::OpenBelow => "OpenBelow",
     }
 }
 

@@ -3,8 +3,8 @@ use sortie_model::spec::TaskTypes;
 use sortie_model::{Ordinal, QuestionNumber, Stream};
 use sortie_wire::message_proto::{AnswerKind, MessageKind};
 use sortie_wire::worker_proto::{
-    WorkerAnswer, WorkerAsked, WorkerEnd, WorkerInbox, WorkerMessage, WorkerOrder, WorkerRecord,
-    WorkerReply, WorkerWithdrew,
+    WorkerAnswer, WorkerAsked, WorkerEnd, WorkerExchange, WorkerInbox, WorkerMessage, WorkerOrder,
+    WorkerRecord, WorkerReply, WorkerWithdrew,
 };
 
 use super::words::text;
@@ -37,6 +37,7 @@ pub(super) fn samples() -> Vec<Sample> {
         plain("a question", WorkerAsked { number, prompt: text("sure?") }),
         plain("yes", WorkerAnswer { number, answer }),
         plain("not asked any more", WorkerWithdrew { number }),
+        plain("a request of its own", WorkerExchange),
     ];
     let given = WorkerMessage::Message { number: 300, kind: MessageKind::Call };
     let reply = WorkerReply { number: 300, how: AnswerKind::Value };

@@ -171,6 +171,7 @@ fn about_nodes() -> Vec<(&'static str, Request)> {
         ask("diagnose", Ask::Diagnose),
         ask("monitor", Ask::Monitor { selection: selection() }),
         ask("bind", Ask::Bind { first: job(), second: job() }),
+        ask("open below", Ask::OpenBelow),
     ]
 }
 
