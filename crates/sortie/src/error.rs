@@ -6,7 +6,7 @@ use sortie_actors::data::exchange::ExchangeError;
 use sortie_exec::task::note_of;
 use sortie_model::reason::ReachStep;
 use sortie_model::spec::NulByte;
-use sortie_model::{EntryId, Reason};
+use sortie_model::{Deadlock, Reason};
 use sortie_wire::session_proto::{Failure, Trouble};
 use sortie_wire::{DecodeError, ErrorCode, RemoteError};
 
@@ -27,11 +27,8 @@ pub enum RequestError {
     #[error(transparent)]
     Unreachable(#[from] ConnectError),
     /// What is waited for is blocked on input that nobody has given.
-    #[error("job {blocked} waits for input that nobody has given")]
-    Deadlock {
-        /// The blocked job or child.
-        blocked: EntryId,
-    },
+    #[error("{0}")]
+    Deadlock(Deadlock),
     /// The job takes no more input: all of its children are finished or have closed theirs.
     #[error("the job takes no more input")]
     InputClosed,
@@ -84,7 +81,7 @@ impl RequestError {
             Self::Refused(error) => error.code,
             Self::Lost => ErrorCode::Unreachable,
             Self::Unreachable(error) => error.code(),
-            Self::Deadlock { .. } => ErrorCode::Deadlock,
+            Self::Deadlock(_) => ErrorCode::Deadlock,
             Self::InputClosed => ErrorCode::Gone,
             Self::Misused(_) => ErrorCode::Usage,
             Self::Unexpected | Self::Malformed(_) => ErrorCode::Version,

@@ -125,10 +125,10 @@ pub use sortie_model::spec::{
 };
 pub use sortie_model::view::{ChildPlace, EntryView, Kind, NodeState, Progress, Tally};
 pub use sortie_model::{
-    Body, ChildIncarnation, ChildInstance, ChildView, EntryId, IdempotencyKey, Incarnation,
-    JobInstance, JobName, JobSpec, JobView, NodeId, NodeName, NodeView, Ordinal, Question,
-    QuestionNumber, Reason, Record, Seq, SessionId, SessionInstance, SessionName, SessionView,
-    State, Stream, Timestamp,
+    Body, ChildIncarnation, ChildInstance, ChildView, Deadlock, EntryId, IdempotencyKey,
+    Incarnation, JobInstance, JobName, JobSpec, JobView, NodeId, NodeName, NodeView, Ordinal,
+    Question, QuestionNumber, Reason, Record, Seq, SessionId, SessionInstance, SessionName,
+    SessionView, State, Stream, Timestamp,
 };
 pub use sortie_wire::message_proto::Arrived;
 pub use sortie_wire::session_proto::EndNotice;

@@ -27,7 +27,7 @@ use crate::data::exchange::{ExchangeError, ServerEnd, ServerReceiver, ToClient, 
 use crate::data::job::JobShared;
 use crate::data::mailboxes::ReadError;
 use crate::data::session::SessionShared;
-use crate::serve::wait::Watched;
+use crate::serve::wait::{self, Watched};
 use crate::serve::{get, remove};
 use outlet::Outlet;
 use reading::{Child, Reading};
@@ -122,7 +122,7 @@ async fn run(
         }
     };
     let deadlock = deadlock.and_then(|place| ends.get(place).copied());
-    let deadlock = deadlock.and_then(|place| get::id_of(session, place));
+    let deadlock = deadlock.and_then(|place| wait::deadlock(session, place));
     let Receive { targets, .. } = receive;
     let failures = target::failures(&targets);
     let mut entries = get::listed(session, selected);

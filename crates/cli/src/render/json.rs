@@ -132,8 +132,8 @@ fn details(reason: &Reason) -> Value {
         Reason::Denied { rule } => json!({ "rule": rule }),
         Reason::Unreachable { step } => json!({ "step": step.to_string() }),
         Reason::NodeLost { since } => json!({ "since": since.to_string() }),
-        Reason::RestartLimit { restarts, period } => {
-            json!({ "restarts": restarts, "period": period.as_secs_f64() })
+        Reason::RestartLimit { restarts, period, last } => {
+            json!({ "restarts": restarts, "period": period.as_secs_f64(), "last": last })
         }
         Reason::Limit { which } => json!({ "which": which.to_string() }),
         Reason::UnknownTask { name }
@@ -271,7 +271,7 @@ pub(crate) fn happening(happening: &Happening) -> Value {
         Event::Accepted { job } => {
             json!({ "schema": SCHEMA, "time": time, "event": "accepted", "job": job.0 })
         }
-        Event::Changed { id, job, incarnation, state, reason: why, .. } => json!({
+        Event::Changed { id, job, incarnation, state, reason: why, question: asked, .. } => json!({
             "schema": SCHEMA,
             "time": time,
             "event": "changed",
@@ -280,6 +280,7 @@ pub(crate) fn happening(happening: &Happening) -> Value {
             "incarnation": incarnation.0,
             "state": state.as_json(),
             "reason": why.as_ref().map(reason),
+            "question": asked.as_ref().map(question),
         }),
         Event::Ended(notice) => json!({
             "schema": SCHEMA,
