@@ -165,7 +165,7 @@ impl From<AnswerError> for Failure {
 
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
-        let hint = error.step().map(|step| hint_for(step).to_owned());
+        let hint = hint_for(&error);
         let cause = match &error {
             ConnectError::Home(error) => cause_of_home(error),
             _ => cause_of(error.code()),
@@ -197,14 +197,26 @@ const fn cause_of_home(error: &HomeError) -> Cause {
     if error.is_mistake() { Cause::Usage } else { Cause::Internal }
 }
 
-/// What to do when that step towards a node failed.
-pub(crate) const fn hint_for(step: ReachStep) -> &'static str {
-    match step {
-        ReachStep::Resolve => "check the name, or use an IP address",
-        ReachStep::Connect => "start the node there, and let its UDP port through firewalls",
-        ReachStep::Authenticate => "both must be members of one cluster: `sortie cluster join`",
-        ReachStep::Authorise => "ask the owner of the cluster",
-    }
+/// What to do when a node could not be connected to.
+fn hint_for(error: &ConnectError) -> Option<String> {
+    let hint = match (error, error.step()?) {
+        (ConnectError::Unresponsive { process: Some(process) }, _) => {
+            return Some(format!(
+                "`kill -CONT {process}` wakes it if it was stopped, `kill -9 {process}` ends it; \
+                 the next command that needs a node starts another"
+            ));
+        }
+        (_, ReachStep::Resolve) => "check the name, or use an IP address",
+        (error, ReachStep::Connect) if error.nothing_listens() => {
+            "start the node there: `sortie node run`; `sortie node get` shows where each node is"
+        }
+        (_, ReachStep::Connect) => "`sortie doctor` on that machine looks at its node",
+        (_, ReachStep::Authenticate) => {
+            "both must be members of one cluster: `sortie cluster join`"
+        }
+        (_, ReachStep::Authorise) => "ask the owner of the cluster",
+    };
+    Some(hint.to_owned())
 }
 
 /// An error with what caused it: `this: that: the other`.
@@ -280,6 +292,15 @@ mod tests {
         let failure = Failure::from(NodeStartError::TaskName("count".to_owned()));
         assert_eq!(failure.cause, Cause::Usage);
         assert!(failure.message.contains("`count`"), "{failure:?}");
+    }
+
+    #[test]
+    fn a_node_that_is_gone_is_told_apart_from_one_that_says_nothing() {
+        let hung = Failure::from(ConnectError::Unresponsive { process: Some(7) });
+        assert_eq!(hung.cause, Cause::NotReached);
+        assert!(hung.message.contains("(process 7)"), "{hung:?}");
+        assert!(hung.hint.is_some_and(|hint| hint.contains("`kill -9 7`")));
+        assert_eq!(hint_for(&ConnectError::NotRunning), None);
     }
 
     #[test]
