@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use sortie_actors::data::exchange::ExchangeError;
-use sortie_exec::task::note_of;
+use sortie_exec::task::{ShapeError, note_of, read_value};
 use sortie_model::reason::ReachStep;
 use sortie_model::spec::NulByte;
 use sortie_model::{Deadlock, Reason};
@@ -366,11 +366,6 @@ impl ValueError {
     }
 }
 
-/// How a value differs from the wanted type.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct ShapeError(#[from] rmp_serde::decode::Error);
-
 /// Reads a value that a function gave.
 pub(crate) fn decode_value<T>(bytes: &[u8]) -> Result<T, ValueError>
 where
@@ -379,7 +374,7 @@ where
     if let Some(why) = note_of(bytes) {
         return Err(ValueError::NotEncoded { why: why.to_owned() });
     }
-    rmp_serde::from_slice(bytes).map_err(|error| ValueError::Shape(ShapeError(error)))
+    read_value(bytes).map_err(ValueError::Shape)
 }
 
 #[cfg(test)]
