@@ -9,7 +9,10 @@ use sortie::{
     AnswerError, ConnectError, ErrorCode, HomeError, NodeStartError, ReachStep, RequestError,
 };
 
+use sortie_model::selector::Selector;
+
 use crate::exit::Cause;
+use crate::program::with_own_name;
 use crate::render::clean::one_line;
 
 /// Why a verb could not do its work.
@@ -49,7 +52,7 @@ impl Failure {
     /// An expression that matches no node, which is no error.
     pub(crate) fn no_node(expression: &str) -> Self {
         let message = format!("no node matches `{expression}`");
-        Self::new(Cause::NoNodes, ErrorCode::NoNodes.as_str(), message)
+        Self::new(Cause::NothingMatches, ErrorCode::NoNodes.as_str(), message)
             .hint("`sortie node get` lists the nodes and their labels")
     }
 
@@ -66,6 +69,15 @@ impl Failure {
     /// The same with a hint.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same where one entry was wanted: a glob or a range that names nothing is no error there
+    /// either.
+    pub(crate) fn where_one_is_wanted(mut self, selector: &Selector) -> Self {
+        if self.cause == Cause::NotFound && !selector.must_name_something() {
+            self.cause = Cause::NothingMatches;
+        }
         self
     }
 
@@ -118,9 +130,9 @@ impl Failure {
     }
 
     fn as_text(&self) -> String {
-        let mut text = format!("sortie: {}\n", one_line(&self.message));
+        let mut text = format!("sortie: {}\n", said(&self.message));
         if let Some(hint) = &self.hint {
-            text.push_str(&format!("  hint: {}\n", one_line(hint)));
+            text.push_str(&format!("  hint: {}\n", said(hint)));
         }
         text
     }
@@ -128,11 +140,16 @@ impl Failure {
     fn as_json(&self) -> String {
         let error = serde_json::json!({
             "code": self.code,
-            "message": one_line(&self.message),
-            "hint": self.hint.as_deref().map(one_line),
+            "message": said(&self.message),
+            "hint": self.hint.as_deref().map(said),
         });
         format!("{}\n", serde_json::json!({ "schema": 1, "error": error }))
     }
+}
+
+/// A sentence as it is said: one line, with its commands as people type them here.
+fn said(sentence: &str) -> String {
+    with_own_name(&one_line(sentence))
 }
 
 impl From<RequestError> for Failure {
@@ -247,7 +264,7 @@ pub(crate) enum ErrorStyle {
 pub(crate) const fn cause_of(code: ErrorCode) -> Cause {
     match code {
         ErrorCode::NotFound | ErrorCode::UnknownNode | ErrorCode::NoSession => Cause::NotFound,
-        ErrorCode::NoNodes => Cause::NoNodes,
+        ErrorCode::NoNodes => Cause::NothingMatches,
         ErrorCode::Denied
         | ErrorCode::NoAuthority
         | ErrorCode::TokenWrong
@@ -301,6 +318,17 @@ mod tests {
         assert!(hung.message.contains("(process 7)"), "{hung:?}");
         assert!(hung.hint.is_some_and(|hint| hint.contains("`kill -9 7`")));
         assert_eq!(hint_for(&ConnectError::NotRunning), None);
+    }
+
+    #[test]
+    fn one_entry_that_is_wanted_is_missing_only_where_it_was_named() {
+        let failure = |selector: &str| {
+            let selector: Selector = selector.parse().expect("a selector");
+            let missing = Failure::new(Cause::NotFound, "not_found", "nothing");
+            missing.where_one_is_wanted(&selector).cause.status()
+        };
+        assert_eq!(["7", "web", "last"].map(failure), [4, 4, 4]);
+        assert_eq!(["web*", "3-7", "all"].map(failure), [0, 0, 0]);
     }
 
     #[test]

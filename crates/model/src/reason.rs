@@ -248,9 +248,10 @@ impl fmt::Display for Reason {
             Self::Exit { code } => write!(f, "exited with status {code}"),
             Self::Signal { name, core_dumped: false, .. } => write!(f, "died of signal {name}"),
             Self::Signal { name, .. } => write!(f, "died of signal {name}, core dumped"),
-            Self::Spawn { step: SpawnStep::Guardian, .. } => {
-                f.write_str("could not start: this node hosts no processes (its guardian is gone)")
-            }
+            Self::Spawn { step: SpawnStep::Guardian, .. } => f.write_str(
+                "could not start: its node hosts no processes (its program did not call \
+                     `sortie::init()` first, or its guardian is gone)",
+            ),
             Self::Spawn { step, errno } => {
                 let error = std::io::Error::from_raw_os_error(*errno);
                 write!(f, "could not start ({step}): {error}")

@@ -12,6 +12,7 @@ use sortie_model::{
     Body, ChildView, JobView, NodeView, Question, Reason, Record, SessionView, Timestamp,
 };
 
+use crate::program::with_own_name;
 use crate::render::clean::line_of_bytes;
 use crate::render::value::value_of;
 
@@ -306,8 +307,8 @@ pub(crate) fn trouble(trouble: &Trouble) -> Value {
     json!({
         "about": trouble.about,
         "code": trouble.error.code.as_str(),
-        "message": trouble.error.message,
-        "hint": trouble.error.hint,
+        "message": with_own_name(&trouble.error.message),
+        "hint": trouble.error.hint.as_deref().map(with_own_name),
     })
 }
 

@@ -13,6 +13,7 @@ use crate::args::DoctorArgs;
 use crate::args::output::Look;
 use crate::failure::{Failure, chain};
 use crate::own_node;
+use crate::program::with_own_name;
 use crate::render::clean::one_line;
 use crate::render::json::SCHEMA;
 use crate::render::out::print;
@@ -57,8 +58,8 @@ impl Findings {
 
     fn problem(&mut self, name: &str, finding: &str, advice: Option<&str>) {
         let finding = match advice {
-            Some(advice) => format!("{finding}; {advice}"),
-            None => finding.to_owned(),
+            Some(advice) => with_own_name(&format!("{finding}; {advice}")),
+            None => with_own_name(finding),
         };
         self.rows.push(Row { name: name.to_owned(), ok: false, finding });
     }

@@ -72,7 +72,9 @@ async fn warn_of_no_node(session: &Session, on: &NodeExpr, look: &Look) -> Resul
     let placement = Placement::Nodes { on: on.clone(), exclude: None };
     let spec = JobSpec { placement, ..JobSpec::new("true".to_owned(), body) };
     match session.dry_run(spec).await.map_err(Failure::from) {
-        Err(failure) if failure.cause == Cause::NoNodes => failure.report(look.error_style()),
+        Err(failure) if failure.cause == Cause::NothingMatches => {
+            failure.report(look.error_style())
+        }
         _ => {}
     }
     Ok(())
