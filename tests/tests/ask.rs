@@ -1,7 +1,7 @@
 //! Functions that ask, at the command line: at a terminal, without one, and by `send`.
 #![expect(clippy::expect_used, reason = "a test fails by panicking, also in what its cases share")]
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
@@ -127,6 +127,41 @@ fn a_person_at_the_terminal_of_an_invoke_answers() {
 }
 
 #[test]
+fn what_comes_while_a_person_is_asked_stands_on_lines_of_its_own() {
+    let home = running("a");
+    let lines = home.path().join("lines");
+    fs::write(&lines, "\"hello\"\n\"hello\"\n\"hello\"\n").expect("a file");
+    let map = ["invoke", "--task", "chat", "--map", &lines.display().to_string()];
+    let mut terminal = Terminal::run(&home, &map);
+    for answered in 0..3 {
+        // In whichever order they ask; a prompt may be shown more than once.
+        wait_for("the next child's question", || {
+            let shown = terminal.shown();
+            let asked = (2..5).filter(|child| shown.contains(&format!("{child} asks: ")));
+            (asked.count() > answered).then_some(())
+        });
+        terminal.type_in("Ada\n");
+    }
+    let (status, _, shown) = terminal.end();
+    assert_eq!(status.code(), Some(0), "{shown}");
+    assert_eq!(shown.matches("thank you").count(), 3, "{shown}");
+    let mixed = shown.lines().find(|line| line.contains("asks:") && line.contains("thank you"));
+    assert_eq!(mixed, None, "{shown}");
+}
+
+#[test]
+fn who_types_no_answer_to_an_invoke_is_told_of_no_way_that_cannot_work() {
+    let home = running("a");
+    let greet = ["invoke", "--task", "greet", "--input", "\"hello\""];
+    let mut terminal = Terminal::run(&home, &greet);
+    terminal.wait_for(PROMPT);
+    terminal.type_in("\u{4}");
+    let (status, _, shown) = terminal.end();
+    assert_eq!(status.code(), Some(105), "{shown}");
+    assert!(shown.contains("`--as-job`") && !shown.contains("send CHILD"), "{shown}");
+}
+
+#[test]
 fn a_line_that_can_be_no_answer_leaves_its_question_asked() {
     let home = running("a");
     let greet = ["invoke", "--task", "greet", "--input", "\"hello\""];
@@ -145,7 +180,7 @@ fn a_line_that_can_be_no_answer_leaves_its_question_asked() {
 /// Has so many children greet in the foreground, and waits until all of them ask; their numbers.
 fn greet_in_foreground(home: &Home, children: usize) -> (Terminal, Vec<String>) {
     let greetings = home.path().join("greetings");
-    std::fs::write(&greetings, "\"hello\"\n".repeat(children)).expect("a file");
+    fs::write(&greetings, "\"hello\"\n".repeat(children)).expect("a file");
     let greetings = greetings.display().to_string();
     // What others see, too.
     let place = ["invoke", "--session", "default", "-j", "100"];

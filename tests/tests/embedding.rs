@@ -38,5 +38,7 @@ fn a_process_in_a_program_that_got_ready_after_its_runtime_is_a_clear_error() {
     let ran = ran.expect("the program");
     let error = String::from_utf8_lossy(&ran.stderr);
     assert!(!ran.status.success() && ran.stdout.is_empty(), "{ran:?}");
-    assert!(error.contains("this node hosts no processes"), "{error}");
+    for word in ["this node hosts no processes", "`sortie::init()`"] {
+        assert!(error.contains(word), "no `{word}` in {error}");
+    }
 }

@@ -135,7 +135,7 @@ fn what_makes_no_sense_is_refused_before_any_job_exists() {
     assert_eq!(home.json(&["get"])["jobs"].as_array().map(Vec::len), Some(0));
     // Whether a value is what the function takes, only its child finds out.
     let ran = home.sortie(&["invoke", "--task", "count", "--input", "\"many\""]);
-    check_refused(&ran, 100, &["failed"]);
+    check_refused(&ran, 100, &["gave an error: it takes u64"]);
 }
 
 #[test]

@@ -4,10 +4,11 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use sortie::answer::Event;
 use sortie::testkit::{Clients, cluster};
 use sortie::{
-    AskError, ChildQuestion, ErrorCode, Job, Node, QuestionNumber, Reason, Selector, State, Stream,
-    TaskContext, WaitCount, WaitSpec,
+    AskError, ChildQuestion, ErrorCode, Job, Node, QuestionNumber, Reason, Selection, Selector,
+    State, Stream, TaskContext, WaitCount, WaitSpec,
 };
 use sortie_tests::{PATIENCE, dropped_after};
 
@@ -107,6 +108,23 @@ async fn an_answer_lets_the_child_run_on_wherever_it_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_awaits_or_watches_a_blocked_job_is_told_who_asks() {
+    let (a, _b) = two_nodes().await;
+    let mut happenings = a.session().watch(Selection::default()).await.expect("a watch");
+    let job = a.session().run(greet, "hello".to_owned()).on("b").expect("a node");
+    let job = job.start().await.expect("a start");
+    let (child, question) = loop {
+        let happening = soon(happenings.next()).await.expect("a watch").expect("a session");
+        if let Event::Changed { id, question: Some(question), .. } = happening.event {
+            break (id, question);
+        }
+    };
+    assert_eq!(question.prompt, PROMPT);
+    let error = soon(job).await.expect_err("nobody answers");
+    assert!(error.to_string().contains(&format!("{child} asks: {PROMPT}")), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_question_takes_one_answer_and_no_other_ones() {
     let (a, _b) = two_nodes().await;
     let job = a.session().run(add, 3).on("b").expect("a node").start().await.expect("a start");
@@ -134,7 +152,7 @@ async fn who_waits_for_any_goes_on_while_one_child_can_move() {
     let late = session.run(add, 0).start().await.expect("a start");
     let both = [Selector::Id(blocked.id()), Selector::Id(late.id())];
     let wait = |count| WaitSpec {
-        selection: sortie::Selection::of(both.clone()),
+        selection: Selection::of(both.clone()),
         count,
         finished: false,
         timeout: None,

@@ -45,6 +45,7 @@ fn one_restart_too_many_ends_the_job_with_its_reason() {
     let [job, child] = &entries(&home)[..] else { panic!("a job and a child") };
     assert_eq!((&job["state"], &job["restarts"]), (&Value::from("failed"), &Value::from(2)));
     assert_eq!(child["reason"]["code"], "restart_limit");
+    assert_eq!(child["reason"]["last"], "ended well");
 }
 
 #[test]

@@ -133,6 +133,28 @@ fn a_home_that_cannot_be_made_is_said_in_one_sentence() {
 }
 
 #[test]
+fn a_node_that_was_killed_is_none_and_one_that_hangs_is_named() {
+    let mut home = Home::running("solo", &[]);
+    let node = home.daemon_pid();
+    let pid = i32::try_from(node).ok().and_then(rustix::process::Pid::from_raw);
+    let signal = |signal| rustix::process::kill_process(pid.expect("a process"), signal);
+    signal(rustix::process::Signal::STOP).expect("it runs");
+    let says = [&format!("(process {node})")[..], "does not answer", &format!("kill -9 {node}")];
+    let stopped = home.sortie(&["node", "stop"]);
+    check_says(&stopped, 125, &says);
+    assert!(!stopped.err.contains("firewall"), "{stopped:?}");
+    let checked = home.sortie(&["doctor"]);
+    assert!(checked.code == 1 && checked.out.contains(says[0]), "{checked:?}");
+    home.kill_daemon();
+    assert!(home.path().join("node.addr").exists(), "nobody took it back");
+    check_says(&home.sortie(&["node", "stop"]), 0, &["no node of yours runs"]);
+    let checked = home.sortie(&["doctor"]);
+    assert!(checked.code == 0 && checked.out.contains("none runs"), "{checked:?}");
+    check_says(&home.sortie(&["get"]), 0, &["started a node of your own"]);
+    assert_eq!(home.sortie(&["node", "stop"]).code, 0);
+}
+
+#[test]
 fn an_address_that_a_dead_node_left_behind_is_in_nobodys_way() {
     let home = Home::new();
     fs::write(home.path().join("node.addr"), "127.0.0.1:9\n").expect("a file");

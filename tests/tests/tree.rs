@@ -66,6 +66,15 @@ async fn ended(job: &Job) -> State {
     job.wait_timeout(PATIENCE).await.expect("an answer").expect("an end").state
 }
 
+/// The owner of a job with one child says where the child's own jobs are.
+#[track_caller]
+fn check_explained(home: &Home, what: &[&str], place: &str, command: &str) {
+    let explained = home.sortie(&[&["explain"][..], what].concat());
+    for word in ["it has jobs of its own: 1, 1 of them unfinished", place, command] {
+        assert!(explained.out.contains(word), "no `{word}` in {explained:?}");
+    }
+}
+
 /// Polls until no child on these nodes has a session.
 async fn none_nested(clients: &[&Client]) {
     let until = Instant::now() + PATIENCE;
@@ -86,6 +95,9 @@ async fn a_stop_at_each_level_reaches_what_is_below_it_on_every_node() {
     let sessions = nested(&b).await;
     let place = sessions.iter().find_map(|session| session.below.clone()).expect("a parent");
     assert_eq!((place.node.as_str(), place.incarnation.0), ("a", 0), "{place}");
+    check_explained(&homes[0], &[&job.id().to_string()], "on a", "sortie get --session ");
+    let above = nested(&a).await[0].id.to_string();
+    check_explained(&homes[0], &["last", "--session", &above], "on b", "get --node b --session ");
     let asked = Instant::now();
     assert_eq!(job.stop().await.expect("a stop").state, State::Stopped);
     assert!(processes_marked(&mark(1)).is_empty(), "the stop waits for what is below");

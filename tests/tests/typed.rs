@@ -132,7 +132,7 @@ async fn the_first_failure_comes_with_its_child_and_the_other_results_stay() {
     assert_eq!(error.location(), Some("b"));
     assert!(matches!(error.reason(), Some(Reason::Error { message, .. }) if message == "5 is odd"));
     assert!(!error.is_retryable());
-    assert!(error.to_string().ends_with("on b failed: failed: 5 is odd"), "{error}");
+    assert!(error.to_string().ends_with("on b failed: gave an error: 5 is odd"), "{error}");
 
     let mut results = job.results();
     let mut values = Vec::new();

@@ -73,6 +73,54 @@ fn an_input_that_does_not_fit_its_function_says_what_it_takes() {
 }
 
 #[test]
+fn an_answer_that_does_not_fit_is_said_with_its_type_and_what_came() {
+    let home = asking();
+    assert_eq!(home.sortie(&["start", "--task", "add", "--input", "1"]).code, 0);
+    assert_eq!(home.sortie(&["wait", "last"]).code, 105);
+    assert_eq!(home.sortie(&["send", "last", "five"]).code, 0);
+    let ran = home.sortie(&["receive", "last", "--wait"]);
+    check_refused(&ran, 100, &["gave an error: the answer is of another type: it is no u64"]);
+    assert!(ran.err.contains("it is the text `five`"), "{ran:?}");
+}
+
+#[test]
+fn a_glob_that_matches_nothing_is_no_failure_of_any_verb() {
+    let home = asking();
+    for verb in [
+        &["get", "zz*"][..],
+        &["receive", "zz*"],
+        &["receive", "zz*", "--wait"],
+        &["wait", "zz*"],
+        &["stop", "zz*"],
+        &["kill", "zz*"],
+        &["remove", "zz*"],
+        &["throttle", "zz*", "-j", "3"],
+        &["tree", "zz*"],
+        &["send", "zz*", "hello"],
+        &["explain", "zz*"],
+        &["explain", "7-9"],
+    ] {
+        let ran = home.sortie(verb);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let wants_one = ["send", "explain"].contains(&verb[0]);
+        assert_eq!(ran.err.contains("no job"), wants_one, "{ran:?}");
+    }
+    for verb in [&["send", "zz", "hello"][..], &["explain", "zz"], &["stop", "zz"]] {
+        check_refused(&home.sortie(verb), 4, &["`zz`", "`asking-sortie get --children`"]);
+    }
+}
+
+#[test]
+fn a_throttle_of_what_is_finished_says_that_it_changes_nothing() {
+    let home = asking();
+    assert_eq!(home.sortie(&["invoke", "--job-name", "x", "--", "true"]).code, 0);
+    assert_eq!(home.sortie(&["wait", "x"]).code, 0);
+    let throttled = home.sortie(&["throttle", "x", "-j", "3"]);
+    assert_eq!(throttled.code, 0, "{throttled:?}");
+    assert!(throttled.err.contains("1 is Completed: its throttle"), "{throttled:?}");
+}
+
+#[test]
 fn a_plan_shows_when_children_would_start_again() {
     let home = asking();
     let rules = ["--restart", "transient", "--strategy", "rest-for-one", "--intensity", "3/1m"];

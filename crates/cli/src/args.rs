@@ -16,7 +16,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use sortie_model::quantity::parse_throttle;
 use sortie_model::spec::Throttle;
@@ -32,6 +32,7 @@ use crate::args::values::{duration, moment, signal};
 #[cfg(test)]
 use crate::args::work::Caller;
 use crate::args::work::Work;
+use crate::program;
 
 /// Background, remote and thread jobs over QUIC-linked nodes.
 #[derive(Debug, Parser)]
@@ -92,6 +93,34 @@ pub(crate) enum Verb {
         /// Which shell.
         shell: Shell,
     },
+}
+
+/// Reads the words of our command line.
+///
+/// # Errors
+/// Also the answers of `--help` and `--version`.
+pub(crate) fn read() -> Result<Cli, clap::Error> {
+    let matches = command(&program::name()).try_get_matches()?;
+    Cli::from_arg_matches(&matches)
+}
+
+/// The command line, with the usage of what is written in one of several ways: a derived one would
+/// put all of them into one line.
+fn command(program: &str) -> clap::Command {
+    let usage = |verb: &str, ways: &[&str]| {
+        let ways: Vec<String> = ways.iter().map(|way| format!("{program} {verb} {way}")).collect();
+        ways.join("\n       ")
+    };
+    let work = [
+        "[OPTIONS] [--] <CMD> [ARG]...",
+        "[OPTIONS] --script <FILE> [--] [ARG]...",
+        "[OPTIONS] --task <NAME> [--input <JSON>] [--background]",
+    ];
+    let send = ["[OPTIONS] <CHILD> <TEXT>", "[OPTIONS] <CHILD> --stdin"];
+    Cli::command()
+        .mut_subcommand("start", |verb| verb.override_usage(usage("start", &work)))
+        .mut_subcommand("invoke", |verb| verb.override_usage(usage("invoke", &work)))
+        .mut_subcommand("send", |verb| verb.override_usage(usage("send", &send)))
 }
 
 /// Arguments of `start`.
@@ -275,7 +304,7 @@ pub(crate) struct RemoveArgs {
 pub(crate) struct ThrottleArgs {
     #[command(flatten)]
     pub(crate) pick: Picked,
-    /// Children in progress at once: a number or `unlimited`.
+    /// Children in progress at once: a number or `unlimited`; a million in any case.
     #[arg(
         short = 'j',
         long,

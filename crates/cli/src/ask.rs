@@ -6,17 +6,16 @@ use std::io::{BufRead, IsTerminal};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sortie::{Question, ReceiveEnd, Session};
+use sortie_model::EntryId;
 use sortie_model::selector::{Query, Selection, Selector};
 use sortie_model::view::EntryView;
-use sortie_model::{EntryId, State, limits};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::exit::{Cause, Outcome};
 use crate::failure::{ErrorStyle, Failure};
-use crate::own_node::eprintln_quietly;
 use crate::render::clean::one_line;
-use crate::render::progress::Screen;
+use crate::render::progress::{Screen, Typed};
 use crate::render::sink::Channel;
 
 /// A person at a terminal, who answers.
@@ -28,13 +27,17 @@ pub(crate) struct Asker {
 impl Asker {
     /// The person at our terminal, if there is one: both our standard input and our standard error
     /// are one.
-    pub(crate) fn at_terminal(session: &Session, screen: &Screen) -> Option<Self> {
+    pub(crate) fn at_terminal(session: &Session, screen: &Screen, asked: Asked) -> Option<Self> {
         let somebody = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
         somebody.then(|| {
             let waiting = Arc::<Waiting>::default();
-            let to_ask = Arc::clone(&waiting);
-            let asking = tokio::spawn(ask_all(session.clone(), screen.clone(), to_ask));
-            Self { waiting, asking }
+            let asking = Asking {
+                session: session.clone(),
+                screen: screen.clone(),
+                asked,
+                to_ask: Arc::clone(&waiting),
+            };
+            Self { waiting, asking: tokio::spawn(asking.ask_all()) }
         })
     }
 
@@ -89,52 +92,49 @@ impl Waiting {
     }
 }
 
-/// Asks one after the other, until nobody types or the node is gone.
-async fn ask_all(session: Session, screen: Screen, to_ask: Arc<Waiting>) -> Failure {
-    let mut lines = None;
-    loop {
-        let child = to_ask.next().await;
-        let question = match question_of(&session, child).await {
-            Ok(Some(question)) => question,
-            // Somebody else has answered, or the child asks no more.
-            Ok(None) => continue,
-            Err(failure) => return failure,
-        };
-        let prompt = format!("{child} asks: {} ", one_line(&question.prompt));
-        screen.aside(Channel::Err, false, || eprint_quietly(&prompt));
-        let line = lines.get_or_insert_with(typed_lines).recv().await;
-        // The terminal shows the end of the line that was typed, but not that of our input.
-        screen.aside(Channel::Err, true, || match line {
-            Some(_) => {}
-            None => eprintln_quietly(""),
-        });
-        let Some(line) = line else { return unanswered((child, &question), HINT) };
-        let failure = match line {
-            Err(failure) => failure,
-            Ok(line) => {
-                let number = Some(question.number);
-                let answered = session.answer(Selector::Id(child), number, &line).await;
-                let Err(error) = answered else { continue };
-                error.into()
-            }
-        };
-        if failure.cause != Cause::Usage && failure.code != "limit" {
-            return failure;
-        }
-        screen.aside(Channel::Err, true, || failure.report(ErrorStyle::Text));
-        // What could not be its answer leaves it asking; if somebody else was faster, it does not.
-        to_ask.add(child);
-    }
+/// What the task that asks at the terminal works with.
+struct Asking {
+    session: Session,
+    screen: Screen,
+    asked: Asked,
+    to_ask: Arc<Waiting>,
 }
 
-const AT_TERMINAL: &str =
-    "answer at a terminal, or start it with `--as-job` and answer with `sortie send`";
-const HINT: &str = "`sortie send CHILD TEXT` answers from elsewhere";
-
-fn eprint_quietly(text: &str) {
-    use std::io::Write as _;
-    // A stderr that cannot be written to has nobody who reads the prompt.
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+impl Asking {
+    /// Asks one after the other, until nobody types or the node is gone.
+    async fn ask_all(self) -> Failure {
+        let Self { session, screen, asked, to_ask } = self;
+        let mut lines = None;
+        loop {
+            let child = to_ask.next().await;
+            let question = match question_of(&session, child).await {
+                Ok(Some(question)) => question,
+                // Somebody else has answered, or the child asks no more.
+                Ok(None) => continue,
+                Err(failure) => return failure,
+            };
+            screen.ask(format!("{child} asks: {} ", one_line(&question.prompt)));
+            let line = lines.get_or_insert_with(typed_lines).recv().await;
+            screen.answered(if line.is_some() { Typed::Line } else { Typed::Nothing });
+            let Some(line) = line else { return unanswered(child, &question.prompt, asked) };
+            let failure = match line {
+                Err(failure) => failure,
+                Ok(line) => {
+                    let number = Some(question.number);
+                    let answered = session.answer(Selector::Id(child), number, &line).await;
+                    let Err(error) = answered else { continue };
+                    error.into()
+                }
+            };
+            if failure.cause != Cause::Usage && failure.code != "limit" {
+                return failure;
+            }
+            screen.aside(Channel::Err, true, || failure.report(ErrorStyle::Text));
+            // What could not be its answer leaves it asking; if somebody else was faster, it does
+            // not.
+            to_ask.add(child);
+        }
+    }
 }
 
 /// The lines that are typed, without their ends. The thread that reads ends with the program at the
@@ -164,49 +164,28 @@ pub(crate) enum Asked {
 }
 
 /// Says which child asks what, if that is why the receive ended.
-pub(crate) async fn report_deadlock(
-    session: &Session,
+pub(crate) fn report_deadlock(
     end: &ReceiveEnd,
     (asked, style): (Asked, ErrorStyle),
     outcome: &mut Outcome,
 ) {
-    let Some(blocked) = end.deadlock else { return };
-    let failure = match first_question(session, blocked).await {
-        Some((child, question)) => {
-            let send = format!("`sortie send {child} TEXT` answers");
-            let hint = match asked {
-                Asked::GoesOn => send.as_str(),
-                Asked::EndsWithUs => AT_TERMINAL,
-            };
-            unanswered((child, &question), hint)
-        }
+    let Some(deadlock) = &end.deadlock else { return };
+    let failure = match &deadlock.asks {
+        Some((child, question)) => unanswered(*child, &question.prompt, asked),
         // It was answered meanwhile, by somebody else.
-        None => {
-            let message = format!("{blocked} waits for input that nobody has given");
-            Failure::new(Cause::Deadlock, "deadlock", message)
-        }
+        None => Failure::new(Cause::Deadlock, "deadlock", deadlock),
     };
     failure.report(style);
     outcome.note(Cause::Deadlock);
 }
 
-fn unanswered((child, question): (EntryId, &Question), hint: &str) -> Failure {
-    let message = format!("nobody answers: {child} asks: {}", question.prompt);
-    Failure::new(Cause::Deadlock, "deadlock", message).hint(hint)
-}
-
-/// What the first of the children of a job, or a child itself, asks.
-async fn first_question(session: &Session, blocked: EntryId) -> Option<(EntryId, Question)> {
-    let query = Query {
-        selection: Selection::of([Selector::Id(blocked)]),
-        child_states: vec![State::Blocked],
-        limit: limits::PAGE as u32,
-        ..Query::default()
-    };
-    let entries = session.get(query).await.ok()?.entries;
-    entries.into_iter().find_map(|entry| match entry {
-        EntryView::Child(child) => Some((child.id, child.question?)),
-        EntryView::Job(_) => None,
+fn unanswered(child: EntryId, prompt: &str, asked: Asked) -> Failure {
+    let message = format!("nobody answers: {child} asks: {prompt}");
+    Failure::new(Cause::Deadlock, "deadlock", message).hint(match asked {
+        Asked::GoesOn => format!("`sortie send {child} TEXT` answers"),
+        Asked::EndsWithUs => "its job ends with this command: answer at a terminal, or start it \
+                              with `--as-job` and answer with `sortie send`"
+            .to_owned(),
     })
 }
 

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use sortie::{Client, ConnectError, Embedded, HomePaths, Registry, Session, UserIdentity, limits};
+use sortie::{
+    Client, ConnectError, Embedded, HomePaths, NodeId, NodeView, Registry, Session, SessionView,
+    UserIdentity, limits,
+};
 
 use crate::args::reach::Reach;
 use crate::args::work::node_name;
@@ -46,6 +49,17 @@ impl Connection {
     /// The client.
     pub(crate) const fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// The sessions on the node where a child runs: its jobs are in one of them.
+    pub(crate) async fn sessions_at(&self, node: &NodeView) -> Result<Vec<SessionView>, Failure> {
+        if node.is_self || self.embedded.is_some() {
+            return Ok(self.client.sessions().await?);
+        }
+        let client = dial(&own_node::home_paths()?, &node.address, Some(node.id)).await?;
+        let sessions = client.sessions().await;
+        client.close().await;
+        Ok(sessions?)
     }
 
     /// The session that was asked for.
@@ -114,6 +128,10 @@ pub(crate) async fn connect_to(paths: &HomePaths, target: &str) -> Result<Client
         }
     };
     own.close().await;
+    dial(paths, &address, id).await
+}
+
+async fn dial(paths: &HomePaths, address: &str, id: Option<NodeId>) -> Result<Client, Failure> {
     let identity = UserIdentity::of_home(paths).map_err(ConnectError::from)?;
-    Ok(Client::connect(&address, &identity, id, limits::CONNECT_TIME).await?)
+    Ok(Client::connect(address, &identity, id, limits::CONNECT_TIME).await?)
 }

@@ -31,8 +31,9 @@ pub(crate) enum Cause {
     NotReached,
     /// The node that we talked to was lost.
     NodeLost,
-    /// An expression matches no node, so nothing was to be done. Decides nothing beside others.
-    NoNodes,
+    /// An expression matches no node, or a glob no job, so nothing was to be done. Decides nothing
+    /// beside others.
+    NothingMatches,
 }
 
 impl Cause {
@@ -50,7 +51,7 @@ impl Cause {
             Self::WaitRanOut => 124,
             Self::NotReached => 125,
             Self::NodeLost => NODE_FAILED,
-            Self::NoNodes => 0,
+            Self::NothingMatches => 0,
         }
     }
 }
@@ -187,7 +188,7 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// Something happened that decides the status, unless something more important did.
     pub(crate) fn note(&mut self, cause: Cause) {
-        if cause != Cause::NoNodes {
+        if cause != Cause::NothingMatches {
             self.first = Some(self.first.map_or(cause, |first| first.min(cause)));
         }
     }
@@ -347,9 +348,9 @@ mod tests {
 
     #[test]
     fn what_matches_nothing_is_no_failure_and_hides_none() {
-        assert_eq!(Cause::NoNodes.status(), 0);
+        assert_eq!(Cause::NothingMatches.status(), 0);
         let mut outcome = outcome(&[exit(7)]);
-        outcome.note(Cause::NoNodes);
+        outcome.note(Cause::NothingMatches);
         assert_eq!(outcome.status(Rule::Table, Failures::Count), 100);
     }
 

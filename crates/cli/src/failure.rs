@@ -9,7 +9,10 @@ use sortie::{
     AnswerError, ConnectError, ErrorCode, HomeError, NodeStartError, ReachStep, RequestError,
 };
 
+use sortie_model::selector::Selector;
+
 use crate::exit::Cause;
+use crate::program::with_own_name;
 use crate::render::clean::one_line;
 
 /// Why a verb could not do its work.
@@ -49,7 +52,7 @@ impl Failure {
     /// An expression that matches no node, which is no error.
     pub(crate) fn no_node(expression: &str) -> Self {
         let message = format!("no node matches `{expression}`");
-        Self::new(Cause::NoNodes, ErrorCode::NoNodes.as_str(), message)
+        Self::new(Cause::NothingMatches, ErrorCode::NoNodes.as_str(), message)
             .hint("`sortie node get` lists the nodes and their labels")
     }
 
@@ -66,6 +69,15 @@ impl Failure {
     /// The same with a hint.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same where one entry was wanted: a glob or a range that names nothing is no error there
+    /// either.
+    pub(crate) fn where_one_is_wanted(mut self, selector: &Selector) -> Self {
+        if self.cause == Cause::NotFound && !selector.must_name_something() {
+            self.cause = Cause::NothingMatches;
+        }
         self
     }
 
@@ -118,9 +130,9 @@ impl Failure {
     }
 
     fn as_text(&self) -> String {
-        let mut text = format!("sortie: {}\n", one_line(&self.message));
+        let mut text = format!("sortie: {}\n", said(&self.message));
         if let Some(hint) = &self.hint {
-            text.push_str(&format!("  hint: {}\n", one_line(hint)));
+            text.push_str(&format!("  hint: {}\n", said(hint)));
         }
         text
     }
@@ -128,11 +140,16 @@ impl Failure {
     fn as_json(&self) -> String {
         let error = serde_json::json!({
             "code": self.code,
-            "message": one_line(&self.message),
-            "hint": self.hint.as_deref().map(one_line),
+            "message": said(&self.message),
+            "hint": self.hint.as_deref().map(said),
         });
         format!("{}\n", serde_json::json!({ "schema": 1, "error": error }))
     }
+}
+
+/// A sentence as it is said: one line, with its commands as people type them here.
+fn said(sentence: &str) -> String {
+    with_own_name(&one_line(sentence))
 }
 
 impl From<RequestError> for Failure {
@@ -165,7 +182,7 @@ impl From<AnswerError> for Failure {
 
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
-        let hint = error.step().map(|step| hint_for(step).to_owned());
+        let hint = hint_for(&error);
         let cause = match &error {
             ConnectError::Home(error) => cause_of_home(error),
             _ => cause_of(error.code()),
@@ -197,14 +214,26 @@ const fn cause_of_home(error: &HomeError) -> Cause {
     if error.is_mistake() { Cause::Usage } else { Cause::Internal }
 }
 
-/// What to do when that step towards a node failed.
-pub(crate) const fn hint_for(step: ReachStep) -> &'static str {
-    match step {
-        ReachStep::Resolve => "check the name, or use an IP address",
-        ReachStep::Connect => "start the node there, and let its UDP port through firewalls",
-        ReachStep::Authenticate => "both must be members of one cluster: `sortie cluster join`",
-        ReachStep::Authorise => "ask the owner of the cluster",
-    }
+/// What to do when a node could not be connected to.
+fn hint_for(error: &ConnectError) -> Option<String> {
+    let hint = match (error, error.step()?) {
+        (ConnectError::Unresponsive { process: Some(process) }, _) => {
+            return Some(format!(
+                "`kill -CONT {process}` wakes it if it was stopped, `kill -9 {process}` ends it; \
+                 the next command that needs a node starts another"
+            ));
+        }
+        (_, ReachStep::Resolve) => "check the name, or use an IP address",
+        (error, ReachStep::Connect) if error.nothing_listens() => {
+            "start the node there: `sortie node run`; `sortie node get` shows where each node is"
+        }
+        (_, ReachStep::Connect) => "`sortie doctor` on that machine looks at its node",
+        (_, ReachStep::Authenticate) => {
+            "both must be members of one cluster: `sortie cluster join`"
+        }
+        (_, ReachStep::Authorise) => "ask the owner of the cluster",
+    };
+    Some(hint.to_owned())
 }
 
 /// An error with what caused it: `this: that: the other`.
@@ -235,7 +264,7 @@ pub(crate) enum ErrorStyle {
 pub(crate) const fn cause_of(code: ErrorCode) -> Cause {
     match code {
         ErrorCode::NotFound | ErrorCode::UnknownNode | ErrorCode::NoSession => Cause::NotFound,
-        ErrorCode::NoNodes => Cause::NoNodes,
+        ErrorCode::NoNodes => Cause::NothingMatches,
         ErrorCode::Denied
         | ErrorCode::NoAuthority
         | ErrorCode::SessionBusy
@@ -282,6 +311,26 @@ mod tests {
         let failure = Failure::from(NodeStartError::TaskName("count".to_owned()));
         assert_eq!(failure.cause, Cause::Usage);
         assert!(failure.message.contains("`count`"), "{failure:?}");
+    }
+
+    #[test]
+    fn a_node_that_is_gone_is_told_apart_from_one_that_says_nothing() {
+        let hung = Failure::from(ConnectError::Unresponsive { process: Some(7) });
+        assert_eq!(hung.cause, Cause::NotReached);
+        assert!(hung.message.contains("(process 7)"), "{hung:?}");
+        assert!(hung.hint.is_some_and(|hint| hint.contains("`kill -9 7`")));
+        assert_eq!(hint_for(&ConnectError::NotRunning), None);
+    }
+
+    #[test]
+    fn one_entry_that_is_wanted_is_missing_only_where_it_was_named() {
+        let failure = |selector: &str| {
+            let selector: Selector = selector.parse().expect("a selector");
+            let missing = Failure::new(Cause::NotFound, "not_found", "nothing");
+            missing.where_one_is_wanted(&selector).cause.status()
+        };
+        assert_eq!(["7", "web", "last"].map(failure), [4, 4, 4]);
+        assert_eq!(["web*", "3-7", "all"].map(failure), [0, 0, 0]);
     }
 
     #[test]

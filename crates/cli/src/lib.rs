@@ -38,10 +38,8 @@ mod verbs;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
 use sortie::{Registry, StandardStream, began_without};
 
-use crate::args::Cli;
 use crate::failure::{ErrorStyle, Failure};
 
 /// Does what this program's command line asks for, and says with which status to exit
@@ -53,7 +51,7 @@ use crate::failure::{ErrorStyle, Failure};
 /// to the standard streams, reads the environment, and leaves the exit to the caller.
 pub fn main(registry: Registry) -> ExitCode {
     sortie::init_with(&registry);
-    let status = match Cli::try_parse() {
+    let status = match args::read() {
         Ok(cli) => verbs::perform(cli, &registry),
         Err(error) => refuse(&error),
     };

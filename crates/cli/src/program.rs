@@ -16,6 +16,20 @@ fn name_in(path: Option<&Path>) -> String {
     name.filter(plain).unwrap_or(NAME).to_owned()
 }
 
+/// A sentence of ours or of a node, with its commands as people type them here: written they begin
+/// with `sortie`, in backticks, whatever the program is called.
+pub(crate) fn with_own_name(sentence: &str) -> String {
+    sentence.replace("`sortie ", &format!("`{} ", name()))
+}
+
+/// The same for a command by itself.
+pub(crate) fn own_command(command: &str) -> String {
+    match command.strip_prefix("sortie ") {
+        Some(words) => format!("{} {words}", name()),
+        None => command.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -32,5 +46,16 @@ mod tests {
         ] {
             assert_eq!(name_in(path.map(Path::new)), name, "{path:?}");
         }
+    }
+
+    #[test]
+    fn commands_are_shown_as_people_type_them_here() {
+        let name = name();
+        let sentence =
+            with_own_name("`sortie get` lists jobs; a sortie has `sortie node get`, too");
+        let expected = format!("`{name} get` lists jobs; a sortie has `{name} node get`, too");
+        assert_eq!(sentence, expected);
+        assert_eq!(own_command("sortie stop 3"), format!("{name} stop 3"));
+        assert_eq!(own_command("other"), "other");
     }
 }

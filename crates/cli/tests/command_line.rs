@@ -42,6 +42,17 @@ fn a_usage_error_is_said_on_stderr_and_ends_with_2() {
 }
 
 #[test]
+fn a_usage_shows_lines_that_work() {
+    let output = run(sortie(&["send", "7"]));
+    let said = text(&output.stderr);
+    assert!(said.contains("send [OPTIONS] <CHILD> --stdin"), "{said}");
+    let output = run(sortie(&["start", "--background", "--", "true"]));
+    let said = text(&output.stderr);
+    assert!(said.contains("--task <NAME>"), "{said}");
+    assert!(!said.contains("--background <CMD>"), "{said}");
+}
+
+#[test]
 fn an_error_is_one_json_object_where_json_was_asked_for() {
     for words in [
         &["invoke", "--json", "--no-such-option", "ls"][..],

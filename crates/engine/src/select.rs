@@ -114,8 +114,9 @@ pub fn select<J: JobFacts>(selection: &Selection, table: &SessionTable<J>) -> Se
     for selector in &selection.selectors {
         let before = found.named;
         push_selector(selector, table, &names, &mut found);
-        if found.named == before && is_error_when_missing(selector) {
-            troubles.push(missing(selector));
+        if found.named == before && selector.must_name_something() {
+            let error = nothing_named(selector);
+            troubles.push(Trouble { about: selector.to_string(), error });
         }
     }
     let mut places = found.places;
@@ -288,22 +289,18 @@ fn passes<J: JobFacts>(
     })
 }
 
-fn is_error_when_missing(selector: &Selector) -> bool {
-    match selector {
-        Selector::Id(_) | Selector::Instance(_) | Selector::Last => true,
-        Selector::Name(glob) => glob.is_literal(),
-        Selector::Range(..) | Selector::All => false,
-    }
-}
-
-fn missing(selector: &Selector) -> Trouble {
+/// The error of who wants one entry, where the selector names none.
+pub fn nothing_named(selector: &Selector) -> RemoteError {
     let message = match selector {
         Selector::Id(id) => format!("no job or child has the id {id}"),
-        Selector::Last => "there is no job yet".to_owned(),
+        Selector::Range(first, last) => format!("no job or child has an id in {first}-{last}"),
+        Selector::Last | Selector::All => "there is no job yet".to_owned(),
         Selector::Instance(instance) => format!("no job or child has the identity {instance}"),
-        other => format!("no job or child is called `{other}`"),
+        Selector::Name(name) if name.is_literal() => {
+            format!("no job or child is called `{selector}`")
+        }
+        Selector::Name(_) => format!("`{selector}` matches no job and no child"),
     };
-    let error = RemoteError::new(ErrorCode::NotFound, message)
-        .hint("`sortie get --children` lists jobs and children");
-    Trouble { about: selector.to_string(), error }
+    RemoteError::new(ErrorCode::NotFound, message)
+        .hint("`sortie get --children` lists jobs and children")
 }

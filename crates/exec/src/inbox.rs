@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use sortie_model::limits;
 use sortie_wire::message_proto::{AnswerKind, CallAnswer};
 
-use crate::task::{BoxFuture, TaskContext};
+use crate::task::{BoxFuture, TaskContext, read_value};
 
 /// Where a function's messages come from; the data plane implements it. Dropping it says that the
 /// function takes no more.
@@ -111,7 +111,7 @@ impl<M: DeserializeOwned> Inbox<M> {
         loop {
             let Delivered { message, call } = self.port.next().await?;
             let call = CallHandle(call);
-            match rmp_serde::from_slice(&message) {
+            match read_value(&message) {
                 Ok(value) => return Some(Message { value, call }),
                 Err(error) => {
                     call.finish((AnswerKind::Unreadable, Bytes::new()));

@@ -2,6 +2,7 @@
 
 mod ask;
 mod complaint;
+mod error;
 mod live;
 
 use std::any::{Any, type_name};
@@ -20,6 +21,8 @@ use sortie_model::{Body, NodeName, Ordinal, Reason, Stream, limits, reason::Limi
 use crate::inbox::{Inbox, InboxPort, InboxTaken};
 pub use crate::task::ask::{AskError, NoAnswer};
 use crate::task::complaint::complaint;
+pub use crate::task::complaint::{ShapeError, read_value};
+pub use crate::task::error::TaskError;
 pub use live::{Live, Staying, TaskOutput, Weight, note_of};
 
 /// A boxed future that can move between threads.
@@ -286,7 +289,7 @@ where
     Fut: Future<Output = Result<O, E>> + Send + 'static,
     I: DeserializeOwned,
     O: TaskOutput,
-    E: std::error::Error + 'static,
+    E: TaskError,
 {
     fn call(&self, context: TaskContext, input: &[u8]) -> BoxFuture<'static, TaskResult> {
         let input = match rmp_serde::from_slice::<I>(input) {
@@ -300,7 +303,8 @@ where
         let staying = context.port.staying();
         let running = (self.function)(context, input);
         Box::pin(async move {
-            let output = running.await.map_err(|error| failure(&error, type_name::<E>()))?;
+            let output =
+                running.await.map_err(|error| failure(error.as_error(), type_name::<E>()))?;
             match output.into_body(staying) {
                 Ok(body) => Ok(body),
                 Err(EmitError::TooLarge { .. }) => Err(Reason::Limit { which: LimitKind::Value }),
@@ -317,7 +321,7 @@ where
     Fut: Future<Output = Result<O, E>> + Send + 'static,
     I: DeserializeOwned + 'static,
     O: TaskOutput,
-    E: std::error::Error + 'static,
+    E: TaskError,
 {
     Arc::new(TypedTask { function, types: std::marker::PhantomData })
 }

@@ -179,8 +179,7 @@ pub enum DialError {
     },
     /// No answer came in time.
     #[error(
-        "nothing answers at UDP {address} within {}: is the node running, and does every firewall \
-         let UDP through to that port?", Seconds(*.waited)
+        "nothing answers at UDP {address} within {}: {}", Seconds(*.waited), why_silent(address)
     )]
     NoAnswer {
         /// What was dialled.
@@ -364,6 +363,17 @@ pub enum Expect {
     Node(NodeId),
     /// Any node of our CA.
     AnyNode,
+}
+
+/// What to ask about an address at which nothing answers. On one machine no firewall is asked for.
+fn why_silent(address: &str) -> &'static str {
+    let here = address.parse().is_ok_and(|address: SocketAddr| address.ip().is_loopback());
+    if here {
+        "does the node there hang, or has another program its port?"
+    } else {
+        "does the node run there and not hang, and does every firewall let UDP through to that \
+         port?"
+    }
 }
 
 pub(crate) struct Seconds(pub(crate) Duration);

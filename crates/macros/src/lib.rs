@@ -14,9 +14,15 @@ use proc_macro::TokenStream;
 /// `session.run(name, input)` and `session.map(name, inputs)` start it, without strings and with
 /// its types.
 ///
-/// The function takes its input, or a `TaskContext` and its input, and returns a `Result`. Inputs
-/// and outputs are owned, and have serde's `Serialize` and `Deserialize`; the error is a
-/// `std::error::Error`. A task that needs no input takes `(): ()`.
+/// The function takes its input, or a `TaskContext` and its input, and returns a `Result`. A task
+/// that needs no input takes `(): ()`. What the compiler asks of its types:
+///
+/// * the input is owned, and has `Serialize`, `DeserializeOwned`, `Send` and `'static`;
+/// * so has the output; `Live<T>` hands a value over as it is;
+/// * the error is a `std::error::Error` and `'static`. `Box<dyn Error>`, `anyhow::Error` and
+///   `String` are none: make an enum of what can go wrong (`thiserror` derives it), or wrap the
+///   error, `.map_err(std::io::Error::other)`;
+/// * the future is `Send`: nothing that is not lives across an `.await`.
 ///
 /// ```text
 /// #[sortie::task]

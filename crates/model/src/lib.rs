@@ -25,7 +25,7 @@ pub use id::{
     NodeId, Ordinal, Seq, SessionId, SessionInstance,
 };
 pub use name::{JobName, NodeName, SessionName};
-pub use question::{Question, QuestionNumber};
+pub use question::{Deadlock, Question, QuestionNumber};
 pub use reason::Reason;
 pub use record::{Body, Record, Stream};
 pub use restart::RestartSpec;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Timestamp;
+use crate::{EntryId, Timestamp};
 
 /// A question's number: from 1 in each incarnation of its child. 0 stands for no question.
 #[derive(
@@ -37,4 +37,25 @@ pub struct Question {
     pub prompt: String,
     /// When it was asked.
     pub time: Timestamp,
+}
+
+/// What is waited for and blocked on input that nobody has given. Its text says who asks, and what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deadlock {
+    /// The job or child that is waited for.
+    pub blocked: EntryId,
+    /// The first of its children that asks, and what; none when it was answered meanwhile.
+    pub asks: Option<(EntryId, Question)>,
+}
+
+impl fmt::Display for Deadlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { blocked, asks } = self;
+        match asks {
+            Some((child, question)) => {
+                write!(f, "{blocked} is blocked: {child} asks: {}", question.prompt)
+            }
+            None => write!(f, "{blocked} is blocked: it waits for input that nobody has given"),
+        }
+    }
 }

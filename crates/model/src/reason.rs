@@ -122,6 +122,8 @@ pub enum Reason {
         restarts: u32,
         /// In which time.
         period: Duration,
+        /// How the child ended the last time, in words: `exited with status 3`, `ended well`.
+        last: String,
     },
     /// Sent to a node that was lost before it confirmed the start.
     StartUncertain,
@@ -246,14 +248,15 @@ impl fmt::Display for Reason {
             Self::Exit { code } => write!(f, "exited with status {code}"),
             Self::Signal { name, core_dumped: false, .. } => write!(f, "died of signal {name}"),
             Self::Signal { name, .. } => write!(f, "died of signal {name}, core dumped"),
-            Self::Spawn { step: SpawnStep::Guardian, .. } => {
-                f.write_str("could not start: this node hosts no processes (its guardian is gone)")
-            }
+            Self::Spawn { step: SpawnStep::Guardian, .. } => f.write_str(
+                "could not start: its node hosts no processes (its program did not call \
+                     `sortie::init()` first, or its guardian is gone)",
+            ),
             Self::Spawn { step, errno } => {
                 let error = std::io::Error::from_raw_os_error(*errno);
                 write!(f, "could not start ({step}): {error}")
             }
-            Self::Error { message, .. } => write!(f, "failed: {message}"),
+            Self::Error { message, .. } => write!(f, "gave an error: {message}"),
             Self::Panic { message } => write!(f, "panicked: {message}"),
             Self::Timeout { limit } => write!(f, "ran longer than {}", Seconds(*limit)),
             Self::Oom => f.write_str("killed by the kernel: out of memory"),
@@ -261,13 +264,14 @@ impl fmt::Display for Reason {
             Self::Unreachable { step } => write!(f, "node unreachable ({step})"),
             Self::NodeLost { since } => write!(f, "node lost since {since}"),
             Self::SessionExpired => f.write_str("its session expired"),
-            Self::RestartLimit { restarts, period } => {
+            Self::RestartLimit { restarts, period, last } => {
                 let within = Seconds(*period);
                 match restarts {
-                    0 => f.write_str("ended, and may not be restarted"),
-                    1 => write!(f, "ended again after a restart within {within}"),
-                    more => write!(f, "ended again after {more} restarts within {within}"),
+                    0 => f.write_str("ended, and may not be restarted")?,
+                    1 => write!(f, "ended again after a restart within {within}")?,
+                    more => write!(f, "ended again after {more} restarts within {within}")?,
                 }
+                write!(f, "; its last end: {last}")
             }
             Self::StartUncertain => {
                 f.write_str("its node was lost before it confirmed the start; it may have run")
@@ -326,6 +330,14 @@ mod tests {
         let timeout = Reason::Timeout { limit: Duration::from_millis(1500) };
         assert_eq!(timeout.to_string(), "ran longer than 1.5 s");
         assert_eq!(timeout.code(), "timeout");
+        let last = Reason::Error { kind: "E".to_owned(), message: "no paper".to_owned() };
+        assert_eq!(last.to_string(), "gave an error: no paper");
+        let period = Duration::from_secs(5);
+        let limit = Reason::RestartLimit { restarts: 1, period, last: last.to_string() };
+        assert_eq!(
+            limit.to_string(),
+            "ended again after a restart within 5 s; its last end: gave an error: no paper"
+        );
     }
 
     #[test]

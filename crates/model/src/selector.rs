@@ -77,6 +77,18 @@ impl FromStr for Selector {
     }
 }
 
+impl Selector {
+    /// Whether it is an error that it names nothing: of one entry it is; a glob, a range and `all`
+    /// may be empty (`docs/semantics.md`, section 3).
+    pub fn must_name_something(&self) -> bool {
+        match self {
+            Self::Id(_) | Self::Instance(_) | Self::Last => true,
+            Self::Name(glob) => glob.is_literal(),
+            Self::Range(..) | Self::All => false,
+        }
+    }
+}
+
 /// The id that the word is; none if it is not all digits.
 fn id(word: &str) -> Result<Option<EntryId>, BadSelector> {
     if word.is_empty() || !word.bytes().all(|byte| byte.is_ascii_digit()) {

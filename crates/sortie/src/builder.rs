@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use sortie_actors::{Keeper, Network, NoKeeper, NodeConfig, NodeHandle, NodeKeys, SystemWorld};
 use sortie_exec::registry::Registry;
-use sortie_exec::task::{TaskContext, TaskOutput, typed};
+use sortie_exec::task::{TaskContext, TaskError, TaskOutput, typed};
 use sortie_exec::{LaunchOptions, NodeBasics};
 use sortie_link::{CertificateAuthority, NodeKey};
 use sortie_model::NodeName;
@@ -80,7 +80,7 @@ impl NodeBuilder {
     /// Registers a function under a name; jobs on this node can then run it. Its input and output
     /// travel as MessagePack; a panic in it fails its child only. It does not run in the
     /// background: functions that do are given to [`init_with`](crate::init_with), and every node
-    /// knows them.
+    /// knows them. Its error is a [`TaskError`], which `Box<dyn Error>` is not.
     #[must_use]
     pub fn task<F, Fut, I, O, E>(mut self, name: &str, function: F) -> Self
     where
@@ -88,7 +88,7 @@ impl NodeBuilder {
         Fut: Future<Output = Result<O, E>> + Send + 'static,
         I: DeserializeOwned + 'static,
         O: TaskOutput,
-        E: std::error::Error + 'static,
+        E: TaskError,
     {
         if let Err(taken) = self.tasks.add(name, typed(function)) {
             self.fault.get_or_insert(NodeStartError::TaskName(taken.0));

@@ -7,12 +7,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sortie_actors::data::exchange::{ClientEnd, ToClient};
 use sortie_exec::inbox::{MessageError, encode_message};
+use sortie_exec::task::{ShapeError, read_value};
 use sortie_model::{ChildKey, JobInstance, Ordinal};
 use sortie_wire::message_proto::{Arrived, MessageKind, Undelivered};
 use sortie_wire::session_proto::{Answer, Ask, MessageSpec};
 use tokio::sync::Mutex;
 
-use crate::error::{RequestError, ShapeError};
+use crate::error::RequestError;
 use crate::job::Job;
 use crate::session::Session;
 
@@ -129,9 +130,7 @@ impl Child {
             other => other,
         };
         match answer {
-            Answer::Reply(value) => {
-                rmp_serde::from_slice(&value).map_err(|error| CallError::Shape(error.into()))
-            }
+            Answer::Reply(value) => read_value(&value).map_err(CallError::Shape),
             Answer::Undelivered(Undelivered::Unanswered) => Err(CallError::Unanswered),
             Answer::Undelivered(Undelivered::Unreadable) => Err(CallError::Unreadable),
             other => Err(unexpected(other).into()),

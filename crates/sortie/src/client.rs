@@ -55,7 +55,9 @@ impl Client {
     /// runtime; one thread is enough.
     ///
     /// # Errors
-    /// [`ConnectError`]; [`ConnectError::NotRunning`] when no node is ready in that home.
+    /// [`ConnectError`]; [`ConnectError::NotRunning`] when no node is ready in that home, also
+    /// where one was killed and left its address; [`ConnectError::Unresponsive`] when one is there
+    /// and says nothing.
     ///
     /// # Cancel safety
     /// Cancel safe: the dial is given up.
@@ -66,7 +68,8 @@ impl Client {
         }
         let (identity, node) = paths.client_side()?;
         let identity = UserIdentity { identity: Arc::new(identity) };
-        Self::connect(&address, &identity, Some(node), timeout).await
+        let connected = Self::connect(&address, &identity, Some(node), timeout).await;
+        connected.map_err(|error| error.of_home(|| paths.holder()))
     }
 
     /// Connects to the node at `host:port` as that user. With `node` it must be that one, else it

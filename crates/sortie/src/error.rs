@@ -1,16 +1,17 @@
 //! Why a request failed.
 
+use std::io;
 use std::sync::Arc;
 
 use sortie_actors::data::exchange::ExchangeError;
-use sortie_exec::task::note_of;
+use sortie_exec::task::{ShapeError, note_of, read_value};
 use sortie_model::reason::ReachStep;
 use sortie_model::spec::NulByte;
-use sortie_model::{EntryId, Reason};
+use sortie_model::{Deadlock, Reason};
 use sortie_wire::session_proto::{Failure, Trouble};
 use sortie_wire::{DecodeError, ErrorCode, RemoteError};
 
-use crate::home::HomeError;
+use crate::home::{Holder, HomeError};
 
 /// Why a request to a node failed.
 #[derive(Debug, thiserror::Error)]
@@ -27,11 +28,8 @@ pub enum RequestError {
     #[error(transparent)]
     Unreachable(#[from] ConnectError),
     /// What is waited for is blocked on input that nobody has given.
-    #[error("job {blocked} waits for input that nobody has given")]
-    Deadlock {
-        /// The blocked job or child.
-        blocked: EntryId,
-    },
+    #[error("{0}")]
+    Deadlock(Deadlock),
     /// The job takes no more input: all of its children are finished or have closed theirs.
     #[error("the job takes no more input")]
     InputClosed,
@@ -84,7 +82,7 @@ impl RequestError {
             Self::Refused(error) => error.code,
             Self::Lost => ErrorCode::Unreachable,
             Self::Unreachable(error) => error.code(),
-            Self::Deadlock { .. } => ErrorCode::Deadlock,
+            Self::Deadlock(_) => ErrorCode::Deadlock,
             Self::InputClosed => ErrorCode::Gone,
             Self::Misused(_) => ErrorCode::Usage,
             Self::Unexpected | Self::Malformed(_) => ErrorCode::Version,
@@ -136,6 +134,15 @@ pub enum ConnectError {
     /// No node runs with that home, or it is not ready yet.
     #[error("no node runs with this home")]
     NotRunning,
+    /// The home's own node is there and says nothing: it hangs, or a signal stopped it.
+    #[error(
+        "this home's node{} is there and does not answer: it hangs, or was stopped by a signal",
+        .process.map_or_else(String::new, |process| format!(" (process {process})"))
+    )]
+    Unresponsive {
+        /// Its process id, if its home says it.
+        process: Option<u32>,
+    },
     /// The home cannot be read.
     #[error(transparent)]
     Home(#[from] HomeError),
@@ -156,10 +163,35 @@ impl From<sortie_link::DialError> for ConnectError {
 }
 
 impl ConnectError {
+    /// The same of a home's own node, where it was dialled at the address that the home announces:
+    /// no firewall lies in between, and the home says whether a node is there at all.
+    pub(crate) fn of_home(self, holder: impl FnOnce() -> io::Result<Holder>) -> Self {
+        use sortie_link::DialError::{NoAnswer, NothingListens, Refused};
+
+        match &self {
+            Self::Dial(DialFault(Refused { .. })) => self,
+            Self::Dial(DialFault(NothingListens { .. })) => Self::NotRunning,
+            Self::Dial(DialFault(fault)) => match (holder(), fault) {
+                // Somebody else has the port of a node that was killed.
+                (Ok(Holder::Nobody), _) => Self::NotRunning,
+                (Ok(Holder::Process(process)), NoAnswer { .. }) => Self::Unresponsive { process },
+                _ => self,
+            },
+            _ => self,
+        }
+    }
+
+    /// Whether the host itself said that nothing listens at the address: no node runs there, or it
+    /// listens elsewhere. Silence says less.
+    pub const fn nothing_listens(&self) -> bool {
+        matches!(self, Self::Dial(DialFault(sortie_link::DialError::NothingListens { .. })))
+    }
+
     /// Which step towards the node failed; none when none was made.
     pub const fn step(&self) -> Option<ReachStep> {
         match self {
             Self::Dial(fault) => Some(fault.0.step()),
+            Self::Unresponsive { .. } => Some(ReachStep::Connect),
             Self::NotRunning | Self::Home(_) => None,
         }
     }
@@ -167,7 +199,7 @@ impl ConnectError {
     /// The number under which the error is known everywhere.
     pub const fn code(&self) -> ErrorCode {
         match self {
-            Self::NotRunning => ErrorCode::Unreachable,
+            Self::NotRunning | Self::Unresponsive { .. } => ErrorCode::Unreachable,
             Self::Home(_) => ErrorCode::Storage,
             Self::Dial(DialFault(sortie_link::DialError::Refused { error, .. })) => error.code,
             Self::Dial(_) => ErrorCode::Unreachable,
@@ -177,7 +209,7 @@ impl ConnectError {
     /// Whether the same connection may succeed later.
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::NotRunning => true,
+            Self::NotRunning | Self::Unresponsive { .. } => true,
             Self::Home(error) => error.is_retryable(),
             Self::Dial(fault) => fault.0.is_retryable(),
         }
@@ -334,11 +366,6 @@ impl ValueError {
     }
 }
 
-/// How a value differs from the wanted type.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct ShapeError(#[from] rmp_serde::decode::Error);
-
 /// Reads a value that a function gave.
 pub(crate) fn decode_value<T>(bytes: &[u8]) -> Result<T, ValueError>
 where
@@ -347,7 +374,7 @@ where
     if let Some(why) = note_of(bytes) {
         return Err(ValueError::NotEncoded { why: why.to_owned() });
     }
-    rmp_serde::from_slice(bytes).map_err(|error| ValueError::Shape(ShapeError(error)))
+    read_value(bytes).map_err(ValueError::Shape)
 }
 
 #[cfg(test)]

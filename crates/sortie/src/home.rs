@@ -68,6 +68,12 @@ impl HomePaths {
         }
     }
 
+    /// Who holds the home. It is held for the moment of the look, so this is for those who found no
+    /// node where one was announced.
+    pub(crate) fn holder(&self) -> io::Result<Holder> {
+        files::holder(&self.lock_file())
+    }
+
     fn address_file(&self) -> PathBuf {
         self.state.join("node.addr")
     }
@@ -102,6 +108,15 @@ impl HomePaths {
     pub(crate) fn client_side(&self) -> Result<(sortie_link::Identity, NodeId), HomeError> {
         identities::read_client_side(&self.identity_dir())
     }
+}
+
+/// Who holds a home.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// No process: an address in it was left there by a node that was killed.
+    Nobody,
+    /// A process; its id, if the lock says it.
+    Process(Option<u32>),
 }
 
 /// Whether the error says that there is no file, because nothing of its folder is there either.

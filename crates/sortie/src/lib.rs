@@ -83,8 +83,7 @@ pub use client::{Client, UserIdentity};
 pub use command::Command;
 pub use embedded::{EMBEDDED_NODES, Embedded};
 pub use error::{
-    AnswerError, ConnectError, DialFault, EncodeError, Misuse, RequestError, ShapeError,
-    StartError, ValueError,
+    AnswerError, ConnectError, DialFault, EncodeError, Misuse, RequestError, StartError, ValueError,
 };
 pub use home::{Damage, HomeError, HomePaths, MakeFault, Mistake};
 pub use input::{InputSender, ItemSender, ItemSplitter, Separator};
@@ -107,7 +106,9 @@ pub use watch::Happenings;
 
 pub use sortie_exec::inbox::{CallHandle, Inbox, InboxTaken, Message, MessageError};
 pub use sortie_exec::sys::standard::{StandardStream, began_without};
-pub use sortie_exec::task::{AskError, EmitError, Live, TaskContext, TaskOutput, Weight};
+pub use sortie_exec::task::{
+    AskError, EmitError, Live, ShapeError, TaskContext, TaskError, TaskOutput, Weight,
+};
 pub use sortie_model::id::{BadKey, BadNodeId};
 pub use sortie_model::limits;
 pub use sortie_model::name::BadName;
@@ -127,10 +128,10 @@ pub use sortie_model::view::{
     Availability, ChildPlace, EntryView, Kind, NodeState, Progress, SessionState, Tally,
 };
 pub use sortie_model::{
-    Body, ChildIncarnation, ChildInstance, ChildView, EntryId, IdempotencyKey, Incarnation,
-    JobInstance, JobName, JobSpec, JobView, NodeId, NodeName, NodeView, Ordinal, Question,
-    QuestionNumber, Reason, Record, Seq, SessionId, SessionInstance, SessionName, SessionView,
-    State, Stream, Timestamp,
+    Body, ChildIncarnation, ChildInstance, ChildView, Deadlock, EntryId, IdempotencyKey,
+    Incarnation, JobInstance, JobName, JobSpec, JobView, NodeId, NodeName, NodeView, Ordinal,
+    Question, QuestionNumber, Reason, Record, Seq, SessionId, SessionInstance, SessionName,
+    SessionView, State, Stream, Timestamp,
 };
 pub use sortie_wire::message_proto::Arrived;
 pub use sortie_wire::session_proto::{EndNotice, ScopeChange, SessionOptions, SessionScope};

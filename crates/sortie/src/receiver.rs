@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures_util::FutureExt;
 use sortie_actors::data::exchange::{ClientEnd, ClientSender, ToClient, ToServer};
 use sortie_model::view::EntryView;
-use sortie_model::{EntryId, Question, Record, State};
+use sortie_model::{Deadlock, EntryId, Question, Record, State};
 use sortie_wire::session_proto::{Answer, Delivery, Entries, Failure, Source};
 
 use tokio::runtime::Handle;
@@ -71,8 +71,8 @@ pub struct ReceiveEnd {
     pub failures: Vec<Failure>,
     /// The entries at the end, as for `get`, and the selectors that named nothing.
     pub entries: Entries,
-    /// The blocked job that ended a waiting receive, if one did.
-    pub deadlock: Option<EntryId>,
+    /// The blocked job that ended a waiting receive, if one did, and who asks.
+    pub deadlock: Option<Deadlock>,
 }
 
 impl ReceiveEnd {
@@ -93,7 +93,7 @@ impl ReceiveEnd {
     /// answer.
     pub(crate) fn about_one(self) -> Result<(), RequestError> {
         match (self.deadlock, self.entries.troubles) {
-            (Some(blocked), _) => Err(RequestError::Deadlock { blocked }),
+            (Some(deadlock), _) => Err(RequestError::Deadlock(deadlock)),
             (None, troubles) if !troubles.is_empty() => Err(RequestError::of_troubles(troubles)),
             _ => Ok(()),
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use sortie_exec::registry::{NameTaken, Registry as Functions};
-use sortie_exec::task::{TaskContext, TaskOutput, typed};
+use sortie_exec::task::{TaskContext, TaskError, TaskOutput, typed};
 
 use crate::task::TaskFn;
 
@@ -52,7 +52,8 @@ impl Registry {
     }
 
     /// Registers a function under a name, as [`NodeBuilder::task`](crate::NodeBuilder::task) does:
-    /// its input and output travel as MessagePack; a panic in it fails its child only.
+    /// its input and output travel as MessagePack; a panic in it fails its child only. Its error is
+    /// a [`TaskError`], which `Box<dyn Error>` is not.
     ///
     /// A name that two functions have is an error of each node's start:
     /// [`NodeStartError::TaskName`](crate::NodeStartError::TaskName).
@@ -63,7 +64,7 @@ impl Registry {
         Fut: Future<Output = Result<O, E>> + Send + 'static,
         I: DeserializeOwned + 'static,
         O: TaskOutput,
-        E: std::error::Error + 'static,
+        E: TaskError,
     {
         if let Err(taken) = Arc::make_mut(&mut self.functions).add(name, typed(function)) {
             self.taken.get_or_insert(taken);

@@ -32,13 +32,18 @@
 //! #[sortie::task]
 //! async fn no_encoding(local: Local) -> Result<u64, std::convert::Infallible> { Ok(1) }
 //! ```
+//!
+//! ```compile_fail
+//! #[sortie::task]
+//! async fn no_error(n: u64) -> Result<u64, Box<dyn std::error::Error>> { Ok(n) }
+//! ```
 
 use std::future::Future;
 use std::pin::Pin;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sortie_exec::task::{TaskContext, TaskOutput};
+use sortie_exec::task::{TaskContext, TaskError, TaskOutput};
 use sortie_model::spec::TaskTypes;
 
 /// What a call of a task gives: its future, on the heap.
@@ -76,7 +81,7 @@ pub trait TaskFn: Copy + Send + Sync + 'static {
     /// no result of its own; one that returns [`Live`](crate::Live) hands its value over as it is.
     type Output: TaskOutput + DeserializeOwned + Send + 'static;
     /// Why it fails; the message and those of its sources become its child's reason.
-    type Error: std::error::Error + 'static;
+    type Error: TaskError;
 
     /// The name under which nodes register it.
     const NAME: &'static str;

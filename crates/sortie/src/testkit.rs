@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use sortie_exec::registry::Registry;
-use sortie_exec::task::{TaskContext, TaskOutput, typed};
+use sortie_exec::task::{TaskContext, TaskError, TaskOutput, typed};
 pub use sortie_testkit::chance::Chance;
 pub use sortie_testkit::{Cluster, ClusterError, Life};
 
@@ -107,7 +107,7 @@ impl ClusterBuilder {
         Fut: Future<Output = Result<O, E>> + Send + 'static,
         I: DeserializeOwned + 'static,
         O: TaskOutput,
-        E: std::error::Error + 'static,
+        E: TaskError,
     {
         if let Err(taken) = self.tasks.add(name, typed(function)) {
             self.taken.get_or_insert(taken.0);

@@ -17,7 +17,7 @@ use sortie_model::record::StreamSet;
 use sortie_model::selector::{Query, Selection, Selector};
 use sortie_model::spec::{StopSpec, Throttle};
 use sortie_model::{
-    ChildKey, EntryId, IdempotencyKey, JobInstance, JobSpec, NodeName, Ordinal, Question,
+    ChildKey, Deadlock, EntryId, IdempotencyKey, JobInstance, JobSpec, NodeName, Ordinal, Question,
     QuestionNumber, Reason, State, Timestamp,
 };
 
@@ -320,8 +320,8 @@ pub enum Delivery {
         failures: Vec<Failure>,
         /// The entries at the end, as for `get`.
         entries: Entries,
-        /// Whether the end is a blocked job, not a settled one.
-        deadlock: Option<EntryId>,
+        /// What is blocked, if that is the end.
+        deadlock: Option<Deadlock>,
     },
     /// The receive was refused, or broke.
     Refused(RemoteError),

@@ -11,6 +11,13 @@ async fn greet(context: TaskContext, greeting: String) -> Result<String, AskErro
     Ok(format!("{greeting} {name}"))
 }
 
+/// Asks for a name, and says something at once when it has it.
+async fn chat(context: TaskContext, greeting: String) -> Result<(), AskError> {
+    let name: String = context.ask(&greeting).await?;
+    context.information(&format!("thank you, {name}")).await;
+    Ok(())
+}
+
 /// Adds so many numbers, which it asks for one by one.
 async fn add(context: TaskContext, count: u32) -> Result<u64, AskError> {
     let mut sum = 0;
@@ -39,5 +46,5 @@ async fn hold(context: TaskContext, (): ()) -> Result<(), AskError> {
 
 fn main() -> ExitCode {
     let tasks = Registry::new().task("greet", greet).task("add", add).task("stay", stay);
-    sortie_cli::main(tasks.task("hold", hold))
+    sortie_cli::main(tasks.task("hold", hold).task("chat", chat))
 }

@@ -40,7 +40,6 @@ pub enum ToServer {
 
 /// From the serving node to the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "the large one comes once in an exchange")]
 pub enum ToClient {
     /// An answer.
     Answer(Answer),

@@ -283,8 +283,9 @@ impl SessionShared {
         let parent = job.identity.id;
         let children = news.children.iter().filter_map(|(ordinal, incarnation, state, reason)| {
             let (id, state, incarnation) = (rows.child_id(*ordinal)?, *state, *incarnation);
+            let question = rows.question(*ordinal).filter(|_| state == State::Blocked);
             let (reason, ordinal) = (reason.as_deref().cloned(), Some(*ordinal));
-            Some(Event::Changed { id, job: parent, ordinal, incarnation, state, reason })
+            Some(Event::Changed { id, job: parent, ordinal, incarnation, state, reason, question })
         });
         let own = news.parent.iter().map(|state| Event::Changed {
             id: parent,
@@ -293,6 +294,7 @@ impl SessionShared {
             incarnation: ChildIncarnation(0),
             state: *state,
             reason: None,
+            question: None,
         });
         for event in children.chain(own) {
             // Without a watcher an event has no reader.

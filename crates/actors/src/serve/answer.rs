@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sortie_engine::parent_job::{Answered, NotAsking, QuestionKey};
-use sortie_engine::select::select;
+use sortie_engine::select::{nothing_named, select};
 use sortie_engine::session::Place;
 use sortie_model::selector::{Selection, Selector};
 use sortie_model::{EntryId, Ordinal, QuestionNumber, State, limits};
@@ -66,19 +66,16 @@ fn named(
     session: &SessionShared,
     selector: Selector,
 ) -> Result<(Arc<JobShared>, Ordinal), RemoteError> {
-    let about = selector.to_string();
     let usage = |text: String| RemoteError::new(ErrorCode::Usage, text);
     let table = session.table();
-    let selected = select(&Selection::of([selector]), &table);
-    if let Some(trouble) = selected.troubles.into_iter().next() {
-        return Err(trouble.error);
-    }
-    let none =
-        || RemoteError::new(ErrorCode::NotFound, format!("no job or child is called `{about}`"));
+    let selected = select(&Selection::of([selector.clone()]), &table);
+    let none = || nothing_named(&selector);
     let place = match selected.places.as_slice() {
         [] => return Err(none()),
         [place] => *place,
-        _ => return Err(usage(format!("`{about}` names several entries; an answer is for one"))),
+        _ => {
+            return Err(usage(format!("`{selector}` names several entries; an answer is for one")));
+        }
     };
     let (Place::Job(id) | Place::Child(id, _)) = place;
     let job = table.job(id).cloned().ok_or_else(none)?;

@@ -6,7 +6,7 @@ mod last_errors;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sortie_engine::select::select;
+use sortie_engine::select::{nothing_named, select};
 use sortie_engine::session::Place;
 use sortie_model::selector::{Selection, Selector};
 use sortie_model::spec::Throttle;
@@ -22,12 +22,9 @@ use because::{Facts, because, next};
 
 /// Explains what the selector names; the newest, if it names several.
 pub(super) async fn explain(session: &SessionShared, selector: Selector) -> Answer {
-    let about = selector.to_string();
-    let selected = select(&Selection::of([selector]), &session.table());
-    let unknown = selected.troubles.into_iter().next().map(|trouble| trouble.error);
+    let selected = select(&Selection::of([selector.clone()]), &session.table());
     let Some(place) = selected.places.last().copied() else {
-        let text = format!("no job or child is called `{about}`");
-        return refuse(unknown.unwrap_or_else(|| RemoteError::new(ErrorCode::NotFound, text)));
+        return refuse(nothing_named(&selector));
     };
     let (Place::Job(id) | Place::Child(id, _)) = place;
     let Some(job) = session.table().job(id).cloned() else {
@@ -40,7 +37,7 @@ pub(super) async fn explain(session: &SessionShared, selector: Selector) -> Answ
     let mut explanation = screen(session, &job, child).await;
     let others = selected.places.len() - 1;
     if others > 0 {
-        explanation.because.push(format!("`{about}` names {others} more; this is the newest"));
+        explanation.because.push(format!("`{selector}` names {others} more; this is the newest"));
     }
     Answer::Explanation(Box::new(explanation))
 }

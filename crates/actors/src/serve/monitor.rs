@@ -148,7 +148,7 @@ impl Monitored {
     }
 
     fn hear(&mut self, event: &Event, time: Timestamp) -> Vec<ToClient> {
-        let Event::Changed { id, job, ordinal, incarnation, state, reason } = event else {
+        let Event::Changed { id, job, ordinal, incarnation, state, reason, .. } = event else {
             return Vec::new();
         };
         let own = self.job.identity.id;

@@ -28,7 +28,7 @@ use crate::data::job::JobShared;
 use crate::data::mailboxes::ReadError;
 use crate::data::session::SessionShared;
 use crate::data::stay::Stay;
-use crate::serve::wait::Watched;
+use crate::serve::wait::{self, Watched};
 use crate::serve::{get, remove};
 use outlet::Outlet;
 use reading::{Child, Reading};
@@ -132,7 +132,7 @@ async fn run(
         }
     };
     let deadlock = deadlock.and_then(|place| ends.get(place).copied());
-    let deadlock = deadlock.and_then(|place| get::id_of(session, place));
+    let deadlock = deadlock.and_then(|place| wait::deadlock(session, place));
     let Receive { targets, .. } = receive;
     let failures = target::failures(&targets);
     let mut entries = get::listed(session, selected);

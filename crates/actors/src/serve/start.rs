@@ -198,6 +198,10 @@ async fn check(
     Ok(nodes)
 }
 
+/// A program shows an error, and not its hint: what to do stands in the sentence.
+const NO_PROCESSES: &str = "this node hosts no processes: call `sortie::init()` first in `main`, \
+                            before there is a runtime or a thread";
+
 async fn check_here(session: &SessionShared, spec: &JobSpec) -> Result<(), RemoteError> {
     match &spec.body {
         BodySpec::Task { name, types, run_in, .. } => {
@@ -210,11 +214,7 @@ async fn check_here(session: &SessionShared, spec: &JobSpec) -> Result<(), Remot
         let alive = session.node.guardian.as_ref().is_some_and(|guardian| guardian.is_alive());
         // Among many nodes this one's failure is its child's alone.
         if !alive && matches!(spec.placement, Placement::Here) {
-            let text = "this node hosts no processes";
-            let error = RemoteError::new(ErrorCode::NoGuardian, text);
-            return Err(error.hint(
-                "call `sortie::init()` first in `main`, before there is a runtime or a thread",
-            ));
+            return Err(RemoteError::new(ErrorCode::NoGuardian, NO_PROCESSES));
         }
         if let Some(directory) = &spec.directory {
             check_directory(directory).await?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sortie_engine::select::{Selected, select};
 use sortie_engine::session::{Place, SessionTable};
 use sortie_engine::wait::{Course, Until, answered, course};
-use sortie_model::{Ordinal, State};
+use sortie_model::{Deadlock, Ordinal, State};
 use sortie_wire::session_proto::{Answer, WaitSpec};
 use sortie_wire::{ErrorCode, RemoteError};
 
@@ -31,7 +31,10 @@ pub(super) async fn wait(session: &SessionShared, spec: WaitSpec) -> Answer {
             match course(&watched.states, spec.count, until) {
                 _ if session.is_over() => return Err(ended()),
                 Course::Over => return Ok(()),
-                Course::Blocked(place) => return Err(deadlock(session, places.get(place))),
+                Course::Blocked(place) => {
+                    let blocked = places.get(place).and_then(|place| deadlock(session, *place));
+                    return Err(blocked.map_or_else(ended, |deadlock| refusal(&deadlock)));
+                }
                 Course::Waiting => {}
             }
             changes.changed().await;
@@ -96,18 +99,19 @@ impl Watched {
     }
 }
 
+/// What is blocked there, and who asks; none once the entry is gone.
+pub(super) fn deadlock(session: &SessionShared, place: Place) -> Option<Deadlock> {
+    let blocked = get::id_of(session, place)?;
+    Some(Deadlock { blocked, asks: get::questions(session, place, 1).pop() })
+}
+
 /// The error of who waits for what can never come.
-fn deadlock(session: &SessionShared, place: Option<&Place>) -> RemoteError {
-    let id = place.and_then(|place| get::id_of(session, *place));
-    let id = id.map_or_else(String::new, |id| id.to_string());
-    let first = place.and_then(|place| get::questions(session, *place, 1).pop());
-    let Some((child, question)) = first else {
-        let text = format!("{id} is blocked: it waits for input that nobody has given");
-        return RemoteError::new(ErrorCode::Deadlock, text);
-    };
-    let text = format!("{id} is blocked: {child} asks: {}", question.prompt);
-    let hint = format!("`sortie send {child} TEXT` answers, `sortie receive {id} --wait`, too");
-    RemoteError::new(ErrorCode::Deadlock, text).hint(hint)
+fn refusal(deadlock: &Deadlock) -> RemoteError {
+    let error = RemoteError::new(ErrorCode::Deadlock, deadlock.to_string());
+    let Some((child, _)) = deadlock.asks else { return error };
+    let blocked = deadlock.blocked;
+    error
+        .hint(format!("`sortie send {child} TEXT` answers, `sortie receive {blocked} --wait`, too"))
 }
 
 /// The error of who waits in a session that is over.

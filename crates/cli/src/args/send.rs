@@ -12,7 +12,7 @@ pub(crate) struct SendArgs {
     /// The child, or the job of the only child that asks.
     #[arg(value_name = "CHILD")]
     pub(crate) child: String,
-    /// The answer.
+    /// The answer, of at most 64 KiB.
     #[arg(value_name = "TEXT", required_unless_present = "stdin", allow_hyphen_values = true)]
     pub(crate) text: Option<String>,
     /// Read the answer from our standard input, up to its end.

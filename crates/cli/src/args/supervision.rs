@@ -20,11 +20,13 @@ pub(crate) struct Supervision {
     /// Who starts again with it: `one-for-one`, `one-for-all` or `rest-for-one`.
     #[arg(long, value_name = "S", requires = "restart")]
     pub(crate) strategy: Option<Strategy>,
-    /// Restarts within a time; one more and the job gives up. [default: 1/5s]
+    /// Restarts within a time, up to 100000 within 30 days; one more and the job gives up.
+    /// [default: 1/5s]
     #[arg(long, value_name = "N/D", requires = "restart", value_parser = parse_intensity)]
     #[arg(allow_hyphen_values = true)]
     pub(crate) intensity: Option<Intensity>,
-    /// The wait before a restart. It doubles with each in a row, up to 32 times.
+    /// The wait before a restart, up to 24 hours. It doubles with each in a row, up to 32 times as
+    /// long, and to 24 hours.
     #[arg(long, value_name = "D", requires = "restart", value_parser = duration)]
     #[arg(allow_hyphen_values = true)]
     pub(crate) restart_delay: Option<Duration>,

@@ -26,7 +26,8 @@ pub(crate) struct Task {
     /// Run the function that the nodes' program registers under this name, instead of a command.
     #[arg(long, value_name = "NAME", conflicts_with_all = OF_PROCESSES)]
     pub(crate) task: Option<String>,
-    /// Its input: JSON, `@FILE`, or `-` for our standard input; `null` if not given.
+    /// Its input, of at most 4 MiB: JSON, `@FILE`, or `-` for our standard input; `null` if not
+    /// given.
     #[arg(long, value_name = "JSON", requires = "task", conflicts_with = "map")]
     #[arg(allow_hyphen_values = true)]
     pub(crate) input: Option<OsString>,

@@ -41,7 +41,7 @@ pub(crate) struct Work {
     /// A file with one node expression a line; `-` for our standard input.
     #[arg(long, value_name = "FILE")]
     pub(crate) nodes_file: Option<OsString>,
-    /// Children in progress at once, or `unlimited`.
+    /// Children in progress at once: a number (default 32), or `unlimited`; a million in any case.
     #[arg(
         short = 'j',
         long,

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use sortie::answer::{ChildExplanation, Explanation};
 use sortie_model::{State, Timestamp};
 
+use crate::program;
 use crate::render::clean::{line_of_bytes, one_line};
 use crate::render::json::child_name;
 use crate::render::listing::{progress, time};
@@ -91,9 +92,10 @@ fn children(lines: &mut Lines, explanation: &Explanation) {
     let shown = explanation.children.len() as u64;
     let hidden = explanation.job.tally.total().saturating_sub(shown);
     if hidden > 0 && shown > 1 {
+        let job = explanation.job.id;
         lines.field(
             "",
-            &format!("… {hidden} more children: sortie get {} --children", explanation.job.id),
+            &format!("… {hidden} more children: {} get {job} --children", program::name()),
         );
     }
 }

@@ -9,6 +9,7 @@ use sortie::answer::{
 };
 use sortie_model::{Body, ChildView, JobView, NodeView, Question, Reason, Record, Timestamp};
 
+use crate::program::with_own_name;
 use crate::render::clean::line_of_bytes;
 use crate::render::value::value_of;
 
@@ -129,8 +130,8 @@ fn details(reason: &Reason) -> Value {
         Reason::Denied { rule } => json!({ "rule": rule }),
         Reason::Unreachable { step } => json!({ "step": step.to_string() }),
         Reason::NodeLost { since } => json!({ "since": since.to_string() }),
-        Reason::RestartLimit { restarts, period } => {
-            json!({ "restarts": restarts, "period": period.as_secs_f64() })
+        Reason::RestartLimit { restarts, period, last } => {
+            json!({ "restarts": restarts, "period": period.as_secs_f64(), "last": last })
         }
         Reason::Limit { which } => json!({ "which": which.to_string() }),
         Reason::UnknownTask { name }
@@ -241,7 +242,7 @@ pub(crate) fn happening(happening: &Happening) -> Value {
         Event::Accepted { job } => {
             json!({ "schema": SCHEMA, "time": time, "event": "accepted", "job": job.0 })
         }
-        Event::Changed { id, job, incarnation, state, reason: why, .. } => json!({
+        Event::Changed { id, job, incarnation, state, reason: why, question: asked, .. } => json!({
             "schema": SCHEMA,
             "time": time,
             "event": "changed",
@@ -250,6 +251,7 @@ pub(crate) fn happening(happening: &Happening) -> Value {
             "incarnation": incarnation.0,
             "state": state.as_json(),
             "reason": why.as_ref().map(reason),
+            "question": asked.as_ref().map(question),
         }),
         Event::Ended(notice) => json!({
             "schema": SCHEMA,
@@ -275,8 +277,8 @@ pub(crate) fn trouble(trouble: &Trouble) -> Value {
     json!({
         "about": trouble.about,
         "code": trouble.error.code.as_str(),
-        "message": trouble.error.message,
-        "hint": trouble.error.hint,
+        "message": with_own_name(&trouble.error.message),
+        "hint": trouble.error.hint.as_deref().map(with_own_name),
     })
 }
 

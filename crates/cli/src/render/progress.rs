@@ -1,7 +1,7 @@
 //! The progress line: on stderr, only on a terminal, only for what lasts, and never inside a line
-//! of output.
+//! of output. And the prompt of a question, which stands below what comes meanwhile.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,14 @@ const REDRAWS: u8 = 10;
 /// The terminal behind stderr, shared by the progress line and by what is written beside it.
 #[derive(Clone, Debug)]
 pub(crate) struct Screen {
-    state: Option<Arc<Mutex<Terminal>>>,
+    shared: Option<Arc<Shared>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    terminal: Mutex<Terminal>,
+    /// Held by the one who writes to the terminal.
+    pen: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -31,7 +38,31 @@ struct Terminal {
     open: [bool; 2],
     /// Something is being written beside the progress line.
     writing: bool,
+    /// What is asked.
+    prompt: Option<Prompt>,
     retired: bool,
+}
+
+/// A question at the terminal. Whatever is written while it waits for its answer comes on lines of
+/// its own, and the prompt stands below it again.
+#[derive(Debug)]
+struct Prompt {
+    text: String,
+    /// The cursor stands behind it.
+    shown: bool,
+}
+
+impl Prompt {
+    /// What to write before something else.
+    fn make_room(&mut self) -> &'static str {
+        if std::mem::take(&mut self.shown) { "\n" } else { "" }
+    }
+
+    /// What to write once that is at the end of a line.
+    fn come_back(&mut self) -> String {
+        self.shown = true;
+        self.text.clone()
+    }
 }
 
 impl Screen {
@@ -46,19 +77,21 @@ impl Screen {
             out_is_terminal: std::io::stdout().is_terminal(),
             open: [false, false],
             writing: false,
+            prompt: None,
             retired: false,
         };
-        Self { state: Some(Arc::new(Mutex::new(state))) }
+        let shared = Shared { terminal: Mutex::new(state), pen: Mutex::default() };
+        Self { shared: Some(Arc::new(shared)) }
     }
 
     /// One that shows nothing.
     pub(crate) const fn silent() -> Self {
-        Self { state: None }
+        Self { shared: None }
     }
 
     /// Whether anybody sees a progress line.
     pub(crate) const fn is_watched(&self) -> bool {
-        self.state.is_some()
+        self.shared.is_some()
     }
 
     /// Writes beside the progress line, which is out of the way meanwhile and does not come back
@@ -69,12 +102,12 @@ impl Screen {
         ends_line: bool,
         write: impl FnOnce() -> R,
     ) -> R {
-        let Some(mut state) = self.lock() else { return write() };
-        let on_terminal = channel == Channel::Err || state.out_is_terminal;
-        if !on_terminal {
-            drop(state);
+        let Some(shared) = &self.shared else { return write() };
+        if channel == Channel::Out && !shared.terminal().out_is_terminal {
             return write();
         }
+        let _pen = shared.pen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = shared.terminal();
         let [out, err] = &mut state.open;
         *(if channel == Channel::Out { out } else { err }) = !ends_line;
         if state.open.contains(&true) {
@@ -83,15 +116,41 @@ impl Screen {
         // A terminal may block; what shows the progress must not wait for it meanwhile.
         state.writing = true;
         let bar = state.bar.clone();
+        let room = state.prompt.as_mut().map_or("", Prompt::make_room);
         drop(state);
+        eprint_quietly(room);
         let written = match bar {
             Some(bar) => bar.suspend(write),
             None => write(),
         };
-        if let Some(mut state) = self.lock() {
-            state.writing = false;
-        }
+        let mut state = shared.terminal();
+        state.writing = false;
+        let at_end = !state.open.contains(&true);
+        let prompt = state.prompt.as_mut().filter(|_| at_end).map(Prompt::come_back);
+        drop(state);
+        eprint_quietly(&prompt.unwrap_or_default());
         written
+    }
+
+    /// Shows a prompt, which stays the last line until it is answered.
+    pub(crate) fn ask(&self, prompt: String) {
+        let Some(shared) = &self.shared else { return eprint_quietly(&prompt) };
+        let _pen = shared.pen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = shared.terminal();
+        state.clear();
+        state.prompt = Some(Prompt { text: prompt.clone(), shown: true });
+        drop(state);
+        eprint_quietly(&prompt);
+    }
+
+    /// The prompt has its line, whose end the terminal shows; or it gets none.
+    pub(crate) fn answered(&self, line: Typed) {
+        if let Some(shared) = &self.shared {
+            shared.terminal().prompt = None;
+        }
+        if line == Typed::Nothing {
+            eprint_quietly("\n");
+        }
     }
 
     /// Shows how far the job is, once it has lasted.
@@ -111,18 +170,36 @@ impl Screen {
         {
             state.retired = true;
             state.clear();
+            let room = state.prompt.take().map_or("", |mut prompt| prompt.make_room());
+            drop(state);
+            eprint_quietly(room);
         }
     }
 
     fn lock(&self) -> Option<MutexGuard<'_, Terminal>> {
-        let state = self.state.as_ref()?;
-        Some(state.lock().unwrap_or_else(PoisonError::into_inner))
+        self.shared.as_deref().map(Shared::terminal)
+    }
+}
+
+/// What was typed at a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Typed {
+    /// A line.
+    Line,
+    /// The end of the input.
+    Nothing,
+}
+
+impl Shared {
+    fn terminal(&self) -> MutexGuard<'_, Terminal> {
+        self.terminal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Terminal {
     fn has_room(&self) -> bool {
-        !self.retired && !self.writing && !self.open.contains(&true)
+        let quiet = !self.writing && self.prompt.is_none() && !self.open.contains(&true);
+        quiet && !self.retired
     }
 
     fn clear(&mut self) {
@@ -130,6 +207,11 @@ impl Terminal {
             bar.finish_and_clear();
         }
     }
+}
+
+fn eprint_quietly(text: &str) {
+    // A stderr that cannot be written to has nobody who reads it.
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 fn new_bar() -> ProgressBar {
@@ -146,6 +228,7 @@ pub(crate) fn sentence(tally: &Tally, elapsed: Duration) -> String {
     if tally.total() == 1 && !tally.open {
         let word = match tally {
             _ if tally.of(State::NotStarted) == 1 => "waiting",
+            _ if tally.of(State::Blocked) == 1 => "blocked",
             _ if tally.of(State::Stopping) == 1 => "stopping",
             _ => "running",
         };
@@ -159,9 +242,12 @@ pub(crate) fn sentence(tally: &Tally, elapsed: Duration) -> String {
         text.push_str(&format!(", {failed} failed"));
     }
     text.push_str(&format!(", {} running", tally.of(State::Running)));
-    let stopping = tally.of(State::Stopping);
-    if stopping > 0 {
-        text.push_str(&format!(", {stopping} stopping"));
+    for (count, word) in
+        [(tally.of(State::Blocked), "blocked"), (tally.of(State::Stopping), "stopping")]
+    {
+        if count > 0 {
+            text.push_str(&format!(", {count} {word}"));
+        }
     }
     let rate = done as f64 / elapsed.as_secs_f64().max(f64::EPSILON);
     if done > 1 {
@@ -220,6 +306,19 @@ mod tests {
         assert_eq!(at(&stopping, 2), "3/5 done, 0 running, 2 stopping, 1.5/s, about 1s left");
         assert_eq!(at(&tally(0, 0, 2, 0), 75), "0/2 done, 2 running, 1m 15s");
         assert_eq!(at(&tally(0, 0, 1, 0), 7), "running, 7s");
+        let mut blocked = tally(1, 0, 1, 0);
+        blocked.by_state[State::Blocked as usize] = 1;
+        assert_eq!(at(&blocked, 2), "1/3 done, 1 running, 1 blocked, 2s");
+    }
+
+    #[test]
+    fn a_prompt_stands_below_what_is_written_while_it_waits() {
+        let mut prompt = Prompt { text: "2 asks: name? ".to_owned(), shown: true };
+        assert_eq!(prompt.make_room(), "\n");
+        // What follows within that line needs no room any more.
+        assert_eq!(prompt.make_room(), "");
+        assert_eq!(prompt.come_back(), "2 asks: name? ");
+        assert_eq!(prompt.make_room(), "\n");
     }
 
     #[test]

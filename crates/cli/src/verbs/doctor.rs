@@ -11,8 +11,9 @@ use sortie_model::{NodeView, Timestamp};
 
 use crate::args::DoctorArgs;
 use crate::args::output::Look;
-use crate::failure::{Failure, chain, hint_for};
+use crate::failure::{Failure, chain};
 use crate::own_node;
+use crate::program::with_own_name;
 use crate::render::clean::one_line;
 use crate::render::json::SCHEMA;
 use crate::render::out::print;
@@ -33,7 +34,7 @@ pub(super) async fn run(args: DoctorArgs) -> Result<u8, Failure> {
             check_home(&mut findings, &paths);
             check_node(&mut findings, &paths).await;
         }
-        Err(failure) => findings.problem("home", &failure.message, failure.hint.as_deref()),
+        Err(failure) => findings.failure("home", failure),
     }
     findings.show(&args.look)?;
     Ok(u8::from(findings.rows.iter().any(|row| !row.ok)))
@@ -57,10 +58,14 @@ impl Findings {
 
     fn problem(&mut self, name: &str, finding: &str, advice: Option<&str>) {
         let finding = match advice {
-            Some(advice) => format!("{finding}; {advice}"),
-            None => finding.to_owned(),
+            Some(advice) => with_own_name(&format!("{finding}; {advice}")),
+            None => with_own_name(finding),
         };
         self.rows.push(Row { name: name.to_owned(), ok: false, finding });
+    }
+
+    fn failure(&mut self, name: &str, failure: Failure) {
+        self.problem(name, &failure.message, failure.hint.as_deref());
     }
 
     fn show(&self, look: &Look) -> Result<(), Failure> {
@@ -132,7 +137,7 @@ async fn check_node(findings: &mut Findings, paths: &HomePaths) {
             return findings.well("node", "none runs; the next command that needs one starts it");
         }
         Err(error) => {
-            return findings.problem("node", &chain(&error), error.step().map(hint_for));
+            return findings.failure("node", error.into());
         }
     };
     let address = paths.announced().ok().flatten().unwrap_or_default();
@@ -222,7 +227,7 @@ async fn check_member(identity: UserIdentity, node: NodeView) -> Findings {
     let client = match dialled {
         Ok(client) => client,
         Err(error) => {
-            findings.problem(name, &chain(&error), error.step().map(hint_for));
+            findings.failure(name, error.into());
             return findings;
         }
     };

@@ -105,7 +105,7 @@ impl Run<'_> {
         let screen = Screen::of_stderr();
         let style = self.style();
         let sink = style.sink(&screen)?;
-        let at_terminal = || Asker::at_terminal(self.session, &screen);
+        let at_terminal = || Asker::at_terminal(self.session, &screen, Asked::EndsWithUs);
         let asker = if self.reads_stdin { None } else { at_terminal() };
         let spec = ReceiveSpec {
             events: style.needs_ends_of_children(),
@@ -132,7 +132,7 @@ impl Run<'_> {
         };
         screen.retire();
         let problem = fed.and_then(Result::err);
-        self.conclude(&end?, stops, problem).await
+        self.conclude(&end?, stops, problem)
     }
 
     fn style(&self) -> Style<'_> {
@@ -164,7 +164,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn conclude(
+    fn conclude(
         &self,
         end: &ReceiveEnd,
         stops: Stops,
@@ -174,7 +174,7 @@ impl Run<'_> {
         let nothing = Nothing::of(args.verdict.allow_empty);
         let mut outcome = conclude(end, nothing, PlainExits::PassOn, &args.look);
         let how = (Asked::EndsWithUs, args.look.error_style());
-        report_deadlock(self.session, end, how, &mut outcome).await;
+        report_deadlock(end, how, &mut outcome);
         if let Some(problem) = problem {
             problem.report(args.look.error_style());
             outcome.note(problem.cause);

@@ -57,7 +57,7 @@ async fn take(args: &ReceiveArgs, mut spec: ReceiveSpec, session: Session) -> Re
     };
     let mut outcome = conclude(&end, nothing, PlainExits::Say, &args.look);
     let how = (Asked::GoesOn, args.look.error_style());
-    report_deadlock(&session, &end, how, &mut outcome).await;
+    report_deadlock(&end, how, &mut outcome);
     if !args.waits() {
         // The read worked; what the children did is another matter.
         outcome.ends = Ends::default();
@@ -72,7 +72,9 @@ async fn warn_of_no_node(session: &Session, on: &NodeExpr, look: &Look) -> Resul
     let placement = Placement::Nodes { on: on.clone(), exclude: None };
     let spec = JobSpec { placement, ..JobSpec::new("true".to_owned(), body) };
     match session.dry_run(spec).await.map_err(Failure::from) {
-        Err(failure) if failure.cause == Cause::NoNodes => failure.report(look.error_style()),
+        Err(failure) if failure.cause == Cause::NothingMatches => {
+            failure.report(look.error_style())
+        }
         _ => {}
     }
     Ok(())
@@ -96,7 +98,8 @@ async fn receive(
     let sink = style.sink(&screen)?;
     let order = if args.waits() { Order::OfArrival } else { Order::ByChild };
     let selection = spec.selection.clone();
-    let asker = if args.waits() { Asker::at_terminal(session, &screen) } else { None };
+    let at_terminal = || Asker::at_terminal(session, &screen, Asked::GoesOn);
+    let asker = if args.waits() { at_terminal() } else { None };
     spec.answers = asker.is_some();
     let receiver = session.receive(spec).await?;
     let delivery = deliver(receiver, sink, (order, Acknowledge::WhenWritten), asker);

@@ -14,9 +14,9 @@ pub(super) async fn run(args: SendArgs) -> Result<u8, Failure> {
     let child: Selector = args.child.parse().map_err(Failure::usage)?;
     let answer = answer(&args)?;
     let connection = Connection::open(&args.reach).await?;
-    let sent = connection.session().answer_encoded(child, None, answer).await;
+    let sent = connection.session().answer_encoded(child.clone(), None, answer).await;
     connection.close().await;
-    sent?;
+    sent.map_err(|error| Failure::from(error).where_one_is_wanted(&child))?;
     Ok(0)
 }
 

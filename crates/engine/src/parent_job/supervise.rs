@@ -191,8 +191,8 @@ impl ParentJob {
                     None => "ended well".to_owned(),
                 };
                 let id = self.row(child).map_or(0, |row| row.id.0);
-                self.note(format!("gave up on child {id}; its last end: {last}"));
-                self.give_up(child, Reason::RestartLimit { restarts, period }, effects);
+                self.note(format!("gave up on child {id}"));
+                self.give_up(child, Reason::RestartLimit { restarts, period, last }, effects);
                 if std::mem::take(&mut self.open) {
                     effects.push(JobEffect::Unwanted);
                     self.supervise_closed();

@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use sortie_model::limits;
 
 use crate::task::TaskContext;
+use crate::task::complaint::{ShapeError, read_value};
 
 /// The child was told to stop, or has ended: nobody answers it any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub enum AskError {
     /// The answer is of another type than the one asked for. The question is over; it may be asked
     /// again.
     #[error("the answer is of another type")]
-    Answer(#[source] rmp_serde::decode::Error),
+    Answer(#[source] ShapeError),
 }
 
 impl AskError {
@@ -66,18 +67,28 @@ impl TaskContext {
 
 /// The answer as an `A`: as it came, else as what its text says.
 fn read_answer<A: DeserializeOwned>(answer: &Bytes) -> Result<A, AskError> {
-    let error = match rmp_serde::from_slice(answer) {
+    let error = match read_value(answer) {
         Ok(answer) => return Ok(answer),
-        Err(error) => AskError::Answer(error),
+        Err(error) => error,
     };
-    let Ok(text) = rmp_serde::from_slice::<String>(answer) else { return Err(error) };
-    let text = text.trim();
+    let Ok(typed) = read_value::<String>(answer) else { return Err(AskError::Answer(error)) };
+    let text = typed.trim();
     let read = text.parse::<bool>().ok().and_then(|it| as_value(&it));
     let read = read.or_else(|| text.parse::<i64>().ok().and_then(|it| as_value(&it)));
     let read = read.or_else(|| text.parse::<u64>().ok().and_then(|it| as_value(&it)));
     let read = read.or_else(|| text.parse::<f64>().ok().and_then(|it| as_value(&it)));
-    read.ok_or(error)
+    read.ok_or_else(|| AskError::Answer(ShapeError::new::<A>(said(&typed))))
 }
+
+/// A text that was typed, as an error shows it.
+fn said(text: &str) -> String {
+    let shown: String = text.chars().take(SHOWN_CHARACTERS).collect();
+    let more = if shown.len() < text.len() { "…" } else { "" };
+    format!("it is the text `{shown}{more}`")
+}
+
+/// Characters of an answer that an error shows.
+const SHOWN_CHARACTERS: usize = 40;
 
 /// A value as another type of the same form.
 fn as_value<A: DeserializeOwned>(value: &impl Serialize) -> Option<A> {
@@ -119,6 +130,20 @@ mod tests {
         check("five", None::<u8>);
         check("300", None::<u8>);
         check("", None::<bool>);
+    }
+
+    #[test]
+    fn an_answer_of_another_type_is_said_with_what_came() {
+        let error = |answer: &Bytes| match read_answer::<u64>(answer) {
+            Err(AskError::Answer(error)) => error.to_string(),
+            other => panic!("an error, not {other:?}"),
+        };
+        let five = encode_value("five").expect("small");
+        assert_eq!(error(&five), "it is no u64: it is the text `five`");
+        let long = encode_value(&"x".repeat(1_000)).expect("small");
+        assert!(error(&long).ends_with("x…`"), "{}", error(&long));
+        let list = encode_value(&["a"]).expect("small");
+        assert_eq!(error(&list), "it is no u64: there is a list where another type belongs");
     }
 
     #[test]

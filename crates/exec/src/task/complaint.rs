@@ -1,8 +1,32 @@
-//! What is wrong with a function's input, in words that say nothing of how it travels.
+//! What is wrong with a value that a program gets, in words that say nothing of how it travels.
 
 use std::any::type_name;
 
 use rmp_serde::decode::Error;
+use serde::de::DeserializeOwned;
+
+/// A value that is not of the wanted type. Its text names the type, and says what came instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("it is no {wanted}: {found}")]
+pub struct ShapeError {
+    wanted: String,
+    found: String,
+}
+
+impl ShapeError {
+    /// Where a `T` was wanted, that came.
+    pub(super) fn new<T>(found: String) -> Self {
+        Self { wanted: plain::<T>(), found }
+    }
+}
+
+/// Reads a value from the form in which it travels.
+///
+/// # Errors
+/// [`ShapeError`] when it is no `T`.
+pub fn read_value<T: DeserializeOwned>(encoded: &[u8]) -> Result<T, ShapeError> {
+    rmp_serde::from_slice(encoded).map_err(|error| ShapeError::new::<T>(what(&error)))
+}
 
 /// What the function takes, and why the input is none.
 pub(super) fn complaint<I>(error: &Error) -> String {
@@ -22,7 +46,7 @@ fn plain<T>() -> String {
     words
 }
 
-/// What is wrong with an input.
+/// What is wrong with a value.
 fn what(error: &Error) -> String {
     match error {
         Error::Syntax(what) | Error::Uncategorized(what) => what.clone(),

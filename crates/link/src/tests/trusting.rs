@@ -281,11 +281,13 @@ async fn a_dial_says_which_step_failed() {
     let by_name = address.replace("127.0.0.1", "localhost");
     fails(&by_name, SOON, ReachStep::Connect, "nothing listens at UDP").await;
 
-    // A socket that nobody reads is as silent as a firewall.
+    // A socket that nobody reads is as silent as a firewall, which no machine has towards itself.
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
     let address = silent.local_addr().expect("bound").to_string();
     let short = Duration::from_millis(200);
-    fails(&address, short, ReachStep::Connect, "firewall").await;
+    fails(&address, short, ReachStep::Connect, "does the node there hang").await;
+    let elsewhere = DialError::NoAnswer { address: "10.0.0.1:7".to_owned(), waited: short };
+    assert!(elsewhere.to_string().contains("firewall"), "{elsewhere}");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::home::HomeError;
+use crate::home::{Holder, HomeError};
 
 /// The most that one of our files may hold; more is damage, not data.
 const FILE_BYTES: u64 = 64 << 20;
@@ -48,17 +48,34 @@ pub(super) fn lock(path: &Path) -> Result<File, HomeError> {
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            // Without the process id the message is shorter, and as true.
-            let _ = file.take(32).read_to_string(&mut holder);
-            let process = holder.trim().parse().ok();
-            return Err(HomeError::InUse { process, path: path.to_owned() });
+            return Err(HomeError::InUse { process: process_in(file), path: path.to_owned() });
         }
         Err(TryLockError::Error(source)) => return Err(fault(source)),
     }
     file.set_len(0).map_err(fault)?;
     file.write_all(format!("{}\n", std::process::id()).as_bytes()).map_err(fault)?;
     Ok(file)
+}
+
+/// Which process says in a lock that it holds it. Without it messages are shorter, and as true.
+fn process_in(lock: File) -> Option<u32> {
+    let mut holder = String::new();
+    lock.take(32).read_to_string(&mut holder).ok()?;
+    holder.trim().parse().ok()
+}
+
+/// Who holds a home. A node that starts in the very moment of the look finds its home held.
+pub(super) fn holder(path: &Path) -> io::Result<Holder> {
+    let lock = match File::open(path) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Holder::Nobody),
+        Err(error) => return Err(error),
+    };
+    match lock.try_lock_shared() {
+        Ok(()) => Ok(Holder::Nobody),
+        Err(TryLockError::WouldBlock) => Ok(Holder::Process(process_in(lock))),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
 }
 
 /// What the file holds; none where there is no file.

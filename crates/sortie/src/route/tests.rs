@@ -1,3 +1,5 @@
+use std::net::UdpSocket;
+
 use sortie_actors::data::exchange::ServerEnd;
 use sortie_link::{Arrival, Arrivals, CertificateAuthority, CloseCode, NodeKey};
 use sortie_model::NodeName;
@@ -10,6 +12,8 @@ use crate::home::{Home, HomePaths};
 use crate::receiver::tests::soon;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Where no answer comes.
+const SHORT: Duration = Duration::from_millis(200);
 
 /// A home whose node listens, as far as links go.
 struct Listening {
@@ -80,6 +84,36 @@ async fn without_a_node_a_home_says_so() {
     let error = soon(Client::connect_home(&node.paths, TIMEOUT)).await.expect_err("no address");
     assert!(matches!(error, ConnectError::NotRunning));
     assert!(error.is_retryable());
+}
+
+#[tokio::test]
+async fn an_address_that_a_killed_node_left_behind_is_no_node() {
+    let mut node = listening();
+    let paths = node.paths.clone();
+    let free = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    node.home.announce(free.local_addr().expect("an address")).expect("it is announced");
+    drop(free);
+    let error = soon(Client::connect_home(&paths, TIMEOUT)).await.expect_err("nothing listens");
+    assert!(matches!(error, ConnectError::NotRunning), "{error}");
+    node.home.withdraw();
+    // Somebody else has the port, and no node holds the home.
+    let other = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let address = other.local_addr().expect("an address").to_string();
+    std::fs::write(paths.state.join("node.addr"), address).expect("a home");
+    let error = soon(Client::connect_home(&paths, SHORT)).await.expect_err("a stranger");
+    assert!(matches!(error, ConnectError::NotRunning), "{error}");
+}
+
+#[tokio::test]
+async fn a_node_that_is_there_and_says_nothing_is_named_with_its_process() {
+    let mut node = listening();
+    let silent = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    node.home.announce(silent.local_addr().expect("an address")).expect("it is announced");
+    let error = soon(Client::connect_home(&node.paths, SHORT)).await.expect_err("silence");
+    let ConnectError::Unresponsive { process } = error else { panic!("{error}") };
+    assert_eq!(process, Some(std::process::id()));
+    let named = ConnectError::Unresponsive { process }.to_string();
+    assert!(named.contains(&std::process::id().to_string()) && !named.contains("firewall"));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What a session's watchers and monitors are told.
 
 use serde::{Deserialize, Serialize};
-use sortie_model::{ChildIncarnation, EntryId, Ordinal, Reason, State, Timestamp};
+use sortie_model::{ChildIncarnation, EntryId, Ordinal, Question, Reason, State, Timestamp};
 
 /// Something that happened to a job or a child.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub enum Event {
         state: State,
         /// Why, if it failed.
         reason: Option<Reason>,
+        /// What it asks, if it is a child that is blocked.
+        question: Option<Question>,
     },
     /// A job was removed.
     Removed {

@@ -98,7 +98,8 @@ fn one_restart_too_many_fails_the_child_and_stops_the_rest() {
     assert_eq!((again(&effects), stopped(&effects)), (vec![], vec![1]));
     report(&mut job, 1, Some(Verdict::Stopped));
     assert_eq!(job.state(), State::Failed);
-    let reason = Reason::RestartLimit { restarts: 1, period: Duration::from_secs(5) };
+    let (period, last) = (Duration::from_secs(5), "exited with status 1".to_owned());
+    let reason = Reason::RestartLimit { restarts: 1, period, last };
     assert_eq!(job.child_failure(Ordinal(0)).map(|(reason, _)| reason), Some(reason));
     assert_eq!(job.child_state(Ordinal(1)), Some(State::Stopped));
 }
@@ -162,15 +163,16 @@ fn a_queued_child_that_was_stopped_for_a_sibling_starts_again_once() {
 
 #[test]
 fn a_child_that_ends_well_once_too_often_has_one_end_which_is_the_limit() {
-    for verdict in [Verdict::Completed, failed()] {
+    let ends = [(Verdict::Completed, "ended well"), (failed(), "exited with status 1")];
+    for (verdict, last) in ends {
         let (mut job, _) = accept(supervised(RestartType::Permanent, Strategy::OneForOne, 0), 1);
         let effects = report(&mut job, 0, Some(verdict));
         let ends = effects.iter().filter_map(|effect| match effect {
             JobEffect::Changed(_, _, state, reason) if state.is_finished() => Some((state, reason)),
             _ => None,
         });
-        let period = Duration::from_secs(5);
-        let limit = Some(Box::new(Reason::RestartLimit { restarts: 0, period }));
+        let (period, last) = (Duration::from_secs(5), last.to_owned());
+        let limit = Some(Box::new(Reason::RestartLimit { restarts: 0, period, last }));
         assert_eq!(ends.collect::<Vec<_>>(), [(&State::Failed, &limit)]);
     }
 }

@@ -1,6 +1,6 @@
 use futures_util::FutureExt;
 use sortie_actors::data::exchange::{self, ServerEnd, ToClient};
-use sortie_model::{EntryId, Reason};
+use sortie_model::{Deadlock, EntryId, Question, QuestionNumber, Reason, Timestamp};
 use sortie_wire::session_proto::{Delivery, Entries};
 
 use super::*;
@@ -75,12 +75,15 @@ async fn a_lost_node_is_the_last_item() {
 #[tokio::test]
 async fn a_blocked_job_ends_its_stream_with_an_error() {
     let (mut stream, mut server) = stream(&Arc::default());
-    let (failures, entries, deadlock) = (Vec::new(), Entries::default(), Some(EntryId(1)));
+    let question =
+        Question { number: QuestionNumber(1), prompt: "your name?".to_owned(), time: Timestamp(0) };
+    let deadlock = Deadlock { blocked: EntryId(1), asks: Some((EntryId(2), question)) };
+    let (failures, entries, deadlock) = (Vec::new(), Entries::default(), Some(deadlock));
     let end = Delivery::End { failures, entries, deadlock };
     server.sender.send(ToClient::Delivery(end)).await.expect("there is room");
     drop(server.sender);
     let error = soon(stream.next()).await.expect("an item").expect_err("an error");
-    assert!(matches!(error, RequestError::Deadlock { blocked: EntryId(1) }));
+    assert_eq!(error.to_string(), "1 is blocked: 2 asks: your name?");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@ mod answers;
 mod asks;
 mod views;
 
-use sortie_model::{ChildIncarnation, EntryId, Ordinal, Reason, State};
+use sortie_model::{ChildIncarnation, Deadlock, EntryId, Ordinal, Reason, State};
 use sortie_wire::session_proto::{
     Acknowledged, Answer, Ask, Delivery, EndNotice, Event, Failure, Happening, InputData, Request,
     Source,
@@ -46,10 +46,12 @@ fn delivery_values() -> Vec<(&'static str, Delivery)> {
     };
     let failures: Vec<_> = views::reasons().into_iter().map(failure).collect();
     let entries = answers::entries();
+    let asks = Some((EntryId(42), views::question()));
+    let deadlock = Deadlock { blocked: EntryId(41), asks };
     vec![
         ("records", Delivery::Records { number: 5, source, runs }),
         ("settled", Delivery::Settled { id: EntryId(41), state: State::Disconnected }),
-        ("end", Delivery::End { failures, entries, deadlock: Some(EntryId(41)) }),
+        ("end", Delivery::End { failures, entries, deadlock: Some(deadlock) }),
         ("refused", Delivery::Refused(RemoteError::new(ErrorCode::Gone, "it was taken"))),
         ("asked", Delivery::Asked { source: asking, question: views::question() }),
     ]
@@ -71,7 +73,9 @@ fn deliveries() -> Vec<Sample> {
 
 fn changed(state: State, reason: Option<Reason>) -> Event {
     let (id, job, ordinal) = (EntryId(42), EntryId(41), Some(Ordinal(2)));
-    Event::Changed { id, job, ordinal, incarnation: ChildIncarnation(1), state, reason }
+    let question = (state == State::Blocked).then(views::question);
+    let incarnation = ChildIncarnation(1);
+    Event::Changed { id, job, ordinal, incarnation, state, reason, question }
 }
 
 fn events() -> Vec<(&'static str, Event)> {

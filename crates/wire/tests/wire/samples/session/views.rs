@@ -90,7 +90,7 @@ pub(super) fn reasons() -> Vec<Reason> {
         unreachable(ReachStep::Authorise),
         Reason::NodeLost { since: TIME },
         Reason::SessionExpired,
-        Reason::RestartLimit { restarts: 5, period: seconds(10) },
+        Reason::RestartLimit { restarts: 5, period: seconds(10), last: text("ended well") },
         Reason::StartUncertain,
         limit(LimitKind::Output),
         limit(LimitKind::Mailbox),
