@@ -125,7 +125,7 @@ pub use sortie_model::spec::{
 };
 pub use sortie_model::view::{ChildPlace, EntryView, Kind, NodeState, Progress, Tally};
 pub use sortie_model::{
-    Body, ChildIncarnation, ChildInstance, ChildView, EntryId, IdempotencyKey, Incarnation,
+    Body, Bound, ChildIncarnation, ChildInstance, ChildView, EntryId, IdempotencyKey, Incarnation,
     JobInstance, JobName, JobSpec, JobView, NodeId, NodeName, NodeView, Ordinal, Question,
     QuestionNumber, Reason, Record, Seq, SessionId, SessionInstance, SessionName, SessionView,
     State, Stream, Timestamp,

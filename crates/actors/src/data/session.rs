@@ -71,6 +71,8 @@ pub(crate) struct SessionShared {
 pub(crate) struct News {
     pub(crate) children: Vec<(Ordinal, ChildIncarnation, State, Option<Box<Reason>>)>,
     pub(crate) parent: Vec<State>,
+    /// Children of which nothing follows, besides those that ended just now.
+    pub(crate) settled: Vec<Ordinal>,
     /// Whether questions or answers did.
     pub(crate) questions: bool,
 }
@@ -179,7 +181,8 @@ impl SessionShared {
 
     /// Tells waiters and watchers, the child's change before the parent's.
     pub(crate) fn publish(&self, job: &JobShared, news: &News) {
-        if news.children.is_empty() && news.parent.is_empty() && !news.questions {
+        let nothing = news.children.is_empty() && news.parent.is_empty();
+        if nothing && news.settled.is_empty() && !news.questions {
             return;
         }
         let finished = news.parent.iter().any(|state| state.is_finished());
@@ -190,8 +193,8 @@ impl SessionShared {
             self.send_events(job, news);
         }
         self.changes.rise();
+        self.stop_bound_to(job, news);
         if finished {
-            self.stop_bound_to(job);
             self.forget_on_hosts(job);
             if let Some(log) = &job.input {
                 log.close();
