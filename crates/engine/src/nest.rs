@@ -95,6 +95,11 @@ impl<T: Clone> Nest<T> {
         self.level.saturating_add(1)
     }
 
+    /// Whether the child has ended, what is below it perhaps not.
+    pub const fn has_ended(&self) -> bool {
+        matches!(self.state, Nested::Closing(_) | Nested::Over)
+    }
+
     /// The child asks for its session; none where it is to be opened now.
     ///
     /// # Errors
@@ -240,9 +245,11 @@ mod tests {
         let mut stopped = nest();
         assert_eq!(stopped.on_stop(StopSpec::default(), NOW), None);
         assert_eq!(stopped.on_opened(7), Opened::Refused(NestRefused::Stopping));
+        assert!(!stopped.has_ended(), "it may still say something");
         let mut ended = nest();
         assert_eq!(ended.on_end(NOW), None);
         assert_eq!(ended.on_opened(7), Opened::Refused(NestRefused::Over));
+        assert!(ended.has_ended());
         assert_eq!(ended.on_over(), None);
     }
 
@@ -250,9 +257,10 @@ mod tests {
     fn an_end_by_itself_stops_what_is_below_with_the_jobs_grace() {
         let mut nest = opened();
         let how = Some(StopBelow { how: StopSpec::default(), most: GRACE });
+        assert!(!nest.has_ended());
         assert_eq!(nest.on_end(NOW), Some(Closing { below: 7, how }));
         assert_eq!(nest.over_at(), Some(NOW + GRACE + limits::TREE_STOP_MARGIN));
-        assert_eq!(nest.on_use(), Err(NestRefused::Over));
+        assert_eq!((nest.on_use(), nest.has_ended()), (Err(NestRefused::Over), true));
         let (below, stop) = nest.on_stop(StopSpec::NOW, NOW).expect("it is still being stopped");
         assert_eq!((below, stop.of_job(GRACE)), (7, StopSpec::NOW));
         assert_eq!(nest.on_over(), Some(7));

@@ -38,7 +38,8 @@
 //! * [`Job::stream`], [`Job::values`], [`Job::receive`] and [`Receiver`] are four ways to the
 //!   records, from the simplest to the one that leaves acknowledgements to the caller.
 //! * [`Job::child`] sends messages to a running child, which reads them from its
-//!   [`inbox`](TaskContext::inbox).
+//!   [`inbox`](TaskContext::inbox). Functions send them to each other by way of
+//!   [`TaskSession::session_above`].
 //! * [`JobBuilder::background`] runs a function in a process of its own, which it can crash without
 //!   harm; [`init_with`] is what such a program begins with.
 //! * [`TaskContext::ask`] lets a running function ask; [`Job::questions`] and [`Job::answer`] are

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use sortie_actors::NodeHandle;
 use sortie_actors::data::exchange::{ClientEnd, ClientReceiver, ToClient};
+use sortie_actors::{NodeHandle, WayAbove};
 use sortie_link::{CloseCode, ControlReceiver, Endpoint, Expect, Link, LocalFacts};
 use sortie_model::{Incarnation, NodeId, Timestamp, limits};
 use sortie_wire::link_proto::Heartbeat;
@@ -21,6 +21,8 @@ pub(crate) enum Route {
     Local(NodeHandle),
     /// To a node in another process.
     Link(Arc<Remote>),
+    /// From a running function to the session that its child belongs to.
+    Above(WayAbove),
     /// To no node: what is tested with it ends before anything is sent, or with the loss.
     #[cfg(test)]
     Nowhere,
@@ -41,6 +43,7 @@ impl Route {
                 let (sender, receiver) = link.open_bi().await.map_err(|_| RequestError::Lost)?;
                 Ok(ClientEnd::over_link(sender, receiver, &request).await?)
             }
+            Self::Above(way) => Ok(way.open(request).await?),
             #[cfg(test)]
             Self::Nowhere => Err(RequestError::Lost),
         }

@@ -237,6 +237,12 @@ impl SessionShared {
         Arc::clone(self.attachments().entry(node).or_insert_with(make))
     }
 
+    /// Whether another node was told of jobs of this session and may execute children of them.
+    pub(crate) fn may_run_on(&self, node: NodeId) -> bool {
+        let attachment = self.attachments().get(&node).cloned();
+        attachment.is_some_and(|attachment| attachment.has_told_any())
+    }
+
     pub(crate) fn tell_host(&self, message: HostMessage) {
         if let Some(host) = self.host.get() {
             let _ = host.cast(message);
