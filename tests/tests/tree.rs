@@ -294,6 +294,7 @@ async fn a_bond_of_a_child_is_about_that_child_and_its_final_end() {
     let gates = homes[0].path().display();
     let waits = |file: &str| format!("until test -e {gates}/{file}; do sleep 0.05; done");
     let (first, second) = (waits("first"), waits("second"));
+    let first = format!("touch {gates}/begun; {first}");
     let script = format!("if test -e {gates}/first; then {second}; else {first}; fi; exit 3");
     let once = Intensity::new(1, Duration::from_secs(3600)).expect("within the bounds");
     let fails = job(&script, "b").restart(RestartType::Transient).intensity(once).start().await;
@@ -310,6 +311,7 @@ async fn a_bond_of_a_child_is_about_that_child_and_its_final_end() {
         assert_eq!(refused.expect_err("a refusal").code(), code);
     }
 
+    wait_for("its first life", || homes[0].path().join("begun").exists().then_some(()));
     std::fs::write(homes[0].path().join("first"), "").expect("a file");
     assert_eq!(ended_child(&mut monitor).await, (0, Some(State::Failed)));
     while states(&fails).await != [State::Running] {}
@@ -332,7 +334,8 @@ async fn a_bond_of_a_child_is_about_that_child_and_its_final_end() {
 
 /// The next end that a monitor of a child tells.
 async fn ended_child(monitor: &mut sortie::Monitor) -> (u32, Option<State>) {
-    let notice = monitor.next().await.expect("an answer").expect("a notice");
+    let notice = tokio::time::timeout(PATIENCE, monitor.next()).await.expect("in time");
+    let notice = notice.expect("an answer").expect("a notice");
     (notice.incarnation.0, notice.state)
 }
 
