@@ -3,7 +3,9 @@
 
 use std::path::Path;
 
-use sortie::{CallError, Client, HomePaths, Job, Ordinal, RestartType, SendError, Session, State};
+use sortie::{
+    CallError, Client, HomePaths, Job, Ordinal, Reason, RestartType, SendError, Session, State,
+};
 use sortie_ractor::RemoteActor;
 use sortie_tests::{Counting, Home, PATIENCE, join_all};
 
@@ -57,6 +59,54 @@ async fn an_actor_on_another_node_is_cast_to_called_and_started_again() {
         let of_one: Vec<u64> =
             came.iter().take(100).filter(|it| *it % 2 == from).copied().collect();
         assert!(of_one.is_sorted(), "{of_one:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn functions_on_any_node_reach_an_actor_on_any_other_by_its_address() {
+    let (a, mut b, c) = (home("a"), home("b"), home("c"));
+    join_all(&[&a, &b, &c]);
+    let session = session(&a).await;
+    let (job, counter) = counter(&session, "b").await;
+    let address = counter.address();
+    let mut adding = Vec::new();
+    for (node, first) in [("a", 1_000), ("b", 1_001), ("c", 1_002)] {
+        let job = session.task("add", &(address, first)).expect("an input").on(node);
+        adding.push(job.expect("a node").start().await.expect("a start"));
+    }
+    for job in &adding {
+        assert_eq!(job.wait().await.expect("an end").state, State::Completed);
+    }
+    let ask = async |node: &str| -> Job {
+        let job = session.task("ask", &address).expect("an input").on(node).expect("a node");
+        job.start().await.expect("a start")
+    };
+    let sum = 100 + (1_000..1_300).sum::<u64>();
+    assert_eq!(ask("c").await.typed::<u64>().await.expect("a result"), [sum]);
+    let mut values = job.values::<u64>();
+    let mut came = Vec::new();
+    while came.len() < 300 {
+        came.push(values.next().await.expect("a value").expect("a number"));
+    }
+    for sender in 0..3 {
+        let of_one: Vec<u64> = came.iter().filter(|it| *it % 3 == sender).copied().collect();
+        assert_eq!(of_one.len(), 100);
+        assert!(of_one.is_sorted(), "{of_one:?}");
+    }
+
+    let failure = async |asking: &Job| {
+        let end = tokio::time::timeout(PATIENCE, asking.wait()).await.expect("no silence");
+        assert_eq!(end.expect("an end").state, State::Failed);
+        match asking.children().await.expect("children").swap_remove(0).reason {
+            Some(Reason::Error { message, .. }) => message,
+            other => panic!("an error, not {other:?}"),
+        }
+    };
+    b.kill_daemon();
+    assert_eq!(failure(&ask("c").await).await, "the node of the child is lost");
+    job.stop().await.expect("a stop");
+    for node in ["a", "c"] {
+        assert_eq!(failure(&ask(node).await).await, "the child has ended");
     }
 }
 

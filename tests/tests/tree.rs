@@ -285,6 +285,73 @@ async fn a_bad_end_stops_the_jobs_that_are_bound_to_it_and_a_good_one_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bond_of_a_child_is_about_that_child_and_its_final_end() {
+    let homes = [home("a"), home("b")];
+    join_all(&homes.each_ref());
+    let a = client(&homes[0]).await;
+    let session = a.session();
+    let job = |script: &str, nodes: &str| {
+        let job = session.job(sortie::Command::new("sh").args(["-c", script])).on(nodes);
+        job.expect("nodes")
+    };
+    let states = async |job: &Job| -> Vec<State> {
+        let children = job.children().await.expect("children");
+        children.iter().map(|child| child.state).collect()
+    };
+    let stays = format!("exec sleep {}", mark(71));
+    let [kept, other] = [job(&stays, "a,b").start().await, job(&stays, "a").start().await];
+    let (kept, other) = (kept.expect("a start"), other.expect("a start"));
+    wait_for("all to run", || (processes_marked(&mark(71)).len() == 3).then_some(()));
+    // Each life waits for a file of its own, and fails.
+    let gates = homes[0].path().display();
+    let waits = |file: &str| format!("until test -e {gates}/{file}; do sleep 0.05; done");
+    let (first, second) = (waits("first"), waits("second"));
+    let first = format!("touch {gates}/begun; {first}");
+    let script = format!("if test -e {gates}/first; then {second}; else {first}; fi; exit 3");
+    let once = Intensity::new(1, Duration::from_secs(3600)).expect("within the bounds");
+    let fails = job(&script, "b").restart(RestartType::Transient).intensity(once).start().await;
+    let fails = fails.expect("a start");
+    let child = fails.child(sortie::Ordinal(0));
+    let (here, there) = (kept.child(sortie::Ordinal(0)), kept.child(sortie::Ordinal(1)));
+    let mut monitor = child.monitor().await.expect("an answer");
+    child.bind_to(&there).await.expect("they are bound");
+    other.bind_to(&here).await.expect("they are bound");
+    for (refused, code) in [
+        (here.bind_to(&here).await, sortie::ErrorCode::Usage),
+        (here.bind_to(&kept.child(sortie::Ordinal(2))).await, sortie::ErrorCode::NotFound),
+    ] {
+        assert_eq!(refused.expect_err("a refusal").code(), code);
+    }
+
+    wait_for("its first life", || homes[0].path().join("begun").exists().then_some(()));
+    std::fs::write(homes[0].path().join("first"), "").expect("a file");
+    assert_eq!(ended_child(&mut monitor).await, (0, Some(State::Failed)));
+    while states(&fails).await != [State::Running] {}
+    assert_eq!(states(&kept).await, [State::Running, State::Running], "another life followed");
+    std::fs::write(homes[0].path().join("second"), "").expect("a file");
+    assert_eq!(ended(&fails).await, State::Failed);
+    while states(&kept).await != [State::Running, State::Stopped] {}
+    assert_eq!(ended_child(&mut monitor).await, (1, Some(State::Failed)));
+    assert!(monitor.next().await.expect("an answer").is_none(), "nothing of it can follow");
+
+    // Between a child and a job it acts both ways, also on what has ended.
+    assert_eq!(states(&other).await, [State::Running]);
+    other.stop().await.expect("a stop");
+    assert_eq!(ended(&kept).await, State::Stopped);
+    assert_eq!(states(&kept).await, [State::Stopped, State::Stopped]);
+    let late = job(&stays, "a,b").start().await.expect("a start");
+    child.bind_to(&late).await.expect("they are bound");
+    assert_eq!(ended(&late).await, State::Stopped);
+}
+
+/// The next end that a monitor of a child tells.
+async fn ended_child(monitor: &mut sortie::Monitor) -> (u32, Option<State>) {
+    let notice = tokio::time::timeout(PATIENCE, monitor.next()).await.expect("in time");
+    let notice = notice.expect("an answer").expect("a notice");
+    (notice.incarnation.0, notice.state)
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_function_sees_the_variables_that_a_process_in_its_place_would() {
     let homes = [home("a"), home("b")];
     join_all(&homes.each_ref());

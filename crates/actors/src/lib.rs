@@ -14,6 +14,7 @@ mod serve;
 mod session;
 mod world;
 
+pub use data::above::{AboveError, WayAbove};
 pub use data::nested::TaskNode;
 pub use node::{KeepError, Keeper, Network, NoKeeper, NodeConfig, NodeError, NodeHandle, NodeKeys};
 pub use world::{SystemWorld, World};

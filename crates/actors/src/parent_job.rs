@@ -226,7 +226,10 @@ impl ParentJobArguments {
                 JobEffect::Stop { node, children, how } => {
                     self.session.stop_on(&self.job, node, children, how);
                 }
-                JobEffect::Close(ordinal) => self.job.mailboxes.close(ordinal),
+                JobEffect::Close(ordinal) => {
+                    self.job.mailboxes.close(ordinal);
+                    news.settled.push(ordinal);
+                }
                 JobEffect::Want(count) => {
                     if let Some(feed) = &self.feed {
                         feed.want(count);

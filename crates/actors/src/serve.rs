@@ -1,6 +1,7 @@
 //! Requests: one verb, one file. What a verb decides is the engine's; here it is asked and
 //! answered.
 
+pub(crate) mod above;
 mod answer;
 mod explain;
 mod get;

@@ -22,7 +22,7 @@ pub enum NestRefused {
     #[error("the child has ended, and its session with it")]
     Over,
     /// It asks from outside the node, and about something else.
-    #[error("a background function asks its node about the session of its own jobs only")]
+    #[error("a background function asks about the session of its own jobs, or the one above")]
     NotItsOwn,
 }
 
@@ -33,6 +33,8 @@ pub enum WorkerAsk {
     Open,
     /// About that session.
     OfItsOwn,
+    /// About the session that its child belongs to, as a function inside the node may ask it.
+    OfTheOneAbove,
 }
 
 /// What a worker's request is, where `own` is the session of its child.
@@ -45,6 +47,7 @@ pub fn worker_ask(
 ) -> Result<WorkerAsk, NestRefused> {
     let is_own = matches!(request.session, SessionRef::Instance(one) if Some(one) == own);
     match request.ask {
+        _ if request.session == SessionRef::Above => Ok(WorkerAsk::OfTheOneAbove),
         Ask::OpenBelow => Ok(WorkerAsk::Open),
         Ask::Start { .. }
         | Ask::DryRun { .. }
@@ -140,6 +143,11 @@ impl<T: Clone> Nest<T> {
     /// The level of the jobs below.
     pub const fn level_below(&self) -> u32 {
         self.level.saturating_add(1)
+    }
+
+    /// Whether the child has ended, what is below it perhaps not.
+    pub const fn has_ended(&self) -> bool {
+        matches!(self.state, Nested::Closing(_) | Nested::Over)
     }
 
     /// The child asks for its session; none where it is to be opened now.
@@ -271,6 +279,7 @@ mod tests {
         let by = |number| SessionRef::Instance(session(number));
         let (get, own) = (|| Ask::Get(Box::default()), Some(session(1)));
         check(SessionRef::Default, Ask::OpenBelow, None, Ok(WorkerAsk::Open));
+        check(SessionRef::Above, get(), own, Ok(WorkerAsk::OfTheOneAbove));
         check(by(1), get(), own, Ok(WorkerAsk::OfItsOwn));
         for other in [by(2), SessionRef::Default, SessionRef::Named("1".to_owned())] {
             check(other, get(), own, Err(NestRefused::NotItsOwn));
@@ -310,9 +319,11 @@ mod tests {
         let mut stopped = nest();
         assert_eq!(stopped.on_stop(StopSpec::default(), NOW), None);
         assert_eq!(stopped.on_opened(7), Opened::Refused(NestRefused::Stopping));
+        assert!(!stopped.has_ended(), "it may still say something");
         let mut ended = nest();
         assert_eq!(ended.on_end(NOW), None);
         assert_eq!(ended.on_opened(7), Opened::Refused(NestRefused::Over));
+        assert!(ended.has_ended());
         assert_eq!(ended.on_over(), None);
     }
 
@@ -320,9 +331,10 @@ mod tests {
     fn an_end_by_itself_stops_what_is_below_with_the_jobs_grace() {
         let mut nest = opened();
         let how = Some(StopBelow { how: StopSpec::default(), most: GRACE });
+        assert!(!nest.has_ended());
         assert_eq!(nest.on_end(NOW), Some(Closing { below: 7, how }));
         assert_eq!(nest.over_at(), Some(NOW + GRACE + limits::TREE_STOP_MARGIN));
-        assert_eq!(nest.on_use(), Err(NestRefused::Over));
+        assert_eq!((nest.on_use(), nest.has_ended()), (Err(NestRefused::Over), true));
         let later = NOW + Duration::from_secs(1);
         assert_eq!(nest.on_end(later), Some(Closing { below: 7, how: None }), "it was told");
         assert_eq!(nest.over_at(), Some(NOW + GRACE + limits::TREE_STOP_MARGIN));

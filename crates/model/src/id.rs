@@ -144,6 +144,24 @@ pub struct ChildKey {
     pub ordinal: Ordinal,
 }
 
+/// What can be bound to another one of its session (`docs/semantics.md`, section 5.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Bound {
+    /// A job.
+    Job(JobInstance),
+    /// One child of a job.
+    Child(ChildKey),
+}
+
+impl Bound {
+    /// The job that it is, or is a child of.
+    pub const fn job(self) -> JobInstance {
+        match self {
+            Self::Job(job) | Self::Child(ChildKey { job, .. }) => job,
+        }
+    }
+}
+
 /// A record's number in its mailbox, dense from 0.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,

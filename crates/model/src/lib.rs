@@ -21,8 +21,8 @@ pub mod timestamp;
 pub mod view;
 
 pub use id::{
-    ChildIncarnation, ChildInstance, ChildKey, EntryId, IdempotencyKey, Incarnation, JobInstance,
-    NodeId, Ordinal, Seq, SessionId, SessionInstance,
+    Bound, ChildIncarnation, ChildInstance, ChildKey, EntryId, IdempotencyKey, Incarnation,
+    JobInstance, NodeId, Ordinal, Seq, SessionId, SessionInstance,
 };
 pub use name::{JobName, NodeName, SessionName};
 pub use question::{Deadlock, Question, QuestionNumber};

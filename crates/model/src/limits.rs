@@ -179,7 +179,8 @@ pub const INCOMING_BUFFER_BYTES: u64 = 64 * KIB as u64;
 pub const INCOMING_BUFFER_TOTAL_BYTES: u64 = 4 * MIB as u64;
 /// Links of one node, users' connections included.
 pub const LINKS_PER_NODE: usize = 4_096;
-/// Requests of one user's connection that are served at once; the next ones wait.
+/// Requests of one user's connection that are served at once; the next ones wait. Monitors of one
+/// node's children at another one; more are refused.
 pub const REQUESTS_PER_LINK: usize = 1_024;
 /// From the first packet to the acknowledged hello.
 pub const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
@@ -262,8 +263,9 @@ pub const MESSAGE_BYTES: usize = 64 * KIB;
 pub const CALLS_PER_CHILD: usize = 64;
 /// Senders that wait for one child's inbox, each with one message; more are refused.
 pub const SENDERS_PER_CHILD: usize = 256;
-/// Messages that one user's connection sends at once, each until it is accepted, and a call until
-/// it is answered; more are refused. They take none of the [`REQUESTS_PER_LINK`].
+/// Messages that one user's connection, or one node's children at another one, send at once, each
+/// until it is accepted, and a call until it is answered; more are refused. They take none of the
+/// [`REQUESTS_PER_LINK`].
 pub const MESSAGES_PER_LINK: usize = 1_024;
 /// What an owner has to say to the inboxes of one session on one node and has not said; a node that
 /// makes more by saying the same again and again is not spoken to any more.

@@ -9,7 +9,8 @@ use sortie::{CallError, Child, JobInstance, Ordinal, SendError, Session};
 use crate::protocol::{Envelope, Protocol};
 
 /// Where an actor is: a word that can be handed to other bodies and programs, and opened there with
-/// a handle on the session that its job belongs to.
+/// a handle on the session that its job belongs to. A body of that session has one, on whichever
+/// node it runs: [`TaskSession::session_above`](sortie::TaskSession::session_above).
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct ActorAddress<P> {

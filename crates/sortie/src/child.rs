@@ -76,6 +76,10 @@ impl Child {
         Self { session, key, turn: Arc::default() }
     }
 
+    pub(crate) const fn session(&self) -> &Session {
+        &self.session
+    }
+
     /// Its job.
     pub const fn job(&self) -> JobInstance {
         self.key.job

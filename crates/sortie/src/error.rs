@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use sortie_actors::AboveError;
 use sortie_actors::data::exchange::ExchangeError;
 use sortie_exec::task::{ShapeError, note_of, read_value};
 use sortie_model::reason::ReachStep;
@@ -122,6 +123,16 @@ impl From<ExchangeError> for RequestError {
         match error {
             ExchangeError::Malformed(error) => Self::Malformed(error),
             ExchangeError::TooLarge => Self::TooLarge,
+            _ => Self::Lost,
+        }
+    }
+}
+
+impl From<AboveError> for RequestError {
+    fn from(error: AboveError) -> Self {
+        match error {
+            AboveError::Refused(error) => Self::Refused(error),
+            AboveError::Exchange(error) => error.into(),
             _ => Self::Lost,
         }
     }

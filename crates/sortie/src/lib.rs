@@ -38,7 +38,8 @@
 //! * [`Job::stream`], [`Job::values`], [`Job::receive`] and [`Receiver`] are four ways to the
 //!   records, from the simplest to the one that leaves acknowledgements to the caller.
 //! * [`Job::child`] sends messages to a running child, which reads them from its
-//!   [`inbox`](TaskContext::inbox).
+//!   [`inbox`](TaskContext::inbox). Functions send them to each other by way of
+//!   [`TaskSession::session_above`].
 //! * [`JobBuilder::background`] runs a function in a process of its own, which it can crash without
 //!   harm; [`init_with`] is what such a program begins with.
 //! * [`TaskContext::ask`] lets a running function ask; [`Job::questions`] and [`Job::answer`] are
@@ -128,7 +129,7 @@ pub use sortie_model::view::{
     Availability, ChildPlace, EntryView, Kind, NodeState, Progress, SessionState, Tally,
 };
 pub use sortie_model::{
-    Body, ChildIncarnation, ChildInstance, ChildView, Deadlock, EntryId, IdempotencyKey,
+    Body, Bound, ChildIncarnation, ChildInstance, ChildView, Deadlock, EntryId, IdempotencyKey,
     Incarnation, JobInstance, JobName, JobSpec, JobView, NodeId, NodeName, NodeView, Ordinal,
     Question, QuestionNumber, Reason, Record, Seq, SessionId, SessionInstance, SessionName,
     SessionView, State, Stream, Timestamp,

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use sortie_actors::NodeHandle;
 use sortie_actors::data::exchange::{ClientEnd, ClientReceiver, ToClient};
+use sortie_actors::{NodeHandle, WayAbove};
 use sortie_exec::worker::WorkerNode;
 use sortie_link::{CloseCode, ControlReceiver, Endpoint, Expect, Link, LocalFacts};
 use sortie_model::{Incarnation, NodeId, Timestamp, limits};
@@ -25,6 +25,8 @@ pub(crate) enum Route {
     Link(Arc<Remote>),
     /// From a background function to the node that it runs on.
     Worker(Arc<WorkerNode>),
+    /// From a running function to the session that its child belongs to.
+    Above(WayAbove),
     /// To no node: what is tested with it ends before anything is sent, or with the loss.
     #[cfg(test)]
     Nowhere,
@@ -49,6 +51,7 @@ impl Route {
                 let (sender, receiver) = node.open().await.map_err(no_exchange)?;
                 Ok(ClientEnd::away(sender, receiver, &request).await?)
             }
+            Self::Above(way) => Ok(way.open(request).await?),
             #[cfg(test)]
             Self::Nowhere => Err(RequestError::Lost),
         }

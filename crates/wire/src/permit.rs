@@ -1,5 +1,6 @@
 //! Which messages a certificate's role may send, and where. The certificate decides, never the
-//! hello: `user` certificates speak the session protocol, `node` certificates the host protocol.
+//! hello: `user` certificates speak the session protocol, `node` certificates the host protocol and
+//! the two requests of the session protocol that a running child has.
 //!
 //! The hello and its answers are not listed: they belong to the handshake and to no link that is
 //! up.
@@ -11,7 +12,7 @@ use crate::host_proto::{
 };
 use crate::link_proto::{Heartbeat, MemberUpdate, Roster};
 use crate::message_proto::{FromChild, MessageStream, ToChild};
-use crate::session_proto::{Acknowledged, Answer, Delivery, Happening, InputData, Request};
+use crate::session_proto::{Acknowledged, Answer, Ask, Delivery, Happening, InputData, Request};
 
 /// What a certificate makes of its holder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,17 +40,23 @@ pub fn allowed(from: Role, to: Role, lane: Lane, kind: Kind) -> bool {
     kinds_of(from, to, lane).contains(&kind)
 }
 
+/// Whether a function may ask that of the session that its child belongs to. It comes from a node,
+/// whose certificate opens no session: so nothing that starts, stops, reads or removes.
+pub const fn child_may_ask(ask: &Ask) -> bool {
+    matches!(ask, Ask::Send(_) | Ask::Monitor { .. })
+}
+
 fn kinds_of(from: Role, to: Role, lane: Lane) -> &'static [Kind] {
     match (from, to, lane) {
         (Role::Node, Role::Node, Lane::Control) => NODES_CONTROL,
         (Role::Node, Role::Node, Lane::Uni) => NODES_UNI,
+        (Role::Node, Role::Node, Lane::Bi) => NODES_BI,
         (Role::User, Role::Node, Lane::Bi) => USER_BI,
         (Role::Node, Role::User, Lane::Bi) => SERVING_NODE_BI,
         (Role::User, Role::Node, Lane::Control) | (Role::Node, Role::User, Lane::Control) => {
             SESSION_CONTROL
         }
-        (Role::Node, Role::Node, Lane::Bi)
-        | (Role::Node, Role::User, Lane::Uni)
+        (Role::Node, Role::User, Lane::Uni)
         | (Role::User, Role::Node, Lane::Uni)
         | (Role::User, Role::User, _) => &[],
     }
@@ -78,6 +85,8 @@ const NODES_UNI: &[Kind] = &[
     ToChild::KIND,
     FromChild::KIND,
 ];
+/// What [children may ask](child_may_ask), and the answers to that.
+const NODES_BI: &[Kind] = &[Request::KIND, Answer::KIND, Happening::KIND];
 const SESSION_CONTROL: &[Kind] = &[Heartbeat::KIND];
 const USER_BI: &[Kind] = &[Request::KIND, Acknowledged::KIND, InputData::KIND];
 const SERVING_NODE_BI: &[Kind] = &[Answer::KIND, Delivery::KIND, Happening::KIND];
@@ -102,11 +111,13 @@ mod tests {
     }
 
     #[test]
-    fn a_node_speaks_only_the_host_protocol_to_a_node() {
+    fn a_node_speaks_the_host_protocol_to_a_node_and_asks_for_its_children() {
         check(Role::Node, Role::Node, Lane::Control, StartChildren::KIND, true);
         check(Role::Node, Role::Node, Lane::Uni, Report::KIND, true);
-        check(Role::Node, Role::Node, Lane::Bi, Request::KIND, false);
+        check(Role::Node, Role::Node, Lane::Bi, Delivery::KIND, false);
+        check(Role::Node, Role::Node, Lane::Bi, InputData::KIND, false);
         check(Role::Node, Role::Node, Lane::Control, Request::KIND, false);
+        check(Role::Node, Role::Node, Lane::Bi, Request::KIND, true);
         check(Role::Node, Role::Node, Lane::Uni, Heartbeat::KIND, false);
     }
 

@@ -17,7 +17,7 @@ use sortie_model::record::StreamSet;
 use sortie_model::selector::{Query, Selection, Selector};
 use sortie_model::spec::{StopSpec, Throttle};
 use sortie_model::{
-    ChildKey, Deadlock, EntryId, IdempotencyKey, JobInstance, JobSpec, NodeName, Ordinal, Question,
+    Bound, ChildKey, Deadlock, EntryId, IdempotencyKey, JobSpec, NodeName, Ordinal, Question,
     QuestionNumber, Reason, State, Timestamp,
 };
 
@@ -155,13 +155,13 @@ pub enum Ask {
     /// Send a message to a running child. Answers: [`Answer::Accepted`] once it is in the child's
     /// inbox; for a call then [`Answer::Reply`]. [`Answer::Undelivered`] instead of either.
     Send(MessageSpec),
-    /// Bind two jobs of the session: when one fails or is stopped, the other is stopped. Answer:
-    /// [`Answer::Done`].
+    /// Bind two jobs or children of the session: when one fails or is stopped for good, the other
+    /// is stopped. Answer: [`Answer::Done`].
     Bind {
         /// One of them.
-        first: JobInstance,
+        first: Bound,
         /// The other one.
-        second: JobInstance,
+        second: Bound,
     },
     /// Open a session that outlives its clients; the one that asks holds it. Answer:
     /// [`Answer::Session`].

@@ -2,9 +2,8 @@
 
 use std::error::Error;
 use std::path::PathBuf;
-use std::sync::OnceLock;
 
-use sortie::{HomePaths, Node, Session, TaskContext};
+use sortie::{CallError, HomePaths, Node, SendError, TaskContext, TaskSession};
 use sortie_ractor::ractor::{Actor, ActorProcessingErr, ActorRef};
 use sortie_ractor::{ActorAddress, Received, Request, body};
 use sortie_tests::Counting;
@@ -45,13 +44,22 @@ impl Actor for Counter {
     }
 }
 
-/// The session of this program's node, for its functions.
-static SESSION: OnceLock<Session> = OnceLock::new();
+/// Asks the counter at that address, which its own session has.
+async fn ask(context: TaskContext, counter: ActorAddress<Counting>) -> Result<u64, CallError> {
+    let session = context.session_above().map_err(SendError::from)?;
+    Ok(counter.open(&session).call(&()).await?.1)
+}
 
-/// Asks the counter at that address, as any body can that has a handle on its session.
-async fn ask(_: TaskContext, counter: ActorAddress<Counting>) -> Result<u64, sortie::CallError> {
-    let Some(session) = SESSION.get() else { return Ok(0) };
-    Ok(counter.open(session).call(&()).await?.1)
+/// Adds a hundred numbers to the counter at that address: the first one, and each third one after.
+async fn add(
+    context: TaskContext,
+    (counter, first): (ActorAddress<Counting>, u64),
+) -> Result<(), SendError> {
+    let counter = counter.open(&context.session_above()?);
+    for number in 0..100 {
+        counter.cast(&(first + 3 * number)).await?;
+    }
+    Ok(())
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -68,9 +76,9 @@ async fn run() -> Result<(), Box<dyn Error>> {
         .home(HomePaths::within(home))
         .task("counter", counter)
         .task("ask", ask)
+        .task("add", add)
         .start()
         .await?;
-    let _ = SESSION.set(node.session());
     node.ended().await;
     Ok(())
 }

@@ -271,6 +271,11 @@ impl Attachment {
         self.state().told.contains(&job)
     }
 
+    /// Whether the node was told of any job that it may still execute.
+    pub(crate) fn has_told_any(&self) -> bool {
+        !self.state().told.is_empty()
+    }
+
     /// The session is over: its node is told, and nothing is acknowledged any more.
     pub(crate) fn end(&self) {
         self.inputs.clear();

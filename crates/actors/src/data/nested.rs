@@ -72,6 +72,10 @@ impl TaskNode {
         Self { port }
     }
 
+    pub(crate) const fn port(&self) -> &Arc<ChildPort> {
+        &self.port
+    }
+
     /// The node, and the child's session on it, which is opened on first use. It ends with the
     /// child.
     ///

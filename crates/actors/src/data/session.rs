@@ -89,6 +89,8 @@ pub(crate) struct SessionShared {
 pub(crate) struct News {
     pub(crate) children: Vec<(Ordinal, ChildIncarnation, State, Option<Box<Reason>>)>,
     pub(crate) parent: Vec<State>,
+    /// Children of which nothing follows, besides those that ended just now.
+    pub(crate) settled: Vec<Ordinal>,
     /// Whether questions or answers did.
     pub(crate) questions: bool,
 }
@@ -261,7 +263,8 @@ impl SessionShared {
 
     /// Tells waiters and watchers, the child's change before the parent's.
     pub(crate) fn publish(&self, job: &JobShared, news: &News) {
-        if news.children.is_empty() && news.parent.is_empty() && !news.questions {
+        let nothing = news.children.is_empty() && news.parent.is_empty();
+        if nothing && news.settled.is_empty() && !news.questions {
             return;
         }
         let finished = news.parent.iter().any(|state| state.is_finished());
@@ -269,8 +272,8 @@ impl SessionShared {
             self.send_events(job, news);
         }
         self.changes.rise();
+        self.stop_bound_to(job, news);
         if finished {
-            self.stop_bound_to(job);
             self.forget_on_hosts(job);
             if let Some(log) = &job.input {
                 log.close();
@@ -313,6 +316,12 @@ impl SessionShared {
         let traffic = || self.node.input_traffic.of(node);
         let make = || Attachment::new(self.identity.instance, node, traffic());
         Arc::clone(self.attachments().entry(node).or_insert_with(make))
+    }
+
+    /// Whether another node was told of jobs of this session and may execute children of them.
+    pub(crate) fn may_run_on(&self, node: NodeId) -> bool {
+        let attachment = self.attachments().get(&node).cloned();
+        attachment.is_some_and(|attachment| attachment.has_told_any())
     }
 
     pub(crate) fn tell_host(&self, message: HostMessage) {

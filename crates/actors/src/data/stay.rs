@@ -49,6 +49,11 @@ impl Stay {
         Ok(Self { session, epoch })
     }
 
+    /// Something of the session asks: it holds nothing, and its time runs all the same.
+    pub(crate) const fn unseen(session: Arc<SessionShared>) -> Self {
+        Self { session, epoch: None }
+    }
+
     /// Whether the client holds the session, and can part from it.
     pub(crate) const fn is_held(&self) -> bool {
         self.epoch.is_some()

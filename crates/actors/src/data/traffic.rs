@@ -35,6 +35,7 @@ pub(crate) fn serve_node(
 ) {
     tokio::spawn(read_control(Arc::clone(node), peer, (link.clone(), control), actor.clone()));
     tokio::spawn(read_streams(Arc::clone(node), peer, link.clone()));
+    tokio::spawn(read_requests(Arc::clone(node), peer, link.clone()));
 }
 
 async fn read_control(
@@ -144,6 +145,26 @@ async fn read_stream(node: Arc<NodeShared>, peer: NodeId, link: Link, mut stream
         InputStream::KIND => inlet::receive(node, (link, peer), first, stream).await,
         MessageStream::KIND => carry::receive(node, (link, peer), first, stream).await,
         _ => link.close(CloseCode::FORBIDDEN, "a stream begins with a message of another kind"),
+    }
+}
+
+/// Serves what children that run on another node ask of sessions here: each request has a stream of
+/// its own. None waits for another one: one that the link has no place for is refused.
+async fn read_requests(node: Arc<NodeShared>, peer: NodeId, link: Link) {
+    let monitors = Arc::new(Semaphore::new(limits::REQUESTS_PER_LINK));
+    let messages = Arc::new(Semaphore::new(limits::MESSAGES_PER_LINK));
+    while let Ok((sender, receiver)) = link.accept_bi().await {
+        let (node, messages, monitors) =
+            (Arc::clone(&node), Arc::clone(&messages), Arc::clone(&monitors));
+        tokio::spawn(async move {
+            // A stream that does not begin with a request was given up or is garbage, and ends.
+            let Ok((request, end)) = ServerEnd::accept(sender, receiver).await else { return };
+            let places = if matches!(request.ask, Ask::Send(_)) { messages } else { monitors };
+            let Ok(_place) = places.try_acquire_owned() else {
+                return serve::above::refuse_surplus(end).await;
+            };
+            serve::above::serve(node, peer, request, end).await;
+        });
     }
 }
 

@@ -89,6 +89,8 @@ impl NodeShared {
             SessionRef::Instance(instance) | SessionRef::Held { instance, .. } => {
                 self.sessions.find(*instance)
             }
+            // Only a worker says so, and its node knows what it means.
+            SessionRef::Above => None,
             SessionRef::Named(name) => {
                 let mut named = all.into_iter().filter(|one| one.identity.is_called(name));
                 let first = named.next();

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use sortie_actors::data::exchange::{ClientEnd, ToClient, ToServer};
-use sortie_actors::{Network, NoKeeper, NodeConfig, NodeHandle, NodeKeys, SystemWorld};
+use sortie_actors::{Network, NoKeeper, NodeConfig, NodeHandle, NodeKeys, SystemWorld, TaskNode};
 use sortie_exec::NodeBasics;
 use sortie_exec::registry::Registry;
 use sortie_exec::task::{TaskContext, encode_value, typed};
@@ -18,11 +18,18 @@ use sortie_link::{
 use sortie_model::selector::{Query, Selection};
 use sortie_model::spec::{BodySpec, Fan, RunIn, Throttle};
 use sortie_model::view::EntryView;
-use sortie_model::{EntryId, IdempotencyKey, Incarnation, JobSpec, JobView, Record, State};
-use sortie_wire::session_proto::{
-    Answer, Ask, Delivery, Entries, Failure, ReceiveMode, ReceiveSpec, Request, SessionRef,
+use sortie_model::{
+    ChildKey, EntryId, IdempotencyKey, Incarnation, JobInstance, JobSpec, JobView, Ordinal, Record,
+    State,
 };
-use tokio::sync::Semaphore;
+use sortie_wire::message_proto::MessageKind;
+use sortie_wire::session_proto::{
+    Answer, Ask, Delivery, Entries, Failure, MessageSpec, ReceiveMode, ReceiveSpec, Request,
+    SessionRef,
+};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{Mutex, Semaphore};
+use uuid::Uuid;
 
 /// How long anything that should happen may take before the test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -62,6 +69,8 @@ impl Work {
 pub(crate) struct House {
     pub(crate) node: NodeHandle,
     gates: Arc<Vec<Semaphore>>,
+    /// What came of what children asked above them.
+    above: Mutex<UnboundedReceiver<String>>,
     user: Identity,
     /// The identity of one more node of the cluster.
     pub(crate) other: Identity,
@@ -88,6 +97,12 @@ impl House {
             Ok::<_, std::convert::Infallible>(())
         };
         registry.add("hoard", typed(hoard)).expect("the name is free");
+        let (heard, above) = unbounded_channel();
+        let held = Arc::clone(&gates);
+        let asking = move |context: TaskContext, _: (u64, u64, bool, usize)| {
+            ask_above(context, Arc::clone(&held), heard.clone())
+        };
+        registry.add("ask_above", typed(asking)).expect("the name is free");
         let keys = NodeKeys {
             node: NodeKey::generate().expect("a key"),
             user: NodeKey::generate().expect("a key"),
@@ -117,7 +132,13 @@ impl House {
             functions: None,
         };
         let node = NodeHandle::start(config).await.expect("the node starts");
-        Self { node, gates, user, other, keys: AtomicU32::new(0), _directory: directory }
+        let (above, keys) = (Mutex::new(above), AtomicU32::new(0));
+        Self { node, gates, above, user, other, keys, _directory: directory }
+    }
+
+    /// What came of the next thing that a child asked above it.
+    pub(crate) async fn heard_above(&self) -> String {
+        soon(self.above.lock().await.recv()).await.expect("the node is there")
     }
 
     /// Lets that child of any job pass its gate once.
@@ -251,6 +272,32 @@ async fn work(
         return Err(std::fmt::Error);
     }
     Ok(())
+}
+
+/// Sends something to a child of its session each time that its gate opens, and says what came of
+/// it.
+async fn ask_above(
+    context: TaskContext,
+    gates: Arc<Vec<Semaphore>>,
+    heard: UnboundedSender<String>,
+) -> Result<(), std::fmt::Error> {
+    let node = context.reach().and_then(|reach| reach.downcast::<TaskNode>().ok());
+    let (way, session) = node.ok_or(std::fmt::Error)?.above();
+    let child = ChildKey { job: JobInstance(Uuid::from_u128(7)), ordinal: Ordinal(0) };
+    let send = MessageSpec { child, kind: MessageKind::Send, message: vec![7].into() };
+    loop {
+        gates[context.ordinal().0 as usize].acquire().await.expect("gates stay open").forget();
+        let (session, ask) = (SessionRef::Instance(session), Ask::Send(send.clone()));
+        let heard_now = match way.open(Request { session, ask }).await {
+            Ok(mut end) => match end.receiver.next().await {
+                Ok(Some(ToClient::Answer(answer))) => format!("{answer:?}"),
+                Ok(other) => format!("{other:?}"),
+                Err(error) => error.to_string(),
+            },
+            Err(error) => error.to_string(),
+        };
+        heard.send(heard_now).map_err(|_| std::fmt::Error)?;
+    }
 }
 
 pub(crate) fn select(words: &str) -> Selection {

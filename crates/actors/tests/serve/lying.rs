@@ -1,5 +1,7 @@
 //! Another node of the cluster that says what is not so.
 
+mod asking;
+
 use sortie_link::{
     Arrival, Arrivals, CloseCode, CloseReason, ControlReceiver, Endpoint, Expect, FrameSender,
     Link, LocalFacts,

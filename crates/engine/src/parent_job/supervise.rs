@@ -63,6 +63,11 @@ impl ParentJob {
         finished && self.supervision.as_ref().is_none_or(|it| it.rules.is_settled(ordinal))
     }
 
+    /// How the child ended for good; none while an incarnation of it is on or can follow.
+    pub fn final_end(&self, ordinal: Ordinal) -> Option<State> {
+        self.child_state(ordinal).filter(|_| self.is_settled(ordinal))
+    }
+
     /// How many children wait for their restart, of all or of one, and how long the first of them
     /// still has, where that is known.
     pub fn resting(&self, child: Option<Ordinal>, now: Uptime) -> (u64, Option<Uptime>) {

@@ -22,6 +22,8 @@ pub enum SessionRef {
         /// The epoch that the client was told when it connected.
         epoch: u64,
     },
+    /// The one that the child belongs to that asks: only from a worker, which need not know it.
+    Above,
 }
 
 /// How a session is opened.

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use sortie_engine::nest::{WorkerAsk, worker_ask};
 use sortie_exec::worker::socket::{SocketReceiver, SocketSender, directions};
 use sortie_model::limits;
-use sortie_wire::session_proto::Answer;
+use sortie_wire::session_proto::{Answer, Request, SessionRef};
 use tokio::sync::Semaphore;
 
+use crate::data::above::{AboveError, WayAbove};
 use crate::data::exchange::{ExchangeError, ServerEnd};
 use crate::data::nested::refusal;
 use crate::data::port::ChildPort;
@@ -61,6 +62,12 @@ async fn serve_one(
             serve::serve(node, by, request, end).await;
             return Ok(());
         }
+        Ok(WorkerAsk::OfTheOneAbove) => {
+            let (way, session) = WayAbove::of(&port);
+            drop(port);
+            return relay(&way, Request { session: SessionRef::Instance(session), ..request }, end)
+                .await;
+        }
         Ok(WorkerAsk::Open) => match port.open_below().await {
             Ok(session) => Answer::Session(session.view(&session.node.asker())),
             Err(error) => Answer::Refused(error),
@@ -68,4 +75,31 @@ async fn serve_one(
         Err(refused) => Answer::Refused(refusal(refused)),
     };
     end.sender.finish_with(answer).await
+}
+
+/// Brings a request to the session above, and its answers back.
+async fn relay(way: &WayAbove, request: Request, end: ServerEnd) -> Result<(), ExchangeError> {
+    let ServerEnd { mut sender, receiver: _receiver } = end;
+    let mut above = tokio::select! {
+        biased;
+        () = sender.abandoned() => return Ok(()),
+        opened = way.open(request) => match opened {
+            Ok(above) => above,
+            Err(AboveError::Refused(error)) => {
+                return sender.finish_with(Answer::Refused(error)).await;
+            }
+            Err(AboveError::Exchange(error)) => return Err(error),
+        },
+    };
+    loop {
+        let next = tokio::select! {
+            biased;
+            () = sender.abandoned() => return Ok(()),
+            next = above.receiver.next() => next?,
+        };
+        match next {
+            Some(message) => sender.send(message).await?,
+            None => return sender.finish().await,
+        }
+    }
 }

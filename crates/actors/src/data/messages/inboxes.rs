@@ -70,8 +70,13 @@ impl Inboxes {
         self.state()
     }
 
-    pub(super) const fn session(&self) -> SessionInstance {
+    pub(crate) const fn session(&self) -> SessionInstance {
         self.session
+    }
+
+    /// Where the owner is now, or was last.
+    pub(crate) fn way(&self) -> Way {
+        self.state().way.clone()
     }
 
     /// A child opens its inbox.

@@ -264,10 +264,11 @@ fn a_child_that_starts_again_has_not_failed() {
         report(&mut job, 0, None);
         let effects = report(&mut job, 1, Some(failed()));
         assert_eq!((stopped(&effects), job.told_to_stop()), (vec![], false), "{backoff:?}");
+        assert_eq!(job.final_end(Ordinal(1)), None, "{backoff:?}");
         job.at(2 * second);
         job.on_wake(NOW, &mut Effects::new());
         report(&mut job, 1, Some(failed()));
-        assert_eq!(job.child_state(Ordinal(1)), Some(State::Failed), "{backoff:?}");
+        assert_eq!(job.final_end(Ordinal(1)), Some(State::Failed), "{backoff:?}");
         assert!(job.told_to_stop(), "{backoff:?}");
     }
 }

@@ -8,7 +8,7 @@ use sortie_model::spec::{
     BodySpec, Escalation, Fan, Hosting, InputSpec, MaxFails, Placement, RunIn, StopSpec, Throttle,
 };
 use sortie_model::{
-    ChildKey, EntryId, IdempotencyKey, JobSpec, Ordinal, QuestionNumber, State, Stream,
+    Bound, ChildKey, EntryId, IdempotencyKey, JobSpec, Ordinal, QuestionNumber, State, Stream,
 };
 use sortie_wire::message_proto::MessageKind;
 use sortie_wire::session_proto::{
@@ -170,9 +170,13 @@ fn about_nodes() -> Vec<(&'static str, Request)> {
         ),
         ask("diagnose", Ask::Diagnose),
         ask("monitor", Ask::Monitor { selection: selection() }),
-        ask("bind", Ask::Bind { first: job(), second: job() }),
+        ask("bind", Ask::Bind { first: Bound::Job(job()), second: Bound::Child(child()) }),
         ask("open below", Ask::OpenBelow),
     ]
+}
+
+fn child() -> ChildKey {
+    ChildKey { job: job(), ordinal: Ordinal(300) }
 }
 
 pub(super) fn requests() -> Vec<(&'static str, Request)> {
@@ -181,11 +185,11 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
         by("open temporary", SessionRef::Default),
         by("of a session", SessionRef::Instance(session())),
         by("of a named session", SessionRef::Named(text("build"))),
+        by("of the session above", SessionRef::Above),
         by("of a held session", SessionRef::Held { instance: session(), epoch: 3 }),
     ];
     let message = Bytes::from_static(b"\x93\x01\x02\x03");
-    let child = ChildKey { job: job(), ordinal: Ordinal(300) };
-    let send = |kind| Ask::Send(MessageSpec { child, kind, message: message.clone() });
+    let send = |kind| Ask::Send(MessageSpec { child: child(), kind, message: message.clone() });
     let sends = vec![ask("send", send(MessageKind::Send)), ask("call", send(MessageKind::Call))];
     let all = [opens, starts(), reads(), changes(), about_nodes(), sends, about_sessions()];
     all.into_iter().flatten().collect()
