@@ -200,8 +200,11 @@ impl Supervisor {
         }
     }
 
-    /// An incarnation ended. Only the first word about the present one counts.
+    /// An incarnation ended. Only the first word about the present one counts. What waited until
+    /// now or earlier starts before that, whether its timer was heard or not: otherwise the order
+    /// of two messages would say whether this end belongs to the round that waited.
     pub fn on_ended(&mut self, end: ChildEnded, now: Uptime, effects: &mut Effects) {
+        self.on_timer(now, effects);
         let ChildEnded { child, incarnation, exit } = end;
         let Some(row) = self.rows.get(child).filter(|row| row.incarnation == incarnation) else {
             return;

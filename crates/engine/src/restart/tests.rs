@@ -6,7 +6,9 @@ use sortie_model::restart::{Backoff, Intensity};
 use super::*;
 use Act::{GiveUp, Settle, Start, Stop, StopAll};
 use RestartType::{Permanent, Temporary, Transient};
-use Step::{Adds, Begins, Closes, EndsWell, Fails, IsStopped, Passes, UserStops, UserStopsAll};
+use Step::{
+    Adds, Begins, Closes, EndsWell, Fails, IsLate, IsStopped, Passes, UserStops, UserStopsAll,
+};
 use Strategy::{OneForAll, OneForOne, RestForOne};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -35,6 +37,8 @@ enum Step {
     Closes,
     /// So many seconds.
     Passes(u64),
+    /// The same, and nobody hears of a timer yet.
+    IsLate(u64),
 }
 
 struct Job {
@@ -95,6 +99,7 @@ impl Job {
                 self.now += Duration::from_secs(seconds);
                 self.supervisor.on_timer(self.now, &mut effects);
             }
+            IsLate(seconds) => self.now += Duration::from_secs(seconds),
         }
         effects
     }
@@ -390,6 +395,18 @@ fn a_round_waits_for_the_child_that_asked_and_takes_others_along() {
     job.check(Fails(0), &[Stop(1)]);
     job.check(Passes(1), &[]);
     job.check(IsStopped(1), &[Start(0), Start(1), Start(2), Start(3)]);
+}
+
+#[test]
+fn an_end_that_is_heard_before_the_timer_of_a_round_does_not_belong_to_it() {
+    let mut job = with_backoff(RestForOne, &[Permanent; 3]);
+    job.check(Fails(1), &[Stop(2)]);
+    job.check(IsStopped(2), &[]);
+    job.check(IsLate(1), &[]);
+    job.check(Fails(0), &[Start(1), Start(2), Stop(2)]);
+    job.check(IsStopped(2), &[Stop(1)]);
+    job.check(IsStopped(1), &[]);
+    job.check(Passes(1), &[Start(0), Start(1), Start(2)]);
 }
 
 #[test]

@@ -62,6 +62,7 @@ impl Model {
     }
 
     fn end(&mut self, child: u32, incarnation: u32, exit: Exit, now: Uptime) {
+        self.timer(now);
         let state = self.child(child);
         if !state.runs || state.incarnation != incarnation {
             return;
@@ -261,6 +262,7 @@ enum Event {
     Adds(RestartType),
     Closes,
     Passes(u64),
+    IsLate(u64),
 }
 
 fn restart_type() -> impl Values<Value = RestartType> {
@@ -283,6 +285,7 @@ fn event() -> impl Values<Value = Event> {
         2 => restart_type().prop_map(Event::Adds),
         1 => Just(Event::Closes),
         6 => (0..4_u64).prop_map(Event::Passes),
+        2 => (1..4_u64).prop_map(Event::IsLate),
     ]
 }
 
@@ -359,6 +362,7 @@ impl Both {
                 self.model.timer(self.job.now);
                 effects
             }
+            Event::IsLate(seconds) => self.job.step(IsLate(*seconds)),
             Event::Again(..) | Event::UserStops(_) | Event::Adds(_) => Effects::new(),
         }
     }
