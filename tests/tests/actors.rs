@@ -83,6 +83,11 @@ async fn functions_on_any_node_reach_an_actor_on_any_other_by_its_address() {
     };
     let sum = 100 + (1_000..1_300).sum::<u64>();
     assert_eq!(ask("c").await.typed::<u64>().await.expect("a result"), [sum]);
+    for node in ["a", "c"] {
+        let job = session.task("ask", &address).expect("an input").on(node).expect("a node");
+        let job = job.background().start().await.expect("a start");
+        assert_eq!(job.typed::<u64>().await.expect("a result"), [sum], "from a worker on {node}");
+    }
     let mut values = job.values::<u64>();
     let mut came = Vec::new();
     while came.len() < 300 {

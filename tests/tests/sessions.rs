@@ -81,10 +81,12 @@ fn what_was_started_from_one_machine_is_received_from_another_once() {
     assert_eq!(c.sortie(&["receive", "--session", "work", "last"]).out, "");
     let fenced = a.sortie(&["receive", "--session", "work", "last"]);
     assert_eq!(fenced.code, 103, "{fenced:?}");
-    // Given free, it is whoever's comes first.
+    // Given free, it is anybody's until one connects.
     assert_eq!(c.sortie(&["session", "disconnect", "work"]).code, 0);
     assert_eq!(c.sortie(&["session", "disconnect", "work"]).code, 0, "twice is no error");
     assert_eq!(a.sortie(&["get", "--session", "work"]).code, 0);
+    assert_eq!(c.sortie(&["get", "--session", "work"]).code, 0);
+    assert_eq!(a.sortie(&["session", "connect", "work"]).code, 0);
     assert_eq!(c.sortie(&["get", "--session", "work"]).code, 103);
 }
 

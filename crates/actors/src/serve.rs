@@ -10,7 +10,7 @@ mod node;
 mod receive;
 mod remove;
 mod send;
-mod session;
+pub(crate) mod session;
 mod start;
 mod stop;
 pub(crate) mod wait;
@@ -58,7 +58,9 @@ async fn answer(
     });
     let stay = match entered {
         Ok(Entering::Staying(stay)) => stay,
-        Ok(Entering::Holding(found)) => return session::hold(found, by, ask, end).await,
+        Ok(Entering::Holding(found)) => {
+            return session::hold(found, (by, epoch_of(&session)), ask, end).await;
+        }
         Err(error) => return end.sender.finish_with(Answer::Refused(error)).await,
     };
     let session = Arc::clone(stay.session());

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use sortie_engine::hold::HoldRefused;
 use sortie_engine::nest::NestRefused;
 use sortie_engine::parent_job::{JobIdentity, ParentJob};
 use sortie_engine::placement::known_children;
@@ -21,6 +22,7 @@ use crate::data::mailboxes::JobMailboxes;
 use crate::data::map_feed::{self, MapFeed};
 use crate::data::nested;
 use crate::data::session::SessionShared;
+use crate::data::stay;
 use crate::host::HostMessage;
 use crate::parent_job::{ParentJobActor, ParentJobArguments, ParentJobMessage};
 
@@ -118,6 +120,9 @@ pub(crate) async fn start(
     let one_by_one = session.starting.lock().await;
     let supervisor = session.actor().filter(|_| !session.is_over()).ok_or_else(over)?;
     if session.refuses_starts() {
+        if session.identity.above.is_none() {
+            return Err(stay::refusal(session, HoldRefused::Over));
+        }
         return Err(nested::refusal(NestRefused::Stopping));
     }
     let StartOrder { key, spec, nodes, pace } = order;

@@ -9,10 +9,16 @@ use sortie_wire::session_proto::{ScopeChange, SessionScope};
 
 use crate::session::{SpecTooLong, check_spec};
 
-/// The session would keep more than [`limits::SESSION_SCOPE_BYTES`].
+/// Why a change of what is set is refused; nothing changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a session keeps at most {} bytes of variables", limits::SESSION_SCOPE_BYTES)]
-pub struct ScopeTooLarge;
+pub enum ScopeRefused {
+    /// The session would keep more than [`limits::SESSION_SCOPE_BYTES`].
+    #[error("a session keeps at most {} bytes of variables", limits::SESSION_SCOPE_BYTES)]
+    TooLarge,
+    /// No process could find such a variable.
+    #[error("a variable has a name, and no `=` in it")]
+    Name,
+}
 
 /// What is set in a session.
 #[derive(Debug, Default)]
@@ -22,19 +28,26 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// Changes what is set.
+    /// Changes what is set. An empty directory unsets it.
     ///
     /// # Errors
-    /// [`ScopeTooLarge`]; nothing changed.
-    pub fn change(&mut self, change: ScopeChange) -> Result<(), ScopeTooLarge> {
+    /// [`ScopeRefused`]; nothing changed.
+    pub fn change(&mut self, change: ScopeChange) -> Result<(), ScopeRefused> {
         let ScopeChange { directory, set, unset } = change;
+        let bad = |name: &OsBytes| name.as_bytes().is_empty() || name.as_bytes().contains(&b'=');
+        if set.iter().any(|(name, _)| bad(name)) {
+            return Err(ScopeRefused::Name);
+        }
         let mut variables = self.variables.clone();
         variables.retain(|name, _| !unset.contains(name));
         variables.extend(set);
         let texts = variables.iter().flat_map(|(name, value)| [name, value]);
-        let directory = directory.or_else(|| self.directory.clone());
+        let directory = match directory {
+            Some(directory) => Some(directory).filter(|it| !it.as_bytes().is_empty()),
+            None => self.directory.clone(),
+        };
         if texts.chain(&directory).map(bytes).sum::<usize>() > limits::SESSION_SCOPE_BYTES {
-            return Err(ScopeTooLarge);
+            return Err(ScopeRefused::TooLarge);
         }
         (self.directory, self.variables) = (directory, variables);
         Ok(())
@@ -129,11 +142,24 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_is_unset_by_an_empty_one_and_names_are_looked_at() {
+        let mut scope = Scope::default();
+        let to = |directory| ScopeChange { directory: Some(word(directory)), ..set("A", "1") };
+        scope.change(to("/tmp")).expect("it fits");
+        for name in ["", "A=B"] {
+            assert_eq!(scope.change(set(name, "1")), Err(ScopeRefused::Name));
+        }
+        assert_eq!(scope.view().directory, Some(word("/tmp")));
+        scope.change(to("")).expect("it fits");
+        assert_eq!(scope.view().directory, None);
+    }
+
+    #[test]
     fn what_passes_the_bound_changes_nothing() {
         let mut scope = Scope::default();
         scope.change(set("A", "1")).expect("it fits");
         let long = "x".repeat(limits::SESSION_SCOPE_BYTES);
-        assert_eq!(scope.change(set("B", &long)), Err(ScopeTooLarge));
+        assert_eq!(scope.change(set("B", &long)), Err(ScopeRefused::TooLarge));
         assert_eq!(scope.view().variables, [(word("A"), word("1"))]);
     }
 }

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use sortie::{CallError, HomePaths, Node, SendError, TaskContext, TaskSession};
+use sortie::{CallError, HomePaths, Node, Registry, SendError, TaskContext, TaskSession};
 use sortie_ractor::ractor::{Actor, ActorProcessingErr, ActorRef};
 use sortie_ractor::{ActorAddress, Received, Request, body};
 use sortie_tests::Counting;
@@ -62,7 +62,13 @@ async fn add(
     Ok(())
 }
 
+fn tasks() -> Registry {
+    let counter = body::<Counting, Counter, u64>(|context, start| (Counter { context }, start));
+    Registry::new().task("counter", counter).task("ask", ask).task("add", add)
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
+    sortie::init_with(&tasks());
     tokio::runtime::Runtime::new()?.block_on(run())
 }
 
@@ -70,15 +76,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args_os().skip(1);
     let home = PathBuf::from(arguments.next().ok_or("HOME is missing")?);
     let name = arguments.next().ok_or("NAME is missing")?.into_string().map_err(|_| "no text")?;
-    let counter = body::<Counting, Counter, u64>(|context, start| (Counter { context }, start));
-    let node = Node::builder(name)
-        .without_processes()
-        .home(HomePaths::within(home))
-        .task("counter", counter)
-        .task("ask", ask)
-        .task("add", add)
-        .start()
-        .await?;
+    let node = Node::builder(name).home(HomePaths::within(home)).start().await?;
     node.ended().await;
     Ok(())
 }

@@ -24,6 +24,7 @@ use sortie_wire::host_proto::InputPosition;
 use sortie_wire::session_proto::{Event, Happening};
 use sortie_wire::{ErrorCode, RemoteError};
 use tokio::sync::broadcast;
+use tokio::task::AbortHandle;
 
 use crate::data::attachment::Attachment;
 use crate::data::changes::{Changes, Seen};
@@ -76,8 +77,8 @@ pub(crate) struct SessionShared {
     pub(crate) posts: Posts,
     /// Who uses it; none where nobody needs to hold it.
     hold: Option<Mutex<Hold>>,
-    /// Whether its actor will look whether it was idle for too long.
-    idle_look: AtomicBool,
+    /// Its actor will look then whether it was idle for too long.
+    idle_look: Mutex<Option<AbortHandle>>,
     /// What was set in it.
     scope: Mutex<Scope>,
     /// Held by a start, and by the end.
@@ -115,7 +116,7 @@ impl SessionShared {
             closing: AtomicBool::new(false),
             posts: Posts::default(),
             hold: hold.map(Mutex::new),
-            idle_look: AtomicBool::new(false),
+            idle_look: Mutex::default(),
             scope: Mutex::default(),
             starting: tokio::sync::Mutex::default(),
         })
@@ -155,6 +156,9 @@ impl SessionShared {
     /// word.
     pub(crate) fn mark_over(&self) -> bool {
         let first = !self.over.swap(true, Ordering::AcqRel);
+        if let Some(look) = self.idle_look().take() {
+            look.abort();
+        }
         self.posts.end();
         self.changes.rise();
         first
@@ -203,13 +207,9 @@ impl SessionShared {
         self.scope.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether no look was asked for before.
-    pub(crate) fn begin_idle_look(&self) -> bool {
-        !self.idle_look.swap(true, Ordering::AcqRel)
-    }
-
-    pub(crate) fn end_idle_look(&self) {
-        self.idle_look.store(false, Ordering::Release);
+    /// When its actor looks whether it was idle for too long.
+    pub(crate) fn idle_look(&self) -> MutexGuard<'_, Option<AbortHandle>> {
+        self.idle_look.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells those who wait that somebody else may use the session now.
@@ -233,6 +233,10 @@ impl SessionShared {
             let left = hold.expires_at().map(|at| at.saturating_sub(self.node.uptime()));
             expires = left.map(|left| self.node.world.now().later_by(left));
         }
+        // One lock at a time: a writer that comes between two would wait for the first, and the
+        // second for it.
+        let jobs = self.table().len() as u64;
+        let unfinished = self.unfinished();
         SessionView {
             id: self.identity.id,
             instance: self.identity.instance,
@@ -240,8 +244,8 @@ impl SessionShared {
             node: self.node.me.name(),
             owner: self.identity.owner.clone(),
             temporary: self.identity.temporary,
-            jobs: self.table().len() as u64,
-            unfinished: self.unfinished(),
+            jobs,
+            unfinished,
             created: self.identity.created,
             below: self.identity.above.as_ref().map(|above| above.place.clone()),
             state,

@@ -1,14 +1,14 @@
 //! A client in a session: from its request on to its answer. What may be done meanwhile is
 //! `sortie_engine::hold`'s.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
-use sortie_engine::hold::{ClientKey, HoldRefused};
+use sortie_engine::hold::{ClientKey, Hold, HoldRefused};
 use sortie_wire::{ErrorCode, RemoteError};
 
 use crate::data::session::SessionShared;
-use crate::serve::wait;
+use crate::serve::{self, wait};
 use crate::session::SessionMessage;
 
 /// Who asks, as the certificate says.
@@ -57,6 +57,26 @@ impl Stay {
     /// Whether the client holds the session, and can part from it.
     pub(crate) const fn is_held(&self) -> bool {
         self.epoch.is_some()
+    }
+
+    /// A client connects to the session, and takes it over if it says so.
+    ///
+    /// # Errors
+    /// As for [`Self::enter`]; [`ErrorCode::Usage`] where nobody needs to hold the session.
+    pub(crate) fn connect(
+        session: Arc<SessionShared>,
+        by: &Asker,
+        take: bool,
+    ) -> Result<Self, RemoteError> {
+        let connected = held(&session, by)?.connect(by.key, take, session.node.uptime());
+        let epoch = Some(connected.map_err(|refused| refusal(&session, refused))?);
+        session.parted();
+        Ok(Self { session, epoch })
+    }
+
+    /// Which epoch the client holds the session since; none where it does not.
+    pub(crate) const fn epoch(&self) -> Option<u64> {
+        self.epoch
     }
 
     pub(crate) const fn session(&self) -> &Arc<SessionShared> {
@@ -108,17 +128,45 @@ impl Drop for Stay {
     }
 }
 
+/// A client gives the session free.
+///
+/// # Errors
+/// As for [`Stay::connect`].
+pub(crate) fn disconnect(
+    session: &Arc<SessionShared>,
+    by: &Asker,
+    epoch: Option<u64>,
+) -> Result<(), RemoteError> {
+    let parted = held(session, by)?.disconnect(by.key, epoch, session.node.uptime());
+    parted.map_err(|refused| refusal(session, refused))?;
+    session.parted();
+    session.look_after_idle();
+    Ok(())
+}
+
+fn held<'s>(session: &'s SessionShared, by: &Asker) -> Result<MutexGuard<'s, Hold>, RemoteError> {
+    session.hold_for(by)?.ok_or_else(|| {
+        let name = &session.identity.name;
+        let text = format!("nobody holds the session `{name}`: it needs no connecting");
+        RemoteError::new(ErrorCode::Usage, text)
+    })
+}
+
 /// What a client is told that may not use the session.
 pub(crate) fn refusal(session: &SessionShared, refused: HoldRefused) -> RemoteError {
     let (id, name) = (session.identity.id, &session.identity.name);
-    let code = match refused {
-        HoldRefused::Busy => ErrorCode::SessionBusy,
-        HoldRefused::Fenced => ErrorCode::SessionTaken,
-    };
-    let text = match refused {
-        HoldRefused::Busy => format!("another client holds the session `{name}` ({id})"),
+    let (code, text) = match refused {
+        HoldRefused::Over => {
+            let text = format!("the session `{name}` ({id}) is being closed");
+            return RemoteError::new(ErrorCode::NoSession, text);
+        }
+        HoldRefused::Busy => {
+            let text = format!("another client holds the session `{name}` ({id})");
+            (ErrorCode::SessionBusy, text)
+        }
         HoldRefused::Fenced => {
-            format!("the session `{name}` ({id}) was disconnected, or another client took it over")
+            let why = "was disconnected, or another client took it over";
+            (ErrorCode::SessionTaken, format!("the session `{name}` ({id}) {why}"))
         }
     };
     RemoteError::new(code, text).hint(format!("`sortie session connect {name} --take` takes it"))
@@ -128,18 +176,24 @@ impl SessionShared {
     /// The session may be idle by now, or in a while: has its actor look then. One look at a time.
     pub(crate) fn look_after_idle(self: &Arc<Self>) {
         let Some(at) = self.hold().and_then(|hold| hold.expires_at()) else { return };
-        let (Some(actor), true) = (self.actor(), self.begin_idle_look()) else { return };
+        let Some(actor) = self.actor() else { return };
+        let mut look = self.idle_look();
+        if self.is_over() || look.as_ref().is_some_and(|look| !look.is_finished()) {
+            return;
+        }
         let wait = at.saturating_sub(self.node.uptime()).max(Duration::from_millis(1));
-        actor.send_after(wait, || SessionMessage::Idle);
+        *look = Some(actor.send_after(wait, || SessionMessage::Idle).abort_handle());
     }
 
     /// The look that was asked for is due.
     pub(crate) fn on_idle_look(self: &Arc<Self>) {
-        self.end_idle_look();
-        let expired = self.hold().is_some_and(|hold| hold.has_expired(self.node.uptime()));
+        let expired = self.hold().is_some_and(|mut hold| hold.expire(self.node.uptime()));
         if expired {
-            self.node.end_session(self);
+            let session = Arc::clone(self);
+            tokio::spawn(async move { serve::session::wind_up(&session, "its idle time").await });
         } else {
+            // The message of the last one was sent, whether its task has ended or not.
+            *self.idle_look() = None;
             self.look_after_idle();
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use sortie_engine::session_scope::ScopeRefused;
 use sortie_model::selector::{Selection, Selector};
 use sortie_model::spec::StopSpec;
 use sortie_wire::session_proto::{Answer, Ask, ScopeChange, SessionOptions};
@@ -21,50 +22,28 @@ pub(super) async fn open(node: &Arc<NodeShared>, options: SessionOptions, by: &A
     }
 }
 
-/// A client connects to the session, or parts from it.
+/// A client connects to the session, or parts from it, as its holder since that epoch if it says
+/// so.
 pub(super) async fn hold(
     session: Arc<SessionShared>,
-    by: Asker,
+    (by, epoch): (Asker, Option<u64>),
     ask: Ask,
     end: ServerEnd,
 ) -> Result<(), ExchangeError> {
-    let take = match ask {
-        Ask::Connect { take } => Some(take),
-        _ => None,
+    let Ask::Connect { take } = ask else {
+        let parted = stay::disconnect(&session, &by, epoch);
+        let answer = parted.map_or_else(refuse, |()| Answer::Session(session.view(&by)));
+        return end.sender.finish_with(answer).await;
     };
-    if let Err(error) = change_hold(&session, &by, take) {
-        return end.sender.finish_with(refuse(error)).await;
-    }
-    // Whoever is in it may not be allowed to any more; and its time may run from now on.
-    session.parted();
-    session.look_after_idle();
-    let view = Answer::Session(session.view(&by));
-    if take.is_none() {
-        return end.sender.finish_with(view).await;
-    }
-    match Stay::enter(session, &by, None) {
-        Ok(stay) => remain(stay, view, end).await,
+    match Stay::connect(session, &by, take) {
+        Ok(stay) => {
+            let mut view = stay.session().view(&by);
+            // Whoever comes next may be here already.
+            view.epoch = stay.epoch().unwrap_or(view.epoch);
+            remain(stay, Answer::Session(view), end).await
+        }
         Err(error) => end.sender.finish_with(refuse(error)).await,
     }
-}
-
-fn change_hold(
-    session: &Arc<SessionShared>,
-    by: &Asker,
-    take: Option<bool>,
-) -> Result<(), RemoteError> {
-    let now = session.node.uptime();
-    let Some(mut hold) = session.hold_for(by)? else {
-        let name = &session.identity.name;
-        let text = format!("nobody holds the session `{name}`: it needs no connecting");
-        return Err(RemoteError::new(ErrorCode::Usage, text));
-    };
-    let changed = match take {
-        Some(take) => hold.connect(by.key, take, now),
-        None => hold.disconnect(by.key, now),
-    };
-    drop(hold);
-    changed.map_err(|refused| stay::refusal(session, refused))
 }
 
 /// The client is there until it goes, or until another one takes the session over.
@@ -80,19 +59,24 @@ async fn remain(stay: Stay, view: Answer, end: ServerEnd) -> Result<(), Exchange
     }
 }
 
-/// Stops what is unfinished, with its grace, and forgets the session. Once it began it goes on,
-/// whatever becomes of the client.
+/// Closes the session. Once that began it goes on, whatever becomes of the client.
 pub(super) async fn close(session: &Arc<SessionShared>, by: &str) -> Answer {
-    if session.hold().is_none() {
-        let text = "`default` and temporary sessions are not closed: they end by themselves";
-        return refuse(RemoteError::new(ErrorCode::Usage, text));
-    }
+    let first = match session.hold() {
+        Some(mut hold) => hold.close(),
+        None => {
+            let text = "`default` and temporary sessions are not closed: they end by themselves";
+            return refuse(RemoteError::new(ErrorCode::Usage, text));
+        }
+    };
     let (session, by) = (Arc::clone(session), by.to_owned());
     let closing = tokio::spawn(async move {
-        session.refuse_starts();
-        let all = Selection::of([Selector::All]);
-        stop::stop(&session, all, (StopSpec::default(), &by), true).await;
-        session.node.end_session(&session);
+        if first {
+            wind_up(&session, &by).await;
+        }
+        if let Some(actor) = session.actor() {
+            // It ends when everything is told to, also when somebody else closes it.
+            let _ = actor.get_cell().wait(None).await;
+        }
     });
     match closing.await {
         Ok(()) => Answer::Done,
@@ -100,9 +84,20 @@ pub(super) async fn close(session: &Arc<SessionShared>, by: &str) -> Answer {
     }
 }
 
+/// Stops what is unfinished, with its grace, and forgets the session, in which nobody is any more.
+pub(crate) async fn wind_up(session: &Arc<SessionShared>, by: &str) {
+    session.refuse_starts();
+    // One that is under way is there when it is over, and is stopped with the rest.
+    drop(session.starting.lock().await);
+    let all = Selection::of([Selector::All]);
+    stop::stop(session, all, (StopSpec::default(), by), true).await;
+    session.node.end_session(session);
+}
+
 /// Changes what is set in the session, and says what is.
 pub(super) async fn scope(session: &Arc<SessionShared>, change: ScopeChange) -> Answer {
-    if let Some(directory) = &change.directory
+    let given = change.directory.as_ref().filter(|it| !it.as_bytes().is_empty());
+    if let Some(directory) = given
         && let Err(error) = start::check_directory(directory).await
     {
         return refuse(error);
@@ -110,6 +105,12 @@ pub(super) async fn scope(session: &Arc<SessionShared>, change: ScopeChange) -> 
     let mut scope = session.scope();
     match scope.change(change) {
         Ok(()) => Answer::Scope(scope.view()),
-        Err(error) => refuse(RemoteError::new(ErrorCode::Limit, error.to_string())),
+        Err(error) => {
+            let code = match error {
+                ScopeRefused::TooLarge => ErrorCode::Limit,
+                ScopeRefused::Name => ErrorCode::Usage,
+            };
+            refuse(RemoteError::new(code, error.to_string()))
+        }
     }
 }

@@ -38,7 +38,7 @@ pub struct SessionOptions {
 /// A change of what is set in a session.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScopeChange {
-    /// Another working directory.
+    /// Another working directory; an empty one for none.
     pub directory: Option<OsBytes>,
     /// Variables to set.
     pub set: Vec<(OsBytes, OsBytes)>,
