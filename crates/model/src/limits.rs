@@ -35,7 +35,8 @@ pub const LOCATIONS_SHOWN: usize = 32;
 pub const CHILD_IDS_SHOWN: usize = 1_000;
 
 // Submissions.
-/// Children of one job. A map that would pass it is ended with `limit{children}`.
+/// Children of one job. A start that names more is refused; a map that has as many reads no further
+/// input, and its job's notes say so.
 pub const CHILDREN_PER_JOB: u32 = 16_000_000;
 /// Children of one job in progress at once, unless the submission says otherwise.
 pub const THROTTLE_DEFAULT: u32 = 32;
@@ -183,7 +184,7 @@ pub const LINKS_PER_NODE: usize = 4_096;
 pub const REQUESTS_PER_LINK: usize = 1_024;
 /// From the first packet to the acknowledged hello.
 pub const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
-/// How long a start waits for the first connection to a node.
+/// How long a start waits for the first connection to a node, unless the submission says otherwise.
 pub const CONNECT_TIME: Duration = Duration::from_secs(5);
 /// Time between heartbeats.
 pub const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -223,11 +224,11 @@ pub const CLOSE_TIME: Duration = Duration::from_secs(1);
 pub const CLOSE_TEXT_BYTES: usize = 256;
 
 // Bodies.
-/// Grace between the stop signal and the kill.
+/// Grace between the stop signal and the kill, unless the submission or the stop says otherwise.
 pub const GRACE: Duration = Duration::from_secs(10);
 /// What `stop` waits beyond the grace before it returns.
 pub const STOP_MARGIN: Duration = Duration::from_secs(5);
-/// How long a process's pipes are read after its end.
+/// How long a process's pipes are read after its end, unless the submission says otherwise.
 pub const DRAIN: Duration = Duration::from_secs(2);
 /// Pipes between us and a process that writes much.
 pub const PIPE_BYTES: usize = MIB;
@@ -246,9 +247,9 @@ pub const INPUT_LEAST_BYTES: usize = 8 * KIB;
 pub const INPUT_UNTOLD_BYTES: u64 = 64 * KIB as u64;
 
 // Questions.
-/// The prompt of a child's question.
+/// The prompt of a child's question, in bytes; a longer one is an error of `ask`.
 pub const PROMPT_BYTES: usize = 4 * KIB;
-/// The encoded answer to a child's question.
+/// The encoded answer to a child's question, in bytes; a longer one is refused.
 pub const ANSWER_BYTES: usize = 64 * KIB;
 
 // Messages to running children.
@@ -272,9 +273,9 @@ pub const INBOX_ERRANDS: usize = 65_536;
 pub const INBOX_CLOSE_TIME: Duration = LEASE;
 
 // Cluster.
-/// Members of one cluster.
+/// Members of one cluster; a join beyond it is refused.
 pub const MEMBERS: usize = 65_536;
-/// Labels of one node.
+/// Labels of one node; a change that passes it is refused.
 pub const LABELS_PER_NODE: usize = 64;
 /// How long a join token works.
 pub const TOKEN_LIFE: Duration = Duration::from_secs(15 * 60);
@@ -311,9 +312,9 @@ pub const RESTART_PERIOD_LONGEST: Duration = Duration::from_secs(30 * 86_400);
 pub const BACKOFF_LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 // Views.
-/// Jobs in one page of `get`.
+/// Entries in one page of `get`, unless the query says otherwise.
 pub const PAGE: usize = 1_000;
-/// Jobs that one page may be asked to hold.
+/// Entries in one page, whatever the query says.
 pub const PAGE_MOST: usize = 10_000;
 /// Last error lines that `explain` shows.
 pub const EXPLAIN_LINES: usize = 20;
