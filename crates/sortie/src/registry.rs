@@ -52,7 +52,8 @@ impl Registry {
     }
 
     /// Registers a function under a name, as [`NodeBuilder::task`](crate::NodeBuilder::task) does:
-    /// its input and output travel as MessagePack; a panic in it fails its child only.
+    /// its input and output travel as MessagePack with field names; a panic in it fails its child
+    /// only.
     ///
     /// A name that two functions have is an error of each node's start:
     /// [`NodeStartError::TaskName`](crate::NodeStartError::TaskName).
