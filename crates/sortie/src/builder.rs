@@ -187,7 +187,8 @@ impl NodeBuilder {
     }
 
     /// Makes it a member of the cluster of a node in this process that holds its CA. For nodes
-    /// without a home: one with a home keeps the identity in it, and joins by
+    /// without a home: one with a home keeps the identity in it, so the cluster would list a node
+    /// that it does not trust. Such a node joins by
     /// [`Client::cluster_join`](crate::Client::cluster_join).
     #[must_use]
     pub fn join(mut self, node: &Node) -> Self {

@@ -159,7 +159,8 @@ impl Node {
         let _ = ending.await;
     }
 
-    /// Resolves when the node has ended, also because a client asked for it.
+    /// Resolves when the node has ended, also because a client asked for it. Its home is free once
+    /// [`Node::shut_down`] was called, or the last handle is dropped.
     ///
     /// # Cancel safety
     /// Cancel safe.
