@@ -116,15 +116,8 @@ pub(crate) async fn start(
     session: &Arc<SessionShared>,
     order: StartOrder,
 ) -> Result<Started, RemoteError> {
-    let over = || RemoteError::new(ErrorCode::ShuttingDown, "the session has ended");
     let one_by_one = session.starting.lock().await;
-    let supervisor = session.actor().filter(|_| !session.is_over()).ok_or_else(over)?;
-    if session.refuses_starts() {
-        if session.identity.above.is_none() {
-            return Err(stay::refusal(session, HoldRefused::Over));
-        }
-        return Err(nested::refusal(NestRefused::Stopping));
-    }
+    let supervisor = open_for_starts(session)?;
     let StartOrder { key, spec, nodes, pace } = order;
     let known = known_children(&spec.fan, nodes.len() as u32).unwrap_or(0);
     let below = session.scope().below(&spec);
@@ -184,6 +177,20 @@ pub(crate) async fn start(
         tokio::spawn(map_feed::run(feed, log.reader(Ordinal(0)), session, job));
     }
     Ok(Started { job, again: false })
+}
+
+fn over() -> RemoteError {
+    RemoteError::new(ErrorCode::ShuttingDown, "the session has ended")
+}
+
+/// Who supervises a new job, unless the session takes none.
+fn open_for_starts(session: &SessionShared) -> Result<&ActorRef<SessionMessage>, RemoteError> {
+    let supervisor = session.actor().filter(|_| !session.is_over()).ok_or_else(over)?;
+    match &session.identity.above {
+        _ if !session.refuses_starts() => Ok(supervisor),
+        None => Err(stay::refusal(session, HoldRefused::Over)),
+        Some(_) => Err(nested::refusal(NestRefused::Stopping)),
+    }
 }
 
 /// Where the input of the job goes, if it takes any.

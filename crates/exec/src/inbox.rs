@@ -51,7 +51,7 @@ pub enum MessageError {
     /// It has no MessagePack form.
     #[error("the message cannot be encoded as MessagePack")]
     Encode(#[source] rmp_serde::encode::Error),
-    /// It is larger than one may be.
+    /// It is larger than [`limits::MESSAGE_BYTES`].
     #[error("a message of {length} bytes is larger than the {} allowed", limits::MESSAGE_BYTES)]
     TooLarge {
         /// Its encoded length in bytes.

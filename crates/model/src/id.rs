@@ -175,7 +175,8 @@ impl Seq {
     }
 }
 
-/// What makes a repeated submission the same submission (`docs/semantics.md`, section 3.1).
+/// What makes a repeated submission the same submission (`docs/semantics.md`, section 3.1): 1 to
+/// [`limits::IDEMPOTENCY_KEY_BYTES`] printable ASCII characters without a space.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct IdempotencyKey(String);

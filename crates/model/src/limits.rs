@@ -1,7 +1,11 @@
 //! Every bound of the system, with its unit. What happens at a bound is said here and tested where
 //! it is enforced; `docs/semantics.md` gives the rules for users.
 
+mod store;
+
 use std::time::Duration;
+
+pub use store::*;
 
 /// One kibibyte in bytes.
 pub const KIB: usize = 1 << 10;
@@ -35,7 +39,8 @@ pub const LOCATIONS_SHOWN: usize = 32;
 pub const CHILD_IDS_SHOWN: usize = 1_000;
 
 // Submissions.
-/// Children of one job. A map that would pass it is ended with `limit{children}`.
+/// Children of one job. A start that names more is refused; a map that has as many reads no further
+/// input, and its job's notes say so.
 pub const CHILDREN_PER_JOB: u32 = 16_000_000;
 /// Children of one job in progress at once, unless the submission says otherwise.
 pub const THROTTLE_DEFAULT: u32 = 32;
@@ -184,7 +189,7 @@ pub const LINKS_PER_NODE: usize = 4_096;
 pub const REQUESTS_PER_LINK: usize = 1_024;
 /// From the first packet to the acknowledged hello.
 pub const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
-/// How long a start waits for the first connection to a node.
+/// How long a start waits for the first connection to a node, unless the submission says otherwise.
 pub const CONNECT_TIME: Duration = Duration::from_secs(5);
 /// Time between heartbeats.
 pub const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -224,11 +229,11 @@ pub const CLOSE_TIME: Duration = Duration::from_secs(1);
 pub const CLOSE_TEXT_BYTES: usize = 256;
 
 // Bodies.
-/// Grace between the stop signal and the kill.
+/// Grace between the stop signal and the kill, unless the submission or the stop says otherwise.
 pub const GRACE: Duration = Duration::from_secs(10);
 /// What `stop` waits beyond the grace before it returns.
 pub const STOP_MARGIN: Duration = Duration::from_secs(5);
-/// How long a process's pipes are read after its end.
+/// How long a process's pipes are read after its end, unless the submission says otherwise.
 pub const DRAIN: Duration = Duration::from_secs(2);
 /// Pipes between us and a process that writes much.
 pub const PIPE_BYTES: usize = MIB;
@@ -247,9 +252,9 @@ pub const INPUT_LEAST_BYTES: usize = 8 * KIB;
 pub const INPUT_UNTOLD_BYTES: u64 = 64 * KIB as u64;
 
 // Questions.
-/// The prompt of a child's question.
+/// The prompt of a child's question, in bytes; a longer one is an error of `ask`.
 pub const PROMPT_BYTES: usize = 4 * KIB;
-/// The encoded answer to a child's question.
+/// The encoded answer to a child's question, in bytes; a longer one is refused.
 pub const ANSWER_BYTES: usize = 64 * KIB;
 
 // Messages to running children.
@@ -274,9 +279,9 @@ pub const INBOX_ERRANDS: usize = 65_536;
 pub const INBOX_CLOSE_TIME: Duration = LEASE;
 
 // Cluster.
-/// Members of one cluster.
+/// Members of one cluster; a join beyond it is refused.
 pub const MEMBERS: usize = 65_536;
-/// Labels of one node.
+/// Labels of one node; a change that passes it is refused.
 pub const LABELS_PER_NODE: usize = 64;
 /// How long a join token works.
 pub const TOKEN_LIFE: Duration = Duration::from_secs(15 * 60);
@@ -316,9 +321,9 @@ pub const RESTART_PERIOD_LONGEST: Duration = Duration::from_secs(30 * 86_400);
 pub const BACKOFF_LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 // Views.
-/// Jobs in one page of `get`.
+/// Entries in one page of `get`, unless the query says otherwise.
 pub const PAGE: usize = 1_000;
-/// Jobs that one page may be asked to hold.
+/// Entries in one page, whatever the query says.
 pub const PAGE_MOST: usize = 10_000;
 /// Last error lines that `explain` shows.
 pub const EXPLAIN_LINES: usize = 20;
@@ -366,39 +371,3 @@ pub const EXPLAIN_LINE_BYTES: usize = KIB;
 /// Messages and reports that follow one another more closely than this are gathered and written
 /// together; one that comes alone goes at once.
 pub const CLOSELY: Duration = Duration::from_micros(50);
-
-// The journal.
-/// Requests that wait for the journal's writer; one more is refused as busy.
-pub const JOURNAL_QUEUE: usize = 4_096;
-/// What the requests that wait for the journal's writer take, in bytes; one more is refused as
-/// busy.
-pub const JOURNAL_QUEUE_BYTES: usize = 64 * MIB;
-/// What one commit of the journal gathers at most, in bytes (one request may pass it).
-pub const JOURNAL_GROUP_BYTES: usize = 4 * MIB;
-/// Changes of one request to the journal, and children whose rows one change brings by themselves:
-/// a request with more is refused.
-pub const JOURNAL_CHANGES: usize = 65_536;
-/// What the journal has written and not synced, in bytes, because nobody asked for more: at it the
-/// next commit is synced.
-pub const JOURNAL_UNSYNCED_BYTES: usize = 16 * MIB;
-/// Memory in which the journal keeps pages of its file.
-pub const JOURNAL_CACHE_BYTES: usize = 32 * MIB;
-/// A journal up to this size is read whole at each start, and each page checked.
-pub const JOURNAL_CHECKED_BYTES: u64 = 256 * MIB as u64;
-/// Disk that is kept for the journal alone, so that stops and ends fit when the disk is full.
-pub const JOURNAL_RESERVE_BYTES: u64 = 16 * MIB as u64;
-/// How long a journal that gave up its reserve waits before it tries to have it again.
-pub const JOURNAL_RESERVE_RETRY: Duration = Duration::from_secs(1);
-/// Rows that one commit of the journal removes of what was removed by name: a job of a million
-/// children, or a session of a million jobs, goes in steps.
-pub const JOURNAL_PURGE_ROWS: usize = 512;
-/// Rows in one answer of the journal; a longer page is cut to it.
-pub const JOURNAL_PAGE: usize = 65_536;
-
-// History.
-/// Finished jobs that a node keeps, all sessions together; beyond it the longest finished go.
-pub const HISTORY_JOBS: u64 = 1_000_000;
-/// How long a node keeps a finished job.
-pub const HISTORY_AGE: Duration = Duration::from_secs(30 * 86_400);
-/// Disk that a node keeps for finished jobs, in bytes; beyond it the longest finished go.
-pub const HISTORY_BYTES: u64 = NODE_QUOTA_BYTES;

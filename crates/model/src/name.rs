@@ -11,7 +11,7 @@ use crate::limits;
 /// Why a name is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadName {
-    /// Empty, or longer than the limit.
+    /// Empty, or longer than the limit for its kind.
     #[error("a name has 1 to {limit} bytes")]
     Length {
         /// The most bytes a name may have.
@@ -23,7 +23,8 @@ pub enum BadName {
     /// A control character.
     #[error("a name has no control characters")]
     Control,
-    /// The name reads as a selector: an id, a range, `last` or `all`, or it has glob characters.
+    /// The name reads as a selector or an option: an id, a range, `last` or `all`, or it has glob
+    /// characters or begins with `-`.
     #[error("`{0}` reads as an id, a range, a glob, `last` or `all`; choose another name")]
     ReadsAsSelector(String),
 }
@@ -73,15 +74,18 @@ macro_rules! name {
 }
 
 name! {
-    /// A node's name: 1 to 63 bytes of letters, digits, `-`, `_`, `.`, as in a certificate.
+    /// A node's name: 1 to [`limits::NODE_NAME_BYTES`] ASCII letters, digits, `-`, `_` and `.`, the
+    /// first a letter or digit, as in a certificate.
     NodeName, node_name
 }
 name! {
-    /// A job's name. Not unique; never one that reads as a selector.
+    /// A job's name: 1 to [`limits::ENTRY_NAME_BYTES`] bytes without control characters. Not
+    /// unique; never one that reads as a selector.
     JobName, entry_name
 }
 name! {
-    /// A session's name. Not unique; never one that reads as a selector.
+    /// A session's name: 1 to [`limits::ENTRY_NAME_BYTES`] bytes without control characters. Not
+    /// unique; never one that reads as a selector.
     SessionName, entry_name
 }
 

@@ -37,13 +37,15 @@ pub enum ReachStep {
 /// Which limit was passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum LimitKind {
-    /// Bytes of output.
+    /// The job's limit on bytes of output (`JobBuilder::output_limit`).
     Output,
-    /// The mailbox reached its quota under the output policy `fail`.
+    /// The mailbox reached its quota under the output policy `fail`. No child of this release fails
+    /// so (`docs/semantics.md`, section 7).
     Mailbox,
-    /// Children that one host may have unfinished.
+    /// The number of children. No child of this release fails so: a map that has
+    /// [`CHILDREN_PER_JOB`](crate::limits::CHILDREN_PER_JOB) reads no further input.
     Children,
-    /// The size of one value.
+    /// The size of one value: [`VALUE_BYTES`](crate::limits::VALUE_BYTES).
     Value,
 }
 
@@ -80,11 +82,14 @@ pub enum Reason {
         /// The operating system's error number.
         errno: i32,
     },
-    /// The function returned an `Err`.
+    /// The function returned an `Err`, its input is not of its type, or what it returned has no
+    /// encoding.
     Error {
-        /// The error's type, as its crate spells it.
+        /// The error's type, with its path; `input` or `output` where the value was the fault,
+        /// `command` where no command could be made.
         kind: String,
-        /// The message with its chain of sources, joined by `: `.
+        /// The message with its chain of sources, joined by `: `, cut to about
+        /// [`ERROR_TEXT_BYTES`](crate::limits::ERROR_TEXT_BYTES).
         message: String,
     },
     /// The function panicked.
@@ -99,7 +104,7 @@ pub enum Reason {
     },
     /// The kernel killed the process for memory.
     Oom,
-    /// A rule forbids it.
+    /// A rule forbids it. There are no such rules in this release.
     Denied {
         /// The rule's name.
         rule: String,
@@ -114,7 +119,8 @@ pub enum Reason {
         /// When it was last heard.
         since: Timestamp,
     },
-    /// The child's session expired.
+    /// The child's session expired. No child of this release fails so: one whose session was idle
+    /// for too long is stopped.
     SessionExpired,
     /// It was restarted too often.
     RestartLimit {
@@ -132,7 +138,7 @@ pub enum Reason {
         /// Which one.
         which: LimitKind,
     },
-    /// The client died before the end of its input.
+    /// The client died before the end of its input, while the child still read it.
     InputLost,
     /// No function of that name is registered on the executing node.
     UnknownTask {

@@ -187,7 +187,7 @@ impl Body {
 /// One numbered item of a mailbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Its place in the mailbox, dense from 0.
+    /// Its place in the mailbox, dense from 0, across all incarnations of the child.
     pub seq: Seq,
     /// Its stream.
     pub stream: Stream,

@@ -205,7 +205,7 @@ impl Backoff {
         self.most
     }
 
-    /// The wait before a restart that follows so many others in a row.
+    /// The wait before a restart that follows so many others in a row, at most [`Backoff::most`].
     pub fn wait(self, restarts_before: u32) -> Duration {
         let factor = 1_u32.checked_shl(restarts_before).unwrap_or(u32::MAX);
         self.first.saturating_mul(factor).min(self.most)

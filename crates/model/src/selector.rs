@@ -160,13 +160,13 @@ pub struct Query {
     pub child_states: Vec<State>,
     /// Only entries with, or without, unread data.
     pub has_more_data: Option<bool>,
-    /// Only what ended before.
+    /// Only what ended before; never what is unfinished.
     pub before: Option<Timestamp>,
-    /// Only what ended after.
+    /// Only what ended after; never what is unfinished.
     pub after: Option<Timestamp>,
     /// Only the newest so many by end time; unfinished entries count as newest.
     pub newest: Option<u32>,
-    /// Entries in a page.
+    /// Entries in a page, at most [`limits::PAGE_MOST`].
     pub limit: u32,
     /// Entries to skip.
     pub offset: u64,

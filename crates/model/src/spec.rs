@@ -126,7 +126,8 @@ pub enum Placement {
 /// Whether and how one submission becomes many children.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fan {
-    /// One child per node of the placement, `copies` times over (1 for every command).
+    /// One child per node of the placement, `copies` times over: all nodes once, then all of them
+    /// again.
     PerNode {
         /// Children on each node.
         copies: NonZeroU32,
@@ -140,9 +141,9 @@ pub enum Fan {
 /// At most how many children are in progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Throttle {
-    /// This many.
+    /// This many, in any case [`limits::IN_PROGRESS_PER_JOB`].
     AtMost(NonZeroU32),
-    /// No bound of the job's own.
+    /// No bound of the job's own, but [`limits::IN_PROGRESS_PER_JOB`].
     Unlimited,
 }
 
@@ -168,8 +169,8 @@ pub enum MaxFails {
     Unlimited,
     /// Once more than this many children failed (0: at the first).
     Count(u32),
-    /// Once this share of all children failed, in percent; needs a closed list of
-    /// children.
+    /// Once this share of all children failed, in percent, at the earliest with the first failure.
+    /// While a map reads its inputs, all are those that it has read.
     Percent(u8),
 }
 
@@ -182,17 +183,19 @@ pub struct EnvironmentSpec {
     /// The caller's working directory, for a child on the user's own node; elsewhere the home of
     /// the node's user. [`JobSpec::directory`] wins over both.
     pub inherited_directory: Option<OsBytes>,
-    /// What `-e` and `--env-file` set, in order; later ones win.
+    /// What the submission sets, in order; later ones win. One without a name, or with `=` in it,
+    /// is left out.
     pub set: Vec<(OsBytes, OsBytes)>,
 }
 
-/// How long the children may live after their owner's node fell silent (`docs/semantics.md`,
-/// section 4). Until sessions become durable both behave alike.
+/// What the children belong to. It decides whether input is stored ahead of them
+/// (`docs/semantics.md`, section 3.1); after their owner's node fell silent both live equally long
+/// (section 4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Hosting {
-    /// As the owner's command: ends with it.
+    /// To the owner's command, with which they end: input is taken as they need it.
     Temporary,
-    /// As the owner's session.
+    /// To the owner's session: input is stored as it comes.
     Persistent,
 }
 
@@ -223,19 +226,21 @@ pub struct JobSpec {
     pub throttle: Throttle,
     /// Standard input.
     pub input: InputSpec,
-    /// Run-time limit of each child.
+    /// Run-time limit of each child; no limit if none.
     pub timeout: Option<Duration>,
-    /// Between stop signal and kill.
+    /// Between stop signal and kill; zero kills at once.
     pub grace: Duration,
     /// How long pipes are read after a process's end.
     pub drain: Duration,
-    /// Bytes of output after which a child fails with `limit{output}`.
+    /// Bytes of output after which a process child fails with `limit{output}`; no limit if none.
     pub output_limit: Option<u64>,
     /// When to stop the rest.
     pub max_fails: MaxFails,
-    /// Runs first in each process child, by `sh -c`; its output comes first.
+    /// Runs first in each child of a command, by `sh -c`; its output comes first. A function with
+    /// it is refused.
     pub init: Option<String>,
-    /// The working directory; the session's or the caller's if none.
+    /// The working directory of process children; if none, the session's, else the caller's on its
+    /// own node and the home of the node's user elsewhere.
     pub directory: Option<OsBytes>,
     /// The environment.
     pub environment: EnvironmentSpec,
@@ -282,7 +287,8 @@ impl JobSpec {
 /// How `stop` goes about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopSpec {
-    /// The signal that asks; TERM unless said otherwise.
+    /// The number of the signal that asks process children; TERM unless said otherwise. A function
+    /// is told by its token, whichever it is.
     pub signal: i32,
     /// How long until the kill; zero kills at once. The job's own grace if none.
     pub grace: Option<Duration>,
@@ -298,7 +304,7 @@ impl Default for StopSpec {
 }
 
 impl StopSpec {
-    /// Kill at once.
+    /// Kill at once; a function is aborted at its next await.
     pub const NOW: Self = Self { signal: 9, grace: Some(Duration::ZERO) };
 }
 

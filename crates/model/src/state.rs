@@ -56,7 +56,8 @@ impl State {
         self.is_finished() || matches!(self, Self::Disconnected | Self::Suspended)
     }
 
-    /// Holds a slot of its job's throttle.
+    /// Runs, or ran and has not ended. Such a child holds a slot of its job's throttle; so does one
+    /// whose start is under way, which is `NotStarted`.
     pub const fn is_in_progress(self) -> bool {
         !self.is_finished() && !matches!(self, Self::NotStarted)
     }

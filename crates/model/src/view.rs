@@ -32,7 +32,7 @@ impl Kind {
     }
 }
 
-/// How far a child says it is.
+/// How far a child says it is, in units of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Done so far.
@@ -82,9 +82,10 @@ pub struct JobView {
     pub state: State,
     /// Unfinished, or any child has an unread record.
     pub has_more_data: bool,
-    /// The children's locations, in child order.
+    /// The children's locations, in child order, joined by `,`: at most
+    /// [`crate::limits::LOCATIONS_SHOWN`], then `,…`.
     pub location: String,
-    /// What was submitted; the template of a map.
+    /// What was submitted; the template of a map. Cut to [`crate::limits::COMMAND_SHOWN_BYTES`].
     pub command: String,
     /// When it was accepted.
     pub created: Timestamp,
@@ -92,16 +93,16 @@ pub struct JobView {
     pub begin_time: Option<Timestamp>,
     /// When its last child ended.
     pub end_time: Option<Timestamp>,
-    /// Any child's error stream is not empty.
+    /// It is completed, and any child's error stream is not empty.
     pub with_errors: bool,
     /// How many children are in which state.
     pub tally: Tally,
     /// The first children's ids, at most [`crate::limits::CHILD_IDS_SHOWN`]; filled only in answers
     /// about one job.
     pub children: Vec<EntryId>,
-    /// The session's name and number.
+    /// The session's number.
     pub session: SessionId,
-    /// Who asked it to stop, if anybody did.
+    /// Who asked it to stop, if anybody did: a user, or the rule that did.
     pub stopped_by: Option<String>,
     /// Nodes whose stop is recorded and not delivered yet.
     pub stop_pending: Vec<NodeName>,
@@ -132,15 +133,15 @@ pub struct ChildView {
     pub location: String,
     /// The command with the map's input put in.
     pub command: String,
-    /// When it ran first.
+    /// When its last incarnation began to run.
     pub begin_time: Option<Timestamp>,
-    /// When it ended.
+    /// When that ended.
     pub end_time: Option<Timestamp>,
     /// The process's exit status, also when it was stopped.
     pub exit_code: Option<i32>,
     /// The signal that ended the process, also when it was stopped.
     pub signal: Option<i32>,
-    /// Its error stream is not empty.
+    /// It is completed, and its error stream is not empty.
     pub with_errors: bool,
     /// What it reported last.
     pub progress: Option<Progress>,
@@ -188,9 +189,9 @@ impl EntryView {
 pub enum NodeState {
     /// It answers.
     Alive,
-    /// Silent for a while.
+    /// Silent for [`crate::limits::SUSPECT_AFTER`].
     Suspect,
-    /// Silent for long, or never reached.
+    /// Silent for [`crate::limits::LOST_AFTER`], or never reached.
     Lost,
 }
 

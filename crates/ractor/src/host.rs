@@ -21,7 +21,8 @@ pub const MESSAGES_AHEAD: usize = 16;
 /// What an actor's child runs.
 type Running = Pin<Box<dyn Future<Output = Result<(), ActorFailed>> + Send>>;
 
-/// Why an actor's child failed. Its message becomes the child's reason.
+/// Why an actor's child failed. Its message becomes the child's reason
+/// ([`Reason::Error`](sortie::Reason::Error)).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ActorFailed {

@@ -13,9 +13,11 @@ use std::time::Duration;
 /// The end of a wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waited {
-    /// The entries it was about, in input order; for one of many, only that one.
+    /// The entries that the wait was for, in input order: all of them, the first that came to it,
+    /// or those that did.
     pub entries: Entries,
-    /// Whether the time ran out. The jobs run on.
+    /// Whether the time ran out. The jobs run on; then all entries are shown, whatever was waited
+    /// for.
     pub timed_out: bool,
 }
 
@@ -32,7 +34,8 @@ pub struct Pong {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum StopReturns {
     /// When all are finished, at the latest
-    /// [`limits::STOP_MARGIN`](sortie_model::limits::STOP_MARGIN) after the grace.
+    /// [`limits::STOP_MARGIN`](sortie_model::limits::STOP_MARGIN) after the longest grace. What
+    /// runs on then shows its state.
     #[default]
     WhenFinished,
     /// At once, when the stop is recorded.
@@ -45,16 +48,17 @@ pub enum Unfinished {
     /// Leaves them and says so, one trouble each.
     #[default]
     Refuse,
-    /// Stops them first.
+    /// Stops them first, each with its job's grace, and waits as [`StopReturns::WhenFinished`]
+    /// does. What runs on then is left, and a trouble.
     StopFirst,
 }
 
 /// What connecting does with a session that another client holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Busy {
-    /// Leaves it and says so.
+    /// Leaves it and says so ([`ErrorCode::SessionBusy`](crate::ErrorCode::SessionBusy)).
     #[default]
     Refuse,
-    /// Takes it over.
+    /// Takes it over: the other client's open requests in it end, and later ones are refused.
     Take,
 }

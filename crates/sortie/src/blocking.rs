@@ -52,7 +52,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to the node that runs with a home, as the home's owner.
+    /// Connects to the node that runs with a home, as the home's owner, within `timeout`.
     ///
     /// # Errors
     /// [`CallError`]; [`ConnectError`] as for [`crate::Client::connect_home`].
@@ -66,7 +66,8 @@ impl Client {
         Ok(Self { background, client })
     }
 
-    /// Connects to the node at `host:port` as that user. With `node` it must be that one.
+    /// Connects to the node at `host:port` as that user, within `timeout`. With `node` it must be
+    /// that one.
     ///
     /// # Errors
     /// [`CallError`]; [`ConnectError`] as for [`crate::Client::connect`].
@@ -93,18 +94,18 @@ impl Client {
         Ok(Self { background: Background::start()?, client })
     }
 
-    /// The user's persistent session `default`.
+    /// The user's session `default`, which ends with its node.
     pub fn session(&self) -> Session {
         self.with(self.client.session())
     }
 
-    /// The one session with that name or number; that there is none, or more than one, is each
-    /// request's error.
+    /// The one session with that name, number or identity; see [`crate::Client::session_named`].
     pub fn session_named(&self, name: &str) -> Session {
         self.with(self.client.session_named(name))
     }
 
-    /// Opens a temporary session: it ends, and its jobs are stopped, with its last handle.
+    /// Opens a temporary session: it ends, and its jobs are stopped, with its last handle, those on
+    /// its jobs included.
     ///
     /// # Errors
     /// [`CallError`].
@@ -119,7 +120,8 @@ impl Client {
     }
 }
 
-/// A session; see [`crate::Session`]. Cheap to clone; dropping one stops nothing, as there.
+/// A session; see [`crate::Session`]. Cheap to clone; dropping one stops nothing, but for the last
+/// handle of a temporary session.
 #[derive(Debug, Clone)]
 pub struct Session {
     background: Background,

@@ -19,7 +19,8 @@ use crate::home::{Home, HomeKeeper, HomePaths};
 use crate::node::{Node, NodeStartError, Refusal};
 use crate::task::TaskFn;
 
-/// A node to be started. Nothing happens before [`NodeBuilder::start`].
+/// A node to be started. Nothing happens before [`NodeBuilder::start`], and dropping a builder does
+/// nothing.
 #[derive(Debug)]
 pub struct NodeBuilder {
     name: Option<String>,
@@ -78,9 +79,11 @@ impl NodeBuilder {
     }
 
     /// Registers a function under a name; jobs on this node can then run it. Its input and output
-    /// travel as MessagePack; a panic in it fails its child only. It does not run in the
-    /// background: functions that do are given to [`init_with`](crate::init_with), and every node
-    /// knows them. Its error is a [`TaskError`], which `Box<dyn Error>` is not.
+    /// travel as MessagePack with field names, each at most
+    /// [`limits::VALUE_BYTES`](crate::limits::VALUE_BYTES); a panic in it fails its child only. Two
+    /// of the same name are an error of the start ([`NodeStartError::TaskName`]). It does not run
+    /// in the background: functions that do are given to [`init_with`](crate::init_with), and every
+    /// node knows them. Its error is a [`TaskError`], which `Box<dyn Error>` is not.
     #[must_use]
     pub fn task<F, Fut, I, O, E>(mut self, name: &str, function: F) -> Self
     where
@@ -98,7 +101,7 @@ impl NodeBuilder {
 
     /// Registers a function that has the attribute [`task`](crate::task), under its own name. Two
     /// of the same name are an error of the start. A job that means a task of that name with other
-    /// types is refused.
+    /// types is refused (`docs/semantics.md`, section 3.6).
     #[must_use]
     pub fn register<F: TaskFn>(mut self, task: F) -> Self {
         let function = typed(move |context, input| task.call(context, input));
@@ -108,7 +111,8 @@ impl NodeBuilder {
         self
     }
 
-    /// Registers every function of a registry, beside those of [`NodeBuilder::task`].
+    /// Registers every function of a registry, beside those of [`NodeBuilder::task`] and
+    /// [`NodeBuilder::register`]. Two of the same name are an error of the start.
     #[must_use]
     pub fn registry(mut self, registry: &crate::registry::Registry) -> Self {
         if let Err(taken) = registry.add_to(&mut self.tasks) {
@@ -117,21 +121,25 @@ impl NodeBuilder {
         self
     }
 
-    /// Where to listen; port 0 is any free port. Default: loopback, and the home's last port.
+    /// Where to listen (UDP). Port 0 is the home's last port, or any free one where there is none.
+    /// Default: loopback, with port 0.
     #[must_use]
     pub const fn listen(mut self, address: SocketAddr) -> Self {
         self.listen = Some(address);
         self
     }
 
-    /// Where the other nodes reach this one, `host:port`. Default: where it listens.
+    /// Where the other nodes reach this one, `host:port`; anything else is an error of the start.
+    /// Default: what the home remembers, else where it listens.
     #[must_use]
     pub fn advertise(mut self, address: impl Into<String>) -> Self {
         self.advertise = Some(address.into());
         self
     }
 
-    /// Labels the node for node expressions (`key=value`); at most 64 labels.
+    /// Labels the node for node expressions (`key=value`), beside the labels that its home
+    /// remembers: at most [`limits::LABELS_PER_NODE`](crate::limits::LABELS_PER_NODE) in all. The
+    /// later of two with one key counts. What no expression could name is an error of the start.
     #[must_use]
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.labels.insert(key.into(), value.into());
@@ -151,16 +159,20 @@ impl NodeBuilder {
     /// long or blocks its thread holds up other functions at most, not the node; and each function
     /// costs two changes of thread, about 30 us in all. The nodes of the command line do so.
     ///
-    /// Otherwise functions run in the runtime in which the node was started, as futures that
-    /// must not block it: where all of its threads are blocked for 8 s, the node is lost to others.
+    /// Otherwise functions run in the runtime in which the node was started, as futures that must
+    /// not block it: where all of its threads are blocked for
+    /// [`limits::LEASE`](crate::limits::LEASE), children that it runs for other nodes end, and
+    /// after [`limits::LOST_AFTER`](crate::limits::LOST_AFTER) it is lost to them
+    /// (`docs/semantics.md`, section 4).
     #[must_use]
     pub const fn own_threads_for_functions(mut self) -> Self {
         self.functions = FunctionThreads::Own;
         self
     }
 
-    /// Keeps identity, port, roster and labels in a home, made on first use. Without one the node
-    /// is a stranger in its next life.
+    /// Keeps identity, port, advertised address, roster and labels in a home, made on first use. It
+    /// is in use until [`Node::shut_down`] or the end of the last handle on the node. Without a
+    /// home the node is a stranger in its next life.
     #[must_use]
     pub fn home(mut self, paths: HomePaths) -> Self {
         self.home = Some(paths);
@@ -174,15 +186,18 @@ impl NodeBuilder {
         self
     }
 
-    /// Makes it a member of the cluster of a node in this process that holds its CA.
+    /// Makes it a member of the cluster of a node in this process that holds its CA. For nodes
+    /// without a home: one with a home keeps the identity in it, so the cluster would list a node
+    /// that it does not trust. Such a node joins by
+    /// [`Client::cluster_join`](crate::Client::cluster_join).
     #[must_use]
     pub fn join(mut self, node: &Node) -> Self {
         self.join = Some(node.clone());
         self
     }
 
-    /// Where mailboxes spill to. Default: the home's state directory, else the system's temporary
-    /// one.
+    /// Where mailboxes and stored input spill to, in a directory of the node's name. Default: the
+    /// home's state directory, else the system's temporary one.
     #[must_use]
     pub fn spill_to(mut self, directory: PathBuf) -> Self {
         self.directory = Some(directory);
@@ -193,7 +208,7 @@ impl NodeBuilder {
     /// [`Node::shut_down`] or the runtime's end; dropping the handle ends nothing.
     ///
     /// # Errors
-    /// [`NodeStartError`]; nothing is left running.
+    /// [`NodeStartError`]; nothing is left running, but a home that was made stays.
     ///
     /// # Cancel safety
     /// Dropped before it is ready, the node does not come to be: what of it runs already ends. A

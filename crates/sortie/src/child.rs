@@ -85,7 +85,7 @@ impl Child {
         self.key.job
     }
 
-    /// Its place among its siblings.
+    /// Its place among its siblings, from 0.
     pub const fn ordinal(&self) -> Ordinal {
         self.key.ordinal
     }
@@ -95,7 +95,13 @@ impl Child {
     /// again, or its inbox is full.
     ///
     /// # Errors
-    /// [`SendError`]; [`SendError::arrived`] says whether the message may have arrived.
+    /// [`SendError`]; [`SendError::arrived`] says whether the message may have arrived. The node
+    /// refuses it ([`SendError::Request`]) with [`ErrorCode::NotFound`](crate::ErrorCode::NotFound)
+    /// when there is no such child, with [`ErrorCode::Usage`](crate::ErrorCode::Usage) when the
+    /// child is a process of a command, and with [`ErrorCode::Limit`](crate::ErrorCode::Limit) when
+    /// [`limits::SENDERS_PER_CHILD`](crate::limits::SENDERS_PER_CHILD) wait for it, or
+    /// [`limits::MESSAGES_PER_LINK`](crate::limits::MESSAGES_PER_LINK) messages of this connection
+    /// are under way.
     ///
     /// # Cancel safety
     /// When dropped, the message may still arrive, once at most; what is sent after it may then
@@ -110,13 +116,14 @@ impl Child {
         }
     }
 
-    /// Sends a message and waits for the child's answer, up to 64 of which may be outstanding for
-    /// one child ([`limits::CALLS_PER_CHILD`](crate::limits::CALLS_PER_CHILD)); further calls wait.
-    /// The next message of this sender goes as soon as this one is in the child's inbox.
+    /// Sends a message and waits for the child's answer, up to
+    /// [`limits::CALLS_PER_CHILD`](crate::limits::CALLS_PER_CHILD) of which, from all senders, may
+    /// be outstanding for one child; further calls wait. The next message of this sender goes as
+    /// soon as this one is in the child's inbox.
     ///
     /// # Errors
-    /// [`CallError`]. There is always an answer or an error: a child that lets go of the call, that
-    /// ends, or whose node is lost is one.
+    /// [`CallError`]; its [`CallError::Send`] as for [`Child::send`]. There is always an answer or
+    /// an error: a child that lets go of the call, that ends, or whose node is lost is one.
     ///
     /// # Cancel safety
     /// When dropped, the message may still arrive, once at most, and its answer is dropped.
@@ -171,7 +178,8 @@ fn unexpected(answer: Answer) -> SendError {
 }
 
 impl<T> Job<T> {
-    /// A handle on one of the job's children, to send it messages.
+    /// A handle on one of the job's children, to send it messages, whether it exists or not: that
+    /// shows when something is sent. Asks nothing.
     pub fn child(&self, ordinal: Ordinal) -> Child {
         self.session().child(self.instance(), ordinal)
     }
@@ -181,7 +189,8 @@ impl<T> Job<T> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// The message cannot travel.
+    /// The message has no encoding, or one of more than
+    /// [`limits::MESSAGE_BYTES`](crate::limits::MESSAGE_BYTES). It was not sent.
     #[error(transparent)]
     Message(#[from] MessageError),
     /// The child has ended, or the life of it that the message was sent to.

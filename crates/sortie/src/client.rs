@@ -23,10 +23,11 @@ pub struct UserIdentity {
 }
 
 impl UserIdentity {
-    /// The identity of a home's owner: reads one file.
+    /// The identity of a home's owner: reads two small files.
     ///
     /// # Errors
-    /// [`HomeError`] when the home holds none, or others can read it.
+    /// [`HomeError::Read`] when the home holds none, [`HomeError::Exposed`] when others can read
+    /// it, [`HomeError::Damaged`] when a file holds something else.
     pub fn of_home(paths: &HomePaths) -> Result<Self, HomeError> {
         let (identity, _) = paths.client_side()?;
         Ok(Self { identity: Arc::new(identity) })
@@ -36,9 +37,9 @@ impl UserIdentity {
 /// A connection to a node, in this process or another one.
 ///
 /// Cheap to clone; clones share one connection. It is closed when the last clone, and the last
-/// handle on a session that came from it, is dropped: temporary sessions then end, persistent ones
-/// do not care (`docs/semantics.md`, section 4). A connection that broke is made again by the next
-/// request.
+/// handle on a session that came from it, is dropped: temporary sessions then end, `default` does
+/// not notice, and the idle time of the others begins (`docs/semantics.md`, sections 4 and 4.1). A
+/// connection that broke is made again by the next request, within the same time-out.
 #[derive(Debug, Clone)]
 pub struct Client {
     route: Route,
@@ -51,13 +52,14 @@ impl Client {
     }
 
     /// Connects to the node that runs with a home, as the home's owner. Reads three small files and
-    /// dials once, on this machine; it is that node or an error. Must be called within a tokio
-    /// runtime; one thread is enough.
+    /// dials once, on this machine, for `timeout` in all; it is that node or an error. Must be
+    /// called within a tokio runtime; one thread is enough.
     ///
     /// # Errors
-    /// [`ConnectError`]; [`ConnectError::NotRunning`] when no node is ready in that home, also
-    /// where one was killed and left its address; [`ConnectError::Unresponsive`] when one is there
-    /// and says nothing.
+    /// [`ConnectError::NotRunning`] when no node is ready in that home, also where one was killed
+    /// and left its address; [`ConnectError::Unresponsive`] when one is there and says nothing;
+    /// [`ConnectError::Home`] when its files cannot be read; [`ConnectError::Dial`] as for
+    /// [`Client::connect`].
     ///
     /// # Cancel safety
     /// Cancel safe: the dial is given up.
@@ -73,7 +75,8 @@ impl Client {
     }
 
     /// Connects to the node at `host:port` as that user. With `node` it must be that one, else it
-    /// may be any node of the user's cluster. Must be called within a tokio runtime.
+    /// may be any node of the user's cluster. The dial, from the look-up of the name to the node's
+    /// answer, takes `timeout` at most. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// [`ConnectError::Dial`]; its [`step`](ConnectError::step) says how far it came.
@@ -90,9 +93,10 @@ impl Client {
         Ok(Self { route: Route::Link(Arc::new(remote)) })
     }
 
-    /// Closes the connection so that the node knows at once, and waits until it can; a program that
-    /// just ends leaves it to notice the silence. What is under way on clones and sessions is lost.
-    /// For a node in this process it does nothing.
+    /// Closes the connection so that the node knows at once, and waits until it can, at most
+    /// [`limits::CLOSE_TIME`](crate::limits::CLOSE_TIME); a program that just ends leaves it to
+    /// notice the silence. What is under way on clones and sessions is lost. For a node in this
+    /// process it does nothing.
     ///
     /// # Cancel safety
     /// A dropped call may leave the node to notice the silence.
@@ -102,13 +106,15 @@ impl Client {
         }
     }
 
-    /// The user's persistent session `default` on this node.
+    /// The user's session `default` on this node, which ends with the node. Asks nothing.
     pub fn session(&self) -> Session {
         Session::new(self.route.clone(), SessionRef::Default)
     }
 
     /// The one session with that name, number or identity. It is looked up by every request; that
-    /// there is none, or more than one, is each request's error.
+    /// there is none, or more than one, is each request's error. A session that somebody has to
+    /// hold is held by the first request that may ([`Client::connect_session`] holds it for as long
+    /// as there is a handle).
     pub fn session_named(&self, name: &str) -> Session {
         Session::new(self.route.clone(), SessionRef::Named(name.to_owned()))
     }
@@ -125,16 +131,17 @@ impl Client {
         Session::open_temporary(self.route.clone()).await
     }
 
-    /// Opens a session that outlives this program, on this node, and holds it
-    /// (`docs/semantics.md`, section 4.1). It ends when it is closed ([`Session::close`]), or was
-    /// idle for too long: its time runs while no client has a handle from here or a request open.
+    /// Opens a session that outlives this program, on this node, and holds it (`docs/semantics.md`,
+    /// section 4.1). It ends when it is closed ([`Session::close`]), when it was idle for too long,
+    /// or with its node. Its idle time runs while its holder has neither a handle from here nor a
+    /// request open.
     ///
     /// # Errors
     /// [`RequestError::Refused`]: with [`ErrorCode::Limit`](crate::ErrorCode::Limit) beyond
     /// [`limits::SESSIONS_PER_NODE`](crate::limits::SESSIONS_PER_NODE); with
     /// [`ErrorCode::Usage`](crate::ErrorCode::Usage) when the idle time is not
     /// [`limits::SESSION_IDLE_LEAST`](crate::limits::SESSION_IDLE_LEAST) to
-    /// [`limits::SESSION_IDLE_MOST`](crate::limits::SESSION_IDLE_MOST).
+    /// [`limits::SESSION_IDLE_MOST`](crate::limits::SESSION_IDLE_MOST), or the name is `default`.
     ///
     /// # Cancel safety
     /// A dropped call may have opened a session, which then is idle.
@@ -151,7 +158,9 @@ impl Client {
     /// [`RequestError::Refused`]: with [`ErrorCode::SessionBusy`](crate::ErrorCode::SessionBusy)
     /// when another client holds it and `busy` refuses; with
     /// [`ErrorCode::NoSession`](crate::ErrorCode::NoSession); with
-    /// [`ErrorCode::Denied`](crate::ErrorCode::Denied) when it is another user's.
+    /// [`ErrorCode::Denied`](crate::ErrorCode::Denied) when it is another user's; with
+    /// [`ErrorCode::Usage`](crate::ErrorCode::Usage) for `default`, temporary sessions and those of
+    /// children, which nobody holds.
     ///
     /// # Cancel safety
     /// A dropped call may have been carried out; it can be repeated.
@@ -175,11 +184,12 @@ impl Client {
     }
 
     /// The members of the cluster, as this node knows them: those that the expression names, or
-    /// all.
+    /// all. Those that it has no link to are dialled, side by side, for 2 s at most.
     ///
     /// # Errors
     /// [`RequestError`]; an unknown name has
-    /// [`ErrorCode::UnknownNode`](crate::ErrorCode::UnknownNode).
+    /// [`ErrorCode::UnknownNode`](crate::ErrorCode::UnknownNode), a mistake in the groups
+    /// [`ErrorCode::Usage`](crate::ErrorCode::Usage).
     ///
     /// # Cancel safety
     /// Cancel safe: it changes nothing.
@@ -187,11 +197,14 @@ impl Client {
         self.members(Ask::Nodes { expression }).await
     }
 
-    /// Asks a node for a sign of life, through this one; this one itself without a name.
+    /// Asks a node for a sign of life, through this one; this one itself without a name. One that
+    /// this one has no link to is dialled, for
+    /// [`limits::CONNECT_TIME`](crate::limits::CONNECT_TIME) at most.
     ///
     /// # Errors
     /// [`RequestError`]; a node that cannot be reached has
-    /// [`ErrorCode::Unreachable`](crate::ErrorCode::Unreachable).
+    /// [`ErrorCode::Unreachable`](crate::ErrorCode::Unreachable), an unknown name
+    /// [`ErrorCode::UnknownNode`](crate::ErrorCode::UnknownNode).
     ///
     /// # Cancel safety
     /// Cancel safe: it changes nothing.
@@ -202,8 +215,8 @@ impl Client {
         }
     }
 
-    /// Shuts this node down, with all sessions and processes of its own. Returns when it has
-    /// agreed.
+    /// Shuts this node down, with all sessions and children on it. Returns when it has agreed,
+    /// before that is done.
     ///
     /// # Errors
     /// [`RequestError`].
@@ -217,10 +230,15 @@ impl Client {
         }
     }
 
-    /// Sets labels of a node; an empty value removes one. Returns the node as it is then.
+    /// Sets labels of a node, at most [`limits::LABELS_PER_NODE`](crate::limits::LABELS_PER_NODE)
+    /// in all; an empty value removes one. Returns the node as it is then. Only the node that holds
+    /// the cluster's CA can do it, for any member.
     ///
     /// # Errors
-    /// [`RequestError`].
+    /// [`RequestError::Refused`]: with [`ErrorCode::NoAuthority`](crate::ErrorCode::NoAuthority)
+    /// by another node; with [`ErrorCode::UnknownNode`](crate::ErrorCode::UnknownNode); with
+    /// [`ErrorCode::Usage`](crate::ErrorCode::Usage) when a label cannot be used, or there are too
+    /// many.
     ///
     /// # Cancel safety
     /// A dropped call may have been carried out; it can be repeated.
@@ -237,7 +255,8 @@ impl Client {
     /// [`limits::TOKEN_LIFE`](crate::limits::TOKEN_LIFE).
     ///
     /// # Errors
-    /// [`RequestError`].
+    /// As for [`Client::cluster_token`]; [`ErrorCode::Usage`](crate::ErrorCode::Usage) when
+    /// `advertise` is no address.
     ///
     /// # Cancel safety
     /// A dropped call may have been carried out; its token then ages unused.
@@ -245,11 +264,13 @@ impl Client {
         self.offer(Ask::ClusterInit { advertise }).await
     }
 
-    /// One token more.
+    /// One token more: it lets one node in. At most [`limits::TOKENS`](crate::limits::TOKENS) are
+    /// out at once.
     ///
     /// # Errors
-    /// [`RequestError`]; [`ErrorCode::NoAuthority`](crate::ErrorCode::NoAuthority) when the node
-    /// that holds the CA cannot be reached.
+    /// [`RequestError::Refused`]: with [`ErrorCode::NoAuthority`](crate::ErrorCode::NoAuthority)
+    /// when this node does not hold the cluster's CA: ask the one that does; with
+    /// [`ErrorCode::Limit`](crate::ErrorCode::Limit) when too many tokens are out.
     ///
     /// # Cancel safety
     /// A dropped call may have made a token, which then ages unused.
@@ -262,8 +283,8 @@ impl Client {
     ///
     /// # Errors
     /// [`RequestError`]; among its codes `token_wrong`, `token_used`, `token_expired`,
-    /// `name_taken`,
-    /// `not_alone`, `unreachable`.
+    /// `name_taken`, `not_alone`, `no_authority` when the member at `address` does not hold the CA,
+    /// `unreachable`.
     ///
     /// # Cancel safety
     /// A dropped call may have been carried out: look with [`Client::nodes`] before a second one.
@@ -275,7 +296,8 @@ impl Client {
         self.members(Ask::ClusterJoin { address, token }).await
     }
 
-    /// What the node finds out about its own health.
+    /// What the node finds out about its own health. It dials the members that it has no link to,
+    /// for [`limits::CONNECT_TIME`](crate::limits::CONNECT_TIME) at most.
     ///
     /// # Errors
     /// [`RequestError`].

@@ -19,7 +19,8 @@ use sortie_model::spec::{BodySpec, JobSpec, NulByte, OsBytes};
 ///
 /// In a map, `{}`, `{#}` and `{node}` in any word stand for the item, its number from 1 and the
 /// node (`docs/semantics.md`, section 3.1). A word with a NUL byte is refused when the job is
-/// started.
+/// started, and so are words and a script that pass
+/// [`limits::SPEC_BYTES`](crate::limits::SPEC_BYTES) together with the environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
     head: Head,
@@ -39,9 +40,8 @@ impl Command {
         Self { head: Head::Program(word(program.as_ref())), arguments: Vec::new(), shown: None }
     }
 
-    /// A script's text, at most [`limits::SPEC_BYTES`](crate::limits::SPEC_BYTES): written to a
-    /// file on the executing node and run by the interpreter that its `#!` line names, else by
-    /// `sh`.
+    /// A script's text: written to a file on the executing node and run by the interpreter that its
+    /// `#!` line names, else by `sh`.
     pub fn script(text: impl Into<Bytes>) -> Self {
         Self { head: Head::Script(text.into()), arguments: Vec::new(), shown: None }
     }
@@ -60,7 +60,9 @@ impl Command {
         self
     }
 
-    /// What `get` shows as the command; without it the words, quoted as a shell would need them.
+    /// What `get` shows as the command, cut to
+    /// [`limits::COMMAND_SHOWN_BYTES`](crate::limits::COMMAND_SHOWN_BYTES); without it the words,
+    /// quoted as a shell would need them.
     #[must_use]
     pub fn shown_as(mut self, text: impl Into<String>) -> Self {
         self.shown = Some(text.into());

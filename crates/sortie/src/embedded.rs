@@ -4,18 +4,21 @@ use crate::client::Client;
 use crate::node::{Node, NodeStartError};
 use crate::registry::Registry;
 
-/// Nodes `node1` … `nodeN` in this process, linked by QUIC on loopback. They end with the process,
-/// or with [`Embedded::shut_down`].
+/// Nodes `node1` … `nodeN` in this process, linked by QUIC on loopback. They end with
+/// [`Embedded::shut_down`], with the runtime in which they were started, or with the process;
+/// dropping this ends nothing. Their functions run on threads of their own
+/// ([`NodeBuilder::own_threads_for_functions`](crate::NodeBuilder::own_threads_for_functions)).
 #[derive(Debug)]
 pub struct Embedded {
     nodes: Vec<Node>,
 }
 
-/// The most nodes of an embedded cluster.
+/// The most nodes of an embedded cluster; who asks for more gets so many.
 pub const EMBEDDED_NODES: usize = 1_000;
 
 impl Embedded {
-    /// Starts `count` nodes, at least 1 and at most [`EMBEDDED_NODES`]; `node1` holds the CA.
+    /// Starts `count` nodes, one after the other; 0 counts as 1, and more than [`EMBEDDED_NODES`]
+    /// as that. `node1` holds the CA.
     ///
     /// # Errors
     /// [`NodeStartError`]; nothing is left running then.
@@ -44,7 +47,7 @@ impl Embedded {
         }
     }
 
-    /// A client of `node1`.
+    /// A client of `node1`; there always is one.
     pub fn client(&self) -> Option<Client> {
         self.nodes.first().map(Node::client)
     }

@@ -18,7 +18,9 @@ use crate::home::{Holder, HomeError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The node refused, or could not do it. Nothing was done.
+    /// The node refused, or could not do it. Nothing was done, unless the code says that a request
+    /// which was open had to end: then it may have been carried out ([`ErrorCode::SessionTaken`],
+    /// [`ErrorCode::ShuttingDown`]).
     #[error(transparent)]
     Refused(#[from] RemoteError),
     /// The connection to the node, or the node itself, is gone. Whether the request was carried out
@@ -28,13 +30,14 @@ pub enum RequestError {
     /// The connection broke before, and cannot be made again. Nothing was done.
     #[error(transparent)]
     Unreachable(#[from] ConnectError),
-    /// What is waited for is blocked on input that nobody has given.
+    /// What is waited for is blocked on input that nobody has given (`docs/semantics.md`, section
+    /// 2.3). What was received before stays received.
     #[error("{0}")]
     Deadlock(Deadlock),
     /// The job takes no more input: all of its children are finished or have closed theirs.
     #[error("the job takes no more input")]
     InputClosed,
-    /// The request does not fit its spec.
+    /// The call does not fit the job's spec. Nothing was sent.
     #[error(transparent)]
     Misused(#[from] Misuse),
     /// The node answered with what was not asked for.
@@ -43,7 +46,8 @@ pub enum RequestError {
     /// The node sent what cannot be read.
     #[error("the node sent a message that cannot be read")]
     Malformed(#[source] DecodeError),
-    /// The request passes the frame limit.
+    /// The request passes [`limits::FRAME_BYTES`](sortie_model::limits::FRAME_BYTES). Nothing was
+    /// sent.
     #[error("the request is larger than {} bytes", sortie_model::limits::FRAME_BYTES)]
     TooLarge,
 }
@@ -52,7 +56,7 @@ pub enum RequestError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Misuse {
-    /// The spec takes input, and the call gives none.
+    /// The spec takes input, or is a map, and the call gives none.
     #[error("the job takes input: start it with `start_with_input`")]
     InputMissing,
     /// The spec takes no input, and the call gives some.
@@ -61,13 +65,15 @@ pub enum Misuse {
     /// A map's items are its input; it cannot take another.
     #[error("a map's items are its input; it takes no other")]
     InputOfMap,
-    /// An item of a map is longer than one may be.
+    /// An item of a map is longer than [`limits::VALUE_BYTES`](sortie_model::limits::VALUE_BYTES).
     #[error("an item of a map is longer than {} bytes", sortie_model::limits::VALUE_BYTES)]
     ItemTooLong,
-    /// A line of a map's list is longer than one may be.
+    /// A line of a map's list is longer than
+    /// [`limits::MAP_LINE_BYTES`](sortie_model::limits::MAP_LINE_BYTES).
     #[error("a line of the list is longer than {} bytes", sortie_model::limits::MAP_LINE_BYTES)]
     LineTooLong,
-    /// The spec is no map, and the call gives items.
+    /// The spec is no map, and the call gives items. So has a map whose builder was told
+    /// [`copies`](crate::JobBuilder::copies) afterwards.
     #[error("the job is no map: it takes no items")]
     NoMap,
     /// A function's inputs are values, and the map gives raw items.
@@ -154,10 +160,10 @@ pub enum ConnectError {
         /// Its process id, if its home says it.
         process: Option<u32>,
     },
-    /// The home cannot be read.
+    /// The home's files cannot be read.
     #[error(transparent)]
     Home(#[from] HomeError),
-    /// The node did not answer, is not the one that was expected, or turned us away.
+    /// The node did not answer in time, is not the one that was expected, or turned us away.
     #[error(transparent)]
     Dial(DialFault),
 }
@@ -198,7 +204,7 @@ impl ConnectError {
         matches!(self, Self::Dial(DialFault(sortie_link::DialError::NothingListens { .. })))
     }
 
-    /// Which step towards the node failed; none when none was made.
+    /// Which step towards the node failed; none when nothing was dialled.
     pub const fn step(&self) -> Option<ReachStep> {
         match self {
             Self::Dial(fault) => Some(fault.0.step()),
@@ -237,7 +243,7 @@ pub enum StartError {
     /// A word of the command, a variable or the directory has a NUL byte.
     #[error(transparent)]
     Nul(#[from] NulByte),
-    /// The function's input has no encoding.
+    /// The function's input has no encoding, or one that is too long.
     #[error(transparent)]
     Input(#[from] EncodeError),
 }
@@ -270,7 +276,8 @@ impl From<Misuse> for StartError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AnswerError {
-    /// The answer has no encoding.
+    /// The answer has no encoding, or one of more than
+    /// [`limits::VALUE_BYTES`](sortie_model::limits::VALUE_BYTES).
     #[error(transparent)]
     Encode(#[from] EncodeError),
     /// The node refused it, or could not be asked; an answer of more than
@@ -333,7 +340,7 @@ where
     Ok(encoded.into())
 }
 
-/// Why a record gives no value of the wanted type.
+/// Why a record, or a stream of values, gives no value of the wanted type.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ValueError {

@@ -15,7 +15,10 @@ pub use split::{ItemSplitter, Separator};
 /// Feeds the standard input of a job's children: it reaches one child, or is broadcast in order to
 /// all (`docs/semantics.md`, section 3.1).
 ///
-/// Sending waits while the node has no room, so memory stays bounded however fast the caller is.
+/// Sending waits while the node has no room, so memory stays bounded however fast the caller is: in
+/// a temporary session at most [`limits::INPUT_WINDOW_BYTES`](crate::limits::INPUT_WINDOW_BYTES)
+/// ahead of the slowest child, in others until it is stored, at most
+/// [`limits::STORED_INPUT_BYTES`](crate::limits::STORED_INPUT_BYTES) that were not read yet.
 /// Dropping a sender without [`InputSender::finish`] tells the node that the input is lost:
 /// children that still read fail with [`Reason::InputLost`](crate::Reason::InputLost).
 #[derive(Debug)]
@@ -25,8 +28,8 @@ pub struct InputSender {
 
 /// Feeds the items of a map: one child for each, or one on every node for each.
 ///
-/// Sending waits while the node reads no further ahead than
-/// [`limits::MAP_READ_AHEAD`](crate::limits::MAP_READ_AHEAD) items. Dropping a sender without
+/// Sending waits as for an [`InputSender`]; how far items are read ahead of their children is said
+/// at [`Session::map`](crate::Session::map). Empty items are skipped. Dropping a sender without
 /// [`ItemSender::finish`] tells the node that the input is lost: the children that were started go
 /// on, and the job says so.
 #[derive(Debug)]
@@ -44,8 +47,10 @@ impl InputSender {
     /// Sends bytes; they are cut into pieces as needed, and borders between calls mean nothing.
     ///
     /// # Errors
-    /// [`RequestError::InputClosed`] when no child reads any more, [`RequestError::Refused`] when
-    /// the node cannot store more, [`RequestError::Lost`] when it is gone.
+    /// [`RequestError::InputClosed`] when no child reads any more, or the job had its input already
+    /// (a start that was repeated with its key); [`RequestError::Refused`] when the node cannot
+    /// store more, with [`ErrorCode::Limit`](crate::ErrorCode::Limit) or
+    /// [`ErrorCode::Storage`](crate::ErrorCode::Storage); [`RequestError::Lost`] when it is gone.
     ///
     /// # Cancel safety
     /// Not cancel safe: some of the bytes may have been sent. After a call that was dropped the
@@ -58,7 +63,7 @@ impl InputSender {
         Ok(())
     }
 
-    /// Ends the input. Returns when the node has stored all of it.
+    /// Ends the input. Returns when the node has all of it: the children need this program no more.
     ///
     /// # Errors
     /// As for [`InputSender::send`]; that no child reads any more is no error here.
@@ -75,16 +80,19 @@ impl ItemSender {
         Self { pieces: Pieces::new(end), piece: BytesMut::new(), count: 0 }
     }
 
-    /// Sends one item. Items are gathered into pieces of up to
-    /// [`limits::RECORD_BYTES`](crate::limits::RECORD_BYTES); one that is not full yet leaves with
-    /// [`ItemSender::flush`], which belongs before every wait for more items.
+    /// Sends one item, at most [`limits::VALUE_BYTES`](crate::limits::VALUE_BYTES). Items are
+    /// gathered into pieces of up to [`limits::RECORD_BYTES`](crate::limits::RECORD_BYTES); one
+    /// that is not full yet leaves with [`ItemSender::flush`], which belongs before every wait for
+    /// more items.
     ///
     /// # Errors
-    /// [`RequestError::Misused`] when the item is longer than
-    /// [`limits::VALUE_BYTES`](crate::limits::VALUE_BYTES); else as for [`InputSender::send`].
+    /// [`RequestError::Misused`] when the item is longer: it is left out, and the next one may
+    /// follow. Else as for [`InputSender::send`].
     ///
     /// # Cancel safety
-    /// As for [`InputSender::send`].
+    /// Not cancel safe: the item, and items that were gathered before, may not have been sent.
+    /// After a call that was dropped the next one that sends a piece says [`RequestError::Lost`],
+    /// and the input is lost.
     pub async fn send(&mut self, item: &[u8]) -> Result<(), RequestError> {
         let full = self.count == PIECE_ITEMS
             || self.piece.len() + map_items::packed_len(item) > limits::RECORD_BYTES;
@@ -102,7 +110,7 @@ impl ItemSender {
     /// As for [`InputSender::send`].
     ///
     /// # Cancel safety
-    /// As for [`InputSender::send`].
+    /// As for [`ItemSender::send`].
     pub async fn flush(&mut self) -> Result<(), RequestError> {
         if self.count == 0 {
             return Ok(());

@@ -65,11 +65,12 @@ pub enum Untyped {}
 /// # }
 /// ```
 ///
-/// Awaiting waits until the job is finished, also when a child fails early; then it gives the
-/// first failure in child order ([`ResultError`]); what the others gave stays for
-/// [`Job::results`]. [`JobBuilder::max_fails`] ends it early; [`Job::events`] tells at once. All
-/// results are held in memory; a task that returns `()` gives none. Dropping the future stops
-/// nothing and loses nothing: what it took comes first with the next call on a clone.
+/// Awaiting waits until the job is finished, also when a child fails early; then it gives the first
+/// failure in child order ([`ResultError`]), else that it was stopped or that its input was lost;
+/// what the others gave stays for [`Job::results`]. A job that is blocked ends the wait with
+/// [`RequestError::Deadlock`]. [`JobBuilder::max_fails`] ends it early; [`Job::events`] tells at
+/// once. All results are held in memory; a task that returns `()` gives none. Dropping the future
+/// stops nothing and loses nothing: what it took comes first with the next call on a clone.
 pub struct Job<T = Untyped> {
     session: Session,
     id: EntryId,
@@ -139,12 +140,15 @@ impl<T> Job<T> {
         self.own_view(self.session.get(query).await?)
     }
 
-    /// Takes what is there now, children in child order: it is gone from the node when this
-    /// returns. Everything is held in memory; for output that does not fit, use [`Job::stream`].
+    /// Takes what is there now, without waiting, children in child order: it is gone from the node
+    /// when this returns. Everything is held in memory; for output that does not fit, use
+    /// [`Job::stream`].
     ///
     /// # Errors
-    /// [`RequestError`]. What was taken before the error is not lost: the next call on this handle,
-    /// or on a clone of it, returns it first.
+    /// [`RequestError`]; [`RequestError::Refused`] with
+    /// [`ErrorCode::NotFound`](crate::ErrorCode::NotFound) once the job was removed. What was taken
+    /// before the error is not lost: the next call on this handle, or on a clone of it, returns it
+    /// first.
     ///
     /// # Cancel safety
     /// As for an error.
@@ -164,10 +168,11 @@ impl<T> Job<T> {
         Ok(taken.hand_over().into_iter().map(Received::encoded).collect())
     }
 
-    /// The same records, and they stay: the next receive starts with them again.
+    /// What is there now, and it stays: the next receive starts with it again. Everything is held
+    /// in memory.
     ///
     /// # Errors
-    /// [`RequestError`].
+    /// [`RequestError`], as for [`Job::view`].
     ///
     /// # Cancel safety
     /// Cancel safe: keeping changes nothing.
@@ -187,13 +192,14 @@ impl<T> Job<T> {
     }
 
     /// Takes records one by one as they come, in order of arrival, until the job is settled. A
-    /// record is acknowledged, and so freed on the node, when the one after it is asked for.
+    /// batch of them is acknowledged, and so freed on the node, when the record after its last one
+    /// is asked for. The stream ends with [`RequestError::Deadlock`] when the job is blocked.
     ///
     /// Dropping the stream stops nothing. Records that were not handed out come again to the next
-    /// receive; of those that were, the last batch's may come again too, under the same sequence
-    /// numbers.
+    /// receive. Of those that were, the last few batches' may come again too, under the same
+    /// sequence numbers, to who receives by another handle; this one and its clones leave them out.
     ///
-    /// Each waits in batches: the fastest way through many records is [`Job::receiver`].
+    /// The fastest way through many records is [`Job::receiver`], which hands over whole batches.
     pub fn stream(&self) -> JobStream {
         let job: Job = self.typed();
         let mode = ReceiveMode::TakeUntil { finished: false };
@@ -203,8 +209,9 @@ impl<T> Job<T> {
     }
 
     /// The values that the job's functions give, decoded, in order of arrival, until the job is
-    /// settled: the records of the stream `output`. A child that failed is an error at the end, so
-    /// a stream without errors is complete. Records of other streams are taken and left out.
+    /// settled: the records of the stream `output`. A child that failed is an error at the end. A
+    /// stop, or an input that was lost, is none: [`Job::results`] says these, too. Records of other
+    /// streams are taken and left out.
     ///
     /// What dropping does is said at [`Job::stream`].
     pub fn values<V: serde::de::DeserializeOwned + 'static>(&self) -> Values<V> {
@@ -214,7 +221,8 @@ impl<T> Job<T> {
     /// Receives batch by batch, with acknowledgements in the caller's hands.
     ///
     /// # Errors
-    /// [`RequestError`] when the node cannot be asked.
+    /// [`RequestError`] when the node cannot be asked; a refusal comes from the first
+    /// [`Receiver::next`].
     ///
     /// # Cancel safety
     /// Cancel safe: nothing is taken before it is acknowledged.
@@ -235,7 +243,9 @@ impl<T> Job<T> {
     ///
     /// # Errors
     /// [`RequestError`]; one with [`ErrorCode::Deadlock`](crate::ErrorCode::Deadlock) when the job
-    /// waits for input that nobody has given.
+    /// waits for input that nobody has given, with
+    /// [`ErrorCode::NotFound`](crate::ErrorCode::NotFound) once it was removed, with
+    /// [`ErrorCode::ShuttingDown`](crate::ErrorCode::ShuttingDown) when its session ends.
     ///
     /// # Cancel safety
     /// Cancel safe: waiting changes nothing.
@@ -272,12 +282,13 @@ impl<T> Job<T> {
         self.own_view(waited.entries).map(Some)
     }
 
-    /// Stops the job on every node, queued children included, and waits until it is finished: at
-    /// the latest its grace and [`limits::STOP_MARGIN`](crate::limits::STOP_MARGIN). What it
-    /// produced stays receivable.
+    /// Stops the job on every node, queued children included, and waits until it is finished, but
+    /// no longer than its grace and [`limits::STOP_MARGIN`](crate::limits::STOP_MARGIN): the view
+    /// says what runs on, such as children on a node that is away, which are told when it is back
+    /// (`docs/semantics.md`, section 3.5). What it produced stays receivable.
     ///
     /// # Errors
-    /// [`RequestError`]. Stopping what is finished is none.
+    /// [`RequestError`], as for [`Job::view`]. Stopping what is finished is none.
     ///
     /// # Cancel safety
     /// A dropped call takes no stop back.
@@ -285,7 +296,8 @@ impl<T> Job<T> {
         self.stop_as(StopSpec::default()).await
     }
 
-    /// The same without grace: every process tree is killed, every function aborted.
+    /// The same without grace: every process tree is killed, every function aborted at its next
+    /// await.
     ///
     /// # Errors
     /// As for [`Job::stop`].
@@ -314,10 +326,12 @@ impl<T> Job<T> {
         self.own_view(removed).map(|_| ())
     }
 
-    /// Changes how many children may be in progress at once. Lowering it stops nothing.
+    /// Changes how many children may be in progress at once, in any case
+    /// [`limits::IN_PROGRESS_PER_JOB`](crate::limits::IN_PROGRESS_PER_JOB). A higher number starts
+    /// more at once, a lower one stops nothing.
     ///
     /// # Errors
-    /// [`RequestError`].
+    /// [`RequestError`], as for [`Job::view`].
     ///
     /// # Cancel safety
     /// A dropped call may have been carried out; it can be repeated.

@@ -33,6 +33,9 @@
 //!   start.
 //! * [`task`] makes a function something that nodes register and sessions start by its value.
 //! * [`Client`] reaches a node in another process; its sessions and jobs are the same types.
+//! * [`Client::open_session`] opens a session that outlives this program, on any node, and
+//!   [`Client::connect_session`] comes back to it, also from another machine: its jobs run on
+//!   meanwhile, and their results wait (`docs/semantics.md`, section 4.1).
 //! * A job of a task is awaited for all of its results; [`Job::results`] gives them as they come,
 //!   each with its child.
 //! * [`Job::stream`], [`Job::values`], [`Job::receive`] and [`Receiver`] are four ways to the
@@ -50,7 +53,11 @@
 //! * [`blocking`] is for programs without async.
 //!
 //! Handles are `Clone + Send + Sync + 'static`, and dropping one stops nothing, but for temporary
-//! sessions ([`Client::temporary`]). The library reads no environment and no home directory.
+//! sessions ([`Client::temporary`]) and scopes ([`JobScope`]).
+//!
+//! The library takes no setting from the environment, and looks for no home by itself:
+//! [`HomePaths`] says where one lies. Only where mailboxes of a node spill to that has neither a
+//! home nor [`NodeBuilder::spill_to`] is said by `TMPDIR`.
 
 pub mod answer;
 pub mod blocking;

@@ -40,7 +40,7 @@ impl Monitor {
     /// nothing more is known then. After an error nothing more comes.
     ///
     /// # Cancel safety
-    /// Cancel safe.
+    /// Cancel safe: no notice is lost.
     pub async fn next(&mut self) -> Result<Option<EndNotice>, RequestError> {
         match self.happenings.next().await? {
             None => Ok(None),

@@ -28,22 +28,23 @@ pub struct Node {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NodeStartError {
-    /// Its name cannot be used.
+    /// Its name is no node name.
     #[error("the node's name cannot be used: {0}")]
     Name(#[from] BadName),
     /// Two functions have the same name.
     #[error("two functions are registered as `{0}`")]
     TaskName(String),
-    /// Its home cannot be used.
+    /// Its home cannot be used, or another node holds it.
     #[error(transparent)]
     Home(#[from] HomeError),
-    /// It cannot listen, or its guardian does not start.
+    /// It cannot listen, its guardian does not start, an address or a label cannot be used, or no
+    /// key or certificate could be made.
     #[error(transparent)]
     Start(#[from] StartFault),
-    /// The cluster that it was to join refused it.
+    /// The cluster that it was to join refused it: the name is taken, or the cluster is full.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The node that it was to join does not hold its cluster's CA.
+    /// The node that it was to join does not hold its cluster's CA. Join the one that does.
     #[error("the node to join does not hold its cluster's CA")]
     NoAuthority,
 }
@@ -108,7 +109,7 @@ impl Node {
         self.handle.authority().ok_or(NodeStartError::NoAuthority)
     }
 
-    /// The node's persistent session `default`.
+    /// The node's session `default`, which ends with the node.
     pub fn session(&self) -> Session {
         self.client().session()
     }
@@ -128,7 +129,7 @@ impl Node {
         self.handle.name()
     }
 
-    /// Where it listens.
+    /// Where it listens: with the real port where any free one was asked for.
     pub fn local_addr(&self) -> SocketAddr {
         self.handle.local_addr()
     }
@@ -139,9 +140,10 @@ impl Node {
     }
 
     /// Ends the node: its sessions end, its children are killed, its links are closed with the word
-    /// that it shuts down. Returns when the others can know it, after at most
-    /// [`limits::CLOSE_TIME`](crate::limits::CLOSE_TIME) and the closing of the links. A node that
-    /// has ended stays so; asking again is no error.
+    /// that it shuts down. Returns when the others can know it: it waits for the children to be
+    /// gone, and then for the links to close, each for at most
+    /// [`limits::CLOSE_TIME`](crate::limits::CLOSE_TIME). The home is free then. A node that has
+    /// ended stays so; asking again is no error.
     ///
     /// # Cancel safety
     /// A dropped call takes nothing back: once it was polled the node ends without it.
@@ -157,7 +159,8 @@ impl Node {
         let _ = ending.await;
     }
 
-    /// Resolves when the node has ended, also because a client asked for it.
+    /// Resolves when the node has ended, also because a client asked for it. Its home is free once
+    /// [`Node::shut_down`] was called, or the last handle is dropped.
     ///
     /// # Cancel safety
     /// Cancel safe.

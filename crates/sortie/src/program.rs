@@ -45,7 +45,8 @@ pub(crate) fn add_to(functions: &mut Functions) -> Result<(), NameTaken> {
 ///   later, such as a pool of connections: they make it themselves, in each worker.
 ///
 /// Called too late, like [`init`](crate::init), it only gives the functions to the nodes. Only the
-/// first call counts.
+/// first call counts. A name that two functions of the registry have is an error of each node's
+/// start ([`NodeStartError::TaskName`](crate::NodeStartError::TaskName)).
 pub fn init_with(registry: &Registry) {
     crate::init();
     sortie_exec::worker::run_if_asked(registry.functions());

@@ -67,11 +67,13 @@ impl ReceiveItem {
 /// How a receive ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReceiveEnd {
-    /// Reasons of failed children, in child order, also when nothing was left to read.
+    /// Reasons of failed children, in child order, also when nothing was left to read; at most
+    /// [`limits::FAILURES_SHOWN`](crate::limits::FAILURES_SHOWN). How many there are stands in the
+    /// job's tally.
     pub failures: Vec<Failure>,
     /// The entries at the end, as for `get`, and the selectors that named nothing.
     pub entries: Entries,
-    /// The blocked job that ended a waiting receive, if one did, and who asks.
+    /// The blocked job or child that ended a waiting receive, if one did, and who asks.
     pub deadlock: Option<Deadlock>,
 }
 
@@ -103,9 +105,10 @@ impl ReceiveEnd {
 /// A receive under way (`docs/semantics.md`, section 3.3).
 ///
 /// Records of a taking receive are freed on the node once they are acknowledged, and only then.
-/// Dropping a receiver frees nothing: what was not acknowledged, or acknowledged since the last
-/// call of [`Receiver::next`], comes again to the next receive under the same sequence numbers. To
-/// keep the last acknowledgements, read up to the end or call [`Receiver::finish`].
+/// Dropping a receiver frees nothing: what was not acknowledged, or acknowledged and not told to
+/// the node yet ([`Receiver::acknowledge`]), comes again to the next receive under the same
+/// sequence numbers. To keep the last acknowledgements, read up to the end or call
+/// [`Receiver::finish`].
 #[derive(Debug)]
 pub struct Receiver {
     end: Option<ClientEnd>,
@@ -135,8 +138,10 @@ impl Receiver {
     /// The next item; none once the receive is over.
     ///
     /// # Errors
-    /// [`RequestError`] when the receive is refused, or the connection is lost. After an error
-    /// nothing more comes.
+    /// [`RequestError`] when the receive is refused, the connection is lost, or the client parts
+    /// from the session ([`ErrorCode::SessionTaken`](crate::ErrorCode::SessionTaken)). After an
+    /// error nothing more comes. That a waiting receive meets a blocked job is no error here:
+    /// [`ReceiveEnd::deadlock`].
     ///
     /// # Cancel safety
     /// No record is lost. Over a link, a call that is dropped in the very moment in which it sends
@@ -199,8 +204,11 @@ impl Receiver {
         }
     }
 
-    /// Marks the records up to that delivery as written out. The node is told by one of the next
-    /// calls of [`Receiver::next`], before it waits for anything, or by [`Receiver::finish`].
+    /// Marks the records up to that delivery as written out; a number from before does nothing. The
+    /// node is told by one of the next calls of [`Receiver::next`], after 8 deliveries and before
+    /// it waits for anything, or by [`Receiver::finish`]. At
+    /// [`limits::RECEIVE_WINDOW_BYTES`](crate::limits::RECEIVE_WINDOW_BYTES) that were not
+    /// acknowledged, the node waits.
     pub fn acknowledge(&mut self, number: u64) {
         self.marked = self.marked.max(number);
     }

@@ -52,8 +52,8 @@ impl Registry {
     }
 
     /// Registers a function under a name, as [`NodeBuilder::task`](crate::NodeBuilder::task) does:
-    /// its input and output travel as MessagePack; a panic in it fails its child only. Its error is
-    /// a [`TaskError`], which `Box<dyn Error>` is not.
+    /// its input and output travel as MessagePack with field names; a panic in it fails its child
+    /// only. Its error is a [`TaskError`], which `Box<dyn Error>` is not.
     ///
     /// A name that two functions have is an error of each node's start:
     /// [`NodeStartError::TaskName`](crate::NodeStartError::TaskName).

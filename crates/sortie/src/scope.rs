@@ -16,8 +16,9 @@ use crate::session::Session;
 const STOPS_AT_ONCE: usize = 64;
 
 /// Runs `body` with a scope, and ends the scope when the body has ended in whatever way: jobs that
-/// were started in it and are not finished are stopped, with their grace, and awaited. A body that
-/// wants their results awaits them before it ends.
+/// were started in it and are not finished are stopped, with their grace, and awaited, as
+/// [`Job::stop`] does (`docs/semantics.md`, section 3.6). A body that wants their results awaits
+/// them before it ends.
 ///
 /// ```
 /// # use std::convert::Infallible;
@@ -67,8 +68,9 @@ where
     }
 }
 
-/// A scope for jobs: those that are started in it ([`JobScope::start`]) cannot outlive it. Made by
-/// [`scope`], or by hand and ended by [`JobScope::close`].
+/// A scope for jobs: those that are started in it ([`JobScope::start`]) cannot outlive it. It keeps
+/// a handle on each of them until it ends. Made by [`scope`], or by hand and ended by
+/// [`JobScope::close`].
 ///
 /// Dropping it, or a future that holds it, stops its jobs, too, by a future of the runtime in which
 /// they were started; nobody waits for that. So it cannot do it when that runtime ends in the same
@@ -136,10 +138,11 @@ impl JobScope {
     }
 
     /// Ends the scope: stops the jobs that are not finished, with their grace, and waits until they
-    /// are.
+    /// are, for each as long as [`Job::stop`] does.
     ///
     /// # Errors
-    /// The first [`RequestError`] of a job that could not be stopped; the others were.
+    /// The first [`RequestError`] of a job that could not be stopped; the others were told all the
+    /// same.
     ///
     /// # Cancel safety
     /// A dropped future goes on as a dropped scope does.

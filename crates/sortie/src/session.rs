@@ -32,13 +32,14 @@ use crate::watch::Happenings;
 /// or on one of its jobs, exists, and ends with the last: its unfinished jobs are stopped, its
 /// results dropped. A session that was opened or connected to ([`Client::open_session`],
 /// [`Client::connect_session`]) outlives its handles; they are what keeps its idle time from
-/// running.
+/// running (section 4.1). Once their client has parted from it they are of no more use: each
+/// request is refused with [`ErrorCode::SessionTaken`].
 ///
 /// [`Client::open_session`]: crate::Client::open_session
 /// [`Client::connect_session`]: crate::Client::connect_session
 ///
-/// Every method is one request to the session's node. Dropping its future abandons the request;
-/// what the node already did stays done.
+/// Every async method is one request to the session's node. Dropping its future abandons the
+/// request; what the node already did stays done.
 #[derive(Debug, Clone)]
 pub struct Session {
     inner: Arc<Inner>,
@@ -104,7 +105,9 @@ impl Session {
         }
     }
 
-    /// Lists jobs and children (`docs/semantics.md`, section 3.2), one page at a time.
+    /// Lists jobs and children (`docs/semantics.md`, section 3.2), one page at a time: at most
+    /// [`limits::PAGE_MOST`](crate::limits::PAGE_MOST) entries and about
+    /// [`limits::ENTRIES_BYTES`](crate::limits::ENTRIES_BYTES), whatever the query asks for.
     ///
     /// # Errors
     /// [`RequestError`]. A selector that names nothing is a trouble in the answer, not an error.
@@ -124,7 +127,8 @@ impl Session {
     ///
     /// # Errors
     /// [`RequestError`]: [`RequestError::Refused`] with
-    /// [`ErrorCode::NotFound`](crate::ErrorCode::NotFound) when nothing matches.
+    /// [`ErrorCode::NotFound`](crate::ErrorCode::NotFound) when nothing matches, or only children
+    /// do.
     ///
     /// # Cancel safety
     /// Cancel safe: it changes nothing.
@@ -156,7 +160,8 @@ impl Session {
     ///
     /// # Errors
     /// [`RequestError`] when the node cannot be asked; a refusal comes from the first
-    /// [`Receiver::next`].
+    /// [`Receiver::next`], with [`ErrorCode::Usage`](crate::ErrorCode::Usage) for choices that
+    /// contradict each other.
     ///
     /// # Cancel safety
     /// Cancel safe: nothing is taken before it is acknowledged.
@@ -164,11 +169,13 @@ impl Session {
         Ok(Receiver::new(self.open(Ask::Receive(Box::new(spec))).await?))
     }
 
-    /// Waits for entries (`docs/semantics.md`, section 3.4). What runs out of time runs on.
+    /// Waits for entries (`docs/semantics.md`, section 3.4). What runs out of time runs on; the end
+    /// of the time is no error.
     ///
     /// # Errors
     /// [`RequestError`]; what is blocked on input is an error with
-    /// [`ErrorCode::Deadlock`](crate::ErrorCode::Deadlock).
+    /// [`ErrorCode::Deadlock`](crate::ErrorCode::Deadlock), the end of the session one with
+    /// [`ErrorCode::ShuttingDown`]. A selector that names nothing is a trouble in the answer.
     ///
     /// # Cancel safety
     /// Cancel safe: waiting changes nothing.
@@ -183,7 +190,8 @@ impl Session {
     /// what is finished is no error.
     ///
     /// # Errors
-    /// [`RequestError`]. What cannot be stopped is a trouble in the answer.
+    /// [`RequestError`]. A selector that names nothing is a trouble in the answer; what is not
+    /// finished when it returns shows its state.
     ///
     /// # Cancel safety
     /// A dropped call takes no stop back; it can be repeated.
@@ -197,11 +205,12 @@ impl Session {
         self.entries(Ask::Stop { selection, how, wait }).await
     }
 
-    /// Removes jobs with everything of theirs; the answer shows them as they were.
+    /// Removes finished jobs with everything of theirs (`docs/semantics.md`, section 3.5); the
+    /// answer shows them as they were.
     ///
     /// # Errors
     /// [`RequestError`]. What cannot be removed is a trouble in the answer, and the rest is
-    /// removed.
+    /// removed: [`ErrorCode::NotFinished`], and [`ErrorCode::IsChild`] for a child alone.
     ///
     /// # Cancel safety
     /// A dropped call may have been carried out; a second one then finds nothing.
@@ -217,7 +226,7 @@ impl Session {
     /// One screen about a job or a child: what happened, why, and what to do next.
     ///
     /// # Errors
-    /// [`RequestError`], also when the selector names nothing.
+    /// [`RequestError`]; [`ErrorCode::NotFound`] when the selector names nothing.
     ///
     /// # Cancel safety
     /// Cancel safe: it changes nothing.
@@ -233,8 +242,10 @@ impl Session {
     /// `number` it is the question that is open when the answer comes.
     ///
     /// # Errors
-    /// [`AnswerError`]; [`ErrorCode::NotAsking`](crate::ErrorCode::NotAsking) when the child asks
-    /// nothing, or not that any more.
+    /// [`AnswerError`]; as codes [`NotAsking`](ErrorCode::NotAsking) when the child asks nothing,
+    /// or not that any more, [`NotFound`](ErrorCode::NotFound), [`Usage`](ErrorCode::Usage) when
+    /// several children are meant, [`Limit`](ErrorCode::Limit) for more than
+    /// [`limits::ANSWER_BYTES`](crate::limits::ANSWER_BYTES).
     ///
     /// # Cancel safety
     /// A dropped call may have been carried out; with a `number`, repeating it answers nothing
@@ -270,7 +281,7 @@ impl Session {
         }
     }
 
-    /// Watches jobs, those to come included when the selection is empty.
+    /// Watches jobs and their children, those to come included when the selection is empty.
     ///
     /// # Errors
     /// [`RequestError`] when the node cannot be asked; a refusal comes from the first
@@ -282,8 +293,8 @@ impl Session {
         Ok(Happenings::new(self.open(Ask::Watch { selection }).await?))
     }
 
-    /// Monitors jobs and children that exist: one notice for each end of theirs, at once for what
-    /// has ended.
+    /// Monitors jobs and children that exist (`docs/semantics.md`, section 5.2): one notice for
+    /// each end of theirs, at once for what has ended.
     ///
     /// # Errors
     /// [`RequestError`], also when a selector names nothing.
@@ -294,10 +305,13 @@ impl Session {
         Monitor::begin(self.open(Ask::Monitor { selection }).await?).await
     }
 
-    /// Changes how many children of each job may be in progress. Lowering it stops nothing.
+    /// Changes how many children of each job may be in progress, in any case
+    /// [`limits::IN_PROGRESS_PER_JOB`](crate::limits::IN_PROGRESS_PER_JOB). Lowering it stops
+    /// nothing.
     ///
     /// # Errors
-    /// [`RequestError`]. A selector that names nothing, or a child, is a trouble in the answer.
+    /// [`RequestError`]. A selector that names nothing, or a child ([`ErrorCode::IsChild`]), is a
+    /// trouble in the answer.
     ///
     /// # Cancel safety
     /// A dropped call may have been carried out; it can be repeated.

@@ -76,7 +76,8 @@ impl SimulationError {
 }
 
 impl ClusterBuilder {
-    /// How many nodes, 1 to 64. They are called `node1`, `node2` and so on.
+    /// How many nodes, 1 to 64: any other number is [`ClusterError::Size`]. They are called
+    /// `node1`, `node2` and so on.
     pub fn nodes(mut self, count: usize) -> Self {
         self.inner = self.inner.nodes(count);
         self
@@ -119,7 +120,8 @@ impl ClusterBuilder {
     /// what that answers. The nodes end with the test.
     ///
     /// # Errors
-    /// [`SimulationError`] when the cluster does not start; the test then does not run.
+    /// [`SimulationError::TaskName`] when two functions have the same name,
+    /// [`SimulationError::Cluster`] when the cluster does not start; the test then does not run.
     ///
     /// # Panics
     /// Within another tokio runtime: a simulated test is a plain `#[test]`.
@@ -138,7 +140,8 @@ pub trait Clients {
     /// When the node is killed its requests fail.
     ///
     /// # Errors
-    /// [`ClusterError::NoNode`], [`ClusterError::Down`].
+    /// [`ClusterError::NoNode`] when there is no such node, [`ClusterError::Down`] while it is
+    /// killed.
     fn client(&self, node: usize) -> Result<Client, ClusterError>;
 }
 

@@ -4,9 +4,9 @@ use std::sync::OnceLock;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// How many threads a runtime is best given that hosts a node: half of the processors, at least
-/// one. Processes that the node runs get the rest; and on a machine with few processors to wake
-/// another thread costs more than most steps of a node, so that fewer threads answer sooner.
+/// How many threads a runtime is best given that hosts a node: half of the processors, rounded up.
+/// Processes that the node runs get the rest; and on a machine with few processors to wake another
+/// thread costs more than most steps of a node, so that fewer threads answer sooner.
 ///
 /// Functions that compute or block want
 /// [`own_threads_for_functions`](crate::NodeBuilder::own_threads_for_functions) besides, or all

@@ -25,11 +25,12 @@ impl Happenings {
     /// The next happening; none once the session is over.
     ///
     /// # Errors
-    /// [`RequestError`] when watching is refused, or the connection is lost. After an error nothing
-    /// more comes.
+    /// [`RequestError`] when watching is refused, the connection is lost, or the client parts from
+    /// the session ([`ErrorCode::SessionTaken`](crate::ErrorCode::SessionTaken)). After an error
+    /// nothing more comes.
     ///
     /// # Cancel safety
-    /// Cancel safe.
+    /// Cancel safe: no happening is lost.
     pub async fn next(&mut self) -> Result<Option<Happening>, RequestError> {
         let happening = self.advance().await;
         if !matches!(happening, Ok(Some(_))) {

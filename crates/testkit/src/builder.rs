@@ -48,8 +48,8 @@ impl Default for ClusterBuilder {
 }
 
 impl ClusterBuilder {
-    /// How many nodes, 1 to 64. Default: 3. They are called `node1`, `node2` and so on; `node1`
-    /// holds the CA, and all know each other from the start.
+    /// How many nodes, 1 to 64 (else [`ClusterError::Size`]). Default: 3. They are called `node1`,
+    /// `node2` and so on; `node1` holds the CA, and all know each other from the start.
     pub const fn nodes(mut self, count: usize) -> Self {
         self.nodes = count;
         self

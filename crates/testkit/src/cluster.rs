@@ -110,7 +110,8 @@ impl Cluster {
     /// The node, to ask it as a client in its own process would.
     ///
     /// # Errors
-    /// [`ClusterError::NoNode`], [`ClusterError::Down`].
+    /// [`ClusterError::NoNode`] when there is no such node, [`ClusterError::Down`] while it is
+    /// killed.
     pub fn node(&self, number: usize) -> Result<&NodeHandle, ClusterError> {
         self.place(number)?.node.as_ref().ok_or(ClusterError::Down(number))
     }
@@ -198,7 +199,8 @@ impl Cluster {
     /// What it has sent still arrives, what is sent to it does not.
     ///
     /// # Errors
-    /// [`ClusterError::NoNode`], [`ClusterError::Down`].
+    /// [`ClusterError::NoNode`] when there is no such node, [`ClusterError::Down`] when it is
+    /// killed already.
     ///
     /// # Cancel safety
     /// Not cancel safe: a part of the node may be left, which nobody hears.
@@ -215,7 +217,8 @@ impl Cluster {
     /// of what it had in memory. Takes a millisecond.
     ///
     /// # Errors
-    /// [`ClusterError::Up`] when it lives; [`ClusterError`] when it does not start.
+    /// [`ClusterError::NoNode`] when there is no such node, [`ClusterError::Up`] when it lives; any
+    /// other when it does not start.
     ///
     /// # Cancel safety
     /// Not cancel safe: the node may be up without its handle.

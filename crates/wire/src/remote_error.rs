@@ -24,15 +24,16 @@ pub enum ErrorCode {
     NoSession,
     /// The key was used with another spec.
     KeyReused,
-    /// A bound of the node was reached.
+    /// A bound was reached; the message names it.
     Limit,
-    /// What is waited for is blocked on input.
+    /// What is waited for is blocked on input that nobody has given.
     Deadlock,
     /// The entry is not finished.
     NotFinished,
-    /// Children cannot be removed alone.
+    /// The verb is about jobs, and this is a child: it has no throttle of its own, and goes with
+    /// its job.
     IsChild,
-    /// The working directory cannot be entered.
+    /// The working directory is not there, or is none.
     BadDirectory,
     /// No function of that name is registered on the session's node.
     UnknownTask,
@@ -48,13 +49,13 @@ pub enum ErrorCode {
     NameTaken,
     /// The node has other members or unfinished jobs.
     NotAlone,
-    /// Only the node that holds the CA can do that, and it cannot be reached.
+    /// Only the node that holds the cluster's CA can do that, and another one was asked.
     NoAuthority,
     /// The other side speaks no common version.
     Version,
-    /// The node is shutting down.
+    /// The node is shutting down, or the session ended while the request was open.
     ShuttingDown,
-    /// A peer could not be reached.
+    /// A node could not be reached.
     Unreachable,
     /// The data asked for is no longer kept.
     Gone,
@@ -116,7 +117,8 @@ impl ErrorCode {
     }
 }
 
-/// An error from the other side of a link.
+/// An error from the other side of a link. Its texts have at most [`limits::ERROR_TEXT_BYTES`]
+/// each.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub struct RemoteError {
     /// What went wrong.
@@ -133,7 +135,7 @@ impl RemoteError {
         Self { code, message: cut(message.into()), hint: None }
     }
 
-    /// The same with a hint.
+    /// The same with a hint, cut likewise.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(cut(hint.into()));

@@ -197,27 +197,31 @@ pub struct MessageSpec {
     pub message: Bytes,
 }
 
-/// How a receive goes about it.
+/// How a receive goes about it (`docs/semantics.md`, section 3.3). Choices that contradict each
+/// other are refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiveSpec {
     /// Which entries.
     pub selection: Selection,
     /// Take or keep, and for how long.
     pub mode: ReceiveMode,
-    /// Only these streams; what is not taken stays.
+    /// Only these streams, at least one; what is not taken stays.
     pub streams: StreamSet,
     /// Only children on these nodes.
     pub on: Option<NodeExpr>,
-    /// Only the last so many lines of bytes, or records of values, per child.
+    /// Only the last so many lines of bytes, or records of values, per child. Only where records
+    /// stay.
     pub tail: Option<u32>,
-    /// Only records made since.
+    /// Only records made since. Only where records stay.
     pub since: Option<Timestamp>,
-    /// Remove finished jobs once everything of them was received.
+    /// Remove finished jobs once everything of them was received. Only with
+    /// [`ReceiveMode::TakeUntil`], all streams and all nodes.
     pub auto_remove: bool,
-    /// Also one event per entry that settles.
+    /// Also one event per entry that settles, a child's before its job's. Only where the receive
+    /// waits.
     pub events: bool,
     /// What children ask is delivered, and its reader sees to the answers: a blocked entry does not
-    /// end the receive.
+    /// end the receive. Only where it waits.
     pub answers: bool,
 }
 
@@ -255,7 +259,7 @@ pub enum ReceiveMode {
     Follow,
 }
 
-/// Which waiter it is.
+/// What a wait is for (`docs/semantics.md`, section 3.4).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WaitSpec {
     /// Which entries.
@@ -264,7 +268,7 @@ pub struct WaitSpec {
     pub count: WaitCount,
     /// Wait for finished rather than settled.
     pub finished: bool,
-    /// How long; zero is a poll.
+    /// How long the whole call may take; zero is a poll. Without end if none.
     pub timeout: Option<Duration>,
 }
 
@@ -275,7 +279,7 @@ pub enum WaitCount {
     All,
     /// One: the first in input order that is settled.
     Any,
-    /// So many.
+    /// So many, or all of them where there are fewer.
     AtLeast(u32),
 }
 

@@ -19,7 +19,7 @@ pub enum AskError {
     /// The child was told to stop before it was answered.
     #[error("the child was told to stop before it was answered")]
     Stopped,
-    /// The prompt is longer than one may be.
+    /// The prompt is longer than [`limits::PROMPT_BYTES`]. Nothing was asked.
     #[error("a prompt of {length} bytes is longer than the {} allowed", limits::PROMPT_BYTES)]
     TooLong {
         /// Its length in bytes.
@@ -40,8 +40,9 @@ impl AskError {
 }
 
 impl TaskContext {
-    /// Asks, and waits for the answer. The child is `Blocked` until somebody gives it: a person
-    /// with `sortie send` or at the terminal of a `receive --wait`, or a program.
+    /// Asks, and waits for the answer (`docs/semantics.md`, section 2.3). The child is `Blocked`
+    /// until somebody gives it: a person with `sortie send` or at the terminal of a `receive
+    /// --wait`, or a program.
     ///
     /// What a person types is a `String`; where `A` is a number or a `bool` it is read as one. A
     /// program answers with any value that has `A`'s form. A child asks one question at a time: one

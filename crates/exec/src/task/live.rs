@@ -47,8 +47,9 @@ use super::{EmitError, NIL, encode_value};
 /// assert_eq!(Point(1.0, 2.0).weight(), 16);
 /// ```
 pub trait Weight {
-    /// How many bytes the value takes, with everything that it owns. Asked once, when the value is
-    /// emitted or returned: a value that grows later through a lock counts for what it was.
+    /// How many bytes the value takes, with everything that it owns; above [`limits::VALUE_BYTES`]
+    /// it is refused. Asked once, when the value is emitted or returned: a value that grows later
+    /// through a lock counts for what it was.
     fn weight(&self) -> usize {
         size_of_val(self)
     }

@@ -11,7 +11,8 @@ use crate::blocking::runtime::{Background, CallError};
 use crate::error::{AnswerError, RequestError, encode_value};
 use crate::job::{ChildQuestion, ChildResult, Received, ResultError, Untyped};
 
-/// A job; see [`crate::Job`]. Cheap to clone, and dropping one stops nothing.
+/// A job; see [`crate::Job`]. Cheap to clone, and dropping one stops nothing, but for the last
+/// handle of a temporary session.
 #[derive(Debug)]
 pub struct Job<T = Untyped> {
     background: Background,
@@ -62,7 +63,8 @@ impl<T> Job<T> {
         self.background.wait(async move { job.wait().await })
     }
 
-    /// The same for at most `timeout`; none when the time ran out, and the job runs on.
+    /// The same for at most `timeout`; none when the time ran out, and the job runs on. Zero is a
+    /// poll.
     ///
     /// # Errors
     /// [`CallError`].
@@ -178,6 +180,7 @@ impl<T: DeserializeOwned + Send + 'static> Job<T> {
 /// An iterator over a job's results. Ends when the job is finished, or after an error that is not
 /// about one child.
 #[derive(Debug)]
+#[must_use = "an iterator does nothing until it is asked"]
 pub struct Results<T> {
     background: Background,
     results: Option<Order<T>>,
@@ -192,7 +195,6 @@ enum Order<T> {
 impl<T: DeserializeOwned + Send + 'static> Results<T> {
     /// The same results in child order, which is the order of a map's inputs; see
     /// [`crate::Results::in_order`].
-    #[must_use]
     pub fn in_order(mut self) -> Self {
         let results = self.results.take();
         self.results = self.background.within(|| match results? {

@@ -33,7 +33,7 @@ pub enum HomeError {
         /// Why.
         source: io::Error,
     },
-    /// A file cannot be read.
+    /// A file is missing or cannot be read.
     #[error("cannot read {}", .path.display())]
     Read {
         /// Which.

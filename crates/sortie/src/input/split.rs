@@ -32,7 +32,8 @@ impl ItemSplitter {
         Self { separator, rest: BytesMut::new(), searched: 0, position: 0 }
     }
 
-    /// Adds what was read.
+    /// Adds what was read. Take the whole items after each: what was added and not taken is held in
+    /// memory.
     pub fn push(&mut self, bytes: &[u8]) {
         self.rest.extend_from_slice(bytes);
     }
@@ -41,7 +42,7 @@ impl ItemSplitter {
     ///
     /// # Errors
     /// [`Misuse::LineTooLong`] when an item is longer than
-    /// [`limits::MAP_LINE_BYTES`](crate::limits::MAP_LINE_BYTES).
+    /// [`limits::MAP_LINE_BYTES`](crate::limits::MAP_LINE_BYTES), also before its end has come.
     pub fn next_item(&mut self) -> Result<Option<Bytes>, Misuse> {
         let separator = match self.separator {
             Separator::Newline => b'\n',

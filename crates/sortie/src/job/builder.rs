@@ -2,11 +2,10 @@
 
 mod background;
 mod supervise;
+mod surroundings;
 
-use std::ffi::OsStr;
 use std::marker::PhantomData;
 use std::num::NonZeroU32;
-use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +15,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 use sortie_model::id::BadKey;
 use sortie_model::name::BadName;
 use sortie_model::nodeset::{BadNodeExpr, NodeExpr};
-use sortie_model::spec::{
-    BodySpec, Fan, InputSpec, MaxFails, NulByte, OsBytes, Placement, Throttle,
-};
+use sortie_model::spec::{BodySpec, Fan, InputSpec, MaxFails, NulByte, Placement, Throttle};
 use sortie_model::{IdempotencyKey, JobSpec};
 
 use crate::answer::Plan;
@@ -74,9 +71,11 @@ impl<T> JobBuilder<T> {
     }
 
     /// The nodes on which children run, as a node expression: names, `node[01-20]`, globs,
-    /// `@group`,
-    /// `label=value`, `*`, combined with `!`, `&` and `,`. Without it, the session's own node. The
-    /// expression is resolved when the node accepts the job. A second call replaces the first.
+    /// `@group`, `label=value`, `*`, combined with `!`, `&` and `,`. Without it, the session's own
+    /// node. The expression is resolved when the node accepts the job: a name that no node has, or
+    /// an expression that matches none, is an error of the start
+    /// ([`ErrorCode::UnknownNode`](crate::ErrorCode::UnknownNode),
+    /// [`ErrorCode::NoNodes`](crate::ErrorCode::NoNodes)). A second call replaces the first.
     ///
     /// # Errors
     /// [`BadNodeExpr`] when the text is no node expression.
@@ -110,41 +109,55 @@ impl<T> JobBuilder<T> {
     /// without it, `Job<id>`. Names need not be unique.
     ///
     /// # Errors
-    /// [`BadName`] when it reads as an id, a range, a glob, `last` or `all`.
+    /// [`BadName`] when it is empty or too long, has control characters, begins with `-`, or reads
+    /// as an id, a range, a glob, `last` or `all`.
     pub fn name(self, name: &str) -> Result<Self, BadName> {
         let name = name.parse()?;
         Ok(self.with(|spec| spec.name = Some(name)))
     }
 
     /// Makes a repeated start the same start: the same key with the same job gives the same job,
-    /// however often it is sent. Without it every start is one of its own.
+    /// however often it is sent; with another job it is an error of the start
+    /// ([`ErrorCode::KeyReused`](crate::ErrorCode::KeyReused)). The session remembers it as long as
+    /// the job is there and [`limits::KEY_KEPT`](crate::limits::KEY_KEPT) longer
+    /// (`docs/semantics.md`, section 3.1). Without it every start is one of its own.
     ///
     /// # Errors
-    /// [`BadKey`] when it is no key.
+    /// [`BadKey`] when it is not 1 to
+    /// [`limits::IDEMPOTENCY_KEY_BYTES`](crate::limits::IDEMPOTENCY_KEY_BYTES) printable ASCII
+    /// characters without a space.
     pub fn key(mut self, key: &str) -> Result<Self, BadKey> {
         self.key = Some(IdempotencyKey::try_from(key.to_owned())?);
         Ok(self)
     }
 
     /// How many children may be in progress at once; the others queue. 0 counts as 1. The default
-    /// is [`limits::THROTTLE_DEFAULT`](crate::limits::THROTTLE_DEFAULT).
+    /// is [`limits::THROTTLE_DEFAULT`](crate::limits::THROTTLE_DEFAULT), the most
+    /// [`limits::IN_PROGRESS_PER_JOB`](crate::limits::IN_PROGRESS_PER_JOB).
     pub fn throttle(self, children: u32) -> Self {
         let children = NonZeroU32::new(children).unwrap_or(NonZeroU32::MIN);
         self.with(|spec| spec.throttle = Throttle::AtMost(children))
     }
 
-    /// Lets all children be in progress at once, as far as their nodes take them.
+    /// Lets all children be in progress at once: up to
+    /// [`limits::IN_PROGRESS_PER_JOB`](crate::limits::IN_PROGRESS_PER_JOB), and in a map that is
+    /// spread up to [`limits::UNFINISHED_PER_NODE`](crate::limits::UNFINISHED_PER_NODE) on each
+    /// node.
     pub fn unthrottled(self) -> Self {
         self.with(|spec| spec.throttle = Throttle::Unlimited)
     }
 
-    /// How many children run on each node; 0 counts as 1. Maps have one per item instead.
+    /// How many children run on each node; 0 counts as 1. More than
+    /// [`limits::CHILDREN_PER_JOB`](crate::limits::CHILDREN_PER_JOB) in all are an error of the
+    /// start. Not for maps, which have one child per item: said of one, it makes the start an error
+    /// ([`Misuse::NoMap`]).
     pub fn copies(self, copies: u32) -> Self {
         let copies = NonZeroU32::new(copies).unwrap_or(NonZeroU32::MIN);
         self.with(|spec| spec.fan = Fan::PerNode { copies })
     }
 
-    /// How long each child may run; it then fails with [`Reason::Timeout`](crate::Reason::Timeout).
+    /// How long each child may run, from its start, each incarnation anew; it then fails with
+    /// [`Reason::Timeout`](crate::Reason::Timeout). No limit without it.
     pub fn timeout(self, limit: Duration) -> Self {
         self.with(|spec| spec.timeout = Some(limit))
     }
@@ -162,70 +175,28 @@ impl<T> JobBuilder<T> {
         self.with(|spec| spec.connect_timeout = limit)
     }
 
-    /// Stops the rest of the job once more children failed than that.
+    /// Stops the rest of the job once so many children failed; never without it. A child that
+    /// starts again has not failed.
     pub fn max_fails(self, most: MaxFails) -> Self {
         self.with(|spec| spec.max_fails = most)
     }
 
-    /// How many bytes a child may write; past them it fails with
-    /// [`Reason::Limit`](crate::Reason::Limit).
+    /// How many bytes each child may write that is a process: a command, or a function in the
+    /// background. Past them it is killed and fails with [`Reason::Limit`](crate::Reason::Limit).
+    /// No limit without it, nor for functions inside their node.
     pub fn output_limit(self, bytes: u64) -> Self {
         self.with(|spec| spec.output_limit = Some(bytes))
-    }
-
-    /// What runs first in each process child, by `sh -c`; its output comes first.
-    pub fn init(self, command: impl Into<String>) -> Self {
-        self.with(|spec| spec.init = Some(command.into()))
-    }
-
-    /// The working directory of process children; without it, the session's.
-    pub fn directory(self, directory: impl AsRef<OsStr>) -> Self {
-        self.try_with(|spec| {
-            spec.directory = Some(word(directory.as_ref())?);
-            Ok(())
-        })
-    }
-
-    /// The directory in which process children on this node start, such as
-    /// [`std::env::current_dir`]; without it, and on all other nodes, the home of the node's user.
-    /// [`JobBuilder::directory`] wins over it.
-    pub fn inherit_directory(self, directory: impl AsRef<OsStr>) -> Self {
-        self.try_with(|spec| {
-            spec.environment.inherited_directory = Some(word(directory.as_ref())?);
-            Ok(())
-        })
-    }
-
-    /// Sets a variable of process children; later calls win.
-    pub fn env(self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.try_with(|spec| {
-            spec.environment.set.push((word(name.as_ref())?, word(value.as_ref())?));
-            Ok(())
-        })
-    }
-
-    /// The environment that process children on this node start from, such as
-    /// [`std::env::vars_os`]; without it, the node's clean one, as on all other nodes.
-    pub fn inherit_env<N, V>(self, variables: impl IntoIterator<Item = (N, V)>) -> Self
-    where
-        N: AsRef<OsStr>,
-        V: AsRef<OsStr>,
-    {
-        self.try_with(|spec| {
-            let pairs = variables.into_iter();
-            let words =
-                pairs.map(|(name, value)| Ok((word(name.as_ref())?, word(value.as_ref())?)));
-            spec.environment.inherited = Some(words.collect::<Result<_, NulByte>>()?);
-            Ok(())
-        })
     }
 
     /// Makes the job a map: one child per item, spread over the nodes, with the item in place of
     /// `{}` or behind the words (`docs/semantics.md`, section 3.1). Empty items are skipped.
     ///
-    /// Items are taken from the iterator as the node asks for them, about
-    /// [`limits::MAP_READ_AHEAD`](crate::limits::MAP_READ_AHEAD) ahead, by a future of the runtime
-    /// that started the job: an iterator that blocks belongs into [`JobBuilder::map_stream`].
+    /// Items are taken from the iterator after the start, by a future of the runtime that started
+    /// the job: an iterator that blocks belongs into [`JobBuilder::map_stream`]. How far ahead of
+    /// their children is said at [`Session::map`]. An item of more than
+    /// [`limits::VALUE_BYTES`](crate::limits::VALUE_BYTES) ends the input as lost. A function takes
+    /// values, not items: its map is made by [`Session::map`] or [`Session::task_map`], and here
+    /// its start is an error ([`Misuse::RawItemsForTask`]).
     pub fn map<I>(self, items: I) -> Self
     where
         I: IntoIterator<Item: Into<Bytes>, IntoIter: Send + 'static>,
@@ -251,7 +222,8 @@ impl<T> JobBuilder<T> {
         self.with(|spec| spec.fan = Fan::Spread)
     }
 
-    /// Runs every item of a map on every node, item by item, instead of each item on one node.
+    /// Runs every item of a map on every node, item by item, instead of each item on one node. Said
+    /// of a job that is no map, it makes the start an error ([`Misuse::InputMissing`]).
     pub fn each(self) -> Self {
         self.with(|spec| spec.fan = Fan::Each)
     }
@@ -259,7 +231,8 @@ impl<T> JobBuilder<T> {
     /// The submission as it will be sent.
     ///
     /// # Errors
-    /// [`StartError`] when a word or a variable has a NUL byte.
+    /// [`StartError::Nul`] when a word, a variable or the directory has a NUL byte;
+    /// [`StartError::Input`] when the function's input has no encoding.
     pub fn spec(&self) -> Result<&JobSpec, &StartError> {
         self.spec.as_ref()
     }
@@ -282,11 +255,12 @@ impl<T> JobBuilder<T> {
     }
 
     /// Starts the job and returns when its node has accepted it, before the work ends. The items of
-    /// a map are fed by a future of this runtime, which the job's handles do not hold: if this
-    /// program ends before it, the input counts as lost.
+    /// a map are fed by a future of the present tokio runtime, which the job's handles do not hold:
+    /// if this program ends before it, the input counts as lost.
     ///
     /// # Errors
-    /// [`StartError`]; when the node refuses, nothing was started.
+    /// [`StartError`]; when the node refuses, nothing was started. Which codes it refuses with is
+    /// said at [`Session::start`].
     ///
     /// # Cancel safety
     /// A start whose future is dropped may have happened: give it a [`JobBuilder::key`] and repeat
@@ -316,7 +290,7 @@ impl<T> JobBuilder<T> {
     }
 
     /// Starts the job with an input for its children: one child reads it, or each of them reads
-    /// all.
+    /// all. Children that start again ([`JobBuilder::restart`]) take none.
     ///
     /// # Errors
     /// As for [`JobBuilder::start`]; a map takes no other input than its items.
@@ -338,10 +312,6 @@ impl<T> std::fmt::Debug for JobBuilder<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("JobBuilder").field("spec", &self.spec).finish_non_exhaustive()
     }
-}
-
-fn word(text: &OsStr) -> Result<OsBytes, NulByte> {
-    OsBytes::try_from(Bytes::copy_from_slice(text.as_bytes()))
 }
 
 /// Hands items over as the node makes room, and never waits to fill a piece.

@@ -9,12 +9,12 @@ use sortie_wire::session_proto::Entries;
 use crate::error::{AnswerError, RequestError};
 use crate::job::Job;
 
-/// What a child asks and nobody has answered.
+/// What a child asks and nobody has answered (`docs/semantics.md`, section 2.3).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChildQuestion {
     /// The child's number in its session.
     pub child: EntryId,
-    /// Its place among its siblings.
+    /// Its place among its siblings, from 0.
     pub ordinal: Ordinal,
     /// Its node's name, or `localhost`.
     pub location: String,
@@ -106,8 +106,10 @@ impl<T> Job<T> {
     /// `TaskContext::ask` returns there is of the answer's form; a `&str` is what a person types.
     ///
     /// # Errors
-    /// [`AnswerError`]; [`ErrorCode::NotAsking`](crate::ErrorCode::NotAsking) when the child asks
-    /// nothing, or asked no more when the answer came.
+    /// [`AnswerError`]; as codes [`NotAsking`](crate::ErrorCode::NotAsking) when the child asks
+    /// nothing, or asked no more when the answer came, [`NotFound`](crate::ErrorCode::NotFound)
+    /// when there is no such child, [`Limit`](crate::ErrorCode::Limit) for an answer of more than
+    /// [`limits::ANSWER_BYTES`].
     ///
     /// # Cancel safety
     /// A dropped call may have been carried out. To answer no other question with a second one, use

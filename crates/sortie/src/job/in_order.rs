@@ -31,6 +31,7 @@ use crate::watch::Happenings;
 /// out, or after an error of the request.
 ///
 /// Dropping it stops nothing and loses nothing, as for [`Job::stream`].
+#[must_use = "a stream does nothing until it is polled"]
 pub struct ResultsInOrder<T> {
     job: Job,
     /// What earlier receives left, in child order.
@@ -179,10 +180,11 @@ impl<T: DeserializeOwned + 'static> ResultsInOrder<T> {
     /// The next result, without an import: what `StreamExt::next` gives.
     ///
     /// # Errors
-    /// [`ResultError`]: a value of another type, a failed or a stopped child, each in its place.
+    /// [`ResultError`]: a value of another type, a failed or a stopped child, each in its place; a
+    /// lost input at the end; an error of the request, which is the last item.
     ///
     /// # Cancel safety
-    /// Cancel safe.
+    /// Cancel safe: no result is lost.
     pub async fn next(&mut self) -> Option<Result<ChildResult<T>, ResultError>> {
         StreamExt::next(self).await
     }

@@ -31,7 +31,7 @@ impl Received {
     ///
     /// # Errors
     /// [`ValueError::NotAValue`] when it carries a process's bytes, [`ValueError::Shape`] when it
-    /// is of another type.
+    /// is of another type, [`ValueError::NotEncoded`] when it was live and could not be encoded.
     pub fn value<T: DeserializeOwned>(&self) -> Result<T, ValueError> {
         match &self.record.body {
             Body::Value(bytes) => decode_value(bytes),

@@ -50,7 +50,8 @@ pub enum ResultError {
     /// the node broke. Known to handles that come from the start.
     #[error("the job's input was lost, so some of its results are missing")]
     InputLost(#[source] Arc<StartError>),
-    /// A child gave what is no value of the wanted type.
+    /// A child gave what is no value of the wanted type, or one that was live and could not be
+    /// encoded.
     #[error("child {child} on {location} gave no value of the wanted type")]
     Value {
         /// The child.
@@ -61,7 +62,7 @@ pub enum ResultError {
         #[source]
         source: ValueError,
     },
-    /// The results could not be received.
+    /// The results could not be received, or the job is blocked ([`RequestError::Deadlock`]).
     #[error(transparent)]
     Request(#[from] RequestError),
 }
@@ -139,6 +140,7 @@ impl Shortfall {
 
 /// A job's results as they come; see [`Job::results`]. Ends when the job is finished, or after an
 /// error of the request.
+#[must_use = "a stream does nothing until it is polled"]
 pub struct Results<T> {
     job: Job,
     records: JobStream,
@@ -166,11 +168,12 @@ impl<T: DeserializeOwned + 'static> Results<T> {
     /// The next result, without an import: what `StreamExt::next` gives.
     ///
     /// # Errors
-    /// [`ResultError`]: a value of another type in its place; failed children, a stop, a lost input
-    /// at the end.
+    /// [`ResultError`]: a value of another type in its place; failed children (at most
+    /// [`limits::FAILURES_SHOWN`](crate::limits::FAILURES_SHOWN)), a stop, a lost input at the end;
+    /// an error of the request, which is the last item.
     ///
     /// # Cancel safety
-    /// Cancel safe.
+    /// Cancel safe: no result is lost.
     pub async fn next(&mut self) -> Option<Result<ChildResult<T>, ResultError>> {
         StreamExt::next(self).await
     }

@@ -24,6 +24,7 @@ type Asked<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A job's records in order of arrival; see [`Job::stream`](crate::Job::stream). Ends when the job
 /// is settled, or after its first error.
+#[must_use = "a stream does nothing until it is polled"]
 pub struct JobStream {
     memory: Arc<Memory>,
     stash: std::vec::IntoIter<Received>,
@@ -63,7 +64,8 @@ impl JobStream {
         }
     }
 
-    /// The reasons of failed children, in child order; complete once the stream has ended.
+    /// The reasons of failed children, in child order; known once the stream has ended, at most
+    /// [`limits::FAILURES_SHOWN`](crate::limits::FAILURES_SHOWN).
     pub fn failures(&self) -> &[Failure] {
         &self.failures
     }
@@ -71,10 +73,10 @@ impl JobStream {
     /// The next record, without an import: what `StreamExt::next` gives.
     ///
     /// # Errors
-    /// [`RequestError`], as the last item.
+    /// [`RequestError`], as the last item; [`RequestError::Deadlock`] when the job is blocked.
     ///
     /// # Cancel safety
-    /// Cancel safe.
+    /// Cancel safe: no record is lost.
     pub async fn next(&mut self) -> Option<Result<Received, RequestError>> {
         StreamExt::next(self).await
     }
@@ -216,6 +218,7 @@ impl std::fmt::Debug for JobStream {
 
 /// The values that a job's functions give, in order of arrival; see
 /// [`Job::values`](crate::Job::values).
+#[must_use = "a stream does nothing until it is polled"]
 pub struct Values<T> {
     records: JobStream,
     failures: Option<std::vec::IntoIter<Failure>>,
@@ -232,10 +235,11 @@ impl<T: DeserializeOwned + 'static> Values<T> {
     /// The next value, without an import: what `StreamExt::next` gives.
     ///
     /// # Errors
-    /// [`ValueError`]: what cannot be decoded, in its place; failed children at the end.
+    /// [`ValueError`]: what cannot be decoded, in its place; failed children at the end, at most
+    /// [`limits::FAILURES_SHOWN`](crate::limits::FAILURES_SHOWN).
     ///
     /// # Cancel safety
-    /// Cancel safe.
+    /// Cancel safe: no value is lost.
     pub async fn next(&mut self) -> Option<Result<T, ValueError>> {
         StreamExt::next(self).await
     }

@@ -39,13 +39,15 @@ impl Session {
     /// Gives the session free: any client of the same user may connect to it from now on. Its jobs
     /// run on, its results wait, and its idle time runs. This client's open requests in it, also
     /// those of other handles, end with
-    /// [`ErrorCode::SessionTaken`](crate::ErrorCode::SessionTaken). Disconnecting twice is no
-    /// error.
+    /// [`ErrorCode::SessionTaken`](crate::ErrorCode::SessionTaken), and this handle's later ones
+    /// are refused so: [`Client::connect_session`](crate::Client::connect_session) gives a new one.
+    /// Disconnecting twice is no error.
     ///
     /// # Errors
     /// [`RequestError::Refused`] with [`ErrorCode::SessionBusy`](crate::ErrorCode::SessionBusy)
-    /// when another client holds it, with [`ErrorCode::Usage`](crate::ErrorCode::Usage) for a
-    /// session that nobody needs to hold.
+    /// when another client holds it, with [`ErrorCode::Denied`](crate::ErrorCode::Denied) when it
+    /// is another user's, with [`ErrorCode::Usage`](crate::ErrorCode::Usage) for a session that
+    /// nobody needs to hold.
     ///
     /// # Cancel safety
     /// A dropped call may have been carried out; it can be repeated.
@@ -61,11 +63,11 @@ impl Session {
     /// [`limits::STOP_MARGIN`](crate::limits::STOP_MARGIN) after the longest grace.
     ///
     /// # Errors
-    /// [`RequestError`]; [`ErrorCode::Usage`](crate::ErrorCode::Usage) for `default` and for
-    /// temporary sessions.
+    /// [`RequestError`]; [`ErrorCode::Usage`](crate::ErrorCode::Usage) for `default`, temporary
+    /// sessions and those of children, which end by themselves.
     ///
     /// # Cancel safety
-    /// A dropped call is carried out once it was begun.
+    /// A dropped call is carried out once the node has it.
     pub async fn close(&self) -> Result<(), RequestError> {
         match self.ask(Ask::CloseSession).await? {
             Answer::Done => Ok(()),
@@ -74,7 +76,8 @@ impl Session {
     }
 
     /// What is set in the session and lasts between its commands: a working directory and
-    /// variables. Processes get them below what their submission says itself.
+    /// variables. Processes get them below what their submission says itself, on every node, and
+    /// functions find the variables in [`TaskContext::env`](crate::TaskContext::env).
     ///
     /// # Errors
     /// [`RequestError`].
@@ -85,7 +88,8 @@ impl Session {
         self.change_scope(ScopeChange::default()).await
     }
 
-    /// Changes that, and says what is set then. Jobs that were started already keep what they have.
+    /// Changes that, and says what is set then; it lasts until it is set otherwise. Jobs that were
+    /// started already keep what they have.
     ///
     /// # Errors
     /// [`RequestError::Refused`]: with [`ErrorCode::BadDirectory`](crate::ErrorCode::BadDirectory)

@@ -19,7 +19,8 @@ use crate::session::Session;
 use crate::task::TaskFn;
 
 impl Session {
-    /// A job that runs a command; nothing happens until it is started.
+    /// A job that runs a command; nothing happens until it is started. A NUL byte in a word is an
+    /// error of the start.
     pub fn job(&self, command: Command) -> JobBuilder {
         JobBuilder::new(self.clone(), command.into_spec().map_err(Into::into))
     }
@@ -29,7 +30,9 @@ impl Session {
     ///
     /// # Errors
     /// [`EncodeError`] when the input has no encoding, or one of more than
-    /// [`limits::VALUE_BYTES`](crate::limits::VALUE_BYTES).
+    /// [`limits::VALUE_BYTES`](crate::limits::VALUE_BYTES). One that passes
+    /// [`limits::SPEC_BYTES`](crate::limits::SPEC_BYTES) with the rest of the submission is an
+    /// error of the start: an input of a map may be longer.
     pub fn task<I>(&self, name: &str, input: &I) -> Result<JobBuilder, EncodeError>
     where
         I: Serialize + ?Sized,
@@ -42,7 +45,8 @@ impl Session {
     /// each input on every node instead.
     ///
     /// The inputs are encoded as the node asks for them, after the start; how far ahead of their
-    /// children is said at [`Session::map`]. One that has no encoding ends the input as lost.
+    /// children is said at [`Session::map`]. One that has no encoding, or too long a one, ends the
+    /// input as lost.
     pub fn task_map<I>(&self, name: &str, inputs: I) -> JobBuilder
     where
         I: IntoIterator<Item: Serialize, IntoIter: Send + 'static>,
@@ -55,11 +59,11 @@ impl Session {
     /// A job that calls a task once; nothing happens until it is started. With
     /// [`JobBuilder::copies`], or on several nodes, each child gets the same input.
     ///
-    /// An input that has no encoding, or one of more than
-    /// [`limits::VALUE_BYTES`](crate::limits::VALUE_BYTES), is an error of the start; so is a task
-    /// that the session's own node knows with other types
-    /// ([`ErrorCode::TaskTypes`](crate::ErrorCode::TaskTypes)). On another node it is that child's
-    /// failure ([`Reason::TaskTypes`](crate::Reason::TaskTypes)).
+    /// An input that has no encoding, or one that passes
+    /// [`limits::SPEC_BYTES`](crate::limits::SPEC_BYTES) with the rest of the submission, is an
+    /// error of the start (an input of a map may be longer); so is a task that the session's own
+    /// node knows with other types ([`ErrorCode::TaskTypes`](crate::ErrorCode::TaskTypes)). On
+    /// another node it is that child's failure ([`Reason::TaskTypes`](crate::Reason::TaskTypes)).
     pub fn run<F: TaskFn>(&self, _task: F, input: F::Input) -> JobBuilder<F::Output> {
         match encode_value(&input) {
             Ok(input) => self.task_spec(F::NAME, Some(F::TYPES), input),
@@ -75,8 +79,11 @@ impl Session {
     /// then on disk, up to [`limits::STORED_INPUT_BYTES`](crate::limits::STORED_INPUT_BYTES), so
     /// that the job needs this program no more (`docs/semantics.md`, section 3.1); its children
     /// read that store as places free. In neither are there more children at once than may be in
-    /// progress: one comes to be when its input is read. Inputs that take time to come belong into
-    /// [`Session::map_stream`].
+    /// progress: one comes to be when its input is read. An input is at most
+    /// [`limits::VALUE_BYTES`](crate::limits::VALUE_BYTES) long, encoded; a longer one ends the
+    /// input as lost, and so the job's results with
+    /// [`ResultError::InputLost`](crate::ResultError::InputLost). Inputs that take time to come
+    /// belong into [`Session::map_stream`].
     ///
     /// [`Client::temporary`]: crate::Client::temporary
     pub fn map<F, I>(&self, task: F, inputs: I) -> JobBuilder<F::Output>
@@ -103,12 +110,28 @@ impl Session {
     }
 
     /// Starts a job that takes no input and is no map. Returns when the node has accepted it,
-    /// before its work ends. The same key with the same spec gives the same job, however often it
+    /// before its work ends. In a temporary session the spec's `hosting` counts as
+    /// [`Hosting::Temporary`]. The same key with the same spec gives the same job, however often it
     /// is sent; without a key the submission is one of its own.
     ///
     /// # Errors
-    /// [`RequestError`]: [`RequestError::Misused`] when the spec takes input; when the node
-    /// refuses, nothing was started.
+    /// [`RequestError::Misused`] when the spec takes input, or is a map; [`RequestError::Refused`]
+    /// before any job exists (`docs/semantics.md`, section 3.1), as far as the session's node can
+    /// tell:
+    /// * [`Usage`](crate::ErrorCode::Usage): an empty command, a submission of more than
+    ///   [`limits::SPEC_BYTES`](crate::limits::SPEC_BYTES), more children than
+    ///   [`limits::CHILDREN_PER_JOB`](crate::limits::CHILDREN_PER_JOB), choices that do not go
+    ///   together;
+    /// * [`UnknownNode`](crate::ErrorCode::UnknownNode), [`NoNodes`](crate::ErrorCode::NoNodes),
+    ///   [`BadDirectory`](crate::ErrorCode::BadDirectory),
+    ///   [`NoGuardian`](crate::ErrorCode::NoGuardian);
+    /// * [`UnknownTask`](crate::ErrorCode::UnknownTask),
+    ///   [`TaskTypes`](crate::ErrorCode::TaskTypes),
+    ///   [`NoBackground`](crate::ErrorCode::NoBackground);
+    /// * [`KeyReused`](crate::ErrorCode::KeyReused) for a key of another submission;
+    /// * [`Limit`](crate::ErrorCode::Limit) beyond
+    ///   [`limits::JOBS_PER_SESSION`](crate::limits::JOBS_PER_SESSION) or
+    ///   [`limits::KEYS_PER_SESSION`](crate::limits::KEYS_PER_SESSION).
     ///
     /// # Cancel safety
     /// A start whose future is dropped may have happened. Repeat it with the same key.
@@ -126,7 +149,8 @@ impl Session {
     /// Starts a job whose children read input ([`InputSpec::Stream`]).
     ///
     /// # Errors
-    /// As for [`Session::start`]; [`RequestError::Misused`] when the spec takes no input.
+    /// As for [`Session::start`]; [`RequestError::Misused`] when the spec takes no input, or is a
+    /// map.
     ///
     /// # Cancel safety
     /// As for [`Session::start`]; the input of a job that was started counts as lost.
@@ -144,10 +168,12 @@ impl Session {
         }
     }
 
-    /// Starts a map ([`Fan::Spread`] or [`Fan::Each`]), whose items follow.
+    /// Starts a map ([`Fan::Spread`] or [`Fan::Each`]), whose items follow: of a function its
+    /// inputs, each MessagePack with field names.
     ///
     /// # Errors
-    /// As for [`Session::start`]; [`RequestError::Misused`] when the spec is no map.
+    /// As for [`Session::start`]; [`RequestError::Misused`] when the spec is no map, or takes other
+    /// input.
     ///
     /// # Cancel safety
     /// As for [`Session::start_with_input`].

@@ -37,7 +37,7 @@ pub struct Entries {
 pub struct Plan {
     /// The nodes, in order.
     pub nodes: Vec<NodeName>,
-    /// The nodes of them that cannot be reached now.
+    /// The nodes of them that are lost, as far as the session's node has heard.
     pub unreachable: Vec<NodeName>,
     /// How many children, when that is known.
     pub children: Option<u64>,
@@ -48,7 +48,8 @@ pub struct Plan {
 pub struct JoinOffer {
     /// `host:port` of the node that takes it.
     pub address: String,
-    /// The token.
+    /// The token, which works once, within [`TOKEN_LIFE`](sortie_model::limits::TOKEN_LIFE). It
+    /// lets a node in: keep it secret.
     pub token: String,
 }
 
@@ -57,7 +58,9 @@ pub struct JoinOffer {
 pub struct ChildExplanation {
     /// The child.
     pub child: ChildView,
-    /// The last lines of its error stream.
+    /// The last lines of its error stream: at most
+    /// [`EXPLAIN_LINES`](sortie_model::limits::EXPLAIN_LINES), of
+    /// [`EXPLAIN_LINE_BYTES`](sortie_model::limits::EXPLAIN_LINE_BYTES) each.
     pub last_errors: Vec<Vec<u8>>,
 }
 
@@ -66,7 +69,8 @@ pub struct ChildExplanation {
 pub struct Explanation {
     /// The job, or the child's job.
     pub job: JobView,
-    /// The child that was asked for, or the children worth showing: failed ones first, at most 20.
+    /// The child that was asked for, or the children worth showing: failed ones first, at most
+    /// [`EXPLAIN_CHILDREN`](sortie_model::limits::EXPLAIN_CHILDREN).
     pub children: Vec<ChildExplanation>,
     /// States so far, oldest first.
     pub history: Vec<(State, Timestamp)>,

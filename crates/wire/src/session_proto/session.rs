@@ -31,14 +31,18 @@ pub enum SessionRef {
 pub struct SessionOptions {
     /// Its name; `session<id>` if none.
     pub name: Option<SessionName>,
-    /// How long it may be idle; [`SESSION_IDLE`](sortie_model::limits::SESSION_IDLE) if not said.
+    /// How long it may be idle, from
+    /// [`SESSION_IDLE_LEAST`](sortie_model::limits::SESSION_IDLE_LEAST) to
+    /// [`SESSION_IDLE_MOST`](sortie_model::limits::SESSION_IDLE_MOST);
+    /// [`SESSION_IDLE`](sortie_model::limits::SESSION_IDLE) if not said.
     pub idle_timeout: Option<Duration>,
 }
 
-/// A change of what is set in a session.
+/// A change of what is set in a session: first variables are unset, then set.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScopeChange {
-    /// Another working directory; an empty one for none.
+    /// Another working directory, on the nodes where children run; it must be there on the
+    /// session's. An empty one unsets it; none leaves it as it is.
     pub directory: Option<OsBytes>,
     /// Variables to set.
     pub set: Vec<(OsBytes, OsBytes)>,

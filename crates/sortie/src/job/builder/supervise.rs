@@ -6,8 +6,8 @@ use sortie_model::spec::Escalation;
 use crate::job::builder::JobBuilder;
 
 impl<T> JobBuilder<T> {
-    /// After which ends a child starts again by itself; never, if this is not called. Everything
-    /// about restarts is in `docs/semantics.md`, section 5.
+    /// After which ends a child starts again by itself; never, if this is not called. Such a job
+    /// takes no standard input. Everything about restarts is in `docs/semantics.md`, section 5.
     pub fn restart(self, restart: RestartType) -> Self {
         self.with(|spec| spec.restart.restart = restart)
     }
@@ -45,7 +45,8 @@ impl<T> JobBuilder<T> {
     }
 
     /// Stops children one after another, the last one first, also where the strategy does not ask
-    /// for it.
+    /// for it (`docs/semantics.md`, section 3.5). [`Job::stop_now`](crate::Job::stop_now) stops
+    /// them at once all the same.
     pub fn ordered_stop(self) -> Self {
         self.with(|spec| spec.stop_sequence = StopSequence::OneByOne)
     }

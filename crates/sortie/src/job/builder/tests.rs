@@ -2,6 +2,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 use sortie_model::limits;
+use sortie_model::spec::OsBytes;
 use sortie_wire::ErrorCode;
 use sortie_wire::session_proto::SessionRef;
 

@@ -1,0 +1,41 @@
+//! Bounds of what outlives its node.
+
+use std::time::Duration;
+
+use super::{MIB, NODE_QUOTA_BYTES};
+
+// The journal.
+/// Requests that wait for the journal's writer; one more is refused as busy.
+pub const JOURNAL_QUEUE: usize = 4_096;
+/// What the requests that wait for the journal's writer take, in bytes; one more is refused as
+/// busy.
+pub const JOURNAL_QUEUE_BYTES: usize = 64 * MIB;
+/// What one commit of the journal gathers at most, in bytes (one request may pass it).
+pub const JOURNAL_GROUP_BYTES: usize = 4 * MIB;
+/// Changes of one request to the journal, and children whose rows one change brings by themselves:
+/// a request with more is refused.
+pub const JOURNAL_CHANGES: usize = 65_536;
+/// What the journal has written and not synced, in bytes, because nobody asked for more: at it the
+/// next commit is synced.
+pub const JOURNAL_UNSYNCED_BYTES: usize = 16 * MIB;
+/// Memory in which the journal keeps pages of its file.
+pub const JOURNAL_CACHE_BYTES: usize = 32 * MIB;
+/// A journal up to this size is read whole at each start, and each page checked.
+pub const JOURNAL_CHECKED_BYTES: u64 = 256 * MIB as u64;
+/// Disk that is kept for the journal alone, so that stops and ends fit when the disk is full.
+pub const JOURNAL_RESERVE_BYTES: u64 = 16 * MIB as u64;
+/// How long a journal that gave up its reserve waits before it tries to have it again.
+pub const JOURNAL_RESERVE_RETRY: Duration = Duration::from_secs(1);
+/// Rows that one commit of the journal removes of what was removed by name: a job of a million
+/// children, or a session of a million jobs, goes in steps.
+pub const JOURNAL_PURGE_ROWS: usize = 512;
+/// Rows in one answer of the journal; a longer page is cut to it.
+pub const JOURNAL_PAGE: usize = 65_536;
+
+// History.
+/// Finished jobs that a node keeps, all sessions together; beyond it the longest finished go.
+pub const HISTORY_JOBS: u64 = 1_000_000;
+/// How long a node keeps a finished job.
+pub const HISTORY_AGE: Duration = Duration::from_secs(30 * 86_400);
+/// Disk that a node keeps for finished jobs, in bytes; beyond it the longest finished go.
+pub const HISTORY_BYTES: u64 = NODE_QUOTA_BYTES;
