@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use futures_util::stream;
 use sortie::{
-    ErrorCode, Job, Node, NodeStartError, Query, Reason, ResultError, State, Stream, TaskContext,
+    ErrorCode, Job, LimitKind, Node, NodeStartError, Query, Reason, ResultError, State, Stream,
+    TaskContext,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -313,8 +314,34 @@ async fn a_task_that_gives_nothing_has_no_results() {
 }
 
 #[tokio::test]
-async fn two_tasks_of_one_name_are_an_error_of_the_nodes_start() {
+async fn what_a_builder_was_told_wrong_is_an_error_of_the_nodes_start() {
     let node = Node::builder("a").without_processes().register(double).register(double);
     let error = node.start().await.expect_err("a name is taken");
     assert!(matches!(error, NodeStartError::TaskName(name) if name == "double"));
+    let home = tempfile::tempdir().expect("a directory");
+    let first = Node::builder("a").without_processes().start().await.expect("a node");
+    let second = Node::builder("b").home(sortie::HomePaths::within(home.path())).join(&first);
+    let error = second.start().await.expect_err("it has an identity of its own");
+    assert!(matches!(error, NodeStartError::HomeJoins), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_writes_more_than_it_may_is_stopped_and_fails() {
+    let node = Node::builder("a").without_processes().register(count_up).start().await;
+    let node = node.expect("a node");
+    // Numbers below 128 take a byte each; the last one is what the function returns.
+    for (to, fits) in [(10, true), (11, false), (u64::MAX, false)] {
+        let job = node.session().run(count_up, to).output_limit(10).start().await;
+        let job = job.expect("a start");
+        let view = job.wait().await.expect("an end");
+        let child = job.children().await.expect("children").swap_remove(0);
+        let written = job.receive().await.expect("records");
+        assert_eq!(written.len(), 10, "up to {to}");
+        if fits {
+            assert_eq!((view.state, child.reason), (State::Completed, None));
+        } else {
+            let limit = Reason::Limit { which: LimitKind::Output };
+            assert_eq!((view.state, child.reason), (State::Failed, Some(limit)), "up to {to}");
+        }
+    }
 }

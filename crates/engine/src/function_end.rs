@@ -21,6 +21,8 @@ pub enum FunctionResult {
     Panicked(Reason),
     /// It ran longer than it may.
     TimedOut(Duration),
+    /// It wrote more than it may.
+    OverLimit,
     /// A job of its own took it along.
     Escalated(Reason),
     /// It did not return within its grace, or what ran it is gone: its future was dropped.
@@ -41,6 +43,9 @@ pub fn function_outcome(result: FunctionResult, stop: StopDelivered) -> ChildOut
     let verdict = match (result, stop) {
         (FunctionResult::Panicked(reason), _) => Verdict::Failed(reason),
         (FunctionResult::TimedOut(limit), _) => Verdict::Failed(Reason::Timeout { limit }),
+        (FunctionResult::OverLimit, _) => {
+            Verdict::Failed(Reason::Limit { which: LimitKind::Output })
+        }
         // What stopped it then was the same failure.
         (FunctionResult::Escalated(reason), _) => Verdict::Failed(reason),
         (_, StopDelivered::Yes) => Verdict::Stopped,
@@ -160,6 +165,10 @@ mod tests {
         check(FunctionResult::Returned, StopDelivered::No, Verdict::Completed);
         check(FunctionResult::Returned, StopDelivered::Yes, Verdict::Stopped);
         check(FunctionResult::Dropped, StopDelivered::Yes, Verdict::Stopped);
+        let limit = Reason::Limit { which: LimitKind::Output };
+        for stop in [StopDelivered::No, StopDelivered::Yes] {
+            check(FunctionResult::OverLimit, stop, Verdict::Failed(limit.clone()));
+        }
         let failed = || FunctionResult::Panicked(panic.clone());
         check(failed(), StopDelivered::Yes, Verdict::Failed(panic.clone()));
         check(failed(), StopDelivered::No, Verdict::Failed(panic.clone()));

@@ -187,8 +187,8 @@ impl NodeBuilder {
     }
 
     /// Makes it a member of the cluster of a node in this process that holds its CA. For nodes
-    /// without a home: one with a home keeps the identity in it, so the cluster would list a node
-    /// that it does not trust. Such a node joins by
+    /// without a home: one with a home keeps the identity in it, and its start is refused
+    /// ([`NodeStartError::HomeJoins`]). It joins by
     /// [`Client::cluster_join`](crate::Client::cluster_join).
     #[must_use]
     pub fn join(mut self, node: &Node) -> Self {
@@ -216,6 +216,9 @@ impl NodeBuilder {
     pub async fn start(mut self) -> Result<Node, NodeStartError> {
         if let Some(fault) = self.fault.take() {
             return Err(fault);
+        }
+        if self.home.is_some() && self.join.is_some() {
+            return Err(NodeStartError::HomeJoins);
         }
         crate::program::add_to(&mut self.tasks)
             .map_err(|taken| NodeStartError::TaskName(taken.0))?;

@@ -121,9 +121,10 @@ pub use sortie_model::id::{BadKey, BadNodeId};
 pub use sortie_model::limits;
 pub use sortie_model::name::BadName;
 pub use sortie_model::nodeset::{BadNodeExpr, NodeExpr};
+pub use sortie_model::quantity::BadQuantity;
 pub use sortie_model::reason::{LimitKind, ReachStep, SpawnStep, WorkerFault};
-pub use sortie_model::record::StreamSet;
 pub use sortie_model::record::live::LiveValue;
+pub use sortie_model::record::{StreamSet, UnknownStream};
 pub use sortie_model::restart::{
     Backoff, BadRestart, Intensity, RestartSpec, RestartType, StopSequence, Strategy,
 };
@@ -132,6 +133,7 @@ pub use sortie_model::spec::{
     BodySpec, EnvironmentSpec, Escalation, Fan, Hosting, InputSpec, MaxFails, NulByte, OsBytes,
     Placement, RunIn, StopSpec, TaskTypes, Throttle,
 };
+pub use sortie_model::state::UnknownState;
 pub use sortie_model::view::{
     Availability, ChildPlace, EntryView, Kind, NodeState, Progress, SessionState, Tally,
 };

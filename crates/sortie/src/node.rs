@@ -47,6 +47,9 @@ pub enum NodeStartError {
     /// The node that it was to join does not hold its cluster's CA. Join the one that does.
     #[error("the node to join does not hold its cluster's CA")]
     NoAuthority,
+    /// It has a home, and was told to join a node of this process.
+    #[error("a node with a home has a cluster of its own: let it join by a token, once it runs")]
+    HomeJoins,
 }
 
 /// What kept a node from starting.

@@ -17,6 +17,7 @@ use crate::data::port::{ChildPort, JobPort};
 /// Spawns the function's future.
 pub(super) fn run(port: &Arc<JobPort>, task: &Arc<dyn Task>, child: Start, left: Left) -> Slot {
     let port = ChildPort::new(Arc::clone(port), &child);
+    port.limit_output(port.job().spec.output_limit);
     let ending = Ending::new(Arc::clone(&port), left);
     let (task, this) = (Arc::clone(task), Arc::clone(&port));
     let functions = port.job().host_node.functions.clone();
@@ -69,7 +70,11 @@ async fn call(port: &Arc<ChildPort>, task: &dyn Task, child: &Start) -> ChildOut
         }
         Err(result) => result,
     };
-    port.outcome_of(result)
+    // The result itself may be what passes the limit.
+    let cut_bytes = port.cut_output();
+    let over = FunctionResult::OverLimit;
+    let result = if cut_bytes > 0 && result == FunctionResult::Returned { over } else { result };
+    ChildOutcome { cut_bytes, ..port.outcome_of(result) }
 }
 
 /// What the function returned, or how else it ended.
@@ -93,6 +98,7 @@ async fn caught(
         reason = port.escalated() => FunctionResult::Escalated(reason),
         ended = &mut caught => return result_of(ended),
         limit = limit => FunctionResult::TimedOut(limit),
+        () = port.over_limit() => FunctionResult::OverLimit,
     };
     // Its token fires, and it has its grace to return; the verdict stands.
     port.tell_stop(StopSpec::default());

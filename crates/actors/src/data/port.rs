@@ -95,6 +95,10 @@ struct State {
     bulk: Option<Arc<Bulk>>,
     begin: Option<Timestamp>,
     ended: bool,
+    /// What may still be written, in bytes.
+    room: u64,
+    /// What was written beyond that, and dropped.
+    cut: u64,
     /// A record is on its way to the disk; the next one waits, so that order is kept.
     storing: bool,
 }
@@ -108,6 +112,8 @@ impl ChildPort {
             bulk: None,
             begin: None,
             ended: false,
+            room: u64::MAX,
+            cut: 0,
             storing: false,
         };
         let (token, stored) = (StopToken::default(), Notify::new());
@@ -172,6 +178,29 @@ impl ChildPort {
         let escalated = self.nest().failure().cloned().map(FunctionResult::Escalated);
         let stop = if self.was_told_to_stop() { StopDelivered::Yes } else { StopDelivered::No };
         function_outcome(escalated.unwrap_or(result), stop)
+    }
+
+    /// At most so much may be written, in bytes; what comes beyond it is dropped and counted.
+    pub(crate) fn limit_output(&self, limit: Option<u64>) {
+        self.state().room = limit.unwrap_or(u64::MAX);
+    }
+
+    /// What was dropped for that limit, in bytes.
+    pub(crate) fn cut_output(&self) -> u64 {
+        self.state().cut
+    }
+
+    /// Resolves once something was.
+    pub(crate) async fn over_limit(&self) {
+        loop {
+            let news = self.news();
+            tokio::pin!(news);
+            news.as_mut().enable();
+            if self.cut_output() > 0 {
+                return;
+            }
+            news.await;
+        }
     }
 
     /// Opens the child's inbox, once.
@@ -266,6 +295,13 @@ impl ChildPort {
         if state.storing {
             return Err(body);
         }
+        let written = body.len() as u64;
+        if state.cut > 0 || written > state.room {
+            state.cut = state.cut.saturating_add(written);
+            drop(state);
+            self.wake();
+            return Ok(());
+        }
         let time = self.shared.world.now();
         let record = Record { seq: state.next, stream, time, body };
         let length = weight_of(record.body.len());
@@ -285,6 +321,7 @@ impl ChildPort {
             Ok(()) => {
                 state.next = state.next.after(1);
                 state.inline += length;
+                state.room = state.room.saturating_sub(written);
                 Ok(())
             }
             Err(record) => Err(record.body),
@@ -340,6 +377,7 @@ impl ChildPort {
         let mut state = self.state();
         state.next = seq.after(1);
         state.inline += length;
+        state.room = state.room.saturating_sub(length as u64);
         None
     }
 }

@@ -181,9 +181,9 @@ impl<T> JobBuilder<T> {
         self.with(|spec| spec.max_fails = most)
     }
 
-    /// How many bytes each child may write that is a process: a command, or a function in the
-    /// background. Past them it is killed and fails with [`Reason::Limit`](crate::Reason::Limit).
-    /// No limit without it, nor for functions inside their node.
+    /// How many bytes each child may write, in all streams; no limit without it. Past them it is
+    /// stopped and fails with [`Reason::Limit`](crate::Reason::Limit); what is beyond is dropped,
+    /// and how much that is, is said.
     pub fn output_limit(self, bytes: u64) -> Self {
         self.with(|spec| spec.output_limit = Some(bytes))
     }
