@@ -18,7 +18,7 @@ const REQUESTS: [(&str, &[u8]); 7] = [
     ("list sessions", &[0, 11]),
     ("stop the node", &[0, 14]),
     ("make a token", &[0, 17]),
-    ("open the session below", &[0, 24]),
+    ("open the session below", &[0, 29]),
 ];
 
 /// Takes the worker's channel, which is its standard input, and misuses it. `asks` prints what each
