@@ -233,10 +233,14 @@ async fn a_failure_that_escalates_fails_the_child_above_each_time_until_its_job_
 
     let mark = mark(51);
     let twice = Intensity::new(2, Duration::from_secs(3600)).expect("within the bounds");
-    let job = session.task("tied", &("c", &mark)).expect("an input").on("b").expect("a node");
+    let gate = homes[0].path().join("gate");
+    let input = ("c", &mark, gate.display().to_string());
+    let job = session.task("tied", &input).expect("an input").on("b").expect("a node");
     let job = job.restart(RestartType::Transient).intensity(twice).start().await;
     let job = job.expect("a start");
     let mut monitor = job.monitor().await.expect("an answer");
+    // The first life ends only now, so none is missed.
+    std::fs::write(gate, "").expect("a file");
     for life in 0..3 {
         let notice = tokio::time::timeout(PATIENCE, monitor.next()).await.expect("in time");
         let notice = notice.expect("an answer").expect("a notice");

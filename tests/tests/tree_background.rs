@@ -152,10 +152,14 @@ async fn a_failure_that_escalates_takes_a_worker_along_each_time() {
     let a = client(&homes[0]).await;
     let mark = mark(51);
     let twice = Intensity::new(2, Duration::from_secs(3600)).expect("within the bounds");
-    let job = a.session().task("tied", &("c", &mark)).expect("an input").background();
+    let gate = homes[0].path().join("gate");
+    let input = ("c", &mark, gate.display().to_string());
+    let job = a.session().task("tied", &input).expect("an input").background();
     let job = job.restart(RestartType::Transient).intensity(twice).on("b").expect("a node");
     let job = job.start().await.expect("a start");
     let mut monitor = job.monitor().await.expect("an answer");
+    // The first life ends only now, so none is missed.
+    std::fs::write(gate, "").expect("a file");
     for life in 0..3 {
         let notice = tokio::time::timeout(PATIENCE, monitor.next()).await.expect("in time");
         let notice = notice.expect("an answer").expect("a notice");

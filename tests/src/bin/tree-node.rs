@@ -106,10 +106,14 @@ async fn keep(context: TaskContext, (way, mark): (Vec<String>, String)) -> Resul
 }
 
 /// Waits to be told to stop, beside a job that stays and one that fails and takes it along.
-async fn tied(context: TaskContext, (node, mark): (String, String)) -> Result<(), Failed> {
+async fn tied(
+    context: TaskContext,
+    (node, mark, gate): (String, String, String),
+) -> Result<(), Failed> {
     let session = context.session().await?;
     session.job(Command::new("sleep").arg(&mark)).on(&node)?.grace(GRACE).start().await?;
-    let job = session.job(Command::new("sh").args(["-c", "exit 3"])).on(&node)?;
+    let script = format!("until test -e {gate}; do sleep 0.05; done; exit 3");
+    let job = session.job(Command::new("sh").args(["-c", &script])).on(&node)?;
     job.escalating().start().await?;
     context.cancelled().await;
     Ok(())
