@@ -151,7 +151,9 @@ async fn a_killed_node_in_the_middle_ends_what_is_below_it_and_fails_what_is_abo
     assert_eq!(ended(&job).await, State::Failed);
     let children = job.children().await.expect("children");
     let Some(Reason::Error { message, .. }) = &children[0].reason else { panic!("{children:?}") };
-    assert!(message.starts_with("below: node lost since"), "{message}");
+    // The leaf may run before the word that the child in the middle began has arrived.
+    let (lost, uncertain) = ("below: node lost since", "below: its node was lost before");
+    assert!(message.starts_with(lost) || message.starts_with(uncertain), "{message}");
     let told: Vec<Told> = job.receive().await.expect("records").iter().map(told).collect();
     let mut above = Vec::new();
     while let Some(notice) = monitor.next().await.expect("an answer") {
@@ -161,7 +163,8 @@ async fn a_killed_node_in_the_middle_ends_what_is_below_it_and_fails_what_is_abo
     let [(Some(0), 0, Some(state), Some(reason)), (None, 0, Some(_), None)] = &told[..] else {
         panic!("one notice of the child and one of the job: {told:?}")
     };
-    assert_eq!((state.as_str(), reason.as_str()), ("Failed", "node_lost"));
+    let codes = ["node_lost", "start_uncertain"];
+    assert!(state == "Failed" && codes.contains(&reason.as_str()), "{state}: {reason}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
