@@ -331,7 +331,8 @@ async fn a_function_that_writes_more_than_it_may_is_stopped_and_fails() {
     let node = node.expect("a node");
     // Numbers below 128 take a byte each; the last one is what the function returns.
     for (to, fits) in [(10, true), (11, false), (u64::MAX, false)] {
-        let job = node.session().run(count_up, to).output_limit(10).start().await;
+        let job = node.session().run(count_up, to).output_limit(10);
+        let job = job.grace(Duration::from_millis(200)).start().await;
         let job = job.expect("a start");
         let view = job.wait().await.expect("an end");
         let child = job.children().await.expect("children").swap_remove(0);

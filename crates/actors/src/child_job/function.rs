@@ -64,13 +64,17 @@ async fn call(port: &Arc<ChildPort>, task: &dyn Task, child: &Start) -> ChildOut
     let result = match result {
         Ok(value) => {
             if let Some(body) = value.filter(|_| !escalated) {
-                port.record(Stream::Output, body).await;
+                // The result itself may be what passes the limit.
+                tokio::select! {
+                    biased;
+                    () = port.over_limit() => {}
+                    () = port.record(Stream::Output, body) => {}
+                }
             }
             FunctionResult::Returned
         }
         Err(result) => result,
     };
-    // The result itself may be what passes the limit.
     let cut_bytes = port.cut_output();
     let over = FunctionResult::OverLimit;
     let result = if cut_bytes > 0 && result == FunctionResult::Returned { over } else { result };

@@ -297,10 +297,12 @@ impl ChildPort {
         }
         let written = body.len() as u64;
         if state.cut > 0 || written > state.room {
+            // It is stopped for that; until then it waits, as a process does at a pipe that nobody
+            // reads.
             state.cut = state.cut.saturating_add(written);
             drop(state);
             self.wake();
-            return Ok(());
+            return Err(body);
         }
         let time = self.shared.world.now();
         let record = Record { seq: state.next, stream, time, body };
@@ -338,6 +340,9 @@ impl ChildPort {
             }
             // Who waits for the child's own credit holds none that others may need.
             held = None;
+            if self.cut_output() > 0 {
+                return std::future::pending().await;
+            }
             let length = body.len();
             let bulk = self.state().bulk.clone();
             match (&self.shared.target, bulk) {
