@@ -1,6 +1,9 @@
 //! Sessions that outlive their clients: held, left, taken over, closed.
 #![expect(clippy::expect_used, reason = "a test fails by panicking, also in what its cases share")]
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
 use serde_json::Value;
 use sortie::answer::Busy;
 use sortie::{
@@ -217,4 +220,178 @@ fn what_is_wrong_about_a_session_is_said_and_changes_nothing() {
     }
     let all = home.json(&["session", "get"]);
     assert_eq!(all["sessions"].as_array().map(Vec::len), Some(1), "{all}");
+}
+
+/// The names of the sessions elsewhere that a home knows, in order.
+fn known(home: &Home) -> Vec<String> {
+    let Ok(text) = std::fs::read(home.path().join("sessions.json")) else { return Vec::new() };
+    let all: Value = serde_json::from_slice(&text).expect("JSON");
+    let names = all.as_array().expect("a list").iter().map(|one| one["name"].as_str());
+    let mut names: Vec<_> = names.map(|name| name.expect("a name").to_owned()).collect();
+    names.sort_unstable();
+    names
+}
+
+/// A node that was killed has its next life, and is back in the other one's cluster.
+fn live_again(node: &mut Home, name: &str, other: &Home) {
+    node.kill_daemon();
+    std::fs::remove_file(node.path().join("node.addr")).expect("it was killed");
+    node.run(name, &[]);
+    wait_for("its next life", || (other.sortie(&["node", "ping", name]).code == 0).then_some(()));
+}
+
+#[test]
+fn a_name_that_two_nodes_have_is_nobodys_until_one_of_them_is_gone() {
+    let (a, mut b) = (Home::running("a", &[]), Home::running("b", &[]));
+    join_all(&[&a, &b]);
+    assert_eq!(a.sortie(&["session", "new", "--on", "b", "--name", "work"]).code, 0);
+    assert_eq!(a.sortie(&["session", "new", "--name", "work"]).code, 0);
+    for refused in [
+        a.sortie(&["start", "--session", "work", "--", "true"]),
+        a.sortie(&["session", "close", "work"]),
+    ] {
+        assert_eq!(refused.code, 2, "{refused:?}");
+        assert!(refused.err.contains("`work`: on a, b"), "{refused:?}");
+        assert!(refused.err.contains("`--node b`"), "{refused:?}");
+    }
+    assert_eq!(a.sortie(&["get", "--session", "work", "--node", "b"]).code, 0);
+    live_again(&mut b, "b", &a);
+    let ours = a.sortie(&["get", "--session", "work"]);
+    assert_eq!(ours.code, 0, "the one on b is over: {ours:?}");
+    assert!(known(&a).is_empty());
+    // The same between two that are elsewhere.
+    assert_eq!(a.sortie(&["session", "close", "work"]).code, 0);
+    assert_eq!(a.sortie(&["session", "new", "--on", "b", "--name", "work"]).code, 0);
+    live_again(&mut b, "b", &a);
+    assert_eq!(a.sortie(&["session", "new", "--on", "b", "--name", "work"]).code, 0);
+    assert_eq!(known(&a), ["work", "work"]);
+    let new = a.sortie(&["get", "--session", "work"]);
+    assert_eq!(new.code, 0, "{new:?}");
+    assert_eq!(known(&a), ["work"]);
+}
+
+#[test]
+fn what_is_over_is_forgotten_and_nothing_else() {
+    let (a, mut b, c) = (Home::running("a", &[]), Home::running("b", &[]), Home::running("c", &[]));
+    join_all(&[&a, &b, &c]);
+    assert_eq!(a.sortie(&["session", "new", "--on", "b,c", "--name", "work"]).code, 0);
+    assert_eq!(a.sortie(&["session", "close", "work", "--node", "b"]).code, 0);
+    assert_eq!(known(&a), ["work"], "the one on c");
+    let opened = a.json(&["session", "new", "--on", "b", "--name", "other"]);
+    let number = session_of(&opened, "other")["id"].to_string();
+    assert_eq!(a.sortie(&["session", "close", &number, "--node", "b"]).code, 0);
+    assert_eq!(known(&a), ["work"]);
+    // Another client closes it.
+    assert_eq!(a.sortie(&["session", "disconnect", "work"]).code, 0);
+    assert_eq!(c.sortie(&["session", "close", "work"]).code, 0);
+    let gone = a.sortie(&["session", "close", "work"]);
+    assert_eq!(gone.code, 4, "{gone:?}");
+    assert!(gone.err.contains("no session `work` on c"), "{gone:?}");
+    assert!(known(&a).is_empty());
+    // Its node has a new life, and a list shows so.
+    assert_eq!(a.sortie(&["session", "new", "--on", "b", "--name", "lost"]).code, 0);
+    live_again(&mut b, "b", &a);
+    let all = a.json(&["session", "get"]);
+    assert_eq!(all["sessions"].as_array().map(Vec::len), Some(1), "{all}");
+    assert!(known(&a).is_empty());
+}
+
+#[test]
+fn a_home_that_cannot_remember_a_session_has_it_all_the_same() {
+    let (a, b) = (Home::running("a", &[]), Home::running("b", &[]));
+    join_all(&[&a, &b]);
+    std::fs::write(a.path().join("sessions.json"), "no JSON").expect("a file");
+    let opened = a.sortie(&["session", "new", "--on", "b", "--name", "work", "-q"]);
+    assert_eq!(opened.code, 0, "{opened:?}");
+    assert!(opened.err.contains("`work` on b is not remembered"), "{opened:?}");
+    assert_eq!(a.sortie(&["get", "--session", "work", "--node", "b"]).code, 0);
+    let started = a.sortie(&["start", "--detached-session", "--node", "b", "--", "true"]);
+    assert_eq!(started.code, 0, "{started:?}");
+    let closed = a.sortie(&["session", "close", "work", "--node", "b"]);
+    assert_eq!(closed.code, 0, "{closed:?}");
+}
+
+#[test]
+fn our_own_node_under_its_name_is_not_elsewhere() {
+    let home = Home::running("solo", &[]);
+    assert_eq!(home.sortie(&["session", "new", "--name", "work"]).code, 0);
+    let address = HomePaths::within(home.path()).announced().expect("a file").expect("a node");
+    for node in ["solo", address.as_str()] {
+        assert_eq!(home.sortie(&["session", "connect", "work", "--node", node]).code, 0);
+        let start = ["start", "--detached-session", "--node", node, "--", "true"];
+        assert_eq!(home.sortie(&start).code, 0);
+        assert!(known(&home).is_empty());
+    }
+}
+
+#[test]
+fn a_session_that_is_known_by_an_address_is_shown_as_broken_too() {
+    let (a, mut b) = (Home::running("a", &[]), Home::running("b", &[]));
+    join_all(&[&a, &b]);
+    assert_eq!(b.sortie(&["session", "new", "--name", "work"]).code, 0);
+    assert_eq!(b.sortie(&["session", "disconnect", "work"]).code, 0);
+    let address = HomePaths::within(b.path()).announced().expect("a file").expect("a node");
+    assert_eq!(a.sortie(&["session", "connect", "work", "--node", &address]).code, 0);
+    b.kill_daemon();
+    let all = a.json(&["session", "get"]);
+    let work = session_of(&all, "work");
+    assert_eq!((&work["state"], &work["node"]), (&"broken".into(), &"b".into()));
+}
+
+#[test]
+fn a_hint_works_on_a_machine_that_does_not_know_the_session() {
+    let (a, b) = (Home::running("a", &[]), Home::running("b", &[]));
+    join_all(&[&a, &b]);
+    assert_eq!(b.sortie(&["session", "new", "--name", "work"]).code, 0);
+    for refused in [
+        a.sortie(&["get", "--session", "work", "--node", "b"]),
+        a.sortie(&["session", "close", "work", "--node", "b"]),
+    ] {
+        let hint = "`sortie session connect work --node b --take`";
+        assert!(refused.err.contains(hint), "{refused:?}");
+    }
+    assert_eq!(a.sortie(&["session", "connect", "work", "--node", "b", "--take"]).code, 0);
+    let refused = b.sortie(&["get", "--session", "work"]);
+    assert!(refused.err.contains("`sortie session connect work --take`"), "{refused:?}");
+}
+
+#[test]
+fn a_session_of_its_own_is_asked_for_also_inside_another() {
+    let home = Home::running("solo", &[]);
+    let start = ["start", "--detached-session", "--", "true"];
+    let inside = home.command(start).env("SORTIE_SESSION", "1").output().expect("a command");
+    let said = String::from_utf8_lossy(&inside.stderr);
+    assert!(inside.status.success(), "{said}");
+    assert!(said.contains("sortie session connect"), "{said}");
+    let both = ["start", "--detached-session", "--session", "1", "--", "true"];
+    let both = home.sortie(&both);
+    assert_eq!(both.code, 2, "{both:?}");
+    assert!(both.err.contains("exclude each other"), "{both:?}");
+}
+
+#[test]
+fn where_a_job_will_be_is_said_before_it_is_there() {
+    let (a, b) = (Home::running("a", &[]), Home::running("b", &[]));
+    join_all(&[&a, &b]);
+    let start = ["start", "--detached-session", "--node", "b", "--stdin", "-", "--", "cat"];
+    let mut command = a.command(start);
+    command.stdin(Stdio::piped()).stderr(Stdio::piped()).stdout(Stdio::null());
+    let mut starting = command.spawn().expect("a command");
+    let mut line = String::new();
+    let told = starting.stderr.take().expect("a pipe");
+    BufReader::new(told).read_line(&mut line).expect("a line");
+    assert!(line.contains("sortie session connect"), "{line}");
+    assert_eq!(known(&a).len(), 1);
+    // It waits for its input; interrupted there, it leaves a session that is known.
+    let pid = rustix::process::Pid::from_child(&starting);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    assert_eq!(starting.wait().expect("it ends").code(), Some(130));
+    let name = known(&a).pop().expect("the session");
+    assert_eq!(a.sortie(&["get", "--session", &name]).code, 0);
+    // What cannot be started leaves none.
+    let wrong = ["start", "--detached-session", "--node", "b", "--task", "no_such_function"];
+    let wrong = a.sortie(&wrong);
+    assert_eq!(wrong.code, 2, "{wrong:?}");
+    assert!(wrong.err.contains("is closed again"), "{wrong:?}");
+    assert_eq!(known(&a), [name]);
 }

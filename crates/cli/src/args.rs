@@ -16,6 +16,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use sortie_model::quantity::parse_throttle;
@@ -100,8 +102,29 @@ pub(crate) enum Verb {
 /// # Errors
 /// Also the answers of `--help` and `--version`.
 pub(crate) fn read() -> Result<Cli, clap::Error> {
-    let matches = command(&program::name()).try_get_matches()?;
-    Cli::from_arg_matches(&matches)
+    let mut command = command(&program::name());
+    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    if let (Verb::Start(args), Some((_, given))) = (&mut cli.verb, matches.subcommand())
+        && args.detached_session
+    {
+        let source = given.value_source("session");
+        args.leave_session(source).map_err(|error| error.format(&mut command))?;
+    }
+    Ok(cli)
+}
+
+impl StartArgs {
+    /// A session of its own leaves the one that only the environment names; one that was asked for
+    /// beside it is a contradiction.
+    fn leave_session(&mut self, source: Option<ValueSource>) -> Result<(), clap::Error> {
+        if source == Some(ValueSource::CommandLine) {
+            let text = "`--detached-session` and `--session` exclude each other\n";
+            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, text));
+        }
+        self.reach.session = None;
+        Ok(())
+    }
 }
 
 /// The command line, with the usage of what is written in one of several ways: a derived one would
@@ -133,7 +156,7 @@ pub(crate) struct StartArgs {
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// In a session of its own, which is given free: all output waits for whoever connects.
-    #[arg(long, conflicts_with_all = ["session", "embedded", "dry_run"])]
+    #[arg(long, conflicts_with_all = ["embedded", "dry_run"])]
     pub(crate) detached_session: bool,
     #[command(flatten)]
     pub(crate) reach: Reach,

@@ -131,6 +131,16 @@ pub(crate) async fn connect_to(paths: &HomePaths, target: &str) -> Result<Client
     dial(paths, &address, id).await
 }
 
+/// Whether the client talks to our own node.
+pub(crate) async fn is_own(paths: &HomePaths, client: &Client) -> Result<bool, Failure> {
+    let itself = |nodes: Vec<NodeView>| nodes.into_iter().find(|node| node.is_self);
+    let own = own_node::connect(paths).await?;
+    let ours = itself(own.nodes(None).await?).map(|node| node.id);
+    own.close().await;
+    let its = itself(client.nodes(None).await?).map(|node| node.id);
+    Ok(its.is_some() && its == ours)
+}
+
 async fn dial(paths: &HomePaths, address: &str, id: Option<NodeId>) -> Result<Client, Failure> {
     let identity = UserIdentity::of_home(paths).map_err(ConnectError::from)?;
     Ok(Client::connect(address, &identity, id, limits::CONNECT_TIME).await?)

@@ -1,21 +1,26 @@
 //! Sessions on other nodes that this home has used: `--session S` finds them by name. One small
 //! file in the home; losing it loses nothing but the short way, since `--node` finds them too.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sortie::{HomePaths, SessionInstance, SessionView};
+use sortie::{Client, HomePaths, NodeName, SessionInstance, SessionView};
 
-use crate::args::reach::Reach;
-use crate::failure::Failure;
+use crate::connect::is_own;
+use crate::failure::{ErrorStyle, Failure};
 
 /// Sessions that a home remembers; beyond it the ones that were used longest ago are forgotten.
 const REMEMBERED: usize = 1_024;
 /// Bytes of the file; a longer one is not ours.
 const FILE_BYTES: u64 = 4 << 20;
+/// How often we ask for the file while another command changes it.
+const LOCK_TRIES: u32 = 50;
+/// Time between two of these.
+const LOCK_AGAIN: Duration = Duration::from_millis(20);
 
 /// A session on another node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,37 +31,21 @@ pub(crate) struct Known {
     pub(crate) name: String,
     /// Its node, as `--node` takes it.
     pub(crate) node: String,
+    /// Its node's name.
+    pub(crate) host: NodeName,
 }
 
 impl Known {
     /// A session that its node showed.
     pub(crate) fn of(view: &SessionView, node: &str) -> Self {
-        Self { instance: view.instance, name: view.name.clone(), node: node.to_owned() }
+        let (name, host) = (view.name.clone(), view.node.clone());
+        Self { instance: view.instance, name, node: node.to_owned(), host }
     }
 
-    fn is_called(&self, word: &str) -> bool {
+    /// Whether a user may mean it by that word.
+    pub(crate) fn is_called(&self, word: &str) -> bool {
         self.name == word || self.instance.to_string() == word
     }
-}
-
-/// Says on which node a session is that was named without one, if the home knows it.
-///
-/// # Errors
-/// A usage failure when there are several of that name.
-pub(crate) fn settle(paths: &HomePaths, reach: &mut Reach) -> Result<(), Failure> {
-    let (Some(word), None, None) = (&reach.session, &reach.node, reach.embedded) else {
-        return Ok(());
-    };
-    let known = all(paths)?;
-    let mut called = known.into_iter().filter(|known| known.is_called(word));
-    let Some(found) = called.next() else { return Ok(()) };
-    if let Some(other) = called.next() {
-        let (one, two) = (&found.node, &other.node);
-        let message = format!("several sessions are called `{word}`, on {one} and {two} at least");
-        return Err(Failure::usage(message).hint(format!("`--node {one}` says which one")));
-    }
-    (reach.session, reach.node) = (Some(found.instance.to_string()), Some(found.node));
-    Ok(())
 }
 
 /// All of them, the one that was used last at the end.
@@ -64,19 +53,42 @@ pub(crate) fn all(paths: &HomePaths) -> Result<Vec<Known>, Failure> {
     read(&file_of(paths))
 }
 
+/// Remembers a session that the client has opened or holds, unless our own node has it. What is
+/// wrong about that is said, and is no failure: the session is there.
+pub(crate) async fn note(paths: &HomePaths, client: &Client, session: &Known, style: ErrorStyle) {
+    let noted = match is_own(paths, client).await {
+        Ok(true) => Ok(()),
+        Ok(false) => remember(paths, session).await,
+        Err(failure) => Err(failure),
+    };
+    if let Err(failure) = noted {
+        let Known { name, node, .. } = session;
+        let message =
+            format!("the session `{name}` on {node} is not remembered: {}", failure.message);
+        Failure { message, ..failure }.report(style);
+    }
+}
+
 /// Remembers a session.
-pub(crate) fn remember(paths: &HomePaths, session: &Known) -> Result<(), Failure> {
-    change(paths, |all| {
+pub(crate) async fn remember(paths: &HomePaths, session: &Known) -> Result<(), Failure> {
+    let remembered = change(paths, |all| {
         all.retain(|known| known.instance != session.instance);
         all.push(session.clone());
         let surplus = all.len().saturating_sub(REMEMBERED);
         all.drain(..surplus);
-    })
+    });
+    remembered.await
 }
 
-/// Forgets a session that is over.
-pub(crate) fn forget(paths: &HomePaths, word: &str) -> Result<(), Failure> {
-    change(paths, |all| all.retain(|known| !known.is_called(word)))
+/// Forgets sessions that are over. That it cannot is said, and is no failure.
+pub(crate) async fn forget(paths: &HomePaths, over: &[SessionInstance], style: ErrorStyle) {
+    if over.is_empty() {
+        return;
+    }
+    let forgotten = change(paths, |all| all.retain(|known| !over.contains(&known.instance)));
+    if let Err(failure) = forgotten.await {
+        failure.report(style);
+    }
 }
 
 fn file_of(paths: &HomePaths) -> PathBuf {
@@ -102,12 +114,13 @@ fn is_nowhere(error: &io::Error) -> bool {
 }
 
 /// Reads, changes and writes it, one command after the other.
-fn change(paths: &HomePaths, change: impl FnOnce(&mut Vec<Known>)) -> Result<(), Failure> {
+async fn change(paths: &HomePaths, change: impl FnOnce(&mut Vec<Known>)) -> Result<(), Failure> {
     let path = file_of(paths);
     let fault = |error: io::Error| {
         Failure::internal(format_args!("cannot write {}: {error}", path.display()))
+            .hint("`--node` finds a session, too")
     };
-    let _lock = lock(&path.with_extension("lock")).map_err(fault)?;
+    let _lock = lock(&path.with_extension("lock")).await.map_err(fault)?;
     let mut all = read(&path)?;
     let before = all.clone();
     change(&mut all);
@@ -120,11 +133,19 @@ fn change(paths: &HomePaths, change: impl FnOnce(&mut Vec<Known>)) -> Result<(),
     written.map_err(fault)
 }
 
-fn lock(path: &Path) -> io::Result<File> {
+/// The lock of a command that hangs, or was stopped, is not waited for without end.
+async fn lock(path: &Path) -> io::Result<File> {
     let file =
         OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    file.lock()?;
-    Ok(file)
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_AGAIN).await,
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    let held = format!("another command holds {} and does not give it free", path.display());
+    Err(io::Error::new(io::ErrorKind::WouldBlock, held))
 }
 
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -135,71 +156,60 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn known(name: &str, number: usize, node: &str) -> Known {
+    pub(crate) fn known(name: &str, number: usize, node: &str) -> Known {
         let instance = format!("\"00000000-0000-7000-8000-{number:012}\"");
         let instance = serde_json::from_str(&instance).expect("a UUID");
-        Known { instance, name: name.to_owned(), node: node.to_owned() }
+        let host = "host".parse().expect("a name");
+        Known { instance, name: name.to_owned(), node: node.to_owned(), host }
     }
 
-    fn named(word: &str) -> Reach {
-        Reach { session: Some(word.to_owned()), ..Reach::default() }
-    }
-
-    #[test]
-    fn a_name_is_found_where_it_was_used_last() {
+    #[tokio::test]
+    async fn what_is_forgotten_is_one_session_and_not_all_of_its_name() {
         let home = tempfile::tempdir().expect("a folder");
         let paths = HomePaths::within(home.path());
-        let work = known("work", 1, "b");
-        remember(&paths, &work).expect("it can be written");
-        for word in ["work", &work.instance.to_string()] {
-            let mut reach = named(word);
-            settle(&paths, &mut reach).expect("there is one");
-            assert_eq!(reach.session, Some(work.instance.to_string()));
-            assert_eq!(reach.node.as_deref(), Some("b"));
-        }
-        let mut other = named("other");
-        settle(&paths, &mut other).expect("it is our own node's, if it is anywhere");
-        assert_eq!((other.session.as_deref(), other.node), (Some("other"), None));
-        forget(&paths, "work").expect("it can be written");
-        assert_eq!(all(&paths), Ok(Vec::new()));
+        let (one, two) = (known("work", 1, "b"), known("work", 2, "127.0.0.1:7"));
+        remember(&paths, &one).await.expect("it can be written");
+        remember(&paths, &two).await.expect("it can be written");
+        forget(&paths, &[one.instance], ErrorStyle::Text).await;
+        assert_eq!(all(&paths), Ok(vec![two]));
     }
 
-    #[test]
-    fn of_two_with_one_name_the_user_chooses() {
-        let home = tempfile::tempdir().expect("a folder");
-        let paths = HomePaths::within(home.path());
-        remember(&paths, &known("work", 1, "b")).expect("it can be written");
-        remember(&paths, &known("work", 2, "c")).expect("it can be written");
-        let refused = settle(&paths, &mut named("work")).expect_err("there are two");
-        assert!(refused.message.contains("on b and c"), "{refused:?}");
-        let mut reach = Reach { node: Some("c".to_owned()), ..named("work") };
-        settle(&paths, &mut reach).expect("it was said");
-        assert_eq!(reach.session.as_deref(), Some("work"));
-    }
-
-    #[test]
-    fn the_ones_used_longest_ago_are_forgotten() {
+    #[tokio::test]
+    async fn the_ones_used_longest_ago_are_forgotten() {
         let home = tempfile::tempdir().expect("a folder");
         let paths = HomePaths::within(home.path());
         let many: Vec<_> = (0..REMEMBERED).map(|number| known("s", number, "b")).collect();
         let text = serde_json::to_vec(&many).expect("JSON");
         fs::write(file_of(&paths), text).expect("it can be written");
-        remember(&paths, &known("s", 0, "b")).expect("it can be written");
-        remember(&paths, &known("s", REMEMBERED, "b")).expect("it can be written");
+        remember(&paths, &known("s", 0, "b")).await.expect("it can be written");
+        remember(&paths, &known("s", REMEMBERED, "b")).await.expect("it can be written");
         let all = all(&paths).expect("it can be read");
         assert_eq!(all.len(), REMEMBERED);
         assert_eq!(all.first(), Some(&known("s", 2, "b")), "0 was used again, and 1 was not");
     }
 
-    #[test]
-    fn a_file_that_is_none_of_ours_is_said_to_be() {
+    #[tokio::test]
+    async fn a_lock_that_nobody_gives_free_is_not_waited_for_without_end() {
+        let home = tempfile::tempdir().expect("a folder");
+        let paths = HomePaths::within(home.path());
+        let _held = lock(&file_of(&paths).with_extension("lock")).await.expect("it is free");
+        let refused = remember(&paths, &known("work", 1, "b")).await.expect_err("it is held");
+        assert!(refused.message.contains("another command holds"), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_none_of_ours_is_said_to_be() {
         let home = tempfile::tempdir().expect("a folder");
         let paths = HomePaths::within(home.path());
         fs::write(file_of(&paths), "no JSON").expect("it can be written");
-        let refused = settle(&paths, &mut named("work")).expect_err("it cannot be read");
-        assert!(refused.message.contains("sessions.json"), "{refused:?}");
+        for refused in [all(&paths).map(drop), remember(&paths, &known("work", 1, "b")).await] {
+            let refused = refused.expect_err("it cannot be read");
+            assert!(refused.message.contains("sessions.json"), "{refused:?}");
+        }
+        let left = fs::read(file_of(&paths)).expect("it is there");
+        assert_eq!(left, b"no JSON", "what is not ours is not written over");
     }
 }

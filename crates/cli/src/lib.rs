@@ -31,6 +31,7 @@ mod logging;
 mod own_node;
 mod program;
 mod render;
+mod settle;
 mod signals;
 mod task_input;
 mod verbs;

@@ -34,14 +34,14 @@ use crate::args::output::Look;
 use crate::args::{Cli, Verb};
 use crate::exit::{Cause, Ends, Failures, Outcome, Rule};
 use crate::failure::{ErrorStyle, Failure, cause_of};
-use crate::known_sessions;
 use crate::logging::{Unasked, log_to_stderr};
-use crate::own_node::{self, eprintln_quietly};
+use crate::own_node::eprintln_quietly;
 use crate::render::clean::one_line;
 use crate::render::listing;
 use crate::render::out::print;
 use crate::render::progress::Screen;
 use crate::render::sheet::Sheet;
+use crate::settle::settle;
 use crate::signals::Interrupts;
 
 /// Does what was asked, reports what went wrong, and says with which status to exit.
@@ -106,9 +106,18 @@ const fn hosts_nodes(verb: &Verb) -> bool {
 }
 
 async fn dispatch(mut verb: Verb, registry: &Registry) -> Result<u8, Failure> {
-    if let Some(reach) = verb.reach_mut().filter(|reach| reach.session.is_some()) {
-        known_sessions::settle(&own_node::home_paths()?, reach)?;
+    let style = error_style(&verb);
+    let named = match verb.reach_mut() {
+        Some(reach) => interruptible(settle(reach, style)).await?,
+        None => None,
+    };
+    match (carry_out(verb, registry).await, named) {
+        (Err(failure), Some(named)) => Err(named.explain(failure).await),
+        (done, _) => done,
     }
+}
+
+async fn carry_out(verb: Verb, registry: &Registry) -> Result<u8, Failure> {
     match verb {
         // They have something to do when they are interrupted; the other verbs just end.
         Verb::Invoke(args) => invoke::run(*args, registry).await,

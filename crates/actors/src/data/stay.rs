@@ -101,7 +101,7 @@ impl Stay {
 
     /// The same, also when the session is over.
     pub(crate) async fn ended(&self) -> RemoteError {
-        let ended = |stay: &Self| stay.session.is_over().then(wait::ended);
+        let ended = |stay: &Self| stay.session.is_over().then(|| wait::ended(&stay.session));
         self.until(|stay| stay.check().err().or_else(|| ended(stay))).await
     }
 

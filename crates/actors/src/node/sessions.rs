@@ -313,7 +313,7 @@ impl NodeShared {
         let (host, _) = HostActor::spawn_linked(None, HostActor, arguments, root).await.ok()?;
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         // Whoever ends hosts looks for them under this lock, and did not see this one before.
-        if self.ending.load(Ordering::Acquire) || link.is_closed() || !self.lease_runs(owner) {
+        if self.is_ending() || link.is_closed() || !self.lease_runs(owner) {
             let _ = host.cast(HostMessage::Over);
             return None;
         }

@@ -11,14 +11,15 @@ use crate::node::NodeShared;
 impl NodeShared {
     /// Ends the node, once; who asks again waits for that. To be run by a future that nobody drops.
     pub(crate) async fn shut_down(&self) {
-        for session in self.sessions.all() {
-            self.end_session(&session);
-        }
         let hosts = {
             let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
             let first = !self.ending.swap(true, Ordering::AcqRel);
             first.then(|| std::mem::take(&mut *hosts))
         };
+        // Those who wait in one are told that it is the node that ends.
+        for session in self.sessions.all() {
+            self.end_session(&session);
+        }
         let Some(hosts) = hosts else {
             // The sender lives as long as the node.
             let _ = self.over.subscribe().wait_for(|over| *over).await;
@@ -44,5 +45,10 @@ impl NodeShared {
             root.kill();
         }
         self.over.send_replace(true);
+    }
+
+    /// Whether the node ends: its sessions then end with it.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
     }
 }

@@ -46,7 +46,7 @@ pub(super) async fn answer(
     loop {
         changes.mark();
         match outcome(&job, key) {
-            _ if session.is_over() => return refuse(wait::ended()),
+            _ if session.is_over() => return refuse(wait::ended(session)),
             Answered::Taken => return Answer::Done,
             Answered::Missed => {
                 let text = format!("{id} did not take the answer: it asked no more when it came");

@@ -61,7 +61,7 @@ pub(super) async fn monitor(
                 return sender.finish().await;
             }
             if over {
-                return sender.finish_with(Answer::Refused(wait::ended())).await;
+                return sender.finish_with(Answer::Refused(wait::ended(session))).await;
             }
             changes.changed().await;
         }

@@ -14,7 +14,7 @@ mod window;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use sortie_engine::receive::{Part, check, parts};
+use sortie_engine::receive::{self as rule, Part, parts};
 use sortie_engine::select::select;
 use sortie_engine::session::{Place, SessionTable};
 use sortie_engine::wait::Until;
@@ -105,7 +105,7 @@ async fn run(
     outlet: &mut Outlet,
     window: &Window,
 ) -> Result<Delivery, Broken> {
-    check(spec)?;
+    rule::check(spec)?;
     let session = stay.session();
     let on = spec.on.as_ref().map(|on| locations(session, on)).transpose()?.map(Arc::new);
     let (selected, targets, (ends, watched)) = {
@@ -131,6 +131,8 @@ async fn run(
             until::deliver(&mut receive, watched, (Until::Settled, spec)).await?
         }
     };
+    // What a session that ended dropped was not read: this is no end.
+    check(stay)?;
     let deadlock = deadlock.and_then(|place| ends.get(place).copied());
     let deadlock = deadlock.and_then(|place| wait::deadlock(session, place));
     let Receive { targets, .. } = receive;
@@ -142,6 +144,15 @@ async fn run(
         remove_read(session, &targets, &mut entries).await;
     }
     Ok(Delivery::End { failures, entries, deadlock })
+}
+
+/// Whether the client may go on, and the session is there.
+fn check(stay: &Stay) -> Result<(), Broken> {
+    stay.check()?;
+    if stay.session().is_over() {
+        return Err(wait::ended(stay.session()).into());
+    }
+    Ok(())
 }
 
 /// One receive under way.

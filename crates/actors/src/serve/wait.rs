@@ -29,11 +29,12 @@ pub(super) async fn wait(session: &SessionShared, spec: WaitSpec) -> Answer {
             changes.mark();
             watched.look();
             match course(&watched.states, spec.count, until) {
-                _ if session.is_over() => return Err(ended()),
+                _ if session.is_over() => return Err(ended(session)),
                 Course::Over => return Ok(()),
                 Course::Blocked(place) => {
                     let blocked = places.get(place).and_then(|place| deadlock(session, *place));
-                    return Err(blocked.map_or_else(ended, |deadlock| refusal(&deadlock)));
+                    let gone = || ended(session);
+                    return Err(blocked.map_or_else(gone, |deadlock| refusal(&deadlock)));
                 }
                 Course::Waiting => {}
             }
@@ -114,7 +115,11 @@ fn refusal(deadlock: &Deadlock) -> RemoteError {
         .hint(format!("`sortie send {child} TEXT` answers, `sortie receive {blocked} --wait`, too"))
 }
 
-/// The error of who waits in a session that is over.
-pub(crate) fn ended() -> RemoteError {
-    RemoteError::new(ErrorCode::ShuttingDown, "the session has ended, or its node was stopped")
+/// The error of who waits in a session that is over: closed or idle for too long, unless its node
+/// ends and takes it along.
+pub(crate) fn ended(session: &SessionShared) -> RemoteError {
+    if session.node.is_ending() {
+        return RemoteError::new(ErrorCode::ShuttingDown, "the node shuts down");
+    }
+    RemoteError::new(ErrorCode::NoSession, "the session has ended")
 }

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use sortie_model::EntryId;
+use sortie_actors::data::exchange::ToClient;
+use sortie_model::{EntryId, IdempotencyKey};
 use sortie_wire::ErrorCode;
-use sortie_wire::session_proto::{Answer, Ask, Entries, WaitCount, WaitSpec};
+use sortie_wire::session_proto::{
+    Answer, Ask, Delivery, Entries, ReceiveMode, ReceiveSpec, Request, SessionRef, WaitCount,
+    WaitSpec,
+};
 
-use crate::harness::{House, Work, select, soon};
+use crate::harness::{House, Item, Reader, Work, select, soon};
 
 fn spec(words: &str, count: WaitCount) -> WaitSpec {
     WaitSpec { selection: select(words), count, finished: false, timeout: None }
@@ -85,4 +89,37 @@ async fn the_end_of_a_session_ends_its_waits() {
     let (answer, ()) = tokio::join!(waiting, house.node.shut_down());
     let Answer::Refused(error) = answer else { panic!("refused, not {answer:?}") };
     assert_eq!(error.code, ErrorCode::ShuttingDown);
+}
+
+#[tokio::test]
+async fn a_session_that_ends_by_itself_is_told_apart_from_a_node_that_ends() {
+    let house = House::open().await;
+    let mut owner = house.open_request(Ask::OpenTemporary);
+    let opened = soon(owner.receiver.next()).await.expect("the node answers");
+    let Some(ToClient::Answer(Answer::Session(view))) = opened else {
+        panic!("a session, not {opened:?}")
+    };
+    let session = || SessionRef::Instance(view.instance);
+    let key = IdempotencyKey::try_from("key".to_owned()).expect("a key");
+    let job = Box::new(House::spec(1, Work::gated(2, 1)));
+    let start = Ask::Start { key, spec: job };
+    let mut started = house.node.open(Request { session: session(), ask: start });
+    let answer = soon(started.receiver.next()).await.expect("the node answers");
+    assert!(matches!(answer, Some(ToClient::Answer(Answer::Started(_)))), "{answer:?}");
+    let wait = Ask::Wait(spec("1", WaitCount::All));
+    let mut waiter = house.node.open(Request { session: session(), ask: wait });
+    let until_settled = ReceiveMode::TakeUntil { finished: false };
+    let receive = Ask::Receive(Box::new(ReceiveSpec::new(select("1"), until_settled)));
+    let receive = Request { session: session(), ask: receive };
+    let mut reader = Reader { end: house.node.open(receive) };
+    let first = reader.next().await;
+    assert!(matches!(first, Ok((_, Item::Records(..)))), "{first:?}");
+    // Both have begun; the session goes with its owner.
+    drop(owner);
+    let Err(end) = reader.next().await else { panic!("the session has ended") };
+    let Delivery::Refused(error) = *end else { panic!("refused, not {end:?}") };
+    assert_eq!(error.code, ErrorCode::NoSession);
+    let answer = soon(waiter.receiver.next()).await.expect("the node answers");
+    let Some(ToClient::Answer(Answer::Refused(error))) = answer else { panic!("{answer:?}") };
+    assert_eq!(error.code, ErrorCode::NoSession);
 }

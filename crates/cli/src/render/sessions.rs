@@ -1,10 +1,12 @@
 //! Sessions as a list, and what is set in one.
 
 use serde_json::{Value, json};
-use sortie::{OsBytes, SessionScope, SessionState};
-use sortie_model::SessionView;
+use sortie::{
+    Availability, OsBytes, SessionId, SessionScope, SessionState, SessionView, Timestamp,
+};
 use sortie_model::view::ChildPlace;
 
+use crate::known_sessions::Known;
 use crate::render::clean::one_line;
 use crate::render::listing::time;
 use crate::render::sheet::{Column, Item, Sheet, columns};
@@ -55,6 +57,27 @@ pub(crate) fn sessions(views: &[SessionView]) -> Sheet {
     };
     let items = views.iter().map(item).collect();
     Sheet { field: "sessions", columns: COLUMNS, items, more: Vec::new() }
+}
+
+/// What the home knows of a session whose node does not answer.
+pub(crate) fn out_of_reach(known: &Known) -> SessionView {
+    SessionView {
+        id: SessionId(0),
+        instance: known.instance,
+        name: known.name.clone(),
+        node: known.host.clone(),
+        owner: String::new(),
+        temporary: false,
+        jobs: 0,
+        unfinished: 0,
+        created: Timestamp(0),
+        below: None,
+        state: SessionState::Broken,
+        availability: Availability::None,
+        epoch: 0,
+        idle_timeout: None,
+        expires: None,
+    }
 }
 
 /// Whether its node showed it; of one that does not answer the home knows little.
@@ -133,8 +156,7 @@ pub(crate) fn scope(scope: &SessionScope) -> Sheet {
 mod tests {
     use std::time::Duration;
 
-    use sortie::{Availability, SessionInstance};
-    use sortie_model::{SessionId, Timestamp};
+    use sortie::SessionInstance;
 
     use super::*;
     use crate::render::listing::tests::instance;
@@ -175,6 +197,13 @@ mod tests {
         assert_eq!((&json["id"], &json["state"]), (&json!(2), &json!("disconnected")));
         assert_eq!((&json["epoch"], &json["idle_timeout"]), (&json!(4), &json!(7200.0)));
         assert_eq!(json["expires"], "1970-01-01T02:00:00Z");
+    }
+
+    #[test]
+    fn a_session_that_is_known_under_an_address_shows_its_node() {
+        let known = crate::known_sessions::tests::known("work", 1, "127.0.0.1:7000");
+        let json = session(&out_of_reach(&known));
+        assert_eq!((&json["node"], &json["state"]), (&json!("host"), &json!("broken")));
     }
 
     #[test]

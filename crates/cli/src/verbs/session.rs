@@ -1,13 +1,9 @@
 //! `sortie session`: sessions that outlive commands are opened, listed, held, given free, closed.
 
 use std::ffi::OsStr;
-use std::time::Duration;
 
-use futures_util::future::join_all;
 use sortie::answer::Busy;
-use sortie::{
-    Availability, Client, HomePaths, ScopeChange, SessionOptions, SessionState, SessionView,
-};
+use sortie::{Client, HomePaths, ScopeChange, SessionOptions, SessionView};
 
 use crate::args::reach::Reach;
 use crate::args::read::expression;
@@ -17,17 +13,15 @@ use crate::args::sessions::{
 };
 use crate::args::values::{os_bytes, variable};
 use crate::connect::{Connection, connect_to};
-use crate::failure::Failure;
+use crate::failure::{ErrorStyle, Failure};
 use crate::known_sessions::{self, Known};
 use crate::own_node;
 use crate::render::clean::one_line;
 use crate::render::out::print;
 use crate::render::sessions;
 use crate::render::sheet::Format;
+use crate::settle::{look, settle, without};
 use crate::verbs::show;
-
-/// How long `session get` waits for another node.
-const LOOK_TIME: Duration = Duration::from_secs(3);
 
 pub(super) async fn run(verb: SessionVerb) -> Result<u8, Failure> {
     match verb {
@@ -52,19 +46,23 @@ async fn new(args: SessionNewArgs) -> Result<u8, Failure> {
         return Err(Failure::no_node(on.as_str()));
     }
     let options = SessionOptions { name: args.name, idle_timeout: Some(args.idle_timeout) };
+    let style = args.look.error_style();
     let mut views = Vec::new();
     if on.is_none() {
         views.push(open(&own, options.clone()).await?);
     }
     let mut failed = None;
     for node in &nodes {
-        let opened = open_on(&paths, (!node.is_self).then(|| node.name.as_str()), &options, &own);
-        match opened.await {
+        let opened = match node.is_self {
+            true => open(&own, options.clone()).await,
+            false => open_on(&paths, node.name.as_str(), &options, style).await,
+        };
+        match opened {
             Ok(view) => views.push(view),
             Err(failure) => {
                 let failure =
                     Failure { message: format!("{}: {}", node.name, failure.message), ..failure };
-                failure.report(args.look.error_style());
+                failure.report(style);
                 failed.get_or_insert(failure.cause);
             }
         }
@@ -74,18 +72,17 @@ async fn new(args: SessionNewArgs) -> Result<u8, Failure> {
     Ok(failed.map_or(0, |cause| cause.status()))
 }
 
-/// Opens a session on another node, or on our own, and remembers where it is.
+/// Opens a session on another node, and remembers where it is.
 async fn open_on(
     paths: &HomePaths,
-    node: Option<&str>,
+    node: &str,
     options: &SessionOptions,
-    own: &Client,
+    style: ErrorStyle,
 ) -> Result<SessionView, Failure> {
-    let Some(node) = node else { return open(own, options.clone()).await };
     let client = connect_to(paths, node).await?;
     let view = open(&client, options.clone()).await?;
+    known_sessions::note(paths, &client, &Known::of(&view, node), style).await;
     client.close().await;
-    known_sessions::remember(paths, &Known::of(&view, node))?;
     Ok(view)
 }
 
@@ -96,101 +93,93 @@ async fn open(client: &Client, options: SessionOptions) -> Result<SessionView, F
 }
 
 async fn get(args: SessionGetArgs) -> Result<u8, Failure> {
+    let paths = own_node::home_paths()?;
+    let style = args.look.error_style();
+    // Read before any node is asked: what comes in meanwhile is not said to be gone.
+    let mut known = known_sessions::all(&paths)?;
     let reach = Reach { node: args.node.clone(), ..Reach::default() };
     let connection = Connection::open(&reach).await?;
     let mut views = connection.client().sessions().await?;
     connection.close().await;
-    if args.node.is_none() {
-        let paths = own_node::home_paths()?;
-        let known = known_sessions::all(&paths)?;
-        let mut nodes: Vec<&str> = known.iter().map(|known| known.node.as_str()).collect();
-        nodes.sort_unstable();
-        nodes.dedup();
-        let found = join_all(nodes.into_iter().map(|node| sessions_of(&paths, node))).await;
-        for (node, sessions) in found {
-            let here = known.iter().filter(|known| known.node == node);
-            match sessions {
-                Some(sessions) => views.extend(
-                    sessions
-                        .into_iter()
-                        .filter(|view| here.clone().any(|known| known.instance == view.instance)),
-                ),
-                None => views.extend(here.filter_map(out_of_reach)),
-            }
+    let over = match &args.node {
+        None => {
+            let mut over = without(&mut known, &views);
+            let looked = look(&paths, known).await;
+            views.extend(looked.found);
+            views.extend(looked.silent.iter().map(sessions::out_of_reach));
+            over.extend(looked.gone);
+            over
         }
-    }
+        Some(node) => {
+            without(&mut known, &views);
+            let gone = known.iter().filter(|known| known.node == *node);
+            gone.map(|known| known.instance).collect()
+        }
+    };
+    known_sessions::forget(&paths, &over, style).await;
     show(&sessions::sessions(&views), &args.look)?;
     Ok(0)
 }
 
-/// The sessions of another node; none when it does not answer.
-async fn sessions_of<'n>(paths: &HomePaths, node: &'n str) -> (&'n str, Option<Vec<SessionView>>) {
-    let asked = async {
-        let client = connect_to(paths, node).await?;
-        let sessions = client.sessions().await?;
-        client.close().await;
-        Ok::<_, Failure>(sessions)
-    };
-    let answered = tokio::time::timeout(LOOK_TIME, asked).await;
-    (node, answered.ok().and_then(Result::ok))
-}
-
-/// What the home knows of a session whose node does not answer.
-fn out_of_reach(known: &Known) -> Option<SessionView> {
-    Some(SessionView {
-        id: sortie::SessionId(0),
-        instance: known.instance,
-        name: known.name.clone(),
-        node: known.node.parse().ok()?,
-        owner: String::new(),
-        temporary: false,
-        jobs: 0,
-        unfinished: 0,
-        created: sortie::Timestamp(0),
-        below: None,
-        state: SessionState::Broken,
-        availability: Availability::None,
-        epoch: 0,
-        idle_timeout: None,
-        expires: None,
-    })
-}
-
 async fn connect(args: SessionConnectArgs) -> Result<u8, Failure> {
     let SessionConnectArgs { take, pick } = args;
-    let reach = settled(&pick)?;
-    let connection = Connection::open(&reach).await?;
-    let busy = if take { Busy::Take } else { Busy::Refuse };
-    let word = connection.session_name().to_owned();
-    let session = connection.client().connect_session(&word, busy).await?;
-    let view = session.view_at_start().cloned();
-    drop(session);
-    connection.close().await;
-    if let (Some(view), Some(node)) = (&view, &reach.node) {
-        known_sessions::remember(&own_node::home_paths()?, &Known::of(view, node))?;
-    }
+    let connected = settled(&pick, async |reach| {
+        let connection = Connection::open(reach).await?;
+        let busy = if take { Busy::Take } else { Busy::Refuse };
+        let word = connection.session_name();
+        let session = connection.client().connect_session(word, busy).await?;
+        let view = session.view_at_start().cloned();
+        drop(session);
+        if let (Some(view), Some(node)) = (&view, &reach.node) {
+            let (paths, client) = (own_node::home_paths()?, connection.client());
+            let known = Known::of(view, node);
+            known_sessions::note(&paths, client, &known, pick.look.error_style()).await;
+        }
+        connection.close().await;
+        Ok(view)
+    });
+    let view = connected.await?;
     show(&sessions::sessions(view.as_slice()), &pick.look)?;
     Ok(0)
 }
 
 async fn disconnect(pick: SessionPickArgs) -> Result<u8, Failure> {
-    let connection = Connection::open(&settled(&pick)?).await?;
-    let view = connection.session().disconnect().await?;
-    connection.close().await;
+    let disconnected = settled(&pick, async |reach| {
+        let connection = Connection::open(reach).await?;
+        let view = connection.session().disconnect().await?;
+        connection.close().await;
+        Ok(view)
+    });
+    let view = disconnected.await?;
     show(&sessions::sessions(&[view]), &pick.look)?;
     Ok(0)
 }
 
 async fn close(pick: SessionPickArgs) -> Result<u8, Failure> {
-    let reach = settled(&pick)?;
-    let connection = Connection::open(&reach).await?;
-    let closed = connection.session().close().await;
-    connection.close().await;
-    closed?;
-    if let Some(session) = &reach.session {
-        known_sessions::forget(&own_node::home_paths()?, session)?;
-    }
+    let closed = settled(&pick, async |reach| {
+        let connection = Connection::open(reach).await?;
+        let mut called = connection.client().sessions().await?;
+        called.retain(|view| is_called(view, connection.session_name()));
+        // The one that was found is closed, and forgotten under whatever word it was named.
+        let found = <[SessionView; 1]>::try_from(called).ok().map(|[view]| view.instance);
+        let closed = match &found {
+            Some(instance) => connection.client().session_named(&instance.to_string()),
+            None => connection.session(),
+        };
+        let closed = closed.close().await;
+        connection.close().await;
+        closed?;
+        Ok(found)
+    });
+    let found = closed.await?;
+    let paths = own_node::home_paths()?;
+    known_sessions::forget(&paths, found.as_slice(), pick.look.error_style()).await;
     Ok(0)
+}
+
+/// As its node reads the word.
+fn is_called(view: &SessionView, word: &str) -> bool {
+    view.name == word || view.id.to_string() == word || view.instance.to_string() == word
 }
 
 async fn env(args: SessionEnvArgs) -> Result<u8, Failure> {
@@ -212,9 +201,15 @@ async fn env(args: SessionEnvArgs) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// Where the session is that the words name.
-fn settled(pick: &SessionPickArgs) -> Result<Reach, Failure> {
+/// Does something with the session that the words name, where it is.
+async fn settled<T>(
+    pick: &SessionPickArgs,
+    what: impl AsyncFnOnce(&Reach) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let mut reach = pick.reach();
-    known_sessions::settle(&own_node::home_paths()?, &mut reach)?;
-    Ok(reach)
+    let named = settle(&mut reach, pick.look.error_style()).await?;
+    match (what(&reach).await, named) {
+        (Err(failure), Some(named)) => Err(named.explain(failure).await),
+        (done, _) => done,
+    }
 }

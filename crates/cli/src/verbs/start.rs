@@ -10,6 +10,7 @@ use crate::connect::Connection;
 use crate::failure::Failure;
 use crate::known_sessions::{self, Known};
 use crate::own_node::{self, eprintln_quietly};
+use crate::program::with_own_name;
 use crate::render::clean::one_line;
 use crate::render::progress::Screen;
 use crate::verbs::submit::Submission;
@@ -29,26 +30,36 @@ pub(super) async fn run(args: StartArgs, registry: &Registry) -> Result<u8, Fail
 
 /// Starts the job in a session of its own, which waits for whoever connects.
 async fn start_detached(submission: Submission, reach: &Reach, look: &Look) -> Result<u8, Failure> {
+    let (paths, style) = (own_node::home_paths()?, look.error_style());
     let connection = Connection::open(reach).await?;
     let session = connection.client().open_session(SessionOptions::default()).await?;
-    let started = submit(submission, &session, look).await;
-    if started.is_err() {
-        // Nobody knows of it; what the job had is not half there.
-        session.close().await?;
-        started?;
-    }
-    let view = session.disconnect().await?;
-    drop(session);
-    connection.close().await;
+    let nothing = || Failure::internal("the node opened a session and did not show it");
+    let view = session.view_at_start().cloned().ok_or_else(nothing)?;
+    // Before there is a job: whatever becomes of us, the user knows where it is.
     if let Some(node) = &reach.node {
-        known_sessions::remember(&own_node::home_paths()?, &Known::of(&view, node))?;
+        known_sessions::note(&paths, connection.client(), &Known::of(&view, node), style).await;
     }
     let (name, node) = (one_line(&view.name), &view.node);
-    eprintln_quietly(&format!(
-        "sortie: session {name} on {node} waits: `sortie session connect {name}`, from elsewhere \
-         with `--node {node}`"
+    say(&format!(
+        "session {name} on {node} keeps the output: `sortie session connect {name}`, from \
+         elsewhere with `--node {node}`"
     ));
+    if let Err(failure) = submit(submission, &session, look).await {
+        // What the job had is not half there.
+        if session.close().await.is_ok() {
+            known_sessions::forget(&paths, &[view.instance], style).await;
+            say(&format!("session {name} on {node} is closed again"));
+        }
+        return Err(failure);
+    }
+    session.disconnect().await?;
+    drop(session);
+    connection.close().await;
     Ok(0)
+}
+
+fn say(sentence: &str) {
+    eprintln_quietly(&format!("sortie: {}", with_own_name(sentence)));
 }
 
 /// Starts the job, stores its input, prints it.

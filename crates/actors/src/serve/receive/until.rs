@@ -13,10 +13,10 @@ use sortie_wire::session_proto::{Delivery, ReceiveSpec, WaitCount};
 
 use super::reading::Child;
 use super::target::Target;
-use super::{Broken, Receive};
+use super::{Broken, Receive, check};
 use crate::data::exchange::ToClient;
 use crate::data::mailboxes::Ready;
-use crate::serve::wait::{Watched, ended};
+use crate::serve::wait::Watched;
 
 /// Batches after which the states are looked at again, however much there is to deliver.
 const BATCHES_AT_ONCE: usize = 64;
@@ -48,10 +48,7 @@ pub(super) async fn deliver(
         };
         let news = if spec.events { flow.news(until) } else { Vec::new() };
         let asked = if spec.answers { flow.questions() } else { Vec::new() };
-        stay.check()?;
-        if stay.session().is_over() {
-            return Err(ended().into());
-        }
+        check(stay)?;
         if course != Course::Waiting {
             flow.look_at_all();
         }
