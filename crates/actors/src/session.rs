@@ -122,10 +122,8 @@ pub(crate) async fn start(
     }
     let StartOrder { key, spec, nodes, pace } = order;
     let known = known_children(&spec.fan, nodes.len() as u32).unwrap_or(0);
-    let below = session.scope().below(&spec);
-    let below = below.map_err(|error| RemoteError::new(ErrorCode::Limit, error.to_string()))?;
-    let decision = session.table_mut().on_start(key, &spec, known, session.node.uptime());
-    let id = match decision.map_err(|refused| refusal(&refused))? {
+    let (decision, below) = decide(session, key, &spec, known)?;
+    let id = match decision {
         StartDecision::New(id) => id,
         StartDecision::Same(id) => {
             let gone = || RemoteError::new(ErrorCode::Gone, "the key's job was removed");
@@ -182,6 +180,26 @@ pub(crate) async fn start(
 }
 
 /// Where the input of the job goes, if it takes any.
+/// What the start becomes, and its spec with what is set in the session, if anything is.
+fn decide(
+    session: &SessionShared,
+    key: IdempotencyKey,
+    spec: &JobSpec,
+    known: u64,
+) -> Result<(StartDecision, Option<Box<JobSpec>>), RemoteError> {
+    let now = session.node.uptime();
+    let same = session.table_mut().same(&key, spec, now);
+    if let Some(id) = same.map_err(|refused| refusal(&refused))? {
+        return Ok((StartDecision::Same(id), None));
+    }
+    // Between the two looks at the key: one that has its job asks for nothing more, and a start
+    // that is refused leaves its key free.
+    let below = session.scope().below(spec);
+    let below = below.map_err(|error| RemoteError::new(ErrorCode::Limit, error.to_string()))?;
+    let decision = session.table_mut().on_start(key, spec, known, now);
+    Ok((decision.map_err(|refused| refusal(&refused))?, below))
+}
+
 fn input_of(
     session: &SessionShared,
     spec: &JobSpec,
