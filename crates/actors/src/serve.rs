@@ -137,9 +137,14 @@ async fn about_the_session(session: &Arc<SessionShared>, by: &Asker, ask: Ask) -
     }
 }
 
-/// Refuses a message of a connection that sends [`limits::MESSAGES_PER_LINK`] already.
-pub(crate) async fn refuse_message(end: ServerEnd) {
-    let text = format!("this connection sends {} messages already", limits::MESSAGES_PER_LINK);
+/// Refuses what a connection does as often at once as it may: a message, or to be in a session.
+pub(crate) async fn refuse_surplus(ask: &Ask, end: ServerEnd) {
+    let text = if matches!(ask, Ask::Send(_)) {
+        format!("this connection sends {} messages already", limits::MESSAGES_PER_LINK)
+    } else {
+        let most = limits::PRESENCES_PER_LINK;
+        format!("this connection is in {most} sessions already: drop handles, or make another one")
+    };
     // A client that is gone has nobody left to be told.
     let _ = end.sender.finish_with(refuse(RemoteError::new(ErrorCode::Limit, text))).await;
 }
