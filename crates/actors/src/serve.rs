@@ -61,19 +61,18 @@ async fn answer(
         Ok(Entering::Holding(found)) => return session::hold(found, by, ask, end).await,
         Err(error) => return end.sender.finish_with(Answer::Refused(error)).await,
     };
-    let session = Arc::clone(stay.session());
     match ask {
-        Ask::Start { key, spec } => return start::start(session, key, spec, end).await,
+        Ask::Start { key, spec } => return start::start(&stay, key, spec, end).await,
         Ask::Receive(spec) => return receive::receive(&stay, *spec, end).await,
         Ask::Monitor { selection } => return monitor::monitor(&stay, selection, end).await,
-        Ask::Send(spec) => return send::send(session, spec, end).await,
+        Ask::Send(spec) => return send::send(&stay, spec, end).await,
         Ask::Watch { selection } => return watch::watch(&stay, selection, end).await,
         _ => {}
     }
     let ServerEnd { mut sender, receiver: _receiver } = end;
     let answer = tokio::select! {
         biased;
-        answer = about_the_session(&session, &by, ask) => answer,
+        answer = about_the_session(stay.session(), &by, ask) => answer,
         error = stay.parted(), if stay.is_held() => refuse(error),
         () = sender.abandoned() => return Ok(()),
     };

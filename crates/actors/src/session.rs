@@ -21,6 +21,7 @@ use crate::data::mailboxes::JobMailboxes;
 use crate::data::map_feed::{self, MapFeed};
 use crate::data::nested;
 use crate::data::session::SessionShared;
+use crate::data::stay::Stay;
 use crate::host::HostMessage;
 use crate::parent_job::{ParentJobActor, ParentJobArguments, ParentJobMessage};
 
@@ -110,13 +111,13 @@ impl Actor for SessionActor {
 ///
 /// # Errors
 /// [`RemoteError`]; no job was made then.
-pub(crate) async fn start(
-    session: &Arc<SessionShared>,
-    order: StartOrder,
-) -> Result<Started, RemoteError> {
+pub(crate) async fn start(stay: &Stay, order: StartOrder) -> Result<Started, RemoteError> {
     let over = || RemoteError::new(ErrorCode::ShuttingDown, "the session has ended");
+    let session = stay.session();
     let one_by_one = session.starting.lock().await;
     let supervisor = session.actor().filter(|_| !session.is_over()).ok_or_else(over)?;
+    // Only now: who takes the session over has waited for the starts that are under way.
+    stay.check()?;
     if session.refuses_starts() {
         return Err(nested::refusal(NestRefused::Stopping));
     }
@@ -179,7 +180,6 @@ pub(crate) async fn start(
     Ok(Started { job, again: false })
 }
 
-/// Where the input of the job goes, if it takes any.
 /// What the start becomes, and its spec with what is set in the session, if anything is.
 fn decide(
     session: &SessionShared,
@@ -200,6 +200,7 @@ fn decide(
     Ok((decision.map_err(|refused| refusal(&refused))?, below))
 }
 
+/// Where the input of the job goes, if it takes any.
 fn input_of(
     session: &SessionShared,
     spec: &JobSpec,

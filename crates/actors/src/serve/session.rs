@@ -32,7 +32,12 @@ pub(super) async fn hold(
         Ask::Connect { take } => Some(take),
         _ => None,
     };
-    if let Err(error) = change_hold(&session, &by, take) {
+    let changed = {
+        // A start that is under way is done first, and the next one sees who holds the session.
+        let _no_start = session.starting.lock().await;
+        change_hold(&session, &by, take)
+    };
+    if let Err(error) = changed {
         return end.sender.finish_with(refuse(error)).await;
     }
     // Whoever is in it may not be allowed to any more; and its time may run from now on.
