@@ -1,7 +1,7 @@
 //! Sessions that outlive their clients: held, left, taken over, closed.
 #![expect(clippy::expect_used, reason = "a test fails by panicking, also in what its cases share")]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -130,6 +130,77 @@ async fn a_takeover_ends_what_the_old_holder_has_open_and_what_it_did_not_confir
     back.scope().await.expect("a handle of the third");
     let other = taken.scope().await.expect_err("a handle of the second");
     assert_eq!(code_of(&other), Some(ErrorCode::SessionTaken));
+}
+
+#[tokio::test]
+async fn what_the_old_holder_confirms_too_late_comes_again_and_it_is_told() {
+    let (a, b) = (Home::running("a", &[]), Home::running("b", &[]));
+    join_all(&[&a, &b]);
+    let (first, second) = (at(&a, &b).await, at(&b, &b).await);
+    let held = first.open_session(SessionOptions::default()).await.expect("a session");
+    let name = held.view_at_start().expect("it was opened").instance.to_string();
+    held.job(Command::new("echo").args(["one"])).start().await.expect("a start");
+    let (mut reader, mut last) = (receive_all(&held).await, 0);
+    loop {
+        match reader.next().await.expect("an item") {
+            Some(ReceiveItem::Records { number, .. }) => last = number,
+            Some(ReceiveItem::End(_)) => break,
+            other => panic!("records, then the end, not {other:?}"),
+        }
+    }
+    let taken = second.connect_session(&name, Busy::Take).await.expect("it is taken");
+    let now = ReceiveSpec::new(Selection::of([Selector::Last]), ReceiveMode::Take);
+    let mut found = taken.receive(now).await.expect("a receive");
+    assert_eq!(text_of(&mut found).await, "one\n", "it is there at once");
+    reader.acknowledge(last);
+    let late = reader.finish().await.expect_err("it was taken");
+    assert_eq!(code_of(&late), Some(ErrorCode::SessionTaken), "{late}");
+}
+
+#[test]
+fn a_command_that_stalls_and_one_that_is_fed_end_when_their_session_is_taken() {
+    const LINES: u64 = 1_000_000;
+    let (a, b) = (Home::running("a", &[]), Home::running("b", &[]));
+    join_all(&[&a, &b]);
+    assert_eq!(a.sortie(&["session", "new", "--name", "work"]).code, 0);
+    let lines = LINES.to_string();
+    assert_eq!(a.sortie(&["start", "--session", "work", "--", "seq", &lines]).code, 0);
+    let piped = |arguments: &[&str]| {
+        let mut command = a.command(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("sortie runs")
+    };
+    let mut stalled = piped(&["receive", "--session", "work", "--wait", "1"]);
+    // Nobody reads more of it.
+    let mut out = stalled.stdout.take().expect("a pipe");
+    let mut read = vec![0; 1];
+    out.read_exact(&mut read).expect("the first digit");
+    let mut fed = piped(&["start", "--session", "work", "--stdin", "-", "--", "cat"]);
+    let input = fed.stdin.take();
+    wait_for("the second job", || {
+        let jobs = a.json(&["get", "--session", "work"]);
+        (jobs["jobs"].as_array()?.len() == 2).then_some(())
+    });
+    assert_eq!(b.sortie(&["session", "connect", "work", "--node", "a", "--take"]).code, 0);
+    let got = b.sortie(&["receive", "--session", "work", "--wait", "1"]);
+    assert_eq!(got.code, 0, "{}", got.err);
+    out.read_to_end(&mut read).expect("what was under way");
+    let ended = stalled.wait_with_output().expect("it ends");
+    assert_eq!(ended.status.code(), Some(103), "{ended:?}");
+    // The job's input ended as lost, while the command still waits for more of its own.
+    b.sortie(&["wait", "--session", "work", "3"]);
+    let second = b.json(&["get", "--session", "work", "3"]);
+    assert_eq!(second["jobs"][0]["state"], "failed", "{second}");
+    drop(input);
+    let ended = fed.wait_with_output().expect("it ends");
+    assert_eq!(ended.status.code(), Some(103), "{ended:?}");
+    // What the first one wrote last may be among what the other one got, and nothing is missing.
+    let read = String::from_utf8(read).expect("a text");
+    let written = read.lines().count() as u64;
+    let numbers: Vec<u64> = got.lines().iter().filter_map(|line| line.parse().ok()).collect();
+    let begin = LINES - numbers.len() as u64 + 1;
+    assert!(begin <= written + 1, "{begin} {written}");
+    assert!(numbers.into_iter().skip(1).eq(begin + 1..=LINES));
 }
 
 #[test]

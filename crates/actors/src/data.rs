@@ -21,3 +21,4 @@ pub(crate) mod reports;
 pub(crate) mod session;
 pub(crate) mod stay;
 pub(crate) mod traffic;
+pub(crate) mod window;

@@ -63,19 +63,18 @@ async fn answer(
         }
         Err(error) => return end.sender.finish_with(Answer::Refused(error)).await,
     };
-    let session = Arc::clone(stay.session());
     match ask {
-        Ask::Start { key, spec } => return start::start(session, key, spec, end).await,
+        Ask::Start { key, spec } => return start::start(&stay, key, spec, end).await,
         Ask::Receive(spec) => return receive::receive(&stay, *spec, end).await,
         Ask::Monitor { selection } => return monitor::monitor(&stay, selection, end).await,
-        Ask::Send(spec) => return send::send(session, spec, end).await,
+        Ask::Send(spec) => return send::send(&stay, spec, end).await,
         Ask::Watch { selection } => return watch::watch(&stay, selection, end).await,
         _ => {}
     }
     let ServerEnd { mut sender, receiver: _receiver } = end;
     let answer = tokio::select! {
         biased;
-        answer = about_the_session(&session, &by, ask) => answer,
+        answer = about_the_session(stay.session(), &by, ask) => answer,
         error = stay.parted(), if stay.is_held() => refuse(error),
         () = sender.abandoned() => return Ok(()),
     };
@@ -139,9 +138,14 @@ async fn about_the_session(session: &Arc<SessionShared>, by: &Asker, ask: Ask) -
     }
 }
 
-/// Refuses a message of a connection that sends [`limits::MESSAGES_PER_LINK`] already.
-pub(crate) async fn refuse_message(end: ServerEnd) {
-    let text = format!("this connection sends {} messages already", limits::MESSAGES_PER_LINK);
+/// Refuses what a connection does as often at once as it may: a message, or to be in a session.
+pub(crate) async fn refuse_surplus(ask: &Ask, end: ServerEnd) {
+    let text = if matches!(ask, Ask::Send(_)) {
+        format!("this connection sends {} messages already", limits::MESSAGES_PER_LINK)
+    } else {
+        let most = limits::PRESENCES_PER_LINK;
+        format!("this connection is in {most} sessions already: drop handles, or make another one")
+    };
     // A client that is gone has nobody left to be told.
     let _ = end.sender.finish_with(refuse(RemoteError::new(ErrorCode::Limit, text))).await;
 }

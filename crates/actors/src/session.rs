@@ -22,7 +22,7 @@ use crate::data::mailboxes::JobMailboxes;
 use crate::data::map_feed::{self, MapFeed};
 use crate::data::nested;
 use crate::data::session::SessionShared;
-use crate::data::stay;
+use crate::data::stay::{self, Stay};
 use crate::host::HostMessage;
 use crate::parent_job::{ParentJobActor, ParentJobArguments, ParentJobMessage};
 
@@ -112,18 +112,16 @@ impl Actor for SessionActor {
 ///
 /// # Errors
 /// [`RemoteError`]; no job was made then.
-pub(crate) async fn start(
-    session: &Arc<SessionShared>,
-    order: StartOrder,
-) -> Result<Started, RemoteError> {
+pub(crate) async fn start(stay: &Stay, order: StartOrder) -> Result<Started, RemoteError> {
+    let session = stay.session();
     let one_by_one = session.starting.lock().await;
+    // Only now: who takes the session over has waited for the starts that are under way.
+    stay.check()?;
     let supervisor = open_for_starts(session)?;
     let StartOrder { key, spec, nodes, pace } = order;
     let known = known_children(&spec.fan, nodes.len() as u32).unwrap_or(0);
-    let below = session.scope().below(&spec);
-    let below = below.map_err(|error| RemoteError::new(ErrorCode::Limit, error.to_string()))?;
-    let decision = session.table_mut().on_start(key, &spec, known, session.node.uptime());
-    let id = match decision.map_err(|refused| refusal(&refused))? {
+    let (decision, below) = decide(session, key, &spec, known)?;
+    let id = match decision {
         StartDecision::New(id) => id,
         StartDecision::Same(id) => {
             let gone = || RemoteError::new(ErrorCode::Gone, "the key's job was removed");
@@ -191,6 +189,26 @@ fn open_for_starts(session: &SessionShared) -> Result<&ActorRef<SessionMessage>,
         None => Err(stay::refusal(session, HoldRefused::Over)),
         Some(_) => Err(nested::refusal(NestRefused::Stopping)),
     }
+}
+
+/// What the start becomes, and its spec with what is set in the session, if anything is.
+fn decide(
+    session: &SessionShared,
+    key: IdempotencyKey,
+    spec: &JobSpec,
+    known: u64,
+) -> Result<(StartDecision, Option<Box<JobSpec>>), RemoteError> {
+    let now = session.node.uptime();
+    let same = session.table_mut().same(&key, spec, now);
+    if let Some(id) = same.map_err(|refused| refusal(&refused))? {
+        return Ok((StartDecision::Same(id), None));
+    }
+    // Between the two looks at the key: one that has its job asks for nothing more, and a start
+    // that is refused leaves its key free.
+    let below = session.scope().below(spec);
+    let below = below.map_err(|error| RemoteError::new(ErrorCode::Limit, error.to_string()))?;
+    let decision = session.table_mut().on_start(key, spec, known, now);
+    Ok((decision.map_err(|refused| refusal(&refused))?, below))
 }
 
 /// Where the input of the job goes, if it takes any.

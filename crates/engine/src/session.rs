@@ -119,14 +119,8 @@ impl<J> SessionTable<J> {
         known_children: u64,
         now: Uptime,
     ) -> Result<StartDecision, StartRefused> {
-        self.forget_old_keys(now);
-        if let Some(entry) = self.keys.get(&key) {
-            let job = entry.job;
-            return if entry.spec == *spec {
-                Ok(StartDecision::Same(job))
-            } else {
-                Err(StartRefused::KeyReused { key, job })
-            };
+        if let Some(job) = self.same(&key, spec, now)? {
+            return Ok(StartDecision::Same(job));
         }
         if self.jobs.len() >= limits::JOBS_PER_SESSION {
             return Err(StartRefused::Jobs);
@@ -141,6 +135,24 @@ impl<J> SessionTable<J> {
         self.keys.insert(key, KeyEntry { spec: spec.clone(), job });
         self.reserve_children(job, Ordinal(0), known_children);
         Ok(StartDecision::New(job))
+    }
+
+    /// The key's job, if it was started before.
+    ///
+    /// # Errors
+    /// [`StartRefused::KeyReused`].
+    pub fn same(
+        &mut self,
+        key: &IdempotencyKey,
+        spec: &JobSpec,
+        now: Uptime,
+    ) -> Result<Option<EntryId>, StartRefused> {
+        self.forget_old_keys(now);
+        match self.keys.get(key) {
+            None => Ok(None),
+            Some(entry) if entry.spec == *spec => Ok(Some(entry.job)),
+            Some(entry) => Err(StartRefused::KeyReused { key: key.clone(), job: entry.job }),
+        }
     }
 
     /// Puts the job that a start became into the table.
@@ -304,6 +316,10 @@ mod tests {
         assert_eq!(table.on_start(key("a"), &spec("a"), 1, now), Ok(StartDecision::Same(id)));
         let refused = table.on_start(key("a"), &spec("b"), 1, now);
         assert_eq!(refused, Err(StartRefused::KeyReused { key: key("a"), job: id }));
+        assert_eq!(table.same(&key("a"), &spec("a"), now), Ok(Some(id)));
+        assert_eq!(table.same(&key("b"), &spec("b"), now), Ok(None));
+        let new = table.on_start(key("b"), &spec("b"), 1, now);
+        assert_eq!(new, Ok(StartDecision::New(EntryId(3))), "a look reserves nothing");
     }
 
     #[test]

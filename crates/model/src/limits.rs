@@ -272,6 +272,10 @@ pub const SENDERS_PER_CHILD: usize = 256;
 /// until it is accepted, and a call until it is answered; more are refused. They take none of the
 /// [`REQUESTS_PER_LINK`].
 pub const MESSAGES_PER_LINK: usize = 1_024;
+/// Sessions in which one user's connection is present, each by a request that stays open: temporary
+/// ones, and held ones for as long as a handle on them is there; more are refused. They take none
+/// of the [`REQUESTS_PER_LINK`].
+pub const PRESENCES_PER_LINK: usize = 1_024;
 /// What an owner has to say to the inboxes of one session on one node and has not said; a node that
 /// makes more by saying the same again and again is not spoken to any more.
 pub const INBOX_ERRANDS: usize = 65_536;

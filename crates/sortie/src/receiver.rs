@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::FutureExt;
-use sortie_actors::data::exchange::{ClientEnd, ClientSender, ToClient, ToServer};
+use sortie_actors::data::exchange::{ClientEnd, ClientReceiver, ClientSender, ToClient, ToServer};
 use sortie_model::view::EntryView;
 use sortie_model::{Deadlock, EntryId, Question, Record, State};
 use sortie_wire::session_proto::{Answer, Delivery, Entries, Failure, Source};
+use sortie_wire::{ErrorCode, RemoteError};
 
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -216,8 +217,8 @@ impl Receiver {
     /// Ends the receive: what was acknowledged is freed, the rest comes again to the next receive.
     ///
     /// # Errors
-    /// [`RequestError`] when the connection is lost; then some of the acknowledged records may come
-    /// again.
+    /// [`RequestError`] when the connection is lost, or when another client has taken the session
+    /// over ([`ErrorCode::SessionTaken`]); then some of the acknowledged records may come again.
     ///
     /// # Cancel safety
     /// As for an error.
@@ -230,9 +231,12 @@ impl Receiver {
         let Some(ClientEnd { sender, mut receiver }) = self.end.take() else { return Ok(()) };
         sender.finish().await?;
         // The node ends its side when what was acknowledged is freed. Before it hears of our end it
-        // may send more, which stays there; how it breaks off then does not matter.
-        while let Ok(Some(_)) = receiver.next().await {}
-        Ok(())
+        // may send more, which stays there; how it breaks off then does not matter. But where it
+        // says that another client has the session, what was acknowledged counts for nothing.
+        match refusal(&mut receiver).await {
+            Some(error) if error.code == ErrorCode::SessionTaken => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Tells the node what was acknowledged, or takes the next message if that is sooner: a node
@@ -267,7 +271,11 @@ impl Receiver {
         }
         if self.marked > self.confirmed {
             self.confirming = matches!(end.sender, ClientSender::Away(_));
-            end.sender.send(ToServer::Acknowledged(self.marked)).await?;
+            if let Err(error) = end.sender.send(ToServer::Acknowledged(self.marked)).await {
+                // The node hears no more: it is gone, or it has said why.
+                let refused = refusal(&mut end.receiver).await;
+                return Err(refused.map_or_else(|| error.into(), RequestError::from));
+            }
             self.confirming = false;
             self.confirmed = self.marked;
         }
@@ -288,6 +296,17 @@ impl Drop for Receiver {
             });
         }
     }
+}
+
+/// Hears the node out, and answers why it refused, if it did.
+async fn refusal(receiver: &mut ClientReceiver) -> Option<RemoteError> {
+    let mut refused = None;
+    while let Ok(Some(message)) = receiver.next().await {
+        if let ToClient::Delivery(Delivery::Refused(error)) = message {
+            refused = Some(error);
+        }
+    }
+    refused
 }
 
 /// Ends a receive, and waits until the node has heard it: then what was not acknowledged is on

@@ -33,6 +33,7 @@ use crate::data::job::JobShared;
 use crate::data::messages::posts::Posts;
 use crate::data::nested::Above;
 use crate::data::stay::Asker;
+use crate::data::window::Windows;
 use crate::host::HostMessage;
 use crate::node::NodeShared;
 use crate::parent_job::ParentJobMessage;
@@ -77,6 +78,8 @@ pub(crate) struct SessionShared {
     pub(crate) posts: Posts,
     /// Who uses it; none where nobody needs to hold it.
     hold: Option<Mutex<Hold>>,
+    /// What its readers have in hand.
+    pub(crate) windows: Windows,
     /// Its actor will look then whether it was idle for too long.
     idle_look: Mutex<Option<AbortHandle>>,
     /// What was set in it.
@@ -116,6 +119,7 @@ impl SessionShared {
             closing: AtomicBool::new(false),
             posts: Posts::default(),
             hold: hold.map(Mutex::new),
+            windows: Windows::default(),
             idle_look: Mutex::default(),
             scope: Mutex::default(),
             starting: tokio::sync::Mutex::default(),
@@ -212,8 +216,13 @@ impl SessionShared {
         self.idle_look.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells those who wait that somebody else may use the session now.
+    /// Somebody else may use the session now: what readers of past epochs have in hand is on offer
+    /// when this returns, and those who wait are told.
     pub(crate) fn parted(&self) {
+        let epoch = self.hold().map(|hold| hold.epoch());
+        if let Some(epoch) = epoch {
+            self.windows.withdraw_all_but(epoch);
+        }
         self.changes.rise();
     }
 

@@ -8,6 +8,7 @@ use sortie_engine::hold::{ClientKey, Hold, HoldRefused};
 use sortie_wire::{ErrorCode, RemoteError};
 
 use crate::data::session::SessionShared;
+use crate::data::window::Window;
 use crate::serve::{self, wait};
 use crate::session::SessionMessage;
 
@@ -92,6 +93,20 @@ impl Stay {
             .epoch
             .is_some_and(|epoch| self.session.hold().is_some_and(|hold| hold.epoch() != epoch));
         if parted { Err(refusal(&self.session, HoldRefused::Fenced)) } else { Ok(()) }
+    }
+
+    /// What a receive of the client holds; it is withdrawn when the client parts from the session.
+    ///
+    /// # Errors
+    /// As for [`Self::check`].
+    pub(crate) fn open_window(&self) -> Result<Window, RemoteError> {
+        let window = Window::default();
+        if let Some(epoch) = self.epoch {
+            self.session.windows.add(epoch, &window);
+            // After that: who parts the client either finds the window or is seen here.
+            self.check()?;
+        }
+        Ok(window)
     }
 
     /// Resolves with the reason when the client may not go on.

@@ -177,17 +177,24 @@ pub(crate) async fn serve_user(
     tokio::spawn(beat(link.clone(), control));
     let places = Arc::new(Semaphore::new(limits::REQUESTS_PER_LINK));
     let messages = Arc::new(Semaphore::new(limits::MESSAGES_PER_LINK));
+    let presences = Arc::new(Semaphore::new(limits::PRESENCES_PER_LINK));
     while let Ok((sender, receiver)) = link.accept_bi().await {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let (node, user, messages) = (Arc::clone(&node), user.clone(), Arc::clone(&messages));
+        let (node, user) = (Arc::clone(&node), user.clone());
+        let (messages, presences) = (Arc::clone(&messages), Arc::clone(&presences));
         tokio::spawn(async move {
             // A stream that does not begin with a request was given up or is garbage, and ends.
             let Ok((request, end)) = ServerEnd::accept(sender, receiver).await else { return };
-            let _place = if matches!(request.ask, Ask::Send(_)) {
-                // It may wait for long, and must keep no other request from being served.
+            let own = match request.ask {
+                Ask::Send(_) => Some(messages),
+                Ask::Connect { .. } | Ask::OpenTemporary => Some(presences),
+                _ => None,
+            };
+            let _place = if let Some(own) = own {
+                // It may stay for long, and must keep no other request from being served.
                 drop(place);
-                let Ok(place) = messages.try_acquire_owned() else {
-                    return serve::refuse_message(end).await;
+                let Ok(place) = own.try_acquire_owned() else {
+                    return serve::refuse_surplus(&request.ask, end).await;
                 };
                 place
             } else {

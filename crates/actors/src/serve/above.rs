@@ -19,7 +19,7 @@ pub(crate) async fn serve(node: Arc<NodeShared>, from: NodeId, request: Request,
     let session = permit(&ask).and_then(|()| session_of(&node, from, &session));
     // A child that is gone meanwhile has nobody left to be told.
     let _ = match (session, ask) {
-        (Ok(session), Ask::Send(spec)) => send::send(session, spec, end).await,
+        (Ok(session), Ask::Send(spec)) => send::send(&Stay::unseen(session), spec, end).await,
         (Ok(session), Ask::Monitor { selection }) => {
             monitor::monitor(&Stay::unseen(session), selection, end).await
         }

@@ -2,16 +2,18 @@
 //!
 //! Two things go on side by side: one delivers, the other hears acknowledgements. What was
 //! delivered and not acknowledged is held in a [`Window`]; when the client is gone the window goes
-//! too, and what it held is offered again to the next reader.
+//! too, and what it held is offered again to the next reader. When the client parts from the
+//! session the window is withdrawn at once, also from a client that reads nothing: what it confirms
+//! afterwards frees nothing, and it is never told a clean end.
 
 mod now;
 mod outlet;
 mod reading;
 mod target;
 mod until;
-mod window;
 
 use std::collections::HashSet;
+use std::pin::pin;
 use std::sync::Arc;
 
 use sortie_engine::receive::{self as rule, Part, parts};
@@ -28,12 +30,12 @@ use crate::data::job::JobShared;
 use crate::data::mailboxes::ReadError;
 use crate::data::session::SessionShared;
 use crate::data::stay::Stay;
+use crate::data::window::{Child, Window, Withdrawn};
 use crate::serve::wait::{self, Watched};
 use crate::serve::{get, remove};
 use outlet::Outlet;
-use reading::{Child, Reading};
+use reading::{NotRead, Reading};
 use target::Target;
-use window::Window;
 
 /// Why a receive breaks off.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +44,8 @@ enum Broken {
     Exchange(#[from] ExchangeError),
     #[error(transparent)]
     Refused(#[from] RemoteError),
+    #[error(transparent)]
+    Withdrawn(#[from] Withdrawn),
 }
 
 /// Serves one receive to its end.
@@ -53,43 +57,74 @@ pub(super) async fn receive(
     let ServerEnd { sender, mut receiver } = end;
     let mut outlet = Outlet::new(sender);
     // Dropped before the outlet: who sees the end finds everything free or on offer again.
-    let window = Window::default();
-    let deliver = async {
-        let last = match run(stay, &spec, &mut outlet, &window).await {
-            Ok(end) => end,
-            Err(Broken::Refused(error)) => Delivery::Refused(error),
-            Err(Broken::Exchange(error)) => return Err(error),
-        };
-        outlet.push(ToClient::Delivery(last)).await?;
-        outlet.flush().await
+    let window = match stay.open_window() {
+        Ok(window) => window,
+        Err(error) => return refuse(outlet, error).await,
     };
-    tokio::select! {
-        biased;
-        gone = hear(stay, &mut receiver, &window) => return gone,
-        delivered = deliver => delivered?,
-    }
+    let gave_up = {
+        let mut deliver = pin!(deliver(stay, &spec, &mut outlet, &window));
+        tokio::select! {
+            biased;
+            gone = hear(&mut receiver, &window) => {
+                gone?;
+                if window.check().is_ok() {
+                    return Ok(());
+                }
+                // It counts on what it confirmed, and is told that it must not. What is being sent
+                // is sent to its end before: behind a part of a message nothing is understood.
+                deliver.await?;
+                true
+            }
+            delivered = &mut deliver => {
+                delivered?;
+                false
+            }
+        }
+    };
     // What the client has in hand it may still confirm. That we end our side tells it that all it
     // confirmed is free.
-    tokio::select! {
+    let confirmed = tokio::select! {
         biased;
-        gone = hear(stay, &mut receiver, &window) => gone?,
-        () = window.emptied() => {}
-    }
+        gone = hear(&mut receiver, &window), if !gave_up => {
+            gone?;
+            window.check()
+        }
+        emptied = window.emptied() => emptied,
+    };
     drop(window);
+    match confirmed {
+        Ok(()) => outlet.finish().await,
+        Err(Withdrawn) => refuse(outlet, stay.parted().await).await,
+    }
+}
+
+/// Delivers everything, up to the end of the receive, or up to the client's parting.
+async fn deliver(
+    stay: &Stay,
+    spec: &ReceiveSpec,
+    outlet: &mut Outlet,
+    window: &Window,
+) -> Result<(), ExchangeError> {
+    let last = match run(stay, spec, outlet, window).await {
+        Ok(end) => end,
+        Err(Broken::Refused(error)) => Delivery::Refused(error),
+        // The caller says it.
+        Err(Broken::Withdrawn(_)) => return outlet.flush().await,
+        Err(Broken::Exchange(error)) => return Err(error),
+    };
+    outlet.push(ToClient::Delivery(last)).await?;
+    outlet.flush().await
+}
+
+async fn refuse(mut outlet: Outlet, error: RemoteError) -> Result<(), ExchangeError> {
+    outlet.push(ToClient::Delivery(Delivery::Refused(error))).await?;
+    outlet.flush().await?;
     outlet.finish().await
 }
 
-/// Frees what the client confirms, until it has ended its side or is gone. One that parted from the
-/// session confirms nothing: what it has in hand is offered to the next holder.
-async fn hear(
-    stay: &Stay,
-    receiver: &mut ServerReceiver,
-    window: &Window,
-) -> Result<(), ExchangeError> {
+/// Frees what the client confirms, until it has ended its side or is gone.
+async fn hear(receiver: &mut ServerReceiver, window: &Window) -> Result<(), ExchangeError> {
     while let Some(message) = receiver.next().await? {
-        if stay.check().is_err() {
-            continue;
-        }
         // A receive takes no input; what comes of it is left unread.
         if let ToServer::Acknowledged(number) = message {
             window.acknowledge(number);
@@ -117,7 +152,7 @@ async fn run(
         (selected, targets(&table, parts, on.as_ref()), (ends, watched))
     };
     let reading = Reading::new(spec, window, outlet.live_values());
-    let mut receive = Receive { stay, targets, reading, outlet };
+    let mut receive = Receive { stay, targets, reading, window, outlet };
     let deadlock = match spec.mode {
         ReceiveMode::Take | ReceiveMode::Keep => {
             now::deliver(&mut receive, spec.tail).await?;
@@ -140,7 +175,7 @@ async fn run(
     let mut entries = get::listed(session, selected);
     if spec.auto_remove && deadlock.is_none() {
         outlet.flush().await?;
-        window.emptied().await;
+        window.emptied().await?;
         remove_read(session, &targets, &mut entries).await;
     }
     Ok(Delivery::End { failures, entries, deadlock })
@@ -160,6 +195,7 @@ struct Receive<'a> {
     stay: &'a Stay,
     targets: Vec<Target>,
     reading: Reading<'a>,
+    window: &'a Window,
     outlet: &'a mut Outlet,
 }
 
@@ -175,13 +211,14 @@ struct Delivered {
 impl Receive<'_> {
     /// Delivers one batch of a child, if it has one.
     async fn deliver(&mut self, (place, ordinal): Child) -> Result<Delivered, Broken> {
+        self.window.check()?;
         let Some(target) = self.targets.get(place) else { return Ok(Delivered::default()) };
         // Before anything is taken: what is taken is delivered.
         let Some(source) = target.source(ordinal) else { return Ok(Delivered::default()) };
         let read = self.reading.read(target, (place, ordinal));
         let batch = match self.outlet.meanwhile(read).await? {
             Ok(batch) => batch,
-            Err(error) => return unreadable(&error),
+            Err(error) => return unreadable(error),
         };
         if !batch.records.is_empty() {
             let (number, records) = (batch.number, batch.records);
@@ -195,17 +232,20 @@ impl Receive<'_> {
         let Some(target) = self.targets.get(child.0) else { return Ok(()) };
         let found = self.reading.start_at_tail(target, child, u64::from(count));
         if let Err(error) = self.outlet.meanwhile(found).await? {
-            unreadable(&error)?;
+            unreadable(error.into())?;
         }
         Ok(())
     }
 }
 
 /// A job that was removed meanwhile has nothing more.
-fn unreadable(error: &ReadError) -> Result<Delivered, Broken> {
+fn unreadable(error: NotRead) -> Result<Delivered, Broken> {
     match error {
-        ReadError::Removed => Ok(Delivered::default()),
-        error => Err(RemoteError::new(ErrorCode::Storage, error.to_string()).into()),
+        NotRead::Mailbox(ReadError::Removed) => Ok(Delivered::default()),
+        NotRead::Withdrawn(error) => Err(error.into()),
+        NotRead::Mailbox(error) => {
+            Err(RemoteError::new(ErrorCode::Storage, error.to_string()).into())
+        }
     }
 }
 

@@ -1,7 +1,5 @@
 //! `send` and `call`: a message to a running child, and what comes of it.
 
-use std::sync::Arc;
-
 use sortie_engine::parent_job::Lives;
 use sortie_engine::post::TooManySenders;
 use sortie_model::spec::BodySpec;
@@ -14,12 +12,13 @@ use crate::data::exchange::{ExchangeError, ServerEnd, ToClient};
 use crate::data::job::JobShared;
 use crate::data::messages::posts::{Letter, Told};
 use crate::data::session::SessionShared;
+use crate::data::stay::Stay;
 use crate::serve::refuse;
 
 /// Sends a message and says what comes of it. A client that abandons the request abandons the
-/// message: it may have been sent by then.
+/// message: it may have been sent by then. So does one that parts from the session.
 pub(super) async fn send(
-    session: Arc<SessionShared>,
+    stay: &Stay,
     spec: MessageSpec,
     end: ServerEnd,
 ) -> Result<(), ExchangeError> {
@@ -27,7 +26,8 @@ pub(super) async fn send(
     let kind = spec.kind;
     let entered = tokio::select! {
         biased;
-        entered = enter(&session, spec) => entered,
+        error = stay.parted(), if stay.is_held() => Err(refuse(error)),
+        entered = enter(stay.session(), spec) => entered,
         () = sender.abandoned() => return Ok(()),
     };
     let mut letter = match entered {
@@ -37,6 +37,9 @@ pub(super) async fn send(
     loop {
         let told = tokio::select! {
             biased;
+            error = stay.parted(), if stay.is_held() => {
+                return sender.finish_with(refuse(error)).await;
+            }
             told = letter.told() => told,
             () = sender.abandoned() => return Ok(()),
         };

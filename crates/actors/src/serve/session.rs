@@ -30,12 +30,17 @@ pub(super) async fn hold(
     ask: Ask,
     end: ServerEnd,
 ) -> Result<(), ExchangeError> {
+    // A start that is under way is done first, and the next one sees who holds the session.
+    let no_start = session.starting.lock().await;
     let Ask::Connect { take } = ask else {
         let parted = stay::disconnect(&session, &by, epoch);
+        drop(no_start);
         let answer = parted.map_or_else(refuse, |()| Answer::Session(session.view(&by)));
         return end.sender.finish_with(answer).await;
     };
-    match Stay::connect(session, &by, take) {
+    let connected = Stay::connect(Arc::clone(&session), &by, take);
+    drop(no_start);
+    match connected {
         Ok(stay) => {
             let mut view = stay.session().view(&by);
             // Whoever comes next may be here already.

@@ -14,7 +14,7 @@ use sortie_wire::{ErrorCode, RemoteError, map_items};
 use crate::data::exchange::{ExchangeError, ServerEnd, ServerReceiver, ToClient, ToServer};
 use crate::data::input_log::{InputLog, Pace};
 use crate::data::session::SessionShared;
-use crate::data::stay::Asker;
+use crate::data::stay::{Asker, Stay};
 use crate::node::NodeShared;
 use crate::session::{self, StartOrder, Started};
 
@@ -60,7 +60,7 @@ pub(super) async fn plan(session: &SessionShared, spec: &JobSpec) -> Answer {
 
 /// Starts a job and takes its input in.
 pub(super) async fn start(
-    session: Arc<SessionShared>,
+    stay: &Stay,
     key: IdempotencyKey,
     spec: Box<JobSpec>,
     end: ServerEnd,
@@ -68,7 +68,7 @@ pub(super) async fn start(
     let ServerEnd { mut sender, receiver } = end;
     let map = !matches!(spec.fan, Fan::PerNode { .. });
     let takes_input = map || spec.input == InputSpec::Stream;
-    let nodes = match check(&session, &spec).await {
+    let nodes = match check(stay.session(), &spec).await {
         Ok(nodes) => nodes,
         Err(error) => return sender.finish_with(Answer::Refused(error)).await,
     };
@@ -76,7 +76,7 @@ pub(super) async fn start(
         Hosting::Temporary => Pace::Readers,
         Hosting::Persistent => Pace::Store,
     };
-    let started = session::start(&session, StartOrder { key, spec, nodes, pace }).await;
+    let started = session::start(stay, StartOrder { key, spec, nodes, pace }).await;
     let Started { job, again } = match started {
         Ok(started) => started,
         Err(error) => return sender.finish_with(Answer::Refused(error)).await,
@@ -93,7 +93,11 @@ pub(super) async fn start(
         return Err(error);
     }
     let shape = if map { Shape::Items } else { Shape::Bytes };
-    let taken = take_input(&log, shape, receiver).await;
+    let taken = tokio::select! {
+        biased;
+        error = stay.parted(), if stay.is_held() => Err(error),
+        taken = take_input(&log, shape, receiver) => taken,
+    };
     match taken {
         Ok(()) => {
             log.finish();

@@ -189,11 +189,7 @@ impl House {
     }
 
     pub(crate) async fn ask(&self, ask: Ask) -> Answer {
-        let mut end = self.open_request(ask);
-        match soon(end.receiver.next()).await.expect("the node answers") {
-            Some(ToClient::Answer(answer)) => answer,
-            other => panic!("an answer, not {other:?}"),
-        }
+        answer(&mut self.open_request(ask)).await
     }
 
     pub(crate) async fn get(&self, query: Query) -> Entries {
@@ -300,6 +296,14 @@ async fn ask_above(
     }
 }
 
+/// The next message, which is an answer.
+pub(crate) async fn answer(end: &mut ClientEnd) -> Answer {
+    match soon(end.receiver.next()).await.expect("the node answers") {
+        Some(ToClient::Answer(answer)) => answer,
+        other => panic!("an answer, not {other:?}"),
+    }
+}
+
 pub(crate) fn select(words: &str) -> Selection {
     Selection::parse(words.split(' ').filter(|word| !word.is_empty())).expect("selectors")
 }
@@ -313,10 +317,14 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) async fn receive(&self, spec: ReceiveSpec) -> Reader {
+        let ask = Ask::Receive(Box::new(spec));
+        Reader { end: self.open(Request { session: SessionRef::Default, ask }).await }
+    }
+
+    pub(crate) async fn open(&self, request: Request) -> ClientEnd {
         let (sender, receiver) = soon(self.link.open_bi()).await.expect("a stream");
-        let request = Request { session: SessionRef::Default, ask: Ask::Receive(Box::new(spec)) };
         let end = ClientEnd::away(sender, receiver, &request).await;
-        Reader { end: end.expect("the node is there") }
+        end.expect("the node is there")
     }
 }
 

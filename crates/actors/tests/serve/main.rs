@@ -15,6 +15,8 @@ mod receiving;
 #[cfg(test)]
 mod streaming;
 #[cfg(test)]
+mod taken;
+#[cfg(test)]
 mod waiting;
 #[cfg(test)]
 mod watching;

@@ -146,6 +146,22 @@ async fn finishing_early_confirms_what_was_acknowledged() {
 }
 
 #[tokio::test]
+async fn an_acknowledgement_that_came_too_late_is_an_error_also_behind_the_end() {
+    let (mut receiver, mut server) = both();
+    server.sender.send(delivery(1, 0..1)).await.expect("there is room");
+    server.sender.send(the_end()).await.expect("there is room");
+    let taken = RemoteError::new(ErrorCode::SessionTaken, "another client took it over");
+    let refusal = ToClient::Delivery(Delivery::Refused(taken));
+    server.sender.send(refusal).await.expect("there is room");
+    drop(server.sender);
+    next_number(&mut receiver).await;
+    assert!(matches!(soon(receiver.next()).await, Ok(Some(ReceiveItem::End(_)))));
+    receiver.acknowledge(1);
+    let error = soon(receiver.finish()).await.expect_err("it counts for nothing");
+    assert_eq!(error.code(), ErrorCode::SessionTaken);
+}
+
+#[tokio::test]
 async fn a_refusal_and_a_loss_are_errors_and_nothing_follows() {
     let (mut receiver, server) = both();
     let refusal = RemoteError::new(ErrorCode::Usage, "--keep and --wait exclude each other");

@@ -3,8 +3,8 @@
 use sortie_engine::receive::Part;
 use sortie_model::Ordinal;
 
-use super::reading::Child;
 use super::{Broken, Receive};
+use crate::data::window::Child;
 
 /// Delivers what is there, child by child in child order. What comes meanwhile may be among it, but
 /// is not waited for: children that never cease to write do not keep it going.

@@ -3,15 +3,21 @@
 use std::collections::HashMap;
 
 use sortie_model::record::StreamSet;
-use sortie_model::{Body, Ordinal, Record, Seq, Timestamp};
+use sortie_model::{Body, Record, Seq, Timestamp};
 use sortie_wire::session_proto::{ReceiveMode, ReceiveSpec};
 
 use super::target::Target;
-use super::window::Window;
 use crate::data::mailboxes::{LiveValues, Most, Position, ReadError};
+use crate::data::window::{Child, Window, Withdrawn};
 
-/// A child by its target's place and its own among its siblings.
-pub(super) type Child = (usize, Ordinal);
+/// Why a child is not read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotRead {
+    #[error(transparent)]
+    Mailbox(#[from] ReadError),
+    #[error(transparent)]
+    Withdrawn(#[from] Withdrawn),
+}
 
 /// What is read of each child, and how.
 #[derive(Debug)]
@@ -70,19 +76,19 @@ impl<'a> Reading<'a> {
     ///
     /// # Cancel safety
     /// Dropping it takes nothing.
-    pub(super) async fn read(&mut self, target: &Target, child: Child) -> Result<Batch, ReadError> {
+    pub(super) async fn read(&mut self, target: &Target, child: Child) -> Result<Batch, NotRead> {
         let mailboxes = &target.job.mailboxes;
         let most = Most { values: self.values, ..Most::default() };
         let places = match &mut self.how {
             How::Keep(places) => places,
             How::Take(window) => {
-                window.room(child).await;
+                window.room(child).await?;
                 let offered = mailboxes.offer(child.1, self.streams, most).await?;
                 let Some(mut offer) = offered else { return Ok(Batch::default()) };
                 let more = offer.more;
                 let records = std::mem::take(&mut offer.records);
                 let last = records.last().map(|record| record.seq);
-                let number = window.hold(child, (mailboxes, &records), offer);
+                let number = window.hold(child, (mailboxes, &records), offer)?;
                 return Ok(Batch { number, records, last, more });
             }
         };

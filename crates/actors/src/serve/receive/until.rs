@@ -11,11 +11,11 @@ use sortie_engine::wait::{Course, Until, course};
 use sortie_model::{EntryId, Ordinal, Question, State};
 use sortie_wire::session_proto::{Delivery, ReceiveSpec, WaitCount};
 
-use super::reading::Child;
 use super::target::Target;
 use super::{Broken, Receive, check};
 use crate::data::exchange::ToClient;
 use crate::data::mailboxes::Ready;
+use crate::data::window::Child;
 use crate::serve::wait::Watched;
 
 /// Batches after which the states are looked at again, however much there is to deliver.
@@ -48,6 +48,7 @@ pub(super) async fn deliver(
         };
         let news = if spec.events { flow.news(until) } else { Vec::new() };
         let asked = if spec.answers { flow.questions() } else { Vec::new() };
+        flow.receive.window.check()?;
         check(stay)?;
         if course != Course::Waiting {
             flow.look_at_all();
