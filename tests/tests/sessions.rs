@@ -66,6 +66,8 @@ fn what_was_started_from_one_machine_is_received_from_another_once() {
         format!("echo one; while [ ! -e {} ]; do sleep 0.05; done; echo two", gate.display());
     // The name is enough: this home knows where the session is.
     assert_eq!(a.sortie(&["start", "--session", "work", "--", "sh", "-c", &script]).code, 0);
+    let tree = a.sortie(&["tree", "--session", "work"]);
+    assert!(tree.code == 0 && tree.out.starts_with("session work on b"), "{tree:?}");
     let seen = session_of(&c.json(&["session", "get", "--node", "b"]), "work").clone();
     assert_eq!((&seen["state"], &seen["availability"]), (&"disconnected".into(), &"busy".into()));
     for refused in [

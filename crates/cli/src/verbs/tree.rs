@@ -46,8 +46,12 @@ pub(super) async fn run(args: TreeArgs) -> Result<u8, Failure> {
 async fn session_view(connection: &Connection) -> Result<SessionView, Failure> {
     let name = connection.session_name();
     let sessions = connection.client().sessions().await?;
-    let found =
-        sessions.into_iter().find(|session| session.name == name || session.id.to_string() == name);
+    let is_it = |session: &SessionView| {
+        session.name == name
+            || session.id.to_string() == name
+            || session.instance.to_string() == name
+    };
+    let found = sessions.into_iter().find(is_it);
     let missing = || {
         Failure::new(Cause::NotFound, "no_session", format_args!("no session is called `{name}`"))
             .hint("`sortie session get` lists them")
