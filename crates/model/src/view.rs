@@ -264,6 +264,21 @@ pub struct SessionView {
     pub expires: Option<Timestamp>,
 }
 
+impl SessionView {
+    /// Whether a user means it by that word, on its node: its name, its number or its identity.
+    pub fn is_called(&self, word: &str) -> bool {
+        session_is_called((self.id, self.instance, &self.name), word)
+    }
+}
+
+/// Whether a user means the session with that number, identity and name by that word.
+pub fn session_is_called(
+    (id, instance, name): (SessionId, SessionInstance, &str),
+    word: &str,
+) -> bool {
+    name == word || id.to_string() == word || instance.to_string() == word
+}
+
 /// How a session stands with a client (`docs/semantics.md`, section 1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum SessionState {

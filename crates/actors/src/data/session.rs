@@ -15,7 +15,7 @@ use sortie_engine::session::SessionTable;
 use sortie_engine::session_scope::Scope;
 use sortie_link::Link;
 use sortie_model::spec::InputSpec;
-use sortie_model::view::{Availability, SessionState};
+use sortie_model::view::{Availability, SessionState, session_is_called};
 use sortie_model::{
     ChildIncarnation, JobInstance, NodeId, Ordinal, Reason, SessionId, SessionInstance,
     SessionView, State, Timestamp, limits,
@@ -55,7 +55,7 @@ pub(crate) struct SessionIdentity {
 impl SessionIdentity {
     /// Whether a user means it by that word: its name, its number or its identity.
     pub(crate) fn is_called(&self, word: &str) -> bool {
-        self.name == word || self.id.to_string() == word || self.instance.to_string() == word
+        session_is_called((self.id, self.instance, &self.name), word)
     }
 }
 

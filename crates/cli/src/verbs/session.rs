@@ -159,7 +159,7 @@ async fn close(pick: SessionPickArgs) -> Result<u8, Failure> {
     let closed = settled(&pick, async |reach| {
         let connection = Connection::open(reach).await?;
         let mut called = connection.client().sessions().await?;
-        called.retain(|view| is_called(view, connection.session_name()));
+        called.retain(|view| view.is_called(connection.session_name()));
         // The one that was found is closed, and forgotten under whatever word it was named.
         let found = <[SessionView; 1]>::try_from(called).ok().map(|[view]| view.instance);
         let closed = match &found {
@@ -175,11 +175,6 @@ async fn close(pick: SessionPickArgs) -> Result<u8, Failure> {
     let paths = own_node::home_paths()?;
     known_sessions::forget(&paths, found.as_slice(), pick.look.error_style()).await;
     Ok(0)
-}
-
-/// As its node reads the word.
-fn is_called(view: &SessionView, word: &str) -> bool {
-    view.name == word || view.id.to_string() == word || view.instance.to_string() == word
 }
 
 async fn env(args: SessionEnvArgs) -> Result<u8, Failure> {

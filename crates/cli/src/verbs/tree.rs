@@ -46,12 +46,7 @@ pub(super) async fn run(args: TreeArgs) -> Result<u8, Failure> {
 async fn session_view(connection: &Connection) -> Result<SessionView, Failure> {
     let name = connection.session_name();
     let sessions = connection.client().sessions().await?;
-    let is_it = |session: &SessionView| {
-        session.name == name
-            || session.id.to_string() == name
-            || session.instance.to_string() == name
-    };
-    let found = sessions.into_iter().find(is_it);
+    let found = sessions.into_iter().find(|session| session.is_called(name));
     let missing = || {
         Failure::new(Cause::NotFound, "no_session", format_args!("no session is called `{name}`"))
             .hint("`sortie session get` lists them")
