@@ -51,6 +51,27 @@ pub async fn dropped_after<F: Future>(polls: usize, future: F) -> Option<F::Outp
     .await
 }
 
+/// Drops what `verb` gives at each await point in turn, until one comes to its end.
+///
+/// # Panics
+/// When none does.
+pub async fn at_every_point<F: Future>(mut verb: impl FnMut() -> F) -> F::Output {
+    for polls in 0..100_000 {
+        if let Some(output) = soon(dropped_after(polls, verb())).await {
+            return output;
+        }
+    }
+    panic!("it never ends")
+}
+
+/// What comes within [`PATIENCE`].
+///
+/// # Panics
+/// When it does not.
+pub async fn soon<F: IntoFuture>(what: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, what).await.expect("it takes too long")
+}
+
 /// The `sortie` command that was built beside this test.
 ///
 /// # Panics
@@ -239,6 +260,44 @@ pub fn join_all(homes: &[&Home]) {
         let ran = home.sortie(&["cluster", "join", &address, "--token", &token]);
         assert_eq!(ran.code, 0, "{ran:?}");
         offer = first.json(&["cluster", "token"]);
+    }
+}
+
+/// Three nodes of one cluster, which run a program of the tests: `a`, `b` and `c`.
+pub fn three(program: impl AsRef<Path>) -> [Home; 3] {
+    let homes = ["a", "b", "c"].map(|name| Home::running_program(program.as_ref(), name));
+    join_all(&homes.each_ref());
+    homes
+}
+
+/// A client of a home's node.
+///
+/// # Panics
+/// When none runs.
+pub async fn client(home: &Home) -> sortie::Client {
+    let paths = sortie::HomePaths::within(home.path());
+    sortie::Client::connect_home(&paths, PATIENCE).await.expect("a running node")
+}
+
+/// The sessions of children on a node.
+///
+/// # Panics
+/// When it does not say.
+pub async fn nested(client: &sortie::Client) -> Vec<sortie::SessionView> {
+    let sessions = client.sessions().await.expect("sessions");
+    sessions.into_iter().filter(|session| session.below.is_some()).collect()
+}
+
+/// Polls until no child on these nodes has a session.
+///
+/// # Panics
+/// When one still has after [`PATIENCE`].
+pub async fn none_nested(clients: &[&sortie::Client]) {
+    let until = Instant::now() + PATIENCE;
+    for client in clients {
+        while !nested(client).await.is_empty() {
+            assert!(Instant::now() < until, "a child's session outlives it");
+        }
     }
 }
 

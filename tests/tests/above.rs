@@ -8,7 +8,7 @@ use sortie::{
     Arrived, Client, ErrorCode, HomePaths, JobInstance, Node, Ordinal, Selection, SendError,
     Session, State, StopSpec, TaskContext, TaskSession,
 };
-use sortie_tests::PATIENCE;
+use sortie_tests::{PATIENCE, soon};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 type Channel<T> = (UnboundedSender<T>, Mutex<Option<UnboundedReceiver<T>>>);
@@ -40,10 +40,6 @@ async fn listens(context: TaskContext, (): ()) -> Result<u64, Infallible> {
         }
     }
     Ok(sum)
-}
-
-async fn soon<F: IntoFuture>(what: F) -> F::Output {
-    tokio::time::timeout(PATIENCE, what).await.expect("it takes too long")
 }
 
 fn refused(result: Result<(), SendError>) -> ErrorCode {

@@ -3,14 +3,13 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking, also in what its cases share")]
 
 use std::convert::Infallible;
-use std::future::Future;
 
 use serde::{Deserialize, Serialize};
 use sortie::{
     Client, Embedded, EmitError, HomePaths, Job, JobScope, Live, Node, Query, Selection, Selector,
     Session, State, Stream, TaskContext, Throttle, Weight,
 };
-use sortie_tests::{PATIENCE, dropped_after};
+use sortie_tests::{PATIENCE, at_every_point, dropped_after, soon};
 
 #[sortie::task]
 async fn count_up(context: TaskContext, to: u64) -> Result<u64, EmitError> {
@@ -88,20 +87,6 @@ impl Cluster {
         let client = Client::connect_home(&paths, PATIENCE).await.expect("a client");
         Self { sessions: [a.session(), client.session()], _home: home }
     }
-}
-
-/// Drops what `verb` gives at each await point in turn, until one comes to its end.
-async fn at_every_point<F: Future>(mut verb: impl FnMut() -> F) -> F::Output {
-    for polls in 0..100_000 {
-        if let Some(output) = soon(dropped_after(polls, verb())).await {
-            return output;
-        }
-    }
-    panic!("it never ends")
-}
-
-async fn soon<F: IntoFuture>(what: F) -> F::Output {
-    tokio::time::timeout(PATIENCE, what).await.expect("it takes too long")
 }
 
 /// A finished job of 3 children with 1, 2 and 3 values.

@@ -3,7 +3,6 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking, also in what its cases share")]
 
 use std::convert::Infallible;
-use std::future::Future;
 
 use bytes::Bytes;
 use sortie::answer::Busy;
@@ -12,7 +11,7 @@ use sortie::{
     ReceiveMode, ReceiveSpec, RequestError, ScopeChange, Selection, Selector, Session,
     SessionOptions, SessionState, State,
 };
-use sortie_tests::{Home, PATIENCE, dropped_after};
+use sortie_tests::{Home, PATIENCE, at_every_point, dropped_after, soon};
 
 #[sortie::task]
 async fn double(n: u64) -> Result<u64, Infallible> {
@@ -35,20 +34,6 @@ impl House {
         let linked = Client::connect_home(&paths, PATIENCE).await.expect("a client");
         Self { clients: [node.client(), linked], paths, _home: home }
     }
-}
-
-/// Drops what `verb` gives at each await point in turn, until one comes to its end.
-async fn at_every_point<F: Future>(mut verb: impl FnMut() -> F) -> F::Output {
-    for polls in 0..100_000 {
-        if let Some(output) = soon(dropped_after(polls, verb())).await {
-            return output;
-        }
-    }
-    panic!("it never ends")
-}
-
-async fn soon<F: IntoFuture>(what: F) -> F::Output {
-    tokio::time::timeout(PATIENCE, what).await.expect("it takes too long")
 }
 
 fn code_of<T: std::fmt::Debug>(refused: Result<T, RequestError>) -> Option<ErrorCode> {

@@ -10,7 +10,7 @@ use sortie::{
     ChildResult, Client, EmitError, HomePaths, Job, Live, Node, ResultError, Session, TaskContext,
     ValueError, Weight,
 };
-use sortie_tests::{PATIENCE, dropped_after};
+use sortie_tests::{PATIENCE, dropped_after, soon};
 
 /// A value that counts how often it is encoded.
 #[derive(Debug, Deserialize)]
@@ -105,10 +105,6 @@ async fn cluster() -> Cluster {
 
 async fn started(session: &Session, name: &str) -> Job<Live<Counted>> {
     session.run(three, name.to_owned()).start().await.expect("a start")
-}
-
-async fn soon<F: IntoFuture>(what: F) -> F::Output {
-    tokio::time::timeout(PATIENCE, what).await.expect("it takes too long")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,7 @@ use sortie::{
     Arrived, CallError, Child, Client, EmitError, ErrorCode, HomePaths, Job, Node, Ordinal,
     RestartType, SendError, Session, State, TaskContext, limits,
 };
-use sortie_tests::{PATIENCE, dropped_after};
+use sortie_tests::{PATIENCE, dropped_after, soon};
 use tokio::sync::Semaphore;
 
 /// What is sent to a desk.
@@ -87,10 +87,6 @@ impl House {
         let client = Client::connect_home(&paths, PATIENCE).await.expect("a client");
         Self { sessions: [a.session(), client.session()], _home: home }
     }
-}
-
-async fn soon<F: IntoFuture>(what: F) -> F::Output {
-    tokio::time::timeout(PATIENCE, what).await.expect("it takes too long")
 }
 
 async fn desks(session: &Session, on: &str) -> (Job, Child) {

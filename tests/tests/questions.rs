@@ -10,7 +10,7 @@ use sortie::{
     AskError, ChildQuestion, ErrorCode, Job, Node, QuestionNumber, Reason, Selection, Selector,
     State, Stream, TaskContext, WaitCount, WaitSpec,
 };
-use sortie_tests::{PATIENCE, dropped_after};
+use sortie_tests::{dropped_after, soon};
 
 const PROMPT: &str = "what is your name?";
 
@@ -70,10 +70,6 @@ async fn two_nodes() -> (Node, Node) {
     let a = with(Node::builder("a")).start().await.expect("a node");
     let b = with(Node::builder("b")).join(&a).start().await.expect("a node");
     (a, b)
-}
-
-async fn soon<F: IntoFuture>(what: F) -> F::Output {
-    tokio::time::timeout(PATIENCE, what).await.expect("it takes too long")
 }
 
 /// Waits until the job is blocked, and gives what is asked.

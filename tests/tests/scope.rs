@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use sortie::{Job, JobScope, Node, Session, State, TaskContext};
+use sortie_tests::soon;
 
 #[sortie::task]
 async fn wait_for_stop(context: TaskContext, (): ()) -> Result<(), Infallible> {
@@ -25,10 +26,6 @@ async fn session() -> Session {
 async fn endless(scope: &JobScope) -> Job<()> {
     let job = scope.session().run(wait_for_stop, ()).copies(3).unthrottled();
     scope.start(job).await.expect("a start")
-}
-
-async fn soon<F: IntoFuture>(what: F) -> F::Output {
-    tokio::time::timeout(sortie_tests::PATIENCE, what).await.expect("it takes too long")
 }
 
 async fn state(job: &Job<()>) -> State {

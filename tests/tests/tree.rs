@@ -5,27 +5,16 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sortie::{
-    Client, HomePaths, Intensity, Job, Query, Reason, Received, RestartType, Selector, Session,
-    SessionView, State,
+    Client, Intensity, Job, Query, Reason, Received, RestartType, Selector, Session, State,
 };
-use sortie_tests::{Home, PATIENCE, join_all, processes_marked, wait_for};
+use sortie_tests::{
+    Home, PATIENCE, client, join_all, nested, none_nested, processes_marked, three, wait_for,
+};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tree-node");
 
 fn home(name: &str) -> Home {
     Home::running_program(Path::new(PROGRAM), name)
-}
-
-fn three() -> [Home; 3] {
-    let homes = ["a", "b", "c"].map(home);
-    join_all(&homes.each_ref());
-    homes
-}
-
-async fn client(home: &Home) -> Client {
-    let paths = HomePaths::within(home.path());
-    let client = Client::connect_home(&paths, Duration::from_secs(30)).await;
-    client.unwrap_or_else(|error| panic!("no running node: {error}"))
 }
 
 /// A number of seconds that only the processes of one test sleep.
@@ -39,12 +28,6 @@ async fn tree(session: &Session, mark: &str) -> Job {
     let job = job.expect("a start");
     wait_for("the leaf", || (!processes_marked(mark).is_empty()).then_some(()));
     job
-}
-
-/// The sessions of children on a node.
-async fn nested(client: &Client) -> Vec<SessionView> {
-    let sessions = client.sessions().await.expect("sessions");
-    sessions.into_iter().filter(|session| session.below.is_some()).collect()
 }
 
 /// The one job that a child on that node has below it.
@@ -75,19 +58,9 @@ fn check_explained(home: &Home, what: &[&str], place: &str, command: &str) {
     }
 }
 
-/// Polls until no child on these nodes has a session.
-async fn none_nested(clients: &[&Client]) {
-    let until = Instant::now() + PATIENCE;
-    for client in clients {
-        while !nested(client).await.is_empty() {
-            assert!(Instant::now() < until, "a child's session outlives it");
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_at_each_level_reaches_what_is_below_it_on_every_node() {
-    let homes = three();
+    let homes = three(PROGRAM);
     let [a, b, c] = [client(&homes[0]).await, client(&homes[1]).await, client(&homes[2]).await];
     let session = a.session();
 
@@ -122,7 +95,7 @@ async fn a_stop_at_each_level_reaches_what_is_below_it_on_every_node() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_ends_a_child_ends_what_is_below_it() {
-    let homes = three();
+    let homes = three(PROGRAM);
     let a = client(&homes[0]).await;
     for (test, how, state) in [
         (11, "return", State::Completed),
@@ -139,7 +112,7 @@ async fn whatever_ends_a_child_ends_what_is_below_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_node_in_the_middle_ends_what_is_below_it_and_fails_what_is_above() {
-    let mut homes = three();
+    let mut homes = three(PROGRAM);
     let a = client(&homes[0]).await;
     let job = tree(&a.session(), &mark(21)).await;
     let mut monitor = job.monitor().await.expect("an answer");
@@ -183,7 +156,7 @@ async fn a_tree_that_grows_into_itself_ends_at_its_deepest_level_with_a_clear_er
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_while_jobs_are_being_started_leaves_nothing() {
-    let homes = three();
+    let homes = three(PROGRAM);
     let [a, b, c] = [client(&homes[0]).await, client(&homes[1]).await, client(&homes[2]).await];
     for (test, now) in [(31, false), (32, true), (33, false)] {
         let mark = mark(test);
@@ -203,7 +176,7 @@ async fn a_stop_while_jobs_are_being_started_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_child_that_starts_again_has_a_new_tree_and_nothing_of_the_one_before() {
-    let mut homes = three();
+    let mut homes = three(PROGRAM);
     let a = client(&homes[0]).await;
     let (mark, lock) = (mark(41), homes[0].path().join("one-leaf"));
     // Whoever comes while another one is there says so in the file.
@@ -228,7 +201,7 @@ async fn a_child_that_starts_again_has_a_new_tree_and_nothing_of_the_one_before(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_that_escalates_fails_the_child_above_each_time_until_its_job_gives_up() {
-    let homes = three();
+    let homes = three(PROGRAM);
     let a = client(&homes[0]).await;
     let session = a.session();
     let outside = session.job(sortie::Command::new("true")).escalating().start().await;
@@ -262,7 +235,7 @@ async fn a_failure_that_escalates_fails_the_child_above_each_time_until_its_job_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_end_stops_the_jobs_that_are_bound_to_it_and_a_good_one_none() {
-    let homes = three();
+    let homes = three(PROGRAM);
     let a = client(&homes[0]).await;
     let session = a.session();
     let job = |script: &str, node: &str| {

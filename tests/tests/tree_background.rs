@@ -2,27 +2,17 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking, also in what its cases share")]
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use sortie::{
-    ChildView, Client, HomePaths, Intensity, Job, Reason, RestartType, Session, State, Stream,
+use sortie::{ChildView, Intensity, Job, Reason, RestartType, Session, State, Stream};
+use sortie_tests::{
+    Home, PATIENCE, children_of, client, none_nested, processes_marked, three, wait_for,
 };
-use sortie_tests::{Home, PATIENCE, children_of, join_all, processes_marked, wait_for};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_tree-node");
 
 fn home(name: &str) -> Home {
-    Home::running_program(Path::new(env!("CARGO_BIN_EXE_tree-node")), name)
-}
-
-fn three() -> [Home; 3] {
-    let homes = ["a", "b", "c"].map(home);
-    join_all(&homes.each_ref());
-    homes
-}
-
-async fn client(home: &Home) -> Client {
-    let paths = HomePaths::within(home.path());
-    let client = Client::connect_home(&paths, Duration::from_secs(30)).await;
-    client.unwrap_or_else(|error| panic!("no running node: {error}"))
+    Home::running_program(Path::new(PROGRAM), name)
 }
 
 /// A number of seconds that only the processes of one test sleep.
@@ -45,23 +35,9 @@ async fn ended(job: &Job) -> ChildView {
     children.into_iter().next().expect("a child")
 }
 
-/// Polls until no child on these nodes has a session.
-async fn none_nested(clients: &[&Client]) {
-    let until = Instant::now() + PATIENCE;
-    for client in clients {
-        let nested = async || {
-            let sessions = client.sessions().await.expect("sessions");
-            sessions.iter().any(|session| session.below.is_some())
-        };
-        while nested().await {
-            assert!(Instant::now() < until, "a child's session outlives it");
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_starts_jobs_on_two_nodes_and_gives_their_sum() {
-    let homes = three();
+    let homes = three(PROGRAM);
     let a = client(&homes[0]).await;
     // The large ones are more than a socket holds.
     let lengths: Vec<usize> = (0..40).map(|number| number * 50_000).collect();
@@ -80,7 +56,7 @@ async fn a_worker_starts_jobs_on_two_nodes_and_gives_their_sum() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_reaches_what_is_below_workers_on_every_node() {
-    let homes = three();
+    let homes = three(PROGRAM);
     let [a, b, c] = [client(&homes[0]).await, client(&homes[1]).await, client(&homes[2]).await];
     let session = a.session();
     let job = tree(&session, &mark(1)).await;
@@ -95,7 +71,7 @@ async fn a_stop_reaches_what_is_below_workers_on_every_node() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_while_a_worker_starts_jobs_leaves_nothing() {
-    let homes = three();
+    let homes = three(PROGRAM);
     let [a, b, c] = [client(&homes[0]).await, client(&homes[1]).await, client(&homes[2]).await];
     for (test, now) in [(31, false), (32, true)] {
         let mark = mark(test);
@@ -112,7 +88,7 @@ async fn a_stop_while_a_worker_starts_jobs_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_ends_a_worker_ends_what_is_below_it_and_fails_its_child_once() {
-    let homes = three();
+    let homes = three(PROGRAM);
     let a = client(&homes[0]).await;
     for (test, how, state, code) in [
         (11, "return", State::Completed, None),
@@ -137,7 +113,7 @@ async fn whatever_ends_a_worker_ends_what_is_below_it_and_fails_its_child_once()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_time_out_of_a_worker_goes_down() {
-    let homes = three();
+    let homes = three(PROGRAM);
     let a = client(&homes[0]).await;
     let limit = Duration::from_secs(3);
     let job = a.session().task("relay", &(["b!", "c"], mark(21))).expect("an input").background();
@@ -148,7 +124,7 @@ async fn a_time_out_of_a_worker_goes_down() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_that_escalates_takes_a_worker_along_each_time() {
-    let homes = three();
+    let homes = three(PROGRAM);
     let a = client(&homes[0]).await;
     let mark = mark(51);
     let twice = Intensity::new(2, Duration::from_secs(3600)).expect("within the bounds");

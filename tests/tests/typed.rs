@@ -11,6 +11,7 @@ use sortie::{
     ErrorCode, Job, LimitKind, Node, NodeStartError, Query, Reason, ResultError, State, Stream,
     TaskContext,
 };
+use sortie_tests::soon;
 
 #[derive(Debug, thiserror::Error)]
 #[error("{0} is odd")]
@@ -60,10 +61,6 @@ async fn two_nodes() -> (Node, Node) {
     let b = Node::builder("b").without_processes().register(double).register(halve);
     let b = b.register(count_up).register(late_first).join(&a).start().await.expect("a node");
     (a, b)
-}
-
-async fn soon<F: IntoFuture>(what: F) -> F::Output {
-    tokio::time::timeout(sortie_tests::PATIENCE, what).await.expect("it takes too long")
 }
 
 #[tokio::test(flavor = "multi_thread")]
