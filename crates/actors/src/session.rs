@@ -25,6 +25,7 @@ use crate::data::session::SessionShared;
 use crate::data::stay::{self, Stay};
 use crate::host::HostMessage;
 use crate::parent_job::{ParentJobActor, ParentJobArguments, ParentJobMessage};
+use crate::serve::wait;
 
 /// A start whose nodes are known.
 #[derive(Debug)]
@@ -149,7 +150,7 @@ pub(crate) async fn start(stay: &Stay, order: StartOrder) -> Result<Started, Rem
     };
     let (own, supervisor) = (arguments.clone(), supervisor.get_cell());
     let spawned = ParentJobActor::spawn_linked(None, ParentJobActor, own, supervisor).await;
-    let (actor, _) = spawned.map_err(|_| over())?;
+    let (actor, _) = spawned.map_err(|_| wait::ended(session))?;
     job.set_actor(actor.clone());
     // The job is seen from here on, by readers, stops and reports; its actor listens to them once
     // what was decided is done.
@@ -177,13 +178,10 @@ pub(crate) async fn start(stay: &Stay, order: StartOrder) -> Result<Started, Rem
     Ok(Started { job, again: false })
 }
 
-fn over() -> RemoteError {
-    RemoteError::new(ErrorCode::ShuttingDown, "the session has ended")
-}
-
 /// Who supervises a new job, unless the session takes none.
 fn open_for_starts(session: &SessionShared) -> Result<&ActorRef<SessionMessage>, RemoteError> {
-    let supervisor = session.actor().filter(|_| !session.is_over()).ok_or_else(over)?;
+    let supervisor = session.actor().filter(|_| !session.is_over());
+    let supervisor = supervisor.ok_or_else(|| wait::ended(session))?;
     match &session.identity.above {
         _ if !session.refuses_starts() => Ok(supervisor),
         None => Err(stay::refusal(session, HoldRefused::Over)),
