@@ -31,6 +31,18 @@ pub enum ProcessEnd {
     Lost,
 }
 
+/// What a child that has not started waits for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum WaitsFor {
+    /// Its turn; one that has started waits for nothing, and says so, too.
+    #[default]
+    Slot,
+    /// Its next incarnation: the one before has ended.
+    Restart,
+    /// The word of its node that it began: it was told to start it, or is about to be.
+    Node,
+}
+
 /// Which program of a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Stage {

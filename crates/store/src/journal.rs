@@ -25,14 +25,12 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
 
-use sha2::{Digest, Sha256};
 use sortie_model::limits;
-use sortie_wire::codec;
 
 pub use change::{Change, Durability, Started};
 pub use entries::{
     ChildFacts, ChildRun, Cursor, FinishedJob, HistoryTotals, InputState, JobEntry, JobFacts,
-    JobPlan, KeyEntry, NewJob, SessionEntry, Told,
+    JobPlan, KeyEntry, NewJob, SessionEntry, SpecDigest, Told,
 };
 pub use error::{Fault, JOURNAL_VERSION, JournalError, OpenError};
 pub use read::Order;
@@ -144,10 +142,11 @@ impl Journal {
     ) -> Result<(), JournalError> {
         let key = job_key(new.session, new.entry.id);
         let plan = value::seal(&key, &new.plan).map_err(|_| JournalError::TooLarge)?;
-        let spec = codec::encode(&new.plan.spec).map_err(|_| JournalError::TooLarge)?;
-        let spec: [u8; 32] = Sha256::digest(&spec).into();
-        let weight = plan.len() + new.entry.command.len();
-        let start = Work::Start(Box::new(PreparedStart { new, plan, spec }));
+        if !new.fits() {
+            return Err(JournalError::TooLarge);
+        }
+        let weight = plan.len() + new.entry.command.len() + change::runs_weight(&new.children);
+        let start = Work::Start(Box::new(PreparedStart { new, plan }));
         self.queue(start, Durability::Durable, weight, move |answer: Answer| {
             // A start always says what it became.
             done(answer.and_then(|started| started.ok_or(JournalError::Closed)));

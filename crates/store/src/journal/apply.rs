@@ -99,19 +99,20 @@ impl<'t> Tables<'t> {
         };
         let key = key_key(new.session, &new.key);
         if let Some(found) = self.keys.get::<KeyEntry>(&key)? {
-            return Ok(match found.spec == start.spec {
+            return Ok(match found.spec == new.digest {
                 true => Ok(Started::Same(found.job)),
                 false => Err(JournalError::KeyReused { job: found.job }),
             });
         }
         let (id, instance) = (new.entry.id, instance_key(new.entry.instance));
         let at = job_key(new.session, id);
-        let (spec, removed) = (start.spec, None);
+        let (spec, removed) = (new.digest, None);
         self.keys.put(&key, &KeyEntry { job: id, spec, removed })?;
         self.plans.put_sealed(&at, &start.plan)?;
         self.instances.put(&instance, &(new.session, id))?;
         self.jobs.put(&at, &StoredJob { key: new.key.clone(), entry: new.entry.clone() })?;
         self.index(new.session, id, &new.entry.facts)?;
+        self.put_children(new.entry.instance, &new.children)?;
         self.raise(owner, new.next_id)?;
         Ok(Ok(Started::New))
     }

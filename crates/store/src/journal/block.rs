@@ -110,6 +110,7 @@ impl CursorBlock {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use sortie_model::facts::WaitsFor;
     use sortie_model::{ChildIncarnation, State};
 
     use super::*;
@@ -120,6 +121,7 @@ mod tests {
             node: None,
             incarnation: ChildIncarnation(0),
             state: State::ALL[usize::from(state)],
+            waits_for: WaitsFor::Slot,
             told_to_stop: false,
             begin: None,
             end: None,

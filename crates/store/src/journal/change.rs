@@ -79,6 +79,9 @@ pub enum Started {
     Same(EntryId),
 }
 
+/// What a row takes in the queue, in bytes, about.
+const ROW: usize = 128;
+
 /// A change, or a start, as the writer gets it.
 #[derive(Debug)]
 pub(crate) enum Work {
@@ -91,18 +94,16 @@ pub(crate) enum Work {
 pub(crate) struct PreparedStart {
     pub(crate) new: NewJob,
     pub(crate) plan: Vec<u8>,
-    pub(crate) spec: [u8; 32],
 }
 
 impl Change {
     /// About how much of the queue the change takes, in bytes.
     pub(crate) fn weight(&self) -> usize {
-        const ROW: usize = 128;
         ROW * match self {
             Self::SessionOpened(session) | Self::SessionChanged(session) => {
                 return ROW + session_weight(session);
             }
-            Self::ChildrenChanged { runs, .. } => 2 * runs.len(),
+            Self::ChildrenChanged { runs, .. } => return runs_weight(runs),
             Self::CursorsMoved { cursors, .. } => cursors.len(),
             Self::JobsRemoved { jobs, .. } => jobs.len(),
             Self::KeysForgotten { keys, .. } => keys.len(),
@@ -117,11 +118,7 @@ impl Change {
             Self::SessionOpened(session) | Self::SessionChanged(session) => {
                 session_weight(session) <= limits::SPEC_BYTES
             }
-            Self::ChildrenChanged { runs, .. } => {
-                let ends = |run: &ChildRun| u64::from(run.first.0) + u64::from(run.count);
-                let last = runs.iter().map(ends).max().unwrap_or(0);
-                runs.len() <= most && last <= u64::from(limits::CHILDREN_PER_JOB)
-            }
+            Self::ChildrenChanged { runs, .. } => runs_fit(runs),
             Self::CursorsMoved { cursors, .. } => {
                 let possible =
                     |(ordinal, _): &(Ordinal, Cursor)| ordinal.0 < limits::CHILDREN_PER_JOB;
@@ -131,6 +128,24 @@ impl Change {
             Self::KeysForgotten { keys, .. } => keys.len() <= most,
             Self::SessionClosed(_) | Self::JobChanged { .. } => true,
         }
+    }
+}
+
+/// About how much of the queue rows of children take, in bytes.
+pub(crate) const fn runs_weight(runs: &[ChildRun]) -> usize {
+    2 * ROW * runs.len()
+}
+
+fn runs_fit(runs: &[ChildRun]) -> bool {
+    let ends = |run: &ChildRun| u64::from(run.first.0) + u64::from(run.count);
+    let last = runs.iter().map(ends).max().unwrap_or(0);
+    runs.len() <= limits::JOURNAL_CHANGES && last <= u64::from(limits::CHILDREN_PER_JOB)
+}
+
+impl NewJob {
+    /// Whether it keeps its bounds.
+    pub(crate) fn fits(&self) -> bool {
+        runs_fit(&self.children)
     }
 }
 

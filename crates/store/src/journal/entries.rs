@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use sortie_model::facts::WaitsFor;
 use sortie_model::record::OutputPolicy;
 use sortie_model::spec::{OsBytes, Throttle};
 use sortie_model::view::{Kind, Tally};
@@ -10,6 +12,7 @@ use sortie_model::{
     ChildIncarnation, EntryId, IdempotencyKey, JobInstance, JobSpec, NodeId, NodeName, Ordinal,
     Seq, SessionId, SessionInstance, State, Timestamp,
 };
+use sortie_wire::codec;
 use sortie_wire::host_proto::ChildOutcome;
 
 use crate::segment::Taken;
@@ -54,6 +57,20 @@ pub struct JobPlan {
     pub known_children: u64,
 }
 
+/// By what a submission is known again: the SHA-256 of its encoded bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpecDigest(pub [u8; 32]);
+
+impl SpecDigest {
+    /// That of a submission. One that cannot be encoded is not a submission.
+    ///
+    /// # Errors
+    /// [`TooLarge`](codec::TooLarge).
+    pub fn of(spec: &JobSpec) -> Result<Self, codec::TooLarge> {
+        Ok(Self(Sha256::digest(codec::encode(spec)?).into()))
+    }
+}
+
 /// A submission that becomes a job, unless its key has one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewJob {
@@ -63,8 +80,12 @@ pub struct NewJob {
     pub key: IdempotencyKey,
     /// What is shown of it.
     pub entry: JobEntry,
-    /// What was submitted.
+    /// What was submitted, as it runs.
     pub plan: JobPlan,
+    /// By what the key knows the submission again, as it came.
+    pub digest: SpecDigest,
+    /// Its first children.
+    pub children: Vec<ChildRun>,
     /// The number after those that it takes.
     pub next_id: EntryId,
 }
@@ -193,6 +214,8 @@ pub struct ChildFacts {
     pub incarnation: ChildIncarnation,
     /// Its state.
     pub state: State,
+    /// If it has not started, what for.
+    pub waits_for: WaitsFor,
     /// It was told to stop.
     pub told_to_stop: bool,
     /// When it ran first.
@@ -239,8 +262,8 @@ impl Cursor {
 pub struct KeyEntry {
     /// The job's number.
     pub job: EntryId,
-    /// The SHA-256 of the job's spec, as it was encoded.
-    pub spec: [u8; 32],
+    /// By what the submission is known again.
+    pub spec: SpecDigest,
     /// When the job was removed; the key is remembered for a while.
     pub removed: Option<Timestamp>,
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::mpsc;
 
 use bytes::Bytes;
+use sortie_model::facts::WaitsFor;
 use sortie_model::spec::BodySpec;
 use sortie_model::view::Kind;
 use sortie_model::{
@@ -75,8 +76,9 @@ fn new_job(number: u64) -> NewJob {
         facts: JobFacts::default(),
     };
     let plan = JobPlan { spec: spec("true"), nodes: Vec::new(), known_children: 1 };
+    let (digest, children) = (SpecDigest::of(&plan.spec).expect("short"), Vec::new());
     let next_id = EntryId(number + 2);
-    NewJob { session: SESSION, key: key(number), entry, plan, next_id }
+    NewJob { session: SESSION, key: key(number), entry, plan, digest, children, next_id }
 }
 
 fn finished(end: i64, output_bytes: u64) -> Box<JobFacts> {
@@ -90,6 +92,7 @@ fn child(id: u64, state: State) -> ChildFacts {
         node: Some(0),
         incarnation: ChildIncarnation(0),
         state,
+        waits_for: WaitsFor::Slot,
         told_to_stop: false,
         begin: None,
         end: None,
@@ -131,7 +134,7 @@ fn a_key_has_one_job_whatever_is_sent_again() {
     let again = NewJob { key: key(1), ..new_job(3) };
     assert_eq!(start(&journal, again.clone()).expect("known"), Started::Same(EntryId(1)));
     let mut other = again.clone();
-    other.plan.spec = spec("false");
+    other.digest = SpecDigest::of(&spec("false")).expect("short");
     let reused = start(&journal, other).expect_err("another spec");
     assert!(matches!(reused, JournalError::KeyReused { job: EntryId(1) }));
     let stranger = NewJob { session: SessionInstance(Uuid::from_u128(9)), ..new_job(5) };

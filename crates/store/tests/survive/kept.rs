@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::mpsc;
 
 use bytes::Bytes;
+use sortie_model::facts::WaitsFor;
 use sortie_model::spec::BodySpec;
 use sortie_model::view::Kind;
 use sortie_model::{
@@ -13,7 +14,7 @@ use sortie_model::{
 use sortie_store::Store;
 use sortie_store::journal::{
     Change, ChildFacts, ChildRun, Durability, JobEntry, JobFacts, JobPlan, Journal, JournalBounds,
-    JournalError, NewJob, SessionEntry, Started,
+    JournalError, NewJob, SessionEntry, SpecDigest, Started,
 };
 use uuid::Uuid;
 
@@ -65,7 +66,8 @@ pub(crate) fn new_job(number: u64) -> NewJob {
     let plan =
         JobPlan { spec: JobSpec::new("echo done", body), nodes: Vec::new(), known_children: 1 };
     let next_id = EntryId(2 * number + 3);
-    NewJob { session: SESSION, key: key(number), entry, plan, next_id }
+    let (digest, children) = (SpecDigest::of(&plan.spec).expect("short"), Vec::new());
+    NewJob { session: SESSION, key: key(number), entry, plan, digest, children, next_id }
 }
 
 pub(crate) fn ended(number: u64) -> Vec<Change> {
@@ -75,6 +77,7 @@ pub(crate) fn ended(number: u64) -> Vec<Change> {
         node: None,
         incarnation: ChildIncarnation(0),
         state: State::Completed,
+        waits_for: WaitsFor::Slot,
         told_to_stop: false,
         begin: Some(Timestamp(9)),
         end,
