@@ -17,7 +17,7 @@ use sortie_model::{
 };
 use sortie_store::journal::{
     Change, Durability, JobEntry, JobFacts, JobPlan, Journal, JournalBounds, JournalError, NewJob,
-    Order, SessionEntry,
+    Order, SessionEntry, SpecDigest,
 };
 use uuid::Uuid;
 
@@ -118,7 +118,8 @@ fn job(number: u64, state: State) -> Outcome<NewJob> {
     let plan = JobPlan { spec, nodes: Vec::new(), known_children: 1 };
     let next_id = EntryId(2 * number + 3);
     let key = instance.0.to_string().try_into()?;
-    Ok(NewJob { session: SESSION, key, entry, plan, next_id })
+    let (digest, children) = (SpecDigest::of(&plan.spec)?, Vec::new());
+    Ok(NewJob { session: SESSION, key, entry, plan, digest, children, next_id })
 }
 
 type Done<T> = Box<dyn FnOnce(Result<T, JournalError>) + Send>;

@@ -5,6 +5,7 @@ pub(crate) mod attachment;
 pub(crate) mod bound;
 pub(crate) mod changes;
 pub(crate) mod credit;
+pub(crate) mod durable;
 pub mod exchange;
 pub(crate) mod input;
 pub(crate) mod input_log;

@@ -16,5 +16,7 @@ mod world;
 
 pub use data::above::{AboveError, WayAbove};
 pub use data::nested::TaskNode;
-pub use node::{KeepError, Keeper, Network, NoKeeper, NodeConfig, NodeError, NodeHandle, NodeKeys};
+pub use node::{
+    KeepError, Keeper, Network, NoKeeper, NodeConfig, NodeError, NodeHandle, NodeKeys, RecoverError,
+};
 pub use world::{SystemWorld, World};

@@ -5,6 +5,7 @@ mod config;
 mod join;
 mod listen;
 mod peers;
+mod recover;
 mod sessions;
 mod shut_down;
 
@@ -23,6 +24,8 @@ use sortie_exec::registry::Registry;
 use sortie_exec::{Guardian, LaunchError, NodeBasics};
 use sortie_link::{BindError, CertificateAuthority, Endpoint, Joined, LocalFacts};
 use sortie_model::{Incarnation, NodeId, NodeName, SessionInstance};
+use sortie_store::Store;
+use sortie_store::journal::JournalBounds;
 use sortie_wire::link_proto::{Member, Roster};
 use sortie_wire::session_proto::Request;
 use tokio::runtime::Handle;
@@ -31,6 +34,7 @@ use tokio::time::Instant;
 pub use crate::node::cluster::NoKeeper;
 pub use crate::node::config::{Network, NodeConfig, NodeKeys};
 pub(crate) use crate::node::peers::{PeerSight, Sights};
+pub use crate::node::recover::RecoverError;
 pub(crate) use crate::node::sessions::{Hosted, Sessions};
 
 use crate::data::credit::{OwnerCredit, PerNode};
@@ -94,6 +98,12 @@ pub enum NodeError {
     /// Its address or labels cannot be used.
     #[error(transparent)]
     Member(#[from] sortie_engine::roster::BadMember),
+    /// What it keeps of its sessions cannot be opened.
+    #[error(transparent)]
+    Store(#[from] sortie_store::journal::OpenError),
+    /// What it keeps of its sessions cannot be taken up.
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
     /// The actor system refused.
     #[error("the node's actors cannot be started")]
     Actors,
@@ -129,6 +139,8 @@ pub(crate) struct NodeShared {
     pub(crate) input_directory: PathBuf,
     pub(crate) sights: Sights,
     pub(crate) sessions: Sessions,
+    /// What outlives it.
+    pub(crate) store: Option<Arc<Store>>,
     /// What the node itself runs on, whoever asks.
     pub(crate) runtime: Handle,
     /// What its functions run on.
@@ -208,6 +220,10 @@ impl NodeHandle {
     /// # Errors
     /// [`NodeError`]; nothing is left running.
     pub async fn start(config: NodeConfig) -> Result<Self, NodeError> {
+        let store = match config.store.clone() {
+            Some(directory) => Some(open_store(directory).await?),
+            None => None,
+        };
         let guardian = match config.guardian.clone() {
             Some(options) => Some(Guardian::launch(options).await?),
             None => None,
@@ -242,6 +258,7 @@ impl NodeHandle {
             input_directory: config.directory.join("inputs"),
             sights: Sights::default(),
             sessions: Sessions::default(),
+            store,
             runtime: Handle::current(),
             functions: config.functions.unwrap_or_else(Handle::current),
             user: config.user,
@@ -264,6 +281,10 @@ impl NodeHandle {
         let (root, _) = Root::spawn(None, Root, ()).await.map_err(|_| NodeError::Actors)?;
         // Set once, here.
         let _ = node.root.set(root);
+        if let Some(store) = node.store.clone() {
+            node.recover(&store).await?;
+            tokio::spawn(Arc::clone(&node).keep_house(store));
+        }
         node.open_default_session().await.map_err(|_| NodeError::Actors)?;
         starting.succeeded();
         if let Network::Quic(_) = config.network {
@@ -349,6 +370,14 @@ impl NodeHandle {
         // The sender lives as long as the node that this handle holds.
         let _ = over.wait_for(|over| *over).await;
     }
+}
+
+/// Opens what outlives the node; a large journal is read off the runtime's workers.
+async fn open_store(directory: PathBuf) -> Result<Arc<Store>, NodeError> {
+    let opening =
+        tokio::task::spawn_blocking(move || Store::open(&directory, JournalBounds::default()));
+    let store = opening.await.map_err(|_| NodeError::Actors)??;
+    Ok(Arc::new(store))
 }
 
 /// A node whose start is under way: one that fails, or is dropped, leaves nothing running.

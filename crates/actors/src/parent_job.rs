@@ -5,14 +5,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use sortie_engine::parent_job::{
-    Effects, FalseReport, JobEffect, NotAsking, ParentJob, QuestionKey, StopOrder,
+    Effects, FalseReport, Found, JobEffect, NotAsking, ParentJob, QuestionKey, StopOrder,
 };
 use sortie_model::reason::ReachStep;
 use sortie_model::spec::{StopSpec, Throttle};
 use sortie_model::{EntryId, NodeId, Ordinal, QuestionNumber, Timestamp};
+use sortie_store::journal::{Change, JobFacts};
 use sortie_wire::host_proto::ChildSet;
 use tokio::sync::oneshot;
 
+use crate::data::durable::{in_requests, job_facts, rows_of};
 use crate::data::job::{ChildReports, JobShared};
 use crate::data::map_feed::MapFeed;
 use crate::data::session::{News, SessionShared};
@@ -72,6 +74,8 @@ pub(crate) enum ParentJobMessage {
     Unknown(NodeId, Timestamp),
     /// A node is there, for the first time or again.
     Reachable(NodeId),
+    /// The node itself is: the job outlived it.
+    Recovered,
 }
 
 /// What a parent job begins with.
@@ -81,6 +85,8 @@ pub(crate) struct ParentJobArguments {
     pub(crate) session: Arc<SessionShared>,
     /// Where a map's items come from.
     pub(crate) feed: Option<MapFeed>,
+    /// What was kept of the job last.
+    pub(crate) kept: Option<JobFacts>,
 }
 
 impl ParentJobMessage {
@@ -123,6 +129,7 @@ impl Actor for ParentJobActor {
         }
         let about = message.about();
         let effects = state.decide(message);
+        state.keep().await;
         if let Some(node) = about {
             state.session.attachment(node).heard(state.job.identity.instance);
         }
@@ -193,6 +200,9 @@ impl ParentJobArguments {
             }
             ParentJobMessage::Lost(node, since) => rows.on_lost(node, since, now, &mut effects),
             ParentJobMessage::Reachable(node) => rows.on_reconnected(node, &mut effects),
+            ParentJobMessage::Recovered => {
+                rows.on_recovered(self.session.node.me.id, |_, _| Found::Gone, now, &mut effects);
+            }
         }
         let finished = JobEffect::ParentChanged(rows.state());
         if let Some(above) = &self.session.identity.above
@@ -206,6 +216,28 @@ impl ParentJobArguments {
             self.session.distrust(node);
         }
         effects
+    }
+
+    /// Keeps what was decided, before it is carried out.
+    async fn keep(&mut self) {
+        let Some(durable) = self.job.durable.clone() else { return };
+        let unread = self.job.mailboxes.unread().records > 0;
+        let (runs, facts) = {
+            let mut rows = self.job.rows_mut();
+            let touched = rows.take_touched();
+            (rows_of(&rows, &touched), job_facts(&rows, unread, self.job.with_errors()))
+        };
+        let (session, job) = (durable.instance(), self.job.identity.instance);
+        let next_id = Some(self.session.table().next_id());
+        let mut changes: Vec<Change> = in_requests(&runs)
+            .map(|runs| Change::ChildrenChanged { session, job, runs, next_id })
+            .collect();
+        if self.kept.as_ref() != Some(&facts) {
+            let facts = Box::new(facts.clone());
+            changes.push(Change::JobChanged { session, job: self.job.identity.id, facts });
+        }
+        self.kept = Some(facts);
+        durable.keep(changes).await;
     }
 
     /// Carries out what was decided.

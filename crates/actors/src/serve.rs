@@ -8,7 +8,7 @@ mod get;
 mod monitor;
 mod node;
 mod receive;
-mod remove;
+pub(crate) mod remove;
 mod send;
 pub(crate) mod session;
 mod start;

@@ -9,13 +9,15 @@ use sortie_engine::nest::NestRefused;
 use sortie_engine::parent_job::{JobIdentity, ParentJob};
 use sortie_engine::placement::known_children;
 use sortie_engine::session::{StartDecision, StartRefused};
-use sortie_model::spec::{Fan, InputSpec, StopSpec};
+use sortie_model::spec::{Fan, Hosting, InputSpec, StopSpec};
 use sortie_model::{EntryId, IdempotencyKey, JobInstance, JobSpec, NodeId, NodeName, Ordinal};
+use sortie_store::journal::{self, Change, JobPlan, NewJob, SpecDigest};
 use sortie_wire::host_proto::ChildSet;
 use sortie_wire::session_proto::Event;
 use sortie_wire::{ErrorCode, RemoteError};
 use tokio::sync::oneshot;
 
+use crate::data::durable::{first_children, job_entry};
 use crate::data::input_log::{InputLog, Pace};
 use crate::data::job::JobShared;
 use crate::data::mailboxes::JobMailboxes;
@@ -79,7 +81,7 @@ impl Actor for SessionActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             SessionMessage::Remove(id, reply) => {
-                let _ = reply.send(remove(session, id));
+                let _ = reply.send(remove(session, id).await);
             }
             SessionMessage::Idle => session.on_idle_look(),
             SessionMessage::End => {
@@ -121,14 +123,13 @@ pub(crate) async fn start(stay: &Stay, order: StartOrder) -> Result<Started, Rem
     let supervisor = open_for_starts(session)?;
     let StartOrder { key, spec, nodes, pace } = order;
     let known = known_children(&spec.fan, nodes.len() as u32).unwrap_or(0);
-    let (decision, below) = decide(session, key, &spec, known)?;
+    let durable = session.durable.as_ref().filter(|_| spec.hosting == Hosting::Persistent);
+    let digest = durable.map(|_| SpecDigest::of(&spec)).transpose();
+    let digest = digest.map_err(|error| RemoteError::new(ErrorCode::Limit, error.to_string()))?;
+    let (decision, below) = decide(session, key.clone(), &spec, known)?;
     let id = match decision {
         StartDecision::New(id) => id,
-        StartDecision::Same(id) => {
-            let gone = || RemoteError::new(ErrorCode::Gone, "the key's job was removed");
-            let job = session.table().job(id).cloned().ok_or_else(gone)?;
-            return Ok(Started { job, again: true });
-        }
+        StartDecision::Same(id) => return again(session, id),
     };
     let spec = below.unwrap_or(spec);
     let identity = JobIdentity {
@@ -139,7 +140,22 @@ pub(crate) async fn start(stay: &Stay, order: StartOrder) -> Result<Started, Rem
     };
     let input = input_of(session, &spec, known, pace);
     let (instance, mut effects) = (identity.instance, Vec::new());
-    let rows = ParentJob::accept(identity, *spec, nodes, &mut effects);
+    let mut rows = ParentJob::accept(identity, *spec, nodes, &mut effects);
+    if let (Some(durable), Some(digest)) = (durable, digest) {
+        rows.note_touched();
+        let new = new_job(session, (key, digest), &rows);
+        match durable.start(new).await {
+            Ok(journal::Started::New) => {}
+            Ok(journal::Started::Same(before)) => {
+                session.table_mut().withdraw(id);
+                return again(session, before);
+            }
+            Err(error) => {
+                session.table_mut().withdraw(id);
+                return Err(error);
+            }
+        }
+    }
     let feed = rows.is_open().then(MapFeed::new);
     let mailboxes = JobMailboxes::new(Arc::clone(&session.node.pool));
     let job = JobShared::new(rows, mailboxes, input, session);
@@ -147,6 +163,7 @@ pub(crate) async fn start(stay: &Stay, order: StartOrder) -> Result<Started, Rem
         job: Arc::clone(&job),
         session: Arc::clone(session),
         feed: feed.clone(),
+        kept: None,
     };
     let (own, supervisor) = (arguments.clone(), supervisor.get_cell());
     let spawned = ParentJobActor::spawn_linked(None, ParentJobActor, own, supervisor).await;
@@ -176,6 +193,32 @@ pub(crate) async fn start(stay: &Stay, order: StartOrder) -> Result<Started, Rem
         tokio::spawn(map_feed::run(feed, log.reader(Ordinal(0)), session, job));
     }
     Ok(Started { job, again: false })
+}
+
+/// A job that its key has already.
+fn again(session: &SessionShared, id: EntryId) -> Result<Started, RemoteError> {
+    let gone = || RemoteError::new(ErrorCode::Gone, "the key's job was removed");
+    let job = session.table().job(id).cloned().ok_or_else(gone)?;
+    Ok(Started { job, again: true })
+}
+
+/// A job as it is kept before it is answered.
+fn new_job(
+    session: &SessionShared,
+    (key, digest): (IdempotencyKey, SpecDigest),
+    rows: &ParentJob,
+) -> NewJob {
+    let nodes: Vec<_> = rows.nodes().map(|(id, name)| (name.clone(), id)).collect();
+    let known = known_children(&rows.spec().fan, nodes.len() as u32).unwrap_or(0);
+    NewJob {
+        session: session.identity.instance,
+        key,
+        entry: job_entry(rows),
+        plan: JobPlan { spec: rows.spec().clone(), nodes, known_children: known },
+        digest,
+        children: first_children(rows),
+        next_id: session.table().next_id(),
+    }
 }
 
 /// Who supervises a new job, unless the session takes none.
@@ -230,9 +273,14 @@ fn refusal(refused: &StartRefused) -> RemoteError {
     RemoteError::new(code, refused.to_string())
 }
 
-fn remove(session: &SessionShared, id: EntryId) -> bool {
+async fn remove(session: &SessionShared, id: EntryId) -> bool {
     let job = session.table().job(id).cloned();
     let Some(job) = job.filter(|job| job.rows().state().is_finished()) else { return false };
+    if let Some(durable) = &session.durable {
+        let (jobs, at) = (vec![id], session.node.world.now());
+        let session = session.identity.instance;
+        durable.keep(vec![Change::JobsRemoved { session, jobs, at }]).await;
+    }
     session.table_mut().remove(id, job.identity.instance, session.node.uptime());
     job.mailboxes.remove_all();
     if let Some(log) = &job.input {
@@ -248,7 +296,10 @@ fn end(session: &SessionShared) {
     for job in session.jobs() {
         let by = "the end of its session".to_owned();
         job.tell(ParentJobMessage::Stop { children: ChildSet::All, how: StopSpec::NOW, by });
-        job.mailboxes.remove_all();
+        // What outlives the node stays on its disk.
+        if !(session.durable.is_some() && session.node.is_ending()) {
+            job.mailboxes.remove_all();
+        }
         if let Some(log) = &job.input {
             log.close();
         }

@@ -47,6 +47,12 @@ impl Hold {
         Self { holder, epoch: 1, open: 0, idle_since: now, idle_timeout, over: false }
     }
 
+    /// The session outlived its node: nobody holds it, and its time runs from now.
+    pub const fn recovered(epoch: u64, idle_timeout: Duration, now: Uptime) -> Self {
+        let epoch = epoch.saturating_add(1);
+        Self { holder: None, epoch, open: 0, idle_since: now, idle_timeout, over: false }
+    }
+
     /// A client asks something, with the epoch that it was given when it connected, if it did. A
     /// session that nobody holds is any client's to ask. Answers the epoch that the request belongs
     /// to; [`Self::leave`] has to follow.

@@ -9,12 +9,15 @@ mod ask;
 mod host_spec;
 mod life;
 mod nodes;
+mod recover;
 mod report;
 mod row;
 mod show;
 mod start;
 mod stop;
 mod supervise;
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use sortie_model::spec::{Fan, JobSpec, StopSpec, Throttle};
@@ -30,6 +33,7 @@ pub use crate::parent_job::ask::{Answered, NotAsking, QuestionKey};
 pub use crate::parent_job::host_spec::{Executor, Owner};
 pub use crate::parent_job::life::Lives;
 use crate::parent_job::nodes::Nodes;
+pub use crate::parent_job::recover::{Found, KeptChild, KeptJob};
 use crate::parent_job::row::{Phase, Row};
 pub use crate::parent_job::show::MailboxFacts;
 pub use crate::parent_job::stop::StopOrder;
@@ -139,6 +143,8 @@ pub struct ParentJob {
     end: Option<Timestamp>,
     history: Vec<(State, Timestamp)>,
     notes: Vec<String>,
+    /// Children that changed, where that is noted.
+    touched: Option<BTreeSet<Ordinal>>,
 }
 
 /// State changes of a job that its history keeps: the first ones and the last.
@@ -157,9 +163,23 @@ impl ParentJob {
     ) -> Self {
         let created = identity.created;
         let known = placement::known_children(&spec.fan, nodes.len() as u32);
+        let mut job = Self::empty(identity, spec, nodes);
+        job.open = known.is_none();
+        let first = job.identity.id.0 + 1;
+        job.add_rows(EntryId(first), known.unwrap_or(0));
+        if !job.open {
+            job.supervise_closed();
+        }
+        job.advance(created, effects);
+        job
+    }
+
+    /// A job without children, which nobody was told of.
+    fn empty(identity: JobIdentity, spec: JobSpec, nodes: Vec<(NodeName, NodeId)>) -> Self {
+        let history = vec![(State::Running, identity.created)];
         let line = Line::new(spec.throttle);
         let supervision = Supervision::of(&spec);
-        let mut job = Self {
+        Self {
             identity,
             spec,
             nodes: Nodes::new(nodes),
@@ -169,7 +189,7 @@ impl ParentJob {
             state: State::Running,
             told: Told::Nothing,
             stop: None,
-            open: known.is_none(),
+            open: false,
             wanted: 0,
             item_bytes: limits::MAP_ITEM_BYTES_FORETOLD,
             line,
@@ -178,16 +198,10 @@ impl ParentJob {
             uptime: Uptime::ZERO,
             begin: None,
             end: None,
-            history: vec![(State::Running, created)],
+            history,
             notes: Vec::new(),
-        };
-        let first = job.identity.id.0 + 1;
-        job.add_rows(EntryId(first), known.unwrap_or(0));
-        if !job.open {
-            job.supervise_closed();
+            touched: None,
         }
-        job.advance(created, effects);
-        job
     }
 
     /// How many children one item of the map becomes.
@@ -253,6 +267,7 @@ impl ParentJob {
             let ordinal = Ordinal(first + offset);
             let node = placement::node_of(&self.spec.fan, ordinal, self.nodes.len() as u32);
             self.rows.push(Row::new(EntryId(first_id.0 + u64::from(offset)), node));
+            self.touch(ordinal);
         }
         self.supervise_new(count);
         self.counts.add_many(State::NotStarted, count);
@@ -264,6 +279,7 @@ impl ParentJob {
     }
 
     fn set_phase(&mut self, ordinal: Ordinal, phase: Phase, effects: &mut Effects) {
+        self.touch(ordinal);
         let Some(row) = self.rows.get_mut(ordinal.0 as usize) else { return };
         let (from, was) = (row.state(), row.phase);
         // A stop that overtook the report of the start shows at once.

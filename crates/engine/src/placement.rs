@@ -100,6 +100,11 @@ impl Spread {
         Some(node)
     }
 
+    /// A child was given to that node by a former life of the job.
+    pub fn hold(&mut self, node: NodeIndex) {
+        self.update(node, |load| load.unfinished += 1);
+    }
+
     /// A child on that node ended, or was taken back before it was sent.
     pub fn on_end(&mut self, node: NodeIndex) {
         self.update(node, |load| load.unfinished = load.unfinished.saturating_sub(1));

@@ -186,6 +186,22 @@ impl Supervisor {
         (0..count).for_each(|_| self.rows.push(restart, phase));
     }
 
+    /// A child that was added is in that incarnation since a former life of the job, which ended
+    /// like that if it has. What was to start again is told to be ended once more.
+    pub fn recover(&mut self, child: Ordinal, incarnation: ChildIncarnation, exit: Option<Exit>) {
+        let Some(row) = self.rows.get(child) else { return };
+        let phase = match (exit, row.restart, self.strategy) {
+            (None, _, _) => Phase::Up,
+            (
+                Some(Exit::Normal),
+                RestartType::Transient,
+                Strategy::OneForAll | Strategy::RestForOne,
+            ) => Phase::Kept,
+            _ => Phase::Settled,
+        };
+        self.rows.put(child, incarnation, phase);
+    }
+
     /// No more children are added.
     pub fn on_closed(&mut self, effects: &mut Effects) {
         self.list = List::Closed;

@@ -155,6 +155,43 @@ impl<J> SessionTable<J> {
         }
     }
 
+    /// The start came to nothing after all: its key is free again. Its numbers are not.
+    pub fn withdraw(&mut self, id: EntryId) {
+        self.children.retain(|_, run| run.job != id);
+        if let Some(key) = self.keys_of.remove(&id) {
+            self.keys.remove(&key);
+        }
+    }
+
+    /// The number that the next job or child gets.
+    pub const fn next_id(&self) -> EntryId {
+        EntryId(self.next)
+    }
+
+    /// No number before this one is given.
+    pub const fn go_on_from(&mut self, next: EntryId) {
+        if next.0 > self.next {
+            self.next = next.0;
+        }
+    }
+
+    /// Puts a job of a former life back, with the numbers of its children: the first one's, its
+    /// place, and how many follow. Its key is not known here.
+    pub fn put_back(
+        &mut self,
+        id: EntryId,
+        instance: JobInstance,
+        job: J,
+        children: &[(EntryId, Ordinal, u64)],
+    ) {
+        for (first_id, first, count) in children.iter().copied().filter(|(.., count)| *count > 0) {
+            self.children.insert(first_id.0, ChildRun { job: id, first, count });
+            self.go_on_from(EntryId(first_id.0.saturating_add(count)));
+        }
+        self.go_on_from(EntryId(id.0.saturating_add(1)));
+        self.insert(id, instance, job);
+    }
+
     /// Puts the job that a start became into the table.
     pub fn insert(&mut self, id: EntryId, instance: JobInstance, job: J) {
         self.instances.insert(instance, id);

@@ -143,6 +143,11 @@ impl Line {
         }
     }
 
+    /// A child has a slot from a former life of the job.
+    pub const fn take_slot(&mut self) {
+        self.in_progress += 1;
+    }
+
     /// A child with a slot ended.
     pub const fn on_slot_free(&mut self) {
         debug_assert!(self.in_progress > 0, "more slots are freed than are in use");

@@ -58,6 +58,8 @@ struct Parts {
     labels: BTreeMap<String, String>,
     keeper: Arc<dyn Keeper>,
     home: Option<Arc<HomeKeeper>>,
+    /// Where sessions are that outlive the node.
+    store: Option<PathBuf>,
 }
 
 impl NodeBuilder {
@@ -258,6 +260,7 @@ impl NodeBuilder {
             registry: self.tasks,
             guardian: hosts_processes.then(LaunchOptions::default),
             directory,
+            store: parts.store,
             user: self.user,
             basics: NodeBasics::of_this_user(),
             keeper: parts.keeper,
@@ -274,6 +277,7 @@ impl NodeBuilder {
     fn at_home(&mut self, paths: HomePaths) -> Result<Parts, NodeStartError> {
         let name = self.name.take().map(|name| name.parse()).transpose()?;
         self.directory.get_or_insert_with(|| paths.state.join("spill"));
+        let store = Some(paths.state.join("sessions"));
         let home = Home::create_or_open(paths, name, &self.user)?;
         let identities = home.identities();
         let authority =
@@ -298,6 +302,7 @@ impl NodeBuilder {
             labels: settings.labels,
             keeper: Arc::clone(&keeper) as Arc<dyn Keeper>,
             home: Some(keeper),
+            store,
         })
     }
 
@@ -324,6 +329,7 @@ impl NodeBuilder {
             labels: BTreeMap::new(),
             keeper: Arc::new(NoKeeper),
             home: None,
+            store: None,
         })
     }
 }

@@ -258,6 +258,7 @@ impl Cluster {
             registry,
             guardian: None,
             directory: PathBuf::from("/nonexistent/sortie-testkit"),
+            store: None,
             user: USER.to_owned(),
             basics: NodeBasics::of_this_user(),
             keeper: Arc::new(NoKeeper),

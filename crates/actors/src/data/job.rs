@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use ractor::ActorRef;
 use sortie_engine::parent_job::{JobIdentity, MailboxFacts, ParentJob};
+use sortie_model::spec::Hosting;
 use sortie_model::{ChildView, JobView, NodeId, Ordinal, Record, Stream};
 use sortie_wire::host_proto::{ChildAsk, ChildEnd, ChildStart};
 
+use crate::data::durable::Durable;
 use crate::data::input_log::InputLog;
 use crate::data::mailboxes::{AppendError, JobMailboxes, TryAppend};
 use crate::data::session::SessionShared;
@@ -28,6 +30,8 @@ pub(crate) struct JobShared {
     command: String,
     rows: RwLock<ParentJob>,
     here: NodeId,
+    /// Where it is kept, if it outlives its node.
+    pub(crate) durable: Option<Arc<Durable>>,
     /// Whether children may start again after an end.
     supervised: bool,
     with_errors: AtomicBool,
@@ -73,6 +77,7 @@ impl JobShared {
             name: rows.spec().name.as_ref().map(ToString::to_string),
             command: rows.spec().command.clone(),
             here: session.node.me.id,
+            durable: session.durable.clone().filter(|_| rows.spec().hosting == Hosting::Persistent),
             supervised: rows.is_supervised(),
             rows: RwLock::new(rows),
             with_errors: AtomicBool::new(false),
@@ -178,6 +183,11 @@ impl JobShared {
             let any = streams.into_iter().any(|stream| stream == Stream::Error);
             self.with_errors.fetch_or(any, Ordering::Relaxed);
         }
+    }
+
+    /// Whether any error stream is not empty.
+    pub(crate) fn with_errors(&self) -> bool {
+        self.with_errors.load(Ordering::Relaxed)
     }
 
     /// Stores a record of a child on this node, waiting for the disk and for room.

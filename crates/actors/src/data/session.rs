@@ -28,6 +28,7 @@ use tokio::task::AbortHandle;
 
 use crate::data::attachment::Attachment;
 use crate::data::changes::{Changes, Seen};
+use crate::data::durable::Durable;
 use crate::data::input::feed::FalsePosition;
 use crate::data::job::JobShared;
 use crate::data::messages::posts::Posts;
@@ -64,6 +65,8 @@ impl SessionIdentity {
 pub(crate) struct SessionShared {
     pub(crate) node: Arc<NodeShared>,
     pub(crate) identity: SessionIdentity,
+    /// Where it is kept, if it outlives its node.
+    pub(crate) durable: Option<Arc<Durable>>,
     table: RwLock<SessionTable<Arc<JobShared>>>,
     attachments: Mutex<BTreeMap<NodeId, Arc<Attachment>>>,
     bonds: Mutex<Bonds>,
@@ -104,10 +107,12 @@ impl SessionShared {
         node: Arc<NodeShared>,
         identity: SessionIdentity,
         hold: Option<Hold>,
+        durable: Option<Arc<Durable>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             node,
             identity,
+            durable,
             table: RwLock::default(),
             attachments: Mutex::default(),
             bonds: Mutex::default(),

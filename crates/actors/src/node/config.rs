@@ -41,6 +41,8 @@ pub struct NodeConfig {
     pub guardian: Option<LaunchOptions>,
     /// Where mailboxes and inputs spill to.
     pub directory: PathBuf,
+    /// Where its journal is and the output of sessions that outlive it; none do if none is given.
+    pub store: Option<PathBuf>,
     /// The user whose node it is.
     pub user: String,
     /// What process children find in a clean environment.

@@ -8,10 +8,12 @@ use ractor::{Actor, ActorRef};
 use sortie_engine::hold::Hold;
 use sortie_link::{CloseCode, Link};
 use sortie_model::{NodeId, SessionId, SessionInstance, SessionName, limits};
+use sortie_store::journal::Change;
 use sortie_wire::host_proto::StartChildren;
 use sortie_wire::session_proto::{SessionOptions, SessionRef};
 use sortie_wire::{ErrorCode, RemoteError};
 
+use crate::data::durable::{Durable, session_entry};
 use crate::data::nested::Above;
 use crate::data::session::{SessionIdentity, SessionShared};
 use crate::data::stay::Asker;
@@ -63,7 +65,7 @@ struct Opening<'a> {
     hold: Option<Hold>,
 }
 
-const DEFAULT: &str = "default";
+pub(super) const DEFAULT: &str = "default";
 
 impl NodeShared {
     pub(crate) fn session(&self, instance: SessionInstance) -> Option<Arc<SessionShared>> {
@@ -111,7 +113,14 @@ impl NodeShared {
         })
     }
 
+    /// Opens the session of the node's user, unless it outlived the node.
+    ///
+    /// # Errors
+    /// As for [`Self::open_session`].
     pub(crate) async fn open_default_session(self: &Arc<Self>) -> Result<(), RemoteError> {
+        if self.session_named(&SessionRef::Default).is_ok() {
+            return Ok(());
+        }
         let opening = Opening { name: Some(DEFAULT), owner: &self.user, above: None, hold: None };
         self.open_session(opening).await.map(|_| ())
     }
@@ -182,16 +191,41 @@ impl NodeShared {
             return Err(RemoteError::new(ErrorCode::Limit, text));
         }
         let id = SessionId(self.sessions.last.fetch_add(1, Ordering::Relaxed) + 1);
+        let temporary = name.is_none() && hold.is_none();
         let identity = SessionIdentity {
             id,
             instance: SessionInstance(self.world.fresh_id()),
             name: name.map_or_else(|| format!("session{id}"), str::to_owned),
             owner: owner.to_owned(),
-            temporary: name.is_none() && hold.is_none(),
+            temporary,
             created: self.world.now(),
             above,
         };
-        let session = SessionShared::new(Arc::clone(self), identity, hold);
+        let kept = self.store.as_ref().filter(|_| !temporary);
+        let durable = kept.map(|store| Durable::new(store, identity.instance));
+        let session = self.put_up(identity, hold, durable).await?;
+        if let Some(durable) = &session.durable {
+            let opened = Change::SessionOpened(Box::new(session_entry(&session)));
+            if let Err(error) = durable.session(opened).await {
+                self.end_session(&session);
+                return Err(error);
+            }
+        }
+        Ok(session)
+    }
+
+    /// Puts a session up: from here on it is found.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ShuttingDown`].
+    pub(super) async fn put_up(
+        self: &Arc<Self>,
+        identity: SessionIdentity,
+        hold: Option<Hold>,
+        durable: Option<Arc<Durable>>,
+    ) -> Result<Arc<SessionShared>, RemoteError> {
+        self.sessions.last.fetch_max(identity.id.0, Ordering::Relaxed);
+        let session = SessionShared::new(Arc::clone(self), identity, hold, durable);
         let over = || RemoteError::new(ErrorCode::ShuttingDown, "the node shuts down");
         let root = self.root().ok_or_else(over)?;
         let spawned = SessionActor::spawn_linked(None, SessionActor, Arc::clone(&session), root);
@@ -218,9 +252,13 @@ impl NodeShared {
 
     /// Ends a session: everything of it stops and is freed.
     pub(crate) fn end_session(&self, session: &SessionShared) {
-        if !session.mark_over() {
-            return;
+        if session.mark_over() {
+            self.dismiss(session);
         }
+    }
+
+    /// The same for one that is marked as over.
+    pub(super) fn dismiss(&self, session: &SessionShared) {
         let mut all = self.sessions.all.write().unwrap_or_else(PoisonError::into_inner);
         all.remove(&session.identity.instance);
         drop(all);

@@ -3,10 +3,15 @@
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
+use futures_util::future::join_all;
 use sortie_model::limits;
+use sortie_model::spec::StopSpec;
+use sortie_wire::host_proto::ChildSet;
 
+use crate::data::session::SessionShared;
 use crate::host::HostMessage;
 use crate::node::NodeShared;
+use crate::parent_job::ParentJobMessage;
 
 impl NodeShared {
     /// Ends the node, once; who asks again waits for that. To be run by a future that nobody drops.
@@ -17,9 +22,13 @@ impl NodeShared {
             first.then(|| std::mem::take(&mut *hosts))
         };
         // Those who wait in one are told that it is the node that ends.
-        for session in self.sessions.all() {
+        let (kept, others): (Vec<_>, Vec<_>) =
+            self.sessions.all().into_iter().partition(|session| session.durable.is_some());
+        for session in others {
             self.end_session(&session);
         }
+        let first: Vec<_> = kept.iter().filter(|session| session.mark_over()).collect();
+        join_all(first.into_iter().map(|session| self.wind_down(session))).await;
         let Some(hosts) = hosts else {
             // The sender lives as long as the node.
             let _ = self.over.subscribe().wait_for(|over| *over).await;
@@ -45,6 +54,29 @@ impl NodeShared {
             root.kill();
         }
         self.over.send_replace(true);
+    }
+
+    /// What is unfinished in a session that outlives the node is killed, and its end kept.
+    async fn wind_down(&self, session: &SessionShared) {
+        session.refuse_starts();
+        drop(session.starting.lock().await);
+        let mut changes = session.changes();
+        for job in session.jobs().iter().filter(|job| !job.rows().state().is_finished()) {
+            let (children, by) = (ChildSet::All, "the end of its node".to_owned());
+            job.tell(ParentJobMessage::Stop { children, how: StopSpec::NOW, by });
+        }
+        let finished = async {
+            loop {
+                changes.mark();
+                if session.unfinished() == 0 {
+                    break;
+                }
+                changes.changed().await;
+            }
+        };
+        // What has no end by then is taken for stopped when the node is back.
+        let _ = tokio::time::timeout(limits::CLOSE_TIME, finished).await;
+        self.dismiss(session);
     }
 
     /// Whether the node ends: its sessions then end with it.

@@ -64,7 +64,7 @@ async fn stop_first(session: &Arc<SessionShared>, places: &[Place], by: &str) {
 }
 
 /// Removes one finished job; says whether it is gone.
-pub(super) async fn drop_job(session: &SessionShared, id: EntryId) -> bool {
+pub(crate) async fn drop_job(session: &SessionShared, id: EntryId) -> bool {
     let Some(actor) = session.actor() else { return false };
     let removed = actor.call(|reply| SessionMessage::Remove(id, reply), None).await;
     matches!(removed, Ok(CallResult::Success(true)))

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use sortie_engine::session_scope::ScopeRefused;
 use sortie_model::selector::{Selection, Selector};
 use sortie_model::spec::StopSpec;
+use sortie_store::journal::Change;
 use sortie_wire::session_proto::{Answer, Ask, ScopeChange, SessionOptions};
 use sortie_wire::{ErrorCode, RemoteError};
 
+use crate::data::durable::session_entry;
 use crate::data::exchange::{ExchangeError, ServerEnd, ToClient};
 use crate::data::session::SessionShared;
 use crate::data::stay::{self, Asker, Stay};
@@ -34,11 +36,14 @@ pub(super) async fn hold(
     let no_start = session.starting.lock().await;
     let Ask::Connect { take } = ask else {
         let parted = stay::disconnect(&session, &by, epoch);
+        keep(&session).await;
         drop(no_start);
         let answer = parted.map_or_else(refuse, |()| Answer::Session(session.view(&by)));
         return end.sender.finish_with(answer).await;
     };
     let connected = Stay::connect(Arc::clone(&session), &by, take);
+    // Whoever held it before is fenced in the node's next life, too.
+    keep(&session).await;
     drop(no_start);
     match connected {
         Ok(stay) => {
@@ -96,7 +101,17 @@ pub(crate) async fn wind_up(session: &Arc<SessionShared>, by: &str) {
     drop(session.starting.lock().await);
     let all = Selection::of([Selector::All]);
     stop::stop(session, all, (StopSpec::default(), by), true).await;
+    if let Some(durable) = &session.durable {
+        durable.keep(vec![Change::SessionClosed(session.identity.instance)]).await;
+    }
     session.node.end_session(session);
+}
+
+/// What changed of the session itself outlives the node, too.
+async fn keep(session: &SessionShared) {
+    if let Some(durable) = &session.durable {
+        durable.keep(vec![Change::SessionChanged(Box::new(session_entry(session)))]).await;
+    }
 }
 
 /// Changes what is set in the session, and says what is.
@@ -107,9 +122,15 @@ pub(super) async fn scope(session: &Arc<SessionShared>, change: ScopeChange) -> 
     {
         return refuse(error);
     }
-    let mut scope = session.scope();
-    match scope.change(change) {
-        Ok(()) => Answer::Scope(scope.view()),
+    let changed = {
+        let mut scope = session.scope();
+        scope.change(change).map(|()| scope.view())
+    };
+    match changed {
+        Ok(view) => {
+            keep(session).await;
+            Answer::Scope(view)
+        }
         Err(error) => {
             let code = match error {
                 ScopeRefused::TooLarge => ErrorCode::Limit,

@@ -105,6 +105,7 @@ impl House {
         registry.add("ask_above", typed(asking)).expect("the name is free");
         let keys = NodeKeys {
             node: NodeKey::generate().expect("a key"),
+            store: None,
             user: NodeKey::generate().expect("a key"),
         };
         let authority = CertificateAuthority::create().expect("a CA");

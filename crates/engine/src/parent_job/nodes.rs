@@ -113,6 +113,11 @@ impl Nodes {
         self.spread.give(limit)
     }
 
+    /// A spread map's child runs there already.
+    pub(crate) fn holds(&mut self, index: NodeIndex) {
+        self.spread.hold(index);
+    }
+
     pub(crate) fn took(&mut self, index: Option<NodeIndex>) {
         if let Some(node) = index.and_then(|index| self.nodes.get_mut(index.0 as usize)) {
             node.unfinished += 1;
@@ -188,6 +193,7 @@ impl ParentJob {
             let Some(row) = self.rows.get(ordinal.0 as usize) else { continue };
             match row.phase {
                 Phase::Sent if spread && !row.told_to_stop => {
+                    self.touch(ordinal);
                     self.nodes.freed(Some(index));
                     self.line.put_back(ordinal);
                     if let Some(row) = self.rows.get_mut(ordinal.0 as usize) {

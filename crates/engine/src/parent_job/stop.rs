@@ -57,6 +57,7 @@ impl ParentJob {
             }
             let on = self.row(ordinal).and_then(|row| row.node);
             let awaited = on.is_some_and(|node| self.nodes.is_awaited(node));
+            self.touch(ordinal);
             let Some(row) = self.row_mut(ordinal) else { continue };
             row.told_to_stop = true;
             match (row.phase, row.node) {

@@ -33,6 +33,14 @@ impl Supervision {
             Box::new(Self { rules, orders: Vec::new(), wake: None, restarts: 0 })
         })
     }
+
+    pub(super) const fn rules_mut(&mut self) -> &mut Supervisor {
+        &mut self.rules
+    }
+
+    pub(super) const fn set_restarts(&mut self, restarts: u64) {
+        self.restarts = restarts;
+    }
 }
 
 impl ParentJob {
@@ -258,6 +266,7 @@ impl ParentJob {
         let how = self.stop.as_ref().map_or_else(StopSpec::default, |(how, _)| *how);
         let on = self.row(child).and_then(|row| row.node);
         let awaited = on.is_some_and(|node| self.nodes.is_awaited(node));
+        self.touch(child);
         let Some(row) = self.row_mut(child) else { return };
         match (row.phase, row.node) {
             (Phase::Queued, _) => {

@@ -396,4 +396,5 @@ fn longer_items_are_read_less_far_ahead() {
 }
 
 mod ask;
+mod recover;
 mod supervise;

@@ -91,6 +91,10 @@ impl Rows {
         self.change(child, |row| row.phase = phase);
     }
 
+    pub(super) fn put(&mut self, child: Ordinal, incarnation: ChildIncarnation, phase: Phase) {
+        self.change(child, |row| (row.incarnation, row.phase) = (incarnation, phase));
+    }
+
     /// The child's next incarnation is up.
     pub(super) fn raise(&mut self, child: Ordinal) -> ChildIncarnation {
         self.change(child, |row| {

@@ -1,0 +1,135 @@
+//! What a session that outlives its node keeps in the node's journal, and in which moment
+//! (`docs/semantics.md`, section 4.2).
+//!
+//! A start is in the journal before it is answered and before anything of it runs. What a job
+//! decides is in the journal before it is carried out; readers may see it a moment earlier.
+
+mod entries;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sortie_model::{SessionInstance, limits};
+use sortie_store::Store;
+use sortie_store::journal::{Change, Durability, JournalError, NewJob, Started};
+use sortie_wire::{ErrorCode, RemoteError};
+use tokio::sync::oneshot;
+
+pub(crate) use entries::{
+    first_children, job_entry, job_facts, kept_child, rows_of, session_entry,
+};
+
+/// The pause before a request that found the journal busy is made again.
+const BUSY_PAUSE: Duration = Duration::from_millis(2);
+
+/// Where one session's things are kept.
+#[derive(Debug)]
+pub(crate) struct Durable {
+    store: Arc<Store>,
+    session: SessionInstance,
+    /// It was said once that the journal failed.
+    failed: AtomicBool,
+}
+
+impl Durable {
+    pub(crate) fn new(store: &Arc<Store>, session: SessionInstance) -> Arc<Self> {
+        let (store, failed) = (Arc::clone(store), AtomicBool::new(false));
+        Arc::new(Self { store, session, failed })
+    }
+
+    pub(crate) const fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// Keeps a new job, unless its key has one.
+    ///
+    /// # Errors
+    /// [`ErrorCode::KeyReused`], [`ErrorCode::Storage`].
+    pub(crate) async fn start(&self, new: NewJob) -> Result<Started, RemoteError> {
+        loop {
+            let (done, answer) = oneshot::channel();
+            let asked = self.store.journal().start(new.clone(), move |started| {
+                // Who asked may be gone: the job is found by its key then.
+                let _ = done.send(started);
+            });
+            let answer = match asked {
+                Ok(()) => answer.await.unwrap_or(Err(JournalError::Closed)),
+                Err(error) => Err(error),
+            };
+            match answer {
+                Err(JournalError::Busy) => tokio::time::sleep(BUSY_PAUSE).await,
+                answer => return answer.map_err(|error| refusal(&error)),
+            }
+        }
+    }
+
+    /// Keeps a change of the session itself.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Storage`].
+    pub(crate) async fn session(&self, change: Change) -> Result<(), RemoteError> {
+        self.ask(vec![change]).await.map_err(|error| refusal(&error))
+    }
+
+    /// Keeps changes; on the disk when this returns. A journal that failed keeps nothing more, and
+    /// the node goes on with what it has in memory.
+    pub(crate) async fn keep(&self, changes: Vec<Change>) {
+        if changes.is_empty() {
+            return;
+        }
+        if let Err(error) = self.ask(changes).await
+            && !self.failed.swap(true, Ordering::Relaxed)
+        {
+            tracing::error!(%error, "what becomes of jobs is not kept any more");
+        }
+    }
+
+    async fn ask(&self, changes: Vec<Change>) -> Result<(), JournalError> {
+        loop {
+            let (done, answer) = oneshot::channel();
+            let journal = self.store.journal();
+            let asked = journal.change(changes.clone(), Durability::Durable, move |answer| {
+                let _ = done.send(answer);
+            });
+            let answer = match asked {
+                Ok(()) => answer.await.unwrap_or(Err(JournalError::Closed)),
+                Err(error) => Err(error),
+            };
+            match answer {
+                Err(JournalError::Busy) => tokio::time::sleep(BUSY_PAUSE).await,
+                answer => return answer,
+            }
+        }
+    }
+
+    pub(crate) const fn instance(&self) -> SessionInstance {
+        self.session
+    }
+}
+
+/// What a client is told whose request the journal did not take.
+fn refusal(error: &JournalError) -> RemoteError {
+    let code = match error {
+        JournalError::KeyReused { .. } => ErrorCode::KeyReused,
+        JournalError::TooLarge => ErrorCode::Limit,
+        JournalError::NoSession => ErrorCode::NoSession,
+        _ => ErrorCode::Storage,
+    };
+    let refused = RemoteError::new(code, error.to_string());
+    match error {
+        JournalError::DiskFull => {
+            let hint = "free some space; nothing was started, and jobs that run go on";
+            refused.hint(hint)
+        }
+        JournalError::Failed(_) | JournalError::Closed => {
+            refused.hint("`sortie doctor` says more; the node has to be started again")
+        }
+        _ => refused,
+    }
+}
+
+/// Cuts rows to what one request may have.
+pub(crate) fn in_requests<T: Clone>(rows: &[T]) -> impl Iterator<Item = Vec<T>> {
+    rows.chunks(limits::JOURNAL_CHANGES).map(<[T]>::to_vec)
+}

@@ -1,0 +1,271 @@
+//! A job that outlived its node: what of it is kept, and what becomes of it when the node is back
+//! (`docs/semantics.md`, section 4.2).
+
+use std::collections::BTreeSet;
+
+use sortie_model::facts::WaitsFor;
+use sortie_model::spec::{Fan, JobSpec, Throttle};
+use sortie_model::{
+    ChildIncarnation, EntryId, NodeId, NodeName, Ordinal, Reason, State, Timestamp,
+};
+use sortie_wire::host_proto::{ChildOutcome, Verdict};
+
+use crate::aggregate::{Told, parent_state};
+use crate::parent_job::row::{Phase, Row};
+use crate::parent_job::{Effects, JobEffect, JobIdentity, ParentJob};
+use crate::placement::{self, NodeIndex};
+use crate::restart::Exit;
+
+/// A child as it was kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptChild {
+    /// Its number.
+    pub id: EntryId,
+    /// Its node.
+    pub node: Option<NodeIndex>,
+    /// Which of its lives this is.
+    pub incarnation: ChildIncarnation,
+    /// Its state.
+    pub state: State,
+    /// If it has not started, what for.
+    pub waits_for: WaitsFor,
+    /// It was told to stop.
+    pub told_to_stop: bool,
+    /// When it began.
+    pub begin: Option<Timestamp>,
+    /// When it ended.
+    pub end: Option<Timestamp>,
+    /// How it ended, where that says more than the state.
+    pub outcome: Option<Box<ChildOutcome>>,
+}
+
+/// A job as it was kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptJob {
+    /// What identifies it.
+    pub identity: JobIdentity,
+    /// What was submitted.
+    pub spec: JobSpec,
+    /// The nodes it was accepted for, in order.
+    pub nodes: Vec<(NodeName, NodeId)>,
+    /// Who told the job as a whole to stop, if anybody did.
+    pub stopped_by: Option<String>,
+    /// Another throttle than it was submitted with.
+    pub throttle: Option<Throttle>,
+    /// When its first child began.
+    pub begin: Option<Timestamp>,
+    /// When its last child ended.
+    pub end: Option<Timestamp>,
+    /// How often children started again.
+    pub restarts: u64,
+}
+
+/// What the node finds of a child that was to run on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// It runs, or has an end that was not reported yet.
+    Alive,
+    /// It is not there, and whatever was started there would be: it never began.
+    NeverBegan,
+    /// It is not there, and nobody knows what became of it.
+    Gone,
+}
+
+impl ParentJob {
+    /// What is to be kept of a child.
+    pub fn kept(&self, ordinal: Ordinal) -> Option<KeptChild> {
+        let row = self.row(ordinal)?;
+        let waits_for = match row.phase {
+            Phase::Resting => WaitsFor::Restart,
+            Phase::Sent => WaitsFor::Node,
+            _ => WaitsFor::Slot,
+        };
+        Some(KeptChild {
+            id: row.id,
+            node: row.node,
+            incarnation: row.incarnation,
+            state: row.state(),
+            waits_for,
+            told_to_stop: row.told_to_stop,
+            begin: row.begin,
+            end: row.end,
+            outcome: row.outcome.clone(),
+        })
+    }
+
+    /// From now on it is noted which children change: see [`Self::take_touched`].
+    pub fn note_touched(&mut self) {
+        self.touched = Some(BTreeSet::new());
+    }
+
+    /// The children that changed since this was asked last, in child order.
+    pub fn take_touched(&mut self) -> BTreeSet<Ordinal> {
+        self.touched.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    pub(super) fn touch(&mut self, ordinal: Ordinal) {
+        if let Some(touched) = &mut self.touched {
+            touched.insert(ordinal);
+        }
+    }
+
+    /// When the first child began.
+    pub const fn begin_time(&self) -> Option<Timestamp> {
+        self.begin
+    }
+
+    /// The job as it was when its node ended. Children that are known from the start and of which
+    /// nothing was kept wait for their turn; those of an input are the kept ones. Nothing starts
+    /// before [`Self::on_recovered`].
+    pub fn recover(job: KeptJob, children: Vec<(Ordinal, KeptChild)>) -> Self {
+        let KeptJob { identity, spec, nodes, stopped_by, throttle, begin, end, restarts } = job;
+        let known = placement::known_children(&spec.fan, nodes.len() as u32);
+        let mut this = Self::empty(identity, spec, nodes);
+        // Its client is gone, and with it what was not read.
+        this.open = false;
+        if let Some(throttle) = throttle {
+            this.line.set_limit(throttle);
+        }
+        if let Some(by) = stopped_by {
+            this.told = Told::Stop;
+            this.stop = Some((sortie_model::spec::StopSpec::default(), by));
+        }
+        this.begin = begin;
+        let first = this.identity.id.0 + 1;
+        let rows = known
+            .unwrap_or_else(|| children.last().map_or(0, |(ordinal, _)| u64::from(ordinal.0) + 1));
+        for offset in 0..rows as u32 {
+            let ordinal = Ordinal(offset);
+            let on = placement::node_of(&this.spec.fan, ordinal, this.nodes.len() as u32);
+            this.rows.push(Row::new(EntryId(first + u64::from(offset)), on));
+        }
+        for (ordinal, child) in children {
+            if let Some(row) = this.rows.get_mut(ordinal.0 as usize) {
+                *row = row_of(child);
+            }
+        }
+        this.take_up_rows();
+        if let Some(supervision) = &mut this.supervision {
+            supervision.set_restarts(restarts);
+        }
+        this.state = parent_state(&this.counts, this.open, this.told);
+        this.history = vec![(State::Running, this.identity.created)];
+        if this.state.is_finished() {
+            this.end = end;
+            this.history.extend(end.map(|end| (this.state, end)));
+        }
+        this
+    }
+
+    /// Counts, slots and restart rules of rows that were put in as they are.
+    fn take_up_rows(&mut self) {
+        let restart = self.spec.restart.restart;
+        if let Some(supervision) = &mut self.supervision {
+            supervision.rules_mut().on_added(self.rows.len() as u32, restart);
+        }
+        for (ordinal, row) in (0u32..).map(Ordinal).zip(&self.rows) {
+            self.counts.add(row.state());
+            if row.phase == Phase::Queued {
+                self.line.push(ordinal, 1);
+            }
+            if row.phase.holds_slot() {
+                self.line.take_slot();
+                self.nodes.took(row.node);
+                if let (Fan::Spread, Some(node)) = (&self.spec.fan, row.node) {
+                    self.nodes.holds(node);
+                }
+            }
+            if let Some(supervision) = &mut self.supervision {
+                let exit = match row.phase {
+                    Phase::Completed => Some(Exit::Normal),
+                    Phase::Stopped => Some(Exit::Stopped),
+                    Phase::Failed => Some(Exit::Failure),
+                    _ => None,
+                };
+                supervision.rules_mut().recover(ordinal, row.incarnation, exit);
+            }
+        }
+    }
+
+    /// The node is back. `found` says of each child that was to run on this node in that life
+    /// whether it does. What ran elsewhere was killed there when this node fell silent.
+    pub fn on_recovered(
+        &mut self,
+        here: NodeId,
+        found: impl Fn(Ordinal, ChildIncarnation) -> Found,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
+        let here = self.nodes.find(here);
+        let items_lost = !matches!(self.spec.fan, Fan::PerNode { .. }) && self.items.is_empty();
+        // From the last to the first, so that what goes back keeps its order at the head.
+        for ordinal in (0..self.rows.len() as u32).rev().map(Ordinal) {
+            let Some(row) = self.row(ordinal) else { continue };
+            let (told, incarnation) = (row.told_to_stop, row.incarnation);
+            let found = match row.node.filter(|node| Some(*node) == here) {
+                Some(_) => found(ordinal, incarnation),
+                None => Found::Gone,
+            };
+            match (row.phase, found) {
+                (Phase::Resting, _) => self.supervise_ended(ordinal, effects),
+                (Phase::Queued, _) if items_lost => {
+                    self.line.withdraw(ordinal);
+                    self.end_here(ordinal, Verdict::Failed(Reason::InputLost), now, effects);
+                }
+                (phase, _) if !phase.holds_slot() => {}
+                (_, Found::Alive) => {}
+                (_, Found::NeverBegan | Found::Gone) if told => {
+                    self.end_here(ordinal, Verdict::Stopped, now, effects);
+                }
+                (Phase::Sent, Found::NeverBegan) if !items_lost => self.send_back(ordinal),
+                (Phase::Sent, _) => self.fail(ordinal, Reason::StartUncertain, now, effects),
+                _ => self.fail(ordinal, Reason::NodeLost { since: now }, now, effects),
+            }
+        }
+        self.supervise_closed();
+        if self.told == Told::Stop {
+            let by = self.stop.take().map(|(_, by)| by).unwrap_or_default();
+            let (children, how) = (sortie_wire::host_proto::ChildSet::All, Default::default());
+            self.on_stop(crate::parent_job::StopOrder { children, how, by }, now, effects);
+        }
+        self.advance(now, effects);
+        // Whoever reads of children that ended long ago finds their mailboxes closed.
+        if !self.is_supervised() {
+            return;
+        }
+        for ordinal in (0..self.rows.len() as u32).map(Ordinal) {
+            if self.is_settled(ordinal) {
+                effects.push(JobEffect::Close(ordinal));
+            }
+        }
+    }
+
+    /// A child that was told to its node, which never heard of it, waits for its turn again, before
+    /// all others.
+    fn send_back(&mut self, ordinal: Ordinal) {
+        self.touch(ordinal);
+        let spread = matches!(self.spec.fan, Fan::Spread);
+        let Some(row) = self.rows.get_mut(ordinal.0 as usize) else { return };
+        let node = if spread { row.node.take() } else { row.node };
+        row.phase = Phase::Queued;
+        self.nodes.freed(node);
+        self.line.put_back(ordinal);
+    }
+}
+
+fn row_of(child: KeptChild) -> Row {
+    let KeptChild { id, node, incarnation, state, waits_for, told_to_stop, begin, end, outcome } =
+        child;
+    let phase = match (state, waits_for) {
+        (State::NotStarted, WaitsFor::Slot) => Phase::Queued,
+        (State::NotStarted, WaitsFor::Restart) => Phase::Resting,
+        (State::NotStarted, WaitsFor::Node) => Phase::Sent,
+        (State::Completed, _) => Phase::Completed,
+        (State::Failed, _) => Phase::Failed,
+        (State::Stopped, _) => Phase::Stopped,
+        (State::Stopping, _) => Phase::Stopping,
+        // What it asked is not kept: it asks again.
+        _ => Phase::Running,
+    };
+    Row { id, node, phase, told_to_stop, incarnation, begin, end, outcome }
+}

@@ -1,0 +1,211 @@
+//! A job that outlived its node.
+
+use sortie_model::restart::RestartType;
+
+use super::*;
+
+/// What is kept of a job, as its node keeps it.
+#[derive(Debug, Default)]
+struct Kept(BTreeMap<Ordinal, KeptChild>);
+
+impl Kept {
+    fn take(&mut self, job: &mut ParentJob) {
+        for ordinal in job.take_touched() {
+            self.0.extend(job.kept(ordinal).map(|child| (ordinal, child)));
+        }
+    }
+}
+
+fn kept_job(job: &ParentJob) -> KeptJob {
+    KeptJob {
+        identity: job.identity().clone(),
+        spec: job.spec().clone(),
+        nodes: job.nodes().map(|(id, name)| (name.clone(), id)).collect(),
+        stopped_by: job.stop().map(|(_, by)| by.to_owned()),
+        throttle: None,
+        begin: job.begin_time(),
+        end: job.end_time(),
+        restarts: job.restarts(),
+    }
+}
+
+/// The job's next life.
+fn back(job: &ParentJob, kept: &Kept) -> ParentJob {
+    let children = kept.0.iter().map(|(ordinal, child)| (*ordinal, child.clone()));
+    ParentJob::recover(kept_job(job), children.collect())
+}
+
+fn states(job: &ParentJob) -> Vec<State> {
+    (0..job.children()).filter_map(|child| job.child_state(Ordinal(child))).collect()
+}
+
+fn begun(spec: JobSpec) -> (ParentJob, Kept) {
+    let (mut job, _) = accept(spec, 1);
+    job.note_touched();
+    let mut kept = Kept::default();
+    for child in 0..job.children() {
+        kept.0.extend(job.kept(Ordinal(child)).map(|row| (Ordinal(child), row)));
+    }
+    (job, kept)
+}
+
+#[test]
+fn what_was_found_runs_on_what_never_began_waits_again_and_the_rest_has_failed() {
+    let (mut job, mut kept) = begun(spec(per_node(5), Some(4)));
+    let mut effects = Effects::new();
+    job.on_report(node(0), &[begin(0), begin(1)], vec![], &mut effects).expect("true");
+    kept.take(&mut job);
+    let mut job = back(&job, &kept);
+    let found = |child: Ordinal, _| match child.0 {
+        0 | 2 => Found::Alive,
+        3 => Found::NeverBegan,
+        _ => Found::Gone,
+    };
+    let mut effects = Effects::new();
+    job.on_recovered(node(0), found, NOW, &mut effects);
+    use State::{Failed, NotStarted, Running};
+    assert_eq!(states(&job), [Running, Failed, NotStarted, NotStarted, NotStarted]);
+    let why = job.child_failure(Ordinal(1)).map(|(reason, _)| reason);
+    assert_eq!(why, Some(Reason::NodeLost { since: NOW }));
+    // The one that was to run before goes first.
+    assert_eq!(started(&effects), BTreeMap::from([(0, vec![3, 4])]));
+    assert_eq!(job.state(), Running);
+}
+
+#[test]
+fn a_start_of_which_nobody_knows_is_uncertain_and_is_never_made_twice() {
+    let (job, kept) = begun(spec(per_node(2), Some(1)));
+    let mut job = back(&job, &kept);
+    let mut effects = Effects::new();
+    job.on_recovered(node(0), |_, _| Found::Gone, NOW, &mut effects);
+    assert_eq!(job.child_failure(Ordinal(0)), Some((Reason::StartUncertain, None)));
+    assert_eq!(started(&effects), BTreeMap::from([(0, vec![1])]));
+}
+
+#[test]
+fn what_was_told_to_stop_and_is_gone_was_stopped_and_nothing_starts() {
+    let (mut job, mut kept) = begun(spec(per_node(3), Some(1)));
+    let mut effects = Effects::new();
+    job.on_report(node(0), &[begin(0)], vec![], &mut effects).expect("true");
+    job.on_stop(order(ChildSet::All), NOW, &mut effects);
+    kept.take(&mut job);
+    let mut job = back(&job, &kept);
+    effects.clear();
+    job.on_recovered(node(0), |_, _| Found::Gone, NOW, &mut effects);
+    assert_eq!((states(&job), job.state()), (vec![State::Stopped; 3], State::Stopped));
+    assert_eq!(started(&effects), BTreeMap::new());
+}
+
+#[test]
+fn what_was_told_to_stop_and_is_found_is_told_so_again() {
+    let (mut job, mut kept) = begun(spec(per_node(1), None));
+    let mut effects = Effects::new();
+    job.on_report(node(0), &[begin(0)], vec![], &mut effects).expect("true");
+    job.on_stop(order(ChildSet::All), NOW, &mut effects);
+    kept.take(&mut job);
+    let mut job = back(&job, &kept);
+    effects.clear();
+    job.on_recovered(node(0), |_, _| Found::Alive, NOW, &mut effects);
+    assert_eq!(job.state(), State::Stopping);
+    assert!(effects.iter().any(|effect| matches!(effect, JobEffect::Stop { .. })));
+    assert_eq!(job.stop().map(|(_, by)| by), Some("me"));
+}
+
+#[test]
+fn inputs_that_were_read_and_did_not_start_are_lost_with_their_node() {
+    let (mut job, mut kept) = begun(spec(Fan::Spread, Some(1)));
+    let mut effects = Effects::new();
+    job.on_items(items(3), EntryId(2), NOW, &mut effects);
+    job.on_report(node(0), &[begin(0)], vec![], &mut effects).expect("true");
+    kept.take(&mut job);
+    let mut job = back(&job, &kept);
+    effects.clear();
+    job.on_recovered(node(0), |_, _| Found::Alive, NOW, &mut effects);
+    assert_eq!(states(&job), [State::Running, State::Failed, State::Failed]);
+    assert_eq!(job.child_failure(Ordinal(2)), Some((Reason::InputLost, None)));
+    let ended = vec![end(0, Verdict::Completed)];
+    job.on_report(node(0), &[], ended, &mut effects).expect("true");
+    assert_eq!(job.state(), State::Failed);
+}
+
+#[test]
+fn a_supervised_child_that_is_gone_starts_again_in_its_next_incarnation() {
+    let mut supervised = spec(per_node(2), None);
+    supervised.restart.restart = RestartType::Permanent;
+    let (mut job, mut kept) = begun(supervised);
+    let mut effects = Effects::new();
+    job.on_report(node(0), &[begin(0), begin(1)], vec![], &mut effects).expect("true");
+    kept.take(&mut job);
+    let mut job = back(&job, &kept);
+    effects.clear();
+    let found = |child: Ordinal, _| if child.0 == 0 { Found::Gone } else { Found::Alive };
+    job.on_recovered(node(0), found, NOW, &mut effects);
+    let again = effects.iter().filter_map(|effect| match effect {
+        JobEffect::StartAgain { children, .. } => Some(children.clone()),
+        _ => None,
+    });
+    assert_eq!(again.collect::<Vec<_>>(), [vec![Ordinal(0)]]);
+    let life = job.life(Ordinal(0)).map(|life| life.incarnation);
+    assert_eq!((life, job.restarts()), (Some(ChildIncarnation(1)), 1));
+}
+
+proptest! {
+    /// Whatever happened before: the next life shows what the last one did, and its slots add up.
+    #[test]
+    fn the_next_life_begins_where_the_last_one_was_kept(
+        steps in prop::collection::vec((0_u32..6, 0_u8..4), 0..40),
+        throttle in 1_u32..4,
+        spread in any::<bool>(),
+        alive in prop::collection::vec(any::<bool>(), 6),
+    ) {
+        let fan = if spread { Fan::Spread } else { per_node(6) };
+        let (mut job, mut kept) = begun(spec(fan, Some(throttle)));
+        let mut effects = Effects::new();
+        if spread {
+            job.on_items(items(6), EntryId(2), NOW, &mut effects);
+        }
+        for (child, what) in steps {
+            let _ = match what {
+                0 => job.on_report(node(0), &[begin(child)], vec![], &mut effects),
+                1 => {
+                    let ended = vec![end(child, Verdict::Completed)];
+                    job.on_report(node(0), &[], ended, &mut effects)
+                }
+                2 => job.on_report(node(0), &[], vec![end(child, failed())], &mut effects),
+                _ => {
+                    let one = order(ChildSet::Some(vec![Ordinal(child)]));
+                    job.on_stop(one, NOW, &mut effects);
+                    Ok(())
+                }
+            };
+        }
+        kept.take(&mut job);
+        let mut next = back(&job, &kept);
+        prop_assert_eq!(states(&next), states(&job));
+        for child in (0..job.children()).map(Ordinal) {
+            prop_assert_eq!(next.kept(child), job.kept(child));
+        }
+        prop_assert_eq!(next.line().in_progress(), job.line().in_progress());
+        prop_assert_eq!(next.line().waiting(), job.line().waiting());
+        prop_assert_eq!(next.unfinished_on(node(0)), job.unfinished_on(node(0)));
+
+        // Its node is back: what is alive ends, what waits runs, and the job ends.
+        effects.clear();
+        let found = |child: Ordinal, _| {
+            if alive[child.0 as usize] { Found::Alive } else { Found::Gone }
+        };
+        next.on_recovered(node(0), found, NOW, &mut effects);
+        let finished_before: Vec<State> = states(&job);
+        for (before, after) in finished_before.iter().zip(states(&next)) {
+            prop_assert!(!before.is_finished() || *before == after, "an end is final");
+        }
+        for _ in 0..=6 {
+            for child in 0..next.children() {
+                let ended = vec![end(child, Verdict::Completed)];
+                let _ = next.on_report(node(0), &[], ended, &mut effects);
+            }
+        }
+        prop_assert!(next.state().is_finished());
+        prop_assert_eq!(next.line().in_progress(), 0);
+    }
+}
