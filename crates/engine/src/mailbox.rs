@@ -6,6 +6,7 @@
 //! in flight, not on what is unread.
 
 mod ledger;
+mod taken;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use ledger::StreamLedger;
 
 use crate::broken::{Rule, is_broken};
 pub use sortie_model::record::OutputPolicy;
+pub use taken::TakenCursor;
 pub use tally::{PerStream, Piece, Tally};
 
 /// Why records are refused; nothing of the batch was stored.
@@ -118,6 +120,8 @@ pub struct Mailbox {
     dropped: Tally,
     in_flight: Vec<InFlight>,
     next_offer: u64,
+    /// Records of the error stream were passed over.
+    had_errors: bool,
 }
 
 impl Mailbox {
@@ -133,6 +137,7 @@ impl Mailbox {
             dropped: Tally::ZERO,
             in_flight: Vec::new(),
             next_offer: 0,
+            had_errors: false,
         }
     }
 
@@ -217,7 +222,7 @@ impl Mailbox {
 
     /// Whether the error stream ever got a record.
     pub const fn with_errors(&self) -> bool {
-        self.streams.of(Stream::Error).end().records > 0
+        self.had_errors || self.streams.of(Stream::Error).end().records > 0
     }
 
     /// What may still come before the quota, in units of [`Tally::weight`].

@@ -116,9 +116,33 @@ impl Store {
     /// [`RecoverError`]; a log that is damaged is left as it is.
     pub fn write(&self, child: ChildKey) -> Result<OutputLog, RecoverError> {
         let cursor = self.cursor(child)?;
-        let taken = cursor.taken.0.into_iter().max().unwrap_or(Seq(0));
+        let known = Known { stored: cursor.stored, taken: cursor.taken.highest() };
+        Ok(OutputLog::open(self.output.clone(), child, known)?)
+    }
+
+    /// The output of a child whose records are numbered elsewhere and come again after a crash, to
+    /// go on writing it behind what is there. What of `cursor` says that it was taken does not have
+    /// to be there; a number that was taken may come again as another stream's.
+    ///
+    /// # Errors
+    /// [`RecoverError::Output`]; a log that is damaged is left as it is.
+    pub fn follow(&self, child: ChildKey, cursor: &Cursor) -> Result<OutputLog, RecoverError> {
+        let taken = cursor.taken.highest().min(cursor.stored);
         let known = Known { stored: cursor.stored, taken };
         Ok(OutputLog::open(self.output.clone(), child, known)?)
+    }
+
+    /// The output of a child anew, from the number `next` on, behind files that
+    /// [`follow`](Self::follow) refused as damaged. They stay where they are.
+    ///
+    /// # Errors
+    /// [`RecoverError::Output`].
+    pub fn write_behind_damage(
+        &self,
+        child: ChildKey,
+        next: Seq,
+    ) -> Result<OutputLog, RecoverError> {
+        Ok(OutputLog::open_behind_damage(self.output.clone(), child, next)?)
     }
 
     /// How far a child's records were stored and taken.

@@ -4,7 +4,8 @@
 //!
 //! A segment begins with a header and has records behind each other, each with its checksum. Where
 //! the writer knows that what it wrote is on the disk it says so by a mark, with its next batch; a
-//! full segment is closed by a seal. Both tell a torn tail, which was never acknowledged and is
+//! full segment is closed by a seal. Where records were taken before they came here a skip says
+//! which number is next. Both tell a torn tail, which was never acknowledged and is
 //! cut, from damage, which is refused with the file and the place.
 //!
 //! ```text

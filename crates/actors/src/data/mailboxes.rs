@@ -9,6 +9,7 @@
 //! across an `await`; so a slow reader, a dead one or a slow disk delays nobody else's records.
 
 mod append;
+mod backed;
 mod compact;
 mod grown;
 mod index;
@@ -34,6 +35,8 @@ use sortie_model::{Ordinal, Seq};
 use sortie_store::MailboxFile;
 use tokio::sync::Notify;
 
+use backed::Backed;
+pub use backed::{Backing, Persisted, RestoreError, StoredListener};
 use compact::Compact;
 use grown::Grown;
 use index::Index;
@@ -66,7 +69,7 @@ struct Shard {
 
 /// The mailboxes of one job's children, by their ordinals. Used from many tasks at once.
 ///
-/// Dropping it frees everything, as [`remove_all`](Self::remove_all) does.
+/// Dropping it frees all memory, and the disk as well, but for what outlives the daemon.
 #[derive(Debug)]
 pub struct JobMailboxes {
     pool: Arc<MailboxPool>,
@@ -85,6 +88,8 @@ pub struct JobMailboxes {
     /// one of them is in it.
     shared_file: Mutex<Weak<MailboxFile>>,
     sweeping: tokio::sync::Mutex<sweep::SweepCursor>,
+    /// What outlives the daemon, if anything does.
+    backed: Option<Arc<Backed>>,
 }
 
 impl JobMailboxes {
@@ -95,6 +100,14 @@ impl JobMailboxes {
 
     /// No mailboxes yet; `policy` acts at a quota.
     pub fn with_policy(pool: Arc<MailboxPool>, policy: OutputPolicy) -> Arc<Self> {
+        Self::make(pool, policy, None)
+    }
+
+    fn make(
+        pool: Arc<MailboxPool>,
+        policy: OutputPolicy,
+        backed: Option<Arc<Backed>>,
+    ) -> Arc<Self> {
         let number = pool.next_job();
         let job = Arc::new(Self {
             pool,
@@ -110,7 +123,11 @@ impl JobMailboxes {
             removed: AtomicBool::new(false),
             shared_file: Mutex::default(),
             sweeping: tokio::sync::Mutex::default(),
+            backed,
         });
+        if let Some(backed) = &job.backed {
+            backed.belongs_to(&job);
+        }
         job.pool.add_job(number, &job);
         job
     }
@@ -146,7 +163,11 @@ impl JobMailboxes {
             Some(Slot::Grown(grown)) => {
                 let grown = Arc::clone(grown);
                 drop(shard);
-                grown.lock().summary()
+                let mut summary = grown.lock().summary();
+                if let Some(backed) = &self.backed {
+                    summary.full = summary.full.or_else(|| backed.trouble(ordinal));
+                }
+                summary
             }
         }
     }
@@ -194,8 +215,15 @@ impl JobMailboxes {
     }
 
     /// Frees all memory and disk. Appends and reads of this job fail from now on; records that
-    /// readers have in hand stay theirs.
+    /// readers have in hand stay theirs. Files that would outlive the daemon go in the background.
     pub fn remove_all(&self) {
+        self.free_all();
+        if let Some(backed) = &self.backed {
+            backed.remove();
+        }
+    }
+
+    fn free_all(&self) {
         self.removed.store(true, Ordering::Release);
         let mut holes = Vec::new();
         for shard in &self.shards {
@@ -288,7 +316,7 @@ impl JobMailboxes {
 
 impl Drop for JobMailboxes {
     fn drop(&mut self) {
-        self.remove_all();
+        self.free_all();
         self.pool.remove_job(self.number);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{MIB, NODE_QUOTA_BYTES};
+use super::{COMPACT_MAILBOX_BYTES, KIB, MIB, NODE_QUOTA_BYTES};
 
 // The journal.
 /// Requests that wait for the journal's writer; one more is refused as busy.
@@ -26,11 +26,35 @@ pub const JOURNAL_CHECKED_BYTES: u64 = 256 * MIB as u64;
 pub const JOURNAL_RESERVE_BYTES: u64 = 16 * MIB as u64;
 /// How long a journal that gave up its reserve waits before it tries to have it again.
 pub const JOURNAL_RESERVE_RETRY: Duration = Duration::from_secs(1);
+/// What a child left unread that goes into the journal instead of into a file of its own, in bytes;
+/// more goes into a file.
+pub const INLINE_OUTPUT_BYTES: usize = COMPACT_MAILBOX_BYTES + 64;
 /// Rows that one commit of the journal removes of what was removed by name: a job of a million
 /// children, or a session of a million jobs, goes in steps.
 pub const JOURNAL_PURGE_ROWS: usize = 512;
 /// Rows in one answer of the journal; a longer page is cut to it.
 pub const JOURNAL_PAGE: usize = 65_536;
+
+// Output of persistent sessions.
+/// How long what came new into a mailbox may wait for its way to the disk, if nobody waits for it.
+pub const OUTPUT_STORED_WITHIN: Duration = Duration::from_millis(50);
+/// What one round of storing takes out of one job's mailboxes into memory, in bytes; from this much
+/// on the next one begins at once.
+pub const OUTPUT_ROUND_BYTES: usize = 4 * MIB;
+/// Children of one job whose output one round stores; others wait for the next.
+pub const OUTPUT_ROUND_CHILDREN: usize = 64;
+/// Jobs of a node whose output is stored at once; others wait for one of them.
+pub const OUTPUT_ROUNDS: usize = 8;
+/// Files with output that stay open between two rounds, of all jobs together; beyond it a job
+/// closes its own.
+pub const OUTPUT_FILES_OPEN: usize = 256;
+/// A file with output that has as much, in bytes, is sealed when it is closed: opening it again
+/// reads no more.
+pub const OUTPUT_REREAD_BYTES: u64 = 256 * KIB as u64;
+/// How long output that the disk refused waits before it is tried again.
+pub const OUTPUT_RETRY: Duration = Duration::from_millis(500);
+/// Files with output that are removed before others get their turn.
+pub const OUTPUT_REMOVED_AT_ONCE: usize = 64;
 
 // History.
 /// Finished jobs that a node keeps, all sessions together; beyond it the longest finished go.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
+use bytes::Bytes;
 use redb::WriteTransaction;
 use serde::{Deserialize, Serialize};
 use sortie_model::{EntryId, IdempotencyKey, JobInstance, Ordinal, SessionInstance, Timestamp};
@@ -15,7 +16,7 @@ use crate::journal::entries::{
 use crate::journal::error::{Fault, JournalError};
 use crate::journal::tables::{
     ABOUT_COMMIT, ABOUT_HISTORY, Kept, Left, Open, block_key, finished_key, instance_key, job_key,
-    key_key, parse_job, session_key,
+    key_key, output_key, parse_job, session_key,
 };
 
 /// A job as the journal has it.
@@ -37,6 +38,7 @@ pub(crate) struct Tables<'t> {
     keys: Open<'t>,
     children: Open<'t>,
     cursors: Open<'t>,
+    outputs: Open<'t>,
     removed: Open<'t>,
     totals: HistoryTotals,
 }
@@ -56,6 +58,7 @@ impl<'t> Tables<'t> {
             keys: Kept::Keys.open(transaction)?,
             children: Kept::Children.open(transaction)?,
             cursors: Kept::Cursors.open(transaction)?,
+            outputs: Kept::Outputs.open(transaction)?,
             removed: Kept::Removed.open(transaction)?,
             totals,
         })
@@ -74,6 +77,7 @@ impl<'t> Tables<'t> {
             &self.keys,
             &self.children,
             &self.cursors,
+            &self.outputs,
             &self.removed,
         ];
         all.iter().any(|table| table.written)
@@ -140,6 +144,7 @@ impl<'t> Tables<'t> {
                 Ok(())
             }
             Change::CursorsMoved { job, cursors } => self.move_cursors(*job, cursors),
+            Change::OutputStored { job, outputs } => self.put_outputs(*job, outputs),
             Change::JobsRemoved { session, jobs, at } => {
                 jobs.iter().try_for_each(|job| self.remove_job(*session, *job, Some(*at)))
             }
@@ -253,8 +258,17 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
-    /// Removes a job; its key is remembered from that moment on, or goes too. Its children and
-    /// cursors go in steps.
+    fn put_outputs(&mut self, job: JobInstance, outputs: &[(Ordinal, Bytes)]) -> Result<(), Fault> {
+        if !self.instances.contains(&instance_key(job))? {
+            return Ok(());
+        }
+        outputs.iter().try_for_each(|(ordinal, output)| {
+            self.outputs.put(&output_key(job, *ordinal), &output.as_ref())
+        })
+    }
+
+    /// Removes a job; its key is remembered from that moment on, or goes too. Its children,
+    /// cursors and outputs go in steps.
     fn remove_job(
         &mut self,
         session: SessionInstance,
@@ -296,7 +310,7 @@ impl<'t> Tables<'t> {
 
     fn purge_job(&mut self, job: JobInstance, rows: usize) -> Result<usize, Fault> {
         let mut removed = 0;
-        for table in [&mut self.children, &mut self.cursors] {
+        for table in [&mut self.children, &mut self.cursors, &mut self.outputs] {
             for key in table.keys(&instance_key(job), rows - removed)? {
                 table.remove(&key)?;
                 removed += 1;

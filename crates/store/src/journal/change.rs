@@ -1,5 +1,6 @@
 //! What the journal is asked to keep.
 
+use bytes::Bytes;
 use sortie_model::{
     EntryId, IdempotencyKey, JobInstance, Ordinal, SessionInstance, Timestamp, limits,
 };
@@ -41,6 +42,14 @@ pub enum Change {
         job: JobInstance,
         /// How far, by child.
         cursors: Vec<(Ordinal, Cursor)>,
+    },
+    /// All that a child left unread is so little that it lies here instead of in a file: at most
+    /// [`limits::INLINE_OUTPUT_BYTES`] for each, and [`limits::JOURNAL_GROUP_BYTES`] together.
+    OutputStored {
+        /// Their job.
+        job: JobInstance,
+        /// What each child left, in place of what was there.
+        outputs: Vec<(Ordinal, Bytes)>,
     },
     /// Jobs were removed: everything of them goes, in steps; their keys are remembered.
     JobsRemoved {
@@ -105,6 +114,9 @@ impl Change {
             }
             Self::ChildrenChanged { runs, .. } => return runs_weight(runs),
             Self::CursorsMoved { cursors, .. } => cursors.len(),
+            Self::OutputStored { outputs, .. } => {
+                return outputs.iter().map(|(_, output)| ROW + output.len()).sum();
+            }
             Self::JobsRemoved { jobs, .. } => jobs.len(),
             Self::KeysForgotten { keys, .. } => keys.len(),
             Self::SessionClosed(_) | Self::JobChanged { .. } => 4,
@@ -123,6 +135,15 @@ impl Change {
                 let possible =
                     |(ordinal, _): &(Ordinal, Cursor)| ordinal.0 < limits::CHILDREN_PER_JOB;
                 cursors.len() <= most && cursors.iter().all(possible)
+            }
+            Self::OutputStored { outputs, .. } => {
+                let possible = |(ordinal, output): &(Ordinal, Bytes)| {
+                    ordinal.0 < limits::CHILDREN_PER_JOB
+                        && output.len() <= limits::INLINE_OUTPUT_BYTES
+                };
+                outputs.len() <= most
+                    && self.weight() <= limits::JOURNAL_GROUP_BYTES
+                    && outputs.iter().all(possible)
             }
             Self::JobsRemoved { jobs, .. } => jobs.len() <= most,
             Self::KeysForgotten { keys, .. } => keys.len() <= most,

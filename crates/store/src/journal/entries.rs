@@ -249,7 +249,7 @@ pub struct Cursor {
 
 impl Cursor {
     /// Of each number the higher one.
-    pub(crate) fn merge(&mut self, other: &Self) {
+    pub fn merge(&mut self, other: &Self) {
         self.stored = self.stored.max(other.stored);
         for (mine, other) in self.taken.0.iter_mut().zip(&other.taken.0) {
             *mine = (*mine).max(*other);

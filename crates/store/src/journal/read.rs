@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, PoisonError};
 
+use bytes::Bytes;
 use redb::{ReadTransaction, ReadableDatabase, ReadableTable};
 use sortie_model::{
     EntryId, IdempotencyKey, JobInstance, Ordinal, SessionInstance, Timestamp, limits,
@@ -12,8 +13,8 @@ use crate::journal::apply::StoredJob;
 use crate::journal::block::{BLOCK, ChildBlock, CursorBlock};
 use crate::journal::error::{Fault, JournalError};
 use crate::journal::tables::{
-    ABOUT_HISTORY, Kept, block_key, finished_key, instance_key, job_key, key_key, parse_block,
-    parse_finished, parse_job, session_key,
+    ABOUT_HISTORY, Kept, block_key, finished_key, instance_key, job_key, key_key, output_key,
+    parse_block, parse_finished, parse_job, parse_output, session_key,
 };
 use crate::journal::writer::guarded;
 use crate::journal::{
@@ -169,6 +170,31 @@ impl Journal {
             cursors.extend(block.cursors(number, from));
             cursors.truncate(page(most));
             cursors.len() < page(most)
+        })
+    }
+
+    /// What children of a job from an ordinal on left that was too little for a file, at most
+    /// `most`.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn outputs(
+        &self,
+        job: JobInstance,
+        from: Ordinal,
+        most: usize,
+    ) -> Result<Vec<(Ordinal, Bytes)>, JournalError> {
+        self.read(|transaction| {
+            let table = Kept::Outputs.of(transaction)?;
+            let (first, last) = (output_key(job, from), output_key(job, Ordinal(u32::MAX)));
+            let mut outputs = Vec::new();
+            for entry in table.range::<&[u8]>(first.as_slice()..=&last)?.take(page(most)) {
+                let (key, bytes) = entry?;
+                let ordinal = parse_output(key.value()).ok_or(Fault::Entry("outputs"))?;
+                let output: Vec<u8> = Kept::Outputs.unseal(key.value(), bytes.value())?;
+                outputs.push((ordinal, output.into()));
+            }
+            Ok(outputs)
         })
     }
 

@@ -5,7 +5,7 @@ use redb::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sortie_model::{EntryId, IdempotencyKey, JobInstance, SessionInstance, Timestamp};
+use sortie_model::{EntryId, IdempotencyKey, JobInstance, Ordinal, SessionInstance, Timestamp};
 use uuid::Uuid;
 
 use crate::journal::error::Fault;
@@ -36,12 +36,14 @@ pub(crate) enum Kept {
     Children,
     /// Cursors, by job and block.
     Cursors,
+    /// Output of children that was too little for a file, by job and ordinal.
+    Outputs,
     /// Jobs and sessions of which something is left to remove.
     Removed,
 }
 
 impl Kept {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::About,
         Self::Sessions,
         Self::Jobs,
@@ -52,6 +54,7 @@ impl Kept {
         Self::Keys,
         Self::Children,
         Self::Cursors,
+        Self::Outputs,
         Self::Removed,
     ];
 
@@ -67,6 +70,7 @@ impl Kept {
             Self::Keys => "keys",
             Self::Children => "children",
             Self::Cursors => "cursors",
+            Self::Outputs => "outputs",
             Self::Removed => "removed",
         }
     }
@@ -180,6 +184,15 @@ pub(crate) fn block_key(job: JobInstance, block: u32) -> [u8; 20] {
     let bytes = job.0.as_bytes().iter().copied().chain(block.to_be_bytes());
     key.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
     key
+}
+
+pub(crate) fn output_key(job: JobInstance, ordinal: Ordinal) -> [u8; 20] {
+    block_key(job, ordinal.0)
+}
+
+/// What a key of [`Kept::Outputs`] says of the child.
+pub(crate) fn parse_output(key: &[u8]) -> Option<Ordinal> {
+    parse_block(key).map(Ordinal)
 }
 
 pub(crate) fn key_key(session: SessionInstance, key: &IdempotencyKey) -> Vec<u8> {

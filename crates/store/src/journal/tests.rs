@@ -216,6 +216,39 @@ fn a_cursor_never_goes_back() {
 }
 
 #[test]
+fn small_outputs_are_read_in_pages_and_go_with_their_job() {
+    let disk = SimulatedDisk::default();
+    let journal = with_session(&disk);
+    start(&journal, new_job(1)).expect("accepted");
+    start(&journal, new_job(3)).expect("accepted");
+    let block = |ordinal: u32| Bytes::from(vec![ordinal as u8; ordinal as usize % 90]);
+    let stored = |job, range: std::ops::Range<u32>| Change::OutputStored {
+        job: instance(job),
+        outputs: range.map(|ordinal| (Ordinal(ordinal), block(ordinal))).collect(),
+    };
+    // So many that their removal takes several commits.
+    change(&journal, vec![stored(1, 0..1_500)]).expect("stored");
+    change(&journal, vec![stored(3, 7..9), stored(9, 0..5)]).expect("stored");
+    let again = (Ordinal(7), Bytes::from_static(b"in its place"));
+    let replaced = Change::OutputStored { job: instance(3), outputs: vec![again.clone()] };
+    change(&journal, vec![replaced]).expect("stored");
+    drop(journal);
+    let journal = open(&disk.after_a_crash());
+    let page = |job, from, most| journal.outputs(instance(job), Ordinal(from), most);
+    let expected: Vec<_> = (700..703).map(|ordinal| (Ordinal(ordinal), block(ordinal))).collect();
+    assert_eq!(page(1, 700, 3).expect("readable"), expected);
+    assert_eq!(page(1, 1_498, 9).expect("readable").len(), 2);
+    assert_eq!(page(3, 0, 9).expect("readable"), [again, (Ordinal(8), block(8))]);
+    assert!(page(9, 0, 9).expect("readable").is_empty(), "a job that is gone changes nothing");
+    let (jobs, at) = (vec![EntryId(1)], Timestamp(50));
+    change(&journal, vec![Change::JobsRemoved { session: SESSION, jobs, at }]).expect("removed");
+    wait_until(|| page(1, 0, 9).expect("readable").is_empty());
+    assert_eq!(page(3, 0, 9).expect("readable").len(), 2);
+    change(&journal, vec![Change::SessionClosed(SESSION)]).expect("closed");
+    wait_until(|| page(3, 0, 9).expect("readable").is_empty());
+}
+
+#[test]
 fn relaxed_changes_never_sync_and_last_with_the_next_durable_one() {
     let disk = SimulatedDisk::default();
     let journal = with_session(&disk);
@@ -287,6 +320,7 @@ fn a_request_out_of_its_bounds_is_refused_at_once() {
     let journal = with_session(&disk);
     let far = limits::CHILDREN_PER_JOB;
     let cursors = vec![(Ordinal(far), Cursor::default())];
+    let outputs = |outputs| Change::OutputStored { job: instance(1), outputs };
     let run = ChildRun { first: Ordinal(far), count: 1, facts: child(2, State::Running) };
     for too_much in [
         Change::CursorsMoved { job: instance(1), cursors },
@@ -301,6 +335,9 @@ fn a_request_out_of_its_bounds_is_refused_at_once() {
             runs: vec![run],
             next_id: None,
         },
+        outputs(vec![(Ordinal(far), Bytes::new())]),
+        outputs(vec![(Ordinal(0), Bytes::from(vec![0; limits::INLINE_OUTPUT_BYTES + 1]))]),
+        outputs(vec![(Ordinal(0), Bytes::from(vec![0; limits::INLINE_OUTPUT_BYTES])); 2_000]),
     ] {
         assert!(matches!(change(&journal, vec![too_much]), Err(JournalError::TooLarge)));
     }

@@ -20,6 +20,8 @@ const VALUE: u8 = 0x80;
 const MARK: u8 = 0x70;
 /// The stream's byte of a seal: the body is the segment's [`Summary`].
 const SEAL: u8 = 0x71;
+/// The stream's byte of a skip: the number is the next record's; those between were never here.
+const SKIP: u8 = 0x72;
 /// The time of a mark, by which it is found behind a damaged place.
 pub(crate) const MARK_MAGIC: [u8; 8] = *b"SYNCMARK";
 /// Where in a mark that is.
@@ -38,6 +40,11 @@ impl Taken {
     /// Everything below `seq` was taken, in every stream.
     pub const fn all_below(seq: Seq) -> Self {
         Self([seq; STREAMS])
+    }
+
+    /// The number after the last record that was taken, of any stream.
+    pub fn highest(&self) -> Seq {
+        self.0.into_iter().max().unwrap_or_default()
     }
 
     /// How far that stream was taken.
@@ -67,9 +74,10 @@ impl Summary {
         }
     }
 
-    /// Whether nobody needs the segment any more.
+    /// Whether nobody needs the segment any more, also not to know which number is next.
     pub(crate) fn is_taken(&self, taken: &Taken) -> bool {
-        self.ends.iter().zip(&taken.0).all(|(end, taken)| end <= taken)
+        self.next <= taken.highest()
+            && self.ends.iter().zip(&taken.0).all(|(end, taken)| end <= taken)
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -157,6 +165,8 @@ pub(crate) enum Item {
     Record(Record),
     /// All before this place is on the disk.
     Mark(u64),
+    /// The next record has this number.
+    Skip(Seq),
     Seal(Summary),
 }
 
@@ -179,6 +189,7 @@ impl Head {
         }
         match self.kind {
             MARK => Some(Item::Mark(self.number)),
+            SKIP => Some(Item::Skip(Seq(self.number))),
             SEAL => Summary::decode(&body).map(Item::Seal),
             kind => {
                 let stream = Stream::from_index(kind & !VALUE)?;
@@ -198,6 +209,10 @@ pub(crate) fn put_record(to: &mut Vec<u8>, record: &Record) {
 
 pub(crate) fn put_mark(to: &mut Vec<u8>, synced: u64) {
     put(to, (MARK, synced, MARK_MAGIC), &[]);
+}
+
+pub(crate) fn put_skip(to: &mut Vec<u8>, next: Seq) {
+    put(to, (SKIP, next.0, [0; 8]), &[]);
 }
 
 pub(crate) fn put_seal(to: &mut Vec<u8>, summary: &Summary) {

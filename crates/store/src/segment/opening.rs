@@ -10,7 +10,7 @@ use sortie_model::{ChildKey, Seq, limits};
 use crate::disk::{Access, DiskFile};
 use crate::segment::directory::OutputDirectory;
 use crate::segment::error::{SegmentError, SegmentStep};
-use crate::segment::format::{BadHeader, HEAD, HEADER, Head, Header, Item, SEAL_BYTES, Summary};
+use crate::segment::format::{BadHeader, HEAD, HEADER, Head, Header, Item, SEAL_BYTES};
 use crate::segment::scan::{self, Met, Scan};
 use crate::segment::writer::{Current, OutputLog, Sealed};
 
@@ -40,17 +40,7 @@ impl OutputLog {
         known: Known,
     ) -> Result<Self, SegmentError> {
         let firsts = directory.segments(child)?;
-        let mut log = Self {
-            directory,
-            child,
-            segment_bytes: limits::SEGMENT_BYTES,
-            sealed: VecDeque::new(),
-            current: None,
-            next: Seq(0),
-            synced: Seq(0),
-            failed: false,
-            named: false,
-        };
+        let mut log = Self::empty(directory, child);
         if let Some((last, before)) = firsts.split_last() {
             for first in before {
                 let path = log.directory.segment(child, *first);
@@ -81,6 +71,39 @@ impl OutputLog {
         Ok(log)
     }
 
+    /// Begins the output of a child anew behind what cannot be opened, which stays for who wants to
+    /// look at it. The next record has the number `next`.
+    ///
+    /// # Errors
+    /// [`SegmentError::Io`].
+    pub fn open_behind_damage(
+        directory: OutputDirectory,
+        child: ChildKey,
+        next: Seq,
+    ) -> Result<Self, SegmentError> {
+        let path = directory.segment(child, next);
+        let firsts = directory.segments(child)?;
+        if firsts.contains(&next) {
+            let aside = directory.disk().rename(&path, &path.with_extension("damaged"));
+            aside.map_err(|error| SegmentError::io(SegmentStep::Create, &path, error))?;
+        }
+        Ok(Self { next, synced: next, ..Self::empty(directory, child) })
+    }
+
+    const fn empty(directory: OutputDirectory, child: ChildKey) -> Self {
+        Self {
+            directory,
+            child,
+            segment_bytes: limits::SEGMENT_BYTES,
+            sealed: VecDeque::new(),
+            current: None,
+            next: Seq(0),
+            synced: Seq(0),
+            failed: false,
+            named: false,
+        }
+    }
+
     /// Looks through the last segment, and changes nothing yet.
     fn open_last(&mut self, first: Seq) -> Result<(), SegmentError> {
         let path = self.directory.segment(self.child, first);
@@ -96,9 +119,7 @@ impl OutputLog {
             Ok(()) => {}
             Err(SegmentError::Damaged { .. }) if !is_promised(0)? => {
                 // It was never whole, and goes with the torn tail.
-                let summary = Summary::empty(first);
-                let (end, synced, marked) = (0, 0, 0);
-                self.current = Some(Current { first, path, file, end, synced, marked, summary });
+                self.current = Some(Current::new(first, path, file));
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -121,7 +142,8 @@ impl OutputLog {
         }
         let (end, marked, summary) = (scan.at(), scan.marked(), *scan.summary());
         self.next = summary.next;
-        self.current = Some(Current { first, path, file, end, synced: 0, marked, summary });
+        let current = Current::new(first, path, file).up_to(end, summary);
+        self.current = Some(Current { marked, ..current });
         Ok(())
     }
 
@@ -129,7 +151,7 @@ impl OutputLog {
     /// writer that was killed must not vanish later.
     fn cut_tail(&mut self) -> Result<(), SegmentError> {
         let Some(current) = &mut self.current else { return Ok(()) };
-        if current.end <= HEADER as u64 {
+        if current.end < HEADER as u64 {
             let path = current.path.clone();
             self.current = None;
             return self.remove(&path);

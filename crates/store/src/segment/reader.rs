@@ -38,6 +38,7 @@ pub enum Batch {
 
 #[derive(Debug)]
 struct Open {
+    first: Seq,
     path: PathBuf,
     file: Box<dyn DiskFile>,
     scan: Scan,
@@ -85,6 +86,19 @@ impl OutputReader {
             }
         }
         Ok(if records.is_empty() { Batch::Waiting } else { Batch::Records(records) })
+    }
+
+    /// After [`SegmentError::Damaged`]: goes on with the segment behind the damaged one. Says
+    /// whether there is one.
+    ///
+    /// # Errors
+    /// [`SegmentError::Io`].
+    pub fn pass_damage(&mut self) -> Result<bool, SegmentError> {
+        let damaged = self.open.take().filter(|open| !open.sealed).map(|open| open.first);
+        let firsts = self.directory.segments(self.child)?;
+        let behind = firsts.into_iter().find(|first| *first > damaged.unwrap_or(self.position));
+        self.position = self.position.max(behind.unwrap_or_default());
+        Ok(behind.is_some())
     }
 
     fn next(&mut self) -> Result<Option<Record>, SegmentError> {
@@ -151,7 +165,7 @@ impl OutputReader {
         match Header::decode(&header) {
             Ok(header) if header == (Header { child: self.child, first }) => {
                 let scan = Scan::new(first, BytesMut::new());
-                Ok(Some(Open { path, file, scan, sealed: false }))
+                Ok(Some(Open { first, path, file, scan, sealed: false }))
             }
             Err(BadHeader::Newer(version)) => Err(SegmentError::Newer { file: path, version }),
             _ if scan::is_promised(file.as_ref(), 0).map_err(failed)? => {

@@ -57,7 +57,7 @@ impl Scan {
         self.marked
     }
 
-    /// The next item but marks. What is not there yet may be there at the next call.
+    /// The next item but marks and skips. What is not there yet may be there at the next call.
     pub(crate) fn next(&mut self, file: &dyn DiskFile) -> io::Result<Met> {
         loop {
             if !self.fill(file, HEAD)? {
@@ -77,6 +77,10 @@ impl Scan {
                 }
                 Some(Item::Mark(synced)) if synced <= self.at => {
                     self.marked = self.marked.max(synced);
+                    None
+                }
+                Some(Item::Skip(next)) if next > self.summary.next => {
+                    self.summary.next = next;
                     None
                 }
                 Some(Item::Seal(summary)) if summary == self.summary => Some(Met::Seal),

@@ -129,6 +129,118 @@ fn a_segment_is_removed_when_every_stream_in_it_was_taken() {
 }
 
 #[test]
+fn what_was_taken_before_it_came_is_skipped_in_place() {
+    let disk = SimulatedDisk::default();
+    let mut log = open(&disk).expect("an empty log");
+    log.skip_to(Seq(2));
+    log.append(&records(2..4)).expect("a disk that works");
+    log.skip_to(Seq(9));
+    log.skip_to(Seq(5));
+    assert_eq!((log.next(), log.told()), (Seq(9), Seq(4)));
+    log.append(&records(9..11)).expect("a disk that works");
+    log.skip_to(Seq(20));
+    log.sync().expect("a disk that works");
+    let all = [records(2..4), records(9..11)].concat();
+    let again = open(&disk.after_a_crash()).expect("no damage");
+    assert_eq!(again.next(), Seq(11), "a skip alone leaves no trace");
+    log.hold_place().expect("a disk that works");
+    log.sync().expect("a disk that works");
+    log.hold_place().expect("nothing to hold");
+    assert_eq!((disk.paths().len(), read_all(&disk, 0).expect("good segments")), (1, all.clone()));
+    let crashed = disk.after_a_crash();
+    let mut again = open(&crashed).expect("no damage");
+    assert_eq!(again.next(), Seq(20));
+    again.skip_to(Seq(25));
+    again.seal().expect("a disk that works");
+    let known = Known { stored: Seq(25), taken: Seq(0) };
+    let again = OutputLog::open(directory(&crashed), child(), known).expect("all is told");
+    assert_eq!((again.next(), read_all(&crashed, 0).expect("good segments")), (Seq(25), all));
+}
+
+#[test]
+fn a_place_is_held_without_a_record_until_it_was_taken() {
+    let disk = SimulatedDisk::default();
+    let mut log = open(&disk).expect("an empty log");
+    log.skip_to(Seq(7));
+    log.hold_place().expect("a disk that works");
+    log.seal().expect("a disk that works");
+    assert_eq!(log.free(&Taken::all_below(Seq(6))).expect("nothing to remove"), 0);
+    let known = Known { stored: Seq(7), taken: Seq(0) };
+    let reopened = || OutputLog::open(directory(&disk), child(), known);
+    assert_eq!(reopened().expect("all is told").next(), Seq(7));
+    assert!(log.free(&Taken::all_below(Seq(7))).expect("a disk that works") > 0);
+    assert!(log.is_empty() && disk.paths().is_empty());
+    assert!(matches!(reopened(), Err(SegmentError::Missing { .. })));
+}
+
+#[test]
+fn after_a_sync_that_failed_what_was_not_synced_is_written_again() {
+    for synced_before in [0, 3] {
+        let disk = SimulatedDisk::default();
+        let mut log = open(&disk).expect("an empty log");
+        if synced_before > 0 {
+            append(&mut log, synced_before);
+            log.sync().expect("a disk that works");
+        }
+        append(&mut log, 4);
+        disk.fail(0, Fault::Broken);
+        log.sync().expect_err("broken");
+        assert!(log.has_failed());
+        assert!(matches!(log.append(&records(0..1)), Err(SegmentError::Failed)));
+        log.go_back().expect("a disk that works");
+        assert_eq!((log.next(), log.synced()), (Seq(synced_before), Seq(synced_before)));
+        append(&mut log, 5);
+        log.seal().expect("a disk that works");
+        let crashed = disk.after_a_crash();
+        let all = read_all(&crashed, 0).expect("good segments");
+        assert_eq!(all, records(0..synced_before + 5));
+        assert_eq!(open(&crashed).expect("no damage").next(), log.next());
+    }
+}
+
+#[test]
+fn output_goes_on_behind_what_is_damaged() {
+    let disk = SimulatedDisk::default();
+    let mut log = open(&disk).expect("an empty log").with_segments_of(300);
+    while disk.paths().len() < 3 {
+        append(&mut log, 2);
+    }
+    log.sync().expect("a disk that works");
+    let next = log.next();
+    let paths = disk.paths();
+    for (damaged, seen_least) in [(0, 1), (2, 3)] {
+        let disk = disk.after_a_kill();
+        let mut bytes = disk.content(&paths[damaged]);
+        bytes[5] ^= 1;
+        bytes[45] ^= 1;
+        disk.put(&paths[damaged], bytes);
+        let mut log = OutputLog::open_behind_damage(directory(&disk), child(), next)
+            .expect("a disk that works");
+        log.append(&[record(next.0)]).expect("a disk that works");
+        log.seal().expect("a disk that works");
+        let mut reader = OutputReader::new(directory(&disk), child(), Seq(0));
+        let (mut seen, mut more) = (Vec::new(), true);
+        while more {
+            match reader.read(ReadBounds::default()) {
+                Ok(Batch::Records(records)) => seen.extend(records),
+                Ok(Batch::Waiting) | Err(_) => more = reader.pass_damage().expect("a disk"),
+            }
+        }
+        assert!(seen.windows(2).all(|pair| pair[0].seq < pair[1].seq));
+        assert!(seen.len() >= seen_least && seen.len() < 1 + next.0 as usize, "{}", seen.len());
+        assert_eq!(seen.last().map(|record| record.seq), Some(next));
+    }
+    // A file that has the name is put aside.
+    let first = disk.paths().remove(0);
+    let mut log =
+        OutputLog::open_behind_damage(directory(&disk), child(), Seq(0)).expect("a working disk");
+    append(&mut log, 1);
+    assert!(
+        disk.paths().contains(&first) && disk.paths().contains(&first.with_extension("damaged"))
+    );
+}
+
+#[test]
 fn numbers_that_were_taken_are_never_given_again() {
     let disk = SimulatedDisk::default();
     let mut log = open(&disk).expect("an empty log");

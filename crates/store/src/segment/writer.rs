@@ -9,7 +9,7 @@ use crate::disk::{Access, DiskFile};
 use crate::segment::directory::OutputDirectory;
 use crate::segment::error::{SegmentError, SegmentStep};
 use crate::segment::format::{
-    HEAD, Header, SEAL_BYTES, Summary, Taken, put_mark, put_record, put_seal,
+    HEAD, Header, SEAL_BYTES, Summary, Taken, put_mark, put_record, put_seal, put_skip,
 };
 
 /// A segment that takes nothing more.
@@ -31,6 +31,8 @@ pub(super) struct Current {
     pub(super) synced: u64,
     pub(super) marked: u64,
     pub(super) summary: Summary,
+    /// What it was when it was last synced.
+    pub(super) synced_summary: Summary,
 }
 
 /// The output of one child, as its one writer has it. Blocks while the disk works.
@@ -97,6 +99,10 @@ impl OutputLog {
             return Ok(());
         }
         let mut batch = Vec::new();
+        if self.current.as_ref().is_some_and(|current| current.summary.next < self.next) {
+            put_skip(&mut batch, self.next);
+        }
+        let skipped = batch.len();
         for (next, record) in (self.next.0..).zip(records) {
             let (next, given, length) = (Seq(next), record.seq, record.body.len());
             if next != given {
@@ -111,6 +117,7 @@ impl OutputLog {
         let full = |current: &Current| current.end + added > self.segment_bytes;
         if self.current.as_ref().is_some_and(full) {
             self.seal()?;
+            batch.drain(..skipped);
         }
         match &mut self.current {
             Some(current) => current.append(batch, &mut self.failed)?,
@@ -140,7 +147,7 @@ impl OutputLog {
         }
         self.named = true;
         let (end, summary) = (bytes.len() as u64, Summary::empty(first));
-        self.current = Some(Current { first, path, file, end, synced: 0, marked: 0, summary });
+        self.current = Some(Current::new(first, path, file).up_to(end, summary));
         Ok(())
     }
 
@@ -163,6 +170,7 @@ impl OutputLog {
             let synced = current.file.sync();
             synced.map_err(|error| SegmentError::io(SegmentStep::Sync, &current.path, error))?;
             current.synced = current.end;
+            current.synced_summary = current.summary;
         }
         if std::mem::take(&mut self.named) {
             let bucket = self.directory.bucket(self.child);
@@ -176,6 +184,85 @@ impl OutputLog {
         Ok(())
     }
 
+    /// The next record has this number, or the number that is next already if that is higher:
+    /// records between were taken before they came here. That leaves no trace on the disk until
+    /// [`hold_place`](Self::hold_place), or the next record, makes one.
+    pub fn skip_to(&mut self, next: Seq) {
+        self.next = self.next.max(next);
+    }
+
+    /// The number of the next record, as the disk tells it after the next [`sync`](Self::sync).
+    pub fn told(&self) -> Seq {
+        let sealed = self.sealed.back().map_or(Seq(0), |last| last.summary.next);
+        self.current.as_ref().map_or(sealed, |current| current.summary.next)
+    }
+
+    /// Makes the number of the next record last with the next [`sync`](Self::sync), also if no
+    /// record is here that tells it.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn hold_place(&mut self) -> Result<(), SegmentError> {
+        if self.failed {
+            return Err(SegmentError::Failed);
+        }
+        if self.told() >= self.next {
+            return Ok(());
+        }
+        let next = self.next;
+        let Some(current) = &mut self.current else { return self.begin(&[]) };
+        let mut skip = Vec::with_capacity(HEAD);
+        put_skip(&mut skip, next);
+        current.append(skip, &mut self.failed)?;
+        current.summary.next = next;
+        Ok(())
+    }
+
+    /// Goes back to what is known to be on the disk, after a failure; what was appended since has
+    /// to be appended again, from [`next`](Self::next) on: only a write that is done again makes a
+    /// later sync mean anything.
+    ///
+    /// # Errors
+    /// [`SegmentError::Io`]; the log has failed still.
+    pub fn go_back(&mut self) -> Result<(), SegmentError> {
+        self.failed = true;
+        let path = self.current.as_ref().map(|current| current.path.clone());
+        match &mut self.current {
+            Some(current) if current.synced > 0 => {
+                let cut = current.file.set_length(current.synced);
+                cut.map_err(|error| SegmentError::io(SegmentStep::Cut, &current.path, error))?;
+                (current.end, current.marked) = (current.synced, 0);
+                current.summary = current.synced_summary;
+                self.next = current.summary.next;
+            }
+            Some(current) => {
+                self.next = current.first;
+                path.map_or(Ok(()), |path| self.remove(&path))?;
+                self.current = None;
+            }
+            // Its beginning failed, and so did the end of that.
+            None => self.remove(&self.directory.segment(self.child, self.next))?,
+        }
+        (self.named, self.failed) = (self.current.is_some() || !self.sealed.is_empty(), false);
+        self.synced = self.next;
+        Ok(())
+    }
+
+    /// Whether a failure is to be [gone back](Self::go_back) from.
+    pub const fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Whether nothing of the output is on the disk.
+    pub fn is_empty(&self) -> bool {
+        self.current.is_none() && self.sealed.is_empty()
+    }
+
+    /// Bytes of the growing segment.
+    pub fn growing_bytes(&self) -> u64 {
+        self.current.as_ref().map_or(0, |current| current.end)
+    }
+
     /// Closes the growing segment: no more is appended to it, and all of it is on the disk. Done at
     /// a child's end, it guards the last records against damage as well.
     ///
@@ -185,6 +272,7 @@ impl OutputLog {
         if self.failed {
             return Err(SegmentError::Failed);
         }
+        self.current.is_some().then(|| self.hold_place()).transpose()?;
         let Some(current) = &mut self.current else { return Ok(()) };
         let mut seal = Vec::with_capacity(SEAL_BYTES);
         put_seal(&mut seal, &current.summary);
@@ -227,6 +315,18 @@ impl OutputLog {
 }
 
 impl Current {
+    /// A segment with nothing in it.
+    pub(super) fn new(first: Seq, path: PathBuf, file: Box<dyn DiskFile>) -> Self {
+        let summary = Summary::empty(first);
+        let (end, synced, marked, synced_summary) = (0, 0, 0, summary);
+        Self { first, path, file, end, synced, marked, summary, synced_summary }
+    }
+
+    /// With what is known of it by now.
+    pub(super) fn up_to(self, end: u64, summary: Summary) -> Self {
+        Self { end, summary, ..self }
+    }
+
     /// Writes at the end, behind a mark when there is something to say.
     fn append(&mut self, mut batch: Vec<u8>, failed: &mut bool) -> Result<(), SegmentError> {
         if self.synced > self.marked {

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use sortie_model::{EntryId, Ordinal, Seq, State};
 use sortie_store::journal::{Change, Cursor, JOURNAL_VERSION, Order, Started};
 use sortie_store::segment::{Batch, ReadBounds, SEGMENT_VERSION, Taken};
@@ -58,6 +59,8 @@ fn check(directory: &Path) {
     assert_eq!((runs.len(), runs[0].facts.state), (1, State::Completed));
     let cursor = store.cursor(child(0)).expect("readable");
     assert_eq!(cursor, Cursor { stored: Seq(5), taken: Taken::all_below(Seq(2)) });
+    let outputs = journal.outputs(child(1).job, Ordinal(0), 9).expect("readable");
+    assert_eq!(outputs, [(Ordinal(0), Bytes::from_static(b"left"))]);
     let read = store.read(child(0), Seq(2)).read(ReadBounds::default()).expect("readable");
     assert_eq!(read, Batch::Records(records(2..5)));
     assert_eq!(start(journal, new_job(0)).expect("known"), Started::Same(EntryId(1)));
@@ -82,7 +85,9 @@ fn write_sample() {
     log.seal().expect("a disk that works");
     let cursor = Cursor { stored: Seq(5), taken: Taken::all_below(Seq(2)) };
     let moved = Change::CursorsMoved { job: child(0).job, cursors: vec![(Ordinal(0), cursor)] };
-    change(journal, vec![moved]).expect("stored");
+    let outputs = vec![(Ordinal(0), Bytes::from_static(b"left"))];
+    let left = Change::OutputStored { job: child(1).job, outputs };
+    change(journal, vec![moved, left]).expect("stored");
     drop((log, store));
     let mut database = redb::Database::open(directory.path().join("journal")).expect("a journal");
     // Half of the file is room to grow.

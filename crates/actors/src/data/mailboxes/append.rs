@@ -240,6 +240,9 @@ impl JobMailboxes {
             state.store(new.iter());
             state.settle_memory(self);
             self.arrived(grown.ordinal, amount);
+            if let Some(backed) = &self.backed {
+                backed.grew(grown.ordinal);
+            }
             self.announce();
         }
         let room = if state.full().is_some() { 0 } else { state.ledger.room() };

@@ -69,6 +69,29 @@ impl Compact {
         compact
     }
 
+    /// What a mailbox had when its node ended, open: records that are few, and the number after
+    /// all that there ever were.
+    pub(super) fn restored(records: &[Record], next: Seq, with_errors: bool) -> Box<Self> {
+        let mut compact = Self::open();
+        for record in records {
+            compact.next = record.seq;
+            compact.append(std::slice::from_ref(record));
+        }
+        compact.next = next;
+        compact.with_errors |= with_errors;
+        compact
+    }
+
+    /// The next record has at least this number; those before were taken.
+    pub(super) fn skip_to(&mut self, next: Seq) {
+        self.next = self.next.max(next);
+    }
+
+    /// The error stream had records.
+    pub(super) const fn note_errors(&mut self) {
+        self.with_errors = true;
+    }
+
     pub(super) const fn close(&mut self) {
         self.closed = true;
     }
@@ -79,6 +102,10 @@ impl Compact {
 
     pub(super) const fn next(&self) -> Seq {
         self.next
+    }
+
+    pub(super) const fn with_errors(&self) -> bool {
+        self.with_errors
     }
 
     pub(super) const fn block(&self) -> &Block {

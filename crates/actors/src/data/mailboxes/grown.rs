@@ -75,7 +75,11 @@ impl Grown {
         let ledger = Mailbox::continued(bounds.mailbox_quota, policy, &compact.before());
         let mut grown = Self::with_ledger(ordinal, ledger);
         let state = grown.state.get_mut().map_err(|_| Damaged)?;
-        state.store(records.iter().map(|(_, record)| record));
+        state.store_numbered(records.iter().map(|(_, record)| record));
+        state.ledger.skip_to(compact.next());
+        if compact.with_errors() {
+            state.ledger.note_errors();
+        }
         if compact.is_lent() {
             let lent = compact.lent_pieces(&records);
             state.ledger.offer(&lent).map_err(|_| Damaged)?;
@@ -164,6 +168,14 @@ impl State {
         }
         self.ledger.append(&tallies);
         tallies.iter().fold(Tally::ZERO, |sum, (_, tally)| sum.plus(*tally))
+    }
+
+    /// The same with the numbers that they have: those between were taken before.
+    pub(super) fn store_numbered<'a>(&mut self, records: impl Iterator<Item = &'a Record>) {
+        for record in records {
+            self.ledger.skip_to(record.seq);
+            self.store(std::iter::once(record));
+        }
     }
 
     /// Tells the job and the pool how much is in memory now.

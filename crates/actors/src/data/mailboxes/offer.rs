@@ -118,6 +118,10 @@ impl JobMailboxes {
         if !compact.is_lent() && compact.is_within(streams, most.records, most.bytes) {
             let records = compact.records()?;
             compact.lend();
+            if let Some(backed) = &self.backed {
+                let pieces = compact.lent_pieces(&compact.placed_records()?);
+                backed.offered(ordinal, ONLY_OFFER, (&pieces, &records));
+            }
             return Ok(Look::Compact(records));
         }
         Ok(Look::Grown(self.grow(slot, ordinal)?))
@@ -159,6 +163,9 @@ impl JobMailboxes {
             let mut state = grown.lock();
             match state.ledger.offer(&merged.taken) {
                 Ok(id) => {
+                    if let Some(backed) = &self.backed {
+                        backed.offered(grown.ordinal, id, (&merged.taken, &merged.records));
+                    }
                     let more = state.ledger.has_available(streams);
                     return Ok(Some((id, (merged.records, more))));
                 }
@@ -185,6 +192,9 @@ impl JobMailboxes {
                 let freed = compact.free_lent();
                 self.memory_is(before, compact.memory());
                 self.left(ordinal, freed, compact.unread().records > 0);
+                if let Some(backed) = &self.backed {
+                    backed.acknowledged(ordinal, id);
+                }
                 return Vec::new();
             }
             Some(Slot::Grown(grown)) => Arc::clone(grown),
@@ -195,6 +205,9 @@ impl JobMailboxes {
         let Some(freed) = state.ledger.acknowledge(id) else { return Vec::new() };
         let holes = state.free(&freed);
         self.settle_freed(&grown, &mut state, before);
+        if let Some(backed) = &self.backed {
+            backed.acknowledged(ordinal, id);
+        }
         let is_over = state.is_over();
         drop(state);
         if is_over {
@@ -226,6 +239,9 @@ impl JobMailboxes {
             None | Some(Slot::Untouched) => return,
             Some(Slot::Compact(compact)) => {
                 compact.take_back();
+                if let Some(backed) = &self.backed {
+                    backed.withdrawn(ordinal, id);
+                }
                 lock(&self.index).arrived(ordinal);
             }
             Some(Slot::Grown(grown)) => {
@@ -236,6 +252,9 @@ impl JobMailboxes {
                     return;
                 }
                 lock(&self.index).arrived(ordinal);
+                if let Some(backed) = &self.backed {
+                    backed.withdrawn(ordinal, id);
+                }
                 drop(state);
                 grown.eased.notify_waiters();
             }

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, Weak};
 
 use sortie_model::limits::{
     HOLES_QUEUED, MAILBOX_MEMORY_BYTES, MAILBOX_QUOTA_BYTES, NODE_MAILBOX_MEMORY_BYTES,
+    OUTPUT_FILES_OPEN, OUTPUT_ROUNDS,
 };
 use sortie_store::{Hole, Spool, SpoolBounds};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use super::{JobMailboxes, lock};
 
@@ -52,6 +53,10 @@ pub struct MailboxPool {
     next_job: AtomicU64,
     jobs: Mutex<HashMap<u64, Weak<JobMailboxes>>>,
     holes: Mutex<HoleQueue>,
+    /// Jobs whose output is stored at this moment.
+    pub(super) storing: Semaphore,
+    /// Files with output that are open between two rounds.
+    pub(super) open_outputs: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
@@ -77,6 +82,8 @@ impl MailboxPool {
             next_job: AtomicU64::new(0),
             jobs: Mutex::default(),
             holes: Mutex::default(),
+            storing: Semaphore::new(OUTPUT_ROUNDS),
+            open_outputs: Arc::new(Semaphore::new(OUTPUT_FILES_OPEN)),
         })
     }
 

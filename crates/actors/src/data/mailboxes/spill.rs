@@ -112,6 +112,9 @@ impl JobMailboxes {
             let Ok(freed) = state.ledger.drop_oldest(&merged.taken) else { continue };
             let holes = state.free(&freed);
             self.settle_freed(grown, &mut state, before);
+            if let Some(backed) = &self.backed {
+                backed.dropped(grown.ordinal, (&merged.taken, &merged.records));
+            }
             drop(state);
             self.pool.reclaim(holes);
             return Ok(true);

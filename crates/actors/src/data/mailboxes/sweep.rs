@@ -69,7 +69,7 @@ impl JobMailboxes {
         let mut holes = Vec::new();
         for swept in swept {
             let bytes = swept.parts().iter().map(|part| part.len() as u64).sum::<u64>();
-            holes.extend(self.moved(swept, &file, at));
+            holes.extend(self.settle_swept(swept, &file, at));
             at += bytes;
         }
         *lock(&self.shared_file) = Arc::downgrade(&file);
@@ -120,7 +120,7 @@ impl JobMailboxes {
     }
 
     /// What was collected lies in the file from `at` on.
-    fn moved(&self, swept: Swept, file: &Arc<MailboxFile>, at: u64) -> Vec<Hole> {
+    fn settle_swept(&self, swept: Swept, file: &Arc<MailboxFile>, at: u64) -> Vec<Hole> {
         match swept {
             Swept::Compact(ordinal, written) => {
                 let bytes = written.len() as u64;

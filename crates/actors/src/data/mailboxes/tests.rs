@@ -1,5 +1,6 @@
 //! The data plane on real files: claims one by one, then random histories.
 
+mod backed;
 mod bounds;
 mod faults;
 mod history;

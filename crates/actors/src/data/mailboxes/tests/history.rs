@@ -13,11 +13,11 @@ enum Fate {
 /// Histories per test.
 const SEEDS: u64 = 16;
 
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
     /// A number below `end`.
-    fn below(&mut self, end: u64) -> u64 {
+    pub(super) fn below(&mut self, end: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -28,7 +28,7 @@ impl Random {
         [LiveValues::Encoded, LiveValues::AsTheyAre][self.below(2) as usize]
     }
 
-    fn streams(&mut self) -> StreamSet {
+    pub(super) fn streams(&mut self) -> StreamSet {
         [OUTPUT, ERROR, ALL][self.below(3) as usize]
     }
 }

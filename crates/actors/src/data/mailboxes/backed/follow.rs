@@ -1,0 +1,333 @@
+//! The one who brings a job's mailboxes to the disk: in rounds, off the runtime's workers, and only
+//! as long as there is something to do.
+
+use std::pin::pin;
+use std::sync::{Arc, Weak};
+
+use sortie_model::limits::{
+    BATCH_BYTES, BATCH_RECORDS, OUTPUT_REMOVED_AT_ONCE, OUTPUT_REREAD_BYTES, OUTPUT_RETRY,
+    OUTPUT_ROUND_BYTES, OUTPUT_ROUND_CHILDREN,
+};
+use sortie_model::record::StreamSet;
+use sortie_model::{ChildKey, Ordinal, Record, Seq};
+use sortie_store::journal::Cursor;
+use sortie_store::segment::{OutputLog, SegmentError, Swept, Taken};
+use sortie_store::{RecoverError, Store};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use super::super::{FullBecause, JobMailboxes, LiveValues, Most, Position, blocking};
+use super::table::{Child, Place, Work};
+use super::{Backed, is_lost};
+
+/// How often the removal of files is tried; what is left then goes at the node's next start.
+const REMOVALS: u32 = 10;
+
+/// Works until there is nothing to do, or the job is gone.
+pub(super) async fn follow(backed: Arc<Backed>, job: Weak<JobMailboxes>) {
+    loop {
+        let mut more = pin!(backed.work.notified());
+        more.as_mut().enable();
+        let work = backed.table().work();
+        match work {
+            Work::Nothing => return,
+            Work::Remove => return Arc::clone(&backed).remove_files().await,
+            Work::Wait(until) => {
+                tokio::select! {
+                    () = more => {}
+                    () = tokio::time::sleep_until(until) => {}
+                }
+            }
+            Work::Round => {
+                let Some(job) = job.upgrade() else { return };
+                backed.round(&job).await;
+            }
+        }
+    }
+}
+
+/// What a round stores of a child.
+#[derive(Debug)]
+struct Write {
+    child: ChildKey,
+    /// What is unread, or the first of it.
+    records: Vec<Record>,
+    bytes: usize,
+    /// Everything before was taken, or is among the records or on the disk.
+    upto: Seq,
+    /// Where reading goes on.
+    position: Position,
+    /// Nothing was left in the mailbox.
+    all: bool,
+    ending: bool,
+    damaged: bool,
+    cursor: Cursor,
+    committed: Taken,
+    log: Option<OutputLog>,
+    /// The file may stay open.
+    place: Option<OwnedSemaphorePermit>,
+}
+
+impl Backed {
+    async fn round(self: &Arc<Self>, job: &Arc<JobMailboxes>) {
+        let Ok(_turn) = job.pool.storing.acquire().await else { return };
+        let round = self.table().begin_round(OUTPUT_ROUND_CHILDREN);
+        let (mut writes, mut bytes) = (Vec::new(), 0);
+        for ordinal in round {
+            if bytes >= OUTPUT_ROUND_BYTES {
+                self.table().make_due(ordinal);
+            } else if let Some(write) = self.collect(job, ordinal, OUTPUT_ROUND_BYTES - bytes).await
+            {
+                bytes += write.bytes;
+                writes.push(write);
+            }
+        }
+        let store = Arc::clone(&self.backing.store);
+        let all = move || writes.into_iter().map(|write| write.run(&store)).collect::<Vec<_>>();
+        // None when the runtime is going: what is stored then is found at the next start.
+        for (write, result) in blocking(all).await.unwrap_or_default() {
+            let ordinal = write.child.ordinal;
+            self.settle(write, result);
+            self.forget_settled(job, ordinal);
+        }
+        let mut table = self.table();
+        if bytes < OUTPUT_ROUND_BYTES {
+            table.pause();
+        }
+        drop(table);
+        self.progress.notify_waiters();
+    }
+
+    /// Reads what is new of a child, and takes nothing.
+    async fn collect(
+        self: &Arc<Self>,
+        job: &Arc<JobMailboxes>,
+        ordinal: Ordinal,
+        most: usize,
+    ) -> Option<Write> {
+        let mut position = match self.table().child(ordinal) {
+            Child { lost: true, .. } | Child { place: Place::Inline, .. } => return None,
+            Child { place: Place::Files(position), .. } => *position,
+            Child { place: Place::Undecided, .. } => Position::start(),
+        };
+        let mut upto = job.summary(ordinal).next;
+        let (mut records, mut bytes, mut all) = (Vec::<Record>::new(), 0, false);
+        while !all && bytes < most {
+            let at_once = BATCH_BYTES.min(most - bytes);
+            let batch =
+                Most { records: BATCH_RECORDS, bytes: at_once, values: LiveValues::Encoded };
+            match job.keep(ordinal, position, StreamSet::ALL, batch).await {
+                Ok(kept) => {
+                    position = kept.next;
+                    bytes += kept.records.iter().map(|record| record.body.len() + 1).sum::<usize>();
+                    records.extend(kept.records);
+                    all = !kept.more;
+                }
+                Err(error) => {
+                    let mut table = self.table();
+                    let child = table.child(ordinal);
+                    child.trouble = Some(FullBecause::DiskFailed);
+                    child.lost = is_lost(&error);
+                    if !child.lost {
+                        table.refused(ordinal, Instant::now() + OUTPUT_RETRY);
+                    }
+                    return None;
+                }
+            }
+        }
+        if let Some(last) = records.last() {
+            let read = last.seq.after(1);
+            upto = if all { upto.max(read) } else { read };
+        }
+        let mut table = self.table();
+        let open = table.logs.remove(&ordinal);
+        let child = table.child(ordinal);
+        match child.place {
+            Place::Inline => return None,
+            Place::Undecided if records.is_empty() && child.cursor().taken.highest() >= upto => {
+                let raised = upto > child.stored;
+                child.stored = child.stored.max(upto);
+                if raised {
+                    table.moved(ordinal);
+                    self.moved.notify_waiters();
+                }
+                return None;
+            }
+            // Whoever ends the child waits for the files from now on.
+            Place::Undecided => child.place = Place::Files(Position::start()),
+            Place::Files(_) => {}
+        }
+        let (cursor, committed) = (child.cursor(), child.committed.taken);
+        let (ending, damaged) = (child.ending, child.damaged);
+        let child = self.child(ordinal);
+        let (log, place) = open.unzip();
+        let place = place.or_else(|| Arc::clone(&job.pool.open_outputs).try_acquire_owned().ok());
+        Some(Write {
+            child,
+            records,
+            bytes,
+            upto,
+            position,
+            all,
+            ending,
+            damaged,
+            cursor,
+            committed,
+            log,
+            place,
+        })
+    }
+
+    /// Notes what became of a write.
+    fn settle(&self, write: Write, result: Result<(), RecoverError>) {
+        let Write { child: key, upto, position, all, ending, log, place, .. } = write;
+        let mut table = self.table();
+        if table.removed {
+            return;
+        }
+        let child = table.child(key.ordinal);
+        let told = match (result, &log) {
+            (Ok(()), Some(log)) => {
+                child.trouble = None;
+                let before = child.stored;
+                child.stored = before.max(if all { upto } else { log.next() });
+                let is_sealed = ending && all;
+                child.place =
+                    if log.is_empty() { Place::Undecided } else { Place::Files(position) };
+                child.sealed = is_sealed.then(|| (child.stored, log.bytes()));
+                let goes_on = !all || (child.ending && !ending);
+                let (raised, told) = (child.stored > before, log.told());
+                if goes_on {
+                    table.make_due(key.ordinal);
+                }
+                if raised {
+                    table.moved(key.ordinal);
+                    self.moved.notify_waiters();
+                }
+                told
+            }
+            (result, _) => {
+                if let Err(error) = result {
+                    child.trouble = Some(FullBecause::of_output(&error));
+                    child.damaged |= is_damage(&error);
+                }
+                table.refused(key.ordinal, Instant::now() + OUTPUT_RETRY);
+                Seq(0)
+            }
+        };
+        if let (Some(log), Some(place)) = (log, place) {
+            let is_done = table.child(key.ordinal).sealed.is_some() || log.is_empty();
+            if !is_done {
+                table.logs.insert(key.ordinal, (log, place));
+            }
+        }
+        drop(table);
+        self.tell(key.ordinal, told);
+    }
+
+    /// Tells the listener, if it does not know.
+    pub(super) fn tell(&self, ordinal: Ordinal, upto: Seq) {
+        let mut table = self.table();
+        let Some(child) = table.children.get_mut(&ordinal) else { return };
+        let upto = upto.max(child.committed.stored);
+        if upto <= child.told {
+            return;
+        }
+        child.told = upto;
+        drop(table);
+        if let Some(stored) = &self.backing.stored {
+            stored(self.child(ordinal), upto);
+        }
+    }
+
+    /// Forgets a child that ended, of which nothing is left anywhere.
+    pub(super) fn forget_settled(&self, job: &JobMailboxes, ordinal: Ordinal) {
+        let is_settled = |child: &Child| child.is_settled();
+        if !self.table().children.get(&ordinal).is_some_and(is_settled) {
+            return;
+        }
+        let summary = job.summary(ordinal);
+        if summary.closed && summary.unread.records == 0 {
+            let mut table = self.table();
+            if table.children.get(&ordinal).is_some_and(is_settled) {
+                table.children.remove(&ordinal);
+            }
+        }
+    }
+
+    /// Removes the files of a job that was removed.
+    async fn remove_files(self: Arc<Self>) {
+        let mut tries = 0;
+        while tries < REMOVALS {
+            let backed = Arc::clone(&self);
+            let step = move || {
+                let output = backed.backing.store.output();
+                output.remove_job(backed.backing.job, OUTPUT_REMOVED_AT_ONCE)
+            };
+            match blocking(step).await {
+                Some(Ok(Swept::More)) => {}
+                Some(Ok(Swept::All)) | None => return,
+                Some(Err(_)) => {
+                    tries += 1;
+                    tokio::time::sleep(OUTPUT_RETRY).await;
+                }
+            }
+        }
+    }
+}
+
+fn is_damage(error: &RecoverError) -> bool {
+    let RecoverError::Output(error) = error else { return false };
+    matches!(
+        error,
+        SegmentError::Damaged { .. } | SegmentError::Missing { .. } | SegmentError::Newer { .. }
+    )
+}
+
+impl Write {
+    fn run(mut self, store: &Store) -> (Self, Result<(), RecoverError>) {
+        let log = match self.log.take() {
+            Some(log) => Ok(log),
+            None if self.damaged => store.write_behind_damage(self.child, self.cursor.stored),
+            None => store.follow(self.child, &self.cursor),
+        };
+        let done = log.and_then(|mut log| {
+            let written = self.write(&mut log);
+            self.log = Some(log);
+            Ok(written?)
+        });
+        (self, done)
+    }
+
+    fn write(&self, log: &mut OutputLog) -> Result<(), SegmentError> {
+        if log.has_failed() {
+            log.go_back()?;
+        }
+        // What an earlier try, or an earlier node, has written is there.
+        let known = self.records.partition_point(|record| record.seq < log.next());
+        let new = self.records.get(known..).unwrap_or_default();
+        for run in new.chunk_by(|one, next| one.seq.after(1) == next.seq) {
+            if let Some(first) = run.first() {
+                log.skip_to(first.seq);
+                log.append(run)?;
+            }
+        }
+        if self.all {
+            log.skip_to(self.upto);
+        }
+        if log.next() > self.cursor.taken.highest() {
+            log.hold_place()?;
+        }
+        log.sync()?;
+        let ends = self.ending && self.all;
+        // What is closed is read again when it is opened, and nothing that is damaged is.
+        let closes =
+            self.place.is_none() && (self.damaged || log.growing_bytes() >= OUTPUT_REREAD_BYTES);
+        if ends || closes {
+            log.seal()?;
+        }
+        // What cannot be freed now is tried again with the next cursor.
+        let _ = log.free(&self.committed);
+        Ok(())
+    }
+}

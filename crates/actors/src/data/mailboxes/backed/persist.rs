@@ -1,0 +1,219 @@
+//! A child's end, and cursors.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use sortie_engine::mailbox::{OutputPolicy, Tally};
+use sortie_model::limits::{COMPACT_MAILBOX_BYTES, COMPACT_MAILBOX_RECORDS, OUTPUT_RETRY};
+use sortie_model::record::StreamSet;
+use sortie_model::{Ordinal, Seq};
+use sortie_store::journal::Cursor;
+
+use super::super::compact::Block;
+use super::super::{JobMailboxes, LiveValues, MailboxPool, Most, Position, Slot};
+use super::inline::Inline;
+use super::table::{Child, Place};
+use super::{Backed, Backing, Persisted, is_lost};
+
+/// What stands between a child's end and the journal.
+enum Step {
+    Done(Persisted),
+    Load(Block),
+    /// What is unread seems to be little.
+    Small,
+    /// Who follows it to the disk is not done.
+    Wait,
+}
+
+impl JobMailboxes {
+    /// No mailboxes yet, of a job that outlives its daemon; `policy` acts at a quota.
+    pub fn backed(pool: Arc<MailboxPool>, policy: OutputPolicy, backing: Backing) -> Arc<Self> {
+        Self::make(pool, policy, Some(Backed::new(backing)))
+    }
+
+    /// Whether the mailboxes outlive their daemon.
+    pub const fn is_backed(&self) -> bool {
+        self.backed.is_some()
+    }
+
+    /// Returns when all records of the child so far are on the disk, or gives them back to go into
+    /// the journal: called at the child's end, before that is committed. While the disk refuses it
+    /// waits and tries again; the mailbox's [`Summary`](super::super::Summary) says so.
+    ///
+    /// # Cancel safety
+    /// Dropping it has no effect; it can be called again.
+    pub async fn persist(self: &Arc<Self>, ordinal: Ordinal) -> Persisted {
+        let Some(backed) = &self.backed else { return Persisted::Nothing };
+        loop {
+            let mut progress = pin!(backed.progress.notified());
+            progress.as_mut().enable();
+            match self.persist_step(backed, ordinal) {
+                Step::Done(persisted) => return persisted,
+                Step::Load(block) => match self.load_compact(ordinal, block).await {
+                    Ok(()) => {}
+                    // Nobody will ever read it.
+                    Err(error) if is_lost(&error) || self.is_removed() => {
+                        return Persisted::Nothing;
+                    }
+                    Err(_) => tokio::time::sleep(OUTPUT_RETRY).await,
+                },
+                Step::Small => {
+                    if let Some(persisted) = self.persist_small(backed, ordinal).await {
+                        return persisted;
+                    }
+                }
+                Step::Wait => progress.await,
+            }
+        }
+    }
+
+    fn persist_step(&self, backed: &Arc<Backed>, ordinal: Ordinal) -> Step {
+        let shard = self.shard(ordinal);
+        if shard.removed {
+            return Step::Done(Persisted::Nothing);
+        }
+        let (compact, summary) = match shard.slot(ordinal) {
+            None | Some(Slot::Untouched) => return Step::Done(Persisted::Nothing),
+            Some(Slot::Compact(compact)) => (Some(compact), compact.summary()),
+            Some(Slot::Grown(grown)) => (None, grown.lock().summary()),
+        };
+        let mut table = backed.table();
+        let place = table.children.get(&ordinal).map_or(Place::Undecided, |child| child.place);
+        if matches!(place, Place::Files(_)) || compact.is_none() {
+            let step = table.child(ordinal).persist_step(summary.next, summary.unread);
+            if matches!(step, Step::Wait) {
+                table.child(ordinal).ending = true;
+                table.urgent = true;
+                table.make_due(ordinal);
+                backed.wake(table);
+            }
+            return step;
+        }
+        let Some(compact) = compact else { return Step::Wait };
+        if summary.unread.records == 0 {
+            if let Some(child) = table.children.get_mut(&ordinal)
+                && child.cursor().taken.highest() >= summary.next
+                && child.stored < summary.next
+            {
+                child.stored = summary.next;
+                table.moved(ordinal);
+                backed.moved.notify_waiters();
+            }
+            return Step::Done(Persisted::Nothing);
+        }
+        if compact.is_on_disk() {
+            return Step::Load(compact.block().clone());
+        }
+        let records = compact.records().unwrap_or_default();
+        let inline = Inline { next: summary.next, with_errors: summary.with_errors, records };
+        // A compact mailbox is no more than a block may have.
+        Step::Done(inline.encode().map_or(Persisted::Nothing, Persisted::Inline))
+    }
+
+    /// None if it is not small after all.
+    async fn persist_small(
+        self: &Arc<Self>,
+        backed: &Arc<Backed>,
+        ordinal: Ordinal,
+    ) -> Option<Persisted> {
+        let most = Most {
+            records: COMPACT_MAILBOX_RECORDS,
+            bytes: COMPACT_MAILBOX_BYTES,
+            values: LiveValues::Encoded,
+        };
+        let summary = self.summary(ordinal);
+        let kept = self.keep(ordinal, Position::start(), StreamSet::ALL, most).await;
+        let inline = kept.ok().filter(|kept| !kept.more).and_then(|kept| {
+            let (next, with_errors) = (summary.next, summary.with_errors);
+            Inline { next, with_errors, records: kept.records }.encode()
+        });
+        let mut table = backed.table();
+        let child = table.child(ordinal);
+        match (inline, child.place) {
+            (Some(block), Place::Undecided | Place::Inline) => {
+                child.place = Place::Inline;
+                Some(Persisted::Inline(block))
+            }
+            // Nothing of it was in the journal yet, or its place would be another.
+            (None, Place::Undecided | Place::Inline) => {
+                child.place = Place::Files(Position::start());
+                None
+            }
+            (_, Place::Files(_)) => None,
+        }
+    }
+
+    /// Cursors of children that moved since the last call, at most `most`; the others stay for the
+    /// next one.
+    pub fn take_moved(&self, most: usize) -> Vec<(Ordinal, Cursor)> {
+        self.backed.as_ref().map(|backed| backed.table().take_moved(most)).unwrap_or_default()
+    }
+
+    /// Returns when [`take_moved`](Self::take_moved) has something, or the job was removed. Never,
+    /// if the mailboxes do not outlive their daemon.
+    ///
+    /// # Cancel safety
+    /// Dropping it has no effect.
+    pub async fn moved(&self) {
+        let Some(backed) = &self.backed else { return std::future::pending().await };
+        loop {
+            let mut moved = pin!(backed.moved.notified());
+            moved.as_mut().enable();
+            if backed.table().has_news() {
+                return;
+            }
+            moved.await;
+        }
+    }
+
+    /// The journal has these cursors, on the disk: files that nobody needs any more go.
+    pub fn cursors_committed(self: &Arc<Self>, cursors: &[(Ordinal, Cursor)]) {
+        let Some(backed) = &self.backed else { return };
+        for (ordinal, cursor) in cursors {
+            let mut table = backed.table();
+            let Some(child) = table.children.get_mut(ordinal) else { continue };
+            child.committed.merge(cursor);
+            if matches!(child.place, Place::Files(_)) && !child.lost && table.make_due(*ordinal) {
+                backed.wake(table);
+            } else {
+                drop(table);
+            }
+            backed.tell(*ordinal, Seq(0));
+            backed.forget_settled(self, *ordinal);
+        }
+    }
+}
+
+impl Child {
+    /// Of a mailbox that is not compact, or has files.
+    fn persist_step(&mut self, next: Seq, unread: Tally) -> Step {
+        let small = unread.records <= COMPACT_MAILBOX_RECORDS as u64
+            && unread.weight() <= COMPACT_MAILBOX_BYTES as u64;
+        match self.place {
+            _ if self.lost => {
+                Step::Done(Persisted::Segments { next: self.stored, bytes: self.sealed_bytes() })
+            }
+            Place::Undecided if unread.records == 0 && self.stored >= next => {
+                Step::Done(Persisted::Nothing)
+            }
+            Place::Undecided | Place::Inline if small && unread.records > 0 => Step::Small,
+            Place::Inline if unread.records == 0 => Step::Done(Persisted::Nothing),
+            Place::Files(_) => match self.sealed {
+                Some((sealed, bytes)) if sealed >= next => {
+                    Step::Done(Persisted::Segments { next: sealed, bytes })
+                }
+                _ => Step::Wait,
+            },
+            Place::Inline => {
+                // More came after it was given back, so that was not its end.
+                self.place = Place::Undecided;
+                Step::Wait
+            }
+            Place::Undecided => Step::Wait,
+        }
+    }
+
+    fn sealed_bytes(&self) -> u64 {
+        self.sealed.map_or(0, |(_, bytes)| bytes)
+    }
+}

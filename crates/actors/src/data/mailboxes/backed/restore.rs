@@ -1,0 +1,354 @@
+//! A mailbox as it was before its daemon ended.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sortie_engine::mailbox::Tally;
+use sortie_model::limits::{BATCH_RECORDS, KIB, OUTPUT_RETRY};
+use sortie_model::{ChildKey, Ordinal, Record, Seq, Stream};
+use sortie_store::journal::Cursor;
+use sortie_store::segment::{Batch, OutputLog, OutputReader, ReadBounds, SegmentError, Taken};
+use sortie_store::{RecoverError, Store};
+
+use super::super::compact::Compact;
+use super::super::grown::Grown;
+use super::super::{AppendError, Appended, JobMailboxes, Position, Slot, blocking, is_possible};
+use super::inline::Inline;
+use super::table::{Child, Place};
+use super::{Backed, RestoreError};
+
+/// What is read of a child's files at once.
+const READ: ReadBounds = ReadBounds { records: BATCH_RECORDS, bytes: 256 * KIB };
+/// How often room for what was read is looked for.
+const TRIES: u32 = 20;
+
+/// A child's files, as they are read.
+struct Files {
+    reader: OutputReader,
+    /// What says that something is missing.
+    damage: Option<SegmentError>,
+    over: bool,
+}
+
+impl JobMailboxes {
+    /// Makes the mailbox of a child what it was, at the start of a node and before anybody reads or
+    /// appends: what its files or the journal's block have, without what was taken. `closed` says
+    /// that the child has ended. It takes memory for some 100 KiB, however much is unread; the rest
+    /// goes to the mailboxes' own files, as with an append.
+    ///
+    /// # Errors
+    /// [`RestoreError`]; what could be read is in the mailbox all the same.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: the mailbox has a part of what it had.
+    pub async fn restore(
+        self: &Arc<Self>,
+        ordinal: Ordinal,
+        cursor: Cursor,
+        inline: Option<Bytes>,
+        closed: bool,
+    ) -> Result<(), RestoreError> {
+        let Some(backed) = &self.backed else { return Ok(()) };
+        if !is_possible(ordinal) {
+            return Err(RestoreError::NoSuchChild);
+        }
+        backed.table().children.insert(ordinal, Child::restored(cursor));
+        let inline = inline.map(Inline::decode).transpose();
+        let restored = match inline {
+            Ok(Some(inline)) => self.restore_inline(backed, ordinal, inline, &cursor.taken).await,
+            Ok(None) => self.restore_files(backed, ordinal, (cursor, closed)).await,
+            Err(_) => {
+                self.skip_to(ordinal, cursor.stored);
+                Err(RestoreError::Inline { ordinal })
+            }
+        };
+        if *cursor.taken.0.get(Stream::Error.index()).unwrap_or(&Seq(0)) > Seq(0) {
+            self.note_errors(ordinal);
+        }
+        if closed {
+            self.close(ordinal);
+        }
+        backed.forget_settled(self, ordinal);
+        restored
+    }
+
+    async fn restore_inline(
+        self: &Arc<Self>,
+        backed: &Arc<Backed>,
+        ordinal: Ordinal,
+        inline: Inline,
+        taken: &Taken,
+    ) -> Result<(), RestoreError> {
+        let Inline { next, with_errors, mut records } = inline;
+        records.retain(|record| record.seq >= taken.of(record.stream));
+        let compact = Compact::restored(&records, next, with_errors);
+        self.put_inline(backed, ordinal, compact)?;
+        self.announce();
+        if self.is_over_memory(Tally::ZERO) {
+            self.sweep_pool(Tally::ZERO).await.map_err(RestoreError::NoRoom)?;
+        }
+        Ok(())
+    }
+
+    fn put_inline(
+        &self,
+        backed: &Backed,
+        ordinal: Ordinal,
+        compact: Box<Compact>,
+    ) -> Result<(), RestoreError> {
+        let mut shard = self.shard(ordinal);
+        if shard.removed {
+            return Err(RestoreError::Removed);
+        }
+        let (memory, unread) = (compact.memory(), compact.unread());
+        *shard.slot_mut(ordinal) = Slot::Compact(compact);
+        self.memory_is(0, memory);
+        if unread.records > 0 {
+            self.arrived(ordinal, unread);
+        }
+        backed.table().child(ordinal).place = Place::Inline;
+        Ok(())
+    }
+
+    async fn restore_files(
+        self: &Arc<Self>,
+        backed: &Arc<Backed>,
+        ordinal: Ordinal,
+        (cursor, closed): (Cursor, bool),
+    ) -> Result<(), RestoreError> {
+        let (store, child) = (Arc::clone(&backed.backing.store), backed.child(ordinal));
+        let opened = blocking(move || open(&store, child, &cursor, closed)).await;
+        let (log, mut files) = opened.ok_or(RestoreError::Removed)??;
+        backed.table().child(ordinal).damaged = files.damage.is_some() && log.is_none();
+        let mut no_room = None;
+        while !files.over && no_room.is_none() {
+            let read = blocking(move || {
+                let records = files.read();
+                (files, records)
+            });
+            let (read, records) = read.await.ok_or(RestoreError::Removed)?;
+            files = read;
+            match self.restore_records(ordinal, records, &cursor.taken).await {
+                Err(RestoreError::NoRoom(error)) => no_room = Some(error),
+                restored => restored?,
+            }
+        }
+        let told = log.as_ref().map_or(files.reader.position(), OutputLog::next);
+        let next = told.max(cursor.stored);
+        self.skip_to(ordinal, next);
+        let mut table = backed.table();
+        let child = table.child(ordinal);
+        child.frozen = no_room.is_some();
+        child.stored = child.stored.max(next);
+        let raised = child.stored > cursor.stored;
+        if log.as_ref().is_none_or(|log| !log.is_empty()) {
+            child.place = Place::Files(self.end_of(ordinal));
+            child.sealed = log.filter(|_| closed).map(|log| (next, log.bytes()));
+        }
+        if raised {
+            table.moved(ordinal);
+            backed.moved.notify_waiters();
+        }
+        drop(table);
+        match (no_room, files.damage) {
+            (Some(error), _) => Err(RestoreError::NoRoom(error)),
+            (None, Some(damage)) => Err(damage.into()),
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// Puts records of a mailbox's files into it, but those that were taken.
+    async fn restore_records(
+        self: &Arc<Self>,
+        ordinal: Ordinal,
+        mut records: Vec<Record>,
+        taken: &Taken,
+    ) -> Result<(), RestoreError> {
+        records.retain(|record| record.seq >= taken.of(record.stream));
+        if records.is_empty() {
+            return Ok(());
+        }
+        let grown = {
+            let mut shard = self.shard(ordinal);
+            if shard.removed {
+                return Err(RestoreError::Removed);
+            }
+            self.grow(shard.slot_mut(ordinal), ordinal).map_err(|_| RestoreError::Removed)?
+        };
+        let new = records
+            .iter()
+            .fold(Tally::ZERO, |sum, record| sum.with_record(record.body.len() as u64));
+        let mut tries = 0;
+        while !self.store_restored(&grown, &records, new)? {
+            let spills = grown.lock().memory() > 0;
+            let made = if spills { self.spill(&grown).await } else { self.sweep_pool(new).await };
+            match made {
+                Ok(true) => {}
+                // Nothing can be moved: what is read at once is taken beyond the bound.
+                Ok(false) => {
+                    self.put_restored(&grown, &records, new);
+                    return Ok(());
+                }
+                Err(error) if tries >= TRIES => return Err(RestoreError::NoRoom(error)),
+                Err(_) => {
+                    tries += 1;
+                    tokio::time::sleep(OUTPUT_RETRY).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// False when memory is used up.
+    fn store_restored(
+        &self,
+        grown: &Grown,
+        records: &[Record],
+        new: Tally,
+    ) -> Result<bool, RestoreError> {
+        let state = grown.lock();
+        if state.removed {
+            return Err(RestoreError::Removed);
+        }
+        let (memory, within) = (state.memory(), self.pool.bounds.mailbox_memory);
+        drop(state);
+        let full = memory > 0 && memory + new.weight() > within;
+        if full || self.is_over_memory(new) {
+            return Ok(false);
+        }
+        self.put_restored(grown, records, new);
+        Ok(true)
+    }
+
+    fn put_restored(&self, grown: &Grown, records: &[Record], new: Tally) {
+        let mut state = grown.lock();
+        state.store_numbered(records.iter());
+        state.settle_memory(self);
+        self.arrived(grown.ordinal, new);
+        drop(state);
+        self.announce();
+    }
+
+    /// The next record of a mailbox has at least this number; those before were taken.
+    fn skip_to(&self, ordinal: Ordinal, next: Seq) {
+        let mut shard = self.shard(ordinal);
+        if shard.removed || next == Seq(0) {
+            return;
+        }
+        match shard.slot_mut(ordinal) {
+            Slot::Grown(grown) => grown.lock().ledger.skip_to(next),
+            Slot::Compact(compact) => compact.skip_to(next),
+            slot @ Slot::Untouched => *slot = Slot::Compact(Compact::restored(&[], next, false)),
+        }
+    }
+
+    fn note_errors(&self, ordinal: Ordinal) {
+        let mut shard = self.shard(ordinal);
+        match shard.slot_mut(ordinal) {
+            Slot::Grown(grown) => grown.lock().ledger.note_errors(),
+            Slot::Compact(compact) => compact.note_errors(),
+            slot @ Slot::Untouched => *slot = Slot::Compact(Compact::restored(&[], Seq(0), true)),
+        }
+    }
+
+    /// Behind all that a mailbox has.
+    fn end_of(&self, ordinal: Ordinal) -> Position {
+        let mut end = Position::start();
+        if let Some(Slot::Grown(grown)) = self.shard(ordinal).slot(ordinal) {
+            let state = grown.lock();
+            for stream in Stream::ALL {
+                *end.places.of_mut(stream) = state.ledger.end(stream);
+            }
+        }
+        end
+    }
+
+    /// Appends a record of a child that runs since before this daemon, under its own number: one
+    /// that is here already is skipped, and one that was taken before is stored and free at once.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    ///
+    /// # Cancel safety
+    /// As [`append`](Self::append).
+    pub async fn append_again(
+        self: &Arc<Self>,
+        ordinal: Ordinal,
+        record: Record,
+    ) -> Result<Appended, AppendError> {
+        let next = self.summary(ordinal).next;
+        if record.seq == next && self.was_taken(ordinal, &record) {
+            if !is_possible(ordinal) {
+                return Err(AppendError::NoSuchChild);
+            }
+            self.skip_to(ordinal, next.after(1));
+            if record.stream == Stream::Error {
+                self.note_errors(ordinal);
+            }
+            self.announce();
+            if let Some(backed) = &self.backed {
+                backed.forget_before(ordinal, next.after(1));
+            }
+            // What is known is answered as an append answers it.
+            return self.append(ordinal, record.seq, vec![record]).await;
+        }
+        self.append(ordinal, record.seq, vec![record]).await
+    }
+
+    fn was_taken(&self, ordinal: Ordinal, record: &Record) -> bool {
+        let Some(backed) = &self.backed else { return false };
+        let table = backed.table();
+        let before = table.children.get(&ordinal).and_then(|child| child.before.as_deref());
+        before.is_some_and(|before| record.seq < before.of(record.stream))
+    }
+}
+
+impl Backed {
+    /// What was taken before the node's start is not asked for any more once the mailbox is past
+    /// it.
+    fn forget_before(&self, ordinal: Ordinal, next: Seq) {
+        if let Some(child) = self.table().children.get_mut(&ordinal)
+            && child.before.as_deref().is_some_and(|before| before.highest() <= next)
+        {
+            child.before = None;
+        }
+    }
+}
+
+/// Opens a child's files to go on behind them, unless they are damaged, and to read them.
+fn open(
+    store: &Store,
+    child: ChildKey,
+    cursor: &Cursor,
+    closed: bool,
+) -> Result<(Option<OutputLog>, Files), RestoreError> {
+    let reader = store.read(child, Seq(0));
+    let (log, damage) = match store.follow(child, cursor) {
+        Ok(mut log) => {
+            if closed {
+                log.seal()?;
+            }
+            (Some(log), None)
+        }
+        Err(RecoverError::Output(damage)) => (None, Some(damage)),
+        Err(RecoverError::Journal(_)) | Err(_) => return Err(RestoreError::Removed),
+    };
+    let over = log.as_ref().is_some_and(OutputLog::is_empty);
+    Ok((log, Files { reader, damage, over }))
+}
+
+impl Files {
+    /// The next records that can be read.
+    fn read(&mut self) -> Vec<Record> {
+        let error = match self.reader.read(READ) {
+            Ok(Batch::Records(records)) => return records,
+            Ok(Batch::Waiting) => None,
+            Err(error) => Some(error),
+        };
+        let went_wrong = error.is_some() || self.damage.is_some();
+        self.damage = self.damage.take().or(error);
+        // Behind what is damaged there may be files that are not.
+        self.over = !(went_wrong && self.reader.pass_damage().is_ok_and(|is_more| is_more));
+        Vec::new()
+    }
+}

@@ -1,0 +1,266 @@
+//! What is known of each child, and what is to be done for it.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::ops::Range;
+
+use sortie_engine::mailbox::{OfferId, PerStream, Piece, TakenCursor};
+use sortie_model::limits::OUTPUT_STORED_WITHIN;
+use sortie_model::{Ordinal, Record, Seq, Stream};
+use sortie_store::journal::Cursor;
+use sortie_store::segment::{OutputLog, Taken};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use super::super::{FullBecause, Position};
+
+/// A stretch of a stream, with the number after its last record.
+type Stretch = (Stream, Range<u64>, Seq);
+
+/// Where a child's records go.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) enum Place {
+    /// Nothing of it is in a file.
+    #[default]
+    Undecided,
+    /// What is unread goes, or went, into the journal.
+    Inline,
+    /// Into files. All before the position is on the disk.
+    Files(Position),
+}
+
+/// What is known of a child.
+#[derive(Debug, Default)]
+pub(super) struct Child {
+    taken: TakenCursor,
+    offers: Vec<(OfferId, Vec<Stretch>)>,
+    pub(super) stored: Seq,
+    /// What the journal has.
+    pub(super) committed: Cursor,
+    /// What the listener was told.
+    pub(super) told: Seq,
+    /// What had been taken at the start of the node, until the mailbox is past it.
+    pub(super) before: Option<Box<Taken>>,
+    pub(super) place: Place,
+    /// The number and the bytes at which its files were sealed; they may have grown since.
+    pub(super) sealed: Option<(Seq, u64)>,
+    pub(super) trouble: Option<FullBecause>,
+    /// It is waited for until all is stored.
+    pub(super) ending: bool,
+    /// It is in one of the queues.
+    pub(super) due: bool,
+    /// The disk refused: not before this.
+    pub(super) retry_at: Option<Instant>,
+    /// Records of it cannot be read any more, so they will never be stored.
+    pub(super) lost: bool,
+    /// Its files cannot be opened: others begin behind them.
+    pub(super) damaged: bool,
+    /// Records are on the disk and not in the mailbox, so nothing counts as taken.
+    pub(super) frozen: bool,
+}
+
+/// The children of a job.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    pub(super) children: HashMap<Ordinal, Child>,
+    moved: BTreeSet<Ordinal>,
+    due: VecDeque<Ordinal>,
+    /// What was refused, and when it is tried again.
+    later: VecDeque<(Instant, Ordinal)>,
+    /// Files that are open between two rounds.
+    pub(super) logs: HashMap<Ordinal, (OutputLog, OwnedSemaphorePermit)>,
+    pub(super) running: bool,
+    pub(super) urgent: bool,
+    pub(super) removed: bool,
+    round_at: Option<Instant>,
+}
+
+/// What the one who works has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Work {
+    Round,
+    Wait(Instant),
+    Remove,
+    Nothing,
+}
+
+fn stretches(pieces: &PerStream<Piece>, records: &[Record]) -> Vec<Stretch> {
+    let pieces = pieces.iter().filter(|(_, piece)| !piece.is_empty());
+    let stretch = |(stream, piece): (Stream, &Piece)| {
+        let last = records.iter().rfind(|record| record.stream == stream)?;
+        Some((stream, piece.from.records..piece.to.records, last.seq.after(1)))
+    };
+    pieces.filter_map(stretch).collect()
+}
+
+pub(super) fn as_taken(taken: &PerStream<Seq>) -> Taken {
+    let mut all = Taken::default();
+    all.0.iter_mut().zip(taken.iter()).for_each(|(to, (_, seq))| *to = *seq);
+    all
+}
+
+fn per_stream(taken: &Taken) -> PerStream<Seq> {
+    let mut all = PerStream::default();
+    all.iter_mut().for_each(|(stream, seq)| *seq = taken.of(stream));
+    all
+}
+
+impl Child {
+    /// As it was when its node ended.
+    pub(super) fn restored(cursor: Cursor) -> Self {
+        Self {
+            taken: TakenCursor::starting_after(&per_stream(&cursor.taken)),
+            stored: cursor.stored,
+            committed: cursor,
+            told: cursor.stored,
+            before: Some(Box::new(cursor.taken)),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn cursor(&self) -> Cursor {
+        Cursor { stored: self.stored, taken: as_taken(&self.taken.taken()) }
+    }
+
+    pub(super) fn offered(&mut self, id: OfferId, pieces: &PerStream<Piece>, records: &[Record]) {
+        self.offers.push((id, stretches(pieces, records)));
+    }
+
+    /// Says whether the cursor moved.
+    pub(super) fn acknowledged(&mut self, id: OfferId) -> bool {
+        let stretches = self.withdrawn(id);
+        self.take(stretches)
+    }
+
+    pub(super) fn withdrawn(&mut self, id: OfferId) -> Vec<Stretch> {
+        let place = self.offers.iter().position(|(other, _)| *other == id);
+        place.map(|place| self.offers.swap_remove(place).1).unwrap_or_default()
+    }
+
+    pub(super) fn dropped(&mut self, pieces: &PerStream<Piece>, records: &[Record]) -> bool {
+        self.take(stretches(pieces, records))
+    }
+
+    fn take(&mut self, stretches: Vec<Stretch>) -> bool {
+        let mut moved = false;
+        for (stream, places, end) in stretches.into_iter().filter(|_| !self.frozen) {
+            moved |= self.taken.take(stream, places, end);
+        }
+        moved
+    }
+
+    /// Whether the journal knows all there is to know and nothing is on the disk, so that a child
+    /// with an empty mailbox need not be remembered.
+    pub(super) fn is_settled(&self) -> bool {
+        self.committed == self.cursor()
+            && self.offers.is_empty()
+            && !self.due
+            && !matches!(self.place, Place::Files(_))
+    }
+}
+
+impl Table {
+    pub(super) fn child(&mut self, ordinal: Ordinal) -> &mut Child {
+        self.children.entry(ordinal).or_default()
+    }
+
+    /// The child's cursor is another than it was.
+    pub(super) fn moved(&mut self, ordinal: Ordinal) {
+        if !self.removed {
+            self.moved.insert(ordinal);
+        }
+    }
+
+    /// Whether cursors moved, or will never again.
+    pub(super) fn has_news(&self) -> bool {
+        self.removed || !self.moved.is_empty()
+    }
+
+    pub(super) fn take_moved(&mut self, most: usize) -> Vec<(Ordinal, Cursor)> {
+        let mut cursors = Vec::new();
+        while cursors.len() < most
+            && let Some(ordinal) = self.moved.pop_first()
+        {
+            cursors.extend(self.children.get(&ordinal).map(|child| (ordinal, child.cursor())));
+        }
+        cursors
+    }
+
+    /// Says whether there was nothing to do for it.
+    pub(super) fn make_due(&mut self, ordinal: Ordinal) -> bool {
+        if self.removed {
+            return false;
+        }
+        let child = self.child(ordinal);
+        if std::mem::replace(&mut child.due, true) {
+            return false;
+        }
+        self.due.push_back(ordinal);
+        // Who works looks at the queue before it waits.
+        self.due.len() == 1 || !self.running
+    }
+
+    /// The next round begins a little later, unless it is urgent.
+    pub(super) fn pause(&mut self) {
+        self.round_at = Some(Instant::now() + OUTPUT_STORED_WITHIN);
+    }
+
+    /// What is to be done now. With [`Work::Nothing`] nobody is at work any more.
+    pub(super) fn work(&mut self) -> Work {
+        if self.removed {
+            return Work::Remove;
+        }
+        let now = Instant::now();
+        let ripe = self.later.partition_point(|(at, _)| *at <= now);
+        self.due.extend(self.later.drain(..ripe).map(|(_, ordinal)| ordinal));
+        if !self.due.is_empty() {
+            return match self.round_at {
+                Some(at) if at > now && !self.urgent => Work::Wait(at),
+                _ => Work::Round,
+            };
+        }
+        self.urgent = false;
+        match self.later.front() {
+            Some((at, _)) => Work::Wait(*at),
+            None => {
+                self.running = false;
+                Work::Nothing
+            }
+        }
+    }
+
+    /// Takes children off the queue.
+    pub(super) fn begin_round(&mut self, most: usize) -> Vec<Ordinal> {
+        self.urgent = false;
+        let (now, mut round) = (Instant::now(), Vec::new());
+        while round.len() < most
+            && let Some(ordinal) = self.due.pop_front()
+        {
+            let child = self.child(ordinal);
+            match child.retry_at.filter(|at| *at > now) {
+                Some(at) => self.later.push_back((at, ordinal)),
+                None => {
+                    (child.due, child.retry_at) = (false, None);
+                    round.push(ordinal);
+                }
+            }
+        }
+        round
+    }
+
+    /// The disk refused: the child is tried again at that time.
+    pub(super) fn refused(&mut self, ordinal: Ordinal, at: Instant) {
+        let child = self.child(ordinal);
+        child.retry_at = Some(at);
+        if !std::mem::replace(&mut child.due, true) {
+            self.later.push_back((at, ordinal));
+        }
+    }
+
+    /// Forgets everything but that it is gone. Says whether it was there.
+    pub(super) fn begin_removal(&mut self) -> bool {
+        let running = self.running;
+        let was_removed =
+            std::mem::replace(self, Self { running, removed: true, ..Self::default() });
+        !was_removed.removed
+    }
+}
