@@ -14,6 +14,7 @@ use sortie_store::journal::{Change, JobFacts};
 use sortie_wire::host_proto::ChildSet;
 use tokio::sync::oneshot;
 
+use crate::data::durable::output::output_of;
 use crate::data::durable::{in_requests, job_facts, rows_of};
 use crate::data::job::{ChildReports, JobShared};
 use crate::data::map_feed::MapFeed;
@@ -222,16 +223,24 @@ impl ParentJobArguments {
     async fn keep(&mut self) {
         let Some(durable) = self.job.durable.clone() else { return };
         let unread = self.job.mailboxes.unread().records > 0;
-        let (runs, facts) = {
+        let (runs, ended, facts) = {
             let mut rows = self.job.rows_mut();
             let touched = rows.take_touched();
-            (rows_of(&rows, &touched), job_facts(&rows, unread, self.job.with_errors()))
+            let ended: Vec<Ordinal> =
+                touched.iter().copied().filter(|child| rows.has_ended(*child)).collect();
+            let facts = job_facts(&rows, unread, self.job.with_errors());
+            (rows_of(&rows, &touched), ended, facts)
         };
         let (session, job) = (durable.instance(), self.job.identity.instance);
         let next_id = Some(self.session.table().next_id());
-        let mut changes: Vec<Change> = in_requests(&runs)
-            .map(|runs| Change::ChildrenChanged { session, job, runs, next_id })
-            .collect();
+        // What they said is on the disk when their ends are.
+        let mut changes = output_of(&self.job, &ended).await;
+        changes.extend(in_requests(&runs).map(|runs| Change::ChildrenChanged {
+            session,
+            job,
+            runs,
+            next_id,
+        }));
         if self.kept.as_ref() != Some(&facts) {
             let facts = Box::new(facts.clone());
             changes.push(Change::JobChanged { session, job: self.job.identity.id, facts });

@@ -17,7 +17,7 @@ use sortie_wire::session_proto::Event;
 use sortie_wire::{ErrorCode, RemoteError};
 use tokio::sync::oneshot;
 
-use crate::data::durable::{first_children, job_entry};
+use crate::data::durable::{first_children, job_entry, output};
 use crate::data::input_log::{InputLog, Pace};
 use crate::data::job::JobShared;
 use crate::data::mailboxes::JobMailboxes;
@@ -157,7 +157,11 @@ pub(crate) async fn start(stay: &Stay, order: StartOrder) -> Result<Started, Rem
         }
     }
     let feed = rows.is_open().then(MapFeed::new);
-    let mailboxes = JobMailboxes::new(Arc::clone(&session.node.pool));
+    let pool = &session.node.pool;
+    let mailboxes = match durable {
+        Some(durable) => output::mailboxes(pool, durable.store(), instance),
+        None => JobMailboxes::new(Arc::clone(pool)),
+    };
     let job = JobShared::new(rows, mailboxes, input, session);
     let arguments = ParentJobArguments {
         job: Arc::clone(&job),

@@ -5,6 +5,7 @@
 //! decides is in the journal before it is carried out; readers may see it a moment earlier.
 
 mod entries;
+pub(crate) mod output;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +23,13 @@ pub(crate) use entries::{
 
 /// The pause before a request that found the journal busy is made again.
 const BUSY_PAUSE: Duration = Duration::from_millis(2);
+
+/// Whether something is on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    Yes,
+    No,
+}
 
 /// Where one session's things are kept.
 #[derive(Debug)]
@@ -72,17 +80,17 @@ impl Durable {
         self.ask(vec![change]).await.map_err(|error| refusal(&error))
     }
 
-    /// Keeps changes; on the disk when this returns. A journal that failed keeps nothing more, and
-    /// the node goes on with what it has in memory.
-    pub(crate) async fn keep(&self, changes: Vec<Change>) {
+    /// Keeps changes; on the disk when this returns, and it says whether they are. A journal that
+    /// failed keeps nothing more, and the node goes on with what it has in memory.
+    pub(crate) async fn keep(&self, changes: Vec<Change>) -> Kept {
         if changes.is_empty() {
-            return;
+            return Kept::Yes;
         }
-        if let Err(error) = self.ask(changes).await
-            && !self.failed.swap(true, Ordering::Relaxed)
-        {
+        let Err(error) = self.ask(changes).await else { return Kept::Yes };
+        if !self.failed.swap(true, Ordering::Relaxed) {
             tracing::error!(%error, "what becomes of jobs is not kept any more");
         }
+        Kept::No
     }
 
     async fn ask(&self, changes: Vec<Change>) -> Result<(), JournalError> {

@@ -30,6 +30,8 @@ pub(crate) struct JobShared {
     command: String,
     rows: RwLock<ParentJob>,
     here: NodeId,
+    /// Held while it is kept how far its readers are.
+    pub(crate) committing: tokio::sync::Mutex<()>,
     /// Where it is kept, if it outlives its node.
     pub(crate) durable: Option<Arc<Durable>>,
     /// Whether children may start again after an end.
@@ -77,6 +79,7 @@ impl JobShared {
             name: rows.spec().name.as_ref().map(ToString::to_string),
             command: rows.spec().command.clone(),
             here: session.node.me.id,
+            committing: tokio::sync::Mutex::default(),
             durable: session.durable.clone().filter(|_| rows.spec().hosting == Hosting::Persistent),
             supervised: rows.is_supervised(),
             rows: RwLock::new(rows),

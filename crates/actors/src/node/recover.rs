@@ -15,9 +15,8 @@ use sortie_store::journal::{Change, JobEntry, JournalError, Order, SessionEntry,
 use sortie_wire::RemoteError;
 use sortie_wire::session_proto::ScopeChange;
 
-use crate::data::durable::{Durable, kept_child};
+use crate::data::durable::{Durable, kept_child, output};
 use crate::data::job::JobShared;
-use crate::data::mailboxes::JobMailboxes;
 use crate::data::session::{SessionIdentity, SessionShared};
 use crate::node::NodeShared;
 use crate::parent_job::{ParentJobActor, ParentJobArguments, ParentJobMessage};
@@ -203,11 +202,12 @@ async fn recover_job(
     let mut rows = ParentJob::recover(kept, children);
     rows.note_touched();
     let finished = rows.state().is_finished();
-    let mailboxes = JobMailboxes::new(Arc::clone(&session.node.pool));
+    let mailboxes = output::mailboxes(&session.node.pool, store, entry.instance);
     let job = JobShared::new(rows, mailboxes, None, session);
     if facts.with_errors {
         job.note_streams([sortie_model::Stream::Error]);
     }
+    output::restore(&job, store).await?;
     session.table_mut().put_back(entry.id, entry.instance, Arc::clone(&job), &places);
     if finished {
         return Ok(());

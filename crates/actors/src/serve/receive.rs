@@ -25,6 +25,7 @@ use sortie_model::{EntryId, NodeName, Seq};
 use sortie_wire::session_proto::{Delivery, Entries, ReceiveMode, ReceiveSpec, Trouble};
 use sortie_wire::{ErrorCode, RemoteError};
 
+use crate::data::durable::output::Committing;
 use crate::data::exchange::{ExchangeError, ServerEnd, ServerReceiver, ToClient, ToServer};
 use crate::data::job::JobShared;
 use crate::data::mailboxes::ReadError;
@@ -61,6 +62,7 @@ pub(super) async fn receive(
         Ok(window) => window,
         Err(error) => return refuse(outlet, error).await,
     };
+    let committing = Committing::of(taken_from(stay.session(), &spec));
     let gave_up = {
         let mut deliver = pin!(deliver(stay, &spec, &mut outlet, &window));
         tokio::select! {
@@ -93,9 +95,23 @@ pub(super) async fn receive(
     };
     drop(window);
     match confirmed {
-        Ok(()) => outlet.finish().await,
+        Ok(()) => {
+            committing.finish().await;
+            outlet.finish().await
+        }
         Err(Withdrawn) => refuse(outlet, stay.parted().await).await,
     }
+}
+
+/// The jobs from which it takes, where that outlives the node.
+fn taken_from(session: &SessionShared, spec: &ReceiveSpec) -> Vec<Arc<JobShared>> {
+    let takes = matches!(spec.mode, ReceiveMode::Take | ReceiveMode::TakeUntil { .. });
+    if session.durable.is_none() || !takes {
+        return Vec::new();
+    }
+    let table = session.table();
+    let parts = parts(&select(&spec.selection, &table).places);
+    parts.into_iter().filter_map(|(id, _)| table.job(id).cloned()).collect()
 }
 
 /// Delivers everything, up to the end of the receive, or up to the client's parting.

@@ -105,7 +105,6 @@ impl House {
         registry.add("ask_above", typed(asking)).expect("the name is free");
         let keys = NodeKeys {
             node: NodeKey::generate().expect("a key"),
-            store: None,
             user: NodeKey::generate().expect("a key"),
         };
         let authority = CertificateAuthority::create().expect("a CA");
@@ -126,6 +125,7 @@ impl House {
             registry,
             guardian: None,
             directory: directory.path().to_owned(),
+            store: None,
             user: "ada".to_owned(),
             basics: NodeBasics::of_this_user(),
             keeper: Arc::new(NoKeeper),

@@ -109,6 +109,12 @@ impl ParentJob {
         }
     }
 
+    /// Whether the child's present life is over.
+    pub fn has_ended(&self, ordinal: Ordinal) -> bool {
+        let row = self.row(ordinal);
+        row.is_some_and(|row| row.phase.is_finished() || row.phase == Phase::Resting)
+    }
+
     /// When the first child began.
     pub const fn begin_time(&self) -> Option<Timestamp> {
         self.begin

@@ -32,6 +32,9 @@ pub const INLINE_OUTPUT_BYTES: usize = COMPACT_MAILBOX_BYTES + 64;
 /// Rows that one commit of the journal removes of what was removed by name: a job of a million
 /// children, or a session of a million jobs, goes in steps.
 pub const JOURNAL_PURGE_ROWS: usize = 512;
+/// How long the end of a child waits until what it said is on the disk: one that takes nothing
+/// holds up its job no longer than that, and the output is kept when it takes some again.
+pub const OUTPUT_WAIT: Duration = Duration::from_secs(2);
 /// Rows in one answer of the journal; a longer page is cut to it.
 pub const JOURNAL_PAGE: usize = 65_536;
 

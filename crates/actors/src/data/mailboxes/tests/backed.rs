@@ -14,7 +14,7 @@ use sortie_model::{ChildKey, EntryId, JobInstance, JobSpec, SessionId, SessionIn
 use sortie_store::Store;
 use sortie_store::journal::{
     Change, Cursor, Durability, JobEntry, JobFacts, JobPlan, JournalBounds, JournalError, NewJob,
-    SessionEntry,
+    SessionEntry, SpecDigest,
 };
 
 use super::*;
@@ -74,7 +74,8 @@ fn new_job() -> NewJob {
     let body = BodySpec::Script { text: Bytes::from_static(b"true"), arguments: Vec::new() };
     let plan = JobPlan { spec: JobSpec::new("true", body), nodes: Vec::new(), known_children: 8 };
     let key = "key".to_owned().try_into().unwrap();
-    NewJob { session: SESSION, key, entry, plan, next_id: EntryId(10) }
+    let (digest, children) = (SpecDigest::of(&plan.spec).expect("short"), Vec::new());
+    NewJob { session: SESSION, key, entry, plan, digest, children, next_id: EntryId(10) }
 }
 
 fn small() -> PoolBounds {

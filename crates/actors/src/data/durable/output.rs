@@ -1,0 +1,179 @@
+//! What children said, and how far it was read, on its way to the disk.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use sortie_model::{Ordinal, limits};
+use sortie_store::Store;
+use sortie_store::journal::{Change, Cursor, JournalError};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::data::durable::Kept;
+use crate::data::job::JobShared;
+use crate::data::mailboxes::{Backing, JobMailboxes, MailboxPool, Persisted};
+
+/// How often it is kept what the readers of a long receive have confirmed.
+const COMMIT_PAUSE: Duration = Duration::from_millis(100);
+/// Rows of the journal that are read at once.
+const PAGE: usize = 4_096;
+
+/// Mailboxes of a job that outlives its node.
+pub(crate) fn mailboxes(
+    pool: &Arc<MailboxPool>,
+    store: &Arc<Store>,
+    job: sortie_model::JobInstance,
+) -> Arc<JobMailboxes> {
+    let backing = Backing { store: Arc::clone(store), job, stored: None };
+    JobMailboxes::backed(Arc::clone(pool), sortie_model::record::OutputPolicy::Block, backing)
+}
+
+/// What these children, which have ended, said: it is in files when this returns, or comes back to
+/// be kept with their ends. A disk that takes nothing is not waited for without end: then it is
+/// kept when the disk takes it again.
+pub(crate) async fn output_of(job: &JobShared, ended: &[Ordinal]) -> Vec<Change> {
+    let instance = job.identity.instance;
+    let persist = |ordinal: &Ordinal| {
+        let (mailboxes, ordinal) = (Arc::clone(&job.mailboxes), *ordinal);
+        async move {
+            let persisting = mailboxes.persist(ordinal);
+            let done = tokio::time::timeout(limits::OUTPUT_WAIT, persisting).await;
+            (ordinal, done.unwrap_or(Persisted::Nothing))
+        }
+    };
+    let (mut outputs, mut bytes, mut cursors) = (Vec::new(), 0, Vec::new());
+    let mut changes = Vec::new();
+    for (ordinal, persisted) in join_all(ended.iter().map(persist)).await {
+        match persisted {
+            Persisted::Nothing => {}
+            Persisted::Inline(block) => {
+                if bytes + block.len() > limits::JOURNAL_GROUP_BYTES / 4 {
+                    let outputs = std::mem::take(&mut outputs);
+                    changes.push(Change::OutputStored { job: instance, outputs });
+                    bytes = 0;
+                }
+                bytes += block.len();
+                outputs.push((ordinal, block));
+            }
+            Persisted::Segments { next, .. } => {
+                cursors.push((ordinal, Cursor { stored: next, ..Cursor::default() }));
+            }
+        }
+    }
+    if !outputs.is_empty() {
+        changes.push(Change::OutputStored { job: instance, outputs });
+    }
+    if !cursors.is_empty() {
+        changes.push(Change::CursorsMoved { job: instance, cursors });
+    }
+    changes
+}
+
+/// Puts back what children of a job had, as far as it was kept.
+///
+/// # Errors
+/// [`JournalError`]; output that cannot be read is left out, and said in the node's log.
+pub(crate) async fn restore(job: &JobShared, store: &Store) -> Result<(), JournalError> {
+    let instance = job.identity.instance;
+    let cursors = pages(|from| store.journal().cursors(instance, from, PAGE))?;
+    let mut outputs = pages(|from| store.journal().outputs(instance, from, PAGE))?;
+    let children = job.rows().children();
+    for ordinal in (0..children).map(Ordinal) {
+        let (ended, settled, begun) = {
+            let rows = job.rows();
+            let begun = rows.kept(ordinal).is_some_and(|kept| kept.begin.is_some());
+            (rows.has_ended(ordinal), rows.is_settled(ordinal), begun)
+        };
+        let cursor = cursors.get(&ordinal).copied();
+        let output: Option<Bytes> = outputs.remove(&ordinal);
+        if cursor.is_none() && output.is_none() && (ended || !begun) {
+            if settled {
+                job.mailboxes.close(ordinal);
+            }
+            continue;
+        }
+        let cursor = cursor.unwrap_or_default();
+        if let Err(error) = job.mailboxes.restore(ordinal, cursor, output, settled).await {
+            let (job, child) = (instance, ordinal.0);
+            tracing::error!(%error, %job, child, "output of a child is not what it was");
+        }
+    }
+    Ok(())
+}
+
+fn pages<T>(
+    mut page: impl FnMut(Ordinal) -> Result<Vec<(Ordinal, T)>, JournalError>,
+) -> Result<HashMap<Ordinal, T>, JournalError> {
+    let (mut all, mut from) = (HashMap::new(), Ordinal(0));
+    loop {
+        let rows = page(from)?;
+        let Some((last, _)) = rows.last() else { return Ok(all) };
+        from = Ordinal(last.0.saturating_add(1));
+        all.extend(rows);
+    }
+}
+
+impl JobShared {
+    /// Keeps how far its readers have confirmed: it is on the disk when this returns.
+    pub(crate) async fn commit_cursors(&self) {
+        let Some(durable) = &self.durable else { return };
+        // What another call has taken is kept when the lock is free.
+        let _one_by_one = self.committing.lock().await;
+        loop {
+            let cursors = self.mailboxes.take_moved(PAGE);
+            if cursors.is_empty() {
+                return;
+            }
+            let (job, moved) = (self.identity.instance, cursors.clone());
+            let kept = durable.keep(vec![Change::CursorsMoved { job, cursors: moved }]).await;
+            if kept == Kept::Yes {
+                self.mailboxes.cursors_committed(&cursors);
+            }
+        }
+    }
+}
+
+/// Keeps what the readers of these jobs confirm, for as long as somebody reads.
+pub(crate) struct Committing {
+    done: Option<oneshot::Sender<()>>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Committing {
+    /// Nothing is to be kept of jobs that end with their node.
+    pub(crate) fn of(jobs: Vec<Arc<JobShared>>) -> Self {
+        let jobs: Vec<_> = jobs.into_iter().filter(|job| job.durable.is_some()).collect();
+        if jobs.is_empty() {
+            return Self { done: None, task: None };
+        }
+        let (done, mut over) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            loop {
+                let last = tokio::select! {
+                    _ = &mut over => true,
+                    () = tokio::time::sleep(COMMIT_PAUSE) => false,
+                };
+                for job in &jobs {
+                    job.commit_cursors().await;
+                }
+                if last {
+                    return;
+                }
+            }
+        });
+        Self { done: Some(done), task: Some(task) }
+    }
+
+    /// Everything that was confirmed is kept when this returns. Dropping it does the same, without
+    /// anybody waiting.
+    pub(crate) async fn finish(mut self) {
+        drop(self.done.take());
+        if let Some(task) = self.task.take() {
+            // A panic in it is told by the runtime.
+            let _ = task.await;
+        }
+    }
+}
