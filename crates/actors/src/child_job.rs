@@ -18,9 +18,9 @@ use ractor::ActorRef;
 use sortie_engine::function_end::FunctionResult;
 use sortie_engine::host::Start;
 use sortie_exec::task::Task;
-use sortie_exec::{Guardian, Stopper};
+use sortie_exec::{Adopted, Guardian, Stopper};
 use sortie_model::spec::StopSpec;
-use sortie_model::{JobInstance, Ordinal};
+use sortie_model::{JobInstance, Ordinal, Timestamp};
 use sortie_wire::host_proto::{AnswerChild, ChildOutcome, ChildSet};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -39,6 +39,15 @@ pub(crate) enum Work {
     Worker(Guardian),
     /// Nothing can run here: every child fails with the reason.
     Nothing(sortie_model::Reason),
+}
+
+/// A process that an earlier life of this node began.
+#[derive(Debug)]
+pub(crate) struct Resumed {
+    pub(crate) start: Start,
+    /// When it began, if that was heard.
+    pub(crate) begin: Option<Timestamp>,
+    pub(crate) adopted: Adopted,
 }
 
 /// One running child.
@@ -90,6 +99,20 @@ impl Group {
                 Work::Nothing(reason) => function::fail(port, &child, reason.clone(), left),
             };
             (ordinal, slot)
+        });
+        Self { job: port.job, count, slots: slots.collect(), abort_at: None }
+    }
+
+    /// Takes children over that run since before this node's present life.
+    pub(crate) fn resume(
+        port: &Arc<JobPort>,
+        guardian: &Guardian,
+        children: Vec<Resumed>,
+        left: &Left,
+    ) -> Self {
+        let count = children.len() as u32;
+        let slots = children.into_iter().map(|child| {
+            (child.start.ordinal, process::resume(port, guardian, child, left.clone()))
         });
         Self { job: port.job, count, slots: slots.collect(), abort_at: None }
     }

@@ -22,7 +22,7 @@ use sortie_wire::host_proto::{
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::child_job::{Chosen, EndedGroups, Group, GroupId, Left, Tell, Work};
+use crate::child_job::{Chosen, EndedGroups, Group, GroupId, Left, Resumed, Tell, Work};
 use crate::data::credit::OwnerCredit;
 use crate::data::messages::inboxes::{Inboxes, Way};
 use crate::data::outbox::Outbox;
@@ -40,6 +40,8 @@ fn after(duration: Duration) -> Instant {
 pub(crate) enum HostMessage {
     /// Start children.
     Start(StartChildren),
+    /// Take children over that run since before the node's present life.
+    Adopt(Box<Adoption>),
     /// Stop children.
     Stop(StopChildren),
     /// Somebody answers a child.
@@ -56,6 +58,14 @@ pub(crate) enum HostMessage {
     GraceOver,
     /// The session is over, or its owner silent for too long.
     Over,
+}
+
+/// Children of one job that an earlier life of the node left.
+#[derive(Debug)]
+pub(crate) struct Adoption {
+    pub(crate) job: JobInstance,
+    pub(crate) spec: HostSpec,
+    pub(crate) children: Vec<Resumed>,
 }
 
 /// Whose children the host executes.
@@ -170,6 +180,7 @@ impl Actor for HostActor {
                     state.refuse_peer(&error);
                 }
             }
+            HostMessage::Adopt(adoption) => state.adopt(*adoption),
             HostMessage::Stop(stop) => state.host.on_stop(stop, &mut effects),
             HostMessage::Answer(answer) => state.answer(&answer),
             HostMessage::Forget(forget) => state.host.on_forget(forget.job, &mut effects),
@@ -266,6 +277,22 @@ impl HostState {
             let id = GroupId(self.groups);
             let left = Left::new(some.len(), id, &self.ended, tell);
             self.running.insert(id, Group::start(&port, &work, some, &left));
+        }
+    }
+
+    fn adopt(&mut self, adoption: Adoption) {
+        let Adoption { job, spec, children } = adoption;
+        let Some(guardian) = self.node.guardian.clone() else { return };
+        let lives: Vec<_> =
+            children.iter().map(|it| (it.start.ordinal, it.start.incarnation)).collect();
+        let spec = self.host.on_adopted(job, spec, &lives);
+        let Some(port) = self.port(job, &spec) else { return };
+        for child in children {
+            self.credit.add_children(1);
+            self.groups += 1;
+            let id = GroupId(self.groups);
+            let left = Left::new(1, id, &self.ended, Tell::AtOnce);
+            self.running.insert(id, Group::resume(&port, &guardian, vec![child], &left));
         }
     }
 

@@ -1,5 +1,6 @@
 //! The executive of one submission: a shell around `sortie_engine::parent_job`.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,13 +10,15 @@ use sortie_engine::parent_job::{
 };
 use sortie_model::reason::ReachStep;
 use sortie_model::spec::{StopSpec, Throttle};
-use sortie_model::{EntryId, NodeId, Ordinal, QuestionNumber, Timestamp};
+use sortie_model::{
+    ChildIncarnation, ChildKey, EntryId, NodeId, Ordinal, QuestionNumber, Timestamp,
+};
 use sortie_store::journal::{Change, JobFacts};
 use sortie_wire::host_proto::ChildSet;
 use tokio::sync::oneshot;
 
 use crate::data::durable::output::output_of;
-use crate::data::durable::{in_requests, job_facts, rows_of};
+use crate::data::durable::{Kept, in_requests, job_facts, rows_of};
 use crate::data::job::{ChildReports, JobShared};
 use crate::data::map_feed::MapFeed;
 use crate::data::session::{News, SessionShared};
@@ -75,8 +78,8 @@ pub(crate) enum ParentJobMessage {
     Unknown(NodeId, Timestamp),
     /// A node is there, for the first time or again.
     Reachable(NodeId),
-    /// The node itself is: the job outlived it.
-    Recovered,
+    /// The node itself is: the job outlived it, and of its children on the node these run.
+    Recovered(Finding),
 }
 
 /// What a parent job begins with.
@@ -98,6 +101,26 @@ impl ParentJobMessage {
                 Some(*node)
             }
             _ => None,
+        }
+    }
+}
+
+/// What a node that begins anew finds of a job's children.
+#[derive(Debug, Default)]
+pub(crate) struct Finding {
+    pub(crate) alive: HashSet<(Ordinal, ChildIncarnation)>,
+    /// The guardian is the one of before: what it does not know of it never began.
+    pub(crate) same_guardian: bool,
+}
+
+impl Finding {
+    fn of(&self, child: Ordinal, life: ChildIncarnation) -> Found {
+        if self.alive.contains(&(child, life)) {
+            Found::Alive
+        } else if self.same_guardian {
+            Found::NeverBegan
+        } else {
+            Found::Gone
         }
     }
 }
@@ -201,8 +224,10 @@ impl ParentJobArguments {
             }
             ParentJobMessage::Lost(node, since) => rows.on_lost(node, since, now, &mut effects),
             ParentJobMessage::Reachable(node) => rows.on_reconnected(node, &mut effects),
-            ParentJobMessage::Recovered => {
-                rows.on_recovered(self.session.node.me.id, |_, _| Found::Gone, now, &mut effects);
+            ParentJobMessage::Recovered(finding) => {
+                let here = self.session.node.me.id;
+                let found = |child, life| finding.of(child, life);
+                rows.on_recovered(here, found, now, &mut effects);
             }
         }
         let finished = JobEffect::ParentChanged(rows.state());
@@ -246,7 +271,13 @@ impl ParentJobArguments {
             changes.push(Change::JobChanged { session, job: self.job.identity.id, facts });
         }
         self.kept = Some(facts);
-        durable.keep(changes).await;
+        if durable.keep(changes).await == Kept::Yes
+            && let Some(guardian) = &self.session.node.guardian
+        {
+            for ordinal in ended {
+                guardian.forget(ChildKey { job, ordinal });
+            }
+        }
     }
 
     /// Carries out what was decided.

@@ -159,7 +159,7 @@ pub(crate) async fn start(stay: &Stay, order: StartOrder) -> Result<Started, Rem
     let feed = rows.is_open().then(MapFeed::new);
     let pool = &session.node.pool;
     let mailboxes = match durable {
-        Some(durable) => output::mailboxes(pool, durable.store(), instance),
+        Some(durable) => output::mailboxes(&session.node, durable.store(), instance),
         None => JobMailboxes::new(Arc::clone(pool)),
     };
     let job = JobShared::new(rows, mailboxes, input, session);

@@ -13,12 +13,12 @@ use sortie_exec::{
 };
 use sortie_model::reason::SpawnStep;
 use sortie_model::spec::{BodySpec, OsBytes, StopSpec};
-use sortie_model::{Body, Reason, Stream};
+use sortie_model::{Body, Reason, Record, Stream};
 use sortie_wire::guardian_proto::{NulList, StandardInput};
 use sortie_wire::host_proto::{ChildOutcome, HostSpec, Verdict};
 use tokio::sync::Mutex;
 
-use crate::child_job::{Ending, Left, Slot};
+use crate::child_job::{Ending, Left, Resumed, Slot};
 use crate::data::input::ChildInput;
 use crate::data::port::{ChildPort, JobPort};
 
@@ -32,7 +32,7 @@ pub(super) fn run(port: &Arc<JobPort>, guardian: &Guardian, child: Start, left: 
         let _ending = ending;
         this.mark_restart().await;
         let spec = match process_spec(this.job(), child) {
-            Ok(spec) => spec,
+            Ok(spec) => ProcessSpec { keep: this.keep(), ..spec },
             Err(reason) => return this.ended(ChildOutcome::of(Verdict::Failed(reason))),
         };
         let io = Io::new(Arc::clone(&this), own);
@@ -41,6 +41,31 @@ pub(super) fn run(port: &Arc<JobPort>, guardian: &Guardian, child: Start, left: 
         let outcome = outcome(&facts, this.job().spec.timeout);
         let lost = io.input_lost.load(Ordering::Acquire);
         this.ended(if lost { lost_its_input(outcome) } else { outcome });
+    });
+    Slot { port, future: future.abort_handle(), stop: Some(stopper), abort_at: None }
+}
+
+/// Takes a process over that an earlier life of this node began.
+pub(super) fn resume(
+    port: &Arc<JobPort>,
+    guardian: &Guardian,
+    child: Resumed,
+    left: Left,
+) -> Slot {
+    let Resumed { start, begin, adopted } = child;
+    let port = ChildPort::new(Arc::clone(port), &start);
+    port.began_before(begin);
+    let ending = Ending::new(Arc::clone(&port), left);
+    let (stopper, stops) = stop_channel(port.job().spec.grace);
+    let (guardian, this, own) = (guardian.clone(), Arc::clone(&port), stopper.clone());
+    let future = tokio::spawn(async move {
+        let _ending = ending;
+        let input_lost = adopted.input_lost;
+        let io = Io::resumed(Arc::clone(&this), own);
+        let plan = plan(&this.job().spec);
+        let facts = sortie_exec::resume(&guardian, adopted, plan, (&io, &stops)).await;
+        let outcome = outcome(&facts, this.job().spec.timeout);
+        this.ended(if input_lost { lost_its_input(outcome) } else { outcome });
     });
     Slot { port, future: future.abort_handle(), stop: Some(stopper), abort_at: None }
 }
@@ -73,6 +98,7 @@ fn process_spec(port: &JobPort, child: Start) -> Result<ProcessSpec, Reason> {
         directory: Some(directory),
         input: if spec.input { StandardInput::Pipe } else { StandardInput::Null },
         init: init.map_err(|error| refused(&error))?,
+        keep: None,
     })
 }
 
@@ -103,6 +129,11 @@ impl Io {
         let input = Mutex::new(ChildInput::open(&port));
         Self { port, stopper, input, input_lost: AtomicBool::new(false) }
     }
+
+    /// That of a process whose input is what it got before.
+    fn resumed(port: Arc<ChildPort>, stopper: Stopper) -> Self {
+        Self { port, stopper, input: Mutex::new(None), input_lost: AtomicBool::new(false) }
+    }
 }
 
 impl ProcessIo for Io {
@@ -112,6 +143,10 @@ impl ProcessIo for Io {
 
     async fn write(&self, stream: Stream, bytes: Bytes) {
         self.port.record(stream, Body::Bytes(bytes)).await;
+    }
+
+    async fn keep(&self, record: Record) {
+        self.port.store_kept(record).await;
     }
 
     async fn next_input(&self) -> Option<Bytes> {

@@ -208,6 +208,22 @@ impl JobShared {
         }
     }
 
+    /// The same for a record that may be here already, or was taken before the node began anew.
+    pub(crate) async fn store_again(&self, ordinal: Ordinal, record: Record) {
+        self.note_streams([record.stream]);
+        let mut record = record;
+        loop {
+            match self.mailboxes.append_again(ordinal, record).await {
+                Err(AppendError::Full { records, .. }) => {
+                    self.mailboxes.room(ordinal).await;
+                    let Some(back) = records.into_iter().next() else { return };
+                    record = back;
+                }
+                _ => return,
+            }
+        }
+    }
+
     /// The job as its session shows it.
     pub(crate) fn view(&self, ids: bool) -> JobView {
         let unread = self.mailboxes.unread().records > 0;

@@ -6,6 +6,7 @@ mod function;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use bytes::Bytes;
 use sortie_engine::function_end::{FunctionResult, StopDelivered, function_outcome};
 use sortie_engine::host::Start;
 use sortie_engine::nest::Nest;
@@ -16,6 +17,7 @@ use sortie_model::{
     Body, ChildIncarnation, ChildKey, JobInstance, NodeName, Ordinal, Record, Seq, Stream,
     Timestamp, limits,
 };
+use sortie_wire::guardian_proto::Keep;
 use sortie_wire::host_proto::{ChildEnd, ChildOutcome, ChildStart, HostSpec};
 use sortie_wire::message_proto::ChildLife;
 use tokio::sync::Notify;
@@ -231,13 +233,18 @@ impl ChildPort {
 
     /// The child begins to run.
     pub(crate) fn began(&self) {
-        let time = self.shared.world.now();
-        self.state().begin = Some(time);
+        let now = self.shared.world.now();
+        let time = *self.state().begin.get_or_insert(now);
         let start = ChildStart { ordinal: self.ordinal, incarnation: self.incarnation, time };
         match &self.shared.target {
             Target::Here(job) => job.reported(Some(start), None),
             Target::There(outbox) => outbox.started(self.shared.job, start),
         }
+    }
+
+    /// The child began then, if that is known, in an earlier life of this node.
+    pub(crate) fn began_before(&self, begin: Option<Timestamp>) {
+        self.state().begin = begin;
     }
 
     /// Says in the child's records that a new incarnation begins here; not where there are none.
@@ -384,6 +391,33 @@ impl ChildPort {
         state.inline += length;
         state.room = state.room.saturating_sub(length as u64);
         None
+    }
+}
+
+impl ChildPort {
+    /// How its process outlives this node, if it does.
+    pub(crate) fn keep(&self) -> Option<Keep> {
+        let Target::Here(job) = &self.shared.target else { return None };
+        job.durable.as_ref()?;
+        Some(Keep {
+            child: self.key(),
+            incarnation: self.incarnation,
+            first: self.state().next,
+            drain: self.shared.spec.drain,
+            note: Bytes::new(),
+        })
+    }
+
+    /// Stores what a kept process wrote: it has its number and its time already, and may be here.
+    pub(crate) async fn store_kept(&self, record: Record) {
+        let Target::Here(job) = &self.shared.target else { return };
+        if self.shared.is_discarded() {
+            return;
+        }
+        let next = record.seq.after(1);
+        job.store_again(self.ordinal, record).await;
+        let mut state = self.state();
+        state.next = state.next.max(next);
     }
 }
 

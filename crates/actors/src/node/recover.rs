@@ -1,15 +1,19 @@
 //! The start of a node with a home: its sessions and their jobs are as they were
 //! (`docs/semantics.md`, section 4.2).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::Actor;
 use sortie_engine::history::{Ended, Held, Retention, surplus};
 use sortie_engine::hold::Hold;
-use sortie_engine::parent_job::{JobIdentity, KeptChild, KeptJob, ParentJob};
+use sortie_engine::host::Start;
+use sortie_engine::parent_job::{Executor, JobIdentity, KeptChild, KeptJob, Owner, ParentJob};
+use sortie_exec::{Adopted, Guardian};
+use sortie_model::spec::BodySpec;
 use sortie_engine::placement;
-use sortie_model::{EntryId, Ordinal, limits};
+use sortie_model::{ChildKey, EntryId, Ordinal, limits};
 use sortie_store::Store;
 use sortie_store::journal::{Change, JobEntry, JournalError, Order, SessionEntry, Told};
 use sortie_wire::RemoteError;
@@ -19,7 +23,9 @@ use crate::data::durable::{Durable, kept_child, output};
 use crate::data::job::JobShared;
 use crate::data::session::{SessionIdentity, SessionShared};
 use crate::node::NodeShared;
-use crate::parent_job::{ParentJobActor, ParentJobArguments, ParentJobMessage};
+use crate::child_job::Resumed;
+use crate::host::{Adoption, HostMessage};
+use crate::parent_job::{Finding, ParentJobActor, ParentJobArguments, ParentJobMessage};
 use crate::serve::{remove, wait};
 
 /// Rows of the journal that are read at once.
@@ -46,6 +52,7 @@ impl NodeShared {
     /// # Errors
     /// [`RecoverError`]; what is kept stays as it is.
     pub(super) async fn recover(self: &Arc<Self>, store: &Arc<Store>) -> Result<(), RecoverError> {
+        let mut left = Left::of(self.guardian.as_ref());
         for entry in store.journal().sessions()? {
             let session = self.reopen(store, &entry).await?;
             let mut after = None;
@@ -54,10 +61,16 @@ impl NodeShared {
                 let Some(last) = jobs.last() else { break };
                 after = Some(last.id);
                 for job in jobs {
-                    recover_job(&session, store, job).await?;
+                    recover_job(&session, store, (job, &mut left)).await?;
                 }
             }
             session.look_after_idle();
+        }
+        // What belongs to no job any more is killed as it is dropped.
+        for child in left.children.into_keys() {
+            if let Some(guardian) = &self.guardian {
+                guardian.forget(child);
+            }
         }
         Ok(())
     }
@@ -149,11 +162,65 @@ impl NodeShared {
     }
 }
 
+/// Children that a guardian has from before, and that nobody has asked for yet.
+struct Left {
+    same_guardian: bool,
+    children: BTreeMap<ChildKey, Adopted>,
+}
+
+impl Left {
+    fn of(guardian: Option<&Guardian>) -> Self {
+        let adopted = guardian.map(Guardian::take_adopted).unwrap_or_default();
+        // One that died left lost children only, and knows of no others.
+        let same_guardian = adopted.iter().any(|adopted| !adopted.lost);
+        let children = adopted.into_iter().map(|adopted| (adopted.child, adopted)).collect();
+        Self { same_guardian, children }
+    }
+}
+
+/// Has the job's children that the guardian kept go on, and says which they are.
+fn adopt(session: &Arc<SessionShared>, job: &JobShared, left: &mut Left) -> Finding {
+    let instance = job.identity.instance;
+    let (first, last) = (Ordinal(0), Ordinal(u32::MAX));
+    let of_job = ChildKey { job: instance, ordinal: first }..=ChildKey { job: instance, ordinal: last };
+    let keys: Vec<ChildKey> = left.children.range(of_job).map(|(key, _)| *key).collect();
+    let rows = job.rows();
+    let is_process = !matches!(rows.spec().body, BodySpec::Task { .. });
+    let same_guardian = left.same_guardian && is_process;
+    let mut finding = Finding { same_guardian, ..Finding::default() };
+    let mut children = Vec::new();
+    for key in keys {
+        let Some(adopted) = left.children.remove(&key) else { continue };
+        let (ordinal, incarnation) = (key.ordinal, adopted.incarnation);
+        let kept = rows.kept(ordinal).filter(|kept| {
+            kept.incarnation == incarnation && !rows.has_ended(ordinal)
+        });
+        let Some(kept) = kept else {
+            // Its end is known: the node ended before the guardian heard so.
+            if let Some(guardian) = &session.node.guardian {
+                guardian.forget(key);
+            }
+            continue;
+        };
+        finding.alive.insert((ordinal, incarnation));
+        let next = adopted.first;
+        let start = Start { ordinal, id: kept.id.0, incarnation, next, item: None };
+        children.push(Resumed { start, begin: kept.begin, adopted });
+    }
+    if !children.is_empty() {
+        let node = &session.node.me.name();
+        let spec = rows.host_spec(Executor::OwnNode, Owner { node, level: 0 });
+        let adoption = Adoption { job: instance, spec, children };
+        session.tell_host(HostMessage::Adopt(Box::new(adoption)));
+    }
+    finding
+}
+
 /// Takes a job up again: one that is not finished goes on.
 async fn recover_job(
     session: &Arc<SessionShared>,
     store: &Arc<Store>,
-    entry: JobEntry,
+    (entry, left): (JobEntry, &mut Left),
 ) -> Result<(), RecoverError> {
     let Some(plan) = store.journal().plan(session.identity.instance, entry.id)? else {
         // It was removed meanwhile.
@@ -202,7 +269,7 @@ async fn recover_job(
     let mut rows = ParentJob::recover(kept, children);
     rows.note_touched();
     let finished = rows.state().is_finished();
-    let mailboxes = output::mailboxes(&session.node.pool, store, entry.instance);
+    let mailboxes = output::mailboxes(&session.node, store, entry.instance);
     let job = JobShared::new(rows, mailboxes, None, session);
     if facts.with_errors {
         job.note_streams([sortie_model::Stream::Error]);
@@ -223,6 +290,7 @@ async fn recover_job(
     let spawned = ParentJobActor::spawn_linked(None, ParentJobActor, arguments, supervisor).await;
     let (actor, _) = spawned.map_err(|_| over())?;
     job.set_actor(actor);
-    job.tell(ParentJobMessage::Recovered);
+    let finding = adopt(session, &job, left);
+    job.tell(ParentJobMessage::Recovered(finding));
     Ok(())
 }

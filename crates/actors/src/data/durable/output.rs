@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use sortie_model::{Ordinal, limits};
+use sortie_model::record::OutputPolicy;
+use sortie_model::{JobInstance, Ordinal, limits};
 use sortie_store::Store;
 use sortie_store::journal::{Change, Cursor, JournalError};
 use tokio::sync::oneshot;
@@ -14,7 +15,8 @@ use tokio::task::JoinHandle;
 
 use crate::data::durable::Kept;
 use crate::data::job::JobShared;
-use crate::data::mailboxes::{Backing, JobMailboxes, MailboxPool, Persisted};
+use crate::data::mailboxes::{Backing, JobMailboxes, Persisted, StoredListener};
+use crate::node::NodeShared;
 
 /// How often it is kept what the readers of a long receive have confirmed.
 const COMMIT_PAUSE: Duration = Duration::from_millis(100);
@@ -23,12 +25,15 @@ const PAGE: usize = 4_096;
 
 /// Mailboxes of a job that outlives its node.
 pub(crate) fn mailboxes(
-    pool: &Arc<MailboxPool>,
+    node: &NodeShared,
     store: &Arc<Store>,
-    job: sortie_model::JobInstance,
+    job: JobInstance,
 ) -> Arc<JobMailboxes> {
-    let backing = Backing { store: Arc::clone(store), job, stored: None };
-    JobMailboxes::backed(Arc::clone(pool), sortie_model::record::OutputPolicy::Block, backing)
+    let stored = node.guardian.clone().map(|guardian| -> StoredListener {
+        Arc::new(move |child, next| guardian.stored(child, next))
+    });
+    let backing = Backing { store: Arc::clone(store), job, stored };
+    JobMailboxes::backed(Arc::clone(&node.pool), OutputPolicy::Block, backing)
 }
 
 /// What these children, which have ended, said: it is in files when this returns, or comes back to
