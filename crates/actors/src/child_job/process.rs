@@ -73,6 +73,7 @@ fn process_spec(port: &JobPort, child: Start) -> Result<ProcessSpec, Reason> {
         directory: Some(directory),
         input: if spec.input { StandardInput::Pipe } else { StandardInput::Null },
         init: init.map_err(|error| refused(&error))?,
+        keep: None,
     })
 }
 
