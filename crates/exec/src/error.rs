@@ -1,6 +1,7 @@
 //! What can go wrong between a daemon and its guardian.
 
 use std::io;
+use std::path::PathBuf;
 
 use sortie_model::Reason;
 use sortie_model::facts::ProcessEnd;
@@ -42,12 +43,42 @@ pub enum LaunchError {
         /// The guardian's version.
         theirs: u16,
     },
+    /// The directory of kept children cannot be used.
+    #[error("cannot use the directory of kept children, {}", directory.display())]
+    Keep {
+        /// Which one.
+        directory: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Another program has the kept children.
+    #[error(
+        "process {daemon} has the kept children of {}: end it, or use another directory",
+        directory.display()
+    )]
+    InUse {
+        /// Whose they are.
+        directory: PathBuf,
+        /// The program's process id.
+        daemon: u32,
+    },
+    /// Another guardian has the directory of kept children, and does not answer.
+    #[error(
+        "a guardian that does not answer has the kept children of {}: \
+         the file `guardian` there names its process",
+        directory.display()
+    )]
+    Locked {
+        /// Which directory.
+        directory: PathBuf,
+    },
 }
 
 impl LaunchError {
     /// Whether trying again may help.
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::Socket(_) | Self::Execute(_))
+        matches!(self, Self::Socket(_) | Self::Execute(_) | Self::Locked { .. })
     }
 }
 
@@ -70,6 +101,14 @@ impl SpawnError {
 
     /// The program's words, environment and text are more than a process can get.
     pub(crate) const TOO_LARGE: Self = Self { step: SpawnStep::Exec, errno: libc::E2BIG };
+
+    /// The note of a kept child is longer than
+    /// [`KEPT_NOTE_BYTES`](sortie_model::limits::KEPT_NOTE_BYTES).
+    pub const NOTE_TOO_LONG: Self = Self { step: SpawnStep::Guardian, errno: libc::EMSGSIZE };
+
+    /// The guardian has no directory in which it could keep a child, or the child is a worker,
+    /// which nobody can keep.
+    pub const NOT_KEPT: Self = Self { step: SpawnStep::Guardian, errno: libc::EOPNOTSUPP };
 
     /// Whether the fault lies with this node, not with what was to be started.
     pub const fn is_retryable(&self) -> bool {

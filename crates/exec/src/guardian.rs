@@ -1,27 +1,35 @@
 //! The daemon's side of its guardian.
 
+mod adopt;
 mod launch;
 mod link;
+mod remains;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use sortie_model::{ChildKey, Seq, limits};
+use sortie_store::segment::OutputDirectory;
 use sortie_wire::guardian_proto::{
-    ChildNumber, Containment, GuardianRequest, SpawnRequest, StandardInput,
+    ChildNumber, Containment, GuardianRequest, Keep, SpawnRequest, StandardInput,
 };
 
+pub use adopt::Adopted;
 pub use launch::{GUARDIAN_VARIABLE, LaunchOptions, initialise, is_initialised};
-use link::{Link, Pending};
+use link::{Keeping, Link, Pending};
 
 use tokio::sync::watch;
 
 use crate::error::{LaunchError, SpawnError};
-use crate::process::{Ending, Input, Output, Process, ProcessControl, ProcessSpec};
+use crate::kept::{KeptOutput, KeptReader};
+use crate::process::{Ending, Input, Output, Process, ProcessControl, ProcessOutput, ProcessSpec};
 
 /// A running guardian: the helper process that starts, holds and kills process children.
 ///
 /// Clones are handles of the same guardian. When the last one and the last [`Process`] are dropped,
-/// and when this process ends in whatever way, the guardian kills everything below it and ends.
+/// and when this process ends in whatever way, the guardian kills everything below it and ends; but
+/// children that are kept run on, and the guardian waits for the next [`Guardian::launch`] with the
+/// same directory.
 #[derive(Debug, Clone)]
 pub struct Guardian(Arc<Handle>);
 
@@ -30,6 +38,8 @@ pub struct Guardian(Arc<Handle>);
 struct Handle {
     link: Arc<Link>,
     containment: Containment,
+    /// What kept children wrote, if there may be some.
+    output: Option<OutputDirectory>,
     /// Closed when nothing is left of the guardian.
     gone: watch::Receiver<()>,
 }
@@ -41,24 +51,47 @@ impl Drop for Handle {
 }
 
 impl Guardian {
-    /// Executes the current program again, as its guardian. Needs a tokio runtime with time and
-    /// I/O, which must live as long as the guardian is used.
+    /// Executes the current program again, as its guardian; or, where children were kept, goes on
+    /// with the guardian that has them: [`Guardian::take_adopted`]. Needs a tokio runtime with time
+    /// and I/O, which must live as long as the guardian is used.
     ///
     /// # Errors
-    /// [`LaunchError`]: above all when the program's `main` does not begin with `sortie::init()`.
+    /// [`LaunchError`]: above all when the program's `main` does not begin with `sortie::init()`,
+    /// and when another program has the kept children.
     pub async fn launch(options: LaunchOptions) -> Result<Self, LaunchError> {
         Ok(Self(Arc::new(launch::launch(options).await?)))
     }
 
-    /// Ends the guardian, whoever else holds it: it kills everything below it. Resolves when its
-    /// process is gone; other guardians of this process are left alone.
+    /// Ends the guardian, whoever else holds it: it kills everything below it, kept children
+    /// included, and removes what is kept. Resolves when its process is gone; other guardians of
+    /// this process are left alone.
     ///
     /// # Cancel safety
-    /// Cancel safe: it ends all the same.
+    /// Cancel safe: it ends all the same, once it was polled.
     pub async fn end(&self) {
+        self.0.link.post(&GuardianRequest::End);
+        // One that reads nothing any more is told by the end of its socket.
+        let _ = tokio::time::timeout(limits::GUARDIAN_END, self.0.link.flushed()).await;
         self.0.link.shut_down();
         let mut gone = self.0.gone.clone();
         while gone.changed().await.is_ok() {}
+    }
+
+    /// The children that a former daemon left, each once. Those that are not taken run on.
+    pub fn take_adopted(&self) -> Vec<Adopted> {
+        adopt::take(&self.0)
+    }
+
+    /// The owner of a kept child's output has everything before `next`: it is freed, and the child
+    /// may write more.
+    pub fn stored(&self, child: ChildKey, next: Seq) {
+        self.0.link.post_stored(child, next);
+    }
+
+    /// A kept child's end is known for good: what is kept of it is removed, as soon as nothing is
+    /// left of it. Idempotent.
+    pub fn forget(&self, child: ChildKey) {
+        self.0.link.post(&GuardianRequest::Forget { child });
     }
 
     /// How the guardian keeps hold of its children.
@@ -100,9 +133,11 @@ impl Guardian {
     /// Cancel safe: when cancelled, nothing was asked for.
     pub async fn begin(&self, spec: ProcessSpec) -> Result<Starting, SpawnError> {
         let link = &self.0.link;
-        let (child, pending) = link.register();
-        let registered = Registered { link, child: Some(child) };
         let input = spec.input;
+        let kept = spec.keep.as_ref().map(|keep| self.kept_output(keep, input)).transpose()?;
+        let keeping = if kept.is_some() { Keeping::Kept } else { Keeping::Piped };
+        let (child, pending) = link.register(keeping);
+        let registered = Registered { link, child: Some(child) };
         let request = GuardianRequest::Spawn(Box::new(SpawnRequest {
             child,
             program: spec.program,
@@ -110,10 +145,24 @@ impl Guardian {
             directory: spec.directory,
             input,
             init: spec.init,
+            keep: spec.keep,
         }));
         link.post_large(&request).await?;
         registered.keep();
-        Ok(Starting { hold: Hold::new(Arc::clone(&self.0), child), pending, input })
+        Ok(Starting { hold: Hold::new(Arc::clone(&self.0), child), pending, input, kept })
+    }
+
+    /// Where what a kept child writes will be read.
+    fn kept_output(&self, keep: &Keep, input: StandardInput) -> Result<KeptReader, SpawnError> {
+        if keep.note.len() > limits::KEPT_NOTE_BYTES {
+            return Err(SpawnError::NOTE_TOO_LONG);
+        }
+        match &self.0.output {
+            Some(output) if input != StandardInput::Channel => {
+                Ok(KeptReader::new(output.clone(), keep.child, keep.first))
+            }
+            _ => Err(SpawnError::NOT_KEPT),
+        }
     }
 }
 
@@ -143,6 +192,7 @@ pub struct Starting {
     hold: Hold,
     pending: Pending,
     input: StandardInput,
+    kept: Option<KeptReader>,
 }
 
 /// Takes a start back as long as that is possible.
@@ -174,7 +224,8 @@ impl Starting {
     /// # Cancel safety
     /// When cancelled, the process is not started, or killed with its tree.
     pub async fn wait(self) -> Result<Process, SpawnError> {
-        let Self { mut hold, pending: Pending { spawned, ended, gone }, input } = self;
+        let Self { mut hold, pending: Pending { spawned, ended, gone, written }, input, kept } =
+            self;
         let started = match spawned.await.unwrap_or(Err(SpawnError::NO_GUARDIAN)) {
             Ok(started) => started,
             Err(error) => {
@@ -184,9 +235,11 @@ impl Starting {
         };
         let mut pipes = started.pipes.into_iter();
         let mut next = || pipes.next().ok_or(SpawnError::NO_DESCRIPTORS);
-        let output = |pipe| Output::new(pipe).map_err(|_| SpawnError::NO_DESCRIPTORS);
-        let stdout = output(next()?)?;
-        let stderr = output(next()?)?;
+        let pipe = |pipe| Output::new(pipe).map_err(|_| SpawnError::NO_DESCRIPTORS);
+        let output = match kept {
+            Some(reader) => ProcessOutput::Kept(KeptOutput::new(reader, written)),
+            None => ProcessOutput::Pipes { stdout: pipe(next()?)?, stderr: pipe(next()?)? },
+        };
         let (stdin, channel) = match input {
             StandardInput::Null => (None, None),
             StandardInput::Pipe => (Some(next()?), None),
@@ -201,8 +254,7 @@ impl Starting {
         Ok(Process {
             control: ProcessControl { hold, gone, pid: started.pid },
             ending: Ending { receiver: ended, known: None },
-            stdout,
-            stderr,
+            output,
             stdin,
             channel,
         })
@@ -231,6 +283,10 @@ impl Hold {
         if !self.settled.swap(true, Ordering::Relaxed) {
             self.guardian.link.post(&GuardianRequest::Kill { child: self.child });
         }
+    }
+
+    pub(crate) fn close_input(&self) {
+        self.guardian.link.post(&GuardianRequest::CloseInput { child: self.child });
     }
 
     pub(crate) fn finish(&self) {

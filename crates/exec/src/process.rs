@@ -8,12 +8,13 @@ use rustix::io::Errno;
 use sortie_model::facts::{MemoryEnd, ProcessEnd, Stage};
 use sortie_model::limits;
 use sortie_model::spec::{BodySpec, OsBytes};
-use sortie_wire::guardian_proto::{Disturbance, NulList, Program, Remainder, StandardInput};
+use sortie_wire::guardian_proto::{Disturbance, Keep, NulList, Program, Remainder, StandardInput};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
 use crate::guardian::Hold;
+use crate::kept::KeptOutput;
 use crate::sys::channel::receive_one;
 use crate::sys::watch::watch;
 
@@ -35,6 +36,9 @@ pub struct ProcessSpec {
     pub input: StandardInput,
     /// A command for `sh -c` that runs first, with the same output and no input.
     pub init: Option<OsBytes>,
+    /// How it outlives this process, if it does: needs a guardian with a directory
+    /// ([`LaunchOptions::keep`](crate::LaunchOptions::keep)).
+    pub keep: Option<Keep>,
 }
 
 /// What a process child with this body executes; none when the body is a function.
@@ -55,14 +59,26 @@ pub struct Process {
     pub control: ProcessControl,
     /// Tells its end.
     pub ending: Ending,
-    /// Its standard output.
-    pub stdout: Output,
-    /// Its standard error.
-    pub stderr: Output,
+    /// What it writes.
+    pub output: ProcessOutput,
     /// Its standard input, if it has one.
     pub stdin: Option<Input>,
     /// What it says on its channel, if it is a worker: its standard input is the way to it.
     pub channel: Option<Output>,
+}
+
+/// Where a process child's output is read.
+#[derive(Debug)]
+pub enum ProcessOutput {
+    /// From its pipes.
+    Pipes {
+        /// Its standard output.
+        stdout: Output,
+        /// Its standard error.
+        stderr: Output,
+    },
+    /// From the files of its guardian: it is kept.
+    Kept(KeptOutput),
 }
 
 /// How a process child's last program ended.
@@ -137,6 +153,24 @@ impl ProcessControl {
     /// Kills the whole tree, over and over until it is empty.
     pub fn kill(&self) {
         self.hold.kill();
+    }
+
+    /// The input of a kept child is at its end, and not just that of its daemon.
+    pub(crate) fn close_input(&self) {
+        self.hold.close_input();
+    }
+
+    /// Does not wait longer for what is left of a kept child that has ended, but kills it.
+    pub(crate) fn cut_drain(&self) {
+        self.hold.finish();
+    }
+
+    /// Waits until nothing is left of a kept child and all that it wrote can be read; the guardian
+    /// sees to that by itself. Returns how many processes were left behind.
+    pub(crate) async fn gone(&mut self) -> u32 {
+        let left_behind = (&mut self.gone).await.unwrap_or(0);
+        self.hold.release();
+        left_behind
     }
 
     /// Kills what is left of the tree and waits until it is empty. Returns how many processes were

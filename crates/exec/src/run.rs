@@ -3,26 +3,29 @@
 //! This is mechanism: it reports facts. What they mean is decided by the engine
 //! (`docs/semantics.md`, sections 2.1 and 3.5).
 
+mod pumps;
+
 use std::future::Future;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join3;
-use sortie_model::Stream;
-use sortie_model::facts::{Interruption, ProcessFacts};
-use sortie_model::limits;
+use sortie_model::facts::{Interruption, ProcessEnd, ProcessFacts};
 use sortie_model::spec::TERM;
+use sortie_model::{Record, Stream, limits};
 use sortie_wire::guardian_proto::{Disturbance, Remainder};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::error::SpawnError;
-use crate::guardian::Guardian;
-use crate::process::{Ended, Input, Output, Process, ProcessControl, ProcessSpec};
+use crate::guardian::{Adopted, Guardian};
+use crate::process::{
+    Ended, Ending, Input, Output, Process, ProcessControl, ProcessOutput, ProcessSpec,
+};
 use crate::stop::{Stop, Stops};
+use pumps::{Meter, Source, feed, pump, pump_kept};
 
 /// What stands for durations that the clock cannot hold.
 const FAR_AWAY: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -35,6 +38,12 @@ pub trait ProcessIo: Sync {
     /// Takes what one read returned. Both streams may be written at once, each in order. While it
     /// is pending nothing more of that stream is read, and a child that goes on writing waits.
     fn write(&self, stream: Stream, bytes: Bytes) -> impl Future<Output = ()> + Send;
+
+    /// Takes a record that a kept child wrote, with its number and its time; each once, in order.
+    /// While it is pending nothing more is read.
+    fn keep(&self, record: Record) -> impl Future<Output = ()> + Send {
+        self.write(record.stream, record.body.bytes())
+    }
 
     /// Takes what a worker said on its channel, and the sockets that came with it: nothing is read
     /// on it while this is pending.
@@ -79,6 +88,9 @@ impl Default for RunPlan {
 /// Starts a process child, serves its pipes, stops it when told to, and returns when nothing of it
 /// is left and all its output was written to `io`.
 ///
+/// What a kept child wrote goes to [`ProcessIo::keep`]. It stays in the guardian's files until
+/// [`Guardian::stored`] and [`Guardian::forget`] say that it is not needed any more.
+///
 /// # Cancel safety
 /// When cancelled, the whole tree is killed and output that was not written is lost.
 pub async fn run(
@@ -122,72 +134,172 @@ async fn start(
     }
 }
 
+/// As [`run`], for a child that a former daemon began and that runs, or has ended already. Its
+/// timeout counts from its own start. One whose input was lost is killed. Of one that is lost
+/// itself, what it wrote is handed over, and nothing else happens.
+///
+/// # Cancel safety
+/// When cancelled, the whole tree is killed; what was not handed over stays in the guardian's
+/// files.
+pub async fn resume(
+    guardian: &Guardian,
+    adopted: Adopted,
+    plan: RunPlan,
+    (io, stops): (&impl ProcessIo, &Stops),
+) -> ProcessFacts {
+    let (is_lost, has_lost_input) = (adopted.lost, adopted.input_lost);
+    let ran = adopted.running.saturating_add(adopted.found.elapsed());
+    let timeout = plan.timeout.map(|timeout| timeout.saturating_sub(ran));
+    let Some(process) = adopted.into_process(guardian) else {
+        return ProcessFacts::of(ProcessEnd::Lost);
+    };
+    let meter = Meter::new(plan.output_limit);
+    if is_lost {
+        if let ProcessOutput::Kept(output) = process.output {
+            pump_kept(output, io, &meter).await;
+        }
+        return ProcessFacts { cut_bytes: meter.cut(), ..ProcessFacts::of(ProcessEnd::Lost) };
+    }
+    io.started(process.control.pid());
+    if has_lost_input {
+        process.control.kill();
+    }
+    serve((process, None), RunPlan { timeout, ..plan }, (io, stops), &meter).await
+}
+
 async fn serve(
     (process, early_stop): (Process, Option<Stop>),
     plan: RunPlan,
     (io, stops): (&impl ProcessIo, &Stops),
     meter: &Meter,
 ) -> ProcessFacts {
-    let Process { control, mut ending, stdout, stderr, stdin, channel } = process;
+    let Process { control, mut ending, output, stdin, channel } = process;
+    let is_kept = matches!(output, ProcessOutput::Kept(_));
     let last_call = [Notify::new(), Notify::new(), Notify::new()];
-    let [stdout_call, stderr_call, channel_call] = &last_call;
-    let mut pumps = pin!(join3(
-        pump(Some(stdout), (Source::Stream(Stream::Output), io), meter, stdout_call),
-        pump(Some(stderr), (Source::Stream(Stream::Error), io), meter, stderr_call),
-        pump(channel, (Source::Channel, io), meter, channel_call),
-    ));
+    let mut pumps = pin!(move_all(output, channel, (io, meter), &last_call));
     let mut pipes = Pipes::Open;
     let mut brake = Brake::new(&control, plan.timeout);
-    let mut told = 0;
     if let Some(stop) = early_stop {
         brake.interrupt(Interruption::Stop, stop.signal, stop.grace);
     }
-    let ended = {
-        let mut feed = pin!(feed(stdin, io));
-        let mut fed = Feed::Going;
-        loop {
-            brake.interruptions.iter().skip(told).for_each(|why| io.interrupted(*why));
-            told = brake.interruptions.len();
-            tokio::select! {
-                ended = ending.wait() => break ended,
-                _ = &mut pumps, if pipes == Pipes::Open => pipes = Pipes::Closed,
-                () = &mut feed, if fed == Feed::Going => fed = Feed::Over,
-                stop = stops.next() => {
-                    brake.interrupt(Interruption::Stop, stop.signal, stop.grace);
-                }
-                () = meter.passed.notified() => {
-                    brake.interrupt(Interruption::OutputLimit, TERM, plan.grace);
-                }
-                () = brake.due() => brake.on_due(plan.grace),
-            }
-        }
-    };
+    let moving = (&mut pumps, &mut pipes);
+    let ended = attend((&mut ending, &mut brake), moving, (io, stops, stdin), (plan, meter)).await;
     io.exited();
     let interruptions = match ended.disturbance {
         Disturbance::Signalled => brake.interruptions,
         Disturbance::None => Vec::new(),
     };
-    let mut drain_until = after(plan.drain);
-    while pipes == Pipes::Open {
-        tokio::select! {
-            _ = &mut pumps => pipes = Pipes::Closed,
-            stop = stops.next() => drain_until = drain_until.min(after(stop.grace)),
-            () = sleep_until(drain_until) => break,
+    let left_behind = if is_kept {
+        wait_until_gone(control, (&mut pumps, &mut pipes), stops).await
+    } else {
+        let mut drain_until = after(plan.drain);
+        while pipes == Pipes::Open {
+            tokio::select! {
+                _ = &mut pumps => pipes = Pipes::Closed,
+                stop = stops.next() => drain_until = drain_until.min(after(stop.grace)),
+                () = sleep_until(drain_until) => break,
+            }
         }
-    }
-    let left_behind = finish(control, ended, &mut pumps, &mut pipes).await;
+        finish(control, ended, &mut pumps, &mut pipes).await
+    };
     if pipes == Pipes::Open {
         // Nobody of the tree can write any more: what is in the pipes now is the rest.
         last_call.iter().for_each(Notify::notify_one);
         pumps.await;
     }
     ProcessFacts {
-        end: ended.end,
+        // What was written and cannot be read is as lost as its process would be.
+        end: if meter.broken.has_fired() { ProcessEnd::Lost } else { ended.end },
         stage: ended.stage,
         memory: ended.memory,
         interruptions,
         left_behind,
-        cut_bytes: meter.cut.load(Ordering::Relaxed),
+        cut_bytes: meter.cut(),
+    }
+}
+
+/// Moves everything that the child says.
+async fn move_all(
+    output: ProcessOutput,
+    channel: Option<Output>,
+    (io, meter): (&impl ProcessIo, &Meter),
+    [stdout_call, stderr_call, channel_call]: &[Notify; 3],
+) {
+    match output {
+        ProcessOutput::Kept(output) => pump_kept(output, io, meter).await,
+        ProcessOutput::Pipes { stdout, stderr } => {
+            join3(
+                pump(Some(stdout), (Source::Stream(Stream::Output), io), meter, stdout_call),
+                pump(Some(stderr), (Source::Stream(Stream::Error), io), meter, stderr_call),
+                pump(channel, (Source::Channel, io), meter, channel_call),
+            )
+            .await;
+        }
+    }
+}
+
+/// Serves the child until its last program ends.
+async fn attend<'a, T>(
+    (ending, brake): (&mut Ending, &mut Brake<'a>),
+    (pumps, pipes): (&mut (impl Future<Output = T> + Unpin), &mut Pipes),
+    (io, stops, stdin): (&impl ProcessIo, &Stops, Option<Input>),
+    (plan, meter): (RunPlan, &Meter),
+) -> Ended {
+    let mut told = 0;
+    let mut fed = if stdin.is_some() { Feed::Going } else { Feed::Over };
+    let mut feed = pin!(feed(stdin, io));
+    loop {
+        brake.interruptions.iter().skip(told).for_each(|why| io.interrupted(*why));
+        told = brake.interruptions.len();
+        tokio::select! {
+            ended = ending.wait() => return ended,
+            _ = &mut *pumps, if *pipes == Pipes::Open => {
+                *pipes = Pipes::Closed;
+                if meter.broken.has_fired() {
+                    brake.control.kill();
+                }
+            }
+            () = &mut feed, if fed == Feed::Going => {
+                fed = Feed::Over;
+                brake.control.close_input();
+            }
+            stop = stops.next() => {
+                brake.interrupt(Interruption::Stop, stop.signal, stop.grace);
+            }
+            () = meter.passed.notified() => {
+                brake.interrupt(Interruption::OutputLimit, TERM, plan.grace);
+            }
+            () = brake.due() => brake.on_due(plan.grace),
+        }
+    }
+}
+
+/// Waits until nothing is left of a kept child; its guardian drains its pipes and kills the rest.
+async fn wait_until_gone<T>(
+    mut control: ProcessControl,
+    (pumps, pipes): (&mut (impl Future<Output = T> + Unpin), &mut Pipes),
+    stops: &Stops,
+) -> u32 {
+    let mut cut_at = None;
+    loop {
+        let due = async {
+            match cut_at {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            left_behind = control.gone() => return left_behind,
+            _ = &mut *pumps, if *pipes == Pipes::Open => *pipes = Pipes::Closed,
+            stop = stops.next() => {
+                let at = after(stop.grace);
+                cut_at = Some(cut_at.map_or(at, |earlier: Instant| earlier.min(at)));
+            }
+            () = due => {
+                cut_at = None;
+                control.cut_drain();
+            }
+        }
     }
 }
 
@@ -219,101 +331,6 @@ async fn finish<T>(
             left_behind = &mut gone => return left_behind,
             _ = &mut *pumps, if *pipes == Pipes::Open => *pipes = Pipes::Closed,
         }
-    }
-}
-
-/// Which of a child's outputs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
-    /// Its stdout or stderr.
-    Stream(Stream),
-    /// A worker's channel.
-    Channel,
-}
-
-/// Moves one pipe's bytes until it closes, or until it is empty after the last call.
-async fn pump(
-    output: Option<Output>,
-    (source, io): (Source, &impl ProcessIo),
-    meter: &Meter,
-    last_call: &Notify,
-) {
-    let Some(mut output) = output else { return };
-    loop {
-        tokio::select! {
-            biased;
-            bytes = output.read() => match bytes {
-                Some(bytes) => {
-                    let said = (bytes, output.take_arrived());
-                    deliver(said, (source, io), meter).await;
-                }
-                None => return,
-            },
-            () = last_call.notified() => break,
-        }
-    }
-    while let Some(bytes) = output.read_now() {
-        let said = (bytes, output.take_arrived());
-        deliver(said, (source, io), meter).await;
-    }
-}
-
-async fn deliver(
-    (bytes, arrived): (Bytes, Vec<OwnedFd>),
-    (source, io): (Source, &impl ProcessIo),
-    meter: &Meter,
-) {
-    let bytes = meter.admit(bytes);
-    match source {
-        _ if bytes.is_empty() => {}
-        Source::Stream(stream) => io.write(stream, bytes).await,
-        Source::Channel => io.report((bytes, arrived)).await,
-    }
-}
-
-/// Writes the child's input until it ends or the child closes it.
-async fn feed(stdin: Option<Input>, io: &impl ProcessIo) {
-    let Some(mut stdin) = stdin else { return };
-    while let Some(bytes) = io.next_input().await {
-        if stdin.write(bytes).await.is_err() {
-            return io.input_closed().await;
-        }
-    }
-}
-
-/// Counts output against its limit.
-struct Meter {
-    left: AtomicU64,
-    cut: AtomicU64,
-    passed: Notify,
-}
-
-impl Meter {
-    fn new(limit: Option<u64>) -> Self {
-        Self {
-            left: AtomicU64::new(limit.unwrap_or(u64::MAX)),
-            cut: AtomicU64::new(0),
-            passed: Notify::new(),
-        }
-    }
-
-    /// As much of the bytes as the limit lets through. All outputs are counted by one future, so
-    /// the parts need not change together.
-    fn admit(&self, mut bytes: Bytes) -> Bytes {
-        let length = bytes.len() as u64;
-        let left = self.left.load(Ordering::Relaxed);
-        if length <= left {
-            if left != u64::MAX {
-                self.left.store(left - length, Ordering::Relaxed);
-            }
-            return bytes;
-        }
-        self.left.store(0, Ordering::Relaxed);
-        if self.cut.fetch_add(length - left, Ordering::Relaxed) == 0 {
-            self.passed.notify_one();
-        }
-        bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-        bytes
     }
 }
 

@@ -3,14 +3,19 @@
 //! It is small, has one thread and no runtime. It starts processes when its daemon asks, passes
 //! their pipes to the daemon, collects their statuses, and kills whole trees. When the daemon's
 //! socket closes, in whatever way the daemon ended, it kills everything below it and ends.
+//!
+//! Children that are *kept* are the exception: their pipes it reads itself, into files, and when
+//! the daemon is gone it goes on with that and waits for the next one, as long as one of them runs.
 
 mod child;
+mod keeper;
 mod main_loop;
 mod memory;
 mod protocol;
 mod script;
 mod spawn;
 mod tree;
+mod watch;
 
 use sortie_exec::guardian::{GUARDIAN_VARIABLE, initialise};
 use sortie_exec::sys::processes;

@@ -1,109 +1,74 @@
 //! The guardian's one loop: requests in, ends in, starts, kills, reports out.
 
+mod daemon;
 mod orders;
+mod tending;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use rustix::event::epoll::EventFlags;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use sortie_exec::sys::channel::{Filled, Inbox};
 use sortie_exec::sys::control_group::Population;
 use sortie_exec::sys::processes;
 use sortie_exec::sys::signals::{self, SignalReader};
 use sortie_exec::sys::spawn::SpawnFailure;
 use sortie_model::limits;
+use sortie_model::reason::SpawnStep;
 use sortie_wire::guardian_proto::{
-    ChildNumber, ContainmentChoice, GUARDIAN_VERSION, GuardianReport, GuardianRequest, Program,
-    SpawnRequest,
+    ChildNumber, GuardianReport, GuardianRequest, Program, SpawnRequest,
 };
 
 use crate::child::{Child, Life, Sent};
+use crate::keeper::{Keeper, Remains};
 use crate::memory::MemoryWatch;
-use crate::protocol::{Flushed, Outbox};
-use crate::spawn::{Starter, fork};
+use crate::protocol::Outbox;
+use crate::spawn::{Started, Starter, fork};
 use crate::tree::{Forest, Main, Mains};
+use crate::watch::{Source, Watcher};
 
+use daemon::{Begin, Peer};
 use orders::Orders;
 
 /// The pause between two kills of everything, at the end.
 const END_PAUSE: Duration = Duration::from_millis(2);
 
-/// Serves a daemon until it is gone, then kills everything below us.
+/// Serves a daemon until it is gone, and then what it kept and the next one; then kills everything
+/// below us.
 pub(crate) fn run(socket: OwnedFd, daemon: u32) -> io::Result<()> {
     let signals = signals::take_over()?;
     processes::become_guardian()?;
     // A working directory would keep its file system busy; children have their own.
     rustix::process::chdir(c"/")?;
-    let Some((choice, inbox)) = first_request(&socket)? else { return Ok(()) };
-    let mut starter = Starter::new()?;
-    let forest = Forest::new(choice, &mut starter.spawner);
-    let mut guardian = Guardian {
-        socket,
-        signals,
-        daemon,
-        inbox,
-        outbox: Outbox::default(),
-        forest,
-        starter,
-        children: HashMap::new(),
-        mains: Mains::new(),
-        killing: HashSet::new(),
-        queue: VecDeque::new(),
-        queued_bytes: 0,
-        orders: Orders::default(),
-        memory: MemoryWatch::new(Instant::now()),
+    let mut peer = Peer::new(socket, daemon);
+    let Some(begin) = peer.wait_for_start()? else { return Ok(()) };
+    let Some(mut guardian) = Guardian::new((peer, signals), begin)? else { return Ok(()) };
+    let remains = loop {
+        if let Progress::Over(remains) = guardian.turn()? {
+            break remains;
+        }
     };
-    guardian.outbox.push(&GuardianReport::Hello {
-        version: GUARDIAN_VERSION,
-        pid: std::process::id(),
-        containment: guardian.forest.containment(),
-    });
-    while guardian.turn()? == Daemon::Alive {}
-    guardian.end();
+    guardian.end(remains);
     Ok(())
-}
-
-/// Waits for the first request; none when the daemon goes away instead.
-fn first_request(socket: &OwnedFd) -> io::Result<Option<(ContainmentChoice, Inbox)>> {
-    let mut inbox = Inbox::default();
-    loop {
-        match inbox.take().map_err(io::Error::other)? {
-            Some(GuardianRequest::Start { containment, descriptors, .. }) => {
-                if let Some(count) = descriptors {
-                    processes::limit_descriptors(count);
-                }
-                return Ok(Some((containment, inbox)));
-            }
-            Some(_) => return Err(io::ErrorKind::InvalidData.into()),
-            None => {}
-        }
-        match inbox.fill(socket) {
-            Ok(Filled::More) => {}
-            Ok(Filled::Closed) => return Ok(None),
-            Err(Errno::AGAIN) => {
-                poll(&mut [PollFd::new(socket, PollFlags::IN)], None)?;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
 }
 
 /// Whether there is still somebody to serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Daemon {
-    Alive,
-    Gone,
+enum Progress {
+    GoesOn,
+    Over(Remains),
 }
 
 struct Guardian {
-    socket: OwnedFd,
+    watcher: Watcher,
+    /// The daemon; none while kept children wait for the next one.
+    peer: Option<Peer>,
     signals: SignalReader,
-    /// The daemon's process id.
-    daemon: u32,
-    inbox: Inbox,
+    /// The process that made us.
+    maker: u32,
     outbox: Outbox,
     forest: Forest,
     starter: Starter,
@@ -116,48 +81,103 @@ struct Guardian {
     queued_bytes: usize,
     orders: Orders,
     memory: MemoryWatch,
+    /// Children that outlive their daemon, if there may be some.
+    keeper: Option<Keeper>,
+    /// The lowest number that no child has had.
+    next_number: u64,
 }
 
 impl Guardian {
+    /// None when what is kept belongs to another guardian; the daemon was told.
+    fn new((peer, signals): (Peer, SignalReader), begin: Begin) -> io::Result<Option<Self>> {
+        let mut starter = Starter::new()?;
+        processes::raise_descriptor_limit();
+        if let Some(count) = begin.descriptors {
+            starter.spawner.limit_descriptors(count);
+        }
+        let forest = Forest::new(begin.containment, &mut starter.spawner);
+        let keeper = match &begin.keep {
+            None => None,
+            Some(directory) => match Keeper::open(directory.as_bytes(), &forest.containment()) {
+                Ok(keeper) => Some(keeper),
+                Err(why) => {
+                    forest.remove();
+                    peer.refuse(why);
+                    return Ok(None);
+                }
+            },
+        };
+        let watcher = Watcher::new()?;
+        watcher.add(&signals, Source::Signals, EventFlags::IN)?;
+        peer.watch(&watcher)?;
+        if let Some(keeper) = &keeper {
+            watcher.add(keeper.door(), Source::Door, EventFlags::IN)?;
+        }
+        let mut guardian = Self {
+            watcher,
+            maker: peer.pid(),
+            peer: None,
+            signals,
+            outbox: Outbox::default(),
+            forest,
+            starter,
+            children: HashMap::new(),
+            mains: Mains::new(),
+            killing: HashSet::new(),
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            orders: Orders::default(),
+            memory: MemoryWatch::new(Instant::now()),
+            next_number: keeper.as_ref().map_or(1, Keeper::next_number),
+            keeper,
+        };
+        guardian.greet(peer, &begin);
+        Ok(Some(guardian))
+    }
+
     /// Waits until there is something to do, and does it.
-    fn turn(&mut self) -> io::Result<Daemon> {
-        let flushed = self.outbox.flush(&self.socket);
-        let mut interest = PollFlags::empty();
-        if self.may_read() {
-            interest |= PollFlags::IN;
-        }
-        if flushed == Flushed::Partly {
-            interest |= PollFlags::OUT;
-        }
-        let mut polled =
-            [PollFd::new(&self.socket, interest), PollFd::new(&self.signals, PollFlags::IN)];
+    fn turn(&mut self) -> io::Result<Progress> {
+        self.flush();
         let timeout = self.next_turn();
-        match poll(&mut polled, timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let [socket, signal] = polled.map(|polled| polled.revents());
+        let ready = self.watcher.wait(timeout.as_ref())?;
+        let is_ready = |source| ready.iter().find(|(one, _)| *one == source).map(|found| found.1);
         // Ends come before requests: a program that has ended was not stopped by what comes now.
-        if signal.contains(PollFlags::IN) {
+        if is_ready(Source::Signals).is_some() {
             let arrived = self.signals.read();
-            if arrived.terminate && processes::parent() != Some(self.daemon) {
-                return Ok(Daemon::Gone);
+            if arrived.terminate && self.is_made_by_nobody() {
+                self.on_daemon_gone();
             }
             if arrived.child {
                 self.collect();
             }
         }
-        if socket.contains(PollFlags::IN) {
-            if self.read_requests()? == Daemon::Gone {
-                return Ok(Daemon::Gone);
+        if let Some(flags) = is_ready(Source::Daemon)
+            && self.on_daemon_ready(flags) == Progress::Over(Remains::Nothing)
+        {
+            return Ok(Progress::Over(Remains::Nothing));
+        }
+        if is_ready(Source::Door).is_some()
+            && self.answer_door() == Progress::Over(Remains::Nothing)
+        {
+            return Ok(Progress::Over(Remains::Nothing));
+        }
+        for (source, _) in ready {
+            if let (Source::Pipe(number, stream), Some(keeper)) = (source, &mut self.keeper) {
+                keeper.on_readable((number, stream), &self.watcher);
             }
-        } else if socket.intersects(PollFlags::HUP | PollFlags::ERR) {
-            return Ok(Daemon::Gone);
         }
         self.obey();
         self.start_some();
         self.kill_again();
-        Ok(Daemon::Alive)
+        self.tend();
+        let is_needed = self.peer.is_some() || self.keeper.as_ref().is_some_and(Keeper::is_needed);
+        Ok(if is_needed { Progress::GoesOn } else { Progress::Over(Remains::Facts) })
+    }
+
+    /// Whether the process that made us is dead, and the daemon that we serve is that one.
+    fn is_made_by_nobody(&self) -> bool {
+        let serves_maker = self.peer.as_ref().is_some_and(|peer| peer.pid() == self.maker);
+        serves_maker && processes::parent() != Some(self.maker)
     }
 
     fn may_read(&self) -> bool {
@@ -174,39 +194,48 @@ impl Guardian {
             return Some(Timespec { tv_sec: 0, tv_nsec: 0 });
         }
         let killing = self.killing.iter().filter_map(|child| self.children.get(child)?.killing);
-        let next = killing.map(|killing| killing.again_at).min()?;
+        let killing = killing.map(|killing| killing.again_at);
+        let keeping = self.keeper.as_ref().and_then(Keeper::next_turn);
+        let arriving = self.peer.as_ref().and_then(Peer::deadline);
+        let next = killing.chain(keeping).chain(arriving).min()?;
         let wait = next.saturating_duration_since(Instant::now());
         Timespec::try_from(wait).ok()
     }
 
-    fn read_requests(&mut self) -> io::Result<Daemon> {
-        match self.inbox.fill(&self.socket) {
-            Ok(Filled::More) => {}
-            Err(Errno::AGAIN) => return Ok(Daemon::Alive),
-            Ok(Filled::Closed) | Err(_) => return Ok(Daemon::Gone),
-        }
-        // A daemon that does not speak the protocol is treated as one that is gone.
-        loop {
-            match self.inbox.take() {
-                Ok(Some(request)) => self.on_request(request),
-                Ok(None) => return Ok(Daemon::Alive),
-                Err(_) => return Ok(Daemon::Gone),
-            }
-        }
-    }
-
-    fn on_request(&mut self, request: GuardianRequest) {
+    fn on_request(&mut self, request: GuardianRequest) -> Progress {
         match request {
             GuardianRequest::Start { .. } => {}
             GuardianRequest::Spawn(request) => {
                 self.queued_bytes += weight(&request);
+                self.next_number = self.next_number.max(request.child.0.saturating_add(1));
                 self.queue.push_back(*request);
             }
             GuardianRequest::Signal { child, number } => self.orders.signals.push((child, number)),
-            GuardianRequest::Kill { child } => self.orders.kills.push(child),
+            GuardianRequest::Kill { child } => {
+                self.end_drain(child);
+                self.orders.kills.push(child);
+            }
+            GuardianRequest::Finish { child } if self.is_kept(child) => self.end_drain(child),
             GuardianRequest::Finish { child } => self.orders.finishes.push(child),
             GuardianRequest::Withdraw { child } => self.orders.withdrawals.push(child),
+            GuardianRequest::Stored { child, next } => {
+                if let Some(keeper) = &mut self.keeper {
+                    keeper.on_stored(child, next, &self.watcher);
+                }
+            }
+            GuardianRequest::Forget { child } => {
+                if let Some(keeper) = &mut self.keeper {
+                    keeper.forget(child);
+                }
+            }
+            GuardianRequest::CloseInput { child } => {
+                if let Some(keeper) = &mut self.keeper {
+                    keeper.close_input(child);
+                }
+            }
+            GuardianRequest::End => return Progress::Over(Remains::Nothing),
         }
+        Progress::GoesOn
     }
 
     fn start_some(&mut self) {
@@ -216,47 +245,50 @@ impl Guardian {
             }
             let Some(request) = self.queue.pop_front() else { return };
             self.queued_bytes = self.queued_bytes.saturating_sub(weight(&request));
-            self.start(request);
-        }
-    }
-
-    fn start(&mut self, request: SpawnRequest) {
-        let (number, input) = (request.child, request.input);
-        let mut tree = match self.forest.plant(number) {
-            Ok(tree) => tree,
-            Err(error) => {
-                let errno = Errno::from_io_error(&error).unwrap_or(Errno::NOMEM);
-                return self.report_failure(number, fork(errno));
-            }
-        };
-        let memory = self.memory.mark(Instant::now());
-        match self.starter.start(request, &self.forest, &tree) {
-            Ok(started) => {
-                let pid = started.pid;
-                tree.set_main(Main::Ours(pid));
-                self.mains.insert(pid, number);
-                let life = started.next.map_or(Life::Main, Life::Init);
-                self.children.insert(
-                    number,
-                    Child {
-                        life,
-                        tree,
-                        sent: Sent::Nothing,
-                        killing: None,
-                        left_behind: 0,
-                        memory,
-                        _script: started.script,
-                    },
-                );
-                let pid = pid.as_raw_nonzero().get().cast_unsigned();
-                let report = GuardianReport::Spawned { child: number, pid, input };
-                self.outbox.push_with(&report, started.pipes);
-            }
-            Err(failure) => {
-                self.forest.retire(tree);
+            let number = request.child;
+            if let Err(failure) = self.start(request) {
+                if let Some(keeper) = &mut self.keeper
+                    && keeper.is_kept(number)
+                {
+                    keeper.withdraw(number);
+                }
                 self.report_failure(number, failure);
             }
         }
+    }
+
+    fn start(&mut self, mut request: SpawnRequest) -> Result<(), SpawnFailure> {
+        let (number, input) = (request.child, request.input);
+        if let Some(keep) = request.keep.take() {
+            let none = SpawnFailure { step: SpawnStep::Guardian, errno: Errno::OPNOTSUPP };
+            self.keeper.as_mut().ok_or(none)?.admit(number, keep)?;
+        }
+        let mut tree = self
+            .forest
+            .plant(number)
+            .map_err(|error| fork(Errno::from_io_error(&error).unwrap_or(Errno::NOMEM)))?;
+        let memory = self.memory.mark(Instant::now());
+        let Started { pid, pipes, next, script } =
+            match self.starter.start(request, &self.forest, &tree) {
+                Ok(started) => started,
+                Err(failure) => {
+                    self.forest.retire(tree);
+                    return Err(failure);
+                }
+            };
+        tree.set_main(Main::Ours(pid));
+        self.mains.insert(pid, number);
+        let life = next.map_or(Life::Main, Life::Init);
+        let (sent, killing, left_behind) = (Sent::Nothing, None, 0);
+        let child = Child { life, tree, sent, killing, left_behind, memory, _script: script };
+        self.children.insert(number, child);
+        let pid = pid.as_raw_nonzero().get().cast_unsigned();
+        if self.is_kept(number) {
+            self.begin_keeping((number, pid), pipes, input);
+        } else {
+            self.outbox.push_with(&GuardianReport::Spawned { child: number, pid, input }, pipes);
+        }
+        Ok(())
     }
 
     fn report_failure(&mut self, child: ChildNumber, failure: SpawnFailure) {
@@ -267,7 +299,7 @@ impl Guardian {
 
     /// Kills everything below us and waits until it is gone, but not for ever: a process that
     /// hangs in the kernel dies when the kernel lets it.
-    fn end(mut self) {
+    fn end(mut self, remains: Remains) {
         let until = Instant::now() + limits::GUARDIAN_END;
         self.queue.clear();
         while self.forest.kill_everything() == Population::Populated && Instant::now() < until {
@@ -277,6 +309,9 @@ impl Guardian {
             self.signals.read();
         }
         self.forest.remove();
+        if let Some(keeper) = self.keeper {
+            keeper.leave(remains);
+        }
     }
 }
 
@@ -286,5 +321,6 @@ fn weight(request: &SpawnRequest) -> usize {
         Program::Command(words) => words.as_bytes().len(),
         Program::Script { text, arguments } => text.len() + arguments.as_bytes().len(),
     };
-    program + request.environment.as_bytes().len() + size_of::<SpawnRequest>()
+    let note = request.keep.as_ref().map_or(0, |keep| keep.note.len());
+    program + note + request.environment.as_bytes().len() + size_of::<SpawnRequest>()
 }

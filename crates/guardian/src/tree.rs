@@ -14,6 +14,7 @@ use bytes::Bytes;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 use sortie_exec::sys::control_group::{Group, GroupDirectory, Population};
+use sortie_exec::sys::marks::{self, TREE_VARIABLE};
 use sortie_exec::sys::proc_table::{self, Entry, Life};
 use sortie_exec::sys::processes::Held;
 use sortie_exec::sys::spawn::Spawner;
@@ -23,8 +24,6 @@ use sortie_wire::guardian_proto::{ChildNumber, Containment, ContainmentChoice};
 /// Rounds in which processes that were just made are looked for. A tree that grows faster than it
 /// can be signalled this often is met again by the next kill.
 const ROUNDS: u32 = 32;
-/// The variable that marks a child's processes where there are no control groups.
-const MARK: &str = "SORTIE_TREE";
 
 /// All children's trees.
 #[derive(Debug)]
@@ -95,7 +94,7 @@ impl Forest {
         let (Self::Parentage { own }, Tree::Marked { number, .. }) = (self, tree) else {
             return None;
         };
-        let mark = format!("{MARK}={}-{}", own.as_raw_nonzero(), number.0);
+        let mark = format!("{TREE_VARIABLE}={}-{}", own.as_raw_nonzero(), number.0);
         OsBytes::try_from(mark.as_str()).ok()
     }
 
@@ -350,8 +349,6 @@ fn signal_entry(entry: &Entry, signal: Signal) {
 
 /// The child whose mark a process carries.
 fn marked_owner(own: Pid, pid: Pid) -> Option<ChildNumber> {
-    let value = proc_table::variable(pid, MARK)?;
-    let (guardian, number) = std::str::from_utf8(&value).ok()?.split_once('-')?;
-    let is_ours = guardian.parse() == Ok(own.as_raw_nonzero().get());
-    number.parse().ok().filter(|_| is_ours).map(ChildNumber)
+    let (guardian, number) = marks::owner(pid)?;
+    (guardian == own.as_raw_nonzero().get()).then_some(ChildNumber(number))
 }

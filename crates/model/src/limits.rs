@@ -1,10 +1,12 @@
 //! Every bound of the system, with its unit. What happens at a bound is said here and tested where
 //! it is enforced; `docs/semantics.md` gives the rules for users.
 
+mod kept;
 mod store;
 
 use std::time::Duration;
 
+pub use kept::*;
 pub use store::*;
 
 /// One kibibyte in bytes.

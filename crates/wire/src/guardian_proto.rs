@@ -4,19 +4,28 @@
 //! as many in one write as are ready; neither side waits for an answer before it sends the next.
 //! Descriptors travel as ancillary data: [`GuardianReport::Descriptors`] is the first frame of a
 //! write that carries some, and the frames behind it take them in order.
+//!
+//! A child that is [kept](Keep) outlives its daemon: the guardian writes its output to files and
+//! waits for the next daemon, which gets a [`GuardianReport::Kept`] for each.
+
+mod kept;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use sortie_model::facts::{MemoryEnd, ProcessEnd, Stage};
 use sortie_model::reason::SpawnStep;
 use sortie_model::spec::OsBytes;
+use sortie_model::{ChildKey, Seq};
 
 use crate::frame::{Kind, Message};
 use crate::link_proto::kinds;
 
-/// The version of this protocol. Both ends are one program, so it differs only when the program's
-/// file was replaced while a daemon ran; then the daemon refuses the guardian.
-pub const GUARDIAN_VERSION: u16 = 1;
+pub use kept::{Keep, KeptChild, KeptFate, KeptInput, Refusal};
+
+/// The version of this protocol. Both ends are one program, so it differs only when the program was
+/// replaced while a daemon, or the children that it kept, ran on. Both say the oldest and the
+/// newest version that they speak, in the first fields of their first message, which stay there.
+pub const GUARDIAN_VERSION: u16 = 2;
 
 /// A daemon's number for a child, unique within the life of a guardian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -143,6 +152,8 @@ pub struct SpawnRequest {
     pub input: StandardInput,
     /// A command for `sh -c` that runs first, with the same output and no input.
     pub init: Option<OsBytes>,
+    /// How it outlives the daemon, if it does.
+    pub keep: Option<Keep>,
 }
 
 /// How a guardian keeps hold of the processes below it.
@@ -185,15 +196,20 @@ impl std::fmt::Display for Containment {
 pub enum GuardianRequest {
     /// The first request. Answer: [`GuardianReport::Hello`].
     Start {
-        /// The daemon's [`GUARDIAN_VERSION`].
-        version: u16,
+        /// The oldest version that the daemon speaks.
+        min: u16,
+        /// The newest version that it speaks.
+        max: u16,
         /// How to contain children.
         containment: ContainmentChoice,
         /// How many descriptors a child may open, unless it asks for more; none leaves the limit
         /// as it is.
         descriptors: Option<u64>,
+        /// The directory of what is kept. A guardian that runs already has it.
+        keep: Option<OsBytes>,
     },
-    /// Start a child. Answer: [`GuardianReport::Spawned`] or [`GuardianReport::SpawnFailed`].
+    /// Start a child. Answer: [`GuardianReport::Spawned`], [`GuardianReport::SpawnedKept`] or
+    /// [`GuardianReport::SpawnFailed`].
     Spawn(Box<SpawnRequest>),
     /// Send a signal to every process of a child's tree. No answer; unknown children are ignored.
     Signal {
@@ -220,6 +236,28 @@ pub enum GuardianRequest {
         /// The child.
         child: ChildNumber,
     },
+    /// The daemon has everything that a kept child wrote before that number: it is freed. No
+    /// answer; unknown children are ignored.
+    Stored {
+        /// The child.
+        child: ChildKey,
+        /// The number after the last record that it has.
+        next: Seq,
+    },
+    /// A kept child's end is known for good: the guardian forgets it, and removes what it wrote,
+    /// once nothing is left of it. No answer; unknown children are ignored.
+    Forget {
+        /// The child.
+        child: ChildKey,
+    },
+    /// A kept child's input is at its end. Until then the guardian holds its pipe open, so that the
+    /// death of the daemon is not taken for that.
+    CloseInput {
+        /// The child.
+        child: ChildNumber,
+    },
+    /// Kill everything, kept children included, remove what is kept, and end.
+    End,
 }
 
 /// Whether a signal was sent before an end.
@@ -243,14 +281,18 @@ pub enum Remainder {
 /// Guardian to daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GuardianReport {
-    /// The answer to [`GuardianRequest::Start`].
+    /// The answer to [`GuardianRequest::Start`], after what there is to tell of kept children.
     Hello {
-        /// The guardian's [`GUARDIAN_VERSION`].
-        version: u16,
+        /// The oldest version that the guardian speaks.
+        min: u16,
+        /// The newest version that it speaks.
+        max: u16,
         /// Its process id.
         pid: u32,
         /// How it contains children.
         containment: Containment,
+        /// The lowest number that a new child may have.
+        next: ChildNumber,
     },
     /// The first frame of a write that carries descriptors.
     Descriptors {
@@ -276,7 +318,8 @@ pub enum GuardianReport {
         /// The operating system's error number.
         errno: i32,
     },
-    /// A child's last program ended.
+    /// A child's last program ended. Of one that is kept, [`GuardianReport::Gone`] follows in any
+    /// case.
     Exited {
         /// The child.
         child: ChildNumber,
@@ -291,116 +334,41 @@ pub enum GuardianReport {
         /// What is left of its tree.
         remainder: Remainder,
     },
-    /// Nothing is left of a child's tree. The guardian forgets it.
+    /// Nothing is left of a child's tree. The guardian forgets it, unless it is kept: then all that
+    /// it wrote was reported before.
     Gone {
         /// The child.
         child: ChildNumber,
         /// How many processes were left when it was told to finish.
         left_behind: u32,
     },
+    /// A kept child runs. Takes the other end of its stdin if that has one.
+    SpawnedKept {
+        /// The child.
+        child: ChildNumber,
+        /// Its process id; that of its init command if it has one.
+        pid: u32,
+        /// What its standard input is, and so whether it has another end.
+        input: StandardInput,
+    },
+    /// All records of a kept child before that number can be read.
+    Written {
+        /// The child.
+        child: ChildNumber,
+        /// The number after the last one.
+        next: Seq,
+    },
+    /// A child of an earlier daemon. Reports about it follow as about any other: how far it has
+    /// written, its end if that is known.
+    Kept(Box<KeptChild>),
+    /// The guardian does not serve this daemon. Nothing follows.
+    Refused {
+        /// Why not.
+        why: Refusal,
+    },
 }
 
 kinds! { GuardianRequest = 400, GuardianReport = 401 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::codec::{decode, encode};
-
-    fn word(text: &str) -> OsBytes {
-        OsBytes::try_from(text).expect("no NUL")
-    }
-
-    #[test]
-    fn a_list_holds_its_words_each_with_a_nul() {
-        let list = NulList::of_words([&word("echo"), &word(""), &word("a b")]);
-        assert_eq!(list.as_bytes(), b"echo\0\0a b\0");
-        assert_eq!(list.iter().collect::<Vec<_>>(), [b"echo".as_slice(), b"", b"a b"]);
-        let more = list.with(&word("end"));
-        assert_eq!(more.iter().last(), Some(b"end".as_slice()));
-        assert_eq!(NulList::default().iter().count(), 0);
-    }
-
-    #[test]
-    fn a_list_that_does_not_end_in_a_nul_is_refused() {
-        assert_eq!(NulList::try_from(Bytes::from_static(b"a\0b")), Err(Unended));
-        let mut bytes = encode(&NulList::of_words([&word("ab")])).expect("small");
-        *bytes.last_mut().expect("not empty") = b'x';
-        assert!(decode::<NulList>(400, &bytes).is_err());
-    }
-
-    #[test]
-    fn requests_keep_their_bytes() {
-        let spawn = GuardianRequest::Spawn(Box::new(SpawnRequest {
-            child: ChildNumber(7),
-            program: Program::Command(NulList::of_words([&word("true")])),
-            environment: NulList::of_variables([(&word("A"), &word("1"))]),
-            directory: Some(word("/tmp")),
-            input: StandardInput::Pipe,
-            init: None,
-        }));
-        assert_eq!(
-            encode(&spawn).expect("small"),
-            b"\x01\x07\x00\x05true\0\x04A=1\0\x01\x04/tmp\x01\x00"
-        );
-        let cases: [(GuardianRequest, &[u8]); 5] = [
-            (
-                GuardianRequest::Start {
-                    version: 1,
-                    containment: ContainmentChoice::Parentage,
-                    descriptors: Some(100),
-                },
-                b"\x00\x01\x01\x01\x64",
-            ),
-            (GuardianRequest::Signal { child: ChildNumber(1), number: 15 }, b"\x02\x01\x1e"),
-            (GuardianRequest::Kill { child: ChildNumber(1) }, b"\x03\x01"),
-            (GuardianRequest::Finish { child: ChildNumber(1) }, b"\x04\x01"),
-            (GuardianRequest::Withdraw { child: ChildNumber(1) }, b"\x05\x01"),
-        ];
-        for (request, golden) in cases {
-            assert_eq!(encode(&request).expect("small"), golden, "{request:?}");
-            assert_eq!(decode::<GuardianRequest>(400, golden), Ok(request));
-        }
-    }
-
-    #[test]
-    fn reports_keep_their_bytes() {
-        let child = ChildNumber(1);
-        let directory = word("/g");
-        let cases: [(GuardianReport, &[u8]); 6] = [
-            (
-                GuardianReport::Hello {
-                    version: 1,
-                    pid: 9,
-                    containment: Containment::ControlGroup { directory },
-                },
-                b"\x00\x01\x09\x00\x02/g",
-            ),
-            (GuardianReport::Descriptors { count: 2 }, b"\x01\x02"),
-            (
-                GuardianReport::Spawned { child, pid: 9, input: StandardInput::Null },
-                b"\x02\x01\x09\x00",
-            ),
-            (
-                GuardianReport::SpawnFailed { child, step: SpawnStep::Exec, errno: 2 },
-                b"\x03\x01\x01\x04",
-            ),
-            (
-                GuardianReport::Exited {
-                    child,
-                    end: ProcessEnd::Exited { code: 3 },
-                    stage: Stage::Main,
-                    memory: MemoryEnd::No,
-                    disturbance: Disturbance::Signalled,
-                    remainder: Remainder::Others,
-                },
-                b"\x04\x01\x00\x06\x01\x00\x01\x01",
-            ),
-            (GuardianReport::Gone { child, left_behind: 2 }, b"\x05\x01\x02"),
-        ];
-        for (report, golden) in cases {
-            assert_eq!(encode(&report).expect("small"), golden, "{report:?}");
-            assert_eq!(decode::<GuardianReport>(401, golden), Ok(report));
-        }
-    }
-}
+mod tests;

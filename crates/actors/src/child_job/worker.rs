@@ -50,6 +50,7 @@ pub(super) fn run(port: &Arc<JobPort>, guardian: &Guardian, child: Start, left: 
             directory: Some(directory),
             input: StandardInput::Channel,
             init: None,
+            keep: None,
         };
         let io = Io {
             port: Arc::clone(&this),

@@ -2,36 +2,34 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
+use bytes::Bytes;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{
     Pid, PidfdFlags, Resource, Rlimit, Signal, getrlimit, pidfd_open, pidfd_send_signal, setrlimit,
 };
 use sortie_model::limits;
+use sortie_model::spec::OsBytes;
+use sortie_store::disk::SystemDisk;
+use sortie_store::segment::OutputDirectory;
 use sortie_wire::guardian_proto::{
-    Containment, ContainmentChoice, GUARDIAN_VERSION, GuardianReport, GuardianRequest,
+    Containment, ContainmentChoice, GUARDIAN_VERSION, GuardianReport, GuardianRequest, Refusal,
 };
 use tokio::sync::{oneshot, watch};
 
-use super::Handle;
 use super::link::Link;
+use super::remains::{self, WAITER_STACK_BYTES};
+use super::{Handle, adopt};
 use crate::error::LaunchError;
-use crate::sys::control_group;
 
 /// The environment variable that marks a guardian; its value is the daemon's process id.
 pub const GUARDIAN_VARIABLE: &str = "SORTIE_GUARDIAN";
-
-/// The stack of the thread that waits for the guardian's end.
-const WAITER_STACK_BYTES: usize = 128 << 10;
-/// Attempts to clear what a guardian that was killed left behind, and the pause between them.
-const CLEAR_ATTEMPTS: u32 = 500;
-const CLEAR_PAUSE: Duration = Duration::from_millis(10);
 
 static INITIALISED: AtomicBool = AtomicBool::new(false);
 
@@ -53,11 +51,14 @@ pub struct LaunchOptions {
     /// Which program becomes the guardian. Default: this one. Another must begin its `main` with
     /// `sortie::init()` and be of the same version.
     pub program: Option<PathBuf>,
+    /// Where it keeps children that outlive this process, whose guardian the next launch with this
+    /// directory goes on with. Default: none, and no child can be kept.
+    pub keep: Option<PathBuf>,
 }
 
 impl Default for LaunchOptions {
     fn default() -> Self {
-        Self { containment: ContainmentChoice::Best, program: None }
+        Self { containment: ContainmentChoice::Best, program: None, keep: None }
     }
 }
 
@@ -70,33 +71,95 @@ pub(super) async fn launch(options: LaunchOptions) -> Result<Handle, LaunchError
             None => LaunchError::NotInitialised,
         });
     }
+    match &options.keep {
+        None => launch_new(&options, None).await,
+        Some(directory) => adopt::launch_in(&options, directory).await,
+    }
+}
+
+/// Executes the program as a new guardian.
+pub(super) async fn launch_new(
+    options: &LaunchOptions,
+    keep: Option<&Path>,
+) -> Result<Handle, LaunchError> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)
         .map_err(|errno| LaunchError::Socket(errno.into()))?;
-    let (path_sender, path_receiver) = std::sync::mpsc::sync_channel(1);
-    let program = options.program.unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
-    let (helper, gone) = execute(program, theirs, path_receiver).await?;
-    let (link, mut hello) = Link::start(ours).map_err(LaunchError::Socket)?;
+    let (containment_sender, containment_receiver) = std::sync::mpsc::sync_channel(1);
+    let program = options.program.clone().unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
+    let (helper, gone) = execute(program, theirs, containment_receiver).await?;
+    let opening = open(ours, options, keep).await;
+    if matches!(opening, Err(LaunchError::NoAnswer)) {
+        let _ = pidfd_send_signal(helper, Signal::KILL);
+    }
+    let Opening { link, containment, output } = opening?;
+    // The receiver is gone only if the guardian has ended already.
+    let _ = containment_sender.send(containment.clone());
+    Ok(Handle { link, containment, output, gone })
+}
+
+/// A guardian that serves us.
+pub(super) struct Opening {
+    pub(super) link: Arc<Link>,
+    pub(super) containment: Containment,
+    pub(super) output: Option<OutputDirectory>,
+}
+
+/// The first words with a guardian.
+pub(super) async fn open(
+    socket: OwnedFd,
+    options: &LaunchOptions,
+    keep: Option<&Path>,
+) -> Result<Opening, LaunchError> {
+    let (link, mut hello) = Link::start(socket).map_err(LaunchError::Socket)?;
     let link = Unused(Some(link));
+    let directory = keep.map(|path| OsBytes::try_from(Bytes::copy_from_slice(path_bytes(path))));
     link.post(&GuardianRequest::Start {
-        version: GUARDIAN_VERSION,
+        min: GUARDIAN_VERSION,
+        max: GUARDIAN_VERSION,
         containment: options.containment,
         descriptors: raise_descriptor_limit(),
+        // A path that was used has no NUL byte.
+        keep: directory.and_then(Result::ok),
     });
-    let answer = tokio::time::timeout(limits::GUARDIAN_HELLO, &mut hello).await;
-    let Ok(Ok(GuardianReport::Hello { version, containment, .. })) = answer else {
-        let _ = pidfd_send_signal(helper, Signal::KILL);
-        return Err(LaunchError::NoAnswer);
+    let patience = match keep {
+        None => limits::GUARDIAN_HELLO,
+        // It may have to kill first what a dead one left.
+        Some(_) => limits::GUARDIAN_HELLO + limits::GUARDIAN_END,
     };
-    if version != GUARDIAN_VERSION {
-        return Err(LaunchError::Version { ours: GUARDIAN_VERSION, theirs: version });
-    }
-    if let Containment::ControlGroup { directory } = &containment {
-        // The receiver is gone only if the guardian has ended already.
-        let _ = path_sender.send(directory.as_bytes().to_vec());
+    let answer = tokio::time::timeout(patience, &mut hello).await;
+    let (min, max, containment, next) = match answer {
+        Ok(Ok(GuardianReport::Hello { min, max, containment, next, .. })) => {
+            (min, max, containment, next)
+        }
+        Ok(Ok(GuardianReport::Refused { why })) => {
+            return Err(refused(why, keep.unwrap_or(Path::new("/"))));
+        }
+        _ => return Err(LaunchError::NoAnswer),
+    };
+    if !(min..=max).contains(&GUARDIAN_VERSION) {
+        return Err(LaunchError::Version { ours: GUARDIAN_VERSION, theirs: max });
     }
     let link = link.used().ok_or(LaunchError::NoAnswer)?;
-    Ok(Handle { link, containment, gone })
+    link.begin_at(next);
+    let output = keep
+        .map(|path| OutputDirectory::new(Arc::new(SystemDisk), &path.join(crate::keep::OUTPUT)));
+    Ok(Opening { link, containment, output })
+}
+
+fn refused(why: Refusal, directory: &Path) -> LaunchError {
+    let directory = directory.to_owned();
+    match why {
+        Refusal::Busy { daemon } => LaunchError::InUse { directory, daemon },
+        Refusal::Locked => LaunchError::Locked { directory },
+        Refusal::Directory { errno } => {
+            LaunchError::Keep { directory, source: io::Error::from_raw_os_error(errno) }
+        }
+    }
+}
+
+fn path_bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_bytes()
 }
 
 /// Shuts the link down if the launch does not come to its end.
@@ -139,7 +202,7 @@ fn raise_descriptor_limit() -> Option<u64> {
 async fn execute(
     program: PathBuf,
     socket: OwnedFd,
-    group_directory: std::sync::mpsc::Receiver<Vec<u8>>,
+    containment: std::sync::mpsc::Receiver<Containment>,
 ) -> Result<(OwnedFd, watch::Receiver<()>), LaunchError> {
     let (sender, receiver) = oneshot::channel();
     let (life, gone) = watch::channel(());
@@ -159,14 +222,15 @@ async fn execute(
                 return;
             }
         };
-        let held = Pid::from_raw(child.id().cast_signed())
+        let pid = Pid::from_raw(child.id().cast_signed());
+        let held = pid
             .ok_or(io::ErrorKind::NotFound.into())
             .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from));
         let _ = sender.send(held);
         // Fails only for a process that somebody else has collected.
         let _ = child.wait();
-        if let Ok(directory) = group_directory.try_recv() {
-            clear(directory);
+        if let (Ok(containment), Some(pid)) = (containment.try_recv(), pid) {
+            remains::clear(pid, containment);
         }
     };
     std::thread::Builder::new()
@@ -177,18 +241,6 @@ async fn execute(
     match receiver.await {
         Ok(result) => result.map(|held| (held, gone)).map_err(LaunchError::Execute),
         Err(_) => Err(LaunchError::NoAnswer),
-    }
-}
-
-/// Kills what a guardian that was itself killed left in its control group.
-fn clear(directory: Vec<u8>) {
-    use std::os::unix::ffi::OsStringExt;
-    let path = PathBuf::from(std::ffi::OsString::from_vec(directory));
-    for _ in 0..CLEAR_ATTEMPTS {
-        if control_group::clear(&path) {
-            return;
-        }
-        std::thread::sleep(CLEAR_PAUSE);
     }
 }
 

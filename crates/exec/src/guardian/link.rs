@@ -1,5 +1,7 @@
 //! The socket to the guardian: requests out, reports in, each child's news to whoever waits for it.
 
+mod reader;
+
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -8,19 +10,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 use rustix::net::Shutdown;
-use sortie_model::limits;
+use sortie_model::{ChildKey, Seq, limits};
 use sortie_wire::frame::write_message;
-use sortie_wire::guardian_proto::{
-    ChildNumber, GuardianReport, GuardianRequest, Remainder, StandardInput,
-};
+use sortie_wire::guardian_proto::{ChildNumber, GuardianReport, GuardianRequest, KeptChild};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::Instant;
 
 use crate::error::SpawnError;
 use crate::process::Ended;
-use crate::sys::channel::{Filled, Inbox, send};
-use crate::sys::watch::watch;
+use crate::sys::channel::send;
+use crate::sys::watch::watch as watched;
+use reader::Reader;
 
 /// One guardian's socket.
 #[derive(Debug)]
@@ -33,7 +35,9 @@ pub(super) struct Link {
     room: Notify,
     children: Mutex<HashMap<ChildNumber, Slot>>,
     next_child: AtomicU64,
-    life: tokio::sync::watch::Sender<Life>,
+    life: watch::Sender<Life>,
+    /// Children of an earlier daemon.
+    found: Mutex<Vec<Found>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +49,20 @@ enum Life {
 #[derive(Debug, Default)]
 struct Outbox {
     bytes: VecDeque<u8>,
+    /// How far children were stored, of whom that had no room: only the last word counts.
+    stored: HashMap<ChildKey, Seq>,
+}
+
+impl Outbox {
+    /// Takes in what had no room, once it has.
+    fn refill(&mut self) {
+        let mut frames = Vec::new();
+        for (child, next) in self.stored.drain() {
+            // A few bytes long.
+            let _ = write_message(&GuardianRequest::Stored { child, next }, &mut frames);
+        }
+        self.bytes.extend(frames);
+    }
 }
 
 /// A child that was started.
@@ -60,6 +78,23 @@ struct Slot {
     spawned: Option<oneshot::Sender<Result<Started, SpawnError>>>,
     ended: Option<oneshot::Sender<Ended>>,
     gone: oneshot::Sender<u32>,
+    /// How far a kept child has written.
+    written: Option<watch::Sender<Seq>>,
+}
+
+/// A child of an earlier daemon, and where its news will arrive.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) child: KeptChild,
+    pub(super) pending: Pending,
+    pub(super) at: Instant,
+}
+
+/// Whether a child's output goes to files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keeping {
+    Piped,
+    Kept,
 }
 
 /// The other ends of a [`Slot`].
@@ -68,6 +103,23 @@ pub(super) struct Pending {
     pub(super) spawned: oneshot::Receiver<Result<Started, SpawnError>>,
     pub(super) ended: oneshot::Receiver<Ended>,
     pub(super) gone: oneshot::Receiver<u32>,
+    /// How far a kept child has written.
+    pub(super) written: watch::Receiver<Seq>,
+}
+
+/// Both ends of what is told about one child.
+fn slot(keeping: Keeping) -> (Slot, Pending) {
+    let (spawned_sender, spawned) = oneshot::channel();
+    let (ended_sender, ended) = oneshot::channel();
+    let (gone, gone_receiver) = oneshot::channel();
+    let (written_sender, written) = watch::channel(Seq(0));
+    let slot = Slot {
+        spawned: Some(spawned_sender),
+        ended: Some(ended_sender),
+        gone,
+        written: (keeping == Keeping::Kept).then_some(written_sender),
+    };
+    (slot, Pending { spawned, ended, gone: gone_receiver, written })
 }
 
 impl Link {
@@ -76,13 +128,14 @@ impl Link {
         socket: OwnedFd,
     ) -> io::Result<(Arc<Self>, oneshot::Receiver<GuardianReport>)> {
         let link = Arc::new(Self {
-            socket: watch(socket, Interest::READABLE | Interest::WRITABLE)?,
+            socket: watched(socket, Interest::READABLE | Interest::WRITABLE)?,
             outbox: Mutex::default(),
             blocked: Notify::new(),
             room: Notify::new(),
             children: Mutex::default(),
             next_child: AtomicU64::new(1),
-            life: tokio::sync::watch::Sender::new(Life::Alive),
+            life: watch::Sender::new(Life::Alive),
+            found: Mutex::default(),
         });
         let (sender, receiver) = oneshot::channel();
         let serving = Arc::clone(&link);
@@ -112,18 +165,25 @@ impl Link {
     }
 
     /// A number for a new child, and where its news will arrive.
-    pub(super) fn register(&self) -> (ChildNumber, Pending) {
+    pub(super) fn register(&self, keeping: Keeping) -> (ChildNumber, Pending) {
         let child = ChildNumber(self.next_child.fetch_add(1, Ordering::Relaxed));
-        let (spawned_sender, spawned) = oneshot::channel();
-        let (ended_sender, ended) = oneshot::channel();
-        let (gone, gone_receiver) = oneshot::channel();
-        let slot = Slot { spawned: Some(spawned_sender), ended: Some(ended_sender), gone };
+        let (slot, pending) = slot(keeping);
         // A guardian that is lost drops all slots, this one included, before or after it is put in.
         let mut children = self.children();
         if self.is_alive() {
             children.insert(child, slot);
         }
-        (child, Pending { spawned, ended, gone: gone_receiver })
+        (child, pending)
+    }
+
+    /// New children get numbers from there on.
+    pub(super) fn begin_at(&self, next: ChildNumber) {
+        self.next_child.fetch_max(next.0, Ordering::Relaxed);
+    }
+
+    /// The children of an earlier daemon, each once.
+    pub(super) fn take_found(&self) -> Vec<Found> {
+        std::mem::take(&mut *self.found.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn forget(&self, child: ChildNumber) {
@@ -168,6 +228,32 @@ impl Link {
         }
     }
 
+    /// Says how far a kept child was stored; only the last word waits while the outbox is full.
+    pub(super) fn post_stored(&self, child: ChildKey, next: Seq) {
+        let mut outbox = self.outbox();
+        if outbox.bytes.len() > limits::GUARDIAN_OUTBOX_BYTES {
+            let last = outbox.stored.entry(child).or_default();
+            *last = next.max(*last);
+            return;
+        }
+        drop(outbox);
+        self.post(&GuardianRequest::Stored { child, next });
+    }
+
+    /// Resolves when all that was posted is written, or nobody is there to read it.
+    pub(super) async fn flushed(&self) {
+        loop {
+            let room = self.room.notified();
+            if self.outbox().bytes.is_empty() {
+                return;
+            }
+            tokio::select! {
+                () = room => {}
+                () = self.lost() => return,
+            }
+        }
+    }
+
     fn put(&self, frame: &[u8]) {
         let mut outbox = self.outbox();
         if !outbox.bytes.is_empty() {
@@ -194,6 +280,9 @@ impl Link {
             loop {
                 let Ok(mut ready) = self.socket.writable().await else { return };
                 let mut outbox = self.outbox();
+                if outbox.bytes.is_empty() {
+                    outbox.refill();
+                }
                 let (front, _) = outbox.bytes.as_slices();
                 if front.is_empty() {
                     break;
@@ -224,101 +313,5 @@ impl Link {
 
     fn children(&self) -> MutexGuard<'_, HashMap<ChildNumber, Slot>> {
         self.children.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Reads reports and hands them out.
-struct Reader<'a> {
-    link: &'a Link,
-    inbox: Inbox,
-    /// Descriptors that the messages to come will take.
-    descriptors: VecDeque<OwnedFd>,
-    hello: Option<oneshot::Sender<GuardianReport>>,
-}
-
-impl<'a> Reader<'a> {
-    fn new(link: &'a Link, hello: oneshot::Sender<GuardianReport>) -> Self {
-        Self { link, inbox: Inbox::default(), descriptors: VecDeque::new(), hello: Some(hello) }
-    }
-
-    async fn run(&mut self) {
-        loop {
-            let Ok(mut ready) = self.link.socket.readable().await else { return };
-            match self.inbox.fill(self.link.socket.get_ref()) {
-                Ok(Filled::More) => {}
-                Err(Errno::AGAIN) => {
-                    ready.clear_ready();
-                    continue;
-                }
-                Ok(Filled::Closed) | Err(_) => return,
-            }
-            loop {
-                match self.inbox.take() {
-                    Ok(Some(report)) => self.on_report(report),
-                    Ok(None) => break,
-                    // A guardian that does not speak the protocol is none.
-                    Err(_) => return,
-                }
-            }
-        }
-    }
-
-    fn on_report(&mut self, report: GuardianReport) {
-        match report {
-            GuardianReport::Hello { .. } => {
-                if let Some(hello) = self.hello.take() {
-                    let _ = hello.send(report);
-                }
-            }
-            GuardianReport::Descriptors { .. } => self.descriptors = self.inbox.descriptors(),
-            GuardianReport::Spawned { child, pid, input } => self.on_spawned(child, pid, input),
-            GuardianReport::SpawnFailed { child, step, errno } => {
-                if let Some(slot) = self.link.children().remove(&child)
-                    && let Some(spawned) = slot.spawned
-                {
-                    let _ = spawned.send(Err(SpawnError { step, errno }));
-                }
-            }
-            GuardianReport::Exited { child, end, stage, memory, disturbance, remainder } => {
-                self.on_ended(child, Ended { end, stage, memory, disturbance, remainder });
-            }
-            GuardianReport::Gone { child, left_behind } => {
-                if let Some(slot) = self.link.children().remove(&child) {
-                    let _ = slot.gone.send(left_behind);
-                }
-            }
-        }
-    }
-
-    fn on_spawned(&mut self, child: ChildNumber, pid: u32, input: StandardInput) {
-        let count = match input {
-            StandardInput::Null => 2,
-            StandardInput::Pipe | StandardInput::Channel => 3,
-        };
-        let pipes = self.descriptors.drain(..count.min(self.descriptors.len())).collect();
-        let spawned = self.link.children().get_mut(&child).and_then(|slot| slot.spawned.take());
-        if let Some(spawned) = spawned {
-            // Whoever has stopped waiting has asked for a kill.
-            let _ = spawned.send(Ok(Started { pid, pipes }));
-        }
-    }
-
-    fn on_ended(&self, child: ChildNumber, ended: Ended) {
-        let mut children = self.link.children();
-        match ended.remainder {
-            Remainder::Alone => {
-                if let Some(slot) = children.remove(&child) {
-                    if let Some(sender) = slot.ended {
-                        let _ = sender.send(ended);
-                    }
-                    let _ = slot.gone.send(0);
-                }
-            }
-            Remainder::Others => {
-                if let Some(sender) = children.get_mut(&child).and_then(|slot| slot.ended.take()) {
-                    let _ = sender.send(ended);
-                }
-            }
-        }
     }
 }

@@ -69,16 +69,24 @@ pub fn entry(pid: Pid) -> Option<Entry> {
     Some(Entry { pid, parent, group, session, start, life })
 }
 
+/// Every process that we can see, in no order.
+pub fn all() -> impl Iterator<Item = Entry> {
+    let names = fs::read_dir("/proc").into_iter().flatten().flatten();
+    names.filter_map(|process| entry(Pid::from_raw(process.file_name().to_str()?.parse().ok()?)?))
+}
+
+/// The boot that this machine runs since: process ids and start times mean something within one.
+pub fn boot() -> Option<String> {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(text.trim().to_owned())
+}
+
 /// Every process below `root` in the tree of parents, in no order. Reads the whole table: a
 /// fraction of a millisecond for each hundred processes of the machine.
 pub fn descendants(root: Pid) -> Vec<Entry> {
     let mut by_parent: HashMap<i32, Vec<Entry>> = HashMap::new();
-    let Ok(directory) = fs::read_dir("/proc") else { return Vec::new() };
-    for name in directory.flatten().map(|process| process.file_name()) {
-        let pid = name.to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
-        if let Some(entry) = pid.and_then(entry) {
-            by_parent.entry(entry.parent).or_default().push(entry);
-        }
+    for entry in all() {
+        by_parent.entry(entry.parent).or_default().push(entry);
     }
     let mut found = by_parent.remove(&root.as_raw_nonzero().get()).unwrap_or_default();
     let mut next = 0;

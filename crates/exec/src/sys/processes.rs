@@ -108,12 +108,11 @@ pub fn take_channel() -> Option<OwnedFd> {
     Some(socket)
 }
 
-/// Limits the descriptors that this process, and each that it starts from now on, may open unless
-/// it asks for more.
-pub fn limit_descriptors(count: u64) {
+/// Lets this process open as many descriptors as it may: several for each kept child.
+pub fn raise_descriptor_limit() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // Lowering a limit cannot fail.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(count), maximum });
+    // Refused by nobody: the hard limit stays.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// The process id of our parent, 1 or another adopter's when it has ended.

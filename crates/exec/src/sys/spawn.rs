@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
 use rustix::io::Errno;
-use rustix::process::Pid;
+use rustix::process::{Pid, Resource, getrlimit};
 use sortie_model::reason::SpawnStep;
 use sortie_wire::guardian_proto::NulList;
 
@@ -51,15 +51,23 @@ pub struct SpawnFailure {
 /// lives as long as its children may.
 pub struct Spawner {
     stack: ChildStack,
+    descriptors: Option<libc::rlimit>,
 }
 
 impl Default for Spawner {
     fn default() -> Self {
-        Self { stack: ChildStack::new() }
+        Self { stack: ChildStack::new(), descriptors: None }
     }
 }
 
 impl Spawner {
+    /// Limits the descriptors that each program started from now on may open, unless it asks for
+    /// more. Our own limit stays.
+    pub fn limit_descriptors(&mut self, count: u64) {
+        let maximum = getrlimit(Resource::Nofile).maximum.unwrap_or(libc::RLIM_INFINITY);
+        self.descriptors = Some(libc::rlimit { rlim_cur: count.min(maximum), rlim_max: maximum });
+    }
+
     /// Starts a program and returns when it runs. The calling thread waits in the kernel until the
     /// program is loaded, so a hanging file system holds it up.
     ///
@@ -76,6 +84,7 @@ impl Spawner {
             environment: environment.as_ptr(),
             directory: launch.directory.as_ptr(),
             stdio: launch.stdio.map(|descriptor| descriptor.as_raw_fd()),
+            descriptors: self.descriptors,
             failure: None,
         };
         let pid = self.run(&mut plan, launch.group)?;
@@ -99,6 +108,7 @@ impl Spawner {
             environment: none.as_ptr(),
             directory: c"/".as_ptr(),
             stdio: [-1; 3],
+            descriptors: None,
             failure: None,
         };
         let Ok(pid) = self.run(&mut plan, Some(group)) else { return false };
@@ -126,6 +136,7 @@ struct ChildPlan {
     environment: *const *const c_char,
     directory: *const c_char,
     stdio: [c_int; 3],
+    descriptors: Option<libc::rlimit>,
     /// Written by the child, read by us once it runs or has ended.
     failure: Option<SpawnFailure>,
 }
@@ -152,6 +163,10 @@ unsafe fn enter(plan: &ChildPlan) -> Result<(), SpawnFailure> {
             return Err(fork(errno()));
         }
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        if let Some(limit) = &plan.descriptors {
+            // Lowering a limit cannot fail.
+            libc::setrlimit(libc::RLIMIT_NOFILE, limit);
+        }
         let [input, output, error] = plan.stdio;
         if libc::dup2(input, 0) < 0 || libc::dup2(output, 1) < 0 || libc::dup2(error, 2) < 0 {
             return Err(fork(errno()));

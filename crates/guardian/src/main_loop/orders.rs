@@ -14,6 +14,7 @@ use sortie_wire::guardian_proto::{ChildNumber, GuardianReport, Remainder};
 
 use super::{Guardian, weight};
 use crate::child::{Child, Killing, Life, Sent};
+use crate::keeper::Rest;
 use crate::spawn::fork;
 use crate::tree::{Main, Tree};
 
@@ -67,6 +68,9 @@ impl Guardian {
                 child.tree.set_main(Main::Ours(pid));
                 child.life = Life::Main;
                 self.mains.insert(pid, number);
+                if let Some(keeper) = &mut self.keeper {
+                    keeper.set_pid(number, pid.as_raw_nonzero().get().cast_unsigned());
+                }
                 None
             }
             Err(SpawnFailure { step, errno }) => {
@@ -83,16 +87,24 @@ impl Guardian {
         for (End { number, end, stage }, count) in ends.iter().zip(counts) {
             let memory = self.memory_end(*number, *end);
             let Some(child) = self.children.get(number) else { continue };
-            let remainder = if count == 0 { Remainder::Alone } else { Remainder::Others };
-            self.outbox.push(&GuardianReport::Exited {
+            let is_kept = self.is_kept(*number);
+            let is_alone = count == 0;
+            // Of a kept child more follows: what it wrote, and that nothing is left.
+            let is_all = is_alone && !is_kept;
+            let exited = GuardianReport::Exited {
                 child: *number,
                 end: *end,
                 stage: *stage,
                 memory,
                 disturbance: child.disturbance(),
-                remainder,
-            });
-            if remainder == Remainder::Alone {
+                remainder: if is_all { Remainder::Alone } else { Remainder::Others },
+            };
+            self.push(&exited);
+            if is_kept && let Some(keeper) = &mut self.keeper {
+                let rest = if is_alone { Rest::None { left_behind: 0 } } else { Rest::Some };
+                keeper.on_exited(*number, exited, rest);
+            }
+            if is_alone {
                 self.forget(*number);
             }
         }
@@ -185,6 +197,12 @@ impl Guardian {
         self.forest.signal(&targets, &self.mains);
     }
 
+    /// Counts what is left of these children, and kills it.
+    pub(super) fn finish(&mut self, numbers: &[ChildNumber]) {
+        self.note_left_behind(numbers);
+        self.begin_kill(numbers);
+    }
+
     fn note_left_behind(&mut self, numbers: &[ChildNumber]) {
         let counts = self.forest.count(&self.trees(numbers), &self.mains);
         let known: Vec<_> =
@@ -255,9 +273,22 @@ impl Guardian {
         for (number, population) in over.into_iter().zip(populations) {
             if population == Population::Empty {
                 let left_behind = self.children.get(&number).map_or(0, |child| child.left_behind);
-                self.outbox.push(&GuardianReport::Gone { child: number, left_behind });
+                if self.is_kept(number) {
+                    if let Some(keeper) = &mut self.keeper {
+                        keeper.on_tree_gone(number, left_behind);
+                    }
+                } else {
+                    self.push(&GuardianReport::Gone { child: number, left_behind });
+                }
                 self.forget(number);
             }
+        }
+    }
+
+    /// Reports something, if there is somebody to report to.
+    pub(super) fn push(&mut self, report: &GuardianReport) {
+        if self.serves() {
+            self.outbox.push(report);
         }
     }
 

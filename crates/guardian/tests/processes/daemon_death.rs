@@ -12,7 +12,7 @@ use crate::support::{command, eventually, mark, marked, run_plain, shell, with_m
 
 /// Set in the environment of a daemon that waits to be killed; its value is the children's mark.
 pub(crate) const VICTIM_VARIABLE: &str = "TEST_VICTIM";
-const CONTAINMENT_VARIABLE: &str = "TEST_CONTAINMENT";
+pub(crate) const CONTAINMENT_VARIABLE: &str = "TEST_CONTAINMENT";
 
 const STUBBORN: &str = "trap '' TERM HUP INT; \
     setsid sh -c 'sleep 1000 & exec sleep 1000' & \
@@ -79,16 +79,29 @@ pub(crate) async fn a_guardian_that_is_killed_takes_its_children_along(guardian:
     }
 }
 
+/// How the daemon that is to be killed contains its children.
+pub(crate) fn containment_asked_for() -> ContainmentChoice {
+    match std::env::var(CONTAINMENT_VARIABLE).unwrap().as_str() {
+        "parentage" => ContainmentChoice::Parentage,
+        _ => ContainmentChoice::Best,
+    }
+}
+
+/// What to ask of a daemon, so that it contains children as that guardian does.
+pub(crate) fn containment_word(guardian: &Guardian) -> &'static str {
+    match guardian.containment() {
+        Containment::ControlGroup { .. } => "best",
+        Containment::Parentage => "parentage",
+    }
+}
+
 /// The daemon that is to be killed.
 pub(crate) fn be_a_daemon_until_killed() -> ! {
     let mark = std::env::var(VICTIM_VARIABLE).unwrap();
-    let containment = match std::env::var(CONTAINMENT_VARIABLE).unwrap().as_str() {
-        "parentage" => ContainmentChoice::Parentage,
-        _ => ContainmentChoice::Best,
-    };
+    let containment = containment_asked_for();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let options = LaunchOptions { containment, program: None };
+        let options = LaunchOptions { containment, ..LaunchOptions::default() };
         let guardian = Guardian::launch(options).await.unwrap();
         let mut children = Vec::new();
         for _ in 0..20 {
@@ -102,13 +115,9 @@ pub(crate) fn be_a_daemon_until_killed() -> ! {
 
 /// A daemon in a process of its own, with twenty children of five processes each.
 async fn victim(guardian: &Guardian, mark: &str) -> Child {
-    let containment = match guardian.containment() {
-        Containment::ControlGroup { .. } => "best",
-        Containment::Parentage => "parentage",
-    };
     let mut daemon = Command::new(std::env::current_exe().unwrap())
         .env(VICTIM_VARIABLE, mark)
-        .env(CONTAINMENT_VARIABLE, containment)
+        .env(CONTAINMENT_VARIABLE, containment_word(guardian))
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -129,7 +138,7 @@ pub(crate) async fn a_daemon_that_is_killed_takes_everything_along(guardian: Gua
     assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
 }
 
-fn kill(signal: &str, pid: &str) {
+pub(crate) fn kill(signal: &str, pid: &str) {
     assert!(Command::new("kill").args([signal, pid.trim()]).status().unwrap().success());
 }
 

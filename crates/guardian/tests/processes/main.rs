@@ -11,6 +11,7 @@
 
 mod daemon_death;
 mod ends;
+mod keeping;
 mod pipes;
 mod stops;
 mod support;
@@ -31,10 +32,8 @@ type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Case = (&'static str, fn(Guardian) -> Running);
 
 macro_rules! cases {
-    ($($module:ident :: $name:ident),+ $(,)?) => {
-        [$((concat!(stringify!($module), "::", stringify!($name)), |guardian| {
-            Box::pin($module::$name(guardian)) as Running
-        })),+]
+    ($($($part:ident)::+),+ $(,)?) => {
+        [$((stringify!($($part)::+), |guardian| Box::pin($($part)::+(guardian)) as Running)),+]
     };
 }
 
@@ -80,6 +79,25 @@ const CASES: &[Case] = &cases![
     daemon_death::a_guardian_ignores_signals_while_its_daemon_lives,
     daemon_death::what_is_left_when_both_were_killed_ends_with_the_next_start,
     daemon_death::a_daemon_that_is_killed_takes_everything_along,
+    keeping::deaths::a_kept_child_goes_on_when_its_daemon_is_killed,
+    keeping::deaths::a_kept_child_that_ends_alone_is_told_of_later,
+    keeping::deaths::an_adopted_tree_is_stopped,
+    keeping::deaths::an_adopted_child_keeps_its_timeout,
+    keeping::deaths::ten_daemons_die_over_fifty_children,
+    keeping::deaths::kept_children_of_a_killed_guardian_are_lost_and_gone,
+    keeping::deaths::what_a_killed_guardian_left_is_cleared_by_the_next,
+    keeping::deaths::input_that_died_with_the_daemon_is_not_taken_for_its_end,
+    keeping::places::two_daemons_cannot_have_the_same_children,
+    keeping::places::an_orderly_end_kills_what_is_kept_and_leaves_nothing,
+    keeping::places::what_cannot_be_kept_is_refused,
+    keeping::places::a_full_disk_pauses_kept_children,
+    keeping::output::sixty_four_mebibytes_of_a_kept_child_arrive_unchanged,
+    keeping::output::a_kept_child_waits_until_its_output_is_stored,
+    keeping::output::what_a_kept_child_leaves_behind_is_killed_and_counted,
+    keeping::output::a_kept_childs_input_has_a_true_end,
+    keeping::output::a_kept_child_is_stopped_and_cut_like_any_other,
+    keeping::output::dropping_the_run_of_a_kept_child_kills_its_tree,
+    keeping::output::the_next_life_of_a_kept_child_goes_on_where_it_ended,
 ];
 
 fn main() -> ExitCode {
@@ -87,13 +105,16 @@ fn main() -> ExitCode {
     if std::env::var_os(daemon_death::VICTIM_VARIABLE).is_some() {
         daemon_death::be_a_daemon_until_killed();
     }
+    if std::env::var_os(keeping::DIRECTORY_VARIABLE).is_some() {
+        keeping::be_a_daemon_until_killed();
+    }
     support::soft_descriptor_limit();
     let chosen: Vec<String> =
         std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let mut failed = 0;
     for choice in [ContainmentChoice::Best, ContainmentChoice::Parentage] {
         for (name, case) in CASES {
-            let name = format!("{choice:?}::{name}");
+            let name = format!("{choice:?}::{name}").replace(' ', "");
             if !chosen.is_empty() && !chosen.iter().any(|part| name.contains(part)) {
                 continue;
             }
@@ -111,7 +132,7 @@ fn main() -> ExitCode {
 fn run_case(containment: ContainmentChoice, case: fn(Guardian) -> Running) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let options = LaunchOptions { containment, program: None };
+        let options = LaunchOptions { containment, ..LaunchOptions::default() };
         let guardian = Guardian::launch(options).await.expect("a guardian");
         if containment == ContainmentChoice::Parentage {
             assert_eq!(*guardian.containment(), Containment::Parentage);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use sortie_exec::process::ProcessOutput;
 use sortie_exec::{Guardian, ProcessSpec, RunPlan};
 use sortie_model::facts::{Interruption, ProcessFacts};
 use sortie_wire::guardian_proto::StandardInput;
@@ -97,7 +98,7 @@ pub(crate) async fn a_child_that_is_not_read_waits(guardian: Guardian) {
     let file = directory.path().join("written");
     let script = format!("head -c 3000000 /dev/zero; echo > {}", file.display());
     let process = guardian.spawn(shell(&script)).await.unwrap();
-    let mut stdout = process.stdout;
+    let ProcessOutput::Pipes { mut stdout, .. } = process.output else { panic!("not kept") };
     let mut total = stdout.read().await.unwrap().len();
     assert!(!file.exists(), "three megabytes do not fit into a pipe");
     while let Some(bytes) = stdout.read().await {

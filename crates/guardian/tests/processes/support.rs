@@ -28,6 +28,7 @@ pub(crate) fn command(words: &[&str]) -> ProcessSpec {
         directory: None,
         input: StandardInput::Null,
         init: None,
+        keep: None,
     }
 }
 

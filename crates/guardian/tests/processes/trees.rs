@@ -118,7 +118,8 @@ pub(crate) async fn no_zombie_is_left(guardian: Guardian) {
     })
     .await;
     let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-    // Input, output, error, the socket, the signals, the null device, perhaps the control group.
-    let held = if *guardian.containment() == Containment::Parentage { 6 } else { 7 };
+    // Input, output, error, the socket, the signals, what watches those, the null device, perhaps
+    // the control group.
+    let held = if *guardian.containment() == Containment::Parentage { 7 } else { 8 };
     assert_eq!(descriptors, held);
 }

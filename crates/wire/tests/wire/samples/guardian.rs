@@ -1,9 +1,13 @@
+use std::time::Duration;
+
 use bytes::Bytes;
 use sortie_model::facts::{MemoryEnd, ProcessEnd, Stage};
 use sortie_model::reason::SpawnStep;
+use sortie_model::{ChildIncarnation, ChildKey, JobInstance, Ordinal, Seq};
 use sortie_wire::guardian_proto::{
     ChildNumber, Containment, ContainmentChoice, Disturbance, GuardianReport, GuardianRequest,
-    NulList, Program, Remainder, SpawnRequest, StandardInput,
+    Keep, KeptChild, KeptFate, KeptInput, NulList, Program, Refusal, Remainder, SpawnRequest,
+    StandardInput,
 };
 
 use super::words::os;
@@ -11,8 +15,20 @@ use super::{Sample, plain};
 
 const CHILD: ChildNumber = ChildNumber(300);
 
+const JOB: JobInstance = JobInstance(uuid::Uuid::from_bytes([7; 16]));
+
+fn keep() -> Keep {
+    Keep {
+        child: ChildKey { job: JOB, ordinal: Ordinal(3) },
+        incarnation: ChildIncarnation(2),
+        first: Seq(300),
+        drain: Duration::from_millis(2_500),
+        note: Bytes::from_static(b"note"),
+    }
+}
+
 fn requests() -> Vec<(&'static str, GuardianRequest)> {
-    let spawn = |program, input| {
+    let spawn = |program, input, keep| {
         GuardianRequest::Spawn(Box::new(SpawnRequest {
             child: CHILD,
             program,
@@ -20,28 +36,56 @@ fn requests() -> Vec<(&'static str, GuardianRequest)> {
             directory: Some(os(b"/tmp")),
             input,
             init: Some(os(b"true")),
+            keep,
         }))
     };
     let words = NulList::of_words([&os(b"echo"), &os(b"\xff")]);
     let script = Program::Script { text: Bytes::from_static(b"#!/bin/sh\n"), arguments: words };
     let command = Program::Command(NulList::of_words([&os(b"true")]));
-    let start =
-        |containment, descriptors| GuardianRequest::Start { version: 1, containment, descriptors };
+    let start = |containment, descriptors, keep| GuardianRequest::Start {
+        min: 2,
+        max: 2,
+        containment,
+        descriptors,
+        keep,
+    };
+    let kept = ChildKey { job: JOB, ordinal: Ordinal(3) };
     vec![
-        ("start", start(ContainmentChoice::Best, Some(70_000))),
-        ("start by parentage", start(ContainmentChoice::Parentage, None)),
-        ("spawn a command", spawn(command.clone(), StandardInput::Null)),
-        ("spawn a script", spawn(script, StandardInput::Pipe)),
-        ("spawn a worker", spawn(command, StandardInput::Channel)),
+        ("start", start(ContainmentChoice::Best, Some(70_000), Some(os(b"/keep")))),
+        ("start by parentage", start(ContainmentChoice::Parentage, None, None)),
+        ("spawn a command", spawn(command.clone(), StandardInput::Null, None)),
+        ("spawn a script", spawn(script, StandardInput::Pipe, Some(keep()))),
+        ("spawn a worker", spawn(command, StandardInput::Channel, None)),
         ("signal", GuardianRequest::Signal { child: CHILD, number: 15 }),
         ("kill", GuardianRequest::Kill { child: CHILD }),
         ("finish", GuardianRequest::Finish { child: CHILD }),
         ("withdraw", GuardianRequest::Withdraw { child: CHILD }),
+        ("stored", GuardianRequest::Stored { child: kept, next: Seq(70_000) }),
+        ("forget", GuardianRequest::Forget { child: kept }),
+        ("close input", GuardianRequest::CloseInput { child: CHILD }),
+        ("end", GuardianRequest::End),
     ]
 }
 
 fn reports() -> Vec<(&'static str, GuardianReport)> {
-    let hello = |containment| GuardianReport::Hello { version: 1, pid: 70_000, containment };
+    let hello = |containment| GuardianReport::Hello {
+        min: 2,
+        max: 2,
+        pid: 70_000,
+        containment,
+        next: CHILD,
+    };
+    let kept = |input, fate| {
+        GuardianReport::Kept(Box::new(KeptChild {
+            number: CHILD,
+            keep: keep(),
+            oldest: Seq(301),
+            pid: 70_001,
+            running: Duration::from_secs(300),
+            input,
+            fate,
+        }))
+    };
     let exited = |end, memory, remainder| GuardianReport::Exited {
         child: CHILD,
         end,
@@ -77,6 +121,16 @@ fn reports() -> Vec<(&'static str, GuardianReport)> {
         ),
         ("lost", exited(ProcessEnd::Lost, MemoryEnd::No, Remainder::Alone)),
         ("gone", GuardianReport::Gone { child: CHILD, left_behind: 2 }),
+        (
+            "spawned and kept",
+            GuardianReport::SpawnedKept { child: CHILD, pid: 70_001, input: StandardInput::Null },
+        ),
+        ("written", GuardianReport::Written { child: CHILD, next: Seq(70_000) }),
+        ("kept", kept(KeptInput::Lost, KeptFate::Known)),
+        ("kept and lost", kept(KeptInput::Whole, KeptFate::Lost)),
+        ("busy", GuardianReport::Refused { why: Refusal::Busy { daemon: 70_000 } }),
+        ("locked", GuardianReport::Refused { why: Refusal::Locked }),
+        ("no directory", GuardianReport::Refused { why: Refusal::Directory { errno: 13 } }),
     ]
 }
 
@@ -101,6 +155,10 @@ fn request_name(request: &GuardianRequest) -> &'static str {
         GuardianRequest::Kill { .. } => "Kill",
         GuardianRequest::Finish { .. } => "Finish",
         GuardianRequest::Withdraw { .. } => "Withdraw",
+        GuardianRequest::Stored { .. } => "Stored",
+        GuardianRequest::Forget { .. } => "Forget",
+        GuardianRequest::CloseInput { .. } => "CloseInput",
+        GuardianRequest::End => "End",
     }
 }
 
@@ -112,5 +170,9 @@ fn report_name(report: &GuardianReport) -> &'static str {
         GuardianReport::SpawnFailed { .. } => "SpawnFailed",
         GuardianReport::Exited { .. } => "Exited",
         GuardianReport::Gone { .. } => "Gone",
+        GuardianReport::SpawnedKept { .. } => "SpawnedKept",
+        GuardianReport::Written { .. } => "Written",
+        GuardianReport::Kept(_) => "Kept",
+        GuardianReport::Refused { .. } => "Refused",
     }
 }

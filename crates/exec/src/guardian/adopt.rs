@@ -1,0 +1,160 @@
+//! Going on with the children that an earlier daemon left.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustix::io::Errno;
+use sortie_model::{ChildIncarnation, ChildKey, Seq, limits};
+use sortie_wire::guardian_proto::{KeptFate, KeptInput};
+use tokio::time::{Instant, sleep};
+
+use super::launch::{self, LaunchOptions, Opening};
+use super::link::{Found, Pending};
+use super::remains::watch_over;
+use super::{Guardian, Handle, Hold};
+use crate::error::LaunchError;
+use crate::keep::KeepPlace;
+use crate::kept::{KeptOutput, KeptReader};
+use crate::process::{Ending, Process, ProcessControl, ProcessOutput};
+
+/// The pause between two attempts to reach a guardian that begins, or ends.
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// A child that a former daemon left, for [`resume`](crate::run::resume). Dropping it kills its
+/// whole tree.
+#[derive(Debug)]
+pub struct Adopted {
+    /// Which child it is.
+    pub child: ChildKey,
+    /// Which of its lives.
+    pub incarnation: ChildIncarnation,
+    /// What the former daemon noted of it.
+    pub note: Bytes,
+    /// Its process id.
+    pub pid: u32,
+    /// How long it has run, or ran until its end; zero when it is lost.
+    pub running: Duration,
+    /// The oldest record that the former daemon had not [stored](super::Guardian::stored). What
+    /// comes before a later number is left out when this is set to it.
+    pub first: Seq,
+    /// The guardian died, and the child with it: no end is known, but what it wrote is there.
+    pub lost: bool,
+    /// The rest of its input died with the former daemon: it waits in vain, and is killed.
+    pub input_lost: bool,
+    pub(crate) found: Instant,
+    rest: Rest,
+}
+
+/// What is private about an adopted child.
+#[derive(Debug)]
+struct Rest {
+    hold: Hold,
+    pending: Pending,
+}
+
+/// Takes the children that the guardian told of.
+pub(super) fn take(handle: &Arc<Handle>) -> Vec<Adopted> {
+    let adopt = |Found { child, pending, at }: Found| {
+        let lost = child.fate == KeptFate::Lost;
+        let mut hold = Hold::new(Arc::clone(handle), child.number);
+        if lost {
+            hold.release();
+        }
+        Adopted {
+            child: child.keep.child,
+            incarnation: child.keep.incarnation,
+            note: child.keep.note,
+            pid: child.pid,
+            running: child.running,
+            first: child.oldest,
+            lost,
+            input_lost: child.input == KeptInput::Lost,
+            found: at,
+            rest: Rest { hold, pending },
+        }
+    };
+    handle.link.take_found().into_iter().map(adopt).collect()
+}
+
+impl Adopted {
+    /// The process behind it; none when the guardian has no directory, and so is another one.
+    pub(crate) fn into_process(self, guardian: &Guardian) -> Option<Process> {
+        let Rest { hold, pending: Pending { ended, gone, written, .. } } = self.rest;
+        let directory = guardian.0.output.clone()?;
+        let reader = KeptReader::new(directory, self.child, self.first);
+        Some(Process {
+            control: ProcessControl { hold, gone, pid: self.pid },
+            ending: Ending { receiver: ended, known: None },
+            output: ProcessOutput::Kept(KeptOutput::new(reader, written)),
+            stdin: None,
+            channel: None,
+        })
+    }
+}
+
+/// Goes on with the guardian that has the directory, or launches one.
+pub(super) async fn launch_in(
+    options: &LaunchOptions,
+    directory: &Path,
+) -> Result<Handle, LaunchError> {
+    let keep = |source| LaunchError::Keep { directory: directory.to_owned(), source };
+    // The guardian has another working directory.
+    let path = std::path::absolute(directory).map_err(keep)?;
+    let place = KeepPlace::prepare(&path).map_err(keep)?;
+    // A guardian that ends may take so long to kill what is below it.
+    let until = Instant::now() + limits::GUARDIAN_END + limits::GUARDIAN_HELLO;
+    loop {
+        let result = attempt(options, &place).await;
+        let passes = matches!(&result, Err(Failure::MayPass(_)));
+        if !passes || Instant::now() >= until {
+            return result.map_err(Failure::into_error);
+        }
+        sleep(ATTEMPT_PAUSE).await;
+    }
+}
+
+/// Why an attempt failed.
+enum Failure {
+    /// A guardian that begins, or ends, is in the way.
+    MayPass(LaunchError),
+    Final(LaunchError),
+}
+
+impl Failure {
+    fn into_error(self) -> LaunchError {
+        match self {
+            Self::MayPass(error) | Self::Final(error) => error,
+        }
+    }
+}
+
+async fn attempt(options: &LaunchOptions, place: &KeepPlace) -> Result<Handle, Failure> {
+    let directory = place.path().to_owned();
+    let keep = |source| Failure::Final(LaunchError::Keep { directory: directory.clone(), source });
+    let locked = || Failure::MayPass(LaunchError::Locked { directory: directory.clone() });
+    match place.connect() {
+        Ok((socket, pid)) => {
+            let gone = watch_over(pid, place.identity())
+                .map_err(|error| Failure::Final(LaunchError::Execute(error)))?;
+            let opening = launch::open(socket, options, Some(place.path())).await;
+            let Opening { link, containment, output } = opening.map_err(|error| match error {
+                // It has ended meanwhile.
+                LaunchError::NoAnswer => locked(),
+                error => Failure::Final(error),
+            })?;
+            Ok(Handle { link, containment, output, gone })
+        }
+        Err(Errno::CONNREFUSED | Errno::NOENT | Errno::AGAIN) => {
+            if place.lock().map_err(keep)?.is_none() {
+                return Err(locked());
+            }
+            launch::launch_new(options, Some(place.path())).await.map_err(|error| match error {
+                LaunchError::Locked { .. } => Failure::MayPass(error),
+                error => Failure::Final(error),
+            })
+        }
+        Err(error) => Err(keep(error.into())),
+    }
+}

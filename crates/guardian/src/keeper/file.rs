@@ -1,0 +1,90 @@
+//! The file with what is known of one kept child: the reports that a later daemon gets.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use bytes::BytesMut;
+use sortie_model::{ChildKey, limits};
+use sortie_wire::frame::{take_frame, write_message};
+use sortie_wire::guardian_proto::{GuardianReport, KeptChild};
+
+/// A child's file. Dropping this leaves it where it is.
+#[derive(Debug)]
+pub(super) struct ChildFile(PathBuf);
+
+/// What such a file says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Noted {
+    pub(super) child: KeptChild,
+    /// How it ended, and how many processes it left behind, if that was known.
+    pub(super) end: Option<(GuardianReport, u32)>,
+}
+
+impl ChildFile {
+    pub(super) fn of(directory: &Path, child: ChildKey) -> Self {
+        Self(directory.join(format!("{}-{:08x}", child.job.0.simple(), child.ordinal.0)))
+    }
+
+    /// Makes the file, in place of one of an earlier life of the child.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn create(&self, reports: &[GuardianReport]) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        options.open(&self.0)?.write_all(&encode(reports))
+    }
+
+    /// Adds what is known since; the last word counts. Without room the child will be called lost
+    /// if this guardian is killed.
+    pub(super) fn note(&self, reports: &[GuardianReport]) {
+        let file = OpenOptions::new().append(true).open(&self.0);
+        let _ = file.and_then(|mut file| file.write_all(&encode(reports)));
+    }
+
+    pub(super) fn remove(&self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// What the files say, each with its file. One that is not whole is of a child that was never
+/// started, and is removed.
+pub(super) fn all(directory: &Path) -> io::Result<Vec<(ChildFile, Noted)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        match decode(&fs::read(&path)?) {
+            Some(noted) => found.push((ChildFile(path), noted)),
+            None => fs::remove_file(path)?,
+        }
+    }
+    Ok(found)
+}
+
+fn encode(reports: &[GuardianReport]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for report in reports {
+        // Notes have a bound far below that of a frame.
+        let _ = write_message(report, &mut bytes);
+    }
+    bytes
+}
+
+fn decode(bytes: &[u8]) -> Option<Noted> {
+    let mut bytes = BytesMut::from(bytes);
+    let (mut child, mut exited, mut end) = (None, None, None);
+    while let Ok(Some(frame)) = take_frame(&mut bytes, limits::FRAME_BYTES) {
+        match frame.open() {
+            Ok(GuardianReport::Kept(kept)) => child = Some(*kept),
+            Ok(report @ GuardianReport::Exited { .. }) => exited = Some(report),
+            Ok(GuardianReport::Gone { left_behind, .. }) => {
+                end = exited.take().map(|exited| (exited, left_behind));
+            }
+            Ok(_) => {}
+            Err(_) => break,
+        }
+    }
+    child.map(|child| Noted { child, end })
+}

@@ -1,0 +1,90 @@
+//! What the loop does for kept children besides.
+
+use std::os::fd::OwnedFd;
+
+use sortie_wire::guardian_proto::{ChildNumber, GuardianReport, StandardInput};
+
+use super::Guardian;
+use crate::keeper::{Keeper, Need};
+
+impl Guardian {
+    pub(super) fn is_kept(&self, number: ChildNumber) -> bool {
+        self.keeper.as_ref().is_some_and(|keeper| keeper.is_kept(number))
+    }
+
+    pub(super) fn end_drain(&mut self, number: ChildNumber) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.end_drain(number);
+        }
+    }
+
+    /// Keeps a child's pipes, and passes its input to the daemon: a second end of that stays here.
+    pub(super) fn begin_keeping(
+        &mut self,
+        (number, pid): (ChildNumber, u32),
+        pipes: Vec<OwnedFd>,
+        input: StandardInput,
+    ) {
+        let mut pipes = pipes.into_iter();
+        let (Some(output), Some(error), Some(keeper)) =
+            (pipes.next(), pipes.next(), &mut self.keeper)
+        else {
+            return;
+        };
+        let passed: Vec<_> = pipes.collect();
+        // Without a second end, the child will take its daemon's death for the end of its input.
+        let held = passed.first().and_then(|end| rustix::io::fcntl_dupfd_cloexec(end, 3).ok());
+        keeper.begin(number, (pid, [output, error]), held, &self.watcher);
+        self.outbox.push_with(&GuardianReport::SpawnedKept { child: number, pid, input }, passed);
+    }
+
+    /// Goes on with ends and writes that wait for something, and tells the daemon what is new.
+    pub(super) fn tend(&mut self) {
+        self.dismiss_silent();
+        let Some(keeper) = &mut self.keeper else { return };
+        keeper.retry(&self.watcher);
+        let mut finishes = Vec::new();
+        for need in keeper.needs(&self.watcher) {
+            match need {
+                Need::Finish(number) => finishes.push(number),
+                Need::Completion(number) => self.complete(number),
+            }
+        }
+        finishes.retain(|number| {
+            self.children.get(number).is_some_and(|child| child.killing.is_none())
+        });
+        if !finishes.is_empty() {
+            self.finish(&finishes);
+            // Often nothing is left at once.
+            let needs = self.keeper.as_mut().map(|keeper| keeper.needs(&self.watcher));
+            for need in needs.unwrap_or_default() {
+                if let Need::Completion(number) = need {
+                    self.complete(number);
+                }
+            }
+        }
+        self.report_news();
+    }
+
+    fn complete(&mut self, number: ChildNumber) {
+        let reports = self.keeper.as_mut().map(|keeper| keeper.complete(number, &self.watcher));
+        self.push_if_served(reports.unwrap_or_default());
+    }
+
+    fn report_news(&mut self) {
+        if self.outbox.is_full() {
+            return;
+        }
+        let news = self.keeper.as_mut().map(Keeper::take_news);
+        self.push_if_served(news.unwrap_or_default());
+    }
+
+    /// Without a daemon nobody is to be told: the next one hears everything from its beginning.
+    fn push_if_served(&mut self, reports: Vec<GuardianReport>) {
+        if self.serves() {
+            for report in reports {
+                self.outbox.push(&report);
+            }
+        }
+    }
+}

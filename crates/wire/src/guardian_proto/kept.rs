@@ -1,0 +1,79 @@
+//! Children that outlive their daemon.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use sortie_model::{ChildIncarnation, ChildKey, Seq};
+
+use super::ChildNumber;
+
+/// A child that outlives its daemon: the guardian writes its output to files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keep {
+    /// Which child it is, for the next daemon.
+    pub child: ChildKey,
+    /// Which of its lives.
+    pub incarnation: ChildIncarnation,
+    /// The number of its first record.
+    pub first: Seq,
+    /// How long its pipes are read after its main process's end.
+    pub drain: Duration,
+    /// Whatever the next daemon needs to know of it, at most
+    /// [`KEPT_NOTE_BYTES`](sortie_model::limits::KEPT_NOTE_BYTES).
+    pub note: Bytes,
+}
+
+/// A child of an earlier daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptChild {
+    /// Its number from now on.
+    pub number: ChildNumber,
+    /// What the earlier daemon said of it.
+    pub keep: Keep,
+    /// The oldest of its records that can still be read.
+    pub oldest: Seq,
+    /// Its process id; 0 when it is not known any more.
+    pub pid: u32,
+    /// How long it ran until now, or until its end.
+    pub running: Duration,
+    /// What became of its input.
+    pub input: KeptInput,
+    /// Whether its end is or will be known.
+    pub fate: KeptFate,
+}
+
+/// What became of a kept child's input when its daemon died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeptInput {
+    /// It has all of it, or never had any.
+    Whole,
+    /// The rest of it died with the daemon. The child waits for it.
+    Lost,
+}
+
+/// Whether a kept child's end can be known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeptFate {
+    /// It was reported, or will be.
+    Known,
+    /// The guardian that held it died, and so did the child. No report follows.
+    Lost,
+}
+
+/// Why a guardian does not serve a daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// It serves another one.
+    Busy {
+        /// That one's process id.
+        daemon: u32,
+    },
+    /// Another guardian has the directory of what is kept.
+    Locked,
+    /// The directory cannot be used.
+    Directory {
+        /// The operating system's error number.
+        errno: i32,
+    },
+}
