@@ -43,7 +43,7 @@ pub(crate) enum Work {
 
 /// A process that an earlier life of this node began.
 #[derive(Debug)]
-pub(crate) struct Resumed {
+pub(crate) struct Survivor {
     pub(crate) start: Start,
     /// When it began, if that was heard.
     pub(crate) begin: Option<Timestamp>,
@@ -107,7 +107,7 @@ impl Group {
     pub(crate) fn resume(
         port: &Arc<JobPort>,
         guardian: &Guardian,
-        children: Vec<Resumed>,
+        children: Vec<Survivor>,
         left: &Left,
     ) -> Self {
         let count = children.len() as u32;

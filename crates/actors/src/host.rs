@@ -22,7 +22,7 @@ use sortie_wire::host_proto::{
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::child_job::{Chosen, EndedGroups, Group, GroupId, Left, Resumed, Tell, Work};
+use crate::child_job::{Chosen, EndedGroups, Group, GroupId, Left, Survivor, Tell, Work};
 use crate::data::credit::OwnerCredit;
 use crate::data::messages::inboxes::{Inboxes, Way};
 use crate::data::outbox::Outbox;
@@ -65,7 +65,7 @@ pub(crate) enum HostMessage {
 pub(crate) struct Adoption {
     pub(crate) job: JobInstance,
     pub(crate) spec: HostSpec,
-    pub(crate) children: Vec<Resumed>,
+    pub(crate) children: Vec<Survivor>,
 }
 
 /// Whose children the host executes.

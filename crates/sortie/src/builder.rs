@@ -258,7 +258,10 @@ impl NodeBuilder {
                 FunctionThreads::Own | FunctionThreads::Shared => None,
             },
             registry: self.tasks,
-            guardian: hosts_processes.then(LaunchOptions::default),
+            guardian: hosts_processes.then(|| LaunchOptions {
+                keep: parts.store.as_ref().map(|store| store.join("processes")),
+                ..LaunchOptions::default()
+            }),
             directory,
             store: parts.store,
             user: self.user,

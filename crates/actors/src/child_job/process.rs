@@ -18,7 +18,7 @@ use sortie_wire::guardian_proto::{NulList, StandardInput};
 use sortie_wire::host_proto::{ChildOutcome, HostSpec, Verdict};
 use tokio::sync::Mutex;
 
-use crate::child_job::{Ending, Left, Resumed, Slot};
+use crate::child_job::{Ending, Left, Slot, Survivor};
 use crate::data::input::ChildInput;
 use crate::data::port::{ChildPort, JobPort};
 
@@ -49,10 +49,10 @@ pub(super) fn run(port: &Arc<JobPort>, guardian: &Guardian, child: Start, left: 
 pub(super) fn resume(
     port: &Arc<JobPort>,
     guardian: &Guardian,
-    child: Resumed,
+    child: Survivor,
     left: Left,
 ) -> Slot {
-    let Resumed { start, begin, adopted } = child;
+    let Survivor { start, begin, adopted } = child;
     let port = ChildPort::new(Arc::clone(port), &start);
     port.began_before(begin);
     let ending = Ending::new(Arc::clone(&port), left);

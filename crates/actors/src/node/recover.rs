@@ -10,21 +10,21 @@ use sortie_engine::history::{Ended, Held, Retention, surplus};
 use sortie_engine::hold::Hold;
 use sortie_engine::host::Start;
 use sortie_engine::parent_job::{Executor, JobIdentity, KeptChild, KeptJob, Owner, ParentJob};
+use sortie_engine::placement;
 use sortie_exec::{Adopted, Guardian};
 use sortie_model::spec::BodySpec;
-use sortie_engine::placement;
 use sortie_model::{ChildKey, EntryId, Ordinal, limits};
 use sortie_store::Store;
 use sortie_store::journal::{Change, JobEntry, JournalError, Order, SessionEntry, Told};
 use sortie_wire::RemoteError;
 use sortie_wire::session_proto::ScopeChange;
 
+use crate::child_job::Survivor;
 use crate::data::durable::{Durable, kept_child, output};
 use crate::data::job::JobShared;
 use crate::data::session::{SessionIdentity, SessionShared};
-use crate::node::NodeShared;
-use crate::child_job::Resumed;
 use crate::host::{Adoption, HostMessage};
+use crate::node::NodeShared;
 use crate::parent_job::{Finding, ParentJobActor, ParentJobArguments, ParentJobMessage};
 use crate::serve::{remove, wait};
 
@@ -182,7 +182,8 @@ impl Left {
 fn adopt(session: &Arc<SessionShared>, job: &JobShared, left: &mut Left) -> Finding {
     let instance = job.identity.instance;
     let (first, last) = (Ordinal(0), Ordinal(u32::MAX));
-    let of_job = ChildKey { job: instance, ordinal: first }..=ChildKey { job: instance, ordinal: last };
+    let of_job =
+        ChildKey { job: instance, ordinal: first }..=ChildKey { job: instance, ordinal: last };
     let keys: Vec<ChildKey> = left.children.range(of_job).map(|(key, _)| *key).collect();
     let rows = job.rows();
     let is_process = !matches!(rows.spec().body, BodySpec::Task { .. });
@@ -192,9 +193,9 @@ fn adopt(session: &Arc<SessionShared>, job: &JobShared, left: &mut Left) -> Find
     for key in keys {
         let Some(adopted) = left.children.remove(&key) else { continue };
         let (ordinal, incarnation) = (key.ordinal, adopted.incarnation);
-        let kept = rows.kept(ordinal).filter(|kept| {
-            kept.incarnation == incarnation && !rows.has_ended(ordinal)
-        });
+        let kept = rows
+            .kept(ordinal)
+            .filter(|kept| kept.incarnation == incarnation && !rows.has_ended(ordinal));
         let Some(kept) = kept else {
             // Its end is known: the node ended before the guardian heard so.
             if let Some(guardian) = &session.node.guardian {
@@ -205,7 +206,7 @@ fn adopt(session: &Arc<SessionShared>, job: &JobShared, left: &mut Left) -> Find
         finding.alive.insert((ordinal, incarnation));
         let next = adopted.first;
         let start = Start { ordinal, id: kept.id.0, incarnation, next, item: None };
-        children.push(Resumed { start, begin: kept.begin, adopted });
+        children.push(Survivor { start, begin: kept.begin, adopted });
     }
     if !children.is_empty() {
         let node = &session.node.me.name();
