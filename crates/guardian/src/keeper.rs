@@ -151,7 +151,15 @@ impl Keeper {
         kept.input = input.map_or(Input::Whole, Input::Held);
         // Making a pipe not block fails for nothing that is one.
         let _ = kept.output.take_pipes(pipes);
-        kept.output.watch(number, watcher, flow);
+        let watched = kept.output.watch(number, watcher, flow);
+        self.on_watched(watched);
+    }
+
+    /// What could not be watched is tried again.
+    fn on_watched(&mut self, watched: Result<(), Errno>) {
+        if watched.is_err() {
+            self.retry_at.get_or_insert(Instant::now() + limits::KEPT_RETRY);
+        }
     }
 
     /// The child's main program has another process id than its init command.
@@ -185,7 +193,8 @@ impl Keeper {
         let flow = self.flow();
         let Some(kept) = self.children.get_mut(&number) else { return };
         let got = kept.output.read(stream, &mut self.scratch);
-        kept.output.watch(number, watcher, flow);
+        let watched = kept.output.watch(number, watcher, flow);
+        self.on_watched(watched);
         self.on_got(number, got, watcher);
     }
 
@@ -224,9 +233,11 @@ impl Keeper {
 
     fn watch_all(&mut self, watcher: &Watcher) {
         let flow = self.flow();
+        let mut all = Ok(());
         for (number, kept) in &mut self.children {
-            kept.output.watch(*number, watcher, flow);
+            all = all.and(kept.output.watch(*number, watcher, flow));
         }
+        self.on_watched(all);
     }
 
     /// A daemon came, or went. One that went took the rest of its children's input along.
@@ -248,7 +259,8 @@ impl Keeper {
         let Some(number) = self.numbers.get(&child) else { return };
         if let Some(kept) = self.children.get_mut(number) {
             kept.output.on_stored(next);
-            kept.output.watch(*number, watcher, flow);
+            let watched = kept.output.watch(*number, watcher, flow);
+            self.on_watched(watched);
         }
     }
 

@@ -170,7 +170,15 @@ impl Output {
     }
 
     /// Watches the pipes, or does not, as the flow says.
-    pub(super) fn watch(&mut self, number: ChildNumber, watcher: &Watcher, flow: Flow) {
+    ///
+    /// # Errors
+    /// When the system watches no more for us: to be tried again.
+    pub(super) fn watch(
+        &mut self,
+        number: ChildNumber,
+        watcher: &Watcher,
+        flow: Flow,
+    ) -> Result<(), Errno> {
         let wanted = match flow {
             Flow::Bound(bytes) => !self.is_stuck() && self.unstored_bytes < bytes,
             Flow::Halted => false,
@@ -179,12 +187,14 @@ impl Output {
             let Some(pipe) = pipe else { continue };
             if wanted && !pipe.watched {
                 let source = Source::Pipe(number, stream);
-                pipe.watched = watcher.add(&pipe.end, source, EventFlags::IN).is_ok();
+                watcher.add(&pipe.end, source, EventFlags::IN)?;
+                pipe.watched = true;
             } else if !wanted && pipe.watched {
                 watcher.remove(&pipe.end);
                 pipe.watched = false;
             }
         }
+        Ok(())
     }
 
     /// Reads a pipe once and appends what came, as one record.
