@@ -338,7 +338,7 @@ impl Keeper {
     pub(crate) fn take_news(&mut self) -> Vec<GuardianReport> {
         let news = std::mem::take(&mut self.news);
         let told = news.into_iter().filter_map(|number| {
-            let next = self.children.get(&number)?.output.next();
+            let next = self.children.get(&number)?.output.end();
             Some(GuardianReport::Written { child: number, next })
         });
         told.collect()
