@@ -36,8 +36,8 @@ pub(super) struct Output {
     unstored_bytes: u64,
     /// The number of the next record.
     next: Seq,
-    /// The number after the last record that is there: less than the next one when a new life of the
-    /// child begins behind what somebody else wrote.
+    /// The number after the last record that is there: less than the next one when a new life of
+    /// the child begins behind what somebody else wrote.
     end: Seq,
     /// All before it were stored by the daemon.
     stored: Seq,
