@@ -247,9 +247,10 @@ impl Keeper {
         if daemon == Daemon::Away {
             self.news.clear();
             for kept in self.children.values_mut() {
-                if let Input::Held(end) = std::mem::replace(&mut kept.input, Input::Whole) {
-                    kept.input = Input::Lost { _held: end };
-                }
+                kept.input = match std::mem::replace(&mut kept.input, Input::Whole) {
+                    Input::Held(end) => Input::Lost { _held: end },
+                    other => other,
+                };
             }
         }
     }
