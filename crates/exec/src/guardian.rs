@@ -77,6 +77,18 @@ impl Guardian {
         while gone.changed().await.is_ok() {}
     }
 
+    /// Lets go of the guardian, whoever else holds it, as the death of this process would: kept
+    /// children run on and wait for the next launch with their directory, all others are killed.
+    /// Runs of kept children stay as they are, and dropping them kills nothing any more.
+    ///
+    /// # Cancel safety
+    /// When cancelled, the guardian is still held.
+    pub async fn leave(&self) {
+        // What was stored and forgotten by now is so for the next daemon, too.
+        let _ = tokio::time::timeout(limits::GUARDIAN_END, self.0.link.flushed()).await;
+        self.0.link.leave();
+    }
+
     /// The children that a former daemon left, each once. Those that are not taken run on.
     pub fn take_adopted(&self) -> Vec<Adopted> {
         adopt::take(&self.0)

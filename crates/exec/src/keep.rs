@@ -24,6 +24,8 @@ use crate::sys::{control_group, marks, proc_table};
 
 /// Where in the directory the output of kept children is.
 pub(crate) const OUTPUT: &str = "output";
+/// The bits of a directory into which everybody may write.
+const SHARED: u32 = 0o1002;
 /// Daemons that may knock while a guardian is busy.
 const BACKLOG: i32 = 8;
 
@@ -55,13 +57,15 @@ impl KeepPlace {
     /// The directory, made if it is not there, for its owner alone.
     ///
     /// # Errors
-    /// The system's; [`io::ErrorKind::PermissionDenied`] for a directory of another user.
+    /// The system's; [`io::ErrorKind::PermissionDenied`] for a directory of another user, or one
+    /// that is meant for everybody.
     pub fn prepare(path: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = File::from(rustix::fs::open(path, flags, Mode::empty())?);
         let found = directory.metadata()?;
-        if found.uid() != rustix::process::geteuid().as_raw() {
+        let is_shared = found.mode() & SHARED != 0;
+        if found.uid() != rustix::process::geteuid().as_raw() || is_shared {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
         if found.mode() & 0o077 != 0 {
@@ -249,6 +253,12 @@ mod tests {
         let place = KeepPlace::prepare(&path).expect("ours");
         let mode = fs::metadata(&path).expect("there").mode();
         assert_eq!(mode & 0o777, 0o700);
+        let shared = directory.path().join("shared");
+        fs::create_dir(&shared).expect("made");
+        for (mode, refused) in [(0o1777, true), (0o777, true), (0o755, false)] {
+            fs::set_permissions(&shared, fs::Permissions::from_mode(mode)).expect("ours");
+            assert_eq!(KeepPlace::prepare(&shared).is_err(), refused, "{mode:o}");
+        }
         let lock = place.lock().expect("a lock").expect("free");
         assert!(KeepPlace::prepare(&path).expect("ours").lock().expect("no lock").is_none());
         assert_eq!(place.connect().map(|_| ()), Err(Errno::NOENT));

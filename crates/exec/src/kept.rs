@@ -4,25 +4,36 @@ use sortie_model::{ChildKey, Record, Seq, limits};
 use sortie_store::segment::{Batch, OutputDirectory, OutputReader, ReadBounds, SegmentError};
 use tokio::sync::watch;
 
-/// Reads one child's records. None while another thread has it.
+/// Reads one child's records.
 #[derive(Debug)]
 pub(crate) struct KeptReader {
-    reader: Option<OutputReader>,
+    directory: OutputDirectory,
+    child: ChildKey,
     position: Seq,
+    /// None at first, and while another thread has it.
+    reader: Option<OutputReader>,
 }
 
 impl KeptReader {
     /// Begins with that record, or the first one after it that is still there.
     pub(crate) const fn new(directory: OutputDirectory, child: ChildKey, from: Seq) -> Self {
-        Self { reader: Some(OutputReader::new(directory, child, from)), position: from }
+        Self { directory, child, position: from, reader: None }
+    }
+
+    /// Looks for the files anew: a segment that could not be written may have been removed after it
+    /// was opened here, and another one may have its name.
+    fn look_again(&mut self) {
+        self.reader = None;
     }
 
     /// What is there now; nothing when all was read. `ahead` says how much is expected: what is
     /// little was written just now, and is read without leaving this thread.
     ///
-    /// Not cancel safe: a reader that is under way is lost.
+    /// Cancel safe: what was under way is read again.
     async fn read(&mut self, ahead: Option<u64>) -> Result<Vec<Record>, SegmentError> {
-        let Some(mut reader) = self.reader.take() else { return Ok(Vec::new()) };
+        let mut reader = self.reader.take().unwrap_or_else(|| {
+            OutputReader::new(self.directory.clone(), self.child, self.position)
+        });
         let (reader, batch) = if ahead.is_some_and(|few| few <= limits::KEPT_RECORDS_AT_ONCE) {
             let batch = reader.read(ReadBounds::default());
             (reader, batch)
@@ -66,42 +77,57 @@ impl KeptOutput {
     /// Waits for records and returns them, in order; none when nothing is left of the child, or of
     /// its guardian, and all was read.
     ///
-    /// Not cancel safe.
+    /// Cancel safe.
     pub(crate) async fn read(&mut self) -> Result<Option<Vec<Record>>, Unreadable> {
         loop {
             let end = *self.written.borrow_and_update();
             if self.reader.position < end {
                 let ahead = end.0 - self.reader.position.0;
-                let records = self.read_some(Some(ahead)).await?;
-                if !records.is_empty() {
-                    return Ok(Some(records));
-                }
+                return self.read_some(Some(ahead)).await.map(Some);
             }
             if self.written.changed().await.is_err() {
-                // Nobody writes any more: all there is can be read.
-                let records = self.read_some(None).await?;
-                return Ok(Some(records).filter(|records| !records.is_empty()));
+                // Nobody writes any more, and a guardian that was killed could not say how far it
+                // came: all that is there is taken.
+                return self.read_last().await;
             }
         }
     }
 
+    /// Records that have to be there.
     async fn read_some(&mut self, ahead: Option<u64>) -> Result<Vec<Record>, Unreadable> {
-        let mut attempts = 1;
-        loop {
+        for _ in 0..limits::KEPT_READ_ATTEMPTS {
             match self.reader.read(ahead).await {
-                Ok(records) => return Ok(records),
-                Err(error) if error.is_retryable() && attempts < limits::KEPT_READ_ATTEMPTS => {
-                    attempts += 1;
-                    tokio::time::sleep(limits::KEPT_READ_PAUSE).await;
-                }
-                Err(error) => {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "what a kept process wrote cannot be read"
-                    );
-                    return Err(Unreadable);
-                }
+                Ok(records) if !records.is_empty() => return Ok(records),
+                Ok(_) => self.reader.look_again(),
+                Err(error) => report(&error)?,
             }
+            tokio::time::sleep(limits::KEPT_READ_PAUSE).await;
         }
+        tracing::error!(child = ?self.reader.child, "what a kept process wrote is not there");
+        Err(Unreadable)
     }
+
+    /// Records that may be there.
+    async fn read_last(&mut self) -> Result<Option<Vec<Record>>, Unreadable> {
+        for attempt in 1..=limits::KEPT_READ_ATTEMPTS {
+            match self.reader.read(None).await {
+                Ok(records) if !records.is_empty() => return Ok(Some(records)),
+                Ok(_) if attempt > 1 => return Ok(None),
+                Ok(_) => {
+                    self.reader.look_again();
+                    continue;
+                }
+                Err(error) => report(&error)?,
+            }
+            tokio::time::sleep(limits::KEPT_READ_PAUSE).await;
+        }
+        Err(Unreadable)
+    }
+}
+
+/// Writes down what went wrong; an error when trying again cannot help.
+fn report(error: &SegmentError) -> Result<(), Unreadable> {
+    let source: &dyn std::error::Error = error;
+    tracing::error!(error = source, "what a kept process wrote cannot be read");
+    if error.is_retryable() { Ok(()) } else { Err(Unreadable) }
 }

@@ -135,8 +135,8 @@ async fn start(
 }
 
 /// As [`run`], for a child that a former daemon began and that runs, or has ended already. Its
-/// timeout counts from its own start. One whose input was lost is killed. Of one that is lost
-/// itself, what it wrote is handed over, and nothing else happens.
+/// timeout counts from its own start, its limit of output from here on. One whose input was lost is
+/// killed. Of one that is lost itself, what it wrote is handed over, and nothing else happens.
 ///
 /// # Cancel safety
 /// When cancelled, the whole tree is killed; what was not handed over stays in the guardian's

@@ -151,7 +151,15 @@ impl Keeper {
         kept.input = input.map_or(Input::Whole, Input::Held);
         // Making a pipe not block fails for nothing that is one.
         let _ = kept.output.take_pipes(pipes);
-        kept.output.watch(number, watcher, flow);
+        let watched = kept.output.watch(number, watcher, flow);
+        self.on_watched(watched);
+    }
+
+    /// What could not be watched is tried again.
+    fn on_watched(&mut self, watched: Result<(), Errno>) {
+        if watched.is_err() {
+            self.retry_at.get_or_insert(Instant::now() + limits::KEPT_RETRY);
+        }
     }
 
     /// The child's main program has another process id than its init command.
@@ -185,7 +193,8 @@ impl Keeper {
         let flow = self.flow();
         let Some(kept) = self.children.get_mut(&number) else { return };
         let got = kept.output.read(stream, &mut self.scratch);
-        kept.output.watch(number, watcher, flow);
+        let watched = kept.output.watch(number, watcher, flow);
+        self.on_watched(watched);
         self.on_got(number, got, watcher);
     }
 
@@ -224,9 +233,11 @@ impl Keeper {
 
     fn watch_all(&mut self, watcher: &Watcher) {
         let flow = self.flow();
+        let mut all = Ok(());
         for (number, kept) in &mut self.children {
-            kept.output.watch(*number, watcher, flow);
+            all = all.and(kept.output.watch(*number, watcher, flow));
         }
+        self.on_watched(all);
     }
 
     /// A daemon came, or went. One that went took the rest of its children's input along.
@@ -236,9 +247,10 @@ impl Keeper {
         if daemon == Daemon::Away {
             self.news.clear();
             for kept in self.children.values_mut() {
-                if let Input::Held(end) = std::mem::replace(&mut kept.input, Input::Whole) {
-                    kept.input = Input::Lost { _held: end };
-                }
+                kept.input = match std::mem::replace(&mut kept.input, Input::Whole) {
+                    Input::Held(end) => Input::Lost { _held: end },
+                    other => other,
+                };
             }
         }
     }
@@ -248,7 +260,8 @@ impl Keeper {
         let Some(number) = self.numbers.get(&child) else { return };
         if let Some(kept) = self.children.get_mut(number) {
             kept.output.on_stored(next);
-            kept.output.watch(*number, watcher, flow);
+            let watched = kept.output.watch(*number, watcher, flow);
+            self.on_watched(watched);
         }
     }
 
@@ -326,7 +339,7 @@ impl Keeper {
     pub(crate) fn take_news(&mut self) -> Vec<GuardianReport> {
         let news = std::mem::take(&mut self.news);
         let told = news.into_iter().filter_map(|number| {
-            let next = self.children.get(&number)?.output.next();
+            let next = self.children.get(&number)?.output.end();
             Some(GuardianReport::Written { child: number, next })
         });
         told.collect()

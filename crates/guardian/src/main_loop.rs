@@ -112,6 +112,7 @@ impl Guardian {
         peer.watch(&watcher)?;
         if let Some(keeper) = &keeper {
             watcher.add(keeper.door(), Source::Door, EventFlags::IN)?;
+            starter.hold_spare();
         }
         let mut guardian = Self {
             watcher,

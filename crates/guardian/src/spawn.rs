@@ -22,6 +22,8 @@ pub(crate) struct Starter {
     scripts: Scripts,
     /// The standard input of children without one.
     null: OwnedFd,
+    /// Given up for a moment when no descriptor is free.
+    spare: Option<OwnedFd>,
 }
 
 /// A child whose first program runs.
@@ -53,7 +55,20 @@ impl Starter {
             spawner: Spawner::default(),
             scripts: Scripts::default(),
             null: rustix::fs::open(c"/dev/null", flags, Mode::empty())?,
+            spare: None,
         })
+    }
+
+    /// Holds a descriptor for [`Starter::turn_away`].
+    pub(crate) fn hold_spare(&mut self) {
+        self.spare = self.null.try_clone().ok();
+    }
+
+    /// Lets somebody in and out again when no descriptor is free, so that nobody waits for ever.
+    pub(crate) fn turn_away(&mut self, door: impl AsFd) {
+        drop(self.spare.take());
+        drop(rustix::net::accept(door));
+        self.hold_spare();
     }
 
     /// Starts the child's first program in its tree.

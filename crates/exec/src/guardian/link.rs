@@ -43,6 +43,8 @@ pub(super) struct Link {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Life {
     Alive,
+    /// Let go of: what is kept runs on, and nobody here hears of it.
+    Left,
     Lost,
 }
 
@@ -156,7 +158,22 @@ impl Link {
 
     pub(super) async fn lost(&self) {
         // Fails only when the sender is gone, and that is `self`.
-        let _ = self.life.subscribe().wait_for(|life| *life == Life::Lost).await;
+        let _ = self.life.subscribe().wait_for(|life| *life != Life::Alive).await;
+    }
+
+    /// Shuts down without any child's hearing of it that is kept.
+    pub(super) fn leave(&self) {
+        let mut children = self.children();
+        self.life.send_if_modified(|life| {
+            let alive = *life == Life::Alive;
+            if alive {
+                *life = Life::Left;
+            }
+            alive
+        });
+        children.retain(|_, slot| slot.written.is_some());
+        drop(children);
+        self.shut_down();
     }
 
     /// Makes both ends see the end of the socket.
@@ -303,8 +320,10 @@ impl Link {
         self.shut_down();
         // Under the children's lock, so that no child is registered afterwards.
         let mut children = self.children();
-        self.life.send_replace(Life::Lost);
-        children.clear();
+        if *self.life.borrow() != Life::Left {
+            self.life.send_replace(Life::Lost);
+            children.clear();
+        }
     }
 
     fn outbox(&self) -> MutexGuard<'_, Outbox> {

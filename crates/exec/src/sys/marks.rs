@@ -27,7 +27,9 @@ pub fn clear(guardian: Pid) -> bool {
         proc_table::descendants(guardian).into_iter().map(|entry| entry.pid).collect();
     let mut clean = true;
     for entry in proc_table::all() {
+        // The kernel's own threads are in no session, and have no environment to wait for.
         let is_left = entry.life == Life::Alive
+            && entry.session != 0
             && !spared.contains(&entry.pid)
             && owner(entry.pid).is_some_and(|(of, _)| of == guardian.as_raw_nonzero().get());
         if is_left {

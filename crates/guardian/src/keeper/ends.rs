@@ -99,7 +99,7 @@ impl Keeper {
         kept.output.close(watcher);
         kept.life = Life::Ended { exited, ran, left_behind };
         self.news.remove(&number);
-        let next = kept.output.next();
+        let next = kept.output.end();
         let told = kept.told(number);
         kept.file.note(&told);
         if kept.memory == Memory::Unwanted {
@@ -143,7 +143,7 @@ impl Kept {
             input,
             fate,
         };
-        let written = GuardianReport::Written { child: number, next: self.output.next() };
+        let written = GuardianReport::Written { child: number, next: self.output.end() };
         let mut told = vec![GuardianReport::Kept(Box::new(kept)), written];
         match &self.life {
             Life::Runs | Life::Lost => {}

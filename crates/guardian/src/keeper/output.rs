@@ -34,7 +34,11 @@ pub(super) struct Output {
     /// How many bytes there are up to each of these numbers, that the daemon has not stored.
     unstored: VecDeque<(Seq, u64)>,
     unstored_bytes: u64,
+    /// The number of the next record.
     next: Seq,
+    /// The number after the last record that is there: less than the next one when a new life of
+    /// the child begins behind what somebody else wrote.
+    end: Seq,
     /// All before it were stored by the daemon.
     stored: Seq,
 }
@@ -98,6 +102,7 @@ impl Output {
             unstored: VecDeque::new(),
             unstored_bytes: 0,
             next,
+            end: first,
             stored: first,
         })
     }
@@ -105,14 +110,15 @@ impl Output {
     /// Goes on counting what an earlier life of the child wrote.
     pub(super) fn inherit(&mut self, earlier: Self) {
         self.stored = earlier.stored;
+        self.end = earlier.end;
         self.unstored = earlier.unstored;
         self.unstored_bytes = earlier.unstored_bytes;
     }
 
     /// The output of a child that does not run any more, as far as it can be read.
     pub(super) fn left(directory: OutputDirectory, child: ChildKey, first: Seq) -> Self {
-        let log = open(&directory, child, first).ok();
-        let next = log.as_ref().map_or(Seq(u64::MAX), OutputLog::next);
+        let log = open(&directory, child, Seq(0)).ok();
+        let end = log.as_ref().map_or(Seq(0), OutputLog::next);
         Self {
             directory,
             child,
@@ -121,7 +127,8 @@ impl Output {
             unwritten: None,
             unstored: VecDeque::new(),
             unstored_bytes: 0,
-            next,
+            next: end,
+            end,
             stored: first,
         }
     }
@@ -131,9 +138,9 @@ impl Output {
         self.stored = oldest;
     }
 
-    /// The number of the next record that will be written.
-    pub(super) const fn next(&self) -> Seq {
-        self.next
+    /// The number after the last record that can be read.
+    pub(super) const fn end(&self) -> Seq {
+        self.end
     }
 
     /// The oldest record that the daemon has not stored.
@@ -170,7 +177,15 @@ impl Output {
     }
 
     /// Watches the pipes, or does not, as the flow says.
-    pub(super) fn watch(&mut self, number: ChildNumber, watcher: &Watcher, flow: Flow) {
+    ///
+    /// # Errors
+    /// When the system watches no more for us: to be tried again.
+    pub(super) fn watch(
+        &mut self,
+        number: ChildNumber,
+        watcher: &Watcher,
+        flow: Flow,
+    ) -> Result<(), Errno> {
         let wanted = match flow {
             Flow::Bound(bytes) => !self.is_stuck() && self.unstored_bytes < bytes,
             Flow::Halted => false,
@@ -179,12 +194,14 @@ impl Output {
             let Some(pipe) = pipe else { continue };
             if wanted && !pipe.watched {
                 let source = Source::Pipe(number, stream);
-                pipe.watched = watcher.add(&pipe.end, source, EventFlags::IN).is_ok();
+                watcher.add(&pipe.end, source, EventFlags::IN)?;
+                pipe.watched = true;
             } else if !wanted && pipe.watched {
                 watcher.remove(&pipe.end);
                 pipe.watched = false;
             }
         }
+        Ok(())
     }
 
     /// Reads a pipe once and appends what came, as one record.
@@ -241,6 +258,7 @@ impl Output {
         match result {
             Ok(()) => {
                 self.next = record.seq.after(1);
+                self.end = self.next;
                 let bytes = record.body.len() as u64 + RECORD_HEAD_BYTES;
                 self.count(bytes);
                 Got::Written(bytes)

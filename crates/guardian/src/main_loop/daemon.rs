@@ -259,7 +259,11 @@ impl Guardian {
     fn let_in(&mut self) {
         let Some(keeper) = &self.keeper else { return };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let Ok(socket) = rustix::net::accept_with(keeper.door(), flags) else { return };
+        let socket = match rustix::net::accept_with(keeper.door(), flags) {
+            Ok(socket) => socket,
+            Err(Errno::MFILE | Errno::NFILE) => return self.starter.turn_away(keeper.door()),
+            Err(_) => return,
+        };
         let Ok(found) = rustix::net::sockopt::socket_peercred(&socket) else { return };
         if found.uid != rustix::process::geteuid() {
             return;

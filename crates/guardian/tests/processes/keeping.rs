@@ -161,8 +161,11 @@ impl Taker {
 
     pub(crate) fn bytes(&self, stream: Stream) -> Vec<u8> {
         let records = self.records.lock().unwrap();
-        let of = records.iter().filter(|record| record.stream == stream);
-        of.flat_map(|record| record.body.bytes().to_vec()).collect()
+        let mut bytes = Vec::new();
+        for record in records.iter().filter(|record| record.stream == stream) {
+            bytes.extend_from_slice(&record.body.bytes());
+        }
+        bytes
     }
 }
 

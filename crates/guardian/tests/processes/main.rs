@@ -84,6 +84,7 @@ const CASES: &[Case] = &cases![
     keeping::deaths::an_adopted_tree_is_stopped,
     keeping::deaths::an_adopted_child_keeps_its_timeout,
     keeping::deaths::ten_daemons_die_over_fifty_children,
+    keeping::deaths::a_daemon_that_leaves_hands_its_children_on,
     keeping::deaths::kept_children_of_a_killed_guardian_are_lost_and_gone,
     keeping::deaths::what_a_killed_guardian_left_is_cleared_by_the_next,
     keeping::deaths::input_that_died_with_the_daemon_is_not_taken_for_its_end,

@@ -89,6 +89,10 @@ impl Scan {
             self.at += whole as u64;
             // No more than the file has was read, so no more is thrown away.
             let _ = self.buffer.split_to(whole);
+            if self.buffer.is_empty() {
+                // Thousands of readers wait for more, and none of them keeps memory for it.
+                self.buffer = BytesMut::new();
+            }
             if let Some(met) = met {
                 return Ok(met);
             }

@@ -1,6 +1,7 @@
 //! Deaths of daemons and guardians.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sortie_exec::{Guardian, RunPlan, resume, stop_channel};
@@ -9,7 +10,8 @@ use sortie_model::spec::StopSpec;
 use sortie_model::{ChildIncarnation, Seq};
 
 use super::{
-    Daemon, KeepDirectory, LONG, Order, Taker, kept, key, kill_holder, resume_kept, run_kept, told,
+    Daemon, KeepDirectory, LONG, Order, Taker, kept, key, kill_holder, resume_kept, run_kept,
+    text_of, told,
 };
 use crate::support::{eventually, mark, marked, with_mark};
 
@@ -200,6 +202,45 @@ pub(crate) async fn ten_daemons_die_over_fifty_children(guardian: Guardian) {
     eventually("the end of everything", || directory.files().is_empty()).await;
 }
 
+pub(crate) async fn a_daemon_that_leaves_hands_its_children_on(guardian: Guardian) {
+    let directory = KeepDirectory::new(&guardian);
+    let (mark, other) = (mark("handed-on"), mark("not-handed-on"));
+    let go = directory.beside("go");
+    let script = two_parts(&go);
+    let first = directory.launch().await.unwrap();
+    let other_child = first.spawn(marked(&other, "exec sleep 1000")).await.unwrap();
+    let taker = Arc::new(Taker::new(&first, 0));
+    let running = {
+        let (first, taker, mark) = (first.clone(), Arc::clone(&taker), mark.clone());
+        tokio::spawn(async move {
+            run_kept(&first, kept(0, marked(&mark, &script)), RunPlan::default(), &taker).await
+        })
+    };
+    eventually("a first line", || !taker.records.lock().unwrap().is_empty()).await;
+    first.leave().await;
+    assert!(!first.is_alive());
+    first.lost().await;
+    let next = directory.launch().await.unwrap();
+    eventually("the end of what is not kept", || with_mark(&other).is_empty()).await;
+    assert!(!running.is_finished(), "nothing is known of its end");
+    running.abort();
+    drop((first, other_child));
+    let adopted = next.take_adopted().pop().unwrap();
+    let rest = Taker::new(&next, 0);
+    std::fs::write(&go, "").unwrap();
+    let facts = resume_kept(&next, adopted, &rest).await;
+    assert_eq!(facts, ProcessFacts::of(ProcessEnd::Exited { code: 7 }));
+    let before: Vec<_> = taker
+        .records
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|one| format!("record 0 {} {:?}", one.seq.0, text_of(std::slice::from_ref(one))))
+        .collect();
+    assert_eq!(joined(&before, &rest), lines(200));
+    next.end().await;
+}
+
 pub(crate) async fn kept_children_of_a_killed_guardian_are_lost_and_gone(guardian: Guardian) {
     let directory = KeepDirectory::new(&guardian);
     let mark = mark("killed-guardian");
@@ -260,6 +301,8 @@ pub(crate) async fn input_that_died_with_the_daemon_is_not_taken_for_its_end(gua
     let daemon = Daemon::start(&guardian, &directory, &order);
     daemon.says("record 0", 1).await;
     daemon.kill();
+    // One that takes none of its children leaves them as they are.
+    drop(directory.launch().await.unwrap());
     let next = directory.launch().await.unwrap();
     let adopted = next.take_adopted().pop().unwrap();
     assert!(adopted.input_lost && !with_mark(&mark).is_empty());

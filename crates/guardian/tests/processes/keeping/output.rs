@@ -126,7 +126,9 @@ pub(crate) async fn a_kept_child_is_stopped_and_cut_like_any_other(guardian: Gua
     let plan = RunPlan { output_limit: Some(6_000), ..RunPlan::default() };
     let spec = kept(1, shell("head -c 5000 /dev/zero; head -c 5000 /dev/zero; exec sleep 1000"));
     let facts = run_kept(&host, spec, plan, &taker).await;
-    assert_eq!((facts.interruptions, facts.cut_bytes), (vec![Interruption::OutputLimit], 4_000));
+    assert_eq!(facts.interruptions, [Interruption::OutputLimit]);
+    // The stop may come before the program has written all of it.
+    assert!((1..=4_000).contains(&facts.cut_bytes), "{}", facts.cut_bytes);
     assert_eq!(taker.text().len(), 6_000);
 
     let taker = Taker::new(&host, 2);

@@ -96,7 +96,7 @@ impl SmallDisk {
     fn mount(path: std::path::PathBuf) -> Option<Self> {
         std::fs::create_dir_all(&path).unwrap();
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=6m", "none"]).arg(&path);
+        mount.args(["-t", "tmpfs", "-o", "size=6m,mode=700", "none"]).arg(&path);
         let mounted = mount.stderr(std::process::Stdio::null()).status();
         mounted.is_ok_and(|status| status.success()).then_some(Self(path))
     }
