@@ -5,9 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::{Arc, Weak};
 
+use futures_util::future::join_all;
 use sortie_model::limits::{
     BATCH_BYTES, BATCH_RECORDS, OUTPUT_REMOVED_AT_ONCE, OUTPUT_REREAD_BYTES, OUTPUT_RETRY,
-    OUTPUT_ROUND_BYTES, OUTPUT_ROUND_CHILDREN,
+    OUTPUT_ROUND_BYTES, OUTPUT_ROUND_CHILDREN, OUTPUT_WRITERS,
 };
 use sortie_model::record::StreamSet;
 use sortie_model::{ChildKey, Ordinal, Record, Seq};
@@ -79,7 +80,7 @@ impl Backed {
         let Ok(_turn) = job.pool.storing.acquire().await else { return };
         let round = self.table().begin_round(OUTPUT_ROUND_CHILDREN);
         let (mut writes, mut bytes) = (Vec::new(), 0);
-        for ordinal in round.iter().copied() {
+        for ordinal in round {
             if bytes >= OUTPUT_ROUND_BYTES {
                 self.table().make_due(ordinal);
             } else if let Some(write) = self.collect(job, ordinal, OUTPUT_ROUND_BYTES - bytes).await
@@ -88,28 +89,36 @@ impl Backed {
                 writes.push(write);
             }
         }
-        let store = Arc::clone(&self.backing.store);
-        let all = move || writes.into_iter().map(|write| write.run(&store)).collect::<Vec<_>>();
-        match blocking(all).await {
-            Some(written) => {
-                for (write, result) in written {
-                    let ordinal = write.child.ordinal;
-                    self.settle(write, result);
-                    self.forget_settled(job, ordinal);
-                }
-            }
-            // The runtime is going, or something is wrong with a child: none is to wait for ever.
-            None => {
-                let at = Instant::now() + OUTPUT_RETRY;
-                round.into_iter().for_each(|ordinal| self.table().refused(ordinal, at));
-            }
+        // Syncs that wait together are one for the disk.
+        let share = writes.len().div_ceil(OUTPUT_WRITERS).max(1);
+        let (mut writes, mut shares) = (writes.into_iter(), Vec::new());
+        while writes.len() > 0 {
+            shares.push(self.store_all(job, writes.by_ref().take(share).collect()));
         }
+        join_all(shares).await;
         let mut table = self.table();
         if bytes < OUTPUT_ROUND_BYTES {
             table.pause();
         }
         drop(table);
         self.progress.notify_waiters();
+    }
+
+    async fn store_all(&self, job: &JobMailboxes, writes: Vec<Write>) {
+        let children: Vec<_> = writes.iter().map(|write| write.child.ordinal).collect();
+        let store = Arc::clone(&self.backing.store);
+        let all = move || writes.into_iter().map(|write| write.run(&store)).collect::<Vec<_>>();
+        match blocking(all).await {
+            Some(written) => {
+                written.into_iter().for_each(|(write, result)| self.settle(write, result));
+                children.into_iter().for_each(|ordinal| self.forget_settled(job, ordinal));
+            }
+            // The runtime is going, or something is wrong with a child: none is to wait for ever.
+            None => {
+                let at = Instant::now() + OUTPUT_RETRY;
+                children.into_iter().for_each(|ordinal| self.table().refused(ordinal, at));
+            }
+        }
     }
 
     /// Reads what is new of a child, and takes nothing.
@@ -334,7 +343,6 @@ impl Write {
         if log.next() > self.cursor.taken.highest() {
             log.hold_place()?;
         }
-        log.sync()?;
         let ends = self.ending && self.read.all;
         // What is closed is read again when it is opened, and nothing that is damaged is.
         let closes =
@@ -342,6 +350,7 @@ impl Write {
         if ends || closes {
             log.seal()?;
         }
+        log.sync()?;
         // What cannot be freed now is tried again with the next cursor.
         let _ = log.free(&self.committed);
         Ok(())

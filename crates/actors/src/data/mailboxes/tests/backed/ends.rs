@@ -316,3 +316,26 @@ fn many_children_that_left_little_cost_little_at_the_next_start() {
     let [(Ordinal(2), cursor), ..] = life.commit_cursors()[..] else { panic!("it moved") };
     assert_eq!(cursor.taken.highest(), Seq(2));
 }
+
+#[test]
+fn many_children_can_end_at_once() {
+    let disk = TestDisk::new();
+    let life = Life::begin(&disk);
+    let job = life.job();
+    life.run(async {
+        for child in 0..300 {
+            job.add(Ordinal(child), mixed(0, 3, 2_000)).await;
+        }
+        let ends = (0..300).map(|child| job.persist(Ordinal(child)));
+        for persisted in futures_util::future::join_all(ends).await {
+            assert!(matches!(persisted, Persisted::Segments { next: Seq(3), .. }));
+        }
+    });
+    drop((job, life));
+    disk.forget_unsynced();
+    let life = Life::begin(&disk);
+    for child in [0, 77, 299] {
+        life.restore(Ordinal(child), true).unwrap();
+        assert_eq!(life.kept(Ordinal(child)), mixed(0, 3, 2_000));
+    }
+}
