@@ -24,7 +24,7 @@ mod scan;
 mod tests;
 mod writer;
 
-pub use directory::{OutputDirectory, Swept};
+pub use directory::{Neighbours, OutputDirectory, Swept};
 pub use error::{SegmentError, SegmentStep};
 pub use format::{SEGMENT_VERSION, Taken};
 pub use opening::Known;

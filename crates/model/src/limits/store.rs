@@ -46,6 +46,8 @@ pub const OUTPUT_STORED_WITHIN: Duration = Duration::from_millis(50);
 pub const OUTPUT_ROUND_BYTES: usize = 4 * MIB;
 /// Children of one job whose output one round stores; others wait for the next.
 pub const OUTPUT_ROUND_CHILDREN: usize = 64;
+/// Files of one round that are written and synced at once; others follow behind one of them.
+pub const OUTPUT_WRITERS: usize = 8;
 /// Jobs of a node whose output is stored at once; others wait for one of them.
 pub const OUTPUT_ROUNDS: usize = 8;
 /// Files with output that stay open between two rounds, of all jobs together; beyond it a job

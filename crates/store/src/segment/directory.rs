@@ -1,5 +1,6 @@
 //! Where the segments of a node's children are.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,6 +21,22 @@ pub enum Swept {
     All,
     /// There is more to remove.
     More,
+}
+
+/// Which of some neighbouring children have output on the disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Neighbours {
+    job: JobInstance,
+    bucket: u32,
+    with_output: BTreeSet<Ordinal>,
+}
+
+impl Neighbours {
+    /// Whether that child has any; none if it is no neighbour.
+    pub fn has_output(&self, child: ChildKey) -> Option<bool> {
+        let is_here = child.job == self.job && child.ordinal.0 / BUCKET == self.bucket;
+        is_here.then(|| self.with_output.contains(&child.ordinal))
+    }
 }
 
 /// The directory with the output of a node's persistent sessions. Clones are the same one.
@@ -81,6 +98,21 @@ impl OutputDirectory {
         }
         self.disk.remove_directory(&directory).map_err(|error| failed(&directory, error))?;
         Ok(Swept::All)
+    }
+
+    /// Looks for the output of a child and of its neighbours, at once: of a million children that
+    /// have none, one in a thousand is looked for.
+    ///
+    /// # Errors
+    /// [`SegmentError::Io`]; a directory that is not there has no output.
+    pub fn neighbours(&self, child: ChildKey) -> Result<Neighbours, SegmentError> {
+        let bucket = self.bucket(child);
+        let mut with_output = BTreeSet::new();
+        for name in self.list(&bucket)? {
+            let name = name.map_err(|error| SegmentError::io(SegmentStep::List, &bucket, error))?;
+            with_output.extend(name.to_str().and_then(parse_name).map(|(ordinal, _)| ordinal));
+        }
+        Ok(Neighbours { job: child.job, bucket: child.ordinal.0 / BUCKET, with_output })
     }
 
     fn list(&self, directory: &Path) -> Result<Names, SegmentError> {

@@ -22,10 +22,13 @@ use sortie_store::{RecoverError, SpoolError, Store};
 use tokio::sync::Notify;
 
 use super::{FullBecause, JobMailboxes, ReadError, lock};
+#[cfg(test)]
+pub(super) use inline::Inline;
 use table::Table;
 
 /// Called with a child and the number before which all its records are on the disk, or were taken
-/// and the journal knows it. Short: the next child waits for it.
+/// and the journal knows it. Only a child's highest number counts: they may come in any order.
+/// Short: the next child waits for it.
 pub type StoredListener = Arc<dyn Fn(ChildKey, Seq) + Send + Sync>;
 
 /// Where a job's mailboxes go that outlive their daemon.

@@ -1,12 +1,14 @@
 //! The one who brings a job's mailboxes to the disk: in rounds, off the runtime's workers, and only
 //! as long as there is something to do.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::{Arc, Weak};
 
+use futures_util::future::join_all;
 use sortie_model::limits::{
     BATCH_BYTES, BATCH_RECORDS, OUTPUT_REMOVED_AT_ONCE, OUTPUT_REREAD_BYTES, OUTPUT_RETRY,
-    OUTPUT_ROUND_BYTES, OUTPUT_ROUND_CHILDREN,
+    OUTPUT_ROUND_BYTES, OUTPUT_ROUND_CHILDREN, OUTPUT_WRITERS,
 };
 use sortie_model::record::StreamSet;
 use sortie_model::{ChildKey, Ordinal, Record, Seq};
@@ -16,7 +18,7 @@ use sortie_store::{RecoverError, Store};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use super::super::{FullBecause, JobMailboxes, LiveValues, Most, Position, blocking};
+use super::super::{FullBecause, JobMailboxes, LiveValues, Most, Position, ReadError, blocking};
 use super::table::{Child, Place, Work};
 use super::{Backed, is_lost};
 
@@ -46,19 +48,24 @@ pub(super) async fn follow(backed: Arc<Backed>, job: Weak<JobMailboxes>) {
     }
 }
 
-/// What a round stores of a child.
+/// What was read of a mailbox.
 #[derive(Debug)]
-struct Write {
-    child: ChildKey,
-    /// What is unread, or the first of it.
+struct Read {
     records: Vec<Record>,
     bytes: usize,
     /// Everything before was taken, or is among the records or on the disk.
     upto: Seq,
     /// Where reading goes on.
     position: Position,
-    /// Nothing was left in the mailbox.
+    /// Nothing was left.
     all: bool,
+}
+
+/// What a round stores of a child.
+#[derive(Debug)]
+struct Write {
+    child: ChildKey,
+    read: Read,
     ending: bool,
     damaged: bool,
     cursor: Cursor,
@@ -78,24 +85,40 @@ impl Backed {
                 self.table().make_due(ordinal);
             } else if let Some(write) = self.collect(job, ordinal, OUTPUT_ROUND_BYTES - bytes).await
             {
-                bytes += write.bytes;
+                bytes += write.read.bytes;
                 writes.push(write);
             }
         }
-        let store = Arc::clone(&self.backing.store);
-        let all = move || writes.into_iter().map(|write| write.run(&store)).collect::<Vec<_>>();
-        // None when the runtime is going: what is stored then is found at the next start.
-        for (write, result) in blocking(all).await.unwrap_or_default() {
-            let ordinal = write.child.ordinal;
-            self.settle(write, result);
-            self.forget_settled(job, ordinal);
+        // Syncs that wait together are one for the disk.
+        let share = writes.len().div_ceil(OUTPUT_WRITERS).max(1);
+        let (mut writes, mut shares) = (writes.into_iter(), Vec::new());
+        while writes.len() > 0 {
+            shares.push(self.store_all(job, writes.by_ref().take(share).collect()));
         }
+        join_all(shares).await;
         let mut table = self.table();
         if bytes < OUTPUT_ROUND_BYTES {
             table.pause();
         }
         drop(table);
         self.progress.notify_waiters();
+    }
+
+    async fn store_all(&self, job: &JobMailboxes, writes: Vec<Write>) {
+        let children: Vec<_> = writes.iter().map(|write| write.child.ordinal).collect();
+        let store = Arc::clone(&self.backing.store);
+        let all = move || writes.into_iter().map(|write| write.run(&store)).collect::<Vec<_>>();
+        match blocking(all).await {
+            Some(written) => {
+                written.into_iter().for_each(|(write, result)| self.settle(write, result));
+                children.into_iter().for_each(|ordinal| self.forget_settled(job, ordinal));
+            }
+            // The runtime is going, or something is wrong with a child: none is to wait for ever.
+            None => {
+                let at = Instant::now() + OUTPUT_RETRY;
+                children.into_iter().for_each(|ordinal| self.table().refused(ordinal, at));
+            }
+        }
     }
 
     /// Reads what is new of a child, and takes nothing.
@@ -105,48 +128,33 @@ impl Backed {
         ordinal: Ordinal,
         most: usize,
     ) -> Option<Write> {
-        let mut position = match self.table().child(ordinal) {
+        let from = match self.table().child(ordinal) {
             Child { lost: true, .. } | Child { place: Place::Inline, .. } => return None,
             Child { place: Place::Files(position), .. } => *position,
             Child { place: Place::Undecided, .. } => Position::start(),
         };
-        let mut upto = job.summary(ordinal).next;
-        let (mut records, mut bytes, mut all) = (Vec::<Record>::new(), 0, false);
-        while !all && bytes < most {
-            let at_once = BATCH_BYTES.min(most - bytes);
-            let batch =
-                Most { records: BATCH_RECORDS, bytes: at_once, values: LiveValues::Encoded };
-            match job.keep(ordinal, position, StreamSet::ALL, batch).await {
-                Ok(kept) => {
-                    position = kept.next;
-                    bytes += kept.records.iter().map(|record| record.body.len() + 1).sum::<usize>();
-                    records.extend(kept.records);
-                    all = !kept.more;
+        let read = match self.read(job, (ordinal, from), most).await {
+            Ok(read) => read,
+            Err(error) => {
+                let mut table = self.table();
+                let child = table.child(ordinal);
+                child.trouble = Some(FullBecause::DiskFailed);
+                child.lost = is_lost(&error);
+                if !child.lost {
+                    table.refused(ordinal, Instant::now() + OUTPUT_RETRY);
                 }
-                Err(error) => {
-                    let mut table = self.table();
-                    let child = table.child(ordinal);
-                    child.trouble = Some(FullBecause::DiskFailed);
-                    child.lost = is_lost(&error);
-                    if !child.lost {
-                        table.refused(ordinal, Instant::now() + OUTPUT_RETRY);
-                    }
-                    return None;
-                }
+                return None;
             }
-        }
-        if let Some(last) = records.last() {
-            let read = last.seq.after(1);
-            upto = if all { upto.max(read) } else { read };
-        }
+        };
         let mut table = self.table();
-        let open = table.logs.remove(&ordinal);
         let child = table.child(ordinal);
         match child.place {
             Place::Inline => return None,
-            Place::Undecided if records.is_empty() && child.cursor().taken.highest() >= upto => {
-                let raised = upto > child.stored;
-                child.stored = child.stored.max(upto);
+            Place::Undecided
+                if read.records.is_empty() && child.cursor().taken.highest() >= read.upto =>
+            {
+                let raised = read.upto > child.stored;
+                child.stored = child.stored.max(read.upto);
                 if raised {
                     table.moved(ordinal);
                     self.moved.notify_waiters();
@@ -159,28 +167,44 @@ impl Backed {
         }
         let (cursor, committed) = (child.cursor(), child.committed.taken);
         let (ending, damaged) = (child.ending, child.damaged);
-        let child = self.child(ordinal);
-        let (log, place) = open.unzip();
+        let (log, place) = table.logs.remove(&ordinal).unzip();
+        drop(table);
         let place = place.or_else(|| Arc::clone(&job.pool.open_outputs).try_acquire_owned().ok());
-        Some(Write {
-            child,
-            records,
-            bytes,
-            upto,
-            position,
-            all,
-            ending,
-            damaged,
-            cursor,
-            committed,
-            log,
-            place,
-        })
+        let child = self.child(ordinal);
+        Some(Write { child, read, ending, damaged, cursor, committed, log, place })
+    }
+
+    /// Reads a child's mailbox from a position on, about so many bytes.
+    async fn read(
+        &self,
+        job: &Arc<JobMailboxes>,
+        (ordinal, from): (Ordinal, Position),
+        most: usize,
+    ) -> Result<Read, ReadError> {
+        let upto = job.summary(ordinal).next;
+        let (records, position) = (Vec::new(), from);
+        let mut read = Read { records, bytes: 0, upto, position, all: false };
+        while !read.all && read.bytes < most {
+            let bytes = BATCH_BYTES.min(most - read.bytes);
+            let batch = Most { records: BATCH_RECORDS, bytes, values: LiveValues::Encoded };
+            let kept = job.keep(ordinal, read.position, StreamSet::ALL, batch).await?;
+            read.position = kept.next;
+            read.bytes += kept.records.iter().map(|record| record.body.len() + 1).sum::<usize>();
+            read.records.extend(kept.records);
+            read.all = !kept.more;
+        }
+        if let Some(last) = read.records.last() {
+            let end = last.seq.after(1);
+            read.upto = if read.all { read.upto.max(end) } else { end };
+        }
+        Ok(read)
     }
 
     /// Notes what became of a write.
     fn settle(&self, write: Write, result: Result<(), RecoverError>) {
-        let Write { child: key, upto, position, all, ending, log, place, .. } = write;
+        let Write {
+            child: key, read: Read { upto, position, all, .. }, ending, log, place, ..
+        } = write;
         let mut table = self.table();
         if table.removed {
             return;
@@ -236,7 +260,8 @@ impl Backed {
         child.told = upto;
         drop(table);
         if let Some(stored) = &self.backing.stored {
-            stored(self.child(ordinal), upto);
+            // One who panics about it harms no one else.
+            let _ = catch_unwind(AssertUnwindSafe(|| stored(self.child(ordinal), upto)));
         }
     }
 
@@ -304,28 +329,28 @@ impl Write {
             log.go_back()?;
         }
         // What an earlier try, or an earlier node, has written is there.
-        let known = self.records.partition_point(|record| record.seq < log.next());
-        let new = self.records.get(known..).unwrap_or_default();
+        let known = self.read.records.partition_point(|record| record.seq < log.next());
+        let new = self.read.records.get(known..).unwrap_or_default();
         for run in new.chunk_by(|one, next| one.seq.after(1) == next.seq) {
             if let Some(first) = run.first() {
                 log.skip_to(first.seq);
                 log.append(run)?;
             }
         }
-        if self.all {
-            log.skip_to(self.upto);
+        if self.read.all {
+            log.skip_to(self.read.upto);
         }
         if log.next() > self.cursor.taken.highest() {
             log.hold_place()?;
         }
-        log.sync()?;
-        let ends = self.ending && self.all;
+        let ends = self.ending && self.read.all;
         // What is closed is read again when it is opened, and nothing that is damaged is.
         let closes =
             self.place.is_none() && (self.damaged || log.growing_bytes() >= OUTPUT_REREAD_BYTES);
         if ends || closes {
             log.seal()?;
         }
+        log.sync()?;
         // What cannot be freed now is tried again with the next cursor.
         let _ = log.free(&self.committed);
         Ok(())

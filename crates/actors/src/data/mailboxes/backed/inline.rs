@@ -1,7 +1,8 @@
 //! What a child left unread, in one block for the journal.
 //!
 //! ```text
-//! version 1, flags 1, next sequence number 8, then for each record: stream 1, record as a log has it
+//! version 1, flags 1, next sequence number 8
+//! each record: stream 1, then as a log has it
 //! ```
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -15,15 +16,15 @@ const WITH_ERRORS: u8 = 1;
 
 /// A block's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Inline {
-    pub(super) next: Seq,
-    pub(super) with_errors: bool,
-    pub(super) records: Vec<Record>,
+pub(in super::super) struct Inline {
+    pub(in super::super) next: Seq,
+    pub(in super::super) with_errors: bool,
+    pub(in super::super) records: Vec<Record>,
 }
 
 impl Inline {
     /// None if that is more than a block may have.
-    pub(super) fn encode(&self) -> Option<Bytes> {
+    pub(in super::super) fn encode(&self) -> Option<Bytes> {
         let mut block = BytesMut::new();
         block.put_u8(VERSION);
         block.put_u8(if self.with_errors { WITH_ERRORS } else { 0 });

@@ -67,6 +67,7 @@ impl JobMailboxes {
         }
         if closed {
             self.close(ordinal);
+            backed.forget_plain(ordinal);
         }
         backed.forget_settled(self, ordinal);
         restored
@@ -116,6 +117,10 @@ impl JobMailboxes {
         ordinal: Ordinal,
         (cursor, closed): (Cursor, bool),
     ) -> Result<(), RestoreError> {
+        if cursor.stored <= cursor.taken.highest() && !backed.has_files(ordinal).await? {
+            self.skip_to(ordinal, cursor.stored);
+            return Ok(());
+        }
         let (store, child) = (Arc::clone(&backed.backing.store), backed.child(ordinal));
         let opened = blocking(move || open(&store, child, &cursor, closed)).await;
         let (log, mut files) = opened.ok_or(RestoreError::Removed)??;
@@ -143,12 +148,14 @@ impl JobMailboxes {
         let raised = child.stored > cursor.stored;
         if log.as_ref().is_none_or(|log| !log.is_empty()) {
             child.place = Place::Files(self.end_of(ordinal));
-            child.sealed = log.filter(|_| closed).map(|log| (next, log.bytes()));
+            child.sealed = log.as_ref().filter(|_| closed).map(|log| (next, log.bytes()));
         }
         if raised {
             table.moved(ordinal);
             backed.moved.notify_waiters();
         }
+        let place = Arc::clone(&self.pool.open_outputs).try_acquire_owned().ok();
+        table.logs.extend(log.filter(|_| !closed).zip(place).map(|open| (ordinal, open)));
         drop(table);
         match (no_room, files.damage) {
             (Some(error), _) => Err(RestoreError::NoRoom(error)),
@@ -304,6 +311,30 @@ impl JobMailboxes {
 }
 
 impl Backed {
+    /// Whether a child had files at the node's start.
+    async fn has_files(&self, ordinal: Ordinal) -> Result<bool, RestoreError> {
+        let child = self.child(ordinal);
+        let known = self.table().neighbours.as_ref().and_then(|near| near.has_output(child));
+        if let Some(has_output) = known {
+            return Ok(has_output);
+        }
+        let store = Arc::clone(&self.backing.store);
+        let found = blocking(move || store.output().neighbours(child)).await;
+        let near = found.ok_or(RestoreError::Removed)??;
+        let has_output = near.has_output(child).unwrap_or(true);
+        self.table().neighbours = Some(near);
+        Ok(has_output)
+    }
+
+    /// A child that has ended and of which nothing is known but what its mailbox has needs no
+    /// memory here.
+    fn forget_plain(&self, ordinal: Ordinal) {
+        let mut table = self.table();
+        if table.children.get(&ordinal).is_some_and(Child::is_plain) {
+            table.children.remove(&ordinal);
+        }
+    }
+
     /// What was taken before the node's start is not asked for any more once the mailbox is past
     /// it.
     fn forget_before(&self, ordinal: Ordinal, next: Seq) {

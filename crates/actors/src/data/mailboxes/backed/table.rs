@@ -7,7 +7,7 @@ use sortie_engine::mailbox::{OfferId, PerStream, Piece, TakenCursor};
 use sortie_model::limits::OUTPUT_STORED_WITHIN;
 use sortie_model::{Ordinal, Record, Seq, Stream};
 use sortie_store::journal::Cursor;
-use sortie_store::segment::{OutputLog, Taken};
+use sortie_store::segment::{Neighbours, OutputLog, Taken};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -72,6 +72,8 @@ pub(super) struct Table {
     pub(super) urgent: bool,
     pub(super) removed: bool,
     round_at: Option<Instant>,
+    /// Which children had files at the node's start, near the one that was looked for last.
+    pub(super) neighbours: Option<Neighbours>,
 }
 
 /// What the one who works has to do.
@@ -146,6 +148,11 @@ impl Child {
             moved |= self.taken.take(stream, places, end);
         }
         moved
+    }
+
+    /// Whether it is as one of which nothing is known.
+    pub(super) fn is_plain(&self) -> bool {
+        self.cursor() == Cursor::default() && self.is_settled()
     }
 
     /// Whether the journal knows all there is to know and nothing is on the disk, so that a child

@@ -102,7 +102,9 @@ impl Life {
         let listener = Arc::clone(&told);
         let stored: StoredListener = Arc::new(move |child: ChildKey, upto| {
             assert_eq!(child.job, JOB);
-            listener.0[child.ordinal.0 as usize].store(upto.0, Ordering::Relaxed);
+            if let Some(told) = listener.0.get(child.ordinal.0 as usize) {
+                told.fetch_max(upto.0, Ordering::Relaxed);
+            }
         });
         let backing = Backing { store: Arc::clone(&store), job: JOB, stored: Some(stored) };
         let job = JobMailboxes::backed(Arc::clone(&pool), policy, backing);

@@ -127,6 +127,7 @@ impl History {
             let is_here = kept.next_if(|next| *next == record).is_some();
             if record.seq < committed.taken.of(record.stream) {
                 assert!(!is_here, "{record:?} was taken, and the journal knows it");
+                assert_eq!(*fate, Fate::Acknowledged, "{record:?} of {child:?} was not taken");
             } else if *fate == Fate::Unread {
                 assert!(is_here, "{record:?} of {child:?} is lost");
             }

@@ -30,6 +30,7 @@ pub(super) struct TestDisk {
     directory: Arc<tempfile::TempDir>,
     state: Arc<Mutex<State>>,
     refused: Arc<AtomicU32>,
+    listed: Arc<AtomicU32>,
 }
 
 #[derive(Debug)]
@@ -42,7 +43,8 @@ struct TestFile {
 impl TestDisk {
     pub(super) fn new() -> Self {
         let directory = Arc::new(tempfile::tempdir().unwrap());
-        Self { directory, state: Arc::default(), refused: Arc::default() }
+        let (state, refused, listed) = Default::default();
+        Self { directory, state, refused, listed }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -56,6 +58,11 @@ impl TestDisk {
     /// How many calls were refused.
     pub(super) fn refused(&self) -> u32 {
         self.refused.load(Ordering::Relaxed)
+    }
+
+    /// How often a directory was read.
+    pub(super) fn listed(&self) -> u32 {
+        self.listed.load(Ordering::Relaxed)
     }
 
     /// The machine failed: output that was not synced is gone.
@@ -165,6 +172,7 @@ impl Disk for TestDisk {
     }
 
     fn list(&self, path: &Path) -> io::Result<Names> {
+        self.listed.fetch_add(1, Ordering::Relaxed);
         SystemDisk.list(path)
     }
 

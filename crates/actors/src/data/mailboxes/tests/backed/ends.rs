@@ -1,5 +1,6 @@
 //! What a child leaves when it ends, and what is found of it at the next start.
 
+use super::super::super::backed::Inline;
 use super::*;
 
 fn mixed(first: u64, count: u64, size: usize) -> Vec<Record> {
@@ -285,4 +286,56 @@ fn cursors_come_in_pages_and_wake_who_waits() {
     let backed = job.backed.as_ref().unwrap();
     assert!(!backed.remembers(Ordinal(6)), "what is settled is forgotten");
     assert!(backed.remembers(Ordinal(0)), "the journal was not told");
+}
+
+#[test]
+fn many_children_that_left_little_cost_little_at_the_next_start() {
+    let disk = TestDisk::new();
+    let life = Life::begin(&disk);
+    life.add(Ordinal(7), mixed(0, 3, 9_000));
+    life.until_told(Ordinal(7), 3);
+    drop(life);
+    let life = Life::begin(&disk);
+    let (job, listed) = (life.job(), disk.listed());
+    let block = Inline { next: Seq(2), with_errors: true, records: mixed(0, 2, 20) }.encode();
+    life.run(async {
+        for child in 0..3_000 {
+            let inline = block.clone().filter(|_| child % 2 == 0);
+            job.restore(Ordinal(child), Cursor::default(), inline, true).await.unwrap();
+        }
+    });
+    assert!(disk.listed() - listed < 10, "not one look at the disk for each");
+    assert_eq!(life.kept(Ordinal(7)), mixed(0, 3, 9_000), "not even told of, and found");
+    assert_eq!(life.kept(Ordinal(2_998)), mixed(0, 2, 20));
+    assert_eq!(job.unread().records, 1_500 * 2 + 3);
+    let backed = job.backed.as_ref().unwrap();
+    assert!(!backed.remembers(Ordinal(2)) && !backed.remembers(Ordinal(3)));
+    assert!(backed.remembers(Ordinal(7)));
+    // What is read of it is known of it from then on.
+    assert_eq!(life.take(Ordinal(2), ALL).len(), 2);
+    let [(Ordinal(2), cursor), ..] = life.commit_cursors()[..] else { panic!("it moved") };
+    assert_eq!(cursor.taken.highest(), Seq(2));
+}
+
+#[test]
+fn many_children_can_end_at_once() {
+    let disk = TestDisk::new();
+    let life = Life::begin(&disk);
+    let job = life.job();
+    life.run(async {
+        for child in 0..300 {
+            job.add(Ordinal(child), mixed(0, 3, 2_000)).await;
+        }
+        let ends = (0..300).map(|child| job.persist(Ordinal(child)));
+        for persisted in futures_util::future::join_all(ends).await {
+            assert!(matches!(persisted, Persisted::Segments { next: Seq(3), .. }));
+        }
+    });
+    drop((job, life));
+    disk.forget_unsynced();
+    let life = Life::begin(&disk);
+    for child in [0, 77, 299] {
+        life.restore(Ordinal(child), true).unwrap();
+        assert_eq!(life.kept(Ordinal(child)), mixed(0, 3, 2_000));
+    }
 }

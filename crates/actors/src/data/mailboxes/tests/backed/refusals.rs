@@ -48,6 +48,56 @@ fn nothing_is_lost_while_the_disk_refuses_and_nobody_else_waits() {
 }
 
 #[test]
+fn what_was_taken_out_of_order_before_it_was_stored_is_not_missed() {
+    let disk = TestDisk::new();
+    let life = Life::begin(&disk);
+    disk.refuse(Some(Refusal::Full));
+    life.add(CHILD, large(0, 6));
+    life.run(until(|| disk.refused() > 0));
+    let job = life.job();
+    let two = Most { records: 2, ..Most::default() };
+    let first = life.run(async { job.offer(CHILD, ALL, two).await }).unwrap().unwrap();
+    assert_eq!(life.take(CHILD, ALL).len(), 4);
+    disk.refuse(None);
+    life.until_told(CHILD, 6);
+    let [(CHILD, cursor)] = life.commit_cursors()[..] else { panic!("it was stored") };
+    assert_eq!((cursor.stored, cursor.taken.highest()), (Seq(6), Seq(0)));
+    assert_eq!(seqs(&first.records), [0, 1]);
+    drop((first, job, life));
+    disk.forget_unsynced();
+    let life = Life::begin(&disk);
+    life.restore(CHILD, false).unwrap();
+    assert_eq!(life.kept(CHILD), large(0, 2));
+    life.add(CHILD, large(6, 2));
+    assert!(matches!(life.end(CHILD), Persisted::Segments { next: Seq(8), .. }));
+    drop(life);
+    let life = Life::begin(&disk);
+    life.restore(CHILD, true).unwrap();
+    assert_eq!(life.kept(CHILD), [large(0, 2), large(6, 2)].concat());
+}
+
+#[test]
+fn a_file_stays_until_the_journal_knows_that_it_was_taken() {
+    let disk = TestDisk::new();
+    let life = Life::begin(&disk);
+    life.add(CHILD, large(0, 3));
+    life.end(CHILD);
+    let before = life.commit_cursors();
+    assert_eq!(life.take(CHILD, ALL).len(), 3);
+    // An older cursor than the mailbox has: what is freed goes by what the journal has.
+    let _inside = life.runtime.as_ref().unwrap().enter();
+    life.job().cursors_committed(&before);
+    let behind = Ordinal(6);
+    life.add(behind, large(0, 3));
+    life.until_told(behind, 3);
+    assert_eq!(files(&disk), 2);
+    life.commit_cursors();
+    let job = life.job();
+    let backed = job.backed.as_ref().unwrap();
+    life.run(until(|| files(&disk) == 1 && !backed.remembers(CHILD)));
+}
+
+#[test]
 fn a_wait_that_is_given_up_can_be_made_again() {
     let disk = TestDisk::new();
     let life = Life::begin(&disk);
