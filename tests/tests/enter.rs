@@ -111,13 +111,18 @@ fn whoever_leaves_has_the_terminal_back_and_the_child_is_hung_up() {
     let home = Home::running("a", &[]);
     let mark = mark("left");
     let script = format!("trap '' INT; echo ready; sleep 1000; : {mark}");
-    for leave in ["\r~.", "signal"] {
-        let mut terminal = Terminal::run(&home, SIZE, &["invoke", "-t", "--", "sh", "-c", &script]);
+    assert_eq!(home.sortie(&["session", "new", "--name", "work"]).code, 0);
+    for (leave, session) in
+        [("\r~.", &[][..]), ("\r~.", &["--session", "work"]), ("TERM", &[]), ("QUIT", &[])]
+    {
+        let arguments = [&["invoke", "-t"][..], session, &["--", "sh", "-c", &script]].concat();
+        let mut terminal = Terminal::run(&home, SIZE, &arguments);
         let before = terminal.modes();
         terminal.sees("ready");
         terminal.is_raw();
         match leave {
-            "signal" => signal(&terminal, Signal::TERM),
+            "TERM" => signal(&terminal, Signal::TERM),
+            "QUIT" => signal(&terminal, Signal::QUIT),
             keys => terminal.types(keys),
         }
         let (code, shown) = terminal.end();
@@ -125,6 +130,8 @@ fn whoever_leaves_has_the_terminal_back_and_the_child_is_hung_up() {
         assert_eq!(terminal.modes(), before, "{leave:?}");
         wait_for("the child's end", || processes_marked(&mark).is_empty().then_some(()));
     }
+    let left = home.json(&["get", "--session", "work"]);
+    assert_eq!(left.get("jobs").and_then(Value::as_array).map(Vec::len), Some(0), "{left}");
 }
 
 #[test]

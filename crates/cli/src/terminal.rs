@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use sortie::WindowSize;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::failure::Failure;
 
@@ -15,19 +16,28 @@ use crate::failure::Failure;
 pub(crate) struct RawMode {
     terminal: File,
     before: Termios,
+    /// What would end us by itself, and leave the terminal as it is.
+    quit: Signal,
 }
 
 impl RawMode {
-    /// Takes the terminal on our standard input. Waits while we are in the background.
+    /// Takes the terminal on our standard input. Waits while we are in the background. Must be
+    /// called within a runtime.
     pub(crate) fn begin() -> Result<Self, Failure> {
         let failed =
             |error: io::Error| Failure::internal(format_args!("cannot use our terminal: {error}"));
         let terminal = io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
         let before = tcgetattr(&terminal).map_err(|error| failed(error.into()))?;
+        let quit = signal(SignalKind::quit()).map_err(failed)?;
         let mut raw = before.clone();
         raw.make_raw();
         tcsetattr(&terminal, OptionalActions::Now, &raw).map_err(|error| failed(error.into()))?;
-        Ok(Self { terminal: terminal.into(), before })
+        Ok(Self { terminal: terminal.into(), before, quit })
+    }
+
+    /// Resolves when we are told to quit. Cancel safe.
+    pub(crate) async fn told_to_quit(&mut self) {
+        self.quit.recv().await;
     }
 }
 

@@ -104,8 +104,15 @@ pub(super) async fn foreground(
     done
 }
 
-/// The number of the signal that says that a terminal is gone.
-const HANG_UP: i32 = 1;
+/// The signal that says that a terminal is gone.
+const HANG_UP: StopSpec = StopSpec { signal: 1, grace: None };
+
+async fn told_to_quit(raw: Option<&mut RawMode>) {
+    match raw {
+        Some(raw) => raw.told_to_quit().await,
+        None => std::future::pending().await,
+    }
+}
 
 /// A job in the foreground.
 struct Run<'a> {
@@ -148,7 +155,12 @@ impl Run<'_> {
                     Err(failure) if raw.is_some() => break Err(failure),
                     done => fed = Some(done),
                 },
-                () = interrupts.next() => self.stop(stops.next(), &screen)?,
+                () = interrupts.next() => {
+                    if let Err(failure) = self.stop(stops.next(), &screen) {
+                        break Err(failure);
+                    }
+                }
+                () = told_to_quit(raw.as_mut()) => break Err(Failure::interrupted("told to quit")),
                 never = &mut progress => match never {},
             }
         };
@@ -176,7 +188,7 @@ impl Run<'_> {
     fn stop(&self, stop: Stop, screen: &Screen) -> Result<(), Failure> {
         let how = match stop {
             // A shell at a terminal heeds nothing else.
-            Stop::Ask if self.args.tty => StopSpec { signal: HANG_UP, grace: None },
+            Stop::Ask if self.args.tty => HANG_UP,
             Stop::Ask => StopSpec::default(),
             Stop::Kill => StopSpec::NOW,
             Stop::GiveUp => return Err(Failure::interrupted("interrupted; the job may run on")),
