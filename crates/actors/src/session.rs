@@ -9,7 +9,7 @@ use sortie_engine::nest::NestRefused;
 use sortie_engine::parent_job::{JobIdentity, ParentJob};
 use sortie_engine::placement::known_children;
 use sortie_engine::session::{StartDecision, StartRefused};
-use sortie_model::spec::{Fan, Hosting, InputSpec, StopSpec};
+use sortie_model::spec::{Fan, Hosting, StopSpec};
 use sortie_model::{EntryId, IdempotencyKey, JobInstance, JobSpec, NodeId, NodeName, Ordinal};
 use sortie_store::journal::{self, Change, JobPlan, NewJob, SpecDigest};
 use sortie_wire::host_proto::ChildSet;
@@ -265,7 +265,7 @@ fn input_of(
 ) -> Option<Arc<InputLog>> {
     let map = !matches!(spec.fan, Fan::PerNode { .. });
     let readers = if map { 1 } else { known };
-    let takes = map || spec.input == InputSpec::Stream;
+    let takes = map || spec.input.is_fed();
     takes.then(|| InputLog::new(&session.node.input_directory, pace, readers))
 }
 

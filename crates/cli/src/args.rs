@@ -1,5 +1,6 @@
 //! The words of the command line (`docs/cli.md`, sections 1 and 2), and what they ask for.
 
+pub(crate) mod invoke;
 pub(crate) mod nodes;
 pub(crate) mod output;
 pub(crate) mod pick;
@@ -9,6 +10,7 @@ pub(crate) mod send;
 pub(crate) mod sessions;
 pub(crate) mod supervision;
 pub(crate) mod task;
+pub(crate) mod terminal;
 pub(crate) mod values;
 pub(crate) mod work;
 
@@ -23,6 +25,7 @@ use clap_complete::Shell;
 use sortie_model::quantity::parse_throttle;
 use sortie_model::spec::Throttle;
 
+use crate::args::invoke::InvokeArgs;
 use crate::args::nodes::{ClusterVerb, NodeVerb};
 use crate::args::output::{Look, Verdict};
 use crate::args::pick::{Pick, Picked};
@@ -30,6 +33,7 @@ use crate::args::reach::Reach;
 use crate::args::read::ReceiveArgs;
 use crate::args::send::SendArgs;
 use crate::args::sessions::SessionVerb;
+use crate::args::terminal::EnterArgs;
 use crate::args::values::{duration, moment, signal};
 #[cfg(test)]
 use crate::args::work::Caller;
@@ -53,6 +57,9 @@ pub(crate) enum Verb {
     /// Run a command (default: here), stream its output, exit with its outcome.
     #[command(visible_aliases = ["run", "exec"])]
     Invoke(Box<InvokeArgs>),
+    /// A login shell on a node, in a session of its own; or a shell in a session.
+    #[command(visible_aliases = ["shell", "ssh"])]
+    Enter(Box<EnterArgs>),
     /// List jobs.
     #[command(visible_aliases = ["ls", "ps"])]
     Get(Box<GetArgs>),
@@ -166,53 +173,12 @@ pub(crate) struct StartArgs {
     pub(crate) command: CommandWords,
 }
 
-/// Arguments of `invoke`.
-#[derive(Debug, Args)]
-pub(crate) struct InvokeArgs {
-    /// What to run, where and how.
-    #[command(flatten)]
-    pub(crate) work: Work,
-    /// Return the job instead of its output.
-    #[arg(long)]
-    pub(crate) as_job: bool,
-    /// Attach our standard input; short for `--stdin -`.
-    #[arg(short = 'i', long, conflicts_with_all = ["stdin", "task"])]
-    pub(crate) attach: bool,
-    /// Print the resolved plan and touch nothing.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    #[command(flatten)]
-    pub(crate) lines: LineArgs,
-    #[command(flatten)]
-    pub(crate) reach: Reach,
-    #[command(flatten)]
-    pub(crate) verdict: Verdict,
-    #[command(flatten)]
-    pub(crate) look: Look,
-    #[command(flatten)]
-    pub(crate) command: CommandWords,
-}
-
 /// The command: everything from the first word that is not an option.
 #[derive(Debug, Args)]
 pub(crate) struct CommandWords {
     /// The command and its arguments; with `--script`, the script's arguments.
     #[arg(value_name = "CMD", trailing_var_arg = true)]
     pub(crate) words: Vec<OsString>,
-}
-
-/// How the output of several children is put together.
-#[derive(Debug, Args, Clone, Copy)]
-pub(crate) struct LineArgs {
-    /// Wait for all output, then show identical output once.
-    #[arg(long, conflicts_with_all = ["prefix", "no_prefix"])]
-    pub(crate) gather: bool,
-    /// Put `node: ` before each line, also in a map.
-    #[arg(long, conflicts_with = "no_prefix")]
-    pub(crate) prefix: bool,
-    /// Put nothing before lines.
-    #[arg(long)]
-    pub(crate) no_prefix: bool,
 }
 
 /// Arguments of `get`.

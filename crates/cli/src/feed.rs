@@ -7,13 +7,15 @@ use std::os::fd::AsFd;
 
 use bytes::{Bytes, BytesMut};
 use sortie::{
-    InputSender, ItemSender, ItemSplitter, RequestError, Separator, StandardStream, began_without,
+    InputSender, ItemSender, ItemSplitter, RequestError, Separator, StandardStream, TerminalSender,
+    began_without,
 };
 use tokio::sync::mpsc;
 
 use crate::args::FileOrStdin;
 use crate::args::work::cannot_read;
 use crate::failure::Failure;
+use crate::keyboard::Keyboard;
 use crate::task_input::InputFormat;
 
 /// Bytes that one read asks for.
@@ -55,7 +57,7 @@ impl Source {
     }
 
     /// What is read, piece by piece. The thread that reads ends with the program at the latest.
-    fn pieces(mut self) -> mpsc::Receiver<Result<Bytes, Failure>> {
+    pub(crate) fn pieces(mut self) -> mpsc::Receiver<Result<Bytes, Failure>> {
         let (sender, receiver) = mpsc::channel(READS_AHEAD);
         std::thread::spawn(move || {
             loop {
@@ -209,6 +211,8 @@ pub(crate) enum Feed {
     None,
     /// To the children's standard input.
     Bytes(Source, InputSender),
+    /// To the child's terminal.
+    Keys(Keyboard, TerminalSender),
     /// One child for each item.
     Items(List, ItemSender),
 }
@@ -219,6 +223,7 @@ impl Feed {
         match self {
             Self::None => Ok(()),
             Self::Bytes(source, sender) => send_bytes(source, sender).await,
+            Self::Keys(keyboard, sender) => keyboard.play(sender).await,
             Self::Items(list, sender) => send_items(list, sender).await,
         }
     }

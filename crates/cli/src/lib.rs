@@ -26,6 +26,7 @@ mod deliver;
 mod exit;
 mod failure;
 mod feed;
+mod keyboard;
 mod known_sessions;
 mod logging;
 mod own_node;
@@ -34,6 +35,7 @@ mod render;
 mod settle;
 mod signals;
 mod task_input;
+mod terminal;
 mod verbs;
 
 use std::ffi::OsString;

@@ -3,6 +3,7 @@
 mod cluster;
 mod completions;
 mod doctor;
+mod enter;
 mod explain;
 mod get;
 mod invoke;
@@ -121,6 +122,7 @@ async fn carry_out(verb: Verb, registry: &Registry) -> Result<u8, Failure> {
     match verb {
         // They have something to do when they are interrupted; the other verbs just end.
         Verb::Invoke(args) => invoke::run(*args, registry).await,
+        Verb::Enter(args) => enter::run(*args, registry).await,
         Verb::Start(args) => interruptible(start::run(*args, registry)).await,
         Verb::Get(args) => interruptible(get::run(*args)).await,
         Verb::Receive(args) => receive::run(*args).await,
@@ -184,7 +186,9 @@ fn error_style(verb: &Verb) -> ErrorStyle {
         ) => look,
         Verb::Session(verb) => verb.look(),
         Verb::Watch(_) => return ErrorStyle::Json,
-        Verb::Node(NodeVerb::Run(_)) | Verb::Completions { .. } => return ErrorStyle::Text,
+        Verb::Enter(_) | Verb::Node(NodeVerb::Run(_)) | Verb::Completions { .. } => {
+            return ErrorStyle::Text;
+        }
     };
     look.error_style()
 }

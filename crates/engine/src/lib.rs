@@ -30,5 +30,6 @@ pub mod roster;
 pub mod select;
 pub mod session;
 pub mod session_scope;
+pub mod terminal;
 pub mod throttle;
 pub mod wait;

@@ -26,6 +26,8 @@ pub struct NodeBasics {
     pub shell: OsBytes,
     /// `TZ`, if it is set on the node.
     pub time_zone: Option<OsBytes>,
+    /// The node's own home, if that is one folder: `SORTIE_HOME`, by which `sortie` finds the node.
+    pub node_home: Option<OsBytes>,
 }
 
 /// Where a job belongs, as its children see it.
@@ -111,6 +113,7 @@ impl NodeBasics {
             (word("LANG"), word(CLEAN_LANGUAGE)),
         ];
         variables.extend(self.time_zone.iter().map(|zone| (word("TZ"), zone.clone())));
+        variables.extend(self.node_home.iter().map(|home| (word("SORTIE_HOME"), home.clone())));
         variables
     }
 }
@@ -134,6 +137,7 @@ mod tests {
             user: word("ann"),
             shell: word("/bin/sh"),
             time_zone: Some(word("UTC")),
+            node_home: Some(word("/srv/node")),
         };
         let place = JobPlace { session: 2, job: 7, node: &node() };
         let environment = JobEnvironment::new(spec, &basics, place).of_child(9);
@@ -159,6 +163,7 @@ mod tests {
             "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "LANG=C.UTF-8",
             "TZ=UTC",
+            "SORTIE_HOME=/srv/node",
         ];
         check(&EnvironmentSpec::default(), &[clean.as_slice(), &OURS].concat());
     }

@@ -5,6 +5,8 @@ mod launch;
 mod link;
 mod remains;
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -170,7 +172,7 @@ impl Guardian {
             return Err(SpawnError::NOTE_TOO_LONG);
         }
         match &self.0.output {
-            Some(output) if input != StandardInput::Channel => {
+            Some(output) if matches!(input, StandardInput::Null | StandardInput::Pipe) => {
                 Ok(KeptReader::new(output.clone(), keep.child, keep.first))
             }
             _ => Err(SpawnError::NOT_KEPT),
@@ -246,23 +248,10 @@ impl Starting {
             }
         };
         let mut pipes = started.pipes.into_iter();
-        let mut next = || pipes.next().ok_or(SpawnError::NO_DESCRIPTORS);
-        let pipe = |pipe| Output::new(pipe).map_err(|_| SpawnError::NO_DESCRIPTORS);
-        let output = match kept {
-            Some(reader) => ProcessOutput::Kept(KeptOutput::new(reader, written)),
-            None => ProcessOutput::Pipes { stdout: pipe(next()?)?, stderr: pipe(next()?)? },
-        };
-        let (stdin, channel) = match input {
-            StandardInput::Null => (None, None),
-            StandardInput::Pipe => (Some(next()?), None),
-            StandardInput::Channel => {
-                let socket = next()?;
-                let other = socket.try_clone().map_err(|_| SpawnError::NO_DESCRIPTORS)?;
-                let channel = Output::channel(other).map_err(|_| SpawnError::NO_DESCRIPTORS)?;
-                (Some(socket), Some(channel))
-            }
-        };
-        let stdin = stdin.map(Input::new).transpose().map_err(|_| SpawnError::NO_DESCRIPTORS)?;
+        let mut next = || pipes.next().ok_or_else(|| io::ErrorKind::NotFound.into());
+        let kept = kept.map(|reader| KeptOutput::new(reader, written));
+        let ends = Ends::of(input, kept, &mut next).map_err(|_| SpawnError::NO_DESCRIPTORS)?;
+        let Ends { output, stdin, channel } = ends;
         Ok(Process {
             control: ProcessControl { hold, gone, pid: started.pid },
             ending: Ending { receiver: ended, known: None },
@@ -270,6 +259,46 @@ impl Starting {
             stdin,
             channel,
         })
+    }
+}
+
+/// The daemon's ends of what a child reads and writes.
+struct Ends {
+    output: ProcessOutput,
+    stdin: Option<Input>,
+    channel: Option<Output>,
+}
+
+impl Ends {
+    /// Made of the descriptors that came with the child.
+    fn of(
+        input: StandardInput,
+        kept: Option<KeptOutput>,
+        next: &mut impl FnMut() -> io::Result<OwnedFd>,
+    ) -> io::Result<Self> {
+        let output = match (kept, input) {
+            (Some(kept), _) => ProcessOutput::Kept(kept),
+            (None, StandardInput::Terminal(_)) => {
+                let ours = next()?;
+                let stdin = Some(Input::terminal(ours.try_clone()?)?);
+                let output = ProcessOutput::Terminal(Output::terminal(ours)?);
+                return Ok(Self { output, stdin, channel: None });
+            }
+            (None, _) => {
+                let (stdout, stderr) = (Output::new(next()?)?, Output::new(next()?)?);
+                ProcessOutput::Pipes { stdout, stderr }
+            }
+        };
+        let (stdin, channel) = match input {
+            StandardInput::Null | StandardInput::Terminal(_) => (None, None),
+            StandardInput::Pipe => (Some(Input::new(next()?)?), None),
+            StandardInput::Channel => {
+                let socket = next()?;
+                let channel = Output::channel(socket.try_clone()?)?;
+                (Some(Input::new(socket)?), Some(channel))
+            }
+        };
+        Ok(Self { output, stdin, channel })
     }
 }
 

@@ -9,6 +9,7 @@ use sortie_model::facts::{MemoryEnd, ProcessEnd, Stage};
 use sortie_model::limits;
 use sortie_model::spec::{BodySpec, OsBytes};
 use sortie_wire::guardian_proto::{Disturbance, Keep, NulList, Program, Remainder, StandardInput};
+use sortie_wire::terminal_items::{TerminalItem, TerminalItems};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
@@ -16,6 +17,7 @@ use tokio::sync::oneshot;
 use crate::guardian::Hold;
 use crate::kept::KeptOutput;
 use crate::sys::channel::receive_one;
+use crate::sys::terminal::resize;
 use crate::sys::watch::watch;
 
 /// What a read asks for when the pipe is empty: it may fill before it is read.
@@ -61,7 +63,7 @@ pub struct Process {
     pub ending: Ending,
     /// What it writes.
     pub output: ProcessOutput,
-    /// Its standard input, if it has one.
+    /// Its standard input, if it has one; of a child with a terminal, what is typed there.
     pub stdin: Option<Input>,
     /// What it says on its channel, if it is a worker: its standard input is the way to it.
     pub channel: Option<Output>,
@@ -77,6 +79,8 @@ pub enum ProcessOutput {
         /// Its standard error.
         stderr: Output,
     },
+    /// From its terminal, where it writes all.
+    Terminal(Output),
     /// From the files of its guardian: it is kept.
     Kept(KeptOutput),
 }
@@ -203,6 +207,8 @@ enum OutputKind {
     GrownPipe,
     /// A socket, over which descriptors come, too.
     Channel,
+    /// Our side of a terminal.
+    Terminal,
 }
 
 impl Output {
@@ -212,6 +218,10 @@ impl Output {
 
     pub(crate) fn channel(socket: OwnedFd) -> io::Result<Self> {
         Self::of(socket, OutputKind::Channel)
+    }
+
+    pub(crate) fn terminal(ours: OwnedFd) -> io::Result<Self> {
+        Self::of(ours, OutputKind::Terminal)
     }
 
     fn of(pipe: OwnedFd, what: OutputKind) -> io::Result<Self> {
@@ -289,10 +299,13 @@ fn read_available(
     }
 }
 
-/// The writing end of a child's stdin. Dropping it ends the child's input.
+/// The writing end of a child's stdin. Dropping it ends the child's input; at a terminal nothing is
+/// typed any more.
 #[derive(Debug)]
 pub struct Input {
     pipe: AsyncFd<OwnedFd>,
+    /// What is given for a terminal are items: keys and sizes.
+    items: Option<TerminalItems>,
 }
 
 /// A child has closed its standard input.
@@ -302,19 +315,41 @@ pub struct InputClosed;
 
 impl Input {
     pub(crate) fn new(pipe: OwnedFd) -> io::Result<Self> {
-        rustix::io::ioctl_fionbio(&pipe, true)?;
-        let pipe = watch(pipe, Interest::WRITABLE)?;
-        Ok(Self { pipe })
+        Self::of(pipe, None)
     }
 
-    /// Writes everything.
+    pub(crate) fn terminal(ours: OwnedFd) -> io::Result<Self> {
+        Self::of(ours, Some(TerminalItems::default()))
+    }
+
+    fn of(pipe: OwnedFd, items: Option<TerminalItems>) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&pipe, true)?;
+        let pipe = watch(pipe, Interest::WRITABLE)?;
+        Ok(Self { pipe, items })
+    }
+
+    /// Writes everything. For a terminal these are items ([`sortie_wire::terminal_items`]), which
+    /// may be cut anywhere: its keys are typed, its sizes become the window's.
     ///
     /// # Errors
-    /// [`InputClosed`] when the child reads no more.
+    /// [`InputClosed`] when the child reads no more, or what a terminal gets is no item.
     ///
     /// # Cancel safety
     /// Not cancel safe: how much was written is then unknown.
     pub async fn write(&mut self, mut bytes: Bytes) -> Result<(), InputClosed> {
+        let Some(mut items) = self.items.take() else { return self.write_raw(bytes).await };
+        while let Some(item) = items.take(&mut bytes).map_err(|_| InputClosed)? {
+            match item {
+                TerminalItem::Keys(keys) => self.write_raw(keys).await?,
+                // A terminal that nobody has open has no window.
+                TerminalItem::Size(size) => drop(resize(self.pipe.get_ref(), size)),
+            }
+        }
+        self.items = Some(items);
+        Ok(())
+    }
+
+    async fn write_raw(&mut self, mut bytes: Bytes) -> Result<(), InputClosed> {
         while !bytes.is_empty() {
             let mut ready = self.pipe.writable().await.map_err(|_| InputClosed)?;
             // The daemon ignores SIGPIPE, as every Rust program does unless told otherwise.

@@ -227,6 +227,10 @@ async fn move_all(
 ) {
     match output {
         ProcessOutput::Kept(output) => pump_kept(output, io, meter).await,
+        ProcessOutput::Terminal(output) => {
+            let all = (Source::Stream(Stream::Output), io);
+            pump(Some(output), all, meter, stdout_call).await;
+        }
         ProcessOutput::Pipes { stdout, stderr } => {
             join3(
                 pump(Some(stdout), (Source::Stream(Stream::Output), io), meter, stdout_call),

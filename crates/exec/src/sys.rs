@@ -9,5 +9,6 @@ pub mod processes;
 pub mod signals;
 pub mod spawn;
 pub mod standard;
+pub mod terminal;
 mod vfork;
 pub(crate) mod watch;

@@ -4,11 +4,12 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
-use sortie_exec::sys::spawn::{Launch, SpawnFailure, Spawner};
+use sortie_exec::sys::spawn::{Launch, SpawnFailure, Spawner, Terminal};
+use sortie_exec::sys::terminal::PseudoTerminal;
 use sortie_model::reason::SpawnStep;
 use sortie_model::spec::OsBytes;
 use sortie_wire::guardian_proto::{NulList, Program, SpawnRequest, StandardInput};
@@ -30,6 +31,7 @@ pub(crate) struct Starter {
 pub(crate) struct Started {
     pub(crate) pid: Pid,
     /// The daemon's ends of the pipes: stdout, stderr, then stdin or the channel if there is one.
+    /// Only its side of the terminal if there is one.
     pub(crate) pipes: Vec<OwnedFd>,
     /// What follows when the init command has ended, if that is what runs.
     pub(crate) next: Option<Box<MainStage>>,
@@ -42,10 +44,48 @@ pub(crate) struct MainStage {
     words: NulList,
     environment: NulList,
     directory: CString,
-    /// The child's ends of its pipes; no input stands for the null device.
+    ends: ChildEnds,
+}
+
+/// The child's ends of its pipes, or its side of its terminal.
+#[derive(Debug)]
+struct ChildEnds {
+    /// None stands for the null device.
     input: Option<OwnedFd>,
     output: OwnedFd,
     error: OwnedFd,
+    terminal: Terminal,
+}
+
+impl ChildEnds {
+    /// Both ends of all: the child's, and the daemon's in the order in which it takes them.
+    fn open(input: StandardInput) -> Result<(Self, Vec<OwnedFd>), Errno> {
+        if let StandardInput::Terminal(size) = input {
+            let PseudoTerminal { ours, child } = PseudoTerminal::open(size)?;
+            let again = || fcntl_dupfd_cloexec(&child, 0);
+            let (input, output) = (Some(again()?), again()?);
+            let terminal = Terminal::Controlling;
+            return Ok((Self { input, output, error: child, terminal }, vec![ours]));
+        }
+        let (output_end, output) = pipe()?;
+        let (error_end, error) = pipe()?;
+        let mut pipes = vec![output_end, error_end];
+        let input = match input {
+            StandardInput::Null | StandardInput::Terminal(_) => None,
+            StandardInput::Pipe => {
+                let (input, input_end) = pipe()?;
+                pipes.push(input_end);
+                Some(input)
+            }
+            StandardInput::Channel => {
+                let (kind, flags) = (SocketType::STREAM, SocketFlags::CLOEXEC);
+                let (input, input_end) = socketpair(AddressFamily::UNIX, kind, flags, None)?;
+                pipes.push(input_end);
+                Some(input)
+            }
+        };
+        Ok((Self { input, output, error, terminal: Terminal::None }, pipes))
+    }
 }
 
 impl Starter {
@@ -79,31 +119,14 @@ impl Starter {
         tree: &Tree,
     ) -> Result<Started, SpawnFailure> {
         let (words, script) = self.words(request.program)?;
-        let (output_end, output) = pipe().map_err(fork)?;
-        let (error_end, error) = pipe().map_err(fork)?;
-        let mut pipes = vec![output_end, error_end];
-        let input = match request.input {
-            StandardInput::Null => None,
-            StandardInput::Pipe => {
-                let (input, input_end) = pipe().map_err(fork)?;
-                pipes.push(input_end);
-                Some(input)
-            }
-            StandardInput::Channel => {
-                let (kind, flags) = (SocketType::STREAM, SocketFlags::CLOEXEC);
-                let (input, input_end) =
-                    socketpair(AddressFamily::UNIX, kind, flags, None).map_err(fork)?;
-                pipes.push(input_end);
-                Some(input)
-            }
-        };
+        let (ends, pipes) = ChildEnds::open(request.input).map_err(fork)?;
         let environment = match forest.mark(tree) {
             None => request.environment,
             Some(mark) => request.environment.with(&mark),
         };
         let directory = request.directory.as_ref().map_or(b"/".as_slice(), OsBytes::as_bytes);
         let directory = CString::new(directory).map_err(|_| fork(Errno::INVAL))?;
-        let main = MainStage { words, environment, directory, input, output, error };
+        let main = MainStage { words, environment, directory, ends };
         match request.init {
             None => {
                 let pid = self.start_main(&main, forest, tree)?;
@@ -123,13 +146,15 @@ impl Starter {
         forest: &Forest,
         tree: &Tree,
     ) -> Result<Pid, SpawnFailure> {
-        let input = main.input.as_ref().map_or(self.null.as_fd(), AsFd::as_fd);
+        let ChildEnds { input, output, error, terminal } = &main.ends;
+        let input = input.as_ref().map_or(self.null.as_fd(), AsFd::as_fd);
         let entrance = forest.entrance(tree).map_err(fork)?;
         self.spawner.spawn(&Launch {
             words: &main.words,
             environment: &main.environment,
             directory: &main.directory,
-            stdio: [input, main.output.as_fd(), main.error.as_fd()],
+            stdio: [input, output.as_fd(), error.as_fd()],
+            terminal: *terminal,
             group: entrance.as_ref().map(AsFd::as_fd),
         })
     }
@@ -148,7 +173,9 @@ impl Starter {
             words: &words,
             environment: &main.environment,
             directory: &main.directory,
-            stdio: [self.null.as_fd(), main.output.as_fd(), main.error.as_fd()],
+            stdio: [self.null.as_fd(), main.ends.output.as_fd(), main.ends.error.as_fd()],
+            // The end of who is controlled by a terminal hangs it up: it is the main program's.
+            terminal: Terminal::None,
             group: entrance.as_ref().map(AsFd::as_fd),
         })
     }

@@ -160,6 +160,36 @@ pub enum InputSpec {
     None,
     /// The submission's input stream: it reaches one child, or is broadcast in order to all.
     Stream,
+    /// What is typed at a terminal of that size at first. The only child's standard streams are one
+    /// pseudo terminal, which controls it.
+    Terminal(WindowSize),
+}
+
+impl InputSpec {
+    /// Whether something follows the submission.
+    pub const fn is_fed(self) -> bool {
+        !matches!(self, Self::None)
+    }
+}
+
+/// The size of a terminal's window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct WindowSize {
+    /// Lines of characters.
+    pub rows: u16,
+    /// Characters in a line.
+    pub columns: u16,
+    /// Its width in pixels, 0 if that is not known.
+    pub width: u16,
+    /// Its height in pixels, 0 if that is not known.
+    pub height: u16,
+}
+
+impl Default for WindowSize {
+    /// 24 lines of 80 characters.
+    fn default() -> Self {
+        Self { rows: 24, columns: 80, width: 0, height: 0 }
+    }
 }
 
 /// When a job stops the rest of its children by itself.

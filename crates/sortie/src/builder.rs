@@ -224,6 +224,10 @@ impl NodeBuilder {
         }
         crate::program::add_to(&mut self.tasks)
             .map_err(|taken| NodeStartError::TaskName(taken.0))?;
+        let basics = NodeBasics {
+            node_home: self.home.as_ref().and_then(HomePaths::as_one_folder),
+            ..NodeBasics::of_this_user()
+        };
         let parts = match self.home.take() {
             Some(paths) => self.at_home(paths)?,
             None => self.homeless()?,
@@ -265,7 +269,7 @@ impl NodeBuilder {
             directory,
             store: parts.store,
             user: self.user,
-            basics: NodeBasics::of_this_user(),
+            basics,
             keeper: parts.keeper,
             world: Arc::new(SystemWorld),
         };

@@ -57,11 +57,14 @@ pub enum RequestError {
 #[non_exhaustive]
 pub enum Misuse {
     /// The spec takes input, or is a map, and the call gives none.
-    #[error("the job takes input: start it with `start_with_input`")]
+    #[error("the job takes input: start it with `start_with_input` or `start_on_terminal`")]
     InputMissing,
     /// The spec takes no input, and the call gives some.
     #[error("the job takes no input: start it with `start`")]
     InputSurplus,
+    /// The spec has no terminal, and the call would type at it.
+    #[error("the job has no terminal: its input is not `InputSpec::Terminal`")]
+    NoTerminal,
     /// A map's items are its input; it cannot take another.
     #[error("a map's items are its input; it takes no other")]
     InputOfMap,

@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use sortie_model::name::BadName;
+use sortie_model::spec::OsBytes;
 use sortie_model::{NodeId, NodeName};
 use sortie_wire::frame::{self, take_frame};
 use sortie_wire::link_proto::Roster;
@@ -52,6 +53,14 @@ impl HomePaths {
     pub fn within(directory: impl Into<PathBuf>) -> Self {
         let directory = directory.into();
         Self { config: directory.clone(), state: directory }
+    }
+
+    /// The one folder in which it lies, if it does, as its children find it in their environment.
+    pub(crate) fn as_one_folder(&self) -> Option<OsBytes> {
+        use std::os::unix::ffi::OsStrExt;
+        let folder = Some(&self.state).filter(|state| **state == self.config)?;
+        let bytes = folder.is_absolute().then(|| folder.as_os_str().as_bytes())?;
+        OsBytes::try_from(bytes::Bytes::copy_from_slice(bytes)).ok()
     }
 
     /// Where the node of this home listens, if one runs and is ready: `host:port`.

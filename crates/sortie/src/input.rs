@@ -1,6 +1,7 @@
 //! Input of jobs: bytes that children read, and items that maps are made of.
 
 mod split;
+mod terminal;
 
 use bytes::{Bytes, BytesMut};
 use sortie_actors::data::exchange::{ClientEnd, ExchangeError, ToClient, ToServer};
@@ -11,6 +12,7 @@ use sortie_wire::session_proto::Answer;
 use crate::error::{Misuse, RequestError};
 
 pub use split::{ItemSplitter, Separator};
+pub use terminal::TerminalSender;
 
 /// Feeds the standard input of a job's children: it reaches one child, or is broadcast in order to
 /// all (`docs/semantics.md`, section 3.1).

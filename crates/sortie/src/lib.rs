@@ -94,7 +94,7 @@ pub use error::{
     AnswerError, ConnectError, DialFault, EncodeError, Misuse, RequestError, StartError, ValueError,
 };
 pub use home::{Damage, HomeError, HomePaths, MakeFault, Mistake};
-pub use input::{InputSender, ItemSender, ItemSplitter, Separator};
+pub use input::{InputSender, ItemSender, ItemSplitter, Separator, TerminalSender};
 pub use job::{
     ChildQuestion, ChildResult, Job, JobBuilder, JobStream, Received, ResultError, Results,
     ResultsInOrder, Untyped, Values,
@@ -131,7 +131,7 @@ pub use sortie_model::restart::{
 pub use sortie_model::selector::{BadSelector, Glob, Query, Selection, Selector};
 pub use sortie_model::spec::{
     BodySpec, EnvironmentSpec, Escalation, Fan, Hosting, InputSpec, MaxFails, NulByte, OsBytes,
-    Placement, RunIn, StopSpec, TaskTypes, Throttle,
+    Placement, RunIn, StopSpec, TaskTypes, Throttle, WindowSize,
 };
 pub use sortie_model::state::UnknownState;
 pub use sortie_model::view::{
@@ -169,6 +169,7 @@ mod tests {
         sendable::<Happenings>();
         sendable::<Monitor>();
         sendable::<InputSender>();
+        sendable::<TerminalSender>();
         sendable::<ItemSender>();
         const fn streams<T: futures_core::Stream + Send + Unpin + 'static>() {}
         streams::<JobStream>();

@@ -14,7 +14,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use sortie_model::facts::{MemoryEnd, ProcessEnd, Stage};
 use sortie_model::reason::SpawnStep;
-use sortie_model::spec::OsBytes;
+use sortie_model::spec::{OsBytes, WindowSize};
 use sortie_model::{ChildKey, Seq};
 
 use crate::frame::{Kind, Message};
@@ -135,6 +135,9 @@ pub enum StandardInput {
     /// One end of a socket, whose other end the guardian passes to the daemon: the channel of a
     /// worker process.
     Channel,
+    /// A pseudo terminal of that size, which is the child's output and error output too, and
+    /// controls it. The guardian passes its other side to the daemon, and nothing else.
+    Terminal(WindowSize),
 }
 
 /// A child to start.
@@ -300,7 +303,7 @@ pub enum GuardianReport {
         count: u32,
     },
     /// A child runs. Takes the reading ends of its stdout and stderr, then the other end of its
-    /// stdin if that has one.
+    /// stdin if that has one; only the other side of its terminal if it has one.
     Spawned {
         /// The child.
         child: ChildNumber,

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use sortie_model::spec::{BodySpec, EnvironmentSpec, Hosting, OsBytes, StopSpec};
+use sortie_model::spec::{BodySpec, EnvironmentSpec, Hosting, InputSpec, OsBytes, StopSpec};
 use sortie_model::{
     ChildIncarnation, JobInstance, NodeName, Ordinal, Reason, Seq, SessionInstance, Stream,
     Timestamp,
@@ -29,8 +29,8 @@ pub struct HostSpec {
     pub body: BodySpec,
     /// Whether the words hold placeholders.
     pub template: bool,
-    /// Whether the children's standard input is a stream that follows.
-    pub input: bool,
+    /// What the children's standard input is; what is fed to it follows.
+    pub input: InputSpec,
     /// Run-time limit of each child.
     pub timeout: Option<Duration>,
     /// Between stop signal and kill, unless a stop says otherwise.

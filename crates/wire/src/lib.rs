@@ -16,6 +16,7 @@ pub mod permit;
 pub mod record_run;
 pub mod remote_error;
 pub mod session_proto;
+pub mod terminal_items;
 pub mod version;
 pub mod worker_proto;
 

@@ -12,7 +12,7 @@ use sortie_exec::{
     Guardian, JobEnvironment, JobPlace, ProcessIo, ProcessSpec, RunPlan, Stopper, stop_channel,
 };
 use sortie_model::reason::SpawnStep;
-use sortie_model::spec::{BodySpec, OsBytes, StopSpec};
+use sortie_model::spec::{BodySpec, InputSpec, OsBytes, StopSpec};
 use sortie_model::{Body, Reason, Record, Stream};
 use sortie_wire::guardian_proto::{NulList, StandardInput};
 use sortie_wire::host_proto::{ChildOutcome, HostSpec, Verdict};
@@ -96,7 +96,11 @@ fn process_spec(port: &JobPort, child: Start) -> Result<ProcessSpec, Reason> {
             .ok_or(Reason::Spawn { step: SpawnStep::Exec, errno: 0 })?,
         environment,
         directory: Some(directory),
-        input: if spec.input { StandardInput::Pipe } else { StandardInput::Null },
+        input: match spec.input {
+            InputSpec::None => StandardInput::Null,
+            InputSpec::Stream => StandardInput::Pipe,
+            InputSpec::Terminal(size) => StandardInput::Terminal(size),
+        },
         init: init.map_err(|error| refused(&error))?,
         keep: None,
     })

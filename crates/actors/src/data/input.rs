@@ -31,7 +31,7 @@ impl ChildInput {
     /// The child's input, if its job has one.
     pub(crate) fn open(port: &ChildPort) -> Option<Self> {
         let job = port.job();
-        if !job.spec.input {
+        if !job.spec.input.is_fed() {
             return None;
         }
         let ordinal = sortie_exec::task::TaskPort::ordinal(port);

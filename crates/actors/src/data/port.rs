@@ -12,7 +12,7 @@ use sortie_engine::host::Start;
 use sortie_engine::nest::Nest;
 use sortie_exec::task::encode_value;
 use sortie_exec::{NodeBasics, StopToken};
-use sortie_model::spec::StopSpec;
+use sortie_model::spec::{InputSpec, StopSpec};
 use sortie_model::{
     Body, ChildIncarnation, ChildKey, JobInstance, NodeName, Ordinal, Record, Seq, Stream,
     Timestamp, limits,
@@ -395,8 +395,12 @@ impl ChildPort {
 }
 
 impl ChildPort {
-    /// How its process outlives this node, if it does.
+    /// How its process outlives this node, if it does. One at a terminal does not: this node is
+    /// that terminal's other side.
     pub(crate) fn keep(&self) -> Option<Keep> {
+        if matches!(self.shared.spec.input, InputSpec::Terminal(_)) {
+            return None;
+        }
         let Target::Here(job) = &self.shared.target else { return None };
         job.durable.as_ref()?;
         Some(Keep {

@@ -14,7 +14,6 @@ use sortie_engine::hold::Hold;
 use sortie_engine::session::SessionTable;
 use sortie_engine::session_scope::Scope;
 use sortie_link::Link;
-use sortie_model::spec::InputSpec;
 use sortie_model::view::{Availability, SessionState, session_is_called};
 use sortie_model::{
     ChildIncarnation, JobInstance, NodeId, Ordinal, Reason, SessionId, SessionInstance,
@@ -365,7 +364,7 @@ impl SessionShared {
             let log = || {
                 let job = self.job(position.job)?;
                 let rows = job.rows();
-                let reads = rows.spec().input == InputSpec::Stream
+                let reads = rows.spec().input.is_fed()
                     && !rows.state().is_finished()
                     && rows.runs_on(position.ordinal, node);
                 job.input.clone().filter(|_| reads)

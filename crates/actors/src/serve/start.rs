@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sortie_engine::session::check_spec;
+use sortie_engine::terminal::check_terminal;
 use sortie_exec::registry::NotCallable;
 use sortie_model::restart::RestartSpec;
 use sortie_model::spec::{BodySpec, Escalation, Fan, Hosting, InputSpec, OsBytes, Placement};
@@ -67,7 +68,7 @@ pub(super) async fn start(
 ) -> Result<(), ExchangeError> {
     let ServerEnd { mut sender, receiver } = end;
     let map = !matches!(spec.fan, Fan::PerNode { .. });
-    let takes_input = map || spec.input == InputSpec::Stream;
+    let takes_input = map || spec.input.is_fed();
     let nodes = match check(stay.session(), &spec).await {
         Ok(nodes) => nodes,
         Err(error) => return sender.finish_with(Answer::Refused(error)).await,
@@ -195,6 +196,9 @@ async fn check(
     if children.is_some_and(|count| count > u64::from(sortie_model::limits::CHILDREN_PER_JOB)) {
         let most = sortie_model::limits::CHILDREN_PER_JOB;
         return usage(&format!("a job has at most {most} children"));
+    }
+    if let Err(error) = check_terminal(spec, children) {
+        return usage(&error.to_string());
     }
     if nodes.iter().any(|(_, id)| *id == session.node.me.id) {
         check_here(session, spec).await?;

@@ -6,7 +6,7 @@ use sortie_link::{
     Arrival, Arrivals, CloseCode, CloseReason, ControlReceiver, Endpoint, Expect, FrameSender,
     Link, LocalFacts,
 };
-use sortie_model::spec::{BodySpec, Placement, RunIn};
+use sortie_model::spec::{BodySpec, InputSpec, Placement, RunIn};
 use sortie_model::{
     ChildIncarnation, Incarnation, JobInstance, JobSpec, JobView, Ordinal, QuestionNumber,
     SessionInstance, State, limits,
@@ -148,7 +148,7 @@ fn start(session: u128, children: u32) -> StartChildren {
         spec: Some(Box::new(HostSpec {
             body,
             template: false,
-            input: false,
+            input: InputSpec::None,
             timeout,
             grace,
             drain,

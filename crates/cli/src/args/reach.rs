@@ -51,6 +51,7 @@ impl Verb {
             Self::Watch(args) => Some(&mut args.reach),
             Self::Session(SessionVerb::Env(args)) => Some(&mut args.reach),
             Self::Session(_)
+            | Self::Enter(_)
             | Self::Node(_)
             | Self::Cluster(_)
             | Self::Doctor(_)

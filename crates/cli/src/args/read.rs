@@ -8,7 +8,7 @@ use sortie_model::nodeset::NodeExpr;
 use sortie_model::record::StreamSet;
 use sortie_model::{Stream, Timestamp};
 
-use crate::args::LineArgs;
+use crate::args::invoke::LineArgs;
 use crate::args::output::{Look, Verdict};
 use crate::args::pick::Picked;
 use crate::args::reach::Reach;

@@ -1,24 +1,27 @@
 //! `sortie invoke`: run a command, stream its output, exit with its outcome.
 
 use std::future::Future;
+use std::time::Duration;
 
 use sortie::answer::{StopReturns, Unfinished};
 use sortie::{ReceiveEnd, ReceiveMode, ReceiveSpec, Registry, Session};
 use sortie_model::JobView;
 use sortie_model::spec::StopSpec;
 
-use crate::args::InvokeArgs;
+use crate::args::invoke::InvokeArgs;
 use crate::ask::{Asked, Asker, report_deadlock};
 use crate::connect::Connection;
 use crate::deliver::{Acknowledge, Order, deliver};
 use crate::exit::{Cause, Rule};
 use crate::failure::Failure;
 use crate::feed::Feed;
+use crate::keyboard::Keyboard;
 use crate::own_node::eprintln_quietly;
 use crate::render::progress::Screen;
 use crate::render::records::Events;
 use crate::render::sink::Channel;
 use crate::signals::Interrupts;
+use crate::terminal::RawMode;
 use crate::verbs::results::{PlainExits, Shape, Style, check_format, conclude};
 use crate::verbs::submit::Submission;
 use crate::verbs::{Nothing, only, start, watch_progress};
@@ -27,7 +30,17 @@ pub(super) async fn run(mut args: InvokeArgs, registry: &Registry) -> Result<u8,
     if args.attach {
         args.work.stdin = Some("-".into());
     }
-    let submission = Submission::prepare(&args.work, &args.command.words, &args.reach)?;
+    if args.tty {
+        // Nobody at a terminal waits for what its last program left behind.
+        args.work.drain.get_or_insert(Duration::ZERO);
+    }
+    let mut submission = Submission::prepare(&args.work, &args.command.words, &args.reach)?;
+    if args.tty {
+        if args.work.reads_stdin() {
+            return Err(Failure::usage("our standard input can be read by one option only"));
+        }
+        submission = submission.on_terminal(Keyboard::open(args.terminal, "`invoke -t`")?);
+    }
     let mut interrupts = Interrupts::listen()?;
     if args.dry_run {
         let plan = async {
@@ -45,10 +58,12 @@ pub(super) async fn run(mut args: InvokeArgs, registry: &Registry) -> Result<u8,
         return unless_interrupted(start, &mut interrupts).await;
     }
     check_format(&args.look)?;
-    foreground(submission, &args, interrupts, registry).await
+    let connecting = Connection::open_with(&args.reach, registry);
+    let connection = unless_interrupted(connecting, &mut interrupts).await?;
+    foreground(connection, submission, &args, interrupts).await
 }
 
-async fn unless_interrupted<T>(
+pub(super) async fn unless_interrupted<T>(
     what: impl Future<Output = Result<T, Failure>>,
     interrupts: &mut Interrupts,
 ) -> Result<T, Failure> {
@@ -58,15 +73,14 @@ async fn unless_interrupted<T>(
     }
 }
 
-async fn foreground(
+/// Runs the job there, up to its end.
+pub(super) async fn foreground(
+    connection: Connection,
     submission: Submission,
     args: &InvokeArgs,
     mut interrupts: Interrupts,
-    registry: &Registry,
 ) -> Result<u8, Failure> {
-    let (map, reads_stdin) = (submission.is_map(), args.work.reads_stdin());
-    let connecting = Connection::open_with(&args.reach, registry);
-    let connection = unless_interrupted(connecting, &mut interrupts).await?;
+    let (map, reads_stdin) = (submission.is_map(), args.work.reads_stdin() || args.tty);
     let start = async {
         let session = connection.foreground_session().await?;
         let (view, feed) = submission.start(&session).await?;
@@ -90,6 +104,16 @@ async fn foreground(
     done
 }
 
+/// The signal that says that a terminal is gone.
+const HANG_UP: StopSpec = StopSpec { signal: 1, grace: None };
+
+async fn told_to_quit(raw: Option<&mut RawMode>) {
+    match raw {
+        Some(raw) => raw.told_to_quit().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// A job in the foreground.
 struct Run<'a> {
     session: &'a Session,
@@ -102,7 +126,8 @@ struct Run<'a> {
 
 impl Run<'_> {
     async fn to_the_end(&self, feed: Feed, interrupts: &mut Interrupts) -> Result<u8, Failure> {
-        let screen = Screen::of_stderr();
+        let mut raw = self.args.tty.then(RawMode::begin).transpose()?;
+        let screen = if raw.is_some() { Screen::silent() } else { Screen::of_stderr() };
         let style = self.style();
         let sink = style.sink(&screen)?;
         let at_terminal = || Asker::at_terminal(self.session, &screen, Asked::EndsWithUs);
@@ -125,11 +150,24 @@ impl Run<'_> {
         let end = loop {
             tokio::select! {
                 end = &mut delivery => break end,
-                done = &mut feeding, if fed.is_none() => fed = Some(done),
-                () = interrupts.next() => self.stop(stops.next(), &screen)?,
+                done = &mut feeding, if fed.is_none() => match done {
+                    // Nobody is at the terminal any more.
+                    Err(failure) if raw.is_some() => break Err(failure),
+                    done => fed = Some(done),
+                },
+                () = interrupts.next() => {
+                    if let Err(failure) = self.stop(stops.next(), &screen) {
+                        break Err(failure);
+                    }
+                }
+                () = told_to_quit(raw.as_mut()) => break Err(Failure::interrupted("told to quit")),
                 never = &mut progress => match never {},
             }
         };
+        if raw.take().is_some() && end.is_err() {
+            // Whatever was shown last, what follows begins a line.
+            eprintln_quietly("");
+        }
         screen.retire();
         let problem = fed.and_then(Result::err);
         self.conclude(&end?, stops, problem)
@@ -149,6 +187,8 @@ impl Run<'_> {
     /// Stops the job on all nodes, without waiting for it: its end comes with its results.
     fn stop(&self, stop: Stop, screen: &Screen) -> Result<(), Failure> {
         let how = match stop {
+            // A shell at a terminal heeds nothing else.
+            Stop::Ask if self.args.tty => HANG_UP,
             Stop::Ask => StopSpec::default(),
             Stop::Kill => StopSpec::NOW,
             Stop::GiveUp => return Err(Failure::interrupted("interrupted; the job may run on")),
@@ -157,7 +197,9 @@ impl Run<'_> {
             Stop::Ask => "sortie: stopping on all nodes; once more kills at once",
             _ => "sortie: killing on all nodes",
         };
-        screen.aside(Channel::Err, true, || eprintln_quietly(message));
+        if !self.args.tty {
+            screen.aside(Channel::Err, true, || eprintln_quietly(message));
+        }
         let (session, selection) = (self.session.clone(), only(self.view));
         // Whether it arrived shows in the states that the delivery ends with.
         drop(tokio::spawn(async move { session.stop(selection, how, StopReturns::AtOnce).await }));

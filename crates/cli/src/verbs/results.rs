@@ -8,7 +8,7 @@ use sortie_model::reason::SpawnStep;
 use sortie_model::view::EntryView;
 use sortie_model::{EntryId, Reason, Record, State};
 
-use crate::args::LineArgs;
+use crate::args::invoke::LineArgs;
 use crate::args::output::Look;
 use crate::exit::{Cause, Ends, Outcome};
 use crate::failure::{ErrorStyle, Failure};

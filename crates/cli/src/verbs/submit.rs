@@ -7,14 +7,16 @@ use sortie::answer::Plan;
 use sortie::{Separator, Session};
 use sortie_model::quantity::show_duration;
 use sortie_model::restart::{RestartSpec, StopSequence};
-use sortie_model::spec::Throttle;
+use sortie_model::spec::{InputSpec, OsBytes, Throttle};
 use sortie_model::{IdempotencyKey, JobSpec, JobView};
 
 use crate::args::output::Look;
 use crate::args::reach::Reach;
+use crate::args::values::os_bytes;
 use crate::args::work::{Caller, Work};
 use crate::failure::Failure;
 use crate::feed::{Feed, Form, List, Source};
+use crate::keyboard::Keyboard;
 use crate::render::clean::one_line;
 use crate::render::fold::fold;
 use crate::render::json::{self as shapes, SCHEMA};
@@ -32,6 +34,7 @@ pub(super) struct Submission {
 enum Input {
     None,
     Bytes(Source),
+    Keys(Keyboard),
     Items(List),
 }
 
@@ -56,6 +59,18 @@ impl Submission {
         Ok(Self { spec, key: work.key.clone(), input })
     }
 
+    /// The same on a terminal, at which that keyboard is.
+    pub(super) fn on_terminal(mut self, keyboard: Keyboard) -> Self {
+        self.spec.input = InputSpec::Terminal(keyboard.size());
+        let kind = std::env::var_os("TERM").and_then(|kind| os_bytes(&kind).ok());
+        if let (Some(kind), Ok(name)) = (kind, OsBytes::try_from("TERM")) {
+            // First, so that what the submission says itself counts.
+            self.spec.environment.set.insert(0, (name, kind));
+        }
+        self.input = Input::Keys(keyboard);
+        self
+    }
+
     /// Whether it is a map.
     pub(super) const fn is_map(&self) -> bool {
         matches!(self.input, Input::Items(..))
@@ -69,6 +84,10 @@ impl Submission {
             Input::Bytes(source) => {
                 let (view, sender) = session.start_with_input(spec, key).await?;
                 Ok((view, Feed::Bytes(source, sender)))
+            }
+            Input::Keys(keyboard) => {
+                let (view, sender) = session.start_on_terminal(spec, key).await?;
+                Ok((view, Feed::Keys(keyboard, sender)))
             }
             Input::Items(list) => {
                 let (view, sender) = session.start_map(spec, key).await?;

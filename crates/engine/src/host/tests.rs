@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use sortie_model::spec::{BodySpec, EnvironmentSpec, Hosting, OsBytes};
+use sortie_model::spec::{BodySpec, EnvironmentSpec, Hosting, InputSpec, OsBytes};
 use sortie_model::{NodeName, SessionInstance};
 use sortie_wire::host_proto::ChildItem;
 use uuid::Uuid;
@@ -17,7 +17,7 @@ fn spec() -> Box<HostSpec> {
     Box::new(HostSpec {
         body: BodySpec::Command { words: vec![OsBytes::try_from("true").expect("no NUL")] },
         template: false,
-        input: false,
+        input: InputSpec::None,
         timeout: None,
         grace: Duration::from_secs(10),
         drain: Duration::from_secs(2),

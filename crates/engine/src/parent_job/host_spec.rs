@@ -1,7 +1,7 @@
 //! What an executing node is told of a job.
 
 use sortie_model::NodeName;
-use sortie_model::spec::{EnvironmentSpec, Fan, InputSpec};
+use sortie_model::spec::{EnvironmentSpec, Fan};
 use sortie_wire::host_proto::HostSpec;
 
 use crate::parent_job::ParentJob;
@@ -36,7 +36,7 @@ impl ParentJob {
         HostSpec {
             body: spec.body.clone(),
             template: !matches!(spec.fan, Fan::PerNode { .. }),
-            input: spec.input == InputSpec::Stream,
+            input: spec.input,
             timeout: spec.timeout,
             grace: spec.grace,
             drain: spec.drain,

@@ -30,6 +30,7 @@ pub(crate) fn basics(time_zone: Option<OsBytes>) -> NodeBasics {
             user: OsBytes::try_from(user.to_string().as_str()).unwrap_or_else(|_| text(c"user")),
             shell: text(c"/bin/sh"),
             time_zone,
+            node_home: None,
         };
     }
     // SAFETY: the call filled the entry with strings that lie in the buffer.
@@ -38,7 +39,8 @@ pub(crate) fn basics(time_zone: Option<OsBytes>) -> NodeBasics {
         (copy(entry.pw_dir), copy(entry.pw_name), copy(entry.pw_shell))
     };
     let or = |value: OsBytes, other| if value.as_bytes().is_empty() { text(other) } else { value };
-    NodeBasics { home: or(home, c"/"), user: name, shell: or(shell, c"/bin/sh"), time_zone }
+    let (home, shell) = (or(home, c"/"), or(shell, c"/bin/sh"));
+    NodeBasics { home, user: name, shell, time_zone, node_home: None }
 }
 
 unsafe fn copy(string: *const libc::c_char) -> OsBytes {

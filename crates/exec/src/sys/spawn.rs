@@ -1,4 +1,5 @@
-//! Starting a program without a shell: own session, own process group, three descriptors.
+//! Starting a program without a shell: own session, own process group, three descriptors, and a
+//! controlling terminal where it is to have one.
 #![expect(unsafe_code, reason = "the child's system calls are made between vfork and exec")]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -30,8 +31,19 @@ pub struct Launch<'a> {
     pub directory: &'a CStr,
     /// What becomes descriptors 0, 1 and 2. Each must itself be greater than 2.
     pub stdio: [BorrowedFd<'a>; 3],
+    /// Whether descriptor 0 is a terminal that controls the child.
+    pub terminal: Terminal,
     /// The control group in which the child begins.
     pub group: Option<BorrowedFd<'a>>,
+}
+
+/// Whether a program has a controlling terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Terminal {
+    /// It has none.
+    None,
+    /// Its descriptor 0, which must be a terminal that controls nobody yet.
+    Controlling,
 }
 
 /// Why a program did not start.
@@ -85,6 +97,7 @@ impl Spawner {
             directory: launch.directory.as_ptr(),
             stdio: launch.stdio.map(|descriptor| descriptor.as_raw_fd()),
             descriptors: self.descriptors,
+            terminal: launch.terminal,
             failure: None,
         };
         let pid = self.run(&mut plan, launch.group)?;
@@ -109,6 +122,7 @@ impl Spawner {
             directory: c"/".as_ptr(),
             stdio: [-1; 3],
             descriptors: None,
+            terminal: Terminal::None,
             failure: None,
         };
         let Ok(pid) = self.run(&mut plan, Some(group)) else { return false };
@@ -137,6 +151,7 @@ struct ChildPlan {
     directory: *const c_char,
     stdio: [c_int; 3],
     descriptors: Option<libc::rlimit>,
+    terminal: Terminal,
     /// Written by the child, read by us once it runs or has ended.
     failure: Option<SpawnFailure>,
 }
@@ -169,6 +184,9 @@ unsafe fn enter(plan: &ChildPlan) -> Result<(), SpawnFailure> {
         }
         let [input, output, error] = plan.stdio;
         if libc::dup2(input, 0) < 0 || libc::dup2(output, 1) < 0 || libc::dup2(error, 2) < 0 {
+            return Err(fork(errno()));
+        }
+        if plan.terminal == Terminal::Controlling && libc::ioctl(0, libc::TIOCSCTTY, 0) < 0 {
             return Err(fork(errno()));
         }
         if libc::chdir(plan.directory) < 0 {

@@ -15,6 +15,7 @@ mod keeping;
 mod pipes;
 mod stops;
 mod support;
+mod terminals;
 mod trees;
 
 use std::future::Future;
@@ -65,6 +66,15 @@ const CASES: &[Case] = &cases![
     stops::a_timeout_stops_the_child,
     stops::a_stop_before_the_start_withdraws_it,
     stops::an_undisturbed_end_is_not_taken_for_a_stop,
+    terminals::all_three_streams_are_one_terminal_that_controls_the_child,
+    terminals::a_new_size_is_told_and_comes_after_the_keys_before_it,
+    terminals::control_c_interrupts_the_foreground_and_not_the_shell,
+    terminals::jobs_are_suspended_and_brought_back,
+    terminals::every_byte_passes_a_raw_terminal_both_ways,
+    terminals::nothing_of_a_long_output_is_lost_at_the_end,
+    terminals::an_init_command_writes_to_the_terminal_and_does_not_hang_it_up,
+    terminals::a_stop_ends_the_whole_tree_on_a_terminal,
+    terminals::dropping_a_child_closes_its_terminal,
     trees::two_hundred_stubborn_trees_are_gone_after_a_kill,
     trees::what_a_child_leaves_behind_is_killed_and_counted,
     trees::dropping_a_child_kills_its_tree,

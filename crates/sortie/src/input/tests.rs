@@ -2,6 +2,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sortie_actors::data::exchange::{self, ServerEnd};
+use sortie_model::spec::WindowSize;
+use sortie_wire::terminal_items::{TerminalItem, TerminalItems};
 use sortie_wire::{ErrorCode, RemoteError};
 
 use super::*;
@@ -143,4 +145,25 @@ async fn an_item_past_the_limit_is_refused_here() {
     let long = vec![0; limits::VALUE_BYTES + 1];
     let error = soon(sender.send(&long)).await.expect_err("it is too long");
     assert!(matches!(error, RequestError::Misused(Misuse::ItemTooLong)));
+}
+
+#[tokio::test]
+async fn keys_and_sizes_of_a_terminal_travel_in_their_order() {
+    let (client, mut server) = exchange::local();
+    let mut sender = TerminalSender::new(client);
+    let size = WindowSize { rows: 1, columns: 2, width: 3, height: 4 };
+    soon(sender.keys(Bytes::from_static(b"ls"))).await.expect("there is room");
+    soon(sender.resize(size)).await.expect("there is room");
+    soon(sender.keys(Bytes::new())).await.expect("no keys are nothing to send");
+    drop(sender);
+    let mut items = TerminalItems::default();
+    let mut come = Vec::new();
+    while let Some((mut bytes, last)) = piece(&mut server).await {
+        assert!(!last);
+        while let Some(item) = items.take(&mut bytes).expect("whole items") {
+            come.push(item);
+        }
+    }
+    let keys = TerminalItem::Keys(Bytes::from_static(b"ls"));
+    assert_eq!(come, [keys, TerminalItem::Size(size)]);
 }

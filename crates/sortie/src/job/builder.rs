@@ -15,12 +15,14 @@ use futures_util::{FutureExt, StreamExt, stream};
 use sortie_model::id::BadKey;
 use sortie_model::name::BadName;
 use sortie_model::nodeset::{BadNodeExpr, NodeExpr};
-use sortie_model::spec::{BodySpec, Fan, InputSpec, MaxFails, NulByte, Placement, Throttle};
+use sortie_model::spec::{
+    BodySpec, Fan, InputSpec, MaxFails, NulByte, Placement, Throttle, WindowSize,
+};
 use sortie_model::{IdempotencyKey, JobSpec};
 
 use crate::answer::Plan;
 use crate::error::{EncodeError, Misuse, RequestError, StartError};
-use crate::input::{InputSender, ItemSender};
+use crate::input::{InputSender, ItemSender, TerminalSender};
 use crate::job::received::Memory;
 use crate::job::{Job, Untyped};
 use crate::session::Session;
@@ -304,6 +306,30 @@ impl<T> JobBuilder<T> {
             return Err(Misuse::InputOfMap.into());
         }
         let (view, sender) = session.start_with_input(spec, key).await?;
+        Ok((session.handle(&view).typed(), sender))
+    }
+}
+
+impl<T> JobBuilder<T> {
+    /// Starts the job on a terminal of that size: its only child's standard streams are one pseudo
+    /// terminal. What the child writes there is its output. Its `TERM` is what the job sets.
+    ///
+    /// # Errors
+    /// As for [`JobBuilder::start`]; a map has no terminal, and neither has a job of several
+    /// children, a function, or a child that starts again.
+    ///
+    /// # Cancel safety
+    /// As for [`JobBuilder::start`].
+    pub async fn start_on_terminal(
+        self,
+        size: WindowSize,
+    ) -> Result<(Job<T>, TerminalSender), StartError> {
+        let Self { session, spec, key, items, .. } = self;
+        let spec = JobSpec { input: InputSpec::Terminal(size), ..spec? };
+        if items.is_some() {
+            return Err(Misuse::InputOfMap.into());
+        }
+        let (view, sender) = session.start_on_terminal(spec, key).await?;
         Ok((session.handle(&view).typed(), sender))
     }
 }

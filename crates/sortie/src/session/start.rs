@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::command::Command;
 use crate::error::{EncodeError, Misuse, RequestError, encode_value};
-use crate::input::{InputSender, ItemSender};
+use crate::input::{InputSender, ItemSender, TerminalSender};
 use crate::job::JobBuilder;
 use crate::route::answer;
 use crate::session::Session;
@@ -168,6 +168,30 @@ impl Session {
         }
     }
 
+    /// Starts a job whose only child has a terminal ([`InputSpec::Terminal`]): its standard streams
+    /// are one pseudo terminal of that size. What it writes there is its output.
+    ///
+    /// # Errors
+    /// As for [`Session::start`]; [`Usage`](crate::ErrorCode::Usage) for more children than one, a
+    /// function, and children that start again; [`RequestError::Misused`] when the spec has no
+    /// terminal, or is a map.
+    ///
+    /// # Cancel safety
+    /// As for [`Session::start_with_input`].
+    pub async fn start_on_terminal(
+        &self,
+        spec: JobSpec,
+        key: Option<IdempotencyKey>,
+    ) -> Result<(JobView, TerminalSender), RequestError> {
+        match feed_of(&spec)? {
+            Some(Feed::Terminal) => {
+                let (view, end) = self.submit(spec, key).await?;
+                Ok((view, TerminalSender::new(end)))
+            }
+            _ => Err(Misuse::NoTerminal.into()),
+        }
+    }
+
     /// Starts a map ([`Fan::Spread`] or [`Fan::Each`]), whose items follow: of a function its
     /// inputs, each MessagePack with field names.
     ///
@@ -212,6 +236,7 @@ impl Session {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Feed {
     Bytes,
+    Terminal,
     Items,
 }
 
@@ -219,7 +244,10 @@ const fn feed_of(spec: &JobSpec) -> Result<Option<Feed>, Misuse> {
     match (&spec.fan, spec.input) {
         (Fan::PerNode { .. }, InputSpec::None) => Ok(None),
         (Fan::PerNode { .. }, InputSpec::Stream) => Ok(Some(Feed::Bytes)),
+        (Fan::PerNode { .. }, InputSpec::Terminal(_)) => Ok(Some(Feed::Terminal)),
         (Fan::Spread | Fan::Each, InputSpec::None) => Ok(Some(Feed::Items)),
-        (Fan::Spread | Fan::Each, InputSpec::Stream) => Err(Misuse::InputOfMap),
+        (Fan::Spread | Fan::Each, InputSpec::Stream | InputSpec::Terminal(_)) => {
+            Err(Misuse::InputOfMap)
+        }
     }
 }

@@ -61,7 +61,7 @@ impl<'a> Reader<'a> {
             }
             GuardianReport::Descriptors { .. } => self.descriptors = self.inbox.descriptors(),
             GuardianReport::Spawned { child, pid, input } => {
-                self.on_spawned(child, pid, 2 + other_ends(input));
+                self.on_spawned(child, pid, all_ends(input));
             }
             GuardianReport::SpawnedKept { child, pid, input } => {
                 self.on_spawned(child, pid, other_ends(input));
@@ -130,10 +130,19 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// How many descriptors come with a child that is not kept.
+const fn all_ends(input: StandardInput) -> usize {
+    match input {
+        StandardInput::Terminal(_) => 1,
+        input => 2 + other_ends(input),
+    }
+}
+
 /// How many ends of its standard input come with a child.
 const fn other_ends(input: StandardInput) -> usize {
     match input {
-        StandardInput::Null => 0,
+        // It is an end of all its streams.
+        StandardInput::Null | StandardInput::Terminal(_) => 0,
         StandardInput::Pipe | StandardInput::Channel => 1,
     }
 }

@@ -10,7 +10,7 @@ use sortie_wire::guardian_proto::{
     StandardInput,
 };
 
-use super::words::os;
+use super::words::{os, window};
 use super::{Sample, plain};
 
 const CHILD: ChildNumber = ChildNumber(300);
@@ -55,7 +55,8 @@ fn requests() -> Vec<(&'static str, GuardianRequest)> {
         ("start by parentage", start(ContainmentChoice::Parentage, None, None)),
         ("spawn a command", spawn(command.clone(), StandardInput::Null, None)),
         ("spawn a script", spawn(script, StandardInput::Pipe, Some(keep()))),
-        ("spawn a worker", spawn(command, StandardInput::Channel, None)),
+        ("spawn a worker", spawn(command.clone(), StandardInput::Channel, None)),
+        ("spawn on a terminal", spawn(command, StandardInput::Terminal(window()), None)),
         ("signal", GuardianRequest::Signal { child: CHILD, number: 15 }),
         ("kill", GuardianRequest::Kill { child: CHILD }),
         ("finish", GuardianRequest::Finish { child: CHILD }),
@@ -104,6 +105,14 @@ fn reports() -> Vec<(&'static str, GuardianReport)> {
         (
             "spawned",
             GuardianReport::Spawned { child: CHILD, pid: 70_001, input: StandardInput::Pipe },
+        ),
+        (
+            "spawned on a terminal",
+            GuardianReport::Spawned {
+                child: CHILD,
+                pid: 70_001,
+                input: StandardInput::Terminal(window()),
+            },
         ),
         ("spawn failed", GuardianReport::SpawnFailed { child: CHILD, step, errno }),
         ("exited", exited(ProcessEnd::Exited { code: 3 }, MemoryEnd::No, Remainder::Alone)),

@@ -1,6 +1,8 @@
 use bytes::Bytes;
 use sortie_model::reason::SpawnStep;
-use sortie_model::spec::{BodySpec, EnvironmentSpec, Hosting, RunIn, StopSpec, TaskTypes};
+use sortie_model::spec::{
+    BodySpec, EnvironmentSpec, Hosting, InputSpec, RunIn, StopSpec, TaskTypes,
+};
 use sortie_model::{ChildIncarnation, Ordinal, QuestionNumber, Reason, Seq, Stream, Timestamp};
 use sortie_wire::host_proto::{
     Acknowledge, AnswerChild, ChildAgain, ChildAsk, ChildBatch, ChildEnd, ChildItem, ChildOutcome,
@@ -9,14 +11,14 @@ use sortie_wire::host_proto::{
     RecordRun, Report, ReportStream, Resume, Resumed, StartChildren, StopChildren, Verdict,
 };
 
-use super::words::{TIME, job, node_name, os, seconds, session, text};
+use super::words::{TIME, job, node_name, os, seconds, session, text, window};
 use super::{Sample, head, plain};
 
 fn spec() -> HostSpec {
     HostSpec {
         body: BodySpec::Command { words: vec![os(b"wc"), os(b"{}")] },
         template: true,
-        input: true,
+        input: InputSpec::Stream,
         timeout: Some(seconds(60)),
         grace: seconds(10),
         drain: seconds(2),
@@ -71,7 +73,9 @@ fn starts() -> Vec<Sample> {
         let spec = HostSpec { body, hosting, timeout: None, ..spec() };
         range(Some(Box::new(spec)), 1, 3)
     };
+    let terminal = HostSpec { input: InputSpec::Terminal(window()), ..spec() };
     vec![
+        plain("a command on a terminal", range(Some(Box::new(terminal)), 0, 1)),
         plain("a command", range(Some(Box::new(spec())), 0, 1)),
         plain("a script", with(script, Hosting::Persistent)),
         plain("a task", with(task, Hosting::Temporary)),

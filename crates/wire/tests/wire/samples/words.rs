@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sortie_model::spec::OsBytes;
+use sortie_model::spec::{OsBytes, WindowSize};
 use sortie_model::{JobInstance, NodeId, NodeName, SessionInstance, Timestamp};
 use sortie_wire::{ErrorCode, RemoteError};
 use uuid::Uuid;
@@ -31,6 +31,10 @@ pub(crate) fn session() -> SessionInstance {
 
 pub(crate) fn os(text: &'static [u8]) -> OsBytes {
     OsBytes::try_from(Bytes::from_static(text)).unwrap()
+}
+
+pub(crate) fn window() -> WindowSize {
+    WindowSize { rows: 24, columns: 300, width: 0, height: 70 }
 }
 
 pub(crate) fn text(text: &str) -> String {

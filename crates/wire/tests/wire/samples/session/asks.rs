@@ -19,7 +19,7 @@ use sortie_wire::session_proto::{
 use super::ask;
 use crate::samples::host;
 use crate::samples::words::{
-    TIME, at_least_one, job, node_name, os, pairs, seconds, session, text,
+    TIME, at_least_one, job, node_name, os, pairs, seconds, session, text, window,
 };
 
 fn selection() -> Selection {
@@ -90,6 +90,7 @@ fn starts() -> Vec<(&'static str, Request)> {
     vec![
         start("start a command", spec()),
         start("start a script", of_script),
+        start("start on a terminal", JobSpec { input: InputSpec::Terminal(window()), ..spec() }),
         start("start a task", of_task),
         ask("dry run", Ask::DryRun { spec: Box::new(spec()) }),
     ]
