@@ -380,6 +380,12 @@ fn a_home_that_cannot_remember_a_session_has_it_all_the_same() {
     assert_eq!(a.sortie(&["get", "--session", "work", "--node", "b"]).code, 0);
     let started = a.sortie(&["start", "--detached-session", "--node", "b", "--", "true"]);
     assert_eq!(started.code, 0, "{started:?}");
+    for listed in [a.sortie(&["session", "get"]), a.sortie(&["get", "--session", "default"])] {
+        assert_eq!(listed.code, 0, "{listed:?}");
+        assert!(listed.err.contains("sessions.json"), "{listed:?}");
+    }
+    let left = std::fs::read(a.path().join("sessions.json")).expect("it is there");
+    assert_eq!(left, b"no JSON");
     let closed = a.sortie(&["session", "close", "work", "--node", "b"]);
     assert_eq!(closed.code, 0, "{closed:?}");
 }
@@ -460,11 +466,13 @@ fn where_a_job_will_be_is_said_before_it_is_there() {
     rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
     assert_eq!(starting.wait().expect("it ends").code(), Some(130));
     let name = known(&a).pop().expect("the session");
+    let all = b.json(&["session", "get"]);
+    assert_eq!(session_of(&all, &name)["availability"], "available", "nobody holds it: {all}");
     assert_eq!(a.sortie(&["get", "--session", &name]).code, 0);
     // What cannot be started leaves none.
     let wrong = ["start", "--detached-session", "--node", "b", "--task", "no_such_function"];
     let wrong = a.sortie(&wrong);
     assert_eq!(wrong.code, 2, "{wrong:?}");
-    assert!(wrong.err.contains("is closed again"), "{wrong:?}");
+    assert!(!wrong.err.contains("keeps the output"), "{wrong:?}");
     assert_eq!(known(&a), [name]);
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use sortie::{
-    Client, ConnectError, Embedded, HomePaths, NodeId, NodeView, Registry, Session, SessionView,
-    UserIdentity, limits,
+    Client, ConnectError, Embedded, ErrorCode, HomePaths, NodeId, NodeView, Registry, Session,
+    SessionView, UserIdentity, limits,
 };
+use sortie_model::view::NodeState;
 
 use crate::args::reach::Reach;
 use crate::args::work::node_name;
@@ -15,6 +16,9 @@ use crate::own_node;
 
 /// What saying goodbye may take.
 const GOODBYE: Duration = Duration::from_millis(500);
+
+/// How long a node may take to answer that our own node has just tried to reach in vain.
+const LOST_TIME: Duration = Duration::from_secs(2);
 
 /// A connection, and what must live as long as it.
 pub(crate) struct Connection {
@@ -41,7 +45,9 @@ impl Connection {
         let paths = own_node::home_paths()?;
         let client = match &reach.node {
             None => own_node::connect(&paths).await?,
-            Some(target) => connect_to(&paths, target).await?,
+            Some(target) => {
+                connect_to(&paths, target).await.map_err(|failure| failure.of(target))?
+            }
         };
         Ok(Self { client, embedded: None, session })
     }
@@ -56,7 +62,7 @@ impl Connection {
         if node.is_self || self.embedded.is_some() {
             return Ok(self.client.sessions().await?);
         }
-        let client = dial(&own_node::home_paths()?, &node.address, Some(node.id)).await?;
+        let client = connect_to_node(&own_node::home_paths()?, node).await?;
         let sessions = client.sessions().await;
         client.close().await;
         Ok(sessions?)
@@ -115,33 +121,47 @@ async fn shut_down(embedded: &Embedded) {
 /// Connects to another node: by the name that our own node knows it by, or by its address.
 pub(crate) async fn connect_to(paths: &HomePaths, target: &str) -> Result<Client, Failure> {
     let own = own_node::connect(paths).await?;
-    let (address, id) = match node_name(target) {
-        None => (target.to_owned(), None),
-        Some(name) => {
-            let nodes = own.nodes(None).await?;
-            let node = nodes.into_iter().find(|node| node.name == name).ok_or_else(|| {
-                let message = format!("no node is called `{name}`");
-                Failure::new(Cause::NotFound, "unknown_node", message)
-                    .hint("`sortie node get` lists the nodes; an address is host:port")
-            })?;
-            (node.address, Some(node.id))
-        }
+    let Some(name) = node_name(target) else {
+        own.close().await;
+        return dial(paths, target, None, limits::CONNECT_TIME).await;
     };
+    // Of that one only: others that do not answer cost no time.
+    let only = target.parse().map_err(Failure::usage)?;
+    let found = own.nodes(Some(only)).await;
     own.close().await;
-    dial(paths, &address, id).await
+    let unknown = || {
+        let message = format!("no node is called `{name}`");
+        Failure::new(Cause::NotFound, ErrorCode::UnknownNode.as_str(), message)
+            .hint("`sortie node get` lists the nodes; an address is host:port")
+    };
+    match found {
+        Ok(nodes) => connect_to_node(paths, nodes.first().ok_or_else(unknown)?).await,
+        Err(error) if error.code() == ErrorCode::UnknownNode => Err(unknown()),
+        Err(error) => Err(error.into()),
+    }
 }
 
-/// Whether the client talks to our own node.
+/// Connects to a node that our own has just looked for. One that it did not find is not waited for
+/// as long as others.
+pub(crate) async fn connect_to_node(paths: &HomePaths, node: &NodeView) -> Result<Client, Failure> {
+    let time = if node.state == NodeState::Lost { LOST_TIME } else { limits::CONNECT_TIME };
+    dial(paths, &node.address, Some(node.id), time).await
+}
+
+/// Whether the client talks to our own node: a cluster has one node of each name.
 pub(crate) async fn is_own(paths: &HomePaths, client: &Client) -> Result<bool, Failure> {
-    let itself = |nodes: Vec<NodeView>| nodes.into_iter().find(|node| node.is_self);
     let own = own_node::connect(paths).await?;
-    let ours = itself(own.nodes(None).await?).map(|node| node.id);
+    let ours = own.ping(None).await?.node;
     own.close().await;
-    let its = itself(client.nodes(None).await?).map(|node| node.id);
-    Ok(its.is_some() && its == ours)
+    Ok(client.ping(None).await?.node == ours)
 }
 
-async fn dial(paths: &HomePaths, address: &str, id: Option<NodeId>) -> Result<Client, Failure> {
+async fn dial(
+    paths: &HomePaths,
+    address: &str,
+    id: Option<NodeId>,
+    time: Duration,
+) -> Result<Client, Failure> {
     let identity = UserIdentity::of_home(paths).map_err(ConnectError::from)?;
-    Ok(Client::connect(address, &identity, id, limits::CONNECT_TIME).await?)
+    Ok(Client::connect(address, &identity, id, time).await?)
 }

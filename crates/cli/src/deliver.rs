@@ -2,7 +2,9 @@
 //! output that blocks never stops the connection; they are acknowledged once they are written.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::io;
+use std::time::Duration;
 
 use sortie::answer::{Failure as ChildFailure, Source};
 use sortie::{ReceiveEnd, ReceiveItem, Receiver, RequestError};
@@ -16,6 +18,9 @@ use crate::render::sink::RecordSink;
 /// Deliveries that may wait for the end of a line before it is written as far as it is. A mailbox
 /// has few offers in flight; waiting longer could stop it.
 const HELD_DELIVERIES: u32 = 8;
+
+/// What the last write may take when the delivery broke off.
+const LAST_WRITE: Duration = Duration::from_millis(500);
 
 /// When records count as written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,14 +40,39 @@ pub(crate) enum Order {
     OfArrival,
 }
 
-/// Writes what the receive brings, up to its end.
+/// Writes what the receive brings, up to its end, or until `broken_off` says why it ends before.
+/// What was begun is brought to an end in any case.
 pub(crate) async fn deliver(
-    mut receiver: Receiver,
+    bring: Bring,
     sink: Box<dyn RecordSink>,
-    (order, acknowledge): (Order, Acknowledge),
-    mut asker: Option<Asker>,
+    broken_off: impl Future<Output = Failure>,
 ) -> Result<ReceiveEnd, Failure> {
     let mut writer = Writer::begin(sink);
+    let done = tokio::select! {
+        biased;
+        done = write_all(bring, &mut writer) => done,
+        why = broken_off => Err(why),
+    };
+    if let Err(why) = &done {
+        writer.break_off(why).await;
+    }
+    done
+}
+
+/// What is to be written, and how.
+pub(crate) struct Bring {
+    /// Where it comes from.
+    pub(crate) receiver: Receiver,
+    /// In which order.
+    pub(crate) order: Order,
+    /// When it counts as written.
+    pub(crate) acknowledge: Acknowledge,
+    /// Who answers what is asked.
+    pub(crate) asker: Option<Asker>,
+}
+
+async fn write_all(bring: Bring, writer: &mut Writer) -> Result<ReceiveEnd, Failure> {
+    let Bring { mut receiver, order, acknowledge, mut asker } = bring;
     let mut held = Held::default();
     let mut last = None;
     while let Some(item) = next(&mut receiver, asker.as_mut()).await? {
@@ -125,6 +155,7 @@ enum Work {
     Settled { id: EntryId, state: State },
     Held,
     Finish { failures: Vec<ChildFailure> },
+    BreakOff { why: Failure },
 }
 
 /// Whether the sink holds something back.
@@ -161,6 +192,19 @@ impl Writer {
         let written = self.done.recv().await.ok_or_else(gone)?;
         written.map_err(|error| Failure::output(&error))
     }
+
+    /// Has what was begun brought to an end, if the output takes it.
+    async fn break_off(mut self, why: &Failure) {
+        let over = async {
+            // What it writes still, or wrote and nobody asked for, comes first.
+            if self.work.send(Work::BreakOff { why: why.clone() }).await.is_ok() {
+                drop(self.work);
+                while self.done.recv().await.is_some() {}
+            }
+        };
+        // An output that blocks takes nothing; whoever reads it sees that it broke off.
+        let _ = tokio::time::timeout(LAST_WRITE, over).await;
+    }
 }
 
 fn perform(sink: &mut dyn RecordSink, work: Work) -> io::Result<Kept> {
@@ -170,6 +214,7 @@ fn perform(sink: &mut dyn RecordSink, work: Work) -> io::Result<Kept> {
         Work::Settled { id, state } => sink.settled(id, state)?,
         Work::Held => sink.write_held()?,
         Work::Finish { failures } => sink.finish(&failures)?,
+        Work::BreakOff { why } => sink.break_off(&why)?,
     }
     Ok(if sink.holds_back() { Kept::Some } else { Kept::Nothing })
 }

@@ -72,6 +72,23 @@ impl Failure {
         self
     }
 
+    /// The same about that node, where it could not be reached.
+    pub(crate) fn of(mut self, node: &str) -> Self {
+        if self.cause == Cause::NotReached {
+            self.message = format!("{node}: {}", self.message);
+        }
+        self
+    }
+
+    /// The same once something was started: then a node that cannot be reached is one that was
+    /// lost.
+    pub(crate) fn after_a_start(mut self) -> Self {
+        if self.cause == Cause::NotReached {
+            self.cause = Cause::NodeLost;
+        }
+        self
+    }
+
     /// The same where one entry was wanted: a glob or a range that names nothing is no error there
     /// either.
     pub(crate) fn where_one_is_wanted(mut self, selector: &Selector) -> Self {
@@ -138,12 +155,16 @@ impl Failure {
     }
 
     fn as_json(&self) -> String {
-        let error = serde_json::json!({
+        format!("{}\n", serde_json::json!({ "schema": 1, "error": self.as_value() }))
+    }
+
+    /// As the field `error` of a document.
+    pub(crate) fn as_value(&self) -> serde_json::Value {
+        serde_json::json!({
             "code": self.code,
             "message": said(&self.message),
             "hint": self.hint.as_deref().map(said),
-        });
-        format!("{}\n", serde_json::json!({ "schema": 1, "error": error }))
+        })
     }
 }
 

@@ -48,9 +48,18 @@ impl Known {
     }
 }
 
-/// All of them, the one that was used last at the end.
-pub(crate) fn all(paths: &HomePaths) -> Result<Vec<Known>, Failure> {
-    read(&file_of(paths))
+/// All of them, the one that was used last at the end. A file that cannot be read is said to be,
+/// and stands for none: what is asked of nodes goes on without it.
+pub(crate) fn all(paths: &HomePaths, style: ErrorStyle) -> Vec<Known> {
+    read(&file_of(paths)).unwrap_or_else(|failure| {
+        failure.report(style);
+        Vec::new()
+    })
+}
+
+/// The same where nobody needs to be told again.
+pub(crate) fn all_readable(paths: &HomePaths) -> Vec<Known> {
+    read(&file_of(paths)).unwrap_or_default()
 }
 
 /// Remembers a session that the client has opened or holds, unless our own node has it. What is
@@ -174,7 +183,7 @@ pub(crate) mod tests {
         remember(&paths, &one).await.expect("it can be written");
         remember(&paths, &two).await.expect("it can be written");
         forget(&paths, &[one.instance], ErrorStyle::Text).await;
-        assert_eq!(all(&paths), Ok(vec![two]));
+        assert_eq!(all(&paths, ErrorStyle::Text), [two]);
     }
 
     #[tokio::test]
@@ -186,7 +195,7 @@ pub(crate) mod tests {
         fs::write(file_of(&paths), text).expect("it can be written");
         remember(&paths, &known("s", 0, "b")).await.expect("it can be written");
         remember(&paths, &known("s", REMEMBERED, "b")).await.expect("it can be written");
-        let all = all(&paths).expect("it can be read");
+        let all = all(&paths, ErrorStyle::Text);
         assert_eq!(all.len(), REMEMBERED);
         assert_eq!(all.first(), Some(&known("s", 2, "b")), "0 was used again, and 1 was not");
     }
@@ -205,10 +214,9 @@ pub(crate) mod tests {
         let home = tempfile::tempdir().expect("a folder");
         let paths = HomePaths::within(home.path());
         fs::write(file_of(&paths), "no JSON").expect("it can be written");
-        for refused in [all(&paths).map(drop), remember(&paths, &known("work", 1, "b")).await] {
-            let refused = refused.expect_err("it cannot be read");
-            assert!(refused.message.contains("sessions.json"), "{refused:?}");
-        }
+        assert_eq!(all(&paths, ErrorStyle::Text), [], "it is said, and stops nobody");
+        let refused = remember(&paths, &known("work", 1, "b")).await.expect_err("it is not read");
+        assert!(refused.message.contains("sessions.json"), "{refused:?}");
         let left = fs::read(file_of(&paths)).expect("it is there");
         assert_eq!(left, b"no JSON", "what is not ours is not written over");
     }

@@ -54,7 +54,7 @@ async fn elsewhere(
     word: &str,
     style: ErrorStyle,
 ) -> Result<Option<Known>, Failure> {
-    let mut known = known_sessions::all(paths)?;
+    let mut known = known_sessions::all(paths, style);
     known.retain(|known| known.is_called(word));
     if known.is_empty() {
         return Ok(None);
@@ -91,11 +91,15 @@ fn choose(word: &str, ours: &[SessionView], known: Vec<Known>) -> Result<Option<
             nodes.dedup();
             nodes.truncate(NAMED_NODES);
             let (nodes, node) = (nodes.join(", "), &other.node);
-            let message = format!("several sessions are called `{word}`: on {nodes}");
-            Err(Failure::usage(message).hint(format!(
-                "`--node {node}` says which one; so does its identity, which \
-                 `sortie session get -o wide` shows"
-            )))
+            let failure =
+                Failure::usage(format_args!("several sessions are called `{word}`: on {nodes}"));
+            let identity = "its identity, which `sortie session get -o wide` shows";
+            let on_it = known.iter().filter(|known| known.node == *node).count();
+            let hint = match on_it {
+                1 => format!("`--node {node}` says which one; so does {identity}"),
+                _ => format!("which one is said by {identity}"),
+            };
+            Err(failure.hint(hint))
         }
     }
 }
@@ -166,6 +170,11 @@ impl Named {
         if failure.code == ErrorCode::NoSession.as_str() {
             failure.message = failure.message.replace(session, word);
         }
+        if let (true, Some(node)) = (failure.code == ErrorCode::Unreachable.as_str(), node) {
+            let why = failure.message.strip_prefix(&format!("{node}: "));
+            let why = why.unwrap_or(&failure.message);
+            failure.message = format!("session `{word}` on {node}: {why}");
+        }
         let parted = [ErrorCode::SessionBusy, ErrorCode::SessionTaken];
         let is_parted = parted.iter().any(|code| code.as_str() == failure.code);
         let Some(node) = node.as_ref().filter(|_| is_parted) else { return failure };
@@ -174,8 +183,7 @@ impl Named {
     }
 
     async fn forget(&self) {
-        // Where it cannot be read there is nothing to forget.
-        let known = known_sessions::all(&self.paths).unwrap_or_default();
+        let known = known_sessions::all_readable(&self.paths);
         let is_it = |known: &&Known| {
             self.node.as_ref() == Some(&known.node) && known.is_called(&self.session)
         };

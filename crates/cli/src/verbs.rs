@@ -31,7 +31,7 @@ use sortie_model::selector::{Query, Selection, Selector};
 use sortie_model::view::{EntryView, Tally};
 use sortie_model::{JobView, State, limits};
 
-use crate::args::output::Look;
+use crate::args::output::{Look, Whose};
 use crate::args::{Cli, Verb};
 use crate::exit::{Cause, Ends, Failures, Outcome, Rule};
 use crate::failure::{ErrorStyle, Failure, cause_of};
@@ -108,10 +108,18 @@ const fn hosts_nodes(verb: &Verb) -> bool {
 
 async fn dispatch(mut verb: Verb, registry: &Registry) -> Result<u8, Failure> {
     let style = error_style(&verb);
+    let mut whose = Whose::default();
     let named = match verb.reach_mut() {
-        Some(reach) => interruptible(settle(reach, style)).await?,
+        Some(reach) => {
+            let named = interruptible(settle(reach, style)).await?;
+            whose = reach.whose();
+            named
+        }
         None => None,
     };
+    if let Some(look) = verb.look_mut() {
+        look.whose = whose;
+    }
     match (carry_out(verb, registry).await, named) {
         (Err(failure), Some(named)) => Err(named.explain(failure).await),
         (done, _) => done,
@@ -123,7 +131,7 @@ async fn carry_out(verb: Verb, registry: &Registry) -> Result<u8, Failure> {
         // They have something to do when they are interrupted; the other verbs just end.
         Verb::Invoke(args) => invoke::run(*args, registry).await,
         Verb::Enter(args) => enter::run(*args, registry).await,
-        Verb::Start(args) => interruptible(start::run(*args, registry)).await,
+        Verb::Start(args) => start::run(*args, registry).await,
         Verb::Get(args) => interruptible(get::run(*args)).await,
         Verb::Receive(args) => receive::run(*args).await,
         Verb::Logs(mut args) => {
@@ -158,39 +166,23 @@ async fn interruptible<T>(what: impl Future<Output = Result<T, Failure>>) -> Res
     }
 }
 
-fn error_style(verb: &Verb) -> ErrorStyle {
-    use crate::args::nodes::{ClusterVerb, NodeVerb};
+/// The same for who listens already.
+async fn unless_interrupted<T>(
+    what: impl Future<Output = Result<T, Failure>>,
+    interrupts: &mut Interrupts,
+) -> Result<T, Failure> {
+    tokio::select! {
+        done = what => done,
+        () = interrupts.next() => Err(Failure::interrupted("interrupted")),
+    }
+}
 
-    let look = match verb {
-        Verb::Start(args) => &args.look,
-        Verb::Invoke(args) => &args.look,
-        Verb::Get(args) => &args.look,
-        Verb::Receive(args) | Verb::Logs(args) => &args.look,
-        Verb::Wait(args) => &args.look,
-        Verb::Stop(args) | Verb::Kill(args) => &args.look,
-        Verb::Remove(args) => &args.look,
-        Verb::Send(args) => &args.look,
-        Verb::Throttle(args) => &args.look,
-        Verb::Explain(args) => &args.look,
-        Verb::Tree(args) => &args.look,
-        Verb::Doctor(args) => &args.look,
-        Verb::Node(NodeVerb::Stop(args)) => &args.look,
-        Verb::Node(NodeVerb::Get(args)) => &args.look,
-        Verb::Node(NodeVerb::Ping(args)) => &args.look,
-        Verb::Node(NodeVerb::Labels(args)) => &args.look,
-        Verb::Cluster(
-            ClusterVerb::Init { look, .. }
-            | ClusterVerb::Token { look }
-            | ClusterVerb::Join { look, .. }
-            | ClusterVerb::Status { look },
-        ) => look,
-        Verb::Session(verb) => verb.look(),
-        Verb::Watch(_) => return ErrorStyle::Json,
-        Verb::Enter(_) | Verb::Node(NodeVerb::Run(_)) | Verb::Completions { .. } => {
-            return ErrorStyle::Text;
-        }
-    };
-    look.error_style()
+fn error_style(verb: &Verb) -> ErrorStyle {
+    match verb.look() {
+        Some(look) => look.error_style(),
+        None if matches!(verb, Verb::Watch(_)) => ErrorStyle::Json,
+        None => ErrorStyle::Text,
+    }
 }
 
 /// Whether an id or a name that matches nothing is an error.
@@ -251,7 +243,7 @@ fn show_entries(entries: &Entries, look: &Look) -> Result<(), Failure> {
     if only_trouble && look.format().is_none() {
         return Ok(());
     }
-    show(&listing::entries(entries), look)
+    show(&listing::entries(entries, look.whose), look)
 }
 
 /// Prints a list.
@@ -268,7 +260,8 @@ fn show_job(view: &JobView, look: &Look) -> Result<(), Failure> {
         return print(&format!("{}\n", json::document("job", json::job(view))));
     }
     let entries = vec![EntryView::Job(view.clone())];
-    show(&listing::entries(&Entries { entries, total: 1, troubles: Vec::new() }), look)
+    let entries = Entries { entries, total: 1, troubles: Vec::new() };
+    show(&listing::entries(&entries, look.whose), look)
 }
 
 /// The selection of one job.

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
 
+use bytes::Bytes;
 use sortie_model::NodeName;
 use sortie_model::spec::{EnvironmentSpec, OsBytes};
 use sortie_wire::guardian_proto::NulList;
@@ -33,8 +35,9 @@ pub struct NodeBasics {
 /// Where a job belongs, as its children see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JobPlace<'a> {
-    /// The session's number: `SORTIE_SESSION`.
-    pub session: u32,
+    /// The session's number where it lives on the node that executes the children, else its
+    /// identity: `SORTIE_SESSION`.
+    pub session: &'a str,
     /// The job's number in its session: `SORTIE_JOB`.
     pub job: u64,
     /// The node that executes the children: `SORTIE_NODE`.
@@ -52,7 +55,7 @@ impl JobEnvironment {
     pub fn new(spec: &EnvironmentSpec, basics: &NodeBasics, place: JobPlace<'_>) -> Self {
         let clean = if spec.inherited.is_none() { basics.variables() } else { Vec::new() };
         let ours = [
-            ("SORTIE_SESSION", place.session.to_string()),
+            ("SORTIE_SESSION", place.session.to_owned()),
             ("SORTIE_JOB", place.job.to_string()),
             ("SORTIE_NODE", place.node.as_str().to_owned()),
         ]
@@ -80,6 +83,22 @@ impl JobEnvironment {
     pub fn of_child(&self, child: u64) -> NulList {
         self.0.with(&word(&format!("{CHILD_NAME}={child}")))
     }
+}
+
+/// Where a process child begins: in the directory that its submission says, taken from the one that
+/// it would begin in otherwise; else there: in the caller's, or in the home of the node's user.
+pub fn working_directory(
+    said: Option<&OsBytes>,
+    inherited: Option<&OsBytes>,
+    basics: &NodeBasics,
+) -> OsBytes {
+    let base = inherited.unwrap_or(&basics.home);
+    let Some(said) = said else { return base.clone() };
+    let path =
+        Path::new(OsStr::from_bytes(base.as_bytes())).join(OsStr::from_bytes(said.as_bytes()));
+    let joined = OsBytes::try_from(Bytes::from(path.into_os_string().into_vec()));
+    // Two words without a NUL byte are one without.
+    joined.unwrap_or_else(|_| said.clone())
 }
 
 /// The variables of a process's environment.
@@ -131,15 +150,19 @@ mod tests {
         "web3".parse().expect("a name")
     }
 
-    fn check(spec: &EnvironmentSpec, expected: &[&str]) {
-        let basics = NodeBasics {
+    fn basics() -> NodeBasics {
+        NodeBasics {
             home: word("/home/ann"),
             user: word("ann"),
             shell: word("/bin/sh"),
             time_zone: Some(word("UTC")),
             node_home: Some(word("/srv/node")),
-        };
-        let place = JobPlace { session: 2, job: 7, node: &node() };
+        }
+    }
+
+    fn check(spec: &EnvironmentSpec, expected: &[&str]) {
+        let basics = basics();
+        let place = JobPlace { session: "2", job: 7, node: &node() };
         let environment = JobEnvironment::new(spec, &basics, place).of_child(9);
         let found: Vec<_> =
             environment.iter().map(|variable| String::from_utf8_lossy(variable)).collect();
@@ -184,5 +207,19 @@ mod tests {
             "SORTIE_CHILD=9",
         ];
         check(&spec, &expected);
+    }
+
+    #[test]
+    fn a_relative_directory_is_taken_from_where_the_child_would_begin_otherwise() {
+        let begins = |said: Option<&str>, inherited: Option<&str>| {
+            let (said, inherited) = (said.map(word), inherited.map(word));
+            let found = working_directory(said.as_ref(), inherited.as_ref(), &basics());
+            String::from_utf8_lossy(found.as_bytes()).into_owned()
+        };
+        assert_eq!(begins(None, None), "/home/ann");
+        assert_eq!(begins(None, Some("/here")), "/here");
+        assert_eq!(begins(Some("sub"), None), "/home/ann/sub");
+        assert_eq!(begins(Some("../sub"), Some("/here")), "/here/../sub");
+        assert_eq!(begins(Some("/else"), Some("/here")), "/else");
     }
 }

@@ -18,7 +18,7 @@ pub mod sys;
 pub mod task;
 pub mod worker;
 
-pub use environment::{JobEnvironment, JobPlace, NodeBasics};
+pub use environment::{JobEnvironment, JobPlace, NodeBasics, working_directory};
 pub use error::{LaunchError, SpawnError};
 pub use guardian::{Adopted, Guardian, LaunchOptions};
 pub use process::{Process, ProcessSpec};

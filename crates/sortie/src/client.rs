@@ -11,7 +11,7 @@ use sortie_wire::session_proto::{Answer, Ask, SessionOptions, SessionRef};
 use crate::answer::{Busy, Diagnosis, JoinOffer, Pong};
 use crate::error::{ConnectError, RequestError};
 use crate::home::{HomeError, HomePaths};
-use crate::route::{Remote, Route};
+use crate::route::{Remote, Route, Whose};
 use crate::session::Session;
 
 /// A user of a cluster, with the key that proves it. The certificate comes from the cluster's CA.
@@ -70,13 +70,16 @@ impl Client {
         }
         let (identity, node) = paths.client_side()?;
         let identity = UserIdentity { identity: Arc::new(identity) };
-        let connected = Self::connect(&address, &identity, Some(node), timeout).await;
-        connected.map_err(|error| error.of_home(|| paths.holder()))
+        let whose = (Some(node), Whose::Home);
+        let remote = Remote::connect(&address, &identity, whose, timeout).await;
+        let remote = remote.map_err(|error| error.of_home(|| paths.holder()))?;
+        Ok(Self { route: Route::Link(Arc::new(remote)) })
     }
 
     /// Connects to the node at `host:port` as that user. With `node` it must be that one, else it
     /// may be any node of the user's cluster. The dial, from the look-up of the name to the node's
-    /// answer, takes `timeout` at most. Must be called within a tokio runtime.
+    /// answer, takes `timeout` at most. Must be called within a tokio runtime. Children that were
+    /// started there without nodes show that node's name as their location, not `localhost`.
     ///
     /// # Errors
     /// [`ConnectError::Dial`]; its [`step`](ConnectError::step) says how far it came.
@@ -89,7 +92,8 @@ impl Client {
         node: Option<NodeId>,
         timeout: Duration,
     ) -> Result<Self, ConnectError> {
-        let remote = Remote::connect(address, identity, node, timeout).await?;
+        let whose = (node, Whose::Elsewhere);
+        let remote = Remote::connect(address, identity, whose, timeout).await?;
         Ok(Self { route: Route::Link(Arc::new(remote)) })
     }
 

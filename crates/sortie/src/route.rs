@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use sortie_actors::data::exchange::{ClientEnd, ClientReceiver, ToClient};
 use sortie_actors::{NodeHandle, WayAbove};
 use sortie_exec::worker::WorkerNode;
-use sortie_link::{CloseCode, ControlReceiver, Endpoint, Expect, Link, LocalFacts};
+use sortie_link::{CloseCode, ControlReceiver, Endpoint, Expect, Link, LocalFacts, Peer};
 use sortie_model::{Incarnation, NodeId, Timestamp, limits};
 use sortie_wire::link_proto::Heartbeat;
 use sortie_wire::session_proto::{Answer, Ask, Request, SessionRef};
@@ -45,7 +45,8 @@ impl Route {
             Self::Link(remote) => {
                 let link = remote.link().await?;
                 let (sender, receiver) = link.open_bi().await.map_err(|_| RequestError::Lost)?;
-                Ok(ClientEnd::away(sender, receiver, &request).await?)
+                let end = ClientEnd::away(sender, receiver, &request).await?;
+                Ok(remote.placing(&link, end))
             }
             Self::Worker(node) => {
                 let (sender, receiver) = node.open().await.map_err(no_exchange)?;
@@ -85,9 +86,19 @@ pub(crate) struct Remote {
     address: String,
     expect: Expect,
     timeout: Duration,
+    whose: Whose,
     connected: Mutex<Connected>,
     /// Held while a connection that broke is made again, so that it is made once.
     redial: tokio::sync::Mutex<()>,
+}
+
+/// Where a node is, for the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// At home: what is there is here.
+    Home,
+    /// Somewhere.
+    Elsewhere,
 }
 
 /// A link, with the future that keeps it alive; dropping it ends both.
@@ -114,7 +125,7 @@ impl Remote {
     pub(crate) async fn connect(
         address: &str,
         identity: &UserIdentity,
-        node: Option<NodeId>,
+        (node, whose): (Option<NodeId>, Whose),
         timeout: Duration,
     ) -> Result<Self, ConnectError> {
         let now = Timestamp::of(SystemTime::now()).0;
@@ -131,6 +142,7 @@ impl Remote {
             address: address.to_owned(),
             expect,
             timeout,
+            whose,
             connected: Mutex::new(connected),
             redial: tokio::sync::Mutex::new(()),
         })
@@ -151,6 +163,14 @@ impl Remote {
         // same.
         *self.connected.lock().unwrap_or_else(PoisonError::into_inner) = Connected::keep(dialled);
         Ok(link)
+    }
+
+    /// The client's end of an exchange, which says where children are as the client reads it.
+    fn placing(&self, link: &Link, end: ClientEnd) -> ClientEnd {
+        match (self.whose, link.peer()) {
+            (Whose::Elsewhere, Peer::Node { name, .. }) => end.elsewhere(name.clone()),
+            _ => end,
+        }
     }
 
     fn link_if_up(&self) -> Option<Link> {

@@ -22,12 +22,13 @@ impl Happenings {
         Self { end: Some(end) }
     }
 
-    /// The next happening; none once the session is over.
+    /// The next happening; none after an error.
     ///
     /// # Errors
-    /// [`RequestError`] when watching is refused, the connection is lost, or the client parts from
-    /// the session ([`ErrorCode::SessionTaken`](crate::ErrorCode::SessionTaken)). After an error
-    /// nothing more comes.
+    /// [`RequestError`] when watching is refused, the connection is lost, the client parts from the
+    /// session ([`ErrorCode::SessionTaken`](crate::ErrorCode::SessionTaken)), or the session is
+    /// over: [`ErrorCode::NoSession`](crate::ErrorCode::NoSession), or
+    /// [`ErrorCode::ShuttingDown`](crate::ErrorCode::ShuttingDown) where its node ends.
     ///
     /// # Cancel safety
     /// Cancel safe: no happening is lost.

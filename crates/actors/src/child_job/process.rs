@@ -10,6 +10,7 @@ use sortie_engine::host::Start;
 use sortie_engine::map_input::{MapItem, Template};
 use sortie_exec::{
     Guardian, JobEnvironment, JobPlace, ProcessIo, ProcessSpec, RunPlan, Stopper, stop_channel,
+    working_directory,
 };
 use sortie_model::reason::SpawnStep;
 use sortie_model::spec::{BodySpec, InputSpec, OsBytes, StopSpec};
@@ -20,7 +21,7 @@ use tokio::sync::Mutex;
 
 use crate::child_job::{Ending, Left, Slot, Survivor};
 use crate::data::input::ChildInput;
-use crate::data::port::{ChildPort, JobPort};
+use crate::data::port::{ChildPort, JobPort, Target};
 
 /// Spawns what drives the process.
 pub(super) fn run(port: &Arc<JobPort>, guardian: &Guardian, child: Start, left: Left) -> Slot {
@@ -109,11 +110,16 @@ fn process_spec(port: &JobPort, child: Start) -> Result<ProcessSpec, Reason> {
 /// The environment and the working directory of the child with that number.
 pub(crate) fn surroundings(port: &JobPort, child: u64) -> (NulList, OsBytes) {
     let spec = &port.spec;
-    let place = JobPlace { session: spec.session, job: spec.job, node: &port.node };
+    // A number would mean a session of this node.
+    let session = match &port.target {
+        Target::Here(_) => spec.session.to_string(),
+        Target::There(outbox) => outbox.session().to_string(),
+    };
+    let place = JobPlace { session: &session, job: spec.job, node: &port.node };
     let environment = JobEnvironment::new(&spec.environment, &port.basics, place);
-    let own = spec.environment.inherited_directory.as_ref();
-    let directory = spec.directory.as_ref().or(own).unwrap_or(&port.basics.home);
-    (environment.of_child(child), directory.clone())
+    let inherited = spec.environment.inherited_directory.as_ref();
+    let directory = working_directory(spec.directory.as_ref(), inherited, &port.basics);
+    (environment.of_child(child), directory)
 }
 
 fn refused(error: &dyn std::error::Error) -> Reason {

@@ -5,10 +5,12 @@
 //! same process or on another machine; in memory nothing is encoded.
 
 mod carrier;
+mod place;
+mod read;
 
 use bytes::Bytes;
-use sortie_model::Record;
 use sortie_model::limits::KIB;
+use sortie_model::{NodeName, Record};
 use sortie_wire::frame::Message;
 use sortie_wire::host_proto::RecordRun;
 use sortie_wire::session_proto::{
@@ -16,6 +18,9 @@ use sortie_wire::session_proto::{
 };
 use sortie_wire::{DecodeError, TooLarge, frame};
 use tokio::sync::mpsc;
+
+use crate::data::exchange::place::placed;
+use crate::data::exchange::read::read;
 
 pub use crate::data::exchange::carrier::{Incoming, Outgoing};
 
@@ -113,6 +118,8 @@ pub enum ClientReceiver {
     Local(LocalReceiver),
     /// From another process.
     Away(Incoming),
+    /// From a node where the client is not at home: children there are on that node, not here.
+    Elsewhere(Incoming, NodeName),
 }
 
 /// Messages within this process, which come in batches.
@@ -171,6 +178,16 @@ impl ClientEnd {
         let (mut sender, receiver) = (sender.into(), receiver.into());
         sender.send(request).await?;
         Ok(Self { sender: ClientSender::Away(sender), receiver: ClientReceiver::Away(receiver) })
+    }
+
+    /// The same where the client is not at home on the node, which has that name: `localhost` is
+    /// another machine's to say.
+    #[must_use]
+    pub fn elsewhere(mut self, node: NodeName) -> Self {
+        if let ClientReceiver::Away(stream) = self.receiver {
+            self.receiver = ClientReceiver::Elsewhere(stream, node);
+        }
+        self
     }
 }
 
@@ -237,19 +254,13 @@ impl ClientReceiver {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn next(&mut self) -> Result<Option<ToClient>, ExchangeError> {
-        let stream = match self {
-            Self::Local(local) => return Ok(local.next().await),
-            Self::Away(stream) => stream,
-        };
-        let Some(frame) = stream.next().await? else {
-            return Ok(None);
-        };
-        let message = match frame.kind {
-            Answer::KIND => ToClient::Answer(frame.open()?),
-            Happening::KIND => ToClient::Happening(frame.open()?),
-            _ => read_delivery(frame)?,
-        };
-        Ok(Some(message))
+        match self {
+            Self::Local(local) => Ok(local.next().await),
+            Self::Away(stream) => read(stream).await,
+            Self::Elsewhere(stream, node) => {
+                Ok(read(stream).await?.map(|message| placed(message, node)))
+            }
+        }
     }
 }
 
@@ -261,20 +272,6 @@ impl LocalReceiver {
             }
             self.ready = self.channel.recv().await?.into_iter();
         }
-    }
-}
-
-fn read_delivery(frame: frame::Frame) -> Result<ToClient, DecodeError> {
-    let kind = frame.kind;
-    match frame::open_head(frame)? {
-        (Delivery::Records { number, source, runs }, mut payload) => {
-            let mut records = Vec::new();
-            for run in runs {
-                records.extend(run.unpack(&mut payload, kind)?);
-            }
-            Ok(ToClient::Records { number, source, records })
-        }
-        (delivery, _) => Ok(ToClient::Delivery(delivery)),
     }
 }
 

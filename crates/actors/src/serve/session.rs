@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sortie_engine::session_scope::ScopeRefused;
+use sortie_exec::working_directory;
 use sortie_model::selector::{Selection, Selector};
 use sortie_model::spec::StopSpec;
 use sortie_store::journal::Change;
@@ -115,12 +116,13 @@ async fn keep(session: &SessionShared) {
 }
 
 /// Changes what is set in the session, and says what is.
-pub(super) async fn scope(session: &Arc<SessionShared>, change: ScopeChange) -> Answer {
-    let given = change.directory.as_ref().filter(|it| !it.as_bytes().is_empty());
-    if let Some(directory) = given
-        && let Err(error) = start::check_directory(directory).await
-    {
-        return refuse(error);
+pub(super) async fn scope(session: &Arc<SessionShared>, mut change: ScopeChange) -> Answer {
+    if let Some(given) = change.directory.as_mut().filter(|it| !it.as_bytes().is_empty()) {
+        // It counts on every node, so it says from here on what it meant on this one.
+        *given = working_directory(Some(given), None, &session.node.basics);
+        if let Err(error) = start::check_directory(given).await {
+            return refuse(error);
+        }
     }
     let changed = {
         let mut scope = session.scope();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sortie_engine::session::check_spec;
 use sortie_engine::terminal::check_terminal;
 use sortie_exec::registry::NotCallable;
+use sortie_exec::working_directory;
 use sortie_model::restart::RestartSpec;
 use sortie_model::spec::{BodySpec, Escalation, Fan, Hosting, InputSpec, OsBytes, Placement};
 use sortie_model::view::NodeState;
@@ -224,8 +225,11 @@ async fn check_here(session: &SessionShared, spec: &JobSpec) -> Result<(), Remot
         if !alive && matches!(spec.placement, Placement::Here) {
             return Err(RemoteError::new(ErrorCode::NoGuardian, NO_PROCESSES));
         }
-        if let Some(directory) = &spec.directory {
-            check_directory(directory).await?;
+        if spec.directory.is_some() {
+            let inherited = spec.environment.inherited_directory.as_ref();
+            let basics = &session.node.basics;
+            let directory = working_directory(spec.directory.as_ref(), inherited, basics);
+            check_directory(&directory).await?;
         }
     }
     Ok(())

@@ -12,9 +12,10 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use crate::data::exchange::{ExchangeError, ServerEnd, ToClient};
 use crate::data::session::SessionShared;
 use crate::data::stay::Stay;
-use crate::serve::get;
+use crate::serve::{get, wait};
 
-/// Tells a client what happens, until it abandons the request or the session is over.
+/// Tells a client what happens, until it abandons the request or the session is over, which is said
+/// as to whoever waits in it.
 pub(super) async fn watch(
     stay: &Stay,
     selection: Selection,
@@ -60,7 +61,7 @@ pub(super) async fn watch(
                 sender.send(ToClient::Happening(happening)).await?;
             }
         }
-        sender.finish().await
+        sender.finish_with(Answer::Refused(wait::ended(session))).await
     };
     tokio::select! {
         biased;

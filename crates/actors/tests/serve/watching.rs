@@ -80,5 +80,12 @@ async fn an_unknown_job_cannot_be_watched_and_a_watch_ends_with_its_session() {
     assert!(matches!(refused, Answer::Refused(error) if error.code == ErrorCode::NotFound));
     let mut end = watch(&house, "").await;
     house.node.shut_down().await;
-    while next(&mut end).await.is_some() {}
+    let over = loop {
+        match soon(end.receiver.next()).await.expect("the node answers") {
+            Some(ToClient::Happening(_)) => {}
+            Some(ToClient::Answer(Answer::Refused(error))) => break error.code,
+            other => panic!("a happening or the reason of the end, not {other:?}"),
+        }
+    };
+    assert_eq!(over, ErrorCode::ShuttingDown);
 }

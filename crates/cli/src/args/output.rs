@@ -32,6 +32,20 @@ pub(crate) struct Look {
     /// Colours: when stdout is a terminal, always, or never.
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = When::Auto)]
     pub(crate) color: When,
+    /// Whose sessions the answer is about.
+    #[arg(skip)]
+    pub(crate) whose: Whose,
+}
+
+/// Whose sessions an answer is about: by itself, a number means one of our own node's, and a job of
+/// its `default` session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Whose {
+    /// Our own node's.
+    #[default]
+    OwnNodes,
+    /// Another's, where only an identity means what it says.
+    Others,
 }
 
 /// When to use colours.

@@ -5,6 +5,8 @@ use clap::builder::RangedU64ValueParser;
 use sortie::EMBEDDED_NODES;
 
 use crate::args::Verb;
+use crate::args::nodes::{ClusterVerb, NodeVerb};
+use crate::args::output::{Look, Whose};
 use crate::args::sessions::SessionVerb;
 
 /// Which node is asked, and which of its sessions.
@@ -31,6 +33,11 @@ impl Reach {
     pub(crate) const fn is_own_node(&self) -> bool {
         self.node.is_none()
     }
+
+    /// Whose sessions are asked.
+    pub(crate) const fn whose(&self) -> Whose {
+        if self.is_own_node() { Whose::OwnNodes } else { Whose::Others }
+    }
 }
 
 impl Verb {
@@ -56,6 +63,58 @@ impl Verb {
             | Self::Cluster(_)
             | Self::Doctor(_)
             | Self::Completions { .. } => None,
+        }
+    }
+
+    /// How its answer is shown; none where nobody chooses.
+    pub(crate) fn look(&self) -> Option<&Look> {
+        let look = match self {
+            Self::Start(args) => &args.look,
+            Self::Invoke(args) => &args.look,
+            Self::Get(args) => &args.look,
+            Self::Receive(args) | Self::Logs(args) => &args.look,
+            Self::Wait(args) => &args.look,
+            Self::Stop(args) | Self::Kill(args) => &args.look,
+            Self::Remove(args) => &args.look,
+            Self::Send(args) => &args.look,
+            Self::Throttle(args) => &args.look,
+            Self::Explain(args) => &args.look,
+            Self::Tree(args) => &args.look,
+            Self::Doctor(args) => &args.look,
+            Self::Node(NodeVerb::Stop(args)) => &args.look,
+            Self::Node(NodeVerb::Get(args)) => &args.look,
+            Self::Node(NodeVerb::Ping(args)) => &args.look,
+            Self::Node(NodeVerb::Labels(args)) => &args.look,
+            Self::Cluster(
+                ClusterVerb::Init { look, .. }
+                | ClusterVerb::Token { look }
+                | ClusterVerb::Join { look, .. }
+                | ClusterVerb::Status { look },
+            ) => look,
+            Self::Session(verb) => verb.look(),
+            Self::Watch(_)
+            | Self::Enter(_)
+            | Self::Node(NodeVerb::Run(_))
+            | Self::Completions { .. } => {
+                return None;
+            }
+        };
+        Some(look)
+    }
+
+    /// The same of those that list jobs, of whichever session.
+    pub(crate) fn look_mut(&mut self) -> Option<&mut Look> {
+        match self {
+            Self::Start(args) => Some(&mut args.look),
+            Self::Invoke(args) => Some(&mut args.look),
+            Self::Get(args) => Some(&mut args.look),
+            Self::Receive(args) | Self::Logs(args) => Some(&mut args.look),
+            Self::Wait(args) => Some(&mut args.look),
+            Self::Stop(args) | Self::Kill(args) => Some(&mut args.look),
+            Self::Remove(args) => Some(&mut args.look),
+            Self::Throttle(args) => Some(&mut args.look),
+            Self::Explain(args) => Some(&mut args.look),
+            _ => None,
         }
     }
 }

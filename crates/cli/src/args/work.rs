@@ -151,7 +151,7 @@ impl Caller {
 }
 
 /// Our own working directory cannot be told: it was removed, or lies where we may not look.
-fn no_directory(error: &std::io::Error) -> Failure {
+pub(crate) fn no_directory(error: &std::io::Error) -> Failure {
     let called = std::env::var_os("PWD").filter(|name| !name.is_empty());
     let called = called.map_or_else(String::new, |name| format!(", {}", name.display()));
     let failure = match error.kind() {

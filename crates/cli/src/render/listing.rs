@@ -1,10 +1,13 @@
 //! Jobs, sessions and nodes as lists.
 
+use std::fmt;
+
 use serde_json::json;
 use sortie::answer::Entries;
 use sortie_model::view::{EntryView, NodeState, Tally};
 use sortie_model::{ChildView, JobView, NodeView, State, Timestamp};
 
+use crate::args::output::Whose;
 use crate::render::json;
 use crate::render::sheet::{Column, Item, Sheet, columns};
 use crate::render::table::Tone;
@@ -28,16 +31,16 @@ const JOB_COLUMNS: &[Column] = columns![
 const JOB_STATE: usize = 3;
 
 /// Jobs and children; children directly below their job are indented.
-pub(crate) fn entries(entries: &Entries) -> Sheet {
+pub(crate) fn entries(entries: &Entries, whose: Whose) -> Sheet {
     let mut parent = None;
     let mut items = Vec::with_capacity(entries.entries.len());
     for entry in &entries.entries {
         items.push(match entry {
             EntryView::Job(view) => {
                 parent = Some(view.id);
-                job(view)
+                job(view, whose)
             }
-            EntryView::Child(view) => child(view, usize::from(parent == Some(view.parent))),
+            EntryView::Child(view) => child(view, usize::from(parent == Some(view.parent)), whose),
         });
     }
     let mut more = Vec::new();
@@ -51,10 +54,10 @@ pub(crate) fn entries(entries: &Entries) -> Sheet {
     Sheet { field: "jobs", columns: JOB_COLUMNS, items, more }
 }
 
-fn job(view: &JobView) -> Item {
+fn job(view: &JobView, whose: Whose) -> Item {
     Item {
         json: json::job(view),
-        id: view.id.to_string(),
+        id: quiet_id(whose, view.id, view.instance),
         name: view.name.clone(),
         depth: 0,
         cells: vec![
@@ -77,7 +80,7 @@ fn job(view: &JobView) -> Item {
     }
 }
 
-fn child(view: &ChildView, depth: usize) -> Item {
+fn child(view: &ChildView, depth: usize, whose: Whose) -> Item {
     let name = json::child_name(view);
     let progress = match (view.progress, view.queue_position) {
         (Some(at), _) if at.total > 0 => format!("{}/{}", at.done, at.total),
@@ -87,7 +90,7 @@ fn child(view: &ChildView, depth: usize) -> Item {
     };
     Item {
         json: json::child(view),
-        id: view.id.to_string(),
+        id: quiet_id(whose, view.id, view.instance),
         name: name.clone(),
         depth,
         cells: vec![
@@ -107,6 +110,18 @@ fn child(view: &ChildView, depth: usize) -> Item {
             view.command.clone(),
         ],
         tone: Some((JOB_STATE, tone(view.state))),
+    }
+}
+
+/// What `-q` prints, and can be used again.
+pub(crate) fn quiet_id(
+    whose: Whose,
+    number: impl fmt::Display,
+    identity: impl fmt::Display,
+) -> String {
+    match whose {
+        Whose::OwnNodes => number.to_string(),
+        Whose::Others => identity.to_string(),
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::json;
 use sortie::answer::{Failure, Source};
 use sortie_model::{EntryId, Record, State};
 
+use crate::failure;
 use crate::render::json;
 use crate::render::sink::{Channel, Channels, RecordSink};
 
@@ -94,6 +95,15 @@ impl RecordSink for JsonSink {
         self.channels.write(Channel::Out, end.as_bytes())?;
         self.channels.flush()
     }
+
+    /// A document that was begun is whole in any case, and says that something is missing.
+    fn break_off(&mut self, why: &failure::Failure) -> io::Result<()> {
+        if self.count > 0 {
+            let end = format!("\n],\"failures\":[],\"error\":{}}}\n", why.as_value());
+            self.channels.write(Channel::Out, end.as_bytes())?;
+        }
+        self.channels.flush()
+    }
 }
 
 #[cfg(test)]
@@ -124,6 +134,22 @@ mod tests {
              {{\"event\":\"settled\",\"id\":2,\"state\":\"failed\"}}\n"
         );
         assert_eq!(seen.text(Channel::Out), expected);
+    }
+
+    #[test]
+    fn a_document_that_is_broken_off_is_whole_and_says_why() {
+        let why = failure::Failure::usage("no more").hint("try again");
+        let seen = Seen::default();
+        JsonSink::new(seen.channels()).break_off(&why).expect("memory");
+        assert_eq!(seen.text(Channel::Out), "", "nothing was begun");
+        let mut sink = JsonSink::new(seen.channels());
+        sink.records(&source(2, "a"), &[bytes(Stream::Output, b"x")]).expect("memory");
+        sink.break_off(&why).expect("memory");
+        let document: serde_json::Value =
+            serde_json::from_str(&seen.text(Channel::Out)).expect("valid JSON");
+        assert_eq!(document["records"].as_array().map(Vec::len), Some(1));
+        assert_eq!(document["error"]["code"], "usage");
+        assert_eq!(document["error"]["hint"], "try again");
     }
 
     #[test]

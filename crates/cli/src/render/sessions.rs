@@ -6,9 +6,10 @@ use sortie::{
 };
 use sortie_model::view::ChildPlace;
 
+use crate::args::output::Whose;
 use crate::known_sessions::Known;
 use crate::render::clean::one_line;
-use crate::render::listing::time;
+use crate::render::listing::{quiet_id, time};
 use crate::render::sheet::{Column, Item, Sheet, columns};
 use crate::render::table::Tone;
 
@@ -30,11 +31,11 @@ const COLUMNS: &[Column] = columns![
 ];
 const STATE: usize = 4;
 
-/// Sessions.
-pub(crate) fn sessions(views: &[SessionView]) -> Sheet {
-    let item = |view: &SessionView| Item {
+/// Sessions: those of our own node, then others.
+pub(crate) fn sessions(own: &[SessionView], others: &[SessionView]) -> Sheet {
+    let item = |(view, whose): (&SessionView, Whose)| Item {
         json: session(view),
-        id: if is_known(view) { view.id.to_string() } else { view.name.clone() },
+        id: quiet_id(whose, view.id, view.instance),
         name: view.name.clone(),
         depth: 0,
         cells: vec![
@@ -55,7 +56,9 @@ pub(crate) fn sessions(views: &[SessionView]) -> Sheet {
         ],
         tone: Some((STATE, tone(view.state))),
     };
-    let items = views.iter().map(item).collect();
+    let own = own.iter().map(|view| (view, Whose::OwnNodes));
+    let others = others.iter().map(|view| (view, Whose::Others));
+    let items = own.chain(others).map(item).collect();
     Sheet { field: "sessions", columns: COLUMNS, items, more: Vec::new() }
 }
 
@@ -187,7 +190,8 @@ mod tests {
 
     #[test]
     fn a_session_shows_how_it_stands() {
-        let table = sessions(&[a_session()]).render(&Wanted::default(), PLAIN).expect("a table");
+        let table =
+            sessions(&[a_session()], &[]).render(&Wanted::default(), PLAIN).expect("a table");
         assert_eq!(
             table,
             "ID  NAME  NODE  OWNER  STATE         AVAILABILITY  JOBS  UNFINISHED\n\
@@ -197,6 +201,14 @@ mod tests {
         assert_eq!((&json["id"], &json["state"]), (&json!(2), &json!("disconnected")));
         assert_eq!((&json["epoch"], &json["idle_timeout"]), (&json!(4), &json!(7200.0)));
         assert_eq!(json["expires"], "1970-01-01T02:00:00Z");
+    }
+
+    #[test]
+    fn a_number_is_the_id_of_our_own_nodes_sessions_only() {
+        let sheet = sessions(&[a_session()], &[a_session()]);
+        let quiet = Wanted { ids_only: true, ..Wanted::default() };
+        let expected = format!("2\n{}\n", a_session().instance);
+        assert_eq!(sheet.render(&quiet, PLAIN), Ok(expected));
     }
 
     #[test]

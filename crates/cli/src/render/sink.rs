@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use sortie::answer::{Failure, Source};
 use sortie_model::{Body, EntryId, Record, State, Stream};
 
+use crate::failure;
 use crate::render::clean::line_of_bytes;
 use crate::render::progress::Screen;
 use crate::render::value::value_of;
@@ -38,6 +39,12 @@ pub(crate) trait RecordSink: Send {
 
     /// Nothing follows; the children that failed, in child order.
     fn finish(&mut self, failures: &[Failure]) -> io::Result<()>;
+
+    /// Nothing follows, and not because everything came: what was begun is brought to an end.
+    fn break_off(&mut self, why: &failure::Failure) -> io::Result<()> {
+        let _ = why;
+        Ok(())
+    }
 }
 
 /// Which of our two outputs.

@@ -7,7 +7,7 @@ use sortie::{Registry, Session};
 
 use crate::args::CommandWords;
 use crate::args::invoke::{InvokeArgs, LineArgs};
-use crate::args::output::{Look, Verdict, When};
+use crate::args::output::{Look, Verdict, When, Whose};
 use crate::args::reach::Reach;
 use crate::args::terminal::EnterArgs;
 use crate::args::work::{Work, node_name};
@@ -18,7 +18,8 @@ use crate::keyboard::Keyboard;
 use crate::own_node;
 use crate::settle::settle;
 use crate::signals::Interrupts;
-use crate::verbs::invoke::{foreground, unless_interrupted};
+use crate::verbs::invoke::foreground;
+use crate::verbs::unless_interrupted;
 use crate::verbs::submit::Submission;
 
 /// The login shell of whoever's node it is, in the session that its job is in.
@@ -117,6 +118,7 @@ fn shell(reach: Reach, words: &[&str]) -> InvokeArgs {
         quiet: false,
         verbose: false,
         color: When::Auto,
+        whose: Whose::default(),
     };
     InvokeArgs {
         work: Work { drain: Some(Duration::ZERO), ..Work::default() },

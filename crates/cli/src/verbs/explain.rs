@@ -8,6 +8,7 @@ use crate::args::ExplainArgs;
 use crate::connect::Connection;
 use crate::failure::Failure;
 use crate::program::own_command;
+use crate::render::listing::quiet_id;
 use crate::render::out::print;
 use crate::render::sheet::Format;
 use crate::render::{explain, json, yaml};
@@ -27,7 +28,10 @@ pub(super) async fn run(args: ExplainArgs) -> Result<u8, Failure> {
     print(&match args.look.format() {
         Some(Format::Json | Format::Ndjson) => format!("{}\n", json::explanation(&explanation)),
         Some(Format::Yaml) => yaml::to_yaml(&json::explanation(&explanation)),
-        _ if args.look.quiet => format!("{}\n", explanation.job.id),
+        _ if args.look.quiet => {
+            let job = &explanation.job;
+            format!("{}\n", quiet_id(args.look.whose, job.id, job.instance))
+        }
         _ => explain::screen(&explanation),
     })?;
     Ok(0)

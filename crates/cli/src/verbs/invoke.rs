@@ -1,17 +1,17 @@
 //! `sortie invoke`: run a command, stream its output, exit with its outcome.
 
-use std::future::Future;
 use std::time::Duration;
 
 use sortie::answer::{StopReturns, Unfinished};
-use sortie::{ReceiveEnd, ReceiveMode, ReceiveSpec, Registry, Session};
+use sortie::{ErrorCode, ReceiveEnd, ReceiveMode, ReceiveSpec, Registry, Session};
 use sortie_model::JobView;
 use sortie_model::spec::StopSpec;
+use tokio::sync::oneshot;
 
 use crate::args::invoke::InvokeArgs;
 use crate::ask::{Asked, Asker, report_deadlock};
 use crate::connect::Connection;
-use crate::deliver::{Acknowledge, Order, deliver};
+use crate::deliver::{Acknowledge, Bring, Order, deliver};
 use crate::exit::{Cause, Rule};
 use crate::failure::Failure;
 use crate::feed::Feed;
@@ -24,7 +24,7 @@ use crate::signals::Interrupts;
 use crate::terminal::RawMode;
 use crate::verbs::results::{PlainExits, Shape, Style, check_format, conclude};
 use crate::verbs::submit::Submission;
-use crate::verbs::{Nothing, only, start, watch_progress};
+use crate::verbs::{Nothing, only, start, unless_interrupted, watch_progress};
 
 pub(super) async fn run(mut args: InvokeArgs, registry: &Registry) -> Result<u8, Failure> {
     if args.attach {
@@ -63,16 +63,6 @@ pub(super) async fn run(mut args: InvokeArgs, registry: &Registry) -> Result<u8,
     foreground(connection, submission, &args, interrupts).await
 }
 
-pub(super) async fn unless_interrupted<T>(
-    what: impl Future<Output = Result<T, Failure>>,
-    interrupts: &mut Interrupts,
-) -> Result<T, Failure> {
-    tokio::select! {
-        done = what => done,
-        () = interrupts.next() => Err(Failure::interrupted("interrupted")),
-    }
-}
-
 /// Runs the job there, up to its end.
 pub(super) async fn foreground(
     connection: Connection,
@@ -91,12 +81,12 @@ pub(super) async fn foreground(
             let (session, view) = (&session, &view);
             let run = Run { session, view, args, map, reads_stdin };
             let done = run.to_the_end(feed, &mut interrupts).await;
+            let done = done.map_err(Failure::after_a_start);
             // In a temporary session everything ends with the connection.
-            if connection.is_session_named() {
-                let removed = session.remove(only(view), Unfinished::StopFirst);
-                unless_interrupted(async { Ok(removed.await?) }, &mut interrupts).await?;
+            match connection.is_session_named() {
+                true => run.clear_away(done, &mut interrupts).await,
+                false => done,
             }
-            done
         }
         Err(failure) => Err(failure),
     };
@@ -137,9 +127,18 @@ impl Run<'_> {
             answers: asker.is_some(),
             ..ReceiveSpec::new(only(self.view), ReceiveMode::TakeUntil { finished: true })
         };
+        let (give_up, given_up) = oneshot::channel();
+        let mut give_up = Some(give_up);
         let delivery = async {
             let receiver = self.session.receive(spec).await?;
-            deliver(receiver, sink, (Order::OfArrival, Acknowledge::WhenTaken), asker).await
+            let (order, acknowledge) = (Order::OfArrival, Acknowledge::WhenTaken);
+            let given_up = async {
+                match given_up.await {
+                    Ok(failure) => failure,
+                    Err(_) => std::future::pending().await,
+                }
+            };
+            deliver(Bring { receiver, order, acknowledge, asker }, sink, given_up).await
         };
         let feeding = feed.run();
         let selection = only(self.view);
@@ -157,7 +156,10 @@ impl Run<'_> {
                 },
                 () = interrupts.next() => {
                     if let Err(failure) = self.stop(stops.next(), &screen) {
-                        break Err(failure);
+                        match give_up.take() {
+                            Some(give_up) => drop(give_up.send(failure)),
+                            None => break Err(failure),
+                        }
                     }
                 }
                 () = told_to_quit(raw.as_mut()) => break Err(Failure::interrupted("told to quit")),
@@ -171,6 +173,34 @@ impl Run<'_> {
         screen.retire();
         let problem = fed.and_then(Result::err);
         self.conclude(&end?, stops, problem)
+    }
+
+    /// Removes the job from a session that lasts. What the command came to stands, whatever becomes
+    /// of that.
+    async fn clear_away(
+        &self,
+        done: Result<u8, Failure>,
+        interrupts: &mut Interrupts,
+    ) -> Result<u8, Failure> {
+        let id = self.view.id;
+        if let Err(failure) = &done
+            && failure.code == ErrorCode::SessionTaken.as_str()
+        {
+            // It is another client's now.
+            let message = format!("{}; job {id} goes on in it", failure.message);
+            return Err(Failure { message, ..failure.clone() });
+        }
+        let removed = self.session.remove(only(self.view), Unfinished::StopFirst);
+        let removed = unless_interrupted(async { Ok(removed.await?) }, interrupts).await;
+        match (done, removed) {
+            (Ok(_), Err(failure)) if failure.cause == Cause::Interrupted => Err(failure),
+            (Ok(status), Err(failure)) => {
+                let message = format!("job {id} is not removed: {}", failure.message);
+                Failure { message, ..failure }.report(self.args.look.error_style());
+                Ok(status)
+            }
+            (done, _) => done,
+        }
     }
 
     fn style(&self) -> Style<'_> {

@@ -1,6 +1,7 @@
 //! `sortie receive`: take or read results.
 
 use std::ffi::OsStr;
+use std::time::Duration;
 
 use sortie::{ReceiveEnd, ReceiveSpec, Session};
 use sortie_model::JobSpec;
@@ -14,40 +15,38 @@ use crate::args::read::ReceiveArgs;
 use crate::args::values::os_bytes;
 use crate::ask::{Asked, Asker, report_deadlock};
 use crate::connect::Connection;
-use crate::deliver::{Acknowledge, Order, deliver};
+use crate::deliver::{Acknowledge, Bring, Order, deliver};
 use crate::exit::{Cause, Ends, Rule};
 use crate::failure::Failure;
 use crate::render::listing;
 use crate::render::progress::Screen;
 use crate::render::records::Events;
+use crate::signals::Interrupts;
 use crate::verbs::results::{PlainExits, Shape, Style, check_format, conclude};
-use crate::verbs::{Nothing, interruptible, report_troubles, show, with_progress};
+use crate::verbs::{Nothing, report_troubles, show, unless_interrupted, with_progress};
 
 pub(super) async fn run(args: ReceiveArgs) -> Result<u8, Failure> {
     check_format(&args.look)?;
     let spec = args.spec()?;
-    let connection = interruptible(Connection::open(&args.reach)).await?;
-    let done = interruptible(take(&args, spec, connection.session())).await;
+    let mut interrupts = Interrupts::listen()?;
+    let connecting = Connection::open(&args.reach);
+    let connection = unless_interrupted(connecting, &mut interrupts).await?;
+    let done = take(&args, spec, (connection.session(), interrupts)).await;
     // However it ended: what we have not confirmed is on offer again at once, and not only when
     // the node has noticed that we are gone.
     connection.close().await;
     done
 }
 
-async fn take(args: &ReceiveArgs, mut spec: ReceiveSpec, session: Session) -> Result<u8, Failure> {
-    if let Some(on) = &spec.on {
-        warn_of_no_node(&session, on, &args.look).await?;
-    }
-    if args.no_recurse {
-        spec.selection = children_only(&session, &spec.selection).await?;
-    }
-    if args.job_first {
-        let query = Query { selection: spec.selection.clone(), ..Query::default() };
-        show(&listing::entries(&session.get(query).await?), &args.look)?;
-    }
+async fn take(
+    args: &ReceiveArgs,
+    mut spec: ReceiveSpec,
+    (session, mut interrupts): (Session, Interrupts),
+) -> Result<u8, Failure> {
+    unless_interrupted(prepare(args, &mut spec, &session), &mut interrupts).await?;
     let nothing = Nothing::of(args.verdict.allow_empty);
     let selection = spec.selection.clone();
-    let Some(end) = receive(args, spec, &session).await? else {
+    let Some(end) = receive(args, spec, (&session, &mut interrupts)).await? else {
         // What names nothing is said even so; the end of the receive would have said it.
         let query = Query { selection, limit: 1, ..Query::default() };
         let mut outcome = report_troubles(&session.get(query).await?, nothing, &args.look);
@@ -63,6 +62,25 @@ async fn take(args: &ReceiveArgs, mut spec: ReceiveSpec, session: Session) -> Re
         outcome.ends = Ends::default();
     }
     Ok(outcome.status(args.verdict.rule(Rule::Table), args.verdict.failures()))
+}
+
+/// What comes before the receive.
+async fn prepare(
+    args: &ReceiveArgs,
+    spec: &mut ReceiveSpec,
+    session: &Session,
+) -> Result<(), Failure> {
+    if let Some(on) = &spec.on {
+        warn_of_no_node(session, on, &args.look).await?;
+    }
+    if args.no_recurse {
+        spec.selection = children_only(session, &spec.selection).await?;
+    }
+    if args.job_first {
+        let query = Query { selection: spec.selection.clone(), ..Query::default() };
+        show(&listing::entries(&session.get(query).await?, args.look.whose), &args.look)?;
+    }
+    Ok(())
 }
 
 /// Says so when no node matches; what else is wrong with the expression, the receive says.
@@ -84,12 +102,13 @@ async fn warn_of_no_node(session: &Session, on: &NodeExpr, look: &Look) -> Resul
 async fn receive(
     args: &ReceiveArgs,
     mut spec: ReceiveSpec,
-    session: &Session,
+    (session, interrupts): (&Session, &mut Interrupts),
 ) -> Result<Option<ReceiveEnd>, Failure> {
+    let looking = shape(session, &spec.selection);
     let style = Style {
         look: &args.look,
         lines: args.lines,
-        shape: shape(session, &spec.selection).await?,
+        shape: unless_interrupted(looking, interrupts).await?,
         events: if args.events { Events::Say } else { Events::Omit },
     };
     spec.events = spec.events || (args.waits() && style.needs_ends_of_children());
@@ -101,12 +120,27 @@ async fn receive(
     let at_terminal = || Asker::at_terminal(session, &screen, Asked::GoesOn);
     let asker = if args.waits() { at_terminal() } else { None };
     spec.answers = asker.is_some();
-    let receiver = session.receive(spec).await?;
-    let delivery = deliver(receiver, sink, (order, Acknowledge::WhenWritten), asker);
-    let delivery = with_progress(session, &selection, &screen, delivery);
-    match args.timeout {
-        None => delivery.await.map(Some),
-        Some(limit) => tokio::time::timeout(limit, delivery).await.ok().transpose(),
+    let receiving = async { Ok(session.receive(spec).await?) };
+    let receiver = unless_interrupted(receiving, interrupts).await?;
+    let bring = Bring { receiver, order, acknowledge: Acknowledge::WhenWritten, asker };
+    let delivery = deliver(bring, sink, broken_off(args.timeout, interrupts));
+    match with_progress(session, &selection, &screen, delivery).await {
+        Err(failure) if failure.cause == Cause::WaitRanOut => Ok(None),
+        done => done.map(Some),
+    }
+}
+
+/// Why the receive ends before its end: its time is over, or we are interrupted.
+async fn broken_off(timeout: Option<Duration>, interrupts: &mut Interrupts) -> Failure {
+    let time = async {
+        match timeout {
+            Some(limit) => tokio::time::sleep(limit).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = time => Failure::wait_ran_out(),
+        () = interrupts.next() => Failure::interrupted("interrupted"),
     }
 }
 

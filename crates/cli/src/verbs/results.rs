@@ -128,6 +128,10 @@ impl RecordSink for Announcing {
     fn finish(&mut self, failures: &[ChildFailure]) -> io::Result<()> {
         self.inner.finish(failures)
     }
+
+    fn break_off(&mut self, why: &Failure) -> io::Result<()> {
+        self.inner.break_off(why)
+    }
 }
 
 /// Whether a single child's exit status is said, or just passed on.

@@ -89,7 +89,8 @@ impl Session {
     }
 
     /// Changes that, and says what is set then; it lasts until it is set otherwise. Jobs that were
-    /// started already keep what they have.
+    /// started already keep what they have. A relative directory is taken from the home of the
+    /// user of the session's node, once and for all nodes.
     ///
     /// # Errors
     /// [`RequestError::Refused`]: with [`ErrorCode::BadDirectory`](crate::ErrorCode::BadDirectory)

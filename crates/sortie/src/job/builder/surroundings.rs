@@ -17,9 +17,12 @@ impl<T> JobBuilder<T> {
 
     /// The working directory of process children; without it, the one that is set in the session
     /// ([`Session::change_scope`](crate::Session::change_scope)), else that of
-    /// [`JobBuilder::inherit_directory`]. One that is not there is an error of the start on the
-    /// session's node ([`ErrorCode::BadDirectory`](crate::ErrorCode::BadDirectory)), and on another
-    /// one its child's ([`Reason::Spawn`](crate::Reason::Spawn)).
+    /// [`JobBuilder::inherit_directory`]. A relative one is taken from that of
+    /// [`JobBuilder::inherit_directory`] on the session's node, and from the home of the node's
+    /// user where there is none, as on all other nodes. One that is not there is an error of the
+    /// start on the session's node
+    /// ([`ErrorCode::BadDirectory`](crate::ErrorCode::BadDirectory)), and on another one its
+    /// child's ([`Reason::Spawn`](crate::Reason::Spawn)).
     pub fn directory(self, directory: impl AsRef<OsStr>) -> Self {
         self.try_with(|spec| {
             spec.directory = Some(word(directory.as_ref())?);
