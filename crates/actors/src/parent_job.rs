@@ -11,7 +11,7 @@ use sortie_engine::parent_job::{
 use sortie_model::reason::ReachStep;
 use sortie_model::spec::{StopSpec, Throttle};
 use sortie_model::{
-    ChildIncarnation, ChildKey, EntryId, NodeId, Ordinal, QuestionNumber, Timestamp,
+    ChildIncarnation, ChildKey, EntryId, NodeId, Ordinal, QuestionNumber, State, Timestamp,
 };
 use sortie_store::journal::{Change, JobFacts};
 use sortie_wire::host_proto::ChildSet;
@@ -66,6 +66,8 @@ pub(crate) enum ParentJobMessage {
         /// Who says so.
         by: String,
     },
+    /// A child's output passed its quota, and its mailbox takes nothing more.
+    OverQuota(Ordinal),
     /// The wait before a restart may be over.
     Wake,
     /// Change the throttle.
@@ -215,6 +217,7 @@ impl ParentJobArguments {
             ParentJobMessage::Stop { children, how, by } => {
                 rows.on_stop(StopOrder { children, how, by }, now, &mut effects);
             }
+            ParentJobMessage::OverQuota(ordinal) => rows.on_over_quota(ordinal, now, &mut effects),
             ParentJobMessage::Throttle(throttle) => rows.set_throttle(throttle, now, &mut effects),
             ParentJobMessage::Unreachable(node, step) => {
                 rows.on_unreachable(node, step, now, &mut effects);
@@ -313,6 +316,7 @@ impl ParentJobArguments {
                     }
                 }
                 JobEffect::Changed(ordinal, incarnation, state, reason) => {
+                    self.job.mailboxes.set_ending(ordinal, state == State::Stopping);
                     if let (None, Some(log), true) =
                         (&self.feed, &self.job.input, state.is_finished())
                     {

@@ -5,19 +5,21 @@
 //! stream was offered and acknowledged. It never sees a record, so its size depends on the offers
 //! in flight, not on what is unread.
 
+mod admission;
 mod ledger;
 mod taken;
 mod tally;
 #[cfg(test)]
 mod tests;
 
-use sortie_model::limits::{CHILD_CREDIT_BYTES, OFFERS_PER_MAILBOX};
+use sortie_model::limits::OFFERS_PER_MAILBOX;
 use sortie_model::record::StreamSet;
 use sortie_model::{Seq, Stream};
 
 use ledger::StreamLedger;
 
 use crate::broken::{Rule, is_broken};
+pub use admission::Admission;
 pub use sortie_model::record::OutputPolicy;
 pub use taken::TakenCursor;
 pub use tally::{PerStream, Piece, Tally};
@@ -59,22 +61,6 @@ pub const fn known_prefix(
     if closed { Err(AppendRefused::Closed) } else { Ok(known) }
 }
 
-/// What the quota says to new records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
-    /// Store them.
-    Store,
-    /// Store them after as much of the oldest was dropped.
-    MakeRoom {
-        /// In units of [`Tally::weight`].
-        weight: u64,
-    },
-    /// Not now: the producer pauses until records were taken.
-    Pause,
-    /// Not at all: the child fails.
-    Fail,
-}
-
 /// An offer's number in its mailbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OfferId(pub u64);
@@ -113,6 +99,8 @@ struct InFlight {
 pub struct Mailbox {
     next: Seq,
     closed: bool,
+    cut: bool,
+    ending: bool,
     quota: u64,
     policy: OutputPolicy,
     streams: PerStream<StreamLedger>,
@@ -130,6 +118,8 @@ impl Mailbox {
         Self {
             next: Seq(0),
             closed: false,
+            cut: false,
+            ending: false,
             quota,
             policy,
             streams: PerStream::default(),
@@ -163,25 +153,6 @@ impl Mailbox {
     /// when the batch has new records and the mailbox is closed.
     pub const fn known_prefix(&self, first: Seq, count: u64) -> Result<u64, AppendRefused> {
         known_prefix(self.next, self.closed, first, count)
-    }
-
-    /// What the quota and the policy say to `new` records.
-    ///
-    /// Under [`OutputPolicy::Block`] what the producer could not yet know is still taken: up to
-    /// [`CHILD_CREDIT_BYTES`] beyond the quota, so that records under credit never wait on a link.
-    pub const fn admission(&self, new: Tally) -> Admission {
-        let (unread, new) = (self.unread.weight(), new.weight());
-        let over = unread.saturating_add(new).saturating_sub(self.quota);
-        if over == 0 {
-            return Admission::Store;
-        }
-        match self.policy {
-            OutputPolicy::Fail => Admission::Fail,
-            OutputPolicy::DropOldest => Admission::MakeRoom { weight: over },
-            OutputPolicy::Block if unread < self.quota => Admission::Store,
-            OutputPolicy::Block if over <= CHILD_CREDIT_BYTES as u64 => Admission::Store,
-            OutputPolicy::Block => Admission::Pause,
-        }
     }
 
     /// Records new records, whose known prefix was cut off before.
@@ -228,11 +199,6 @@ impl Mailbox {
     /// What may still come before the quota, in units of [`Tally::weight`].
     pub const fn room(&self) -> u64 {
         self.quota.saturating_sub(self.unread.weight())
-    }
-
-    /// Whether the producer pauses at the quota.
-    pub const fn blocks(&self) -> bool {
-        matches!(self.policy, OutputPolicy::Block)
     }
 
     /// Whether one more offer may be made.
