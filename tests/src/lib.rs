@@ -171,6 +171,20 @@ impl Home {
         }
     }
 
+    /// Whether processes of the home run on without a node.
+    fn keeps_processes(&self) -> bool {
+        let kept = std::fs::read_dir(self.path().join("sessions/processes/children"));
+        kept.is_ok_and(|mut kept| kept.next().is_some())
+    }
+
+    /// Kills the node and starts it again.
+    pub fn live_again(&mut self, name: &str) {
+        self.kill_daemon();
+        // One that was never ready, or was killed within its end, has left none.
+        let _ = std::fs::remove_file(self.path().join("node.addr"));
+        self.run(name, &[]);
+    }
+
     fn program(&self) -> PathBuf {
         self.program.clone().unwrap_or_else(sortie_binary)
     }
@@ -210,6 +224,10 @@ impl Home {
 impl Drop for Home {
     fn drop(&mut self) {
         self.kill_daemon();
+        if self.keeps_processes() {
+            // They outlive a node that is killed, and end with one that is stopped.
+            let _ = (self.sortie(&["get"]), self.sortie(&["node", "stop"]));
+        }
     }
 }
 

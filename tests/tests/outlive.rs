@@ -1,0 +1,232 @@
+//! Sessions, jobs, processes and results outlive their node (`docs/semantics.md`, section 4.2).
+
+use std::fs;
+
+use serde_json::Value;
+use sortie_tests::{Home, Ran, join_all, processes_marked, wait_for};
+
+/// The entry of a job or a child.
+fn entry(home: &Home, id: &str) -> Value {
+    home.json(&["get", id])["jobs"][0].clone()
+}
+
+fn state(home: &Home, id: &str) -> String {
+    entry(home, id)["state"].as_str().expect("a state").to_owned()
+}
+
+fn reason(home: &Home, child: &str) -> String {
+    entry(home, child)["reason"]["code"].as_str().expect("a reason").to_owned()
+}
+
+fn start(home: &Home, arguments: &[&str]) -> Ran {
+    let ran = home.sortie(&[&["start"][..], arguments].concat());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    ran
+}
+
+fn numbers(most: u32) -> String {
+    (1..=most).map(|number| format!("{number}\n")).collect()
+}
+
+#[test]
+fn a_process_runs_on_and_nothing_of_it_is_lost_or_comes_twice() {
+    let mut home = Home::running("solo", &[]);
+    let (gate, own) = (home.path().join("gate"), home.path().join("own"));
+    let line = "i=0; while [ $i -lt 400 ]; do i=$((i+1)); echo $i; echo $i >> \"$1\"; done; \
+                while [ ! -e \"$0\" ]; do sleep 0.02; done; echo last; exit 7";
+    let words = ["--", "sh", "-c", line, gate.to_str().expect("UTF-8"), own.to_str().expect("UTF-8")];
+    start(&home, &words);
+    let mut taken = String::new();
+    for _ in 0..4 {
+        home.live_again("solo");
+        assert_eq!(state(&home, "1"), "running");
+        taken.push_str(&home.sortie(&["receive", "1"]).out);
+    }
+    fs::write(&gate, "").expect("a file");
+    let rest = home.sortie(&["receive", "--wait", "1"]);
+    assert_eq!(rest.code, 100, "{rest:?}");
+    taken.push_str(&rest.out);
+    assert_eq!(taken, numbers(400) + "last\n");
+    assert_eq!(fs::read_to_string(&own).expect("a file"), numbers(400), "it ran once");
+    assert_eq!(entry(&home, "2")["exit_code"], 7);
+    home.live_again("solo");
+    assert_eq!((home.sortie(&["receive", "1"]).out, state(&home, "1")), (String::new(), "failed".into()));
+}
+
+#[test]
+fn an_end_that_came_while_no_node_was_there_is_known_to_the_next() {
+    let mut home = Home::running("solo", &[]);
+    let gate = home.path().join("gate");
+    let line = "echo before; while [ ! -e \"$0\" ]; do sleep 0.02; done; echo after >&2; exit 3";
+    start(&home, &["--", "sh", "-c", line, gate.to_str().expect("UTF-8")]);
+    let mark = gate.to_str().expect("UTF-8").to_owned();
+    wait_for("the process", || (!processes_marked(&mark).is_empty()).then_some(()));
+    home.kill_daemon();
+    fs::write(&gate, "").expect("a file");
+    wait_for("its end", || processes_marked(&mark).is_empty().then_some(()));
+    home.live_again("solo");
+    let ran = home.sortie(&["receive", "--wait", "1"]);
+    assert_eq!((ran.code, &ran.out[..]), (100, "before\n"), "{ran:?}");
+    assert!(ran.err.contains("after\n"), "{ran:?}");
+    assert_eq!(entry(&home, "2")["exit_code"], 3);
+}
+
+#[test]
+fn jobs_ids_keys_and_what_was_taken_are_as_they_were() {
+    let mut home = Home::running("solo", &[]);
+    start(&home, &["--key", "once", "--name", "one", "--", "sh", "-c", "echo out; echo err >&2"]);
+    start(&home, &["--", "sh", "-c", "echo second; exit 4"]);
+    assert_eq!(home.sortie(&["wait", "1", "3"]).code, 100);
+    assert_eq!(home.sortie(&["receive", "1", "--stream", "output"]).out, "out\n");
+    let before = home.json(&["get", "--children"]);
+    home.live_again("solo");
+    let after = home.json(&["get", "--children"]);
+    assert_eq!(before, after);
+    // The same key is the same job, with another spec it is an error.
+    let again = ["--key", "once", "--name", "one", "--", "sh", "-c", "echo out; echo err >&2"];
+    let ran = home.sortie(&[&["start", "-q"][..], &again].concat());
+    assert_eq!((ran.code, ran.out.trim()), (0, "1"), "{ran:?}");
+    let other = home.sortie(&["start", "--key", "once", "--", "true"]);
+    assert!(other.code != 0 && other.err.contains("once"), "{other:?}");
+    let rest = home.sortie(&["receive", "1"]);
+    assert_eq!((&rest.out[..], &rest.err[..]), ("", "err\n"));
+    assert_eq!(home.sortie(&["remove", "one"]).code, 0);
+    let next = home.sortie(&["start", "-q", "--", "true"]);
+    home.live_again("solo");
+    let ids = home.sortie(&["get", "-q"]);
+    assert_eq!(ids.lines(), ["3", next.out.trim()]);
+    assert_eq!(home.sortie(&["receive", "3"]).out, "second\n");
+}
+
+#[test]
+fn what_waited_for_its_turn_runs_once_after_the_node_is_back() {
+    let mut home = Home::running("solo", &[]);
+    let (gate, done) = (home.path().join("gate"), home.path().join("done"));
+    let line = "while [ ! -e \"$0\" ]; do sleep 0.02; done; echo x >> \"$1\"";
+    let (gate_text, done_text) = (gate.to_str().expect("UTF-8"), done.to_str().expect("UTF-8"));
+    for _ in 0..2 {
+        start(&home, &["-j", "1", "--", "sh", "-c", line, gate_text, done_text]);
+    }
+    wait_for("both", || (processes_marked(gate_text).len() >= 2).then_some(()));
+    home.live_again("solo");
+    fs::write(&gate, "").expect("a file");
+    assert_eq!(home.sortie(&["wait", "all"]).code, 0);
+    assert_eq!(fs::read_to_string(&done).expect("a file"), "x\nx\n");
+}
+
+#[test]
+fn a_stop_reaches_what_an_earlier_life_began_and_a_stopped_node_takes_all_along() {
+    let mut home = Home::running("solo", &[]);
+    let mark = format!("97531{}", std::process::id());
+    let line = "trap '' TERM; (sleep \"$0\" & sleep \"$0\"); sleep \"$0\"";
+    for _ in 0..2 {
+        start(&home, &["--", "sh", "-c", line, &mark]);
+    }
+    wait_for("both trees", || (processes_marked(&mark).len() >= 6).then_some(()));
+    home.live_again("solo");
+    assert_eq!(home.sortie(&["stop", "1", "--grace", "100ms"]).code, 0);
+    assert_eq!(state(&home, "1"), "stopped");
+    assert!(processes_marked(&mark).len() <= 3, "one tree is left");
+    assert_eq!(home.sortie(&["node", "stop"]).code, 0);
+    wait_for("the other's end", || processes_marked(&mark).is_empty().then_some(()));
+    home.live_again("solo");
+    assert_eq!(state(&home, "3"), "stopped");
+    assert_eq!(entry(&home, "3")["stopped_by"], "the end of its node");
+}
+
+#[test]
+fn a_foreground_command_does_not_outlive_its_node() {
+    let mut home = Home::running("solo", &[]);
+    let mark = format!("86421{}", std::process::id());
+    let mut invoke = home.command(["invoke", "--", "sleep", &mark]).spawn().expect("a command");
+    let running = || processes_marked(&mark).into_iter().any(|pid| pid != invoke.id());
+    wait_for("the process", || running().then_some(()));
+    home.kill_daemon();
+    let end = invoke.wait().expect("it ends");
+    assert_ne!(end.code(), Some(0));
+    wait_for("its end", || processes_marked(&mark).is_empty().then_some(()));
+}
+
+#[test]
+fn a_session_of_ones_own_outlives_its_node_with_what_is_set_in_it() {
+    let (a, mut b) = (Home::running("a", &[]), Home::running("b", &[]));
+    join_all(&[&a, &b]);
+    assert_eq!(a.sortie(&["session", "new", "--on", "b", "--name", "work"]).code, 0);
+    assert_eq!(a.sortie(&["session", "env", "work", "GREETING=hello"]).code, 0);
+    let gate = b.path().join("gate");
+    let line = "echo $GREETING; while [ ! -e \"$0\" ]; do sleep 0.02; done; echo end";
+    let text = gate.to_str().expect("UTF-8");
+    let ran = a.sortie(&["start", "--session", "work", "--", "sh", "-c", line, text]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    b.live_again("b");
+    wait_for("b", || (a.sortie(&["node", "ping", "b"]).code == 0).then_some(()));
+    let more = a.sortie(&["invoke", "--session", "work", "--", "sh", "-c", "echo $GREETING"]);
+    assert_eq!((more.code, &more.out[..]), (0, "hello\n"), "{more:?}");
+    fs::write(&gate, "").expect("a file");
+    let ran = a.sortie(&["receive", "--session", "work", "--wait", "1"]);
+    assert_eq!((ran.code, &ran.out[..]), (0, "hello\nend\n"), "{ran:?}");
+    assert_eq!(a.sortie(&["session", "close", "work"]).code, 0);
+    b.live_again("b");
+    let sessions = b.json(&["session", "get"]);
+    assert_eq!(sessions["sessions"].as_array().map(Vec::len), Some(1), "{sessions}");
+}
+
+#[test]
+fn inputs_that_were_not_handed_out_are_lost_with_the_node_and_said_to_be() {
+    let mut home = Home::running("solo", &[]);
+    let (list, gate) = (home.path().join("list"), home.path().join("gate"));
+    fs::write(&list, "a\nb\nc\n").expect("a file");
+    let line = "while [ ! -e \"$0\" ]; do sleep 0.02; done; echo $1";
+    let (list, text) = (list.to_str().expect("UTF-8"), gate.to_str().expect("UTF-8"));
+    start(&home, &["-j", "1", "--map", list, "--", "sh", "-c", line, text, "{}"]);
+    wait_for("the first", || (!processes_marked(text).is_empty()).then_some(()));
+    wait_for("the others", || (entry(&home, "1")["children_total"] == 3).then_some(()));
+    home.live_again("solo");
+    fs::write(&gate, "").expect("a file");
+    let ran = home.sortie(&["receive", "--wait", "1"]);
+    assert_eq!((ran.code, &ran.out[..]), (100, "a\n"), "{ran:?}");
+    assert_eq!((reason(&home, "3"), reason(&home, "4")), ("input_lost".into(), "input_lost".into()));
+}
+
+/// Kills at any moment: no process starts twice or is lost, each line comes once, each end is
+/// known.
+#[test]
+fn a_node_that_is_killed_again_and_again_loses_nothing() {
+    const JOBS: usize = 12;
+    let mut home = Home::running("solo", &[]);
+    let ran = home.path().join("ran");
+    let line = "echo $0 >> \"$1\"; i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo $i; sleep 0.01; done; \
+                exit $0";
+    let mut taken = vec![String::new(); JOBS];
+    let mut kills = 0;
+    for job in 0..JOBS {
+        let number = (job + 1).to_string();
+        let words = ["--key", &number, "--", "sh", "-c", line, &number, ran.to_str().expect("UTF-8")];
+        let asked = home.sortie(&[&["start", "-q"][..], &words].concat());
+        assert_eq!((asked.code, asked.out.trim().parse()), (0, Ok(2 * job + 1)), "{asked:?}");
+        if job % 3 == 2 {
+            home.live_again("solo");
+            kills += 1;
+        }
+        let before = home.sortie(&["receive", &(2 * (job / 2) + 1).to_string()]);
+        taken[job / 2].push_str(&before.out);
+    }
+    while home.sortie(&["wait", "all", "--timeout", "200ms"]).code == 124 {
+        home.live_again("solo");
+        kills += 1;
+    }
+    assert!(kills >= 4);
+    for (job, taken) in taken.iter_mut().enumerate() {
+        let (id, child) = ((2 * job + 1).to_string(), (2 * job + 2).to_string());
+        taken.push_str(&home.sortie(&["receive", &id]).out);
+        assert_eq!(*taken, numbers(60), "job {id}");
+        assert_eq!(entry(&home, &child)["exit_code"], job + 1);
+    }
+    let mut ran: Vec<usize> = fs::read_to_string(&ran)
+        .expect("a file")
+        .lines()
+        .map(|line| line.parse().expect("a number"))
+        .collect();
+    ran.sort_unstable();
+    assert_eq!(ran, (1..=JOBS).collect::<Vec<_>>(), "each ran once");
+}
