@@ -295,6 +295,71 @@ fn what_is_wrong_about_a_session_is_said_and_changes_nothing() {
     assert_eq!(all["sessions"].as_array().map(Vec::len), Some(1), "{all}");
 }
 
+/// Runs a child that prints 10,000 numbered lines of 1 KiB, which nobody receives, with a quota of
+/// 1 MiB.
+fn printed(home: &Home, policy: &str) {
+    let new = ["session", "new", "--name", policy, "--output-policy", policy, "--quota", "1MiB"];
+    let opened = home.json(&new);
+    assert_eq!(session_of(&opened, policy)["output_policy"], policy);
+    let script = "seq -f %01023.0f 0 9999";
+    assert_eq!(home.sortie(&["start", "--session", policy, "--", "sh", "-c", script]).code, 0);
+}
+
+#[test]
+fn at_its_quota_a_child_pauses_until_somebody_receives() {
+    let home = Home::running("solo", &[]);
+    printed(&home, "block");
+    wait_for("the pause", || {
+        let said = home.sortie(&["explain", "--session", "block", "last"]).out;
+        said.contains("its mailbox is at its quota").then_some(())
+    });
+    let got = home.sortie(&["receive", "--session", "block", "--wait", "last"]);
+    let lines = got.lines();
+    assert_eq!((got.code, lines.len()), (0, 10_000));
+    let in_order = lines.iter().enumerate().all(|(at, line)| line.parse() == Ok(at));
+    assert!(in_order, "every line is there, in order");
+}
+
+#[test]
+fn at_its_quota_the_oldest_output_goes_and_is_counted() {
+    let home = Home::running("solo", &[]);
+    printed(&home, "drop-oldest");
+    let session = ["--session", "drop-oldest"];
+    assert_eq!(home.sortie(&["wait", session[0], session[1], "last"]).code, 0);
+    let said = home.sortie(&["explain", session[0], session[1], "last"]).out;
+    assert!(said.contains("were dropped"), "{said}");
+    let got = home.sortie(&["receive", session[0], session[1], "last"]);
+    let numbers: Vec<usize> = got.lines().iter().filter_map(|line| line.parse().ok()).collect();
+    assert!(numbers.len() < 4_000, "{} lines are more than the quota", numbers.len());
+    assert_eq!(numbers.last(), Some(&9_999));
+    // The oldest record may begin within a line.
+    let whole = numbers.get(1..).unwrap_or_default();
+    assert!(whole.windows(2).all(|pair| pair[1] == pair[0] + 1), "{whole:?}");
+}
+
+#[test]
+fn at_its_quota_a_child_fails_where_the_session_says_so() {
+    let (a, b) = (Home::running("a", &[]), Home::running("b", &[]));
+    join_all(&[&a, &b]);
+    let new = ["session", "new", "--name", "f", "--output-policy", "fail", "--quota", "1MiB"];
+    assert_eq!(a.sortie(&new).code, 0);
+    // Here and on another node, where the quota is this node's all the same.
+    let start = ["start", "--session", "f", "--on", "a,b", "--", "sh", "-c", "exec yes 0123456789"];
+    assert_eq!(a.sortie(&start).code, 0);
+    let ended = a.sortie(&["wait", "--session", "f", "last"]);
+    assert_eq!(ended.code, 100, "{ended:?}");
+    let jobs = a.json(&["get", "--session", "f", "--children", "last"]);
+    let all = jobs["jobs"].as_array().expect("a list");
+    assert_eq!(all.len(), 3);
+    for child in &all[1..] {
+        assert_eq!(child["state"], "failed", "{child}");
+        assert_eq!(child["reason"]["code"], "limit", "{child}");
+    }
+    let got = a.sortie(&["receive", "--session", "f", "--no-prefix", "last"]);
+    assert!(got.err.contains("of output were dropped"), "{}", got.err);
+    assert!(got.out.contains("0123456789") && got.out.len() <= 2 * (1 << 20), "what fits is kept");
+}
+
 /// The names of the sessions elsewhere that a home knows, in order.
 fn known(home: &Home) -> Vec<String> {
     let Ok(text) = std::fs::read(home.path().join("sessions.json")) else { return Vec::new() };

@@ -71,7 +71,8 @@ async fn is_over(session: &Session) -> bool {
 fn a_session_that_nobody_comes_to_is_closed_after_its_time_with_its_jobs() {
     let ended = naps().nodes(1).run(async |cluster| {
         let client = cluster.client(1).expect("it is up");
-        let options = SessionOptions { name: None, idle_timeout: Some(10 * MINUTE) };
+        let options =
+            SessionOptions { idle_timeout: Some(10 * MINUTE), ..SessionOptions::default() };
         let session = client.open_session(options).await.expect("a session");
         let name = session.view_at_start().expect("it was opened").name.clone();
         let job = session.task("nap", &36_000_u64).expect("an input").start().await;

@@ -66,6 +66,8 @@ pub(crate) enum ParentJobMessage {
         /// Who says so.
         by: String,
     },
+    /// A child's output passed its quota, and its mailbox takes nothing more.
+    OverQuota(Ordinal),
     /// The wait before a restart may be over.
     Wake,
     /// Change the throttle.
@@ -215,6 +217,7 @@ impl ParentJobArguments {
             ParentJobMessage::Stop { children, how, by } => {
                 rows.on_stop(StopOrder { children, how, by }, now, &mut effects);
             }
+            ParentJobMessage::OverQuota(ordinal) => rows.on_over_quota(ordinal, now, &mut effects),
             ParentJobMessage::Throttle(throttle) => rows.set_throttle(throttle, now, &mut effects),
             ParentJobMessage::Unreachable(node, step) => {
                 rows.on_unreachable(node, step, now, &mut effects);

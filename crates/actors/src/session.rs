@@ -157,10 +157,10 @@ pub(crate) async fn start(stay: &Stay, order: StartOrder) -> Result<Started, Rem
         }
     }
     let feed = rows.is_open().then(MapFeed::new);
-    let pool = &session.node.pool;
+    let (node, rule) = (&session.node, session.identity.output);
     let mailboxes = match durable {
-        Some(durable) => output::mailboxes(&session.node, durable.store(), instance),
-        None => JobMailboxes::new(Arc::clone(pool)),
+        Some(durable) => output::mailboxes(node, durable.store(), (instance, rule)),
+        None => JobMailboxes::with_rule(Arc::clone(&node.pool), rule),
     };
     let job = JobShared::new(rows, mailboxes, input, session);
     let arguments = ParentJobArguments {

@@ -8,6 +8,7 @@ mod explain;
 mod get;
 mod invoke;
 mod node;
+mod paused;
 mod receive;
 mod remove;
 mod results;

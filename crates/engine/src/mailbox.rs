@@ -71,8 +71,10 @@ pub enum Admission {
     },
     /// Not now: the producer pauses until records were taken.
     Pause,
-    /// Not at all: the child fails.
+    /// Not at all: the child fails, and [`Mailbox::cut`] has to follow.
     Fail,
+    /// Not any more: [`Mailbox::skip`] has to follow.
+    Skip,
 }
 
 /// An offer's number in its mailbox.
@@ -113,6 +115,7 @@ struct InFlight {
 pub struct Mailbox {
     next: Seq,
     closed: bool,
+    cut: bool,
     quota: u64,
     policy: OutputPolicy,
     streams: PerStream<StreamLedger>,
@@ -130,6 +133,7 @@ impl Mailbox {
         Self {
             next: Seq(0),
             closed: false,
+            cut: false,
             quota,
             policy,
             streams: PerStream::default(),
@@ -170,6 +174,9 @@ impl Mailbox {
     /// Under [`OutputPolicy::Block`] what the producer could not yet know is still taken: up to
     /// [`CHILD_CREDIT_BYTES`] beyond the quota, so that records under credit never wait on a link.
     pub const fn admission(&self, new: Tally) -> Admission {
+        if self.cut {
+            return Admission::Skip;
+        }
         let (unread, new) = (self.unread.weight(), new.weight());
         let over = unread.saturating_add(new).saturating_sub(self.quota);
         if over == 0 {
@@ -193,6 +200,25 @@ impl Mailbox {
         }
         self.next = self.next.after(sum.records);
         self.unread = self.unread.plus(sum);
+    }
+
+    /// Drops new records instead of recording them, and counts them. Their numbers are used up, so
+    /// whoever sends them goes on as if they were stored.
+    pub const fn skip(&mut self, new: Tally) {
+        self.dropped = self.dropped.plus(new);
+        self.next = self.next.after(new.records);
+    }
+
+    /// These new records are the first over the quota, and the policy is to fail: they are skipped,
+    /// and so is what follows.
+    pub const fn cut(&mut self, new: Tally) {
+        self.skip(new);
+        self.cut = true;
+    }
+
+    /// Whether it was cut: the child fails, however it ends.
+    pub const fn is_cut(&self) -> bool {
+        self.cut
     }
 
     /// The child has ended: no record is accepted after. Closing twice is the same as once.

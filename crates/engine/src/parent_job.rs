@@ -9,6 +9,7 @@ mod ask;
 mod host_spec;
 mod life;
 mod nodes;
+pub mod quota;
 mod recover;
 mod report;
 mod row;

@@ -104,6 +104,9 @@ pub const MAILBOX_MEMORY_BYTES: usize = MIB;
 pub const NODE_MAILBOX_MEMORY_BYTES: usize = 256 * MIB;
 /// Quota of one mailbox: there the session's output policy acts.
 pub const MAILBOX_QUOTA_BYTES: u64 = 4 * GIB;
+/// The smallest quota of a mailbox that a session may be opened with: what is under way when it is
+/// reached may pass it by as much. [`MAILBOX_QUOTA_BYTES`] is the largest.
+pub const MAILBOX_QUOTA_LEAST: u64 = CHILD_CREDIT_BYTES as u64;
 /// Quota of all mailboxes of a node.
 pub const NODE_QUOTA_BYTES: u64 = 64 * GIB;
 /// Free disk that spilling never uses: the smaller of this and 5 % of the disk.

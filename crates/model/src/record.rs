@@ -8,7 +8,7 @@ use std::str::FromStr;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{Seq, Timestamp};
+use crate::{Seq, Timestamp, limits};
 use live::LiveValue;
 
 /// Which stream a record belongs to. A process writes `Output` and `Error`.
@@ -137,8 +137,34 @@ pub enum OutputPolicy {
     Block,
     /// The oldest records that are not offered go; how much went is counted.
     DropOldest,
-    /// The child fails with `limit{output}`.
+    /// The child is stopped and fails with `limit{mailbox}`.
     Fail,
+}
+
+/// What a session keeps of a child's output that nobody received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputRule {
+    /// What happens at the quota.
+    pub policy: OutputPolicy,
+    /// The quota of one mailbox, in bytes; records count their overhead, too.
+    pub quota: u64,
+}
+
+impl Default for OutputRule {
+    fn default() -> Self {
+        Self { policy: OutputPolicy::default(), quota: limits::MAILBOX_QUOTA_BYTES }
+    }
+}
+
+impl OutputPolicy {
+    /// The word that people write and see.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Block => "block",
+            Self::DropOldest => "drop-oldest",
+            Self::Fail => "fail",
+        }
+    }
 }
 
 /// What a record carries.

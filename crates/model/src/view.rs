@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::record::OutputRule;
 use crate::{
     ChildIncarnation, ChildInstance, EntryId, Incarnation, JobInstance, NodeId, NodeName, Ordinal,
     Question, Reason, SessionId, SessionInstance, State, Timestamp,
@@ -110,6 +111,8 @@ pub struct JobView {
     pub notes: Vec<String>,
     /// How often children started again, all together.
     pub restarts: u64,
+    /// Children whose output pauses, since their mailbox or the disk has no room for it.
+    pub paused: u64,
 }
 
 /// A child, as its session shows it.
@@ -155,6 +158,12 @@ pub struct ChildView {
     pub restarts: u32,
     /// What it asks, while it is blocked.
     pub question: Option<Question>,
+    /// Records that the output policy dropped.
+    pub dropped_records: u64,
+    /// Bytes of those.
+    pub dropped_bytes: u64,
+    /// Why its output pauses, if it does.
+    pub paused: Option<String>,
 }
 
 /// One line of a listing: a job, or one of the children below it.
@@ -262,6 +271,8 @@ pub struct SessionView {
     pub idle_timeout: Option<Duration>,
     /// When it is closed if no client comes; none while one is there.
     pub expires: Option<Timestamp>,
+    /// What is kept of output that nobody receives.
+    pub output: OutputRule,
 }
 
 impl SessionView {

@@ -124,7 +124,7 @@ pub use sortie_model::nodeset::{BadNodeExpr, NodeExpr};
 pub use sortie_model::quantity::BadQuantity;
 pub use sortie_model::reason::{LimitKind, ReachStep, SpawnStep, WorkerFault};
 pub use sortie_model::record::live::LiveValue;
-pub use sortie_model::record::{StreamSet, UnknownStream};
+pub use sortie_model::record::{OutputPolicy, OutputRule, StreamSet, UnknownStream};
 pub use sortie_model::restart::{
     Backoff, BadRestart, Intensity, RestartSpec, RestartType, StopSequence, Strategy,
 };

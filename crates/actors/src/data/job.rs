@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLo
 use std::time::Duration;
 
 use ractor::ActorRef;
+use sortie_engine::mailbox::Tally;
+use sortie_engine::parent_job::quota::cut;
 use sortie_engine::parent_job::{JobIdentity, MailboxFacts, ParentJob};
 use sortie_model::spec::Hosting;
 use sortie_model::{ChildView, JobView, NodeId, Ordinal, Record, Stream};
@@ -131,9 +133,18 @@ impl JobShared {
         }
     }
 
+    /// A child whose output passed its quota has failed, where that is the policy. Its end comes
+    /// behind all of its records, so nothing can come between.
+    pub(crate) fn judge(&self, end: &mut ChildEnd) {
+        if self.mailboxes.may_cut() && self.mailboxes.summary(end.ordinal).cut {
+            cut(&mut end.outcome);
+        }
+    }
+
     /// A child on this node began or ended. One message covers what gathers meanwhile.
-    pub(crate) fn reported(&self, start: Option<ChildStart>, end: Option<ChildEnd>) {
-        if let Some(end) = &end {
+    pub(crate) fn reported(&self, start: Option<ChildStart>, mut end: Option<ChildEnd>) {
+        if let Some(end) = &mut end {
+            self.judge(end);
             self.close_at_end(end.ordinal);
         }
         self.gather(|reported| {
@@ -176,6 +187,10 @@ impl JobShared {
             Ok(TryAppend::WouldSpill(records)) | Err(AppendError::Full { records, .. }) => {
                 records.into_iter().next().map_or(Ok(()), Err)
             }
+            Err(AppendError::OverQuota { .. }) => {
+                self.tell(ParentJobMessage::OverQuota(ordinal));
+                Ok(())
+            }
             Err(_) => Ok(()),
         }
     }
@@ -203,6 +218,9 @@ impl JobShared {
                     self.mailboxes.room(ordinal).await;
                     records = back;
                 }
+                Err(AppendError::OverQuota { .. }) => {
+                    return self.tell(ParentJobMessage::OverQuota(ordinal));
+                }
                 _ => return,
             }
         }
@@ -228,7 +246,10 @@ impl JobShared {
     pub(crate) fn view(&self, ids: bool) -> JobView {
         let unread = self.mailboxes.unread().records > 0;
         let with_errors = self.with_errors.load(Ordering::Relaxed);
-        self.rows().view(unread, with_errors, ids)
+        let mut view = self.rows().view(unread, with_errors, ids);
+        view.paused = self.mailboxes.paused();
+        view.notes.extend(dropped(self.mailboxes.dropped()));
+        view
     }
 
     /// A child as its session shows it.
@@ -239,22 +260,26 @@ impl JobShared {
 
     fn facts(&self, ordinal: Ordinal) -> MailboxFacts {
         let summary = self.mailboxes.summary(ordinal);
-        let mut notes = Vec::new();
-        if summary.dropped.records > 0 {
-            notes.push(format!(
-                "{} records ({} bytes) were dropped",
-                summary.dropped.records, summary.dropped.bytes
-            ));
-        }
-        if let Some(because) = summary.full {
-            notes.push(format!("waits for a reader: {because}"));
+        let mut notes = Vec::from_iter(dropped(summary.dropped));
+        let paused = summary.full.filter(|_| !summary.closed).map(|because| because.to_string());
+        if let Some(because) = &paused {
+            notes.push(format!("output paused: {because}"));
         }
         MailboxFacts {
             unread: summary.unread.records > 0,
             unread_bytes: summary.unread.bytes,
             with_errors: summary.with_errors,
             progress: None,
+            dropped_records: summary.dropped.records,
+            dropped_bytes: summary.dropped.bytes,
+            paused,
             notes,
         }
     }
+}
+
+/// What there is to say of output that the policy dropped.
+fn dropped(what: Tally) -> Option<String> {
+    let Tally { records, bytes } = what;
+    (records > 0).then(|| format!("{records} records ({bytes} bytes) of output were dropped"))
 }

@@ -29,8 +29,9 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use sortie_engine::mailbox::{OutputPolicy, Tally};
+use sortie_engine::mailbox::Tally;
 use sortie_model::limits::CHILDREN_PER_JOB;
+use sortie_model::record::{OutputPolicy, OutputRule};
 use sortie_model::{Ordinal, Seq};
 use sortie_store::MailboxFile;
 use tokio::sync::Notify;
@@ -74,13 +75,17 @@ struct Shard {
 pub struct JobMailboxes {
     pool: Arc<MailboxPool>,
     number: u64,
-    policy: OutputPolicy,
+    rule: OutputRule,
     shards: [Mutex<Shard>; SHARDS as usize],
     /// Locked after a shard or a mailbox, never before.
     index: Mutex<Index>,
     unread_records: AtomicU64,
     unread_bytes: AtomicU64,
     memory: AtomicU64,
+    dropped_records: AtomicU64,
+    dropped_bytes: AtomicU64,
+    /// Producers that wait in [`Self::room`].
+    paused: AtomicU64,
     version: AtomicU64,
     changed: Notify,
     removed: AtomicBool,
@@ -95,29 +100,30 @@ pub struct JobMailboxes {
 impl JobMailboxes {
     /// No mailboxes yet; the producer pauses at a quota.
     pub fn new(pool: Arc<MailboxPool>) -> Arc<Self> {
-        Self::with_policy(pool, OutputPolicy::Block)
+        let quota = pool.bounds.mailbox_quota;
+        Self::with_rule(pool, OutputRule { policy: OutputPolicy::Block, quota })
     }
 
-    /// No mailboxes yet; `policy` acts at a quota.
-    pub fn with_policy(pool: Arc<MailboxPool>, policy: OutputPolicy) -> Arc<Self> {
-        Self::make(pool, policy, None)
+    /// No mailboxes yet. The quota is at most that of the pool.
+    pub fn with_rule(pool: Arc<MailboxPool>, rule: OutputRule) -> Arc<Self> {
+        Self::make(pool, rule, None)
     }
 
-    fn make(
-        pool: Arc<MailboxPool>,
-        policy: OutputPolicy,
-        backed: Option<Arc<Backed>>,
-    ) -> Arc<Self> {
+    fn make(pool: Arc<MailboxPool>, rule: OutputRule, backed: Option<Arc<Backed>>) -> Arc<Self> {
+        let rule = OutputRule { quota: rule.quota.min(pool.bounds.mailbox_quota), ..rule };
         let number = pool.next_job();
         let job = Arc::new(Self {
             pool,
             number,
-            policy,
+            rule,
             shards: Default::default(),
             index: Mutex::default(),
             unread_records: AtomicU64::new(0),
             unread_bytes: AtomicU64::new(0),
             memory: AtomicU64::new(0),
+            dropped_records: AtomicU64::new(0),
+            dropped_bytes: AtomicU64::new(0),
+            paused: AtomicU64::new(0),
             version: AtomicU64::new(0),
             changed: Notify::new(),
             removed: AtomicBool::new(false),
@@ -170,6 +176,29 @@ impl JobMailboxes {
                 summary
             }
         }
+    }
+
+    /// How many producers pause now.
+    pub fn paused(&self) -> u64 {
+        self.paused.load(Ordering::Relaxed)
+    }
+
+    /// What the policy dropped of all children together.
+    pub fn dropped(&self) -> Tally {
+        Tally {
+            records: self.dropped_records.load(Ordering::Relaxed),
+            bytes: self.dropped_bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    fn note_dropped(&self, more: Tally) {
+        self.dropped_records.fetch_add(more.records, Ordering::Relaxed);
+        self.dropped_bytes.fetch_add(more.bytes, Ordering::Relaxed);
+    }
+
+    /// Whether it is the policy that children fail at the quota.
+    pub const fn may_cut(&self) -> bool {
+        matches!(self.rule.policy, OutputPolicy::Fail)
     }
 
     /// What all children together have that was neither acknowledged nor dropped.

@@ -121,7 +121,8 @@ async fn store(
         }
         job.close_at_end(end.ordinal);
     }
-    let Report { started, asked, ended, .. } = report;
+    let Report { started, asked, mut ended, .. } = report;
+    ended.iter_mut().for_each(|end| job.judge(end));
     let reports = ChildReports { started, asked, ended };
     if !reports.is_empty() {
         job.tell(ParentJobMessage::Reported { node: from, reports });
@@ -174,7 +175,8 @@ async fn store_own(
         job.close_at_end(key.ordinal);
         (next, stored) = (after_end(end.end), Ended::Yes);
     }
-    let Report { started, asked, ended, .. } = report;
+    let Report { started, asked, mut ended, .. } = report;
+    ended.iter_mut().for_each(|end| job.judge(end));
     let reports = ChildReports { started, asked, ended };
     if !reports.is_empty() {
         job.tell(ParentJobMessage::Reported { node: attachment.node(), reports });
@@ -216,6 +218,10 @@ async fn append(
                 records = back;
             }
             Err(AppendError::Gap { .. }) => return Err(BadReport::Gap),
+            Err(AppendError::OverQuota { .. }) => {
+                job.tell(ParentJobMessage::OverQuota(ordinal));
+                return Ok(u64::MAX);
+            }
             Ok(appended) => return Ok(appended.room),
             Err(_) => return Ok(u64::MAX),
         }

@@ -14,6 +14,7 @@ use sortie_engine::hold::Hold;
 use sortie_engine::session::SessionTable;
 use sortie_engine::session_scope::Scope;
 use sortie_link::Link;
+use sortie_model::record::OutputRule;
 use sortie_model::view::{Availability, SessionState, session_is_called};
 use sortie_model::{
     ChildIncarnation, JobInstance, NodeId, Ordinal, Reason, SessionId, SessionInstance,
@@ -48,6 +49,8 @@ pub(crate) struct SessionIdentity {
     pub(crate) owner: String,
     pub(crate) temporary: bool,
     pub(crate) created: Timestamp,
+    /// What is kept of output that nobody receives.
+    pub(crate) output: OutputRule,
     /// The child whose jobs it holds, if any.
     pub(crate) above: Option<Above>,
 }
@@ -266,6 +269,7 @@ impl SessionShared {
             epoch,
             idle_timeout,
             expires,
+            output: self.identity.output,
         }
     }
 

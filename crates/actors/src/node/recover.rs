@@ -87,6 +87,7 @@ impl NodeShared {
             owner: entry.owner.clone(),
             temporary: false,
             created: entry.created,
+            output: entry.output,
             above: None,
         };
         let hold = entry.idle_timeout.map(|idle| Hold::recovered(entry.epoch, idle, self.uptime()));
@@ -270,7 +271,7 @@ async fn recover_job(
     let mut rows = ParentJob::recover(kept, children);
     rows.note_touched();
     let finished = rows.state().is_finished();
-    let mailboxes = output::mailboxes(&session.node, store, entry.instance);
+    let mailboxes = output::mailboxes(&session.node, store, (entry.instance, session.identity.output));
     let job = JobShared::new(rows, mailboxes, None, session);
     if facts.with_errors {
         job.note_streams([sortie_model::Stream::Error]);

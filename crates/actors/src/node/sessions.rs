@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use ractor::{Actor, ActorRef};
 use sortie_engine::hold::Hold;
 use sortie_link::{CloseCode, Link};
+use sortie_model::record::OutputRule;
 use sortie_model::{NodeId, SessionId, SessionInstance, SessionName, limits};
 use sortie_store::journal::Change;
 use sortie_wire::host_proto::StartChildren;
@@ -61,8 +62,8 @@ struct Opening<'a> {
     owner: &'a str,
     /// The child that it belongs to.
     above: Option<Above>,
-    /// Who holds it, where somebody has to.
-    hold: Option<Hold>,
+    /// Who holds it, where somebody has to, and what is kept of its output.
+    hold: Option<(Hold, OutputRule)>,
 }
 
 pub(super) const DEFAULT: &str = "default";
@@ -157,7 +158,13 @@ impl NodeShared {
             let text = "a session cannot be called `default`: every user's own is";
             return Err(RemoteError::new(ErrorCode::Usage, text));
         }
-        let hold = Some(Hold::new(by.key, idle, self.uptime()));
+        let quotas = limits::MAILBOX_QUOTA_LEAST..=limits::MAILBOX_QUOTA_BYTES;
+        if !quotas.contains(&options.output.quota) {
+            let (least, most) = (quotas.start() >> 20, quotas.end() >> 30);
+            let text = format!("the quota of a child's output is {least} MiB to {most} GiB");
+            return Err(RemoteError::new(ErrorCode::Usage, text));
+        }
+        let hold = Some((Hold::new(by.key, idle, self.uptime()), options.output));
         let opening = Opening { name, owner: &by.name, above: None, hold };
         let session = self.open_session(opening).await?;
         session.look_after_idle();
@@ -186,6 +193,7 @@ impl NodeShared {
         opening: Opening<'_>,
     ) -> Result<Arc<SessionShared>, RemoteError> {
         let Opening { name, owner, above, hold } = opening;
+        let (hold, output) = hold.unzip();
         if self.sessions.count() >= limits::SESSIONS_PER_NODE {
             let text = format!("this node has {} sessions already", limits::SESSIONS_PER_NODE);
             return Err(RemoteError::new(ErrorCode::Limit, text));
@@ -199,6 +207,7 @@ impl NodeShared {
             owner: owner.to_owned(),
             temporary,
             created: self.world.now(),
+            output: output.unwrap_or_default(),
             above,
         };
         let kept = self.store.as_ref().filter(|_| !temporary);

@@ -83,7 +83,7 @@ pub(super) async fn start(
         Ok(started) => started,
         Err(error) => return sender.finish_with(Answer::Refused(error)).await,
     };
-    let view = job.view(true);
+    let view = Box::new(job.view(true));
     if !takes_input || again {
         return sender.finish_with(Answer::Started(view)).await;
     }

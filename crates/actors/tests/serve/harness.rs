@@ -168,7 +168,7 @@ impl House {
         let number = self.keys.fetch_add(1, Ordering::Relaxed);
         let key = IdempotencyKey::try_from(format!("key{number}")).expect("a key");
         match self.ask(Ask::Start { key, spec: Box::new(spec) }).await {
-            Answer::Started(view) => view,
+            Answer::Started(view) => *view,
             other => panic!("a job, not {other:?}"),
         }
     }

@@ -106,7 +106,7 @@ fn start(key: &str, spec: JobSpec) -> Ask {
 
 fn job(answer: Answer) -> JobView {
     match answer {
-        Answer::Started(view) => view,
+        Answer::Started(view) => *view,
         other => panic!("a job, not {other:?}"),
     }
 }

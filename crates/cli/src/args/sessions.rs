@@ -4,11 +4,11 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use sortie::SessionName;
+use sortie::{OutputPolicy, SessionName};
 
 use crate::args::output::Look;
 use crate::args::reach::Reach;
-use crate::args::values::duration;
+use crate::args::values::{duration, size};
 
 /// Verbs about sessions.
 #[derive(Debug, Subcommand)]
@@ -40,6 +40,14 @@ pub(crate) struct SessionNewArgs {
     #[arg(long, value_name = "D", value_parser = duration, allow_hyphen_values = true)]
     #[arg(default_value = "2h")]
     pub(crate) idle_timeout: Duration,
+    /// What happens when nobody receives and a child's output reaches its quota: `block` pauses the
+    /// child, `drop-oldest` drops and counts, `fail` fails it.
+    #[arg(long, value_name = "POLICY", default_value = "block", value_parser = output_policy)]
+    pub(crate) output_policy: OutputPolicy,
+    /// The quota of each child's output: 1MiB to 4GiB.
+    #[arg(long, value_name = "SIZE", default_value = "4GiB", value_parser = size)]
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) quota: u64,
     #[command(flatten)]
     pub(crate) look: Look,
 }
@@ -114,4 +122,10 @@ impl SessionVerb {
             Self::Env(args) => &args.look,
         }
     }
+}
+
+fn output_policy(text: &str) -> Result<OutputPolicy, String> {
+    let all = [OutputPolicy::Block, OutputPolicy::DropOldest, OutputPolicy::Fail];
+    let found = all.into_iter().find(|policy| policy.as_str() == text);
+    found.ok_or_else(|| "expected block, drop-oldest or fail".to_owned())
 }

@@ -54,6 +54,7 @@ pub(crate) fn job(view: &JobView) -> Value {
         "stop_pending": view.stop_pending.iter().map(|node| node.as_str()).collect::<Vec<_>>(),
         "notes": view.notes,
         "restarts": view.restarts,
+        "paused": view.paused,
     });
     if let (Value::Object(fields), false) = (&mut object, view.children.is_empty()) {
         let ids: Vec<u64> = view.children.iter().map(|id| id.0).collect();
@@ -86,6 +87,9 @@ pub(crate) fn child(view: &ChildView) -> Value {
         "unread_bytes": view.unread_bytes,
         "notes": view.notes,
         "restarts": view.restarts,
+        "dropped_records": view.dropped_records,
+        "dropped_bytes": view.dropped_bytes,
+        "paused": view.paused,
         "question": view.question.as_ref().map(question),
     })
 }

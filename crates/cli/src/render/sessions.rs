@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 use sortie::{
-    Availability, OsBytes, SessionId, SessionScope, SessionState, SessionView, Timestamp,
+    Availability, OsBytes, OutputRule, SessionId, SessionScope, SessionState, SessionView,
+    Timestamp,
 };
 use sortie_model::view::ChildPlace;
 
@@ -24,6 +25,7 @@ const COLUMNS: &[Column] = columns![
     "unfinished" "UNFINISHED" Always,
     "expires" "EXPIRES" Wide,
     "epoch" "EPOCH" Wide,
+    "output_policy" "OUTPUT_POLICY" Wide,
     "temporary" "TEMPORARY" Wide,
     "created" "CREATED" Wide,
     "instance_id" "INSTANCE_ID" Wide,
@@ -49,6 +51,7 @@ pub(crate) fn sessions(own: &[SessionView], others: &[SessionView]) -> Sheet {
             view.unfinished.to_string(),
             time(view.expires),
             view.epoch.to_string(),
+            view.output.policy.as_str().to_owned(),
             view.temporary.to_string(),
             time(Some(view.created).filter(|_| is_known(view))),
             view.instance.to_string(),
@@ -80,6 +83,7 @@ pub(crate) fn out_of_reach(known: &Known) -> SessionView {
         epoch: 0,
         idle_timeout: None,
         expires: None,
+        output: OutputRule::default(),
     }
 }
 
@@ -114,6 +118,8 @@ pub(crate) fn session(view: &SessionView) -> Value {
         "epoch": view.epoch,
         "idle_timeout": view.idle_timeout.map(|time| time.as_secs_f64()),
         "expires": view.expires.map(|at| at.to_string()),
+        "output_policy": view.output.policy.as_str(),
+        "quota": view.output.quota,
     })
 }
 
@@ -185,6 +191,7 @@ mod tests {
             epoch: 4,
             idle_timeout: Some(Duration::from_secs(7200)),
             expires: Some(Timestamp(7_200_000_000)),
+            output: OutputRule::default(),
         }
     }
 

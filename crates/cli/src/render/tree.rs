@@ -124,6 +124,7 @@ mod tests {
             epoch: 0,
             idle_timeout: None,
             expires: None,
+            output: sortie_model::record::OutputRule::default(),
         };
         let mut small = a_job();
         small.tally = Default::default();

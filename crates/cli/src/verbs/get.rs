@@ -7,7 +7,7 @@ use crate::args::GetArgs;
 use crate::connect::Connection;
 use crate::failure::Failure;
 use crate::own_node::eprintln_quietly;
-use crate::verbs::{Nothing, finish_list};
+use crate::verbs::{Nothing, finish_list, paused};
 
 pub(super) async fn run(args: GetArgs) -> Result<u8, Failure> {
     let query = query(&args)?;
@@ -15,6 +15,7 @@ pub(super) async fn run(args: GetArgs) -> Result<u8, Failure> {
     let entries = connection.session().get(query).await?;
     connection.close().await;
     let status = finish_list(&entries, Nothing::of(args.allow_empty), &args.look)?;
+    paused::report(&entries, &args.look);
     let shown = args.offset.saturating_add(entries.entries.len() as u64);
     if shown < entries.total && !entries.entries.is_empty() {
         eprintln_quietly(&format!(

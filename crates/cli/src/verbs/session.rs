@@ -4,7 +4,8 @@ use std::path::Path;
 
 use sortie::answer::Busy;
 use sortie::{
-    Client, HomePaths, NodeView, OsBytes, ScopeChange, SessionOptions, SessionScope, SessionView,
+    Client, HomePaths, NodeView, OsBytes, OutputRule, ScopeChange, SessionOptions, SessionScope,
+    SessionView,
 };
 
 use crate::args::output::{Look, Whose};
@@ -50,7 +51,8 @@ async fn new(args: SessionNewArgs) -> Result<u8, Failure> {
     if let Some(on) = on.as_ref().filter(|_| nodes.is_empty()) {
         return Err(Failure::no_node(on.as_str()));
     }
-    let options = SessionOptions { name: args.name, idle_timeout: Some(args.idle_timeout) };
+    let output = OutputRule { policy: args.output_policy, quota: args.quota };
+    let options = SessionOptions { name: args.name, idle_timeout: Some(args.idle_timeout), output };
     let style = args.look.error_style();
     let mut opened = Opened { paths, options, style, ours: Vec::new(), others: Vec::new() };
     if on.is_none() {

@@ -10,7 +10,9 @@ use crate::exit::{Cause, Rule};
 use crate::failure::Failure;
 use crate::own_node::eprintln_quietly;
 use crate::render::progress::Screen;
-use crate::verbs::{Nothing, ends_of, report_notes, report_troubles, show_entries, with_progress};
+use crate::verbs::{
+    Nothing, ends_of, paused, report_notes, report_troubles, show_entries, with_progress,
+};
 
 pub(super) async fn run(args: WaitArgs) -> Result<u8, Failure> {
     let spec = WaitSpec {
@@ -26,7 +28,13 @@ pub(super) async fn run(args: WaitArgs) -> Result<u8, Failure> {
     let connection = Connection::open(&args.reach).await?;
     let session = connection.session();
     let (selection, screen) = (spec.selection.clone(), Screen::of_stderr());
-    let waited = with_progress(&session, &selection, &screen, session.wait(spec)).await?;
+    let waiting = async {
+        tokio::select! {
+            waited = session.wait(spec) => waited,
+            never = paused::watch(&session, &selection, &args.look) => match never {},
+        }
+    };
+    let waited = with_progress(&session, &selection, &screen, waiting).await?;
     let nothing = Nothing::of(args.verdict.allow_empty);
     let mut outcome = report_troubles(&waited.entries, nothing, &args.look);
     if waited.timed_out {

@@ -25,6 +25,12 @@ pub struct MailboxFacts {
     pub with_errors: bool,
     /// What it reported last.
     pub progress: Option<Progress>,
+    /// How many records were dropped.
+    pub dropped_records: u64,
+    /// Bytes of those.
+    pub dropped_bytes: u64,
+    /// Why its producer pauses.
+    pub paused: Option<String>,
     /// What the user should know: dropped records, a full mailbox.
     pub notes: Vec<String>,
 }
@@ -175,6 +181,7 @@ impl ParentJob {
             stop_pending: Vec::new(),
             notes: self.notes.clone(),
             restarts: self.restarts(),
+            paused: 0,
         }
     }
 
@@ -203,6 +210,9 @@ impl ParentJob {
             progress: mailbox.progress,
             queue_position: self.line.position(ordinal),
             unread_bytes: mailbox.unread_bytes,
+            dropped_records: mailbox.dropped_records,
+            dropped_bytes: mailbox.dropped_bytes,
+            paused: mailbox.paused,
             notes: notes_of(outcome, mailbox.notes),
             restarts: row.incarnation.0,
             question: self.question(ordinal),

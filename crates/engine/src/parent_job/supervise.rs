@@ -130,6 +130,9 @@ impl ParentJob {
     }
 
     pub(super) fn supervise_ended(&mut self, ordinal: Ordinal, effects: &mut Effects) {
+        if self.is_supervised() && self.is_over_quota(ordinal) {
+            self.supervise_stop(ordinal);
+        }
         let Some(row) = self.rows.get(ordinal.0 as usize) else { return };
         let Some(supervision) = &mut self.supervision else { return };
         let exit = match row.phase {

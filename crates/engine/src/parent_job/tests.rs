@@ -396,5 +396,6 @@ fn longer_items_are_read_less_far_ahead() {
 }
 
 mod ask;
+mod quota;
 mod recover;
 mod supervise;

@@ -226,7 +226,7 @@ impl Session {
         let key = key.unwrap_or_else(|| Uuid::now_v7().into());
         let mut end = self.open(Ask::Start { key, spec: Box::new(spec) }).await?;
         match answer(&mut end.receiver).await? {
-            Answer::Started(view) => Ok((view, end)),
+            Answer::Started(view) => Ok((*view, end)),
             _ => Err(RequestError::Unexpected),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sortie_model::facts::WaitsFor;
-use sortie_model::record::OutputPolicy;
+use sortie_model::record::OutputRule;
 use sortie_model::spec::{OsBytes, Throttle};
 use sortie_model::view::{Kind, Tally};
 use sortie_model::{
@@ -38,8 +38,8 @@ pub struct SessionEntry {
     pub idle_timeout: Option<Duration>,
     /// Since when no client holds it; none while one does.
     pub disconnected: Option<Timestamp>,
-    /// What happens at the quota of a mailbox.
-    pub output_policy: OutputPolicy,
+    /// What is kept of output that nobody receives.
+    pub output: OutputRule,
     /// Its working directory, if one was set.
     pub directory: Option<OsBytes>,
     /// Variables that were set in it; none as a value removes one.

@@ -43,7 +43,7 @@ fn session(next_id: u64) -> SessionEntry {
         epoch: 0,
         idle_timeout: None,
         disconnected: None,
-        output_policy: Default::default(),
+        output: Default::default(),
         directory: None,
         environment: Vec::new(),
     }

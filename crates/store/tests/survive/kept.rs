@@ -36,7 +36,7 @@ pub(crate) fn session() -> SessionEntry {
         epoch: 3,
         idle_timeout: Some(std::time::Duration::from_secs(7_200)),
         disconnected: None,
-        output_policy: Default::default(),
+        output: Default::default(),
         directory: "/srv".try_into().ok(),
         environment: Vec::new(),
     }

@@ -123,7 +123,7 @@ pub(super) async fn begin(
 ) -> Result<Result<(JobView, Feeder), Answer>, Odd> {
     let mut end = node.open(request);
     let view = match next(&mut end.receiver, "a start").await? {
-        Some(ToClient::Answer(Answer::Started(view))) => view,
+        Some(ToClient::Answer(Answer::Started(view))) => *view,
         Some(ToClient::Answer(refusal)) => return Ok(Err(refusal)),
         other => return Err(Odd(format!("a start is answered with {other:?}"))),
     };

@@ -116,7 +116,7 @@ pub enum Answer {
     /// A session was opened.
     Session(SessionView),
     /// A job was started, or the key's job found.
-    Started(JobView),
+    Started(Box<JobView>),
     /// All input was stored.
     InputStored,
     /// What a start would do.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use sortie_model::record::OutputRule;
 use sortie_model::spec::OsBytes;
 use sortie_model::{SessionInstance, SessionName};
 
@@ -36,6 +37,8 @@ pub struct SessionOptions {
     /// [`SESSION_IDLE_MOST`](sortie_model::limits::SESSION_IDLE_MOST);
     /// [`SESSION_IDLE`](sortie_model::limits::SESSION_IDLE) if not said.
     pub idle_timeout: Option<Duration>,
+    /// What is kept of output that nobody receives.
+    pub output: OutputRule,
 }
 
 /// A change of what is set in a session: first variables are unset, then set.

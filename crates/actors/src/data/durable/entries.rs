@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use sortie_engine::parent_job::{KeptChild, NodeIndex, ParentJob};
 use sortie_engine::placement;
 use sortie_model::facts::WaitsFor;
-use sortie_model::record::OutputPolicy;
 use sortie_model::spec::OsBytes;
 use sortie_model::{EntryId, Ordinal};
 use sortie_store::journal::{ChildFacts, ChildRun, JobEntry, JobFacts, SessionEntry, Told};
@@ -118,7 +117,7 @@ pub(crate) fn session_entry(session: &SessionShared) -> SessionEntry {
         epoch,
         idle_timeout,
         disconnected: None,
-        output_policy: OutputPolicy::Block,
+        output: session.identity.output,
         directory: scope.directory,
         environment: variables
             .map(|(name, value): (OsBytes, OsBytes)| (name, Some(value)))

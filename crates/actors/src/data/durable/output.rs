@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use sortie_model::record::OutputPolicy;
+use sortie_model::record::OutputRule;
 use sortie_model::{JobInstance, Ordinal, limits};
 use sortie_store::Store;
 use sortie_store::journal::{Change, Cursor, JournalError};
@@ -27,13 +27,13 @@ const PAGE: usize = 4_096;
 pub(crate) fn mailboxes(
     node: &NodeShared,
     store: &Arc<Store>,
-    job: JobInstance,
+    (job, rule): (JobInstance, OutputRule),
 ) -> Arc<JobMailboxes> {
     let stored = node.guardian.clone().map(|guardian| -> StoredListener {
         Arc::new(move |child, next| guardian.stored(child, next))
     });
     let backing = Backing { store: Arc::clone(store), job, stored };
-    JobMailboxes::backed(Arc::clone(&node.pool), OutputPolicy::Block, backing)
+    JobMailboxes::backed(Arc::clone(&node.pool), rule, backing)
 }
 
 /// What these children, which have ended, said: it is in files when this returns, or comes back to

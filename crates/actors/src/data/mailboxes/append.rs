@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sortie_engine::mailbox::{Admission, AppendRefused, Tally, known_prefix};
@@ -10,7 +11,7 @@ use sortie_model::{Body, Ordinal, Record, Seq};
 use sortie_store::SpoolError;
 
 use super::compact::{Block, Compact};
-use super::grown::Grown;
+use super::grown::{Grown, State};
 use super::{
     AppendError, Appended, FullBecause, JobMailboxes, ReadError, Slot, TryAppend, blocking,
     is_possible,
@@ -23,6 +24,22 @@ const DISK_LOOK: Duration = Duration::from_millis(250);
 /// How often a writer lets others run before it writes to a file, where somebody reads: from the
 /// mailbox to its reader and back are a few futures, and a write costs more than all of them.
 const READERS_TURNS: u32 = 16;
+
+/// A producer that pauses, for as long as this lives.
+struct Paused<'c>(&'c AtomicU64);
+
+impl<'c> Paused<'c> {
+    fn begin(count: &'c AtomicU64) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// Which bounds of memory hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,7 +184,7 @@ impl JobMailboxes {
             return Err(AppendError::Removed.into());
         }
         let slot = shard.slot_mut(ordinal);
-        let small_quota = self.pool.bounds.mailbox_quota < COMPACT_MAILBOX_BYTES as u64;
+        let small_quota = self.rule.quota < COMPACT_MAILBOX_BYTES as u64;
         if matches!(slot, Slot::Untouched) && !small_quota {
             *slot = Slot::Compact(Compact::open());
         }
@@ -196,7 +213,7 @@ impl JobMailboxes {
             self.arrived(ordinal, compact.unread().minus(unread));
             self.announce();
         }
-        let room = self.pool.bounds.mailbox_quota.saturating_sub(compact.unread().weight());
+        let room = self.rule.quota.saturating_sub(compact.unread().weight());
         Appended { next: compact.next(), room }
     }
 
@@ -218,12 +235,20 @@ impl JobMailboxes {
             match state.ledger.admission(amount) {
                 Admission::Store => {}
                 Admission::Pause => return Err(Obstacle::Full(FullBecause::Quota)),
-                Admission::Fail => return Err(AppendError::OverQuota { cut: amount }.into()),
+                Admission::Fail => {
+                    state.ledger.cut(amount);
+                    self.note_skipped(grown.ordinal, amount);
+                    return Err(AppendError::OverQuota { cut: amount }.into());
+                }
+                Admission::Skip => return Ok(self.skip((grown.ordinal, &mut state), amount)),
                 Admission::MakeRoom { .. } if memory == Memory::Bounded => {
                     return Err(Obstacle::Memory);
                 }
                 Admission::MakeRoom { weight } if weight <= credit.max(amount.weight()) => {}
-                Admission::MakeRoom { .. } => return Err(Obstacle::Full(FullBecause::Quota)),
+                // All that is older is on offer: of what is not, this is the oldest.
+                Admission::MakeRoom { .. } => {
+                    return Ok(self.skip((grown.ordinal, &mut state), amount));
+                }
             }
             let within = self.pool.bounds.mailbox_memory;
             let wanted = state.memory() + amount.weight();
@@ -245,8 +270,24 @@ impl JobMailboxes {
             }
             self.announce();
         }
-        let room = if state.full().is_some() { 0 } else { state.ledger.room() };
-        Ok(Appended { next: state.next(), room })
+        Ok(state.appended())
+    }
+
+    /// New records are dropped and counted, and their producer goes on.
+    fn skip(&self, (ordinal, state): (Ordinal, &mut State), amount: Tally) -> Appended {
+        state.ledger.skip(amount);
+        self.note_skipped(ordinal, amount);
+        state.appended()
+    }
+
+    /// New records were dropped; their mailbox is locked. What is on the disk is past them, too,
+    /// once that is noted there.
+    fn note_skipped(&self, ordinal: Ordinal, amount: Tally) {
+        self.note_dropped(amount);
+        if let Some(backed) = &self.backed {
+            backed.grew(ordinal);
+        }
+        self.announce();
     }
 
     fn check_node_memory(&self, new: Tally, memory: Memory) -> Result<(), Obstacle> {
@@ -323,6 +364,7 @@ impl JobMailboxes {
     /// # Cancel safety
     /// Dropping it has no effect.
     pub async fn room(&self, ordinal: Ordinal) {
+        let _paused = Paused::begin(&self.paused);
         if self.is_over_memory(Tally::ZERO) {
             // The node's memory may be what it waits for, which others free.
             let freed = self.pool.freed.notified();

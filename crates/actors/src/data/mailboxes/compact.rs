@@ -145,6 +145,7 @@ impl Compact {
             closed: self.closed,
             next: self.next,
             full: None,
+            cut: false,
         }
     }
 

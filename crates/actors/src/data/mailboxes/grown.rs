@@ -2,15 +2,15 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use sortie_engine::mailbox::{Freed, Mailbox, OutputPolicy, PerStream, Piece, Tally};
-use sortie_model::record::StreamSet;
+use sortie_engine::mailbox::{Freed, Mailbox, PerStream, Piece, Tally};
+use sortie_model::record::{OutputRule, StreamSet};
 use sortie_model::{Ordinal, Record, Seq, Stream};
 use sortie_store::{Damaged, Hole, MailboxFile, StreamLog};
 use tokio::sync::Notify;
 
 use super::compact::Compact;
 use super::merge::{Stretch, Window};
-use super::{FullBecause, JobMailboxes, PoolBounds, Summary, lock};
+use super::{Appended, FullBecause, JobMailboxes, Summary, lock};
 
 /// What the lock of a mailbox protects. The ledger decides, the logs have the bytes.
 #[derive(Debug)]
@@ -45,8 +45,8 @@ pub(super) const fn in_log(place: Tally) -> u64 {
 
 impl Grown {
     /// An empty, open mailbox.
-    pub(super) fn new(ordinal: Ordinal, bounds: &PoolBounds, policy: OutputPolicy) -> Self {
-        Self::with_ledger(ordinal, Mailbox::new(bounds.mailbox_quota, policy))
+    pub(super) fn new(ordinal: Ordinal, rule: OutputRule) -> Self {
+        Self::with_ledger(ordinal, Mailbox::new(rule.quota, rule.policy))
     }
 
     fn with_ledger(ordinal: Ordinal, ledger: Mailbox) -> Self {
@@ -68,11 +68,10 @@ impl Grown {
     pub(super) fn of(
         compact: &Compact,
         ordinal: Ordinal,
-        bounds: &PoolBounds,
-        policy: OutputPolicy,
+        rule: OutputRule,
     ) -> Result<Self, Damaged> {
         let records = compact.placed_records()?;
-        let ledger = Mailbox::continued(bounds.mailbox_quota, policy, &compact.before());
+        let ledger = Mailbox::continued(rule.quota, rule.policy, &compact.before());
         let mut grown = Self::with_ledger(ordinal, ledger);
         let state = grown.state.get_mut().map_err(|_| Damaged)?;
         state.store_numbered(records.iter().map(|(_, record)| record));
@@ -123,14 +122,24 @@ impl State {
             closed: self.ledger.is_closed(),
             next: self.ledger.next(),
             full: self.full(),
+            cut: self.ledger.is_cut(),
         }
     }
 
-    /// Why its producer has to pause.
+    /// Why its producer has to pause. At the quota only one policy asks for that.
     pub(super) fn full(&self) -> Option<FullBecause> {
-        let may_drop = !self.ledger.blocks() && self.ledger.has_available(StreamSet::ALL);
-        let at_quota = self.ledger.room() == 0 && !may_drop;
+        let at_quota = self.ledger.blocks() && self.ledger.room() == 0;
         self.trouble.or(at_quota.then_some(FullBecause::Quota))
+    }
+
+    /// How it stands after an append.
+    pub(super) fn appended(&self) -> Appended {
+        let room = match self.full() {
+            Some(_) => 0,
+            None if self.ledger.blocks() => self.ledger.room(),
+            None => u64::MAX,
+        };
+        Appended { next: self.next(), room }
     }
 
     /// Whether it ended and has nothing left to tell that a compact mailbox could not.

@@ -266,9 +266,9 @@ impl JobMailboxes {
     pub(super) fn grow(&self, slot: &mut Slot, ordinal: Ordinal) -> Result<Arc<Grown>, ReadError> {
         let grown = match slot {
             Slot::Grown(grown) => return Ok(Arc::clone(grown)),
-            Slot::Untouched => Grown::new(ordinal, &self.pool.bounds, self.policy),
+            Slot::Untouched => Grown::new(ordinal, self.rule),
             Slot::Compact(compact) => {
-                let grown = Grown::of(compact, ordinal, &self.pool.bounds, self.policy)?;
+                let grown = Grown::of(compact, ordinal, self.rule)?;
                 self.memory_is(compact.memory(), 0);
                 grown.lock().settle_memory(self);
                 grown

@@ -9,7 +9,8 @@ use sortie_store::{Damaged, LoadError, SpoolError};
 pub struct Appended {
     /// The number that comes next: everything before it is stored.
     pub next: Seq,
-    /// Bytes until the quota, at most; a record counts its overhead, too. At 0 the producer should
+    /// Bytes until the quota, at most, where the policy is to pause there; a record counts its
+    /// overhead, too. At 0 the producer should
     /// pause and await [`JobMailboxes::room`](super::JobMailboxes::room); what is under way already
     /// is still accepted, up to the credit of a child.
     pub room: u64,
@@ -85,10 +86,11 @@ pub enum AppendError {
         #[source]
         source: Option<SpoolError>,
     },
-    /// The session's policy is to fail at the quota.
+    /// The session's policy is to fail at the quota, and these are the first records beyond it.
+    /// They were dropped and counted, and so is what follows: it is appended without an error.
     #[error("the output passes its quota")]
     OverQuota {
-        /// What was not stored.
+        /// What was dropped.
         cut: Tally,
     },
     /// No job can have so many children: the ordinal is not below
@@ -153,4 +155,7 @@ pub struct Summary {
     pub next: Seq,
     /// Why its producer pauses, if it does.
     pub full: Option<FullBecause>,
+    /// Whether the policy is to fail, and records passed the quota: those, and what followed, were
+    /// dropped.
+    pub cut: bool,
 }

@@ -107,9 +107,10 @@ impl JobMailboxes {
                 continue;
             }
             let mut state = grown.lock();
-            let before = state.ledger.unread();
+            let (before, dropped) = (state.ledger.unread(), state.ledger.dropped());
             // Refused when an offer was withdrawn meanwhile: look again.
             let Ok(freed) = state.ledger.drop_oldest(&merged.taken) else { continue };
+            self.note_dropped(state.ledger.dropped().minus(dropped));
             let holes = state.free(&freed);
             self.settle_freed(grown, &mut state, before);
             if let Some(backed) = &self.backed {

@@ -39,6 +39,7 @@ pub(crate) fn a_job() -> JobView {
         stop_pending: Vec::new(),
         notes: Vec::new(),
         restarts: 0,
+        paused: 0,
     }
 }
 
@@ -64,6 +65,9 @@ pub(crate) fn a_child() -> ChildView {
         notes: Vec::new(),
         restarts: 0,
         question: None,
+        dropped_records: 0,
+        dropped_bytes: 0,
+        paused: None,
     }
 }
 
@@ -129,7 +133,7 @@ const JOB_JSON: &str = concat!(
     r#""begin_time":"1970-01-01T00:00:02.5Z","end_time":null,"reason":null,"#,
     r#""exit_code":null,"with_errors":false,"session":1,"progress":{"done":3,"total":8,"#,
     r#""failed":1,"running":5},"children_total":8,"stopped_by":null,"stop_pending":[],"#,
-    r#""notes":[],"restarts":0,"children":[2,3]}"#,
+    r#""notes":[],"restarts":0,"paused":0,"children":[2,3]}"#,
 );
 
 #[test]
@@ -171,6 +175,9 @@ fn the_json_of_a_child_is_a_contract() {
             "unread_bytes",
             "notes",
             "restarts",
+            "dropped_records",
+            "dropped_bytes",
+            "paused",
             "question",
         ]
     );

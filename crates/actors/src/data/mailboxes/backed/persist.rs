@@ -3,9 +3,9 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use sortie_engine::mailbox::{OutputPolicy, Tally};
+use sortie_engine::mailbox::Tally;
 use sortie_model::limits::{COMPACT_MAILBOX_BYTES, COMPACT_MAILBOX_RECORDS, OUTPUT_RETRY};
-use sortie_model::record::StreamSet;
+use sortie_model::record::{OutputRule, StreamSet};
 use sortie_model::{Ordinal, Seq};
 use sortie_store::journal::Cursor;
 
@@ -26,9 +26,9 @@ enum Step {
 }
 
 impl JobMailboxes {
-    /// No mailboxes yet, of a job that outlives its daemon; `policy` acts at a quota.
-    pub fn backed(pool: Arc<MailboxPool>, policy: OutputPolicy, backing: Backing) -> Arc<Self> {
-        Self::make(pool, policy, Some(Backed::new(backing)))
+    /// No mailboxes yet, of a job that outlives its daemon. The quota is at most that of the pool.
+    pub fn backed(pool: Arc<MailboxPool>, rule: OutputRule, backing: Backing) -> Arc<Self> {
+        Self::make(pool, rule, Some(Backed::new(backing)))
     }
 
     /// Whether the mailboxes outlive their daemon.

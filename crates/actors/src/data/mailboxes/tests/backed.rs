@@ -8,6 +8,7 @@ mod refusals;
 use std::sync::atomic::AtomicU64;
 
 use sortie_engine::mailbox::OutputPolicy;
+use sortie_model::record::OutputRule;
 use sortie_model::spec::BodySpec;
 use sortie_model::view::Kind;
 use sortie_model::{ChildKey, EntryId, JobInstance, JobSpec, SessionId, SessionInstance};
@@ -54,7 +55,7 @@ fn session() -> SessionEntry {
         epoch: 0,
         idle_timeout: None,
         disconnected: None,
-        output_policy: OutputPolicy::Block,
+        output: OutputRule::default(),
         directory: None,
         environment: Vec::new(),
     }
@@ -107,7 +108,8 @@ impl Life {
             }
         });
         let backing = Backing { store: Arc::clone(&store), job: JOB, stored: Some(stored) };
-        let job = JobMailboxes::backed(Arc::clone(&pool), policy, backing);
+        let rule = OutputRule { policy, ..OutputRule::default() };
+        let job = JobMailboxes::backed(Arc::clone(&pool), rule, backing);
         let life = Self { runtime: Some(runtime), store, pool, job: Some(job), told };
         if life.store.journal().session(SESSION).unwrap().is_none() {
             life.change(vec![Change::SessionOpened(Box::new(session()))]);

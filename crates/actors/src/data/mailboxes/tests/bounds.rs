@@ -2,6 +2,7 @@
 
 use sortie_engine::mailbox::OutputPolicy;
 use sortie_model::limits::{CHILD_CREDIT_BYTES, RECORD_OVERHEAD_BYTES};
+use sortie_model::record::OutputRule;
 use sortie_store::SpoolBounds;
 
 use super::*;
@@ -171,7 +172,10 @@ async fn the_oldest_records_are_dropped_and_counted() {
     let bounds =
         PoolBounds { mailbox_quota: 200_000, mailbox_memory: 100_000, ..PoolBounds::default() };
     let (_dir, pool) = pool(bounds);
-    let job = JobMailboxes::with_policy(pool, OutputPolicy::DropOldest);
+    let job = JobMailboxes::with_rule(
+        pool,
+        OutputRule { policy: OutputPolicy::DropOldest, ..OutputRule::default() },
+    );
     for _ in 0..100 {
         job.add(CHILD, vec![record(Stream::Output, vec![1; 10_000])]).await;
         assert!(job.summary(CHILD).unread.weight() <= 200_000);
@@ -189,12 +193,46 @@ async fn the_oldest_records_are_dropped_and_counted() {
 async fn the_policy_to_fail_says_how_much_was_cut() {
     let bounds = PoolBounds { mailbox_quota: 10_000, ..PoolBounds::default() };
     let (_dir, pool) = pool(bounds);
-    let job = JobMailboxes::with_policy(pool, OutputPolicy::Fail);
+    let job = JobMailboxes::with_rule(
+        pool,
+        OutputRule { policy: OutputPolicy::Fail, ..OutputRule::default() },
+    );
     job.add(CHILD, vec![record(Stream::Output, vec![1; 9_000])]).await;
     let cut = job.append(CHILD, Seq(1), vec![record(Stream::Output, vec![1; 5_000])]).await;
     let cut = cut.unwrap_err();
     assert!(matches!(cut, AppendError::OverQuota { cut: Tally { records: 1, bytes: 5_000 } }));
+    let more = job.append(CHILD, Seq(2), vec![record(Stream::Output, vec![1; 5])]).await;
+    let more = more.expect("it is dropped, and whoever sends it goes on");
+    assert_eq!(more, Appended { next: Seq(3), room: u64::MAX });
+    let summary = job.summary(CHILD);
+    assert_eq!(summary.dropped, Tally { records: 2, bytes: 5_005 });
+    assert!(summary.cut && summary.full.is_none() && !summary.closed);
     assert_eq!(job.take(CHILD, ALL).await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_new_goes_where_all_that_is_older_is_on_offer() {
+    const QUOTA: u64 = 2 << 20;
+    let bounds = PoolBounds { mailbox_quota: QUOTA, ..PoolBounds::default() };
+    let (_dir, pool) = pool(bounds);
+    let rule = OutputRule { policy: OutputPolicy::DropOldest, ..OutputRule::default() };
+    let job = JobMailboxes::with_rule(pool, rule);
+    let mut held = Vec::new();
+    let mut offered = 0;
+    // A reader takes everything in hand as it comes, and confirms nothing.
+    for number in (0..60).step_by(5) {
+        let records = vec![record(Stream::Output, vec![1; 100_000]); 5];
+        job.append(CHILD, Seq(number), records).await.expect("nobody ever pauses");
+        while let Some(offer) = job.offer(CHILD, ALL, Most::default()).await.unwrap() {
+            offered += offer.records.len() as u64;
+            held.push(offer);
+        }
+    }
+    let summary = job.summary(CHILD);
+    assert_eq!((summary.next, summary.full), (Seq(60), None));
+    assert_eq!(summary.dropped.records + summary.unread.records, 60, "each is counted once");
+    assert!(summary.dropped.records > 0 && summary.unread.records == offered);
+    assert_eq!(job.dropped(), summary.dropped);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use sortie_model::record::{OutputPolicy, OutputRule};
 use sortie_model::view::{Availability, ChildPlace, NodeState, NodeView, SessionState};
 use sortie_model::{
     ChildIncarnation, EntryId, Incarnation, SessionId, SessionView, State, Timestamp,
@@ -97,6 +98,7 @@ fn sessions() -> Vec<SessionView> {
         epoch: 3,
         idle_timeout: Some(Duration::from_secs(7200)),
         expires: Some(TIME),
+        output: OutputRule { policy: OutputPolicy::DropOldest, quota: 1 << 20 },
     };
     let below = ChildPlace {
         node: node_name("b"),
@@ -155,7 +157,7 @@ pub(super) fn answers() -> Vec<(&'static str, Answer)> {
         ("refused", Answer::Refused(refused)),
         ("done", Answer::Done),
         ("session", Answer::Session(sessions().remove(0))),
-        ("started", Answer::Started(views::job())),
+        ("started", Answer::Started(Box::new(views::job()))),
         ("input stored", Answer::InputStored),
         ("plan", Answer::Plan(plan)),
         ("entries", Answer::Entries(entries())),

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sortie_model::record::StreamSet;
+use sortie_model::record::{OutputPolicy, OutputRule, StreamSet};
 use sortie_model::restart::{Backoff, Intensity, RestartSpec, RestartType, StopSequence, Strategy};
 use sortie_model::selector::{Glob, Query, Selection, Selector};
 use sortie_model::spec::{
@@ -198,7 +198,8 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
 
 fn about_sessions() -> Vec<(&'static str, Request)> {
     let name = Some("work".parse().unwrap());
-    let options = SessionOptions { name, idle_timeout: Some(Duration::from_secs(90)) };
+    let output = OutputRule { policy: OutputPolicy::Fail, quota: 1 << 16 };
+    let options = SessionOptions { name, idle_timeout: Some(Duration::from_secs(90)), output };
     let change = ScopeChange {
         directory: Some(os(b"/srv")),
         set: vec![(os(b"A"), os(b"1"))],

@@ -28,6 +28,7 @@ pub(super) fn job() -> JobView {
         stop_pending: vec![node_name("b")],
         notes: vec![text("b is left out")],
         restarts: 300,
+        paused: 2,
     }
 }
 
@@ -53,6 +54,9 @@ pub(super) fn child(state: State, reason: Option<Reason>) -> ChildView {
         notes: vec![text("2 processes were left")],
         restarts: 3,
         question: (state == State::Blocked).then(question),
+        dropped_records: 300,
+        dropped_bytes: 70_000,
+        paused: (state == State::Running).then(|| text("its mailbox is at its quota")),
     }
 }
 
