@@ -321,6 +321,31 @@ fn at_its_quota_a_child_pauses_until_somebody_receives() {
 }
 
 #[test]
+fn a_child_that_pauses_at_its_quota_is_stopped_like_any_other() {
+    let (a, b) = (Home::running("a", &[]), Home::running("b", &[]));
+    join_all(&[&a, &b]);
+    let new = ["session", "new", "--name", "full", "--output-policy", "block", "--quota", "1MiB"];
+    assert_eq!(a.sortie(&new).code, 0);
+    // One ends when it is told to, the other one only when it is killed.
+    let script = "test $SORTIE_NODE = a && trap '' TERM; while :; do echo 0123456789; done";
+    let start = ["start", "--session", "full", "--on", "a,b", "--", "bash", "-c", script];
+    assert_eq!(a.sortie(&start).code, 0);
+    wait_for("the pause of both", || {
+        let jobs = a.json(&["get", "--session", "full", "--children", "1"]);
+        let children = jobs["jobs"].as_array()?.iter().skip(1);
+        let paused = children.filter(|child| child["paused"].is_string()).count();
+        (paused == 2).then_some(())
+    });
+    let stopped = a.sortie(&["stop", "--session", "full", "--grace", "500ms", "1"]);
+    assert_eq!(stopped.code, 0, "{stopped:?}");
+    let jobs = a.json(&["get", "--session", "full", "--children", "1"]);
+    for child in &jobs["jobs"].as_array().expect("a list")[1..] {
+        assert_eq!(child["state"], "stopped", "{child}");
+        assert_eq!(child["paused"], Value::Null, "{child}");
+    }
+}
+
+#[test]
 fn at_its_quota_the_oldest_output_goes_and_is_counted() {
     let home = Home::running("solo", &[]);
     printed(&home, "drop-oldest");

@@ -11,7 +11,7 @@ use sortie_engine::parent_job::{
 use sortie_model::reason::ReachStep;
 use sortie_model::spec::{StopSpec, Throttle};
 use sortie_model::{
-    ChildIncarnation, ChildKey, EntryId, NodeId, Ordinal, QuestionNumber, Timestamp,
+    ChildIncarnation, ChildKey, EntryId, NodeId, Ordinal, QuestionNumber, State, Timestamp,
 };
 use sortie_store::journal::{Change, JobFacts};
 use sortie_wire::host_proto::ChildSet;
@@ -316,6 +316,7 @@ impl ParentJobArguments {
                     }
                 }
                 JobEffect::Changed(ordinal, incarnation, state, reason) => {
+                    self.job.mailboxes.set_ending(ordinal, state == State::Stopping);
                     if let (None, Some(log), true) =
                         (&self.feed, &self.job.input, state.is_finished())
                     {

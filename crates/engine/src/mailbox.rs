@@ -5,19 +5,21 @@
 //! stream was offered and acknowledged. It never sees a record, so its size depends on the offers
 //! in flight, not on what is unread.
 
+mod admission;
 mod ledger;
 mod taken;
 mod tally;
 #[cfg(test)]
 mod tests;
 
-use sortie_model::limits::{CHILD_CREDIT_BYTES, OFFERS_PER_MAILBOX};
+use sortie_model::limits::OFFERS_PER_MAILBOX;
 use sortie_model::record::StreamSet;
 use sortie_model::{Seq, Stream};
 
 use ledger::StreamLedger;
 
 use crate::broken::{Rule, is_broken};
+pub use admission::Admission;
 pub use sortie_model::record::OutputPolicy;
 pub use taken::TakenCursor;
 pub use tally::{PerStream, Piece, Tally};
@@ -59,24 +61,6 @@ pub const fn known_prefix(
     if closed { Err(AppendRefused::Closed) } else { Ok(known) }
 }
 
-/// What the quota says to new records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
-    /// Store them.
-    Store,
-    /// Store them after as much of the oldest was dropped.
-    MakeRoom {
-        /// In units of [`Tally::weight`].
-        weight: u64,
-    },
-    /// Not now: the producer pauses until records were taken.
-    Pause,
-    /// Not at all: the child fails, and [`Mailbox::cut`] has to follow.
-    Fail,
-    /// Not any more: [`Mailbox::skip`] has to follow.
-    Skip,
-}
-
 /// An offer's number in its mailbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OfferId(pub u64);
@@ -116,6 +100,7 @@ pub struct Mailbox {
     next: Seq,
     closed: bool,
     cut: bool,
+    ending: bool,
     quota: u64,
     policy: OutputPolicy,
     streams: PerStream<StreamLedger>,
@@ -134,6 +119,7 @@ impl Mailbox {
             next: Seq(0),
             closed: false,
             cut: false,
+            ending: false,
             quota,
             policy,
             streams: PerStream::default(),
@@ -169,28 +155,6 @@ impl Mailbox {
         known_prefix(self.next, self.closed, first, count)
     }
 
-    /// What the quota and the policy say to `new` records.
-    ///
-    /// Under [`OutputPolicy::Block`] what the producer could not yet know is still taken: up to
-    /// [`CHILD_CREDIT_BYTES`] beyond the quota, so that records under credit never wait on a link.
-    pub const fn admission(&self, new: Tally) -> Admission {
-        if self.cut {
-            return Admission::Skip;
-        }
-        let (unread, new) = (self.unread.weight(), new.weight());
-        let over = unread.saturating_add(new).saturating_sub(self.quota);
-        if over == 0 {
-            return Admission::Store;
-        }
-        match self.policy {
-            OutputPolicy::Fail => Admission::Fail,
-            OutputPolicy::DropOldest => Admission::MakeRoom { weight: over },
-            OutputPolicy::Block if unread < self.quota => Admission::Store,
-            OutputPolicy::Block if over <= CHILD_CREDIT_BYTES as u64 => Admission::Store,
-            OutputPolicy::Block => Admission::Pause,
-        }
-    }
-
     /// Records new records, whose known prefix was cut off before.
     pub fn append(&mut self, new: &PerStream<Tally>) {
         let mut sum = Tally::ZERO;
@@ -200,25 +164,6 @@ impl Mailbox {
         }
         self.next = self.next.after(sum.records);
         self.unread = self.unread.plus(sum);
-    }
-
-    /// Drops new records instead of recording them, and counts them. Their numbers are used up, so
-    /// whoever sends them goes on as if they were stored.
-    pub const fn skip(&mut self, new: Tally) {
-        self.dropped = self.dropped.plus(new);
-        self.next = self.next.after(new.records);
-    }
-
-    /// These new records are the first over the quota, and the policy is to fail: they are skipped,
-    /// and so is what follows.
-    pub const fn cut(&mut self, new: Tally) {
-        self.skip(new);
-        self.cut = true;
-    }
-
-    /// Whether it was cut: the child fails, however it ends.
-    pub const fn is_cut(&self) -> bool {
-        self.cut
     }
 
     /// The child has ended: no record is accepted after. Closing twice is the same as once.
@@ -254,11 +199,6 @@ impl Mailbox {
     /// What may still come before the quota, in units of [`Tally::weight`].
     pub const fn room(&self) -> u64 {
         self.quota.saturating_sub(self.unread.weight())
-    }
-
-    /// Whether the producer pauses at the quota.
-    pub const fn blocks(&self) -> bool {
-        matches!(self.policy, OutputPolicy::Block)
     }
 
     /// Whether one more offer may be made.

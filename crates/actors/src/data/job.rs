@@ -12,7 +12,7 @@ use sortie_engine::mailbox::Tally;
 use sortie_engine::parent_job::quota::cut;
 use sortie_engine::parent_job::{JobIdentity, MailboxFacts, ParentJob};
 use sortie_model::spec::Hosting;
-use sortie_model::{ChildView, JobView, NodeId, Ordinal, Record, Stream};
+use sortie_model::{ChildView, JobView, NodeId, Ordinal, Record, State, Stream};
 use sortie_wire::host_proto::{ChildAsk, ChildEnd, ChildStart};
 
 use crate::data::durable::Durable;
@@ -215,7 +215,7 @@ impl JobShared {
         loop {
             match self.mailboxes.append(ordinal, first, records).await {
                 Err(AppendError::Full { records: back, .. }) => {
-                    self.mailboxes.room(ordinal).await;
+                    self.room(ordinal).await;
                     records = back;
                 }
                 Err(AppendError::OverQuota { .. }) => {
@@ -233,13 +233,26 @@ impl JobShared {
         loop {
             match self.mailboxes.append_again(ordinal, record).await {
                 Err(AppendError::Full { records, .. }) => {
-                    self.mailboxes.room(ordinal).await;
+                    self.room(ordinal).await;
                     let Some(back) = records.into_iter().next() else { return };
                     record = back;
+                }
+                Err(AppendError::OverQuota { .. }) => {
+                    return self.tell(ParentJobMessage::OverQuota(ordinal));
                 }
                 _ => return,
             }
         }
+    }
+
+    /// Waits until the child's mailbox has room again. That of a child that is being stopped makes
+    /// some: its end comes behind its output, and must not wait for a reader.
+    pub(crate) async fn room(&self, ordinal: Ordinal) {
+        let state = self.rows().child_state(ordinal);
+        if state == Some(State::Stopping) {
+            self.mailboxes.set_ending(ordinal, true);
+        }
+        self.mailboxes.room(ordinal).await;
     }
 
     /// The job as its session shows it.

@@ -17,6 +17,7 @@ mod keep;
 mod merge;
 mod offer;
 mod outcome;
+mod paused;
 mod pool;
 mod ready;
 mod spill;
@@ -158,6 +159,21 @@ impl JobMailboxes {
             slot @ Slot::Untouched => *slot = Slot::Compact(Compact::ended(Seq(0), false)),
         }
         self.announce();
+    }
+
+    /// The child is being stopped, or is not any more: meanwhile its producer does not pause at the
+    /// quota.
+    pub fn set_ending(&self, ordinal: Ordinal, ending: bool) {
+        if self.rule.policy != OutputPolicy::Block || !is_possible(ordinal) {
+            return;
+        }
+        let grown = match self.shard(ordinal).slot(ordinal) {
+            Some(Slot::Grown(grown)) => Arc::clone(grown),
+            // It is far from any quota, and grows before it comes near.
+            _ => return,
+        };
+        grown.lock().ledger.set_ending(ending);
+        grown.eased.notify_waiters();
     }
 
     /// What there is to say about one mailbox. An untouched one is empty and open.

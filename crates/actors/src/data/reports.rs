@@ -185,7 +185,7 @@ async fn store_own(
     attachment.stored_child(link, at(grant(room)), stored);
     if room == 0 && stored == Ended::No {
         // The child pauses at its node; this stream is its own, so nobody else waits.
-        job.mailboxes.room(key.ordinal).await;
+        job.room(key.ordinal).await;
         attachment.stored_child(link, at(grant(u64::MAX)), Ended::No);
     }
     Ok(())
@@ -214,7 +214,7 @@ async fn append(
     loop {
         match job.mailboxes.append(ordinal, first, records).await {
             Err(AppendError::Full { records: back, .. }) => {
-                job.mailboxes.room(ordinal).await;
+                job.room(ordinal).await;
                 records = back;
             }
             Err(AppendError::Gap { .. }) => return Err(BadReport::Gap),

@@ -1,6 +1,7 @@
 //! What the data plane and the requests share of one session.
 
 mod executing;
+mod view;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,10 +16,10 @@ use sortie_engine::session::SessionTable;
 use sortie_engine::session_scope::Scope;
 use sortie_link::Link;
 use sortie_model::record::OutputRule;
-use sortie_model::view::{Availability, SessionState, session_is_called};
+use sortie_model::view::session_is_called;
 use sortie_model::{
-    ChildIncarnation, JobInstance, NodeId, Ordinal, Reason, SessionId, SessionInstance,
-    SessionView, State, Timestamp, limits,
+    ChildIncarnation, JobInstance, NodeId, Ordinal, Reason, SessionId, SessionInstance, State,
+    Timestamp, limits,
 };
 use sortie_wire::host_proto::InputPosition;
 use sortie_wire::session_proto::{Event, Happening};
@@ -237,40 +238,6 @@ impl SessionShared {
     pub(crate) fn unfinished(&self) -> u64 {
         let table = self.table();
         table.jobs().filter(|(_, job)| !job.rows().state().is_finished()).count() as u64
-    }
-
-    /// As it looks to a client.
-    pub(crate) fn view(&self, by: &Asker) -> SessionView {
-        let (mut state, mut availability) = (SessionState::Opened, Availability::Available);
-        let (mut epoch, mut idle_timeout, mut expires) = (0, None, None);
-        if let Some(hold) = self.hold() {
-            (state, availability) = hold.seen_by(by.key);
-            (epoch, idle_timeout) = (hold.epoch(), Some(hold.idle_timeout()));
-            let left = hold.expires_at().map(|at| at.saturating_sub(self.node.uptime()));
-            expires = left.map(|left| self.node.world.now().later_by(left));
-        }
-        // One lock at a time: a writer that comes between two would wait for the first, and the
-        // second for it.
-        let jobs = self.table().len() as u64;
-        let unfinished = self.unfinished();
-        SessionView {
-            id: self.identity.id,
-            instance: self.identity.instance,
-            name: self.identity.name.clone(),
-            node: self.node.me.name(),
-            owner: self.identity.owner.clone(),
-            temporary: self.identity.temporary,
-            jobs,
-            unfinished,
-            created: self.identity.created,
-            below: self.identity.above.as_ref().map(|above| above.place.clone()),
-            state,
-            availability,
-            epoch,
-            idle_timeout,
-            expires,
-            output: self.identity.output,
-        }
     }
 
     /// Resolves news for waiters: a version that rises with every change of any job.

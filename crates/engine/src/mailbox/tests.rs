@@ -1,7 +1,7 @@
 //! Claims one by one, then random histories against a slow, obvious model.
 
 use proptest::prelude::*;
-use sortie_model::limits::RECORD_OVERHEAD_BYTES;
+use sortie_model::limits::{CHILD_CREDIT_BYTES, RECORD_OVERHEAD_BYTES};
 
 use super::*;
 
@@ -336,4 +336,26 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn while_its_child_is_stopped_a_mailbox_takes_a_little_more_and_then_nothing() {
+    use sortie_model::limits::STOP_OUTPUT_BYTES;
+    const QUOTA: u64 = 1_000_000;
+    let mut mailbox = Mailbox::new(QUOTA, OutputPolicy::Block);
+    let weighs = |weight: u64| Tally { records: 0, bytes: weight };
+    let mut all = PerStream::<Tally>::default();
+    *all.of_mut(Stream::Output) = weighs(QUOTA);
+    mailbox.append(&all);
+    let more = weighs(CHILD_CREDIT_BYTES as u64 + 1);
+    assert_eq!((mailbox.admission(more), mailbox.blocks()), (Admission::Pause, true));
+    mailbox.set_ending(true);
+    assert_eq!((mailbox.admission(more), mailbox.blocks()), (Admission::Store, false));
+    let too_much = Tally { records: 1, bytes: STOP_OUTPUT_BYTES as u64 };
+    assert_eq!(mailbox.admission(too_much), Admission::Skip);
+    let next = mailbox.next();
+    mailbox.skip(too_much);
+    assert_eq!((mailbox.dropped(), mailbox.next()), (too_much, next.after(1)));
+    mailbox.set_ending(false);
+    assert_eq!(mailbox.admission(more), Admission::Pause, "its next life begins");
 }

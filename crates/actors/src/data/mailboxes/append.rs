@@ -2,7 +2,6 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sortie_engine::mailbox::{Admission, AppendRefused, Tally, known_prefix};
@@ -12,6 +11,7 @@ use sortie_store::SpoolError;
 
 use super::compact::{Block, Compact};
 use super::grown::{Grown, State};
+use super::paused::Paused;
 use super::{
     AppendError, Appended, FullBecause, JobMailboxes, ReadError, Slot, TryAppend, blocking,
     is_possible,
@@ -24,22 +24,6 @@ const DISK_LOOK: Duration = Duration::from_millis(250);
 /// How often a writer lets others run before it writes to a file, where somebody reads: from the
 /// mailbox to its reader and back are a few futures, and a write costs more than all of them.
 const READERS_TURNS: u32 = 16;
-
-/// A producer that pauses, for as long as this lives.
-struct Paused<'c>(&'c AtomicU64);
-
-impl<'c> Paused<'c> {
-    fn begin(count: &'c AtomicU64) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Paused<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// Which bounds of memory hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
