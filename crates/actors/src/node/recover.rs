@@ -271,7 +271,8 @@ async fn recover_job(
     let mut rows = ParentJob::recover(kept, children);
     rows.note_touched();
     let finished = rows.state().is_finished();
-    let mailboxes = output::mailboxes(&session.node, store, (entry.instance, session.identity.output));
+    let mailboxes =
+        output::mailboxes(&session.node, store, (entry.instance, session.identity.output));
     let job = JobShared::new(rows, mailboxes, None, session);
     if facts.with_errors {
         job.note_streams([sortie_model::Stream::Error]);

@@ -1,4 +1,5 @@
-//! Producers that pause are counted, so that whoever looks at a job sees that it waits for a reader.
+//! Producers that pause are counted, so that whoever looks at a job sees that it waits for one who
+//! reads.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
