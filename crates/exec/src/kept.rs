@@ -131,3 +131,73 @@ fn report(error: &SegmentError) -> Result<(), Unreadable> {
     tracing::error!(error = source, "what a kept process wrote cannot be read");
     if error.is_retryable() { Ok(()) } else { Err(Unreadable) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+    use std::sync::Arc;
+
+    use sortie_model::{Body, JobInstance, Ordinal, Stream, Timestamp};
+    use sortie_store::disk::SystemDisk;
+    use sortie_store::segment::{Known, OutputLog};
+
+    use super::*;
+
+    const CHILD: ChildKey = ChildKey { job: JobInstance(uuid::Uuid::nil()), ordinal: Ordinal(0) };
+
+    fn record(number: u64) -> Record {
+        let (seq, time) = (Seq(number), Timestamp(1));
+        let body = Body::Bytes(number.to_string().into());
+        Record { seq, stream: Stream::Output, time, body }
+    }
+
+    fn segments(directory: &Path) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(directory).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() { found.extend(segments(&path)) } else { found.push(path) }
+        }
+        found.sort();
+        found
+    }
+
+    #[tokio::test]
+    async fn a_segment_that_was_replaced_after_a_full_disk_is_read() {
+        let root = tempfile::tempdir().expect("a directory");
+        let directory = OutputDirectory::new(Arc::new(SystemDisk), root.path());
+        let log = OutputLog::open(directory.clone(), CHILD, Known::default()).expect("empty");
+        let mut log = log.with_segments_of(1);
+        log.append(&[record(0)]).expect("room");
+        let (written, receiver) = watch::channel(Seq(1));
+        let mut output = KeptOutput::new(KeptReader::new(directory, CHILD, Seq(0)), receiver);
+        assert_eq!(output.read().await, Ok(Some(vec![record(0)])));
+
+        log.append(&[record(1)]).expect("room");
+        // What a write leaves that the disk had no room for, and then what was written instead.
+        let second = segments(root.path()).pop().expect("a second segment");
+        let whole = std::fs::read(&second).expect("readable");
+        std::fs::remove_file(&second).expect("removed");
+        std::fs::write(&second, &whole[..whole.len() - 1]).expect("written");
+        let early = output.reader.read(None).await.expect("a disk that works");
+        assert!(early.is_empty(), "the record is not whole: {early:?}");
+        std::fs::remove_file(&second).expect("removed");
+        std::fs::write(&second, &whole).expect("written");
+        written.send_replace(Seq(2));
+        assert_eq!(output.read().await, Ok(Some(vec![record(1)])));
+
+        // A guardian that was killed could not say how far it came.
+        log.append(&[record(2)]).expect("room");
+        drop(written);
+        assert_eq!(output.read().await, Ok(Some(vec![record(2)])));
+        assert_eq!(output.read().await, Ok(None));
+    }
+
+    #[tokio::test]
+    async fn what_was_written_and_is_gone_is_an_error() {
+        let root = tempfile::tempdir().expect("a directory");
+        let directory = OutputDirectory::new(Arc::new(SystemDisk), root.path());
+        let (_written, receiver) = watch::channel(Seq(1));
+        let mut output = KeptOutput::new(KeptReader::new(directory, CHILD, Seq(0)), receiver);
+        assert_eq!(output.read().await, Err(Unreadable));
+    }
+}

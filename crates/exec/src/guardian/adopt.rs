@@ -158,3 +158,54 @@ async fn attempt(options: &LaunchOptions, place: &KeepPlace) -> Result<Handle, F
         Err(error) => Err(keep(error.into())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use sortie_wire::frame::write_message;
+    use sortie_wire::guardian_proto::{
+        ChildNumber, Containment, GUARDIAN_VERSION, GuardianReport, Refusal,
+    };
+
+    use super::*;
+    use crate::Guardian;
+    use crate::sys::channel::send;
+
+    /// The error of a launch where a guardian that runs answers so.
+    async fn answered(report: GuardianReport) -> LaunchError {
+        let directory = tempfile::tempdir().expect("a directory");
+        let place = KeepPlace::prepare(directory.path()).expect("ours");
+        let door = place.listen().expect("to listen");
+        let answer = std::thread::spawn(move || {
+            let mut polled = [rustix::event::PollFd::new(&door, rustix::event::PollFlags::IN)];
+            rustix::event::poll(&mut polled, None).expect("to wait");
+            let socket = rustix::net::accept(&door).expect("a daemon");
+            let mut bytes = Vec::new();
+            write_message(&report, &mut bytes).expect("small");
+            send(&socket, &bytes, &[]).expect("a daemon that listens");
+            // Open until the daemon has gone away.
+            while rustix::io::read(&socket, &mut [0; 64]).is_ok_and(|length| length > 0) {}
+        });
+        let options = LaunchOptions {
+            program: Some(PathBuf::from("/bin/true")),
+            keep: Some(directory.path().to_owned()),
+            ..LaunchOptions::default()
+        };
+        let error = Guardian::launch(options).await.expect_err("not served");
+        answer.join().expect("its answer was taken");
+        error
+    }
+
+    #[tokio::test]
+    async fn a_guardian_of_another_version_or_of_another_program_is_refused() {
+        let (containment, next) = (Containment::Parentage, ChildNumber(1));
+        let (min, max, pid) = (GUARDIAN_VERSION + 1, GUARDIAN_VERSION + 2, 1);
+        let error = answered(GuardianReport::Hello { min, max, pid, containment, next }).await;
+        let LaunchError::Version { ours, theirs } = error else { panic!("{error}") };
+        assert_eq!((ours, theirs), (GUARDIAN_VERSION, max));
+        let error = answered(GuardianReport::Refused { why: Refusal::Busy { daemon: 7 } }).await;
+        assert!(error.to_string().starts_with("process 7 has the kept children of "), "{error}");
+        assert!(!error.is_retryable());
+    }
+}

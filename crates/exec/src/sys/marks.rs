@@ -23,9 +23,23 @@ pub fn owner(pid: Pid) -> Option<(i32, u64)> {
 ///
 /// What lies below a living process with that id is spared: it is a later guardian's.
 pub fn clear(guardian: Pid) -> bool {
+    // What is being made, or loads its program, during one look is seen by the next.
+    (0..LOOKS).all(|_| kill_marked(guardian) == Found::Nothing)
+}
+
+/// Looks that have to find nothing.
+const LOOKS: u32 = 2;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    Something,
+}
+
+fn kill_marked(guardian: Pid) -> Found {
     let spared: HashSet<Pid> =
         proc_table::descendants(guardian).into_iter().map(|entry| entry.pid).collect();
-    let mut clean = true;
+    let mut found = Found::Nothing;
     for entry in proc_table::all() {
         // The kernel's own threads are in no session, and have no environment to wait for.
         let is_left = entry.life == Life::Alive
@@ -33,7 +47,7 @@ pub fn clear(guardian: Pid) -> bool {
             && !spared.contains(&entry.pid)
             && owner(entry.pid).is_some_and(|(of, _)| of == guardian.as_raw_nonzero().get());
         if is_left {
-            clean = false;
+            found = Found::Something;
             if let Some(held) = Held::open(entry.pid)
                 && proc_table::entry(entry.pid).is_some_and(|now| now.start == entry.start)
             {
@@ -41,5 +55,5 @@ pub fn clear(guardian: Pid) -> bool {
             }
         }
     }
-    clean
+    found
 }
