@@ -6,12 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use sortie_engine::parent_job::{
-    Effects, FalseReport, Found, JobEffect, NotAsking, ParentJob, QuestionKey, StopOrder,
+    Effects, FalseReport, Found, JobEffect, NotAsking, ParentJob, QuestionKey, StopOrder, Unmoved,
 };
 use sortie_model::reason::ReachStep;
 use sortie_model::spec::{StopSpec, Throttle};
 use sortie_model::{
-    ChildIncarnation, ChildKey, EntryId, NodeId, Ordinal, QuestionNumber, Timestamp,
+    ChildIncarnation, ChildKey, EntryId, Motion, NodeId, Ordinal, QuestionNumber, Timestamp,
 };
 use sortie_store::journal::{Change, JobFacts};
 use sortie_wire::host_proto::ChildSet;
@@ -65,6 +65,15 @@ pub(crate) enum ParentJobMessage {
         how: StopSpec,
         /// Who says so.
         by: String,
+    },
+    /// Tell children to stand still, or to go on.
+    Move {
+        /// Which.
+        children: ChildSet,
+        /// What they are to do.
+        motion: Motion,
+        /// To what of it that does not apply.
+        reply: oneshot::Sender<Vec<Unmoved>>,
     },
     /// The wait before a restart may be over.
     Wake,
@@ -172,12 +181,13 @@ fn apply(
     now: Timestamp,
     effects: &mut Effects,
 ) -> Result<(), FalseReport> {
-    let ChildReports { started, asked, ended } = reports;
-    if asked.is_empty() {
+    let ChildReports { started, asked, moved, ended } = reports;
+    if asked.is_empty() && moved.is_empty() {
         return rows.on_report(node, &started, ended, effects);
     }
     rows.on_report(node, &started, Vec::new(), effects)?;
     rows.on_asked(node, asked, now, effects)?;
+    rows.on_moved(node, &moved, now, effects)?;
     rows.on_report(node, &[], ended, effects)
 }
 
@@ -214,6 +224,10 @@ impl ParentJobArguments {
             ParentJobMessage::InputLost => rows.on_input_lost(now, &mut effects),
             ParentJobMessage::Stop { children, how, by } => {
                 rows.on_stop(StopOrder { children, how, by }, now, &mut effects);
+            }
+            ParentJobMessage::Move { children, motion, reply } => {
+                // Who asked may be gone; the order goes its way.
+                let _ = reply.send(rows.on_move(children, motion, now, &mut effects));
             }
             ParentJobMessage::Throttle(throttle) => rows.set_throttle(throttle, now, &mut effects),
             ParentJobMessage::Unreachable(node, step) => {
@@ -297,6 +311,9 @@ impl ParentJobArguments {
                 }
                 JobEffect::Stop { node, children, how } => {
                     self.session.stop_on(&self.job, node, children, how);
+                }
+                JobEffect::Move { node, children, order } => {
+                    self.session.suspend_on(&self.job, node, (children, order));
                 }
                 JobEffect::Close(ordinal) => {
                     self.job.mailboxes.close(ordinal);
