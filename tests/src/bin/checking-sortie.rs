@@ -2,16 +2,23 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use sortie::{Registry, TaskContext};
 
-/// Gives the numbers from 1 to `to`, with a checkpoint behind each.
-async fn steps(context: TaskContext, to: u64) -> io::Result<()> {
-    for number in 1..=to {
+/// Gives the numbers from 1 on, with a checkpoint behind each, and says how far it is in a file of
+/// that folder.
+async fn steps(context: TaskContext, folder: PathBuf) -> io::Result<()> {
+    let (new, count) = (folder.join("steps.new"), folder.join("steps"));
+    for number in 1_u64.. {
         context.emit(&number).await.map_err(io::Error::other)?;
+        std::fs::write(&new, number.to_string()).and_then(|()| std::fs::rename(&new, &count))?;
         context.checkpoint(&number).await.map_err(io::Error::other)?;
+        if context.is_cancelled() {
+            break;
+        }
         // tidy: waits because a step of work takes its time.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
