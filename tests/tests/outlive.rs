@@ -34,7 +34,8 @@ fn a_process_runs_on_and_nothing_of_it_is_lost_or_comes_twice() {
     let (gate, own) = (home.path().join("gate"), home.path().join("own"));
     let line = "i=0; while [ $i -lt 400 ]; do i=$((i+1)); echo $i; echo $i >> \"$1\"; done; \
                 while [ ! -e \"$0\" ]; do sleep 0.02; done; echo last; exit 7";
-    let words = ["--", "sh", "-c", line, gate.to_str().expect("UTF-8"), own.to_str().expect("UTF-8")];
+    let words =
+        ["--", "sh", "-c", line, gate.to_str().expect("UTF-8"), own.to_str().expect("UTF-8")];
     start(&home, &words);
     let mut taken = String::new();
     for _ in 0..4 {
@@ -50,7 +51,10 @@ fn a_process_runs_on_and_nothing_of_it_is_lost_or_comes_twice() {
     assert_eq!(fs::read_to_string(&own).expect("a file"), numbers(400), "it ran once");
     assert_eq!(entry(&home, "2")["exit_code"], 7);
     home.live_again("solo");
-    assert_eq!((home.sortie(&["receive", "1"]).out, state(&home, "1")), (String::new(), "failed".into()));
+    assert_eq!(
+        (home.sortie(&["receive", "1"]).out, state(&home, "1")),
+        (String::new(), "failed".into())
+    );
 }
 
 #[test]
@@ -185,7 +189,10 @@ fn inputs_that_were_not_handed_out_are_lost_with_the_node_and_said_to_be() {
     fs::write(&gate, "").expect("a file");
     let ran = home.sortie(&["receive", "--wait", "1"]);
     assert_eq!((ran.code, &ran.out[..]), (100, "a\n"), "{ran:?}");
-    assert_eq!((reason(&home, "3"), reason(&home, "4")), ("input_lost".into(), "input_lost".into()));
+    assert_eq!(
+        (reason(&home, "3"), reason(&home, "4")),
+        ("input_lost".into(), "input_lost".into())
+    );
 }
 
 /// Kills at any moment: no process starts twice or is lost, each line comes once, each end is
@@ -201,7 +208,8 @@ fn a_node_that_is_killed_again_and_again_loses_nothing() {
     let mut kills = 0;
     for job in 0..JOBS {
         let number = (job + 1).to_string();
-        let words = ["--key", &number, "--", "sh", "-c", line, &number, ran.to_str().expect("UTF-8")];
+        let words =
+            ["--key", &number, "--", "sh", "-c", line, &number, ran.to_str().expect("UTF-8")];
         let asked = home.sortie(&[&["start", "-q"][..], &words].concat());
         assert_eq!((asked.code, asked.out.trim().parse()), (0, Ok(2 * job + 1)), "{asked:?}");
         if job % 3 == 2 {

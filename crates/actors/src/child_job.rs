@@ -17,10 +17,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ractor::ActorRef;
 use sortie_engine::function_end::FunctionResult;
 use sortie_engine::host::Start;
+use sortie_engine::suspend::Fresh;
 use sortie_exec::task::Task;
 use sortie_exec::{Adopted, Guardian, Stopper};
 use sortie_model::spec::StopSpec;
-use sortie_model::{JobInstance, Ordinal, Timestamp};
+use sortie_model::{JobInstance, Motion, Ordinal, Timestamp};
 use sortie_wire::host_proto::{AnswerChild, ChildOutcome, ChildSet};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -54,7 +55,7 @@ pub(crate) struct Survivor {
 struct Slot {
     port: Arc<ChildPort>,
     future: AbortHandle,
-    /// How a process is told to stop.
+    /// How a process is told to stop, or to stand still.
     stop: Option<Stopper>,
     /// When a function that was told to stop is aborted.
     abort_at: Option<Instant>,
@@ -134,6 +135,18 @@ impl Group {
         if functions {
             self.abort_at = Some(self.abort_at.map_or(by, |earlier| earlier.min(by)));
         }
+    }
+
+    /// Tells these to stand still, or to go on; those that were told to stop heed neither.
+    pub(crate) fn suspend(&mut self, children: &Chosen, number: u64, motion: Motion) {
+        self.for_each(children, |slot| {
+            if slot.port.order_motion(number, motion) == Fresh::Yes {
+                match &slot.stop {
+                    Some(process) => process.move_to(motion),
+                    None => slot.port.heed(motion),
+                }
+            }
+        });
     }
 
     /// Brings a child the answer to its question, if it is one of these.

@@ -4,6 +4,7 @@ pub(crate) mod above;
 pub(crate) mod attachment;
 pub(crate) mod bound;
 pub(crate) mod changes;
+pub(crate) mod checkpoints;
 pub(crate) mod credit;
 pub(crate) mod durable;
 pub mod exchange;

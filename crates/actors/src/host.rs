@@ -17,12 +17,13 @@ use sortie_model::spec::{BodySpec, RunIn, StopSpec};
 use sortie_model::{JobInstance, NodeId, Reason, SessionInstance, limits};
 use sortie_wire::host_proto::{
     Acknowledge, AnswerChild, ChildOutcome, ChildSet, ForgetJob, HostSpec, Resume, Resumed,
-    StartChildren, StopChildren, Verdict,
+    StartChildren, StopChildren, SuspendChildren, Verdict,
 };
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::child_job::{Chosen, EndedGroups, Group, GroupId, Left, Survivor, Tell, Work};
+use crate::data::checkpoints::Checkpoints;
 use crate::data::credit::OwnerCredit;
 use crate::data::messages::inboxes::{Inboxes, Way};
 use crate::data::outbox::Outbox;
@@ -44,6 +45,8 @@ pub(crate) enum HostMessage {
     Adopt(Box<Adoption>),
     /// Stop children.
     Stop(StopChildren),
+    /// Suspend children, or let them go on.
+    Suspend(SuspendChildren),
     /// Somebody answers a child.
     Answer(AnswerChild),
     /// The owner has all of it.
@@ -182,6 +185,7 @@ impl Actor for HostActor {
             }
             HostMessage::Adopt(adoption) => state.adopt(*adoption),
             HostMessage::Stop(stop) => state.host.on_stop(stop, &mut effects),
+            HostMessage::Suspend(suspend) => state.host.on_suspend(suspend, &mut effects),
             HostMessage::Answer(answer) => state.answer(&answer),
             HostMessage::Forget(forget) => state.host.on_forget(forget.job, &mut effects),
             HostMessage::Acknowledge(acknowledge) => state.outbox.acknowledge(&acknowledge),
@@ -253,6 +257,15 @@ impl HostState {
             match effect {
                 HostEffect::Run { job, spec, children } => self.run(job, &spec, children),
                 HostEffect::Stop { job, children, how } => self.stop(myself, job, children, how),
+                HostEffect::Move { job, children, number, motion } => {
+                    let children = Chosen::from(children);
+                    let of_job = self.running.values_mut().filter(|group| group.job == job);
+                    of_job.for_each(|group| group.suspend(&children, number, motion));
+                }
+                HostEffect::Moved { job, spec, moved } => {
+                    let port = self.port(job, &spec);
+                    port.iter().for_each(|port| moved.iter().for_each(|it| port.moved(*it)));
+                }
                 HostEffect::NeverRun { job, spec, children } => {
                     self.never_run(job, &spec, &children);
                 }
@@ -374,6 +387,7 @@ impl HostState {
             inboxes: Arc::clone(&self.inboxes),
             target,
             owner: Arc::clone(&self.credit),
+            checkpoints: Checkpoints::default(),
             discarded: AtomicBool::new(false),
         });
         self.ports.insert(job, Arc::clone(&port));

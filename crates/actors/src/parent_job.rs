@@ -6,12 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use sortie_engine::parent_job::{
-    Effects, FalseReport, Found, JobEffect, NotAsking, ParentJob, QuestionKey, StopOrder,
+    Effects, FalseReport, Found, JobEffect, NotAsking, ParentJob, QuestionKey, StopOrder, Unmoved,
 };
 use sortie_model::reason::ReachStep;
 use sortie_model::spec::{StopSpec, Throttle};
 use sortie_model::{
-    ChildIncarnation, ChildKey, EntryId, NodeId, Ordinal, QuestionNumber, State, Timestamp,
+    ChildIncarnation, ChildKey, EntryId, Motion, NodeId, Ordinal, QuestionNumber, State, Timestamp,
 };
 use sortie_store::journal::{Change, JobFacts};
 use sortie_wire::host_proto::ChildSet;
@@ -68,6 +68,15 @@ pub(crate) enum ParentJobMessage {
     },
     /// A child's output passed its quota, and its mailbox takes nothing more.
     OverQuota(Ordinal),
+    /// Tell children to stand still, or to go on.
+    Move {
+        /// Which.
+        children: ChildSet,
+        /// What they are to do.
+        motion: Motion,
+        /// To what of it that does not apply.
+        reply: oneshot::Sender<Vec<Unmoved>>,
+    },
     /// The wait before a restart may be over.
     Wake,
     /// Change the throttle.
@@ -174,12 +183,13 @@ fn apply(
     now: Timestamp,
     effects: &mut Effects,
 ) -> Result<(), FalseReport> {
-    let ChildReports { started, asked, ended } = reports;
-    if asked.is_empty() {
+    let ChildReports { started, asked, moved, ended } = reports;
+    if asked.is_empty() && moved.is_empty() {
         return rows.on_report(node, &started, ended, effects);
     }
     rows.on_report(node, &started, Vec::new(), effects)?;
     rows.on_asked(node, asked, now, effects)?;
+    rows.on_moved(node, &moved, now, effects)?;
     rows.on_report(node, &[], ended, effects)
 }
 
@@ -218,6 +228,10 @@ impl ParentJobArguments {
                 rows.on_stop(StopOrder { children, how, by }, now, &mut effects);
             }
             ParentJobMessage::OverQuota(ordinal) => rows.on_over_quota(ordinal, now, &mut effects),
+            ParentJobMessage::Move { children, motion, reply } => {
+                // Who asked may be gone; the order goes its way.
+                let _ = reply.send(rows.on_move(children, motion, now, &mut effects));
+            }
             ParentJobMessage::Throttle(throttle) => rows.set_throttle(throttle, now, &mut effects),
             ParentJobMessage::Unreachable(node, step) => {
                 rows.on_unreachable(node, step, now, &mut effects);
@@ -300,6 +314,9 @@ impl ParentJobArguments {
                 }
                 JobEffect::Stop { node, children, how } => {
                     self.session.stop_on(&self.job, node, children, how);
+                }
+                JobEffect::Move { node, children, order } => {
+                    self.session.suspend_on(&self.job, node, (children, order));
                 }
                 JobEffect::Close(ordinal) => {
                     self.job.mailboxes.close(ordinal);

@@ -13,6 +13,7 @@ mod send;
 pub(crate) mod session;
 mod start;
 mod stop;
+mod suspend;
 pub(crate) mod wait;
 mod watch;
 
@@ -122,6 +123,9 @@ async fn about_the_session(session: &Arc<SessionShared>, by: &Asker, ask: Ask) -
         Ask::DryRun { spec } => start::plan(session, &spec).await,
         Ask::Stop { selection, how, wait } => {
             stop::stop(session, selection, (how, user), wait).await
+        }
+        Ask::Suspend { selection, motion, wait } => {
+            suspend::suspend(session, &selection, motion, wait).await
         }
         Ask::SetThrottle { selection, throttle } => {
             stop::set_throttle(session, &selection, throttle)

@@ -9,13 +9,13 @@ pub(crate) mod read;
 pub(crate) mod send;
 pub(crate) mod sessions;
 pub(crate) mod supervision;
+pub(crate) mod suspend;
 pub(crate) mod task;
 pub(crate) mod terminal;
 pub(crate) mod values;
 pub(crate) mod work;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
@@ -33,7 +33,9 @@ use crate::args::reach::Reach;
 use crate::args::read::ReceiveArgs;
 use crate::args::send::SendArgs;
 use crate::args::sessions::SessionVerb;
+use crate::args::suspend::SuspendArgs;
 use crate::args::terminal::EnterArgs;
+pub(crate) use crate::args::values::FileOrStdin;
 use crate::args::values::{duration, moment, signal};
 #[cfg(test)]
 use crate::args::work::Caller;
@@ -73,6 +75,10 @@ pub(crate) enum Verb {
     Stop(Box<StopArgs>),
     /// Stop jobs or children at once: `stop --now`.
     Kill(Box<StopArgs>),
+    /// Freeze jobs or children; `resume` lets them go on.
+    Suspend(Box<SuspendArgs>),
+    /// Let suspended jobs or children go on where they were.
+    Resume(Box<SuspendArgs>),
     /// Remove finished jobs and what is left of their results.
     #[command(visible_alias = "rm")]
     Remove(Box<RemoveArgs>),
@@ -349,21 +355,6 @@ pub(crate) struct WatchArgs {
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
     pub(crate) look: Look,
-}
-
-/// A file, or `-` for our standard input.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum FileOrStdin {
-    /// The file.
-    File(PathBuf),
-    /// `-`.
-    Stdin,
-}
-
-impl From<OsString> for FileOrStdin {
-    fn from(word: OsString) -> Self {
-        if word == "-" { Self::Stdin } else { Self::File(word.into()) }
-    }
 }
 
 #[cfg(test)]

@@ -302,6 +302,8 @@ pub(crate) const fn cause_of(code: ErrorCode) -> Cause {
         | ErrorCode::TaskTypes
         | ErrorCode::NoBackground
         | ErrorCode::NotAsking
+        | ErrorCode::NotRunning
+        | ErrorCode::NotSuspended
         | ErrorCode::NameTaken
         | ErrorCode::NotAlone => Cause::Usage,
         ErrorCode::Deadlock => Cause::Deadlock,

@@ -17,6 +17,7 @@ mod session;
 mod start;
 mod stop;
 mod submit;
+mod suspend;
 mod throttle;
 mod tree;
 mod wait;
@@ -30,7 +31,7 @@ use sortie::answer::Entries;
 use sortie::{Registry, Session, StandardStream, began_without};
 use sortie_model::selector::{Query, Selection, Selector};
 use sortie_model::view::{EntryView, Tally};
-use sortie_model::{JobView, State, limits};
+use sortie_model::{JobView, Motion, State, limits};
 
 use crate::args::output::{Look, Whose};
 use crate::args::{Cli, Verb};
@@ -145,6 +146,8 @@ async fn carry_out(verb: Verb, registry: &Registry) -> Result<u8, Failure> {
             args.now = true;
             interruptible(stop::run(*args)).await
         }
+        Verb::Suspend(args) => interruptible(suspend::run(*args, Motion::Suspended)).await,
+        Verb::Resume(args) => interruptible(suspend::run(*args, Motion::Running)).await,
         Verb::Remove(args) => interruptible(remove::run(*args)).await,
         Verb::Send(args) => interruptible(send::run(*args)).await,
         Verb::Throttle(args) => interruptible(throttle::run(*args)).await,

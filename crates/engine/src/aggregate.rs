@@ -90,20 +90,40 @@ pub enum Told {
     Suspend,
 }
 
-/// The parent's state: the first rule that matches. `open` says that more children may come.
-pub fn parent_state(counts: &StateCounts, open: bool, told: Told) -> State {
-    let moving = [State::NotStarted, State::Running, State::Stopping, State::Suspending];
+/// Children that may yet come or begin.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Outlook {
+    /// Whether more children may come.
+    pub open: bool,
+    /// Children that have not started, and cannot before a resume.
+    pub held: u64,
+}
+
+/// The parent's state: the first rule that matches. What a suspension holds back counts as
+/// suspended: children that have not started and, when the parent itself was told to suspend, those
+/// that may yet come.
+pub fn parent_state(counts: &StateCounts, outlook: Outlook, told: Told) -> State {
+    let Outlook { open, held } = outlook;
+    let moving = [State::Running, State::Stopping, State::Suspending];
     if counts.any(&[State::Blocked]) {
         return State::Blocked;
     }
-    if open || counts.any(&moving) {
+    let closed_by_suspension = open && told == Told::Suspend;
+    let begins = counts.of(State::NotStarted) > held || (open && !closed_by_suspension);
+    if begins || counts.any(&moving) {
         return match told {
             Told::Stop => State::Stopping,
             Told::Suspend => State::Suspending,
             Told::Nothing => State::Running,
         };
     }
-    let settled = [State::Disconnected, State::Suspended, State::Failed, State::Stopped];
+    if counts.any(&[State::Disconnected]) {
+        return State::Disconnected;
+    }
+    if held > 0 || closed_by_suspension {
+        return State::Suspended;
+    }
+    let settled = [State::Suspended, State::Failed, State::Stopped];
     let first = settled.into_iter().find(|state| counts.any(&[*state]));
     first.unwrap_or(State::Completed)
 }
@@ -120,16 +140,19 @@ mod tests {
 
     use super::*;
 
+    const CLOSED: Outlook = Outlook { open: false, held: 0 };
+
     #[track_caller]
     fn check(children: &[State], told: Told, expected: State) {
         let counts = children.iter().copied().collect();
-        assert_eq!(parent_state(&counts, false, told), expected, "{children:?} {told:?}");
+        assert_eq!(parent_state(&counts, CLOSED, told), expected, "{children:?} {told:?}");
     }
 
     #[track_caller]
     fn check_open(children: &[State], told: Told, expected: State) {
         let counts = children.iter().copied().collect();
-        assert_eq!(parent_state(&counts, true, told), expected, "{children:?}… {told:?}");
+        let open = Outlook { open: true, held: 0 };
+        assert_eq!(parent_state(&counts, open, told), expected, "{children:?}… {told:?}");
     }
 
     #[test]
@@ -139,6 +162,22 @@ mod tests {
         check_open(&[Completed], Told::Stop, Stopping);
         check_open(&[Blocked], Told::Nothing, Blocked);
         check(&[], Told::Nothing, Completed);
+    }
+
+    #[test]
+    fn what_a_suspension_holds_back_counts_as_suspended() {
+        let check = |children: &[State], held, open, expected| {
+            let counts = children.iter().copied().collect();
+            let state = parent_state(&counts, Outlook { open, held }, Told::Suspend);
+            assert_eq!(state, expected, "{children:?} {held} {open}");
+        };
+        check(&[Suspended, NotStarted, NotStarted], 2, false, Suspended);
+        check(&[Completed, NotStarted], 1, false, Suspended);
+        check(&[Failed], 0, true, Suspended);
+        check(&[Suspended, NotStarted, NotStarted], 1, false, Suspending);
+        check(&[Running, NotStarted], 1, true, Suspending);
+        check(&[Disconnected, NotStarted], 1, false, Disconnected);
+        check_open(&[Suspended], Told::Nothing, Running);
     }
 
     #[test]
@@ -189,11 +228,13 @@ mod tests {
     }
 
     /// The rules read off the page, over the list of children itself.
-    fn slow(children: &[State], open: bool, told: Told) -> State {
+    fn slow(children: &[State], Outlook { open, held }: Outlook, told: Told) -> State {
         let mut children = children.to_vec();
         if open {
-            children.push(NotStarted);
+            children.push(if told == Told::Suspend { Suspended } else { NotStarted });
         }
+        let waiting = children.iter_mut().filter(|state| **state == NotStarted);
+        waiting.take(held as usize).for_each(|state| *state = Suspended);
         if children.is_empty() {
             return Completed;
         }
@@ -230,6 +271,7 @@ mod tests {
             start in vec(state(), 0..6),
             steps in vec((any::<Index>(), state(), any::<bool>()), 0..30),
             open in any::<bool>(),
+            held in 0_u64..3,
             told in told(),
         ) {
             let mut children = start;
@@ -243,7 +285,9 @@ mod tests {
                     counts.change(children[child], to);
                     children[child] = to;
                 }
-                prop_assert_eq!(parent_state(&counts, open, told), slow(&children, open, told));
+                let outlook = Outlook { open, held: held.min(counts.of(NotStarted)) };
+                let expected = slow(&children, outlook, told);
+                prop_assert_eq!(parent_state(&counts, outlook, told), expected);
             }
             prop_assert_eq!(counts, children.iter().copied().collect());
             let finished = children.iter().filter(|state| state.is_finished()).count() as u64;

@@ -4,15 +4,17 @@
 //! An incarnation of a child is accepted once, by (job, ordinal, incarnation), however often its
 //! start is sent.
 
+mod suspend;
+
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use sortie_model::spec::StopSpec;
-use sortie_model::{ChildIncarnation, JobInstance, Ordinal, Seq, limits};
+use sortie_model::{ChildIncarnation, JobInstance, Motion, Ordinal, Seq, limits};
 use sortie_wire::codec::encoded_length;
 use sortie_wire::host_proto::{
-    ChildBatch, ChildSet, HostSpec, Resume, StartChildren, StopChildren,
+    ChildBatch, ChildMotion, ChildSet, HostSpec, Resume, StartChildren, StopChildren,
 };
 
 use crate::broken::{Rule, is_broken};
@@ -52,6 +54,26 @@ pub enum HostEffect {
         children: ChildSet,
         /// How.
         how: StopSpec,
+    },
+    /// Tell running children to stand still, or to go on.
+    Move {
+        /// Their job.
+        job: JobInstance,
+        /// Which; all that run if none is named.
+        children: ChildSet,
+        /// By which order.
+        number: u64,
+        /// What they are to do.
+        motion: Motion,
+    },
+    /// Report these as doing what they were told: they are queued, and held back or not.
+    Moved {
+        /// Their job.
+        job: JobInstance,
+        /// What they execute.
+        spec: Arc<HostSpec>,
+        /// What each does.
+        moved: Vec<ChildMotion>,
     },
     /// Report these as stopped: they were queued and never run.
     NeverRun {
@@ -105,6 +127,8 @@ struct HostedJob {
     /// The latest incarnation of each child.
     accepted: HashMap<Ordinal, ChildIncarnation>,
     queued: VecDeque<Start>,
+    /// Those of the queued that do not run before they are told to go on.
+    held: HashSet<Ordinal>,
     running: u32,
 }
 
@@ -173,6 +197,7 @@ impl Host {
             spec_bytes,
             accepted: HashMap::new(),
             queued: VecDeque::new(),
+            held: HashSet::new(),
             running: 0,
         });
         hosted.accepted.extend(children.iter().copied());
@@ -197,8 +222,8 @@ impl Host {
                 return Err(BadStart::Specs);
             }
         }
-        let (accepted, queued) = (HashMap::new(), VecDeque::new());
-        Ok(HostedJob { spec: Arc::new(spec), spec_bytes, accepted, queued, running: 0 })
+        let (accepted, queued, held) = (HashMap::new(), VecDeque::new(), HashSet::new());
+        Ok(HostedJob { spec: Arc::new(spec), spec_bytes, accepted, queued, held, running: 0 })
     }
 
     /// Looks at a batch before anything is made of it: its range is as long as the owner says.
@@ -259,6 +284,9 @@ impl Host {
         let (never, stay): (Vec<Start>, Vec<Start>) =
             job.queued.drain(..).partition(|start| wanted(&start.ordinal));
         job.queued = stay.into();
+        never.iter().for_each(|start| {
+            job.held.remove(&start.ordinal);
+        });
         if !never.is_empty() {
             let spec = Arc::clone(&job.spec);
             effects.push(HostEffect::NeverRun { job: instance, spec, children: never });
@@ -338,11 +366,11 @@ impl Host {
         } else {
             usize::MAX
         };
-        let count = job.queued.len().min(most);
+        let children = job.take_queued(most);
+        let count = children.len();
         if count == 0 {
             return;
         }
-        let children: Vec<Start> = job.queued.drain(..count).collect();
         job.running += count as u32;
         if is_process(&job.spec) {
             self.processes += count;

@@ -30,6 +30,7 @@ pub mod roster;
 pub mod select;
 pub mod session;
 pub mod session_scope;
+pub mod suspend;
 pub mod terminal;
 pub mod throttle;
 pub mod wait;

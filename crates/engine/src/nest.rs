@@ -55,6 +55,7 @@ pub fn worker_ask(
         | Ask::Receive(_)
         | Ask::Wait(_)
         | Ask::Stop { .. }
+        | Ask::Suspend { .. }
         | Ask::Remove { .. }
         | Ask::Explain(_)
         | Ask::Watch { .. }

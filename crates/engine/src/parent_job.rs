@@ -17,6 +17,7 @@ mod show;
 mod start;
 mod stop;
 mod supervise;
+mod suspend;
 
 use std::collections::BTreeSet;
 
@@ -39,6 +40,8 @@ use crate::parent_job::row::{Phase, Row};
 pub use crate::parent_job::show::MailboxFacts;
 pub use crate::parent_job::stop::StopOrder;
 use crate::parent_job::supervise::Supervision;
+use crate::parent_job::suspend::Suspensions;
+pub use crate::parent_job::suspend::{MotionOrder, Unmoved};
 use crate::peer::Uptime;
 use crate::placement;
 pub use crate::placement::NodeIndex;
@@ -74,6 +77,15 @@ pub enum JobEffect {
         children: ChildSet,
         /// How.
         how: StopSpec,
+    },
+    /// Tell these children there to stand still, or to go on.
+    Move {
+        /// Where.
+        node: NodeIndex,
+        /// Which.
+        children: ChildSet,
+        /// Which order of the job it is, and what they are to do.
+        order: MotionOrder,
     },
     /// The child ended without a report, or for good: its mailbox gets nothing more.
     Close(Ordinal),
@@ -139,6 +151,7 @@ pub struct ParentJob {
     line: Line,
     supervision: Option<Box<Supervision>>,
     questions: Questions,
+    suspensions: Suspensions,
     uptime: Uptime,
     begin: Option<Timestamp>,
     end: Option<Timestamp>,
@@ -196,6 +209,7 @@ impl ParentJob {
             line,
             supervision,
             questions: Questions::default(),
+            suspensions: Suspensions::default(),
             uptime: Uptime::ZERO,
             begin: None,
             end: None,
@@ -283,11 +297,10 @@ impl ParentJob {
         self.touch(ordinal);
         let Some(row) = self.rows.get_mut(ordinal.0 as usize) else { return };
         let (from, was) = (row.state(), row.phase);
-        // A stop that overtook the report of the start shows at once.
-        let runs = matches!(phase, Phase::Running | Phase::Blocked);
-        row.phase = if runs && row.told_to_stop { Phase::Stopping } else { phase };
+        row.phase = phase;
         let (to, is) = (row.state(), row.phase);
         let (node, incarnation) = (row.node, row.incarnation);
+        self.suspensions.count_held(was, is);
         match (was.holds_slot(), is.holds_slot()) {
             (false, true) => self.nodes.took(node),
             (true, false) => {
@@ -320,6 +333,7 @@ impl ParentJob {
         let phase = Phase::of(&outcome.verdict);
         row.set_outcome(outcome);
         self.close_question(ordinal, effects);
+        self.suspensions.forget(ordinal);
         self.set_phase(ordinal, phase, effects);
         self.supervise_ended(ordinal, effects);
     }
@@ -359,7 +373,7 @@ impl ParentJob {
         // What could not be started may have asked for something else.
         self.obey(now, effects);
         self.want_items(effects);
-        let state = parent_state(&self.counts, self.open, self.told);
+        let state = parent_state(&self.counts, self.outlook(), self.told);
         if state != self.state {
             self.state = state;
             if self.history.len() < HISTORY {

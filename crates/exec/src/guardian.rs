@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use sortie_model::{ChildKey, Seq, limits};
+use sortie_model::{ChildKey, Motion, Seq, limits};
 use sortie_store::segment::OutputDirectory;
 use sortie_wire::guardian_proto::{
     ChildNumber, Containment, GuardianRequest, Keep, SpawnRequest, StandardInput,
@@ -238,8 +238,8 @@ impl Starting {
     /// # Cancel safety
     /// When cancelled, the process is not started, or killed with its tree.
     pub async fn wait(self) -> Result<Process, SpawnError> {
-        let Self { mut hold, pending: Pending { spawned, ended, gone, written }, input, kept } =
-            self;
+        let Self { mut hold, pending, input, kept } = self;
+        let Pending { spawned, ended, gone, written, moved } = pending;
         let started = match spawned.await.unwrap_or(Err(SpawnError::NO_GUARDIAN)) {
             Ok(started) => started,
             Err(error) => {
@@ -253,7 +253,7 @@ impl Starting {
         let ends = Ends::of(input, kept, &mut next).map_err(|_| SpawnError::NO_DESCRIPTORS)?;
         let Ends { output, stdin, channel } = ends;
         Ok(Process {
-            control: ProcessControl { hold, gone, pid: started.pid },
+            control: ProcessControl { hold, gone, moved, pid: started.pid },
             ending: Ending { receiver: ended, known: None },
             output,
             stdin,
@@ -318,6 +318,10 @@ impl Hold {
 
     pub(crate) fn signal(&self, number: i32) {
         self.guardian.link.post_droppable(&GuardianRequest::Signal { child: self.child, number });
+    }
+
+    pub(crate) fn move_to(&self, motion: Motion) {
+        self.guardian.link.post(&GuardianRequest::Move { child: self.child, motion });
     }
 
     pub(crate) fn kill(&self) {

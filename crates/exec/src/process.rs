@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 use bytes::{Buf, Bytes};
 use rustix::io::Errno;
 use sortie_model::facts::{MemoryEnd, ProcessEnd, Stage};
-use sortie_model::limits;
 use sortie_model::spec::{BodySpec, OsBytes};
+use sortie_model::{Motion, limits};
 use sortie_wire::guardian_proto::{Disturbance, Keep, NulList, Program, Remainder, StandardInput};
 use sortie_wire::terminal_items::{TerminalItem, TerminalItems};
 use tokio::io::Interest;
@@ -140,6 +140,7 @@ impl Ending {
 pub struct ProcessControl {
     pub(crate) hold: Hold,
     pub(crate) gone: oneshot::Receiver<u32>,
+    pub(crate) moved: tokio::sync::watch::Receiver<Motion>,
     pub(crate) pid: u32,
 }
 
@@ -152,6 +153,17 @@ impl ProcessControl {
     /// Sends a signal to every process of the tree. Unknown numbers are ignored.
     pub fn signal(&self, number: i32) {
         self.hold.signal(number);
+    }
+
+    /// Makes every process of the tree stand still, or lets them go on; [`ProcessControl::moved`]
+    /// says when they do. Not to be repeated without bound.
+    pub fn move_to(&self, motion: Motion) {
+        self.hold.move_to(motion);
+    }
+
+    /// What the tree does: each change that [`ProcessControl::move_to`] brought about.
+    pub fn moved(&self) -> tokio::sync::watch::Receiver<Motion> {
+        self.moved.clone()
     }
 
     /// Kills the whole tree, over and over until it is empty.

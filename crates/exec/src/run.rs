@@ -3,6 +3,7 @@
 //! This is mechanism: it reports facts. What they mean is decided by the engine
 //! (`docs/semantics.md`, sections 2.1 and 3.5).
 
+mod brake;
 mod pumps;
 
 use std::future::Future;
@@ -14,7 +15,7 @@ use bytes::Bytes;
 use futures_util::future::join3;
 use sortie_model::facts::{Interruption, ProcessEnd, ProcessFacts};
 use sortie_model::spec::TERM;
-use sortie_model::{Record, Stream, limits};
+use sortie_model::{Motion, Record, Stream, limits};
 use sortie_wire::guardian_proto::{Disturbance, Remainder};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
@@ -24,11 +25,9 @@ use crate::guardian::{Adopted, Guardian};
 use crate::process::{
     Ended, Ending, Input, Output, Process, ProcessControl, ProcessOutput, ProcessSpec,
 };
+use crate::run::brake::{Brake, Moves, after};
 use crate::stop::{Stop, Stops};
 use pumps::{Meter, Source, feed, pump, pump_kept};
-
-/// What stands for durations that the clock cannot hold.
-const FAR_AWAY: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Where a child's output goes and its input comes from.
 pub trait ProcessIo: Sync {
@@ -53,6 +52,10 @@ pub trait ProcessIo: Sync {
 
     /// The child is signalled to end; once for each cause.
     fn interrupted(&self, _why: Interruption) {}
+
+    /// It stands still as it was told to, or goes on; said after each word to it that it heeded,
+    /// also where it did so already.
+    fn moved(&self, _motion: Motion) {}
 
     /// Its last program has ended: what it said may still come, and must be taken without waiting
     /// for anything that only its end brings about.
@@ -249,7 +252,7 @@ async fn attend<'a, T>(
     (io, stops, stdin): (&impl ProcessIo, &Stops, Option<Input>),
     (plan, meter): (RunPlan, &Meter),
 ) -> Ended {
-    let mut told = 0;
+    let (mut told, mut moves) = (0, Moves::of(brake.control, stops));
     let mut fed = if stdin.is_some() { Feed::Going } else { Feed::Over };
     let mut feed = pin!(feed(stdin, io));
     loop {
@@ -270,6 +273,7 @@ async fn attend<'a, T>(
             stop = stops.next() => {
                 brake.interrupt(Interruption::Stop, stop.signal, stop.grace);
             }
+            news = moves.next() => brake.on_move(news).into_iter().for_each(|it| io.moved(it)),
             () = meter.passed.notified() => {
                 brake.interrupt(Interruption::OutputLimit, TERM, plan.grace);
             }
@@ -334,62 +338,6 @@ async fn finish<T>(
         tokio::select! {
             left_behind = &mut gone => return left_behind,
             _ = &mut *pumps, if *pipes == Pipes::Open => *pipes = Pipes::Closed,
-        }
-    }
-}
-
-/// The moment after a duration, or a very late one if the clock does not go that far.
-fn after(duration: Duration) -> Instant {
-    let now = Instant::now();
-    now.checked_add(duration).unwrap_or(now + FAR_AWAY)
-}
-
-/// What has been done to end a child, and what comes next.
-struct Brake<'a> {
-    control: &'a ProcessControl,
-    interruptions: Vec<Interruption>,
-    timeout_at: Option<Instant>,
-    kill_at: Option<Instant>,
-}
-
-impl<'a> Brake<'a> {
-    fn new(control: &'a ProcessControl, timeout: Option<Duration>) -> Self {
-        Self { control, interruptions: Vec::new(), timeout_at: timeout.map(after), kill_at: None }
-    }
-
-    /// Signals the tree and kills it after the grace. A later interruption can only bring the kill
-    /// forward.
-    fn interrupt(&mut self, why: Interruption, signal: i32, grace: Duration) {
-        if !self.interruptions.contains(&why) {
-            self.interruptions.push(why);
-        }
-        if grace.is_zero() {
-            self.kill_at = None;
-            self.control.kill();
-            return;
-        }
-        self.control.signal(signal);
-        let kill_at = after(grace);
-        self.kill_at = Some(self.kill_at.map_or(kill_at, |earlier| earlier.min(kill_at)));
-    }
-
-    /// Resolves when something is to be done.
-    async fn due(&self) {
-        match [self.timeout_at, self.kill_at].into_iter().flatten().min() {
-            Some(at) => sleep_until(at).await,
-            None => std::future::pending().await,
-        }
-    }
-
-    fn on_due(&mut self, grace: Duration) {
-        let now = Instant::now();
-        if self.kill_at.is_some_and(|at| at <= now) {
-            self.kill_at = None;
-            self.control.kill();
-        }
-        if self.timeout_at.is_some_and(|at| at <= now) {
-            self.timeout_at = None;
-            self.interrupt(Interruption::Timeout, TERM, grace);
         }
     }
 }

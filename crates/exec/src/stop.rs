@@ -1,12 +1,13 @@
-//! Stopping a running body from outside.
+//! Stopping a running body from outside, and suspending it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use sortie_model::Motion;
 use sortie_model::spec::StopSpec;
-use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, watch};
 
 /// A function's cancellation token: fires once, and stays so.
 #[derive(Debug, Default)]
@@ -68,11 +69,14 @@ struct Shared {
     grace: Duration,
     pending: Mutex<Option<StopSpec>>,
     changed: Notify,
+    motion: watch::Sender<Motion>,
 }
 
 /// A stopper and its listener. `grace` is the job's own, for stops that say none.
 pub fn stop_channel(grace: Duration) -> (Stopper, Stops) {
-    let shared = Arc::new(Shared { grace, pending: Mutex::new(None), changed: Notify::new() });
+    let (pending, changed) = (Mutex::new(None), Notify::new());
+    let motion = watch::Sender::new(Motion::Running);
+    let shared = Arc::new(Shared { grace, pending, changed, motion });
     (Stopper(Arc::clone(&shared)), Stops(shared))
 }
 
@@ -88,6 +92,12 @@ impl Stopper {
         drop(pending);
         self.0.changed.notify_one();
     }
+
+    /// Tells the body to stand still, or to go on. Of several such words that it has not noticed
+    /// yet the last one counts; a body that was told to stop heeds none.
+    pub fn move_to(&self, motion: Motion) {
+        self.0.motion.send_replace(motion);
+    }
 }
 
 /// A stop, with its grace decided.
@@ -100,6 +110,11 @@ pub struct Stop {
 }
 
 impl Stops {
+    /// What the body is to do, and each later word about that.
+    pub fn motion(&self) -> watch::Receiver<Motion> {
+        self.0.motion.subscribe()
+    }
+
     /// The next stop. Never resolves when none comes, also when every [`Stopper`] is gone.
     ///
     /// # Cancel safety

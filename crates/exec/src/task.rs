@@ -1,6 +1,7 @@
 //! Registered Rust functions: how one is called, what it can reach, how its end is read.
 
 mod ask;
+mod checkpoint;
 mod complaint;
 mod error;
 mod live;
@@ -20,6 +21,7 @@ use sortie_model::{Body, NodeName, Ordinal, Reason, Stream, limits, reason::Limi
 
 use crate::inbox::{Inbox, InboxPort, InboxTaken};
 pub use crate::task::ask::{AskError, NoAnswer};
+pub use crate::task::checkpoint::CheckpointError;
 use crate::task::complaint::complaint;
 pub use crate::task::complaint::{ShapeError, read_value};
 pub use crate::task::error::TaskError;
@@ -52,6 +54,11 @@ pub trait TaskPort: Send + Sync {
     }
     /// Asks, and resolves with the encoded answer. Dropped before, the question is withdrawn.
     fn ask(&self, prompt: String) -> BoxFuture<'_, Result<Bytes, NoAnswer>>;
+    /// Keeps an encoded value for the next incarnation of the child, and resolves when the function
+    /// may go on: at once, unless the child is suspended.
+    fn checkpoint(&self, value: Bytes) -> BoxFuture<'_, ()>;
+    /// What an incarnation of the child before kept last.
+    fn resumed_from(&self) -> Option<Bytes>;
     /// The variables that a process in the child's place finds in its environment.
     fn environment(&self) -> BTreeMap<OsString, OsString>;
     /// The child's place among its siblings.

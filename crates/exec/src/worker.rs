@@ -16,8 +16,8 @@ use sortie_wire::frame::{Frame, open_head, take_frame, write_head, write_message
 use sortie_wire::guardian_proto::{NulList, Program};
 use sortie_wire::message_proto::CallAnswer;
 use sortie_wire::worker_proto::{
-    WORKER_FRAME_BYTES, WorkerAnswer, WorkerAsked, WorkerEnd, WorkerExchange, WorkerInbox,
-    WorkerMessage, WorkerOrder, WorkerRecord, WorkerReply, WorkerWithdrew,
+    WORKER_FRAME_BYTES, WorkerAnswer, WorkerAsked, WorkerCheckpoint, WorkerEnd, WorkerExchange,
+    WorkerInbox, WorkerMessage, WorkerOrder, WorkerRecord, WorkerReply, WorkerWithdrew,
 };
 use sortie_wire::{Message, TooLarge};
 
@@ -90,6 +90,8 @@ pub enum WorkerReport {
     Withdrew(QuestionNumber),
     /// It begins an exchange, whose socket came with this.
     Exchange,
+    /// Its function has come so far.
+    Checkpoint(Bytes),
 }
 
 /// Makes reports of a worker's bytes. Holds at most one frame, and what one read brought.
@@ -148,6 +150,13 @@ fn open(frame: Frame) -> Result<WorkerReport, DecodeError> {
     }
     if frame.kind == WorkerExchange::KIND {
         return frame.open().map(|WorkerExchange| WorkerReport::Exchange);
+    }
+    if frame.kind == WorkerCheckpoint::KIND {
+        let (WorkerCheckpoint, value) = open_head(frame)?;
+        let (length, limit) = (value.len(), limits::CHECKPOINT_BYTES);
+        let value = Bytes::copy_from_slice(&value);
+        let short = length <= limit;
+        return short.then_some(WorkerReport::Checkpoint(value)).ok_or(too_long(length, limit));
     }
     if frame.kind == WorkerInbox::KIND {
         return frame.open().map(WorkerReport::Inbox);

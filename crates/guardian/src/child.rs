@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use sortie_model::Motion;
 use sortie_model::facts::Stage;
 use sortie_wire::guardian_proto::Disturbance;
 
@@ -10,7 +11,8 @@ use crate::script::ScriptFile;
 use crate::spawn::MainStage;
 use crate::tree::Tree;
 
-/// The first pause between two kills of one tree; doubles up to the longest.
+/// The first pause between two kills of one tree, or two looks whether it stands still; doubles up
+/// to the longest.
 const KILL_PAUSE: Duration = Duration::from_millis(1);
 const KILL_PAUSE_LONGEST: Duration = Duration::from_millis(64);
 
@@ -22,6 +24,8 @@ pub(crate) struct Child {
     /// What was sent to the program that runs now, or ran last.
     pub(crate) sent: Sent,
     pub(crate) killing: Option<Killing>,
+    /// What its tree is told to do, and whether it does.
+    pub(crate) moving: Moving,
     /// Processes that were left when it was told to finish.
     pub(crate) left_behind: u32,
     /// The kills for want of memory when it started.
@@ -64,6 +68,30 @@ impl Killing {
     pub(crate) fn again(&mut self, now: Instant) {
         self.pause = (self.pause * 2).min(KILL_PAUSE_LONGEST);
         self.again_at = now + self.pause;
+    }
+}
+
+/// What a tree is told to do. It is told again and again until it does.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moving {
+    pub(crate) motion: Motion,
+    /// When it is told again; none once it does.
+    pub(crate) again_at: Option<Instant>,
+    pause: Duration,
+}
+
+impl Moving {
+    /// It just runs.
+    pub(crate) const RUNNING: Self =
+        Self { motion: Motion::Running, again_at: None, pause: KILL_PAUSE };
+
+    pub(crate) const fn begin(motion: Motion, now: Instant) -> Self {
+        Self { motion, again_at: Some(now), pause: KILL_PAUSE }
+    }
+
+    pub(crate) fn again(&mut self, now: Instant) {
+        self.again_at = Some(now + self.pause);
+        self.pause = (self.pause * 2).min(KILL_PAUSE_LONGEST);
     }
 }
 

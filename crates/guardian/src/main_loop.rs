@@ -2,6 +2,7 @@
 
 mod daemon;
 mod orders;
+mod suspend;
 mod tending;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -22,7 +23,7 @@ use sortie_wire::guardian_proto::{
     ChildNumber, GuardianReport, GuardianRequest, Program, SpawnRequest,
 };
 
-use crate::child::{Child, Life, Sent};
+use crate::child::{Child, Life, Moving, Sent};
 use crate::keeper::{Keeper, Remains};
 use crate::memory::MemoryWatch;
 use crate::protocol::Outbox;
@@ -76,6 +77,8 @@ struct Guardian {
     mains: Mains,
     /// Children that were killed and are not gone.
     killing: HashSet<ChildNumber>,
+    /// Children that do not do yet what they were told.
+    moving: HashSet<ChildNumber>,
     /// Children that wait for their start.
     queue: VecDeque<SpawnRequest>,
     queued_bytes: usize,
@@ -125,6 +128,7 @@ impl Guardian {
             children: HashMap::new(),
             mains: Mains::new(),
             killing: HashSet::new(),
+            moving: HashSet::new(),
             queue: VecDeque::new(),
             queued_bytes: 0,
             orders: Orders::default(),
@@ -170,6 +174,7 @@ impl Guardian {
         self.obey();
         self.start_some();
         self.kill_again();
+        self.move_again();
         self.tend();
         let is_needed = self.peer.is_some() || self.keeper.as_ref().is_some_and(Keeper::is_needed);
         Ok(if is_needed { Progress::GoesOn } else { Progress::Over(Remains::Facts) })
@@ -196,9 +201,12 @@ impl Guardian {
         }
         let killing = self.killing.iter().filter_map(|child| self.children.get(child)?.killing);
         let killing = killing.map(|killing| killing.again_at);
+        // What cannot be reported now waits for the daemon.
+        let moving = self.moving.iter().filter(|_| !self.outbox.is_full());
+        let moving = moving.filter_map(|child| self.children.get(child)?.moving.again_at);
         let keeping = self.keeper.as_ref().and_then(Keeper::next_turn);
         let arriving = self.peer.as_ref().and_then(Peer::deadline);
-        let next = killing.chain(keeping).chain(arriving).min()?;
+        let next = killing.chain(moving).chain(keeping).chain(arriving).min()?;
         let wait = next.saturating_duration_since(Instant::now());
         Timespec::try_from(wait).ok()
     }
@@ -234,6 +242,7 @@ impl Guardian {
                     keeper.close_input(child);
                 }
             }
+            GuardianRequest::Move { child, motion } => self.orders.moves.push((child, motion)),
             GuardianRequest::End => return Progress::Over(Remains::Nothing),
         }
         Progress::GoesOn
@@ -280,8 +289,9 @@ impl Guardian {
         tree.set_main(Main::Ours(pid));
         self.mains.insert(pid, number);
         let life = next.map_or(Life::Main, Life::Init);
-        let (sent, killing, left_behind) = (Sent::Nothing, None, 0);
-        let child = Child { life, tree, sent, killing, left_behind, memory, _script: script };
+        let (sent, killing, moving, left_behind) = (Sent::Nothing, None, Moving::RUNNING, 0);
+        let child =
+            Child { life, tree, sent, killing, moving, left_behind, memory, _script: script };
         self.children.insert(number, child);
         let pid = pid.as_raw_nonzero().get().cast_unsigned();
         if self.is_kept(number) {

@@ -5,6 +5,8 @@
 //! in its environment. Orphans come to us, the subreaper, so that all of them stay below us: what
 //! cannot be attributed to a child is killed when no child runs, and at the latest with us.
 
+mod suspend;
+
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -203,7 +205,7 @@ impl Forest {
         for entry in proc_table::descendants(rustix::process::getpid()) {
             // Ended ones count until they are collected: their own children may not be ours yet.
             population = Population::Populated;
-            if entry.life == Life::Alive {
+            if entry.life != Life::Ended {
                 signal_entry(&entry, Signal::KILL);
             }
         }
@@ -256,7 +258,7 @@ impl Forest {
                 .or_else(|| marked_owner(*own, entry.pid));
             if let Some(owner) = owner {
                 owners.insert(entry.pid.as_raw_nonzero().get(), owner);
-                if entry.life == Life::Alive && wanted.contains(&owner) {
+                if entry.life != Life::Ended && wanted.contains(&owner) {
                     members.push((owner, entry));
                 }
             }

@@ -30,6 +30,6 @@ pub use reason::Reason;
 pub use record::{Body, Record, Stream};
 pub use restart::RestartSpec;
 pub use spec::JobSpec;
-pub use state::State;
+pub use state::{Motion, State};
 pub use timestamp::Timestamp;
 pub use view::{ChildView, JobView, NodeView, SessionView};

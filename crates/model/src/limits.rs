@@ -241,6 +241,12 @@ pub const CLOSE_TEXT_BYTES: usize = 256;
 pub const GRACE: Duration = Duration::from_secs(10);
 /// What `stop` waits beyond the grace before it returns.
 pub const STOP_MARGIN: Duration = Duration::from_secs(5);
+/// What `suspend` and `resume` wait before they return: what has not come to it by then shows its
+/// state, and comes to it later.
+pub const SUSPEND_WAIT: Duration = Duration::from_secs(5);
+/// Reports of one session that its owner has not stored: from there on, words about children that
+/// were suspended or resumed wait, the last one of each child.
+pub const REPORTS_AHEAD: usize = 1_024;
 /// How long a process's pipes are read after its end, unless the submission says otherwise.
 pub const DRAIN: Duration = Duration::from_secs(2);
 /// Pipes between us and a process that writes much.
@@ -264,6 +270,12 @@ pub const INPUT_UNTOLD_BYTES: u64 = 64 * KIB as u64;
 pub const PROMPT_BYTES: usize = 4 * KIB;
 /// The encoded answer to a child's question, in bytes; a longer one is refused.
 pub const ANSWER_BYTES: usize = 64 * KIB;
+/// The encoded value of a function's checkpoint, in bytes; a longer one is an error of
+/// `checkpoint`.
+pub const CHECKPOINT_BYTES: usize = 64 * KIB;
+/// The last checkpoints of one job's children on one node; where another one has no room, the one
+/// before of its child stays.
+pub const CHECKPOINTS_BYTES: usize = 64 * MIB;
 
 // Messages to running children.
 /// Messages in one child's inbox; at it senders wait.

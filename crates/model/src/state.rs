@@ -31,6 +31,15 @@ pub enum State {
     Stopped,
 }
 
+/// Whether a child moves: what it is told, and what it does (`docs/semantics.md`, section 3.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Motion {
+    /// It goes on.
+    Running,
+    /// It stands still.
+    Suspended,
+}
+
 impl State {
     /// Every state, in the order of their numbers.
     pub const ALL: [Self; 10] = [

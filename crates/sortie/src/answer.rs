@@ -42,6 +42,18 @@ pub enum StopReturns {
     AtOnce,
 }
 
+/// When `suspend` and `resume` return.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SuspendReturns {
+    /// When all do what they were told, at the latest after
+    /// [`limits::SUSPEND_WAIT`](sortie_model::limits::SUSPEND_WAIT). What does not yet then shows
+    /// its state, and comes to it later.
+    #[default]
+    WhenDone,
+    /// At once, when the order is recorded.
+    AtOnce,
+}
+
 /// What `remove` does with jobs that are not finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Unfinished {

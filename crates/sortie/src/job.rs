@@ -8,6 +8,7 @@ mod observed;
 mod received;
 mod results;
 mod stream;
+mod suspend;
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -115,7 +115,8 @@ pub use watch::Happenings;
 pub use sortie_exec::inbox::{CallHandle, Inbox, InboxTaken, Message, MessageError};
 pub use sortie_exec::sys::standard::{StandardStream, began_without};
 pub use sortie_exec::task::{
-    AskError, EmitError, Live, ShapeError, TaskContext, TaskError, TaskOutput, Weight,
+    AskError, CheckpointError, EmitError, Live, ShapeError, TaskContext, TaskError, TaskOutput,
+    Weight,
 };
 pub use sortie_model::id::{BadKey, BadNodeId};
 pub use sortie_model::limits;

@@ -2,6 +2,7 @@
 
 mod held;
 mod start;
+mod suspend;
 
 use std::sync::Arc;
 

@@ -12,6 +12,7 @@ mod kept;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
+use sortie_model::Motion;
 use sortie_model::facts::{MemoryEnd, ProcessEnd, Stage};
 use sortie_model::reason::SpawnStep;
 use sortie_model::spec::{OsBytes, WindowSize};
@@ -261,6 +262,14 @@ pub enum GuardianRequest {
     },
     /// Kill everything, kept children included, remove what is kept, and end.
     End,
+    /// Make every process of a child's tree stand still, or let them go on. Answer:
+    /// [`GuardianReport::Moved`], unless the child ends or another such request comes first.
+    Move {
+        /// The child.
+        child: ChildNumber,
+        /// What its processes are to do.
+        motion: Motion,
+    },
 }
 
 /// Whether a signal was sent before an end.
@@ -368,6 +377,13 @@ pub enum GuardianReport {
     Refused {
         /// Why not.
         why: Refusal,
+    },
+    /// Every process of a child's tree stands still, or all of them go on.
+    Moved {
+        /// The child.
+        child: ChildNumber,
+        /// What they do.
+        motion: Motion,
     },
 }
 

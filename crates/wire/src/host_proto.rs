@@ -4,9 +4,11 @@
 //! streams, from the executing node: one shared stream per session, whose reports are numbered and
 //! acknowledged by number, and one stream for each child whose output passed the inline limit,
 //! whose records are acknowledged by their own numbers. In a report, starts come before records,
-//! records before questions, and these before ends.
+//! records before questions, these before suspensions, and these before ends.
 
 mod ask;
+mod input;
+mod suspend;
 
 use std::time::Duration;
 
@@ -20,6 +22,10 @@ use sortie_model::{
 
 use crate::frame::{Kind, Message};
 pub use crate::host_proto::ask::{AnswerChild, ChildAsk, OpenQuestion};
+pub use crate::host_proto::input::{
+    InputPiece, InputPosition, InputProgress, InputRead, InputRest, InputStream,
+};
+pub use crate::host_proto::suspend::{ChildMotion, SuspendChildren};
 use crate::link_proto::kinds;
 
 /// What an executing node must know of a job, once.
@@ -318,68 +324,9 @@ pub struct Report {
     /// Children that ask, or ask no more: the newest word about each counts. What they said before
     /// stands in `records` or in an earlier report.
     pub asked: Vec<ChildAsk>,
-}
-
-/// First message of a unidirectional stream from owner to host: input for one child.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InputStream {
-    /// The session.
-    pub session: SessionInstance,
-    /// The job.
-    pub job: JobInstance,
-    /// The child.
-    pub ordinal: Ordinal,
-}
-
-/// Head of a piece of input; its bytes follow as the frame's payload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InputPiece {
-    /// How many bytes of input come before it: no more than the child was sent, on this connection
-    /// and on earlier ones. What it was sent before is skipped.
-    pub offset: u64,
-    /// What comes after.
-    pub rest: InputRest,
-}
-
-/// What comes after a piece of input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum InputRest {
-    /// More, sooner or later.
-    More,
-    /// Nothing: the input is at its end.
-    Nothing,
-    /// Nothing: the client died before the end of its input.
-    Lost,
-}
-
-/// Host to owner: how far children have read their input. The first word about a child on a
-/// connection asks for a stream from there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InputRead {
-    /// The session.
-    pub session: SessionInstance,
-    /// The children.
-    pub children: Vec<InputPosition>,
-}
-
-/// How far a child has read its input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InputPosition {
-    /// The job.
-    pub job: JobInstance,
-    /// The child.
-    pub ordinal: Ordinal,
-    /// How far.
-    pub read: InputProgress,
-}
-
-/// A child's progress in its input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum InputProgress {
-    /// It has so many bytes and reads on.
-    UpTo(u64),
-    /// It reads no more.
-    Closed,
+    /// Children that were suspended or go on, as they were told to: the newest word about each
+    /// counts.
+    pub moved: Vec<ChildMotion>,
 }
 
 kinds! {
@@ -396,4 +343,5 @@ kinds! {
     InputStream = 122,
     InputPiece = 123,
     AnswerChild = 125,
+    SuspendChildren = 109,
 }

@@ -8,7 +8,7 @@
 use crate::frame::{Kind, Message};
 use crate::host_proto::{
     Acknowledge, AnswerChild, EndSession, ForgetJob, InputPiece, InputRead, InputStream, Report,
-    ReportStream, Resume, Resumed, StartChildren, StopChildren,
+    ReportStream, Resume, Resumed, StartChildren, StopChildren, SuspendChildren,
 };
 use crate::link_proto::{Heartbeat, MemberUpdate, Roster};
 use crate::message_proto::{FromChild, MessageStream, ToChild};
@@ -75,6 +75,7 @@ const NODES_CONTROL: &[Kind] = &[
     Resumed::KIND,
     InputRead::KIND,
     AnswerChild::KIND,
+    SuspendChildren::KIND,
 ];
 const NODES_UNI: &[Kind] = &[
     ReportStream::KIND,

@@ -71,6 +71,10 @@ pub enum ErrorCode {
     SessionBusy,
     /// The session was disconnected, or taken over, since the client connected.
     SessionTaken,
+    /// The entry does not run, so it cannot be suspended: it is as it was.
+    NotRunning,
+    /// The entry was not told to suspend, so it goes on as it did.
+    NotSuspended,
 }
 
 impl ErrorCode {
@@ -108,6 +112,8 @@ impl ErrorCode {
             Self::NotAsking => "not_asking",
             Self::SessionBusy => "session_busy",
             Self::SessionTaken => "session_taken",
+            Self::NotRunning => "not_running",
+            Self::NotSuspended => "not_suspended",
         }
     }
 

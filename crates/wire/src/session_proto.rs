@@ -17,8 +17,8 @@ use sortie_model::record::StreamSet;
 use sortie_model::selector::{Query, Selection, Selector};
 use sortie_model::spec::{StopSpec, Throttle};
 use sortie_model::{
-    Bound, ChildKey, Deadlock, EntryId, IdempotencyKey, JobSpec, NodeName, Ordinal, Question,
-    QuestionNumber, Reason, State, Timestamp,
+    Bound, ChildKey, Deadlock, EntryId, IdempotencyKey, JobSpec, Motion, NodeName, Ordinal,
+    Question, QuestionNumber, Reason, State, Timestamp,
 };
 
 use crate::frame::{Kind, Message};
@@ -184,6 +184,18 @@ pub enum Ask {
     /// Open the session of the child that asks, or find it open: only from a worker, whose requests
     /// are about that session alone. It ends with the child. Answer: [`Answer::Session`].
     OpenBelow,
+    /// Suspend entries, or let them go on. Answer: [`Answer::Entries`]; what does not run, or is
+    /// not suspended, is a trouble with [`ErrorCode::NotRunning`](crate::ErrorCode::NotRunning) or
+    /// [`ErrorCode::NotSuspended`](crate::ErrorCode::NotSuspended), and left as it is.
+    Suspend {
+        /// Which.
+        selection: Selection,
+        /// What they are to do.
+        motion: Motion,
+        /// Whether to answer only when they do, at the latest after
+        /// [`SUSPEND_WAIT`](sortie_model::limits::SUSPEND_WAIT).
+        wait: bool,
+    },
 }
 
 /// A message to a child.

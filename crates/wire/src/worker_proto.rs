@@ -36,6 +36,9 @@ pub struct WorkerOrder {
     pub ordinal: Ordinal,
     /// The node that it runs on.
     pub node: NodeName,
+    /// The last checkpoint of the child's incarnations before: MessagePack with field names, at
+    /// most [`limits::CHECKPOINT_BYTES`].
+    pub resumed: Option<Bytes>,
 }
 
 /// A record of the function; its value is the frame's payload.
@@ -134,6 +137,11 @@ pub struct WorkerReply {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerExchange;
 
+/// From the worker: its function has come so far; the value is the frame's payload, at most
+/// [`limits::CHECKPOINT_BYTES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerCheckpoint;
+
 kinds! {
     WorkerOrder = 500,
     WorkerRecord = 501,
@@ -145,4 +153,5 @@ kinds! {
     WorkerAnswer = 507,
     WorkerWithdrew = 508,
     WorkerExchange = 509,
+    WorkerCheckpoint = 510,
 }

@@ -92,7 +92,7 @@ async fn caught(
         match spec.timeout {
             None => std::future::pending().await,
             Some(limit) => {
-                tokio::time::sleep(limit).await;
+                port.ran_for(limit).await;
                 limit
             }
         }

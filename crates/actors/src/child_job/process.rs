@@ -14,7 +14,7 @@ use sortie_exec::{
 };
 use sortie_model::reason::SpawnStep;
 use sortie_model::spec::{BodySpec, InputSpec, OsBytes, StopSpec};
-use sortie_model::{Body, Reason, Record, Stream};
+use sortie_model::{Body, Motion, Reason, Record, Stream};
 use sortie_wire::guardian_proto::{NulList, StandardInput};
 use sortie_wire::host_proto::{ChildOutcome, HostSpec, Verdict};
 use tokio::sync::Mutex;
@@ -159,6 +159,10 @@ impl ProcessIo for Io {
 
     async fn keep(&self, record: Record) {
         self.port.store_kept(record).await;
+    }
+
+    fn moved(&self, motion: Motion) {
+        self.port.does(motion);
     }
 
     async fn next_input(&self) -> Option<Bytes> {

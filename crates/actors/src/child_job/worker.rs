@@ -18,7 +18,7 @@ use sortie_exec::{Guardian, ProcessIo, ProcessSpec, Stopper, stop_channel};
 use sortie_model::facts::{Interruption, ProcessFacts};
 use sortie_model::reason::LimitKind;
 use sortie_model::spec::{BodySpec, StopSpec};
-use sortie_model::{Body, QuestionNumber, Reason, Stream};
+use sortie_model::{Body, Motion, QuestionNumber, Reason, Stream};
 use sortie_wire::guardian_proto::StandardInput;
 use sortie_wire::host_proto::{ChildOutcome, Verdict};
 use sortie_wire::worker_proto::{WorkerEnd, WorkerInbox, WorkerMessage, WorkerOrder};
@@ -39,7 +39,7 @@ pub(super) fn run(port: &Arc<JobPort>, guardian: &Guardian, child: Start, left: 
     let future = tokio::spawn(async move {
         let mut ending = ending;
         this.mark_restart().await;
-        let order = match order(this.job(), &child) {
+        let order = match order(&this, &child) {
             Ok(order) => order,
             Err(reason) => return this.ended(ChildOutcome::of(Verdict::Failed(reason))),
         };
@@ -102,7 +102,8 @@ async fn run_along(
     (run.await, Some(reason))
 }
 
-fn order(port: &JobPort, child: &Start) -> Result<Bytes, Reason> {
+fn order(port: &ChildPort, child: &Start) -> Result<Bytes, Reason> {
+    let (port, resumed) = (port.job(), port.last_checkpoint());
     let BodySpec::Task { name, input, types, .. } = &port.spec.body else {
         return Err(Reason::UnknownTask { name: String::new() });
     };
@@ -113,6 +114,7 @@ fn order(port: &JobPort, child: &Start) -> Result<Bytes, Reason> {
         input: input.clone(),
         ordinal: child.ordinal,
         node: port.node.clone(),
+        resumed,
     };
     order_frame(&order).map_err(|_| Reason::Limit { which: LimitKind::Value })
 }
@@ -248,6 +250,10 @@ impl ProcessIo for Io {
         }
     }
 
+    fn moved(&self, motion: Motion) {
+        self.port.does(motion);
+    }
+
     fn exited(&self) {
         self.told_before_its_end();
         self.exchanges.end();
@@ -266,6 +272,7 @@ impl ProcessIo for Io {
                 Ok(Some(WorkerReport::Record { stream, value })) => {
                     self.port.record(stream, Body::Value(value)).await;
                 }
+                Ok(Some(WorkerReport::Checkpoint(value))) => self.port.keep_checkpoint(value),
                 Ok(Some(WorkerReport::Inbox(word))) => self.on_inbox(word),
                 Ok(Some(WorkerReport::Reply(number, answer))) => {
                     if let Some(gate) = self.inbox.get() {

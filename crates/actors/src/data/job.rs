@@ -13,7 +13,7 @@ use sortie_engine::parent_job::quota::cut;
 use sortie_engine::parent_job::{JobIdentity, MailboxFacts, ParentJob};
 use sortie_model::spec::Hosting;
 use sortie_model::{ChildView, JobView, NodeId, Ordinal, Record, State, Stream};
-use sortie_wire::host_proto::{ChildAsk, ChildEnd, ChildStart};
+use sortie_wire::host_proto::{ChildAsk, ChildEnd, ChildMotion, ChildStart};
 
 use crate::data::durable::Durable;
 use crate::data::input_log::InputLog;
@@ -43,17 +43,20 @@ pub(crate) struct JobShared {
     actor: OnceLock<ActorRef<ParentJobMessage>>,
 }
 
-/// What children reported beside their records: first what began, then what asks, then what ended.
+/// What children reported beside their records: first what began, then what asks, then what was
+/// suspended or goes on, then what ended.
 #[derive(Debug, Default)]
 pub(crate) struct ChildReports {
     pub(crate) started: Vec<ChildStart>,
     pub(crate) asked: Vec<ChildAsk>,
+    pub(crate) moved: Vec<ChildMotion>,
     pub(crate) ended: Vec<ChildEnd>,
 }
 
 impl ChildReports {
     pub(crate) fn is_empty(&self) -> bool {
-        self.started.is_empty() && self.asked.is_empty() && self.ended.is_empty()
+        let words = self.asked.is_empty() && self.moved.is_empty();
+        words && self.started.is_empty() && self.ended.is_empty()
     }
 }
 
@@ -63,6 +66,7 @@ struct Reported {
     started: Vec<ChildStart>,
     /// The last word of each.
     asked: BTreeMap<Ordinal, ChildAsk>,
+    moved: BTreeMap<Ordinal, ChildMotion>,
     ended: Vec<ChildEnd>,
     announced: bool,
 }
@@ -160,6 +164,13 @@ impl JobShared {
         });
     }
 
+    /// A child on this node does what it was told to.
+    pub(crate) fn moved(&self, moved: ChildMotion) {
+        self.gather(|reported| {
+            reported.moved.insert(moved.ordinal, moved);
+        });
+    }
+
     fn gather(&self, add: impl FnOnce(&mut Reported)) {
         let announce = {
             let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
@@ -174,8 +185,9 @@ impl JobShared {
     /// What gathered since the last call.
     pub(crate) fn take_reported(&self) -> (NodeId, ChildReports) {
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
-        let Reported { started, asked, ended, .. } = std::mem::take(&mut *reported);
-        (self.here, ChildReports { started, asked: asked.into_values().collect(), ended })
+        let Reported { started, asked, moved, ended, .. } = std::mem::take(&mut *reported);
+        let (asked, moved) = (asked.into_values().collect(), moved.into_values().collect());
+        (self.here, ChildReports { started, asked, moved, ended })
     }
 
     /// Stores a record of a child on this node, if that needs no wait. A record that can never be

@@ -12,7 +12,7 @@ use sortie_link::Link;
 use sortie_model::{ChildKey, JobInstance, Ordinal, Record, SessionInstance, limits};
 use sortie_wire::frame::Message;
 use sortie_wire::host_proto::{
-    Acknowledge, ChildAsk, ChildEnd, ChildStart, RecordRun, Report, Resume,
+    Acknowledge, ChildAsk, ChildEnd, ChildMotion, ChildStart, RecordRun, Report, Resume,
 };
 use tokio::sync::Notify;
 
@@ -53,6 +53,8 @@ struct Pending {
     runs: Vec<RecordRun>,
     payload: Vec<Bytes>,
     asked: Vec<ChildAsk>,
+    /// The last word about each child that was suspended or goes on.
+    moved: BTreeMap<Ordinal, ChildMotion>,
     /// What records and questions weigh against the link's credit, in bytes.
     weight: usize,
     /// How many records there are.
@@ -174,6 +176,14 @@ impl Outbox {
         self.wake.notify_one();
     }
 
+    /// The child does what it was told to.
+    pub(crate) fn moved(&self, job: JobInstance, moved: ChildMotion) {
+        if let Some(pending) = self.state().pending(job) {
+            pending.moved.insert(moved.ordinal, moved);
+        }
+        self.wake.notify_one();
+    }
+
     /// Waits for its turn at the owner's credit, for so many bytes of a question.
     pub(crate) async fn wait_for_question(&self, bytes: usize) -> Held {
         self.credit.shared.reserve(bytes).await
@@ -214,6 +224,10 @@ impl Outbox {
     pub(crate) fn acknowledge(&self, acknowledge: &Acknowledge) {
         self.state().acknowledge_reports(acknowledge.reports);
         self.acknowledge_children(&acknowledge.children);
+        if !self.state().pending.is_empty() {
+            // What waited for that, if anything did.
+            self.wake.notify_one();
+        }
     }
 
     fn acknowledge_children(&self, positions: &[sortie_wire::host_proto::ChildPosition]) {
@@ -272,6 +286,11 @@ impl State {
 }
 
 impl Pending {
+    fn is_nothing(&self) -> bool {
+        let records = self.runs.is_empty() && self.asked.is_empty();
+        records && self.started.is_empty() && self.ended.is_empty() && self.moved.is_empty()
+    }
+
     fn push(&mut self, ordinal: Ordinal, record: Record) {
         self.weight += weight_of(record.body.len());
         self.heads += 1;

@@ -2,6 +2,8 @@
 
 mod ask;
 mod function;
+mod store;
+mod suspend;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -23,6 +25,7 @@ use sortie_wire::message_proto::ChildLife;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
+use crate::data::checkpoints::Checkpoints;
 use crate::data::credit::{Held, OwnerCredit};
 use crate::data::input::inlet::InputPorts;
 use crate::data::job::JobShared;
@@ -31,6 +34,7 @@ use crate::data::messages::inboxes::Inboxes;
 use crate::data::nested::Below;
 use crate::data::outbox::{Bulk, Outbox, weight_of};
 use crate::data::port::ask::Asks;
+use crate::data::port::suspend::Standing;
 use crate::node::NodeShared;
 use crate::world::World;
 
@@ -58,6 +62,8 @@ pub(crate) struct JobPort {
     pub(crate) target: Target,
     /// Whose children are counted: each was added before it ran, and is taken at its end.
     pub(crate) owner: Arc<OwnerCredit>,
+    /// What functions that start again go on from.
+    pub(crate) checkpoints: Checkpoints,
     /// Whether nobody wants to hear of the job any more.
     pub(crate) discarded: AtomicBool,
 }
@@ -84,6 +90,7 @@ pub(crate) struct ChildPort {
     nest: Mutex<Nest<Below>>,
     token: StopToken,
     stored: Notify,
+    standing: Mutex<Standing>,
     /// Most children ask nothing.
     asks: OnceLock<Box<Asks>>,
     /// Its inbox, once it was opened.
@@ -121,9 +128,20 @@ impl ChildPort {
         let (token, stored) = (StopToken::default(), Notify::new());
         let (state, asks, inbox) = (Mutex::new(state), OnceLock::new(), OnceLock::new());
         let nest = Mutex::new(Nest::new(shared.spec.level, shared.spec.grace));
-        let port =
-            Self { shared, ordinal, id, incarnation, state, nest, token, stored, asks, inbox };
-        Arc::new(port)
+        let standing = Mutex::default();
+        Arc::new(Self {
+            shared,
+            ordinal,
+            id,
+            incarnation,
+            state,
+            nest,
+            token,
+            stored,
+            standing,
+            asks,
+            inbox,
+        })
     }
 
     pub(crate) fn job(&self) -> &JobPort {
@@ -369,32 +387,6 @@ impl ChildPort {
 }
 
 impl ChildPort {
-    /// Stores a record here by way of the disk; gives it back when another one was first.
-    async fn store(&self, job: &JobShared, stream: Stream, body: Body) -> Option<Body> {
-        let stored = self.stored.notified();
-        tokio::pin!(stored);
-        stored.as_mut().enable();
-        let taken = {
-            let mut state = self.state();
-            (!std::mem::replace(&mut state.storing, true)).then_some(state.next)
-        };
-        let Some(seq) = taken else {
-            stored.await;
-            return Some(body);
-        };
-        let _turn = Turn(self);
-        let length = body.len();
-        let time = self.shared.world.now();
-        job.store(self.ordinal, Record { seq, stream, time, body }).await;
-        let mut state = self.state();
-        state.next = seq.after(1);
-        state.inline += length;
-        state.room = state.room.saturating_sub(length as u64);
-        None
-    }
-}
-
-impl ChildPort {
     /// How its process outlives this node, if it does. One at a terminal does not: this node is
     /// that terminal's other side.
     pub(crate) fn keep(&self) -> Option<Keep> {
@@ -422,15 +414,5 @@ impl ChildPort {
         job.store_again(self.ordinal, record).await;
         let mut state = self.state();
         state.next = state.next.max(next);
-    }
-}
-
-/// Whose record is on its way to the disk; gives the turn away when dropped.
-struct Turn<'a>(&'a ChildPort);
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.0.state().storing = false;
-        self.0.stored.notify_waiters();
     }
 }

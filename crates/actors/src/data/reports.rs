@@ -89,7 +89,8 @@ async fn store(
         let started = report.started.iter().map(|start| start.ordinal);
         let asked = report.asked.iter().map(|ask| ask.ordinal);
         let ended = report.ended.iter().map(|end| end.ordinal);
-        let mut named = records.chain(started).chain(asked).chain(ended);
+        let moved = report.moved.iter().map(|moved| moved.ordinal);
+        let mut named = records.chain(started).chain(asked).chain(moved).chain(ended);
         if !named.all(|ordinal| rows.runs_on(ordinal, from) || rows.ran_before(ordinal)) {
             return Err(BadReport::FalseChild);
         }
@@ -121,9 +122,9 @@ async fn store(
         }
         job.close_at_end(end.ordinal);
     }
-    let Report { started, asked, mut ended, .. } = report;
+    let Report { started, asked, moved, mut ended, .. } = report;
     ended.iter_mut().for_each(|end| job.judge(end));
-    let reports = ChildReports { started, asked, ended };
+    let reports = ChildReports { started, asked, moved, ended };
     if !reports.is_empty() {
         job.tell(ParentJobMessage::Reported { node: from, reports });
     }
@@ -147,6 +148,7 @@ async fn store_own(
     let honest = report.job == key.job
         && report.records.iter().all(|run| mine(run.ordinal))
         && report.asked.iter().all(|ask| mine(ask.ordinal))
+        && report.moved.iter().all(|moved| mine(moved.ordinal))
         && report.ended.iter().all(|end| mine(end.ordinal))
         && (runs || ran);
     if !honest {
@@ -175,9 +177,9 @@ async fn store_own(
         job.close_at_end(key.ordinal);
         (next, stored) = (after_end(end.end), Ended::Yes);
     }
-    let Report { started, asked, mut ended, .. } = report;
+    let Report { started, asked, moved, mut ended, .. } = report;
     ended.iter_mut().for_each(|end| job.judge(end));
-    let reports = ChildReports { started, asked, ended };
+    let reports = ChildReports { started, asked, moved, ended };
     if !reports.is_empty() {
         job.tell(ParentJobMessage::Reported { node: attachment.node(), reports });
     }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use ractor::ActorRef;
 use sortie_link::{CloseCode, CloseReason, ControlReceiver, FrameReceiver, Link};
-use sortie_model::{NodeId, limits};
+use sortie_model::{NodeId, SessionInstance, limits};
 use sortie_wire::DecodeError;
 use sortie_wire::frame::{Frame, Message};
 use sortie_wire::host_proto::{
     Acknowledge, AnswerChild, EndSession, ForgetJob, InputRead, InputStream, ReportStream, Resume,
-    Resumed, StartChildren, StopChildren,
+    Resumed, StartChildren, StopChildren, SuspendChildren,
 };
 use sortie_wire::link_proto::{Heartbeat, MemberUpdate, Roster};
 use sortie_wire::message_proto::MessageStream;
@@ -82,21 +82,13 @@ async fn dispatch(
             }
             node.start_hosted(start, peer, link).await;
         }
-        StopChildren::KIND => {
-            let stop: StopChildren = frame.open()?;
-            host(stop.session, HostMessage::Stop(stop));
-        }
-        AnswerChild::KIND => {
-            let answer = answer_of(frame)?;
-            host(answer.session, HostMessage::Answer(answer));
-        }
-        ForgetJob::KIND => {
-            let forget: ForgetJob = frame.open()?;
-            host(forget.session, HostMessage::Forget(forget));
-        }
-        Acknowledge::KIND => {
-            let acknowledge: Acknowledge = frame.open()?;
-            host(acknowledge.session, HostMessage::Acknowledge(acknowledge));
+        StopChildren::KIND
+        | SuspendChildren::KIND
+        | AnswerChild::KIND
+        | ForgetJob::KIND
+        | Acknowledge::KIND => {
+            let (session, message) = to_host(frame)?;
+            host(session, message);
         }
         EndSession::KIND => {
             let EndSession { session } = frame.open()?;
@@ -124,6 +116,32 @@ async fn dispatch(
         kind => return Err(DecodeError::Unexpected { kind }),
     }
     Ok(())
+}
+
+/// What an owner tells a host that there is.
+fn to_host(frame: Frame) -> Result<(SessionInstance, HostMessage), DecodeError> {
+    Ok(match frame.kind {
+        StopChildren::KIND => {
+            let stop: StopChildren = frame.open()?;
+            (stop.session, HostMessage::Stop(stop))
+        }
+        SuspendChildren::KIND => {
+            let suspend: SuspendChildren = frame.open()?;
+            (suspend.session, HostMessage::Suspend(suspend))
+        }
+        AnswerChild::KIND => {
+            let answer = answer_of(frame)?;
+            (answer.session, HostMessage::Answer(answer))
+        }
+        ForgetJob::KIND => {
+            let forget: ForgetJob = frame.open()?;
+            (forget.session, HostMessage::Forget(forget))
+        }
+        _ => {
+            let acknowledge: Acknowledge = frame.open()?;
+            (acknowledge.session, HostMessage::Acknowledge(acknowledge))
+        }
+    })
 }
 
 fn answer_of(frame: Frame) -> Result<AnswerChild, DecodeError> {

@@ -72,8 +72,11 @@ pub(super) fn set_throttle(
     Answer::Entries(Entries { entries, total, troubles })
 }
 
-/// Which children of which jobs; a job that is named stops whole.
-fn targets(session: &SessionShared, places: &[Place]) -> Vec<(Arc<JobShared>, ChildSet)> {
+/// Which children of which jobs; a job that is named is meant whole.
+pub(super) fn targets(
+    session: &SessionShared,
+    places: &[Place],
+) -> Vec<(Arc<JobShared>, ChildSet)> {
     let mut by_job: BTreeMap<EntryId, Option<Vec<Ordinal>>> = BTreeMap::new();
     for place in places {
         match place {

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use sortie_model::Timestamp;
@@ -9,6 +10,21 @@ use sortie_model::quantity::{BadQuantity, parse_duration, parse_size};
 use sortie_model::spec::OsBytes;
 
 use crate::failure::Failure;
+
+/// A file, or `-` for our standard input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum FileOrStdin {
+    /// The file.
+    File(PathBuf),
+    /// `-`.
+    Stdin,
+}
+
+impl From<OsString> for FileOrStdin {
+    fn from(word: OsString) -> Self {
+        if word == "-" { Self::Stdin } else { Self::File(word.into()) }
+    }
+}
 
 /// `90s`, `1h 30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, BadQuantity> {

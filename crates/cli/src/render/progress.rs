@@ -230,6 +230,7 @@ pub(crate) fn sentence(tally: &Tally, elapsed: Duration) -> String {
             _ if tally.of(State::NotStarted) == 1 => "waiting",
             _ if tally.of(State::Blocked) == 1 => "blocked",
             _ if tally.of(State::Stopping) == 1 => "stopping",
+            _ if tally.of(State::Suspended) == 1 => "suspended",
             _ => "running",
         };
         return format!("{word}, {}", span(elapsed));
@@ -242,9 +243,12 @@ pub(crate) fn sentence(tally: &Tally, elapsed: Duration) -> String {
         text.push_str(&format!(", {failed} failed"));
     }
     text.push_str(&format!(", {} running", tally.of(State::Running)));
-    for (count, word) in
-        [(tally.of(State::Blocked), "blocked"), (tally.of(State::Stopping), "stopping")]
-    {
+    let others = [
+        (State::Blocked, "blocked"),
+        (State::Suspended, "suspended"),
+        (State::Stopping, "stopping"),
+    ];
+    for (count, word) in others.map(|(state, word)| (tally.of(state), word)) {
         if count > 0 {
             text.push_str(&format!(", {count} {word}"));
         }

@@ -19,8 +19,8 @@ use crate::own_node;
 use crate::settle::settle;
 use crate::signals::Interrupts;
 use crate::verbs::invoke::foreground;
-use crate::verbs::unless_interrupted;
 use crate::verbs::submit::Submission;
+use crate::verbs::unless_interrupted;
 
 /// The login shell of whoever's node it is, in the session that its job is in.
 const SHELL: &str = "exec \"${SHELL:-/bin/sh}\" -l";

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use sortie_model::spec::{BodySpec, EnvironmentSpec, Hosting, InputSpec, OsBytes};
 use sortie_model::{NodeName, SessionInstance};
-use sortie_wire::host_proto::ChildItem;
+use sortie_wire::host_proto::{ChildItem, SuspendChildren};
 use uuid::Uuid;
 
 use super::*;
@@ -204,4 +204,37 @@ fn this_nodes_own_sessions_have_no_bounds_here() {
     assert!((0..=limits::HOSTED_JOBS).all(|job| next(job).is_ok()));
     let many = limits::HOSTED_CHILDREN as u32 / 100;
     assert_eq!(host.on_start(start(0, many), Room::Own, &mut effects), Ok(()));
+}
+
+#[test]
+fn what_is_queued_and_suspended_runs_only_after_the_resume() {
+    let mut host = Host::new(1);
+    let mut effects = Vec::new();
+    assert_eq!(host.on_start(start(0, 3), ROOM, &mut effects), Ok(()));
+    let order = |number, motion| SuspendChildren {
+        session: SESSION,
+        job: JOB,
+        children: ChildSet::All,
+        number,
+        motion,
+    };
+    effects.clear();
+    host.on_suspend(order(1, Motion::Suspended), &mut effects);
+    assert_eq!(moved(&effects), [(1, 1, Motion::Suspended), (2, 1, Motion::Suspended)]);
+    assert!(ran(&effects).is_empty());
+    effects.clear();
+    host.on_ended(JOB, 1, &mut effects);
+    assert_eq!((ran(&effects), host.queued()), (vec![], 2));
+    host.on_suspend(order(2, Motion::Running), &mut effects);
+    assert_eq!(moved(&effects), [(1, 2, Motion::Running), (2, 2, Motion::Running)]);
+    assert_eq!((ran(&effects), host.queued()), (vec![1], 1));
+}
+
+/// What the effects report of queued children: ordinal, number, motion.
+fn moved(effects: &[HostEffect]) -> Vec<(u32, u64, Motion)> {
+    let moved = effects.iter().filter_map(|effect| match effect {
+        HostEffect::Moved { moved, .. } => Some(moved),
+        _ => None,
+    });
+    moved.flatten().map(|it| (it.ordinal.0, it.number, it.motion)).collect()
 }

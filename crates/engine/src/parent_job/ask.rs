@@ -114,16 +114,10 @@ impl ParentJob {
             Some(open) if !told_to_stop => Stand::Open(open),
             _ => Stand::Over,
         };
-        match (&stand, phase) {
-            (Stand::Open(_), Some(Phase::Running)) => {
-                self.set_phase(ordinal, Phase::Blocked, effects);
-            }
-            (Stand::Over, Some(Phase::Blocked)) => {
-                self.set_phase(ordinal, Phase::Running, effects);
-            }
-            _ => {}
-        }
         self.questions.0.insert(ordinal, Asked { incarnation, number, taken, stand });
+        if phase.is_some_and(Phase::goes_on) {
+            self.set_phase(ordinal, self.begun_phase(ordinal), effects);
+        }
         effects.push(JobEffect::Asked(ordinal));
     }
 
@@ -153,7 +147,7 @@ impl ParentJob {
         asked.stand = Stand::Answered(answer.clone());
         let key = QuestionKey { ordinal, incarnation: asked.incarnation, number: asked.number };
         if self.row(ordinal).is_some_and(|row| row.phase == Phase::Blocked) {
-            self.set_phase(ordinal, Phase::Running, effects);
+            self.set_phase(ordinal, self.begun_phase(ordinal), effects);
         }
         if let Some(node) = self.row(ordinal).and_then(|row| row.node) {
             effects.push(JobEffect::Answer { node, key, answer });
@@ -207,10 +201,16 @@ impl ParentJob {
         }
     }
 
-    /// The phase of a child that began. What it asks may have overtaken the word that it did: the
-    /// two can come on different streams.
+    /// The phase of a child that began. A stop that overtook the report of its start shows at once.
+    /// What it asks may have overtaken that, too: the two can come on different streams.
     pub(super) fn begun_phase(&self, ordinal: Ordinal) -> Phase {
-        if self.questions.is_open(ordinal) { Phase::Blocked } else { Phase::Running }
+        let told_to_stop = self.row(ordinal).is_some_and(|row| row.told_to_stop);
+        match self.suspensions.of(ordinal) {
+            _ if told_to_stop => Phase::Stopping,
+            _ if self.questions.is_open(ordinal) => Phase::Blocked,
+            Some(phase) => phase,
+            None => Phase::Running,
+        }
     }
 
     /// Answers that a node may not have heard, said again: it takes each once.

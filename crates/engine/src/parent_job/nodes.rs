@@ -192,23 +192,27 @@ impl ParentJob {
         for ordinal in self.on_node(index).into_iter().rev() {
             let Some(row) = self.rows.get(ordinal.0 as usize) else { continue };
             match row.phase {
-                Phase::Sent if spread && !row.told_to_stop => {
+                phase if phase.is_sent() && spread && !row.told_to_stop => {
                     self.touch(ordinal);
                     self.nodes.freed(Some(index));
                     self.line.put_back(ordinal);
+                    self.suspensions.forget(ordinal);
+                    self.suspensions.count_held(phase, Phase::Queued);
                     if let Some(row) = self.rows.get_mut(ordinal.0 as usize) {
                         row.phase = Phase::Queued;
                         row.node = None;
                     }
                 }
-                Phase::Sent if row.told_to_stop => {
+                phase if phase.is_sent() && row.told_to_stop => {
                     self.end_here(ordinal, Verdict::Stopped, now, effects);
                 }
                 Phase::Queued => {
                     self.line.withdraw(ordinal);
                     self.fail(ordinal, Reason::Unreachable { step }, now, effects);
                 }
-                Phase::Sent => self.fail(ordinal, Reason::Unreachable { step }, now, effects),
+                phase if phase.is_sent() => {
+                    self.fail(ordinal, Reason::Unreachable { step }, now, effects);
+                }
                 _ => {}
             }
         }
@@ -234,8 +238,8 @@ impl ParentJob {
                     self.line.withdraw(ordinal);
                     Reason::Unreachable { step: ReachStep::Connect }
                 }
-                Phase::Sent => Reason::StartUncertain,
-                Phase::Running | Phase::Blocked | Phase::Stopping => Reason::NodeLost { since },
+                phase if phase.is_sent() => Reason::StartUncertain,
+                phase if phase.holds_slot() => Reason::NodeLost { since },
                 _ => continue,
             };
             self.fail(ordinal, reason, now, effects);
@@ -256,8 +260,12 @@ impl ParentJob {
         let Some(index) = self.nodes.find(node) else { return };
         for ordinal in self.on_node(index) {
             let phase = self.row(ordinal).map(|row| row.phase);
-            if matches!(phase, Some(Phase::Running | Phase::Blocked | Phase::Stopping)) {
-                self.fail(ordinal, Reason::NodeLost { since }, now, effects);
+            match phase {
+                Some(phase) if phase.is_sent() => self.unsuspended(ordinal, effects),
+                Some(phase) if phase.holds_slot() => {
+                    self.fail(ordinal, Reason::NodeLost { since }, now, effects);
+                }
+                _ => {}
             }
         }
         self.apply_max_fails(now, effects);
@@ -273,7 +281,7 @@ impl ParentJob {
         let mut stopping = Vec::new();
         for ordinal in self.on_node(index) {
             let Some(row) = self.rows.get(ordinal.0 as usize) else { continue };
-            if row.phase == Phase::Sent && !is_broken(Rule::P2) {
+            if row.phase.is_sent() && !is_broken(Rule::P2) {
                 sent.push(ordinal);
             }
             if row.phase.holds_slot() && row.told_to_stop {
@@ -286,6 +294,7 @@ impl ParentJob {
             let children = ChildSet::Some(stopping);
             effects.push(JobEffect::Stop { node: index, children, how });
         }
+        self.move_again(index, effects);
         self.answer_again(index, effects);
     }
 

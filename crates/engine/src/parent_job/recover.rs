@@ -77,7 +77,7 @@ impl ParentJob {
         let row = self.row(ordinal)?;
         let waits_for = match row.phase {
             Phase::Resting => WaitsFor::Restart,
-            Phase::Sent => WaitsFor::Node,
+            Phase::Sent | Phase::Held => WaitsFor::Node,
             _ => WaitsFor::Slot,
         };
         Some(KeptChild {
@@ -154,7 +154,7 @@ impl ParentJob {
         if let Some(supervision) = &mut this.supervision {
             supervision.set_restarts(restarts);
         }
-        this.state = parent_state(&this.counts, this.open, this.told);
+        this.state = parent_state(&this.counts, this.outlook(), this.told);
         this.history = vec![(State::Running, this.identity.created)];
         if this.state.is_finished() {
             this.end = end;

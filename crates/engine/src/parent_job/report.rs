@@ -31,7 +31,7 @@ impl ParentJob {
             self.begin = Some(self.begin.map_or(start.time, |begin| begin.min(start.time)));
             if let Some(row) = self.row_mut(start.ordinal)
                 && row.node == Some(node)
-                && row.phase == Phase::Sent
+                && row.phase.is_sent()
                 && row.incarnation == start.incarnation
             {
                 (row.begin, row.end, row.outcome) = (Some(start.time), None, None);

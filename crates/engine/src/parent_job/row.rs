@@ -14,10 +14,16 @@ pub(crate) enum Phase {
     Resting,
     /// Told to its node, which has not said that it began.
     Sent,
+    /// Told to its node, which holds it back: it was suspended before it could begin.
+    Held,
     /// Its node said that it began.
     Running,
     /// Began, and asks what nobody has answered.
     Blocked,
+    /// Began, and was told to suspend, or has not gone on since.
+    Suspending,
+    /// Began, and stands still.
+    Suspended,
     /// Began, and was told to stop.
     Stopping,
     /// Ended well.
@@ -39,9 +45,11 @@ impl Phase {
 
     pub(crate) const fn state(self) -> State {
         match self {
-            Self::Queued | Self::Resting | Self::Sent => State::NotStarted,
+            Self::Queued | Self::Resting | Self::Sent | Self::Held => State::NotStarted,
             Self::Running => State::Running,
             Self::Blocked => State::Blocked,
+            Self::Suspending => State::Suspending,
+            Self::Suspended => State::Suspended,
             Self::Stopping => State::Stopping,
             Self::Completed => State::Completed,
             Self::Failed => State::Failed,
@@ -55,7 +63,17 @@ impl Phase {
 
     /// Whether a child in this phase counts against the throttle.
     pub(crate) const fn holds_slot(self) -> bool {
-        matches!(self, Self::Sent | Self::Running | Self::Blocked | Self::Stopping)
+        self.is_sent() || self.goes_on() || matches!(self, Self::Stopping)
+    }
+
+    /// Whether its node was told of it, and has not said that it began.
+    pub(crate) const fn is_sent(self) -> bool {
+        matches!(self, Self::Sent | Self::Held)
+    }
+
+    /// Whether it began, and was not told to stop.
+    pub(crate) const fn goes_on(self) -> bool {
+        matches!(self, Self::Running | Self::Blocked | Self::Suspending | Self::Suspended)
     }
 }
 

@@ -68,9 +68,10 @@ impl ParentJob {
                     self.end_here(ordinal, Verdict::Stopped, now, effects);
                 }
                 (phase, Some(node)) if phase.holds_slot() => {
-                    if phase == Phase::Sent && awaited {
+                    self.end_suspension(ordinal, effects);
+                    if phase.is_sent() && awaited {
                         self.end_here(ordinal, Verdict::Stopped, now, effects);
-                    } else if matches!(phase, Phase::Running | Phase::Blocked) {
+                    } else if phase.goes_on() {
                         self.set_phase(ordinal, Phase::Stopping, effects);
                         self.withdraw_question(ordinal, effects);
                     }
@@ -111,7 +112,7 @@ impl ParentJob {
                 failed > 0 && failed.saturating_mul(100) >= u64::from(share) * all
             }
         };
-        if passed && self.told == Told::Nothing && !self.all_done() {
+        if passed && self.told != Told::Stop && !self.all_done() {
             self.note(format!("stopped the rest after {failed} failed"));
             let (children, how) = (ChildSet::All, StopSpec::default());
             self.on_stop(StopOrder { children, how, by: "--max-fails".into() }, now, effects);

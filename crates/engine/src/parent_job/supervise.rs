@@ -6,6 +6,7 @@ use sortie_model::spec::{JobSpec, StopSpec};
 use sortie_model::{Ordinal, Reason, Seq, State, Timestamp, limits};
 use sortie_wire::host_proto::{ChildAgain, ChildOutcome, ChildSet, Verdict};
 
+use crate::aggregate::Told;
 use crate::parent_job::row::Phase;
 use crate::parent_job::{Effects, JobEffect, ParentJob};
 use crate::peer::Uptime;
@@ -55,9 +56,10 @@ impl ParentJob {
         self.supervision.is_some()
     }
 
-    /// Whether what still waits for a slot waits for its turn to be stopped.
+    /// Whether what still waits for a slot waits for its turn to be stopped, or is held back.
     pub(super) fn starts_nothing(&self) -> bool {
-        self.supervision.as_ref().is_some_and(|supervision| supervision.rules.is_ending())
+        let ending = self.supervision.as_ref().is_some_and(|it| it.rules.is_ending());
+        ending || self.told == Told::Suspend
     }
 
     /// How often children started again, all together.
@@ -278,9 +280,10 @@ impl ParentJob {
             }
             (phase, Some(node)) if phase.holds_slot() => {
                 row.told_to_stop = true;
-                if phase == Phase::Sent && awaited {
+                self.end_suspension(child, effects);
+                if phase.is_sent() && awaited {
                     self.finish(child, ChildOutcome::of(Verdict::Stopped), now, effects);
-                } else if matches!(phase, Phase::Running | Phase::Blocked) {
+                } else if phase.goes_on() {
                     self.set_phase(child, Phase::Stopping, effects);
                     self.withdraw_question(child, effects);
                 }

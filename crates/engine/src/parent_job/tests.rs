@@ -5,10 +5,10 @@ use proptest::prelude::*;
 use sortie_model::nodeset::NodeExpr;
 use sortie_model::reason::ReachStep;
 use sortie_model::spec::{BodySpec, MaxFails, OsBytes, Placement};
-use sortie_model::{ChildIncarnation, QuestionNumber};
+use sortie_model::{ChildIncarnation, Motion, QuestionNumber};
 use uuid::Uuid;
 
-use sortie_wire::host_proto::{ChildEnd, ChildStart};
+use sortie_wire::host_proto::{ChildEnd, ChildMotion, ChildStart};
 
 use super::*;
 
@@ -85,6 +85,10 @@ fn failed() -> Verdict {
 
 fn order(children: ChildSet) -> StopOrder {
     StopOrder { children, how: StopSpec::default(), by: "me".into() }
+}
+
+fn moves(ordinal: u32, number: u64, motion: Motion) -> ChildMotion {
+    ChildMotion { ordinal: Ordinal(ordinal), incarnation: ChildIncarnation(0), number, motion }
 }
 
 fn items(count: u32) -> Vec<Bytes> {
@@ -257,6 +261,8 @@ enum Step {
     Unreachable(u8),
     Lost(u8),
     Throttle(u32),
+    Move(ChildSet, Motion),
+    Moved(u8, Motion),
     End,
 }
 
@@ -269,8 +275,16 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0_u8..3).prop_map(Step::Unreachable),
         1 => (0_u8..3).prop_map(Step::Lost),
         1 => (1_u32..8).prop_map(Step::Throttle),
+        2 => motion().prop_map(|motion| Step::Move(ChildSet::All, motion)),
+        1 => (0_u32..12, motion())
+            .prop_map(|(child, motion)| Step::Move(ChildSet::Some(vec![Ordinal(child)]), motion)),
+        4 => (0_u8..3, motion()).prop_map(|(node, motion)| Step::Moved(node, motion)),
         2 => Just(Step::End),
     ]
+}
+
+fn motion() -> impl Strategy<Value = Motion> {
+    prop::sample::select(vec![Motion::Running, Motion::Suspended])
 }
 
 proptest! {
@@ -285,7 +299,7 @@ proptest! {
         let (mut job, effects) = accept(spec(fan, Some(3)), 3);
         let mut running: BTreeMap<u32, u8> = BTreeMap::new();
         let mut finals: BTreeMap<u32, State> = BTreeMap::new();
-        let mut limit = 3;
+        let (mut limit, mut suspended) = (3, false);
         note_starts(&effects, &mut running)?;
         for step in steps {
             let mut effects = Effects::new();
@@ -308,9 +322,7 @@ proptest! {
                     }
                     prop_assert_eq!(job.on_report(node(from), &starts, ends, &mut effects), Ok(()));
                 }
-                Step::Stop => {
-                    job.on_stop(order(ChildSet::All), NOW, &mut effects);
-                }
+                Step::Stop => job.on_stop(order(ChildSet::All), NOW, &mut effects),
                 Step::StopOne(ordinal) => {
                     let one = ChildSet::Some(vec![Ordinal(ordinal)]);
                     job.on_stop(order(one), NOW, &mut effects);
@@ -331,15 +343,29 @@ proptest! {
                 }
                 Step::Throttle(most) => {
                     limit = limit.max(most);
-                    let most = NonZeroU32::new(most).expect("at least one");
-                    job.set_throttle(Throttle::AtMost(most), NOW, &mut effects);
+                    let most = NonZeroU32::new(most).map_or(Throttle::Unlimited, Throttle::AtMost);
+                    job.set_throttle(most, NOW, &mut effects);
                 }
+                Step::Move(children, motion) => {
+                    if children == ChildSet::All { suspended = motion == Motion::Suspended }
+                    job.on_move(children, motion, NOW, &mut effects);
+                }
+                Step::Moved(from, motion) => all_move(&mut job, &running, from, motion),
                 Step::End => job.on_input_end(NOW, &mut effects),
             }
+            prop_assert!(!suspended || started(&effects).is_empty(), "a held child starts");
             note_starts(&effects, &mut running)?;
             prop_assert!(running.len() <= limit as usize, "{} run, {limit} may", running.len());
             check_states(&job, &mut finals)?;
         }
+    }
+}
+
+/// A node says of all its children that they do that, by whatever order it was.
+fn all_move(job: &mut ParentJob, running: &BTreeMap<u32, u8>, from: u8, motion: Motion) {
+    for (ordinal, _) in running.iter().filter(|(_, at)| **at == from) {
+        let moved: Vec<_> = (0..8).map(|number| moves(*ordinal, number, motion)).collect();
+        assert_eq!(job.on_moved(node(from), &moved, NOW, &mut Effects::new()), Ok(()));
     }
 }
 
@@ -368,8 +394,12 @@ fn check_states(job: &ParentJob, finals: &mut BTreeMap<u32, State>) -> Result<()
             finals.insert(ordinal, state);
         }
     }
-    let told = if job.told_to_stop() { Told::Stop } else { Told::Nothing };
-    prop_assert_eq!(job.state(), parent_state(&counts, job.is_open(), told));
+    let told = match (job.told_to_stop(), job.told_to_suspend()) {
+        (true, _) => Told::Stop,
+        (_, true) => Told::Suspend,
+        _ => Told::Nothing,
+    };
+    prop_assert_eq!(job.state(), parent_state(&counts, job.outlook(), told));
     Ok(())
 }
 
@@ -399,3 +429,4 @@ mod ask;
 mod quota;
 mod recover;
 mod supervise;
+mod suspend;

@@ -81,11 +81,12 @@ pub(super) fn take(handle: &Arc<Handle>) -> Vec<Adopted> {
 impl Adopted {
     /// The process behind it; none when the guardian has no directory, and so is another one.
     pub(crate) fn into_process(self, guardian: &Guardian) -> Option<Process> {
-        let Rest { hold, pending: Pending { ended, gone, written, .. } } = self.rest;
+        let Rest { hold, pending } = self.rest;
+        let Pending { ended, gone, written, moved, .. } = pending;
         let directory = guardian.0.output.clone()?;
         let reader = KeptReader::new(directory, self.child, self.first);
         Some(Process {
-            control: ProcessControl { hold, gone, pid: self.pid },
+            control: ProcessControl { hold, gone, moved, pid: self.pid },
             ending: Ending { receiver: ended, known: None },
             output: ProcessOutput::Kept(KeptOutput::new(reader, written)),
             stdin: None,

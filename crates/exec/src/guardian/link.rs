@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 use rustix::net::Shutdown;
-use sortie_model::{ChildKey, Seq, limits};
+use sortie_model::{ChildKey, Motion, Seq, limits};
 use sortie_wire::frame::write_message;
 use sortie_wire::guardian_proto::{ChildNumber, GuardianReport, GuardianRequest, KeptChild};
 use tokio::io::Interest;
@@ -82,6 +82,8 @@ struct Slot {
     gone: oneshot::Sender<u32>,
     /// How far a kept child has written.
     written: Option<watch::Sender<Seq>>,
+    /// What its tree does, as far as it was told to.
+    moved: watch::Sender<Motion>,
 }
 
 /// A child of an earlier daemon, and where its news will arrive.
@@ -107,6 +109,7 @@ pub(super) struct Pending {
     pub(super) gone: oneshot::Receiver<u32>,
     /// How far a kept child has written.
     pub(super) written: watch::Receiver<Seq>,
+    pub(super) moved: watch::Receiver<Motion>,
 }
 
 /// Both ends of what is told about one child.
@@ -115,13 +118,15 @@ fn slot(keeping: Keeping) -> (Slot, Pending) {
     let (ended_sender, ended) = oneshot::channel();
     let (gone, gone_receiver) = oneshot::channel();
     let (written_sender, written) = watch::channel(Seq(0));
+    let (moved_sender, moved) = watch::channel(Motion::Running);
     let slot = Slot {
         spawned: Some(spawned_sender),
         ended: Some(ended_sender),
         gone,
         written: (keeping == Keeping::Kept).then_some(written_sender),
+        moved: moved_sender,
     };
-    (slot, Pending { spawned, ended, gone: gone_receiver, written })
+    (slot, Pending { spawned, ended, gone: gone_receiver, written, moved })
 }
 
 impl Link {

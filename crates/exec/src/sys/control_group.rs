@@ -1,8 +1,9 @@
 //! Control groups, version 2: one per child, in a directory of the guardian's own.
 //!
 //! A group that is empty again is used for the next child, which saves making and removing one. Not
-//! so a group in which processes were killed: some kernels (6.13 and later) take a child that
-//! begins in such a group for one that was being made during the kill, and kill it too.
+//! so a group that was frozen, in which a child could not begin, nor one in which processes were
+//! killed: some kernels (6.13 and later) take a child that begins in such a group for one that was
+//! being made during the kill, and kill it too.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -44,7 +45,8 @@ pub struct Group {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum History {
     Clean,
-    Killed,
+    /// It was frozen, or processes in it were killed.
+    Spent,
 }
 
 /// Whether a group has processes.
@@ -150,8 +152,32 @@ impl GroupDirectory {
     /// # Errors
     /// When the kernel refuses, for example because the group is gone.
     pub fn kill(&self, group: &mut Group) -> Result<(), Errno> {
-        group.history = History::Killed;
+        group.history = History::Spent;
         write_one(self.descriptor.as_fd(), &group.file("cgroup.kill"))
+    }
+
+    /// Freezes every process of the group, those that are just being made included. That takes a
+    /// moment, and longer where one waits for a device: see [`GroupDirectory::is_frozen`]. What is
+    /// frozen can be killed.
+    ///
+    /// # Errors
+    /// When the kernel refuses, for example because the group is gone.
+    pub fn freeze(&self, group: &mut Group) -> Result<(), Errno> {
+        group.history = History::Spent;
+        write_word(self.descriptor.as_fd(), &group.file("cgroup.freeze"), b"1")
+    }
+
+    /// Lets the processes of the group go on.
+    ///
+    /// # Errors
+    /// When the kernel refuses, for example because the group is gone.
+    pub fn thaw(&self, group: &Group) -> Result<(), Errno> {
+        write_word(self.descriptor.as_fd(), &group.file("cgroup.freeze"), b"0")
+    }
+
+    /// Whether every process of the group stands still.
+    pub fn is_frozen(&self, group: &Group) -> bool {
+        event(self.descriptor.as_fd(), &group.file("cgroup.events"), b"frozen 1")
     }
 
     /// Kills every process of every group.
@@ -238,19 +264,28 @@ fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
 }
 
 fn population(directory: BorrowedFd<'_>, file: &str) -> Population {
+    let populated = event(directory, file, b"populated 1");
+    if populated { Population::Populated } else { Population::Empty }
+}
+
+/// Whether a file of events says that.
+fn event(directory: BorrowedFd<'_>, file: &str, what: &[u8]) -> bool {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let mut buffer = [0; 128];
     let read = rustix::fs::openat(directory, file, flags, Mode::empty())
         .and_then(|events| rustix::io::read(&events, &mut buffer));
     let text = read.ok().and_then(|length| buffer.get(..length)).unwrap_or_default();
-    let populated = text.split(|byte| *byte == b'\n').any(|line| line == b"populated 1");
-    if populated { Population::Populated } else { Population::Empty }
+    text.split(|byte| *byte == b'\n').any(|line| line == what)
 }
 
 fn write_one(directory: BorrowedFd<'_>, file: &str) -> Result<(), Errno> {
+    write_word(directory, file, b"1")
+}
+
+fn write_word(directory: BorrowedFd<'_>, file: &str, word: &[u8]) -> Result<(), Errno> {
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
     let file = rustix::fs::openat(directory, file, flags, Mode::empty())?;
-    rustix::io::write(&file, b"1").map(|_| ())
+    rustix::io::write(&file, word).map(|_| ())
 }
 
 fn collect_processes(path: &Path, found: &mut HashSet<Pid>) {

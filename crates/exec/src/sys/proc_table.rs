@@ -29,6 +29,11 @@ pub struct Entry {
 pub enum Life {
     /// It does.
     Alive,
+    /// It waits in the kernel and heeds signals only behind that, as who has called `vfork` does
+    /// until the other one executes a program.
+    Uninterruptible,
+    /// It was stopped, as by `SIGSTOP`, and can go on.
+    Stopped,
     /// It has ended and waits to be collected.
     Ended,
 }
@@ -52,6 +57,8 @@ fn fields_of(stat: &[u8]) -> Option<SplitAsciiWhitespace<'_>> {
 fn life_of(state: &str) -> Life {
     match state {
         "Z" | "X" | "x" => Life::Ended,
+        "D" => Life::Uninterruptible,
+        "T" | "t" => Life::Stopped,
         _ => Life::Alive,
     }
 }

@@ -9,14 +9,16 @@ use std::ffi::OsString;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use sortie_model::spec::RunIn;
 use sortie_model::{Body, NodeName, Ordinal, Reason, Stream, limits};
 use sortie_wire::frame::{Frame, PREFIX_BYTES, open_head, read_prefix, write_head};
-use sortie_wire::worker_proto::{WorkerAnswer, WorkerEnd, WorkerOrder, WorkerRecord};
+use sortie_wire::worker_proto::{
+    WorkerAnswer, WorkerCheckpoint, WorkerEnd, WorkerOrder, WorkerRecord,
+};
 use sortie_wire::{Message, TooLarge};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -88,6 +90,7 @@ async fn run(channel: OwnedFd, order: WorkerOrder, registry: &Registry) -> io::R
         ordinal: order.ordinal,
         node: order.node,
         opened: AtomicBool::new(false),
+        resumed: Mutex::new(order.resumed),
     });
     let told = Arc::clone(&port);
     tokio::spawn(async move {
@@ -139,6 +142,8 @@ struct Port {
     ordinal: Ordinal,
     node: NodeName,
     opened: AtomicBool,
+    /// What an incarnation before came to.
+    resumed: Mutex<Option<Bytes>>,
 }
 
 impl Port {
@@ -157,6 +162,17 @@ impl Port {
         }
         self.mail.close();
     }
+
+    fn resumed(&self) -> MutexGuard<'_, Option<Bytes>> {
+        self.resumed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn checkpoint_frame(value: &Bytes) -> Result<Vec<u8>, TooLarge> {
+    let mut frame = Vec::with_capacity(value.len() + PREFIX_BYTES * 2);
+    write_head(&WorkerCheckpoint, value.len(), &mut frame)?;
+    frame.extend_from_slice(value);
+    Ok(frame)
 }
 
 fn record_frame(stream: Stream, value: &Bytes) -> Result<Vec<u8>, TooLarge> {
@@ -198,6 +214,20 @@ impl TaskPort for Port {
 
     fn ask(&self, prompt: String) -> BoxFuture<'_, Result<Bytes, NoAnswer>> {
         Box::pin(self.ask_node(prompt))
+    }
+
+    fn checkpoint(&self, value: Bytes) -> BoxFuture<'_, ()> {
+        *self.resumed() = None;
+        // Whoever suspends the child freezes this process: there is nothing to wait for.
+        Box::pin(async move {
+            if let Ok(frame) = checkpoint_frame(&value) {
+                self.channel.write(&frame).await;
+            }
+        })
+    }
+
+    fn resumed_from(&self) -> Option<Bytes> {
+        self.resumed().clone()
     }
 
     fn environment(&self) -> BTreeMap<OsString, OsString> {

@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal};
 use sortie_exec::sys::control_group::Population;
 use sortie_exec::sys::processes;
 use sortie_exec::sys::spawn::SpawnFailure;
+use sortie_model::Motion;
 use sortie_model::facts::{MemoryEnd, ProcessEnd, Stage};
 use sortie_wire::guardian_proto::{ChildNumber, GuardianReport, Remainder};
 
@@ -25,6 +26,7 @@ pub(super) struct Orders {
     pub(super) kills: Vec<ChildNumber>,
     pub(super) finishes: Vec<ChildNumber>,
     pub(super) withdrawals: Vec<ChildNumber>,
+    pub(super) moves: Vec<(ChildNumber, Motion)>,
 }
 
 /// The last program of a child has ended.
@@ -63,6 +65,10 @@ impl Guardian {
         if !goes_on {
             return Some(End { number, end, stage });
         }
+        if child.moving.motion == Motion::Suspended {
+            // In a frozen group it could not begin, and we would wait for it for ever.
+            self.forest.resume(&[&child.tree], &self.mains);
+        }
         match self.starter.start_main(&main, &self.forest, &child.tree) {
             Ok(pid) => {
                 child.tree.set_main(Main::Ours(pid));
@@ -71,6 +77,7 @@ impl Guardian {
                 if let Some(keeper) = &mut self.keeper {
                     keeper.set_pid(number, pid.as_raw_nonzero().get().cast_unsigned());
                 }
+                self.suspend_anew(number);
                 None
             }
             Err(SpawnFailure { step, errno }) => {
@@ -135,6 +142,8 @@ impl Guardian {
         if !orders.signals.is_empty() {
             self.signal(&orders.signals);
         }
+        // Behind the signals: what is let go finds them.
+        self.begin_moves(orders.moves);
         if !orders.finishes.is_empty() {
             self.note_left_behind(&orders.finishes);
         }
@@ -294,6 +303,7 @@ impl Guardian {
 
     fn forget(&mut self, number: ChildNumber) {
         self.killing.remove(&number);
+        self.moving.remove(&number);
         if let Some(child) = self.children.remove(&number) {
             self.forest.retire(child.tree);
         }
@@ -303,7 +313,7 @@ impl Guardian {
     }
 
     /// The trees of those of these children that are known.
-    fn trees(&self, numbers: &[ChildNumber]) -> Vec<&Tree> {
+    pub(super) fn trees(&self, numbers: &[ChildNumber]) -> Vec<&Tree> {
         numbers.iter().filter_map(|number| Some(&self.children.get(number)?.tree)).collect()
     }
 }

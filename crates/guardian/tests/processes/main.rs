@@ -15,6 +15,7 @@ mod keeping;
 mod pipes;
 mod stops;
 mod support;
+mod suspends;
 mod terminals;
 mod trees;
 
@@ -75,6 +76,14 @@ const CASES: &[Case] = &cases![
     terminals::an_init_command_writes_to_the_terminal_and_does_not_hang_it_up,
     terminals::a_stop_ends_the_whole_tree_on_a_terminal,
     terminals::dropping_a_child_closes_its_terminal,
+    suspends::a_suspended_tree_stands_still_and_goes_on_where_it_was,
+    suspends::a_suspended_child_that_is_told_to_stop_gets_the_signal,
+    suspends::a_suspended_child_that_ignores_the_signal_is_killed_after_the_grace,
+    suspends::what_is_suspended_before_its_start_begins_suspended,
+    suspends::an_init_command_that_is_suspended_goes_on_to_the_program,
+    suspends::the_run_time_limit_stands_still_with_the_child,
+    suspends::a_suspended_tree_is_gone_when_its_guardian_is,
+    suspends::a_group_that_was_frozen_is_no_trap_for_the_next_child,
     trees::two_hundred_stubborn_trees_are_gone_after_a_kill,
     trees::what_a_child_leaves_behind_is_killed_and_counted,
     trees::dropping_a_child_kills_its_tree,

@@ -144,6 +144,24 @@ impl<T> Job<T> {
         self.background.wait(async move { job.stop().await })
     }
 
+    /// Suspends the job on every node; see [`crate::Job::suspend`].
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn suspend(&self) -> Result<JobView, CallError<RequestError>> {
+        let job = self.untyped();
+        self.background.wait(async move { job.suspend().await })
+    }
+
+    /// Lets the suspended job go on; see [`crate::Job::resume`].
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn resume(&self) -> Result<JobView, CallError<RequestError>> {
+        let job = self.untyped();
+        self.background.wait(async move { job.resume().await })
+    }
+
     /// Removes the finished job with everything of it; see [`crate::Job::remove`].
     ///
     /// # Errors

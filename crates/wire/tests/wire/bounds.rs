@@ -50,6 +50,7 @@ fn a_report_of_as_many_items_as_may_be_fits() {
     report.started = vec![report.started[0]; limits::FRAME_ITEMS];
     report.ended = vec![report.ended[1].clone(); limits::FRAME_ITEMS];
     report.asked = vec![report.asked[1].clone(); limits::FRAME_ITEMS];
+    report.moved = vec![report.moved[1]; limits::FRAME_ITEMS];
     let mut run = samples::record_run();
     run.records = vec![run.records[0]; limits::FRAME_ITEMS];
     report.records = vec![run];

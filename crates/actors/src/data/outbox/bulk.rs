@@ -255,7 +255,8 @@ pub(super) async fn send(
         };
         let ended = end.into_iter().collect();
         let asked = asked.into_iter().collect();
-        let report = Report { number: 0, job, started: Vec::new(), records, ended, asked };
+        let (started, moved) = (Vec::new(), Vec::new());
+        let report = Report { number: 0, job, started, records, ended, asked, moved };
         if stream.send_with_payload(&report, payload).await.is_err() {
             return;
         }

@@ -1,5 +1,6 @@
 //! The shared stream: all that is ready goes out as one numbered report per job.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sortie_link::FrameSender;
@@ -64,11 +65,22 @@ async fn write(stream: &mut FrameSender, report: Sent) -> Result<(), ()> {
 pub(super) fn take_pending(state: &mut State) -> Vec<Sent> {
     let pending = std::mem::take(&mut state.pending);
     let mut fresh = Vec::new();
-    for (job, pending) in pending {
-        for Pending { started, runs, payload, weight, ended, asked, .. } in cut(pending) {
+    // Words that cost no credit wait where the owner stores nothing, the last one of each child.
+    let waits = state.unacknowledged.len() >= limits::REPORTS_AHEAD;
+    for (job, mut pending) in pending {
+        if waits && !pending.moved.is_empty() {
+            let moved = std::mem::take(&mut pending.moved);
+            state.pending.insert(job, Pending { moved, ..Pending::default() });
+            if pending.is_nothing() {
+                continue;
+            }
+        }
+        for Pending { started, runs, payload, weight, ended, asked, moved, .. } in cut(pending) {
             state.last_number = state.last_number.saturating_add(1);
             let number = state.last_number;
-            let head = Arc::new(Report { number, job, started, records: runs, ended, asked });
+            let moved = moved.into_values().collect();
+            let records = runs;
+            let head = Arc::new(Report { number, job, started, records, ended, asked, moved });
             fresh.push(Sent { number, head, payload, bytes: weight });
         }
     }
@@ -83,13 +95,14 @@ const REPORT_BYTES: usize = limits::FRAME_BYTES / 4;
 const ASKED: usize = REPORT_BYTES / (2 * limits::PROMPT_BYTES);
 
 /// What gathered, in reports that fit a frame each: starts before records, records before
-/// questions, and these before ends.
+/// questions, these before suspensions, and these before ends.
 fn cut(pending: Pending) -> Vec<Pending> {
     let items = pending.started.len().max(pending.heads).max(pending.ended.len());
-    if items.max(pending.asked.len()) <= limits::FRAME_ITEMS && pending.weight <= REPORT_BYTES {
+    let items = items.max(pending.asked.len()).max(pending.moved.len());
+    if items <= limits::FRAME_ITEMS && pending.weight <= REPORT_BYTES {
         return vec![pending];
     }
-    let Pending { started, runs, payload, ended, asked, .. } = pending;
+    let Pending { started, runs, payload, ended, asked, mut moved, .. } = pending;
     let of_starts = started.chunks(limits::FRAME_ITEMS);
     let mut reports: Vec<Pending> =
         of_starts.map(|some| Pending { started: some.to_vec(), ..Pending::default() }).collect();
@@ -111,6 +124,12 @@ fn cut(pending: Pending) -> Vec<Pending> {
         let weight = open.map(|open| ask_bytes(open.prompt.len())).sum();
         Pending { asked: some.to_vec(), weight, ..Pending::default() }
     }));
+    while !moved.is_empty() {
+        let rest = moved.keys().nth(limits::FRAME_ITEMS).copied();
+        let rest = rest.map_or_else(BTreeMap::new, |first| moved.split_off(&first));
+        let moved = std::mem::replace(&mut moved, rest);
+        reports.push(Pending { moved, ..Pending::default() });
+    }
     let of_ends = ended.chunks(limits::FRAME_ITEMS);
     reports.extend(of_ends.map(|some| Pending { ended: some.to_vec(), ..Pending::default() }));
     reports

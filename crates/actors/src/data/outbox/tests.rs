@@ -195,3 +195,33 @@ async fn questions_that_gather_are_cut_into_reports_that_fit_and_give_their_cred
     let all = credit.shared.claim(&mut None, limits::LINK_SHARED_CREDIT_BYTES);
     assert!(all.is_some(), "everything was given back");
 }
+
+#[tokio::test]
+async fn words_about_suspensions_wait_for_an_owner_that_stores_nothing_one_for_each_child() {
+    let credit: Arc<OwnerCredit> = PerNode::default().of(sortie_model::NodeId([1; 16]));
+    let outbox = Outbox::new(SessionInstance(Uuid::from_u128(1)), credit);
+    let moved = |child, number| {
+        let (ordinal, incarnation) = (Ordinal(child), ChildIncarnation(0));
+        ChildMotion { ordinal, incarnation, number, motion: sortie_model::Motion::Suspended }
+    };
+    let take = || shared::take_pending(&mut outbox.state());
+    for number in 0..2 * limits::REPORTS_AHEAD as u64 {
+        outbox.moved(JOB, moved(0, number));
+        assert_eq!(take().len(), usize::from(number < limits::REPORTS_AHEAD as u64));
+    }
+    // What has credit, or comes once, is not kept waiting.
+    let incarnation = ChildIncarnation(0);
+    outbox.started(JOB, ChildStart { ordinal: Ordinal(0), incarnation, time: Timestamp(0) });
+    let sent = take();
+    assert_eq!(sent.iter().map(|report| report.head.moved.len()).collect::<Vec<_>>(), [0]);
+    let children = limits::FRAME_ITEMS as u32 + 1;
+    (1..children).for_each(|child| outbox.moved(JOB, moved(child, 1)));
+    assert!(take().is_empty());
+    let (reports, none) = (limits::REPORTS_AHEAD as u64, Vec::new());
+    outbox.acknowledge(&Acknowledge { session: outbox.session, reports, children: none });
+    let sent = take();
+    let words: Vec<_> = sent.iter().flat_map(|report| report.head.moved.clone()).collect();
+    let last = moved(0, 2 * limits::REPORTS_AHEAD as u64 - 1);
+    assert_eq!((words.len(), words.first()), (children as usize, Some(&last)));
+    assert!(sent.iter().all(|report| report.head.moved.len() <= limits::FRAME_ITEMS));
+}

@@ -48,6 +48,15 @@ impl TaskPort for ChildPort {
         Box::pin(self.ask_owner(prompt))
     }
 
+    fn checkpoint(&self, value: Bytes) -> BoxFuture<'_, ()> {
+        self.keep_checkpoint(value);
+        Box::pin(self.stand_still())
+    }
+
+    fn resumed_from(&self) -> Option<Bytes> {
+        self.last_checkpoint()
+    }
+
     fn environment(&self) -> BTreeMap<OsString, OsString> {
         variables(&surroundings(self.job(), self.id()).0)
     }

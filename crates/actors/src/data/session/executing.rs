@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sortie_engine::parent_job::{Executor, NodeIndex, Owner, QuestionKey};
+use sortie_engine::parent_job::{Executor, MotionOrder, NodeIndex, Owner, QuestionKey};
 use sortie_model::spec::StopSpec;
 use sortie_model::{NodeId, Ordinal};
 use sortie_wire::host_proto::{
-    AnswerChild, ChildBatch, ChildSet, ForgetJob, StartChildren, StopChildren,
+    AnswerChild, ChildBatch, ChildSet, ForgetJob, StartChildren, StopChildren, SuspendChildren,
 };
 
 use crate::data::job::JobShared;
@@ -89,6 +89,25 @@ impl SessionShared {
             self.tell_host(HostMessage::Stop(stop));
         } else {
             self.attachment(id).send(&stop);
+        }
+    }
+
+    /// Suspends children on a node, or lets them go on. On a node that is away the rows remember
+    /// it.
+    pub(crate) fn suspend_on(
+        &self,
+        job: &JobShared,
+        node: NodeIndex,
+        (children, order): (ChildSet, MotionOrder),
+    ) {
+        let Some(id) = job.rows().node_id(node) else { return };
+        let (session, job) = (self.identity.instance, job.identity.instance);
+        let MotionOrder { number, motion } = order;
+        let suspend = SuspendChildren { session, job, children, number, motion };
+        if id == self.node.me.id {
+            self.tell_host(HostMessage::Suspend(suspend));
+        } else {
+            self.attachment(id).send(&suspend);
         }
     }
 

@@ -44,6 +44,7 @@ pub(super) fn because(facts: &Facts) -> Vec<String> {
     for (child, question) in &facts.asking {
         said.push(format!("{child} asks: {}", question.prompt));
     }
+    said.extend(suspension(facts).map(str::to_owned));
     said.extend(restart(facts));
     said.extend(queue(facts));
     if facts.tally.open && !facts.is_child {
@@ -69,6 +70,19 @@ fn have_not_ended(count: u64) -> String {
     }
 }
 
+fn suspension(facts: &Facts) -> Option<&'static str> {
+    match (facts.state, facts.is_child) {
+        (State::Suspended, true) => Some("it is suspended, and goes on when it is resumed"),
+        (State::Suspended, false) => {
+            Some("it is suspended; what has not started starts when it is resumed")
+        }
+        (State::Suspending, _) => {
+            Some("it was told to suspend; a function does so at its next checkpoint")
+        }
+        _ => None,
+    }
+}
+
 fn restart(facts: &Facts) -> Option<String> {
     let (count, first) = facts.resting;
     let soon = first.map_or_else(
@@ -85,6 +99,9 @@ fn restart(facts: &Facts) -> Option<String> {
 }
 
 fn queue(facts: &Facts) -> Option<String> {
+    if facts.state == State::Suspended {
+        return None;
+    }
     let throttle = facts.throttle.map_or_else(
         || "its nodes have as many as they may".to_owned(),
         |most| format!("the throttle lets {most} run at once"),
@@ -116,8 +133,12 @@ pub(super) fn next(facts: &Facts) -> Vec<String> {
     if let Some((node, _)) = facts.away.first() {
         commands.push(format!("sortie node ping {node}"));
     }
+    let suspended = matches!(facts.state, State::Suspended | State::Suspending);
+    if suspended {
+        commands.push(format!("sortie resume {id}"));
+    }
     if !facts.state.is_finished() {
-        if facts.state != State::Blocked {
+        if facts.state != State::Blocked && !suspended {
             commands.push(format!("sortie receive {id} --wait"));
         }
         if facts.waiting > 0 {
@@ -240,6 +261,18 @@ mod tests {
         assert_eq!(because(&facts), ["it is over, and has results that nobody has received"]);
         let expected = ["sortie receive 3 --keep", "sortie receive 3", "sortie remove 3"];
         assert_eq!(next(&facts), expected);
+    }
+
+    #[test]
+    fn a_suspended_entry_says_how_to_let_it_go_on() {
+        let job = Facts { waiting: 7, ..facts(State::Suspended) };
+        let expected = ["it is suspended; what has not started starts when it is resumed"];
+        assert_eq!(because(&job), expected);
+        assert_eq!(next(&job), ["sortie resume 3", "sortie get 3 --children", "sortie stop 3"]);
+        let child = Facts { is_child: true, ..facts(State::Suspending) };
+        let expected = ["it was told to suspend; a function does so at its next checkpoint"];
+        assert_eq!(because(&child), expected);
+        assert_eq!(next(&child).first().map(String::as_str), Some("sortie resume 3"));
     }
 
     #[test]

@@ -20,7 +20,7 @@ fn asks_no_more(ordinal: u32, number: u32, taken: u32) -> ChildAsk {
 }
 
 /// A job of so many children on one node, which all began.
-fn running(children: u32) -> ParentJob {
+pub(super) fn running(children: u32) -> ParentJob {
     let (mut job, _) = accept(spec(per_node(children), None), 1);
     let begun: Vec<ChildStart> = (0..children).map(begin).collect();
     assert_eq!(job.on_report(node(0), &begun, vec![], &mut Effects::new()), Ok(()));

@@ -83,6 +83,11 @@ impl<'a> Reader<'a> {
             GuardianReport::Exited { child, end, stage, memory, disturbance, remainder } => {
                 self.on_ended(child, Ended { end, stage, memory, disturbance, remainder });
             }
+            GuardianReport::Moved { child, motion } => {
+                if let Some(slot) = self.link.children().get(&child) {
+                    slot.moved.send_replace(motion);
+                }
+            }
             GuardianReport::Gone { child, left_behind } => {
                 if let Some(slot) = self.link.children().remove(&child) {
                     let _ = slot.gone.send(left_behind);

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use sortie_model::Motion;
 use sortie_model::facts::{MemoryEnd, ProcessEnd, Stage};
 use sortie_model::reason::SpawnStep;
 use sortie_model::{ChildIncarnation, ChildKey, JobInstance, Ordinal, Seq};
@@ -65,6 +66,8 @@ fn requests() -> Vec<(&'static str, GuardianRequest)> {
         ("forget", GuardianRequest::Forget { child: kept }),
         ("close input", GuardianRequest::CloseInput { child: CHILD }),
         ("end", GuardianRequest::End),
+        ("suspend", GuardianRequest::Move { child: CHILD, motion: Motion::Suspended }),
+        ("resume", GuardianRequest::Move { child: CHILD, motion: Motion::Running }),
     ]
 }
 
@@ -140,6 +143,8 @@ fn reports() -> Vec<(&'static str, GuardianReport)> {
         ("busy", GuardianReport::Refused { why: Refusal::Busy { daemon: 70_000 } }),
         ("locked", GuardianReport::Refused { why: Refusal::Locked }),
         ("no directory", GuardianReport::Refused { why: Refusal::Directory { errno: 13 } }),
+        ("suspended", GuardianReport::Moved { child: CHILD, motion: Motion::Suspended }),
+        ("resumed", GuardianReport::Moved { child: CHILD, motion: Motion::Running }),
     ]
 }
 
@@ -168,6 +173,7 @@ fn request_name(request: &GuardianRequest) -> &'static str {
         GuardianRequest::Forget { .. } => "Forget",
         GuardianRequest::CloseInput { .. } => "CloseInput",
         GuardianRequest::End => "End",
+        GuardianRequest::Move { .. } => "Move",
     }
 }
 
@@ -183,5 +189,6 @@ fn report_name(report: &GuardianReport) -> &'static str {
         GuardianReport::Written { .. } => "Written",
         GuardianReport::Kept(_) => "Kept",
         GuardianReport::Refused { .. } => "Refused",
+        GuardianReport::Moved { .. } => "Moved",
     }
 }

@@ -3,12 +3,15 @@ use sortie_model::reason::SpawnStep;
 use sortie_model::spec::{
     BodySpec, EnvironmentSpec, Hosting, InputSpec, RunIn, StopSpec, TaskTypes,
 };
-use sortie_model::{ChildIncarnation, Ordinal, QuestionNumber, Reason, Seq, Stream, Timestamp};
+use sortie_model::{
+    ChildIncarnation, Motion, Ordinal, QuestionNumber, Reason, Seq, Stream, Timestamp,
+};
 use sortie_wire::host_proto::{
-    Acknowledge, AnswerChild, ChildAgain, ChildAsk, ChildBatch, ChildEnd, ChildItem, ChildOutcome,
-    ChildPosition, ChildSet, ChildStart, EndSession, ForgetJob, HostSpec, InputPiece,
+    Acknowledge, AnswerChild, ChildAgain, ChildAsk, ChildBatch, ChildEnd, ChildItem, ChildMotion,
+    ChildOutcome, ChildPosition, ChildSet, ChildStart, EndSession, ForgetJob, HostSpec, InputPiece,
     InputPosition, InputProgress, InputRead, InputRest, InputStream, OpenQuestion, RecordHead,
-    RecordRun, Report, ReportStream, Resume, Resumed, StartChildren, StopChildren, Verdict,
+    RecordRun, Report, ReportStream, Resume, Resumed, StartChildren, StopChildren, SuspendChildren,
+    Verdict,
 };
 
 use super::words::{TIME, job, node_name, os, seconds, session, text, window};
@@ -176,7 +179,28 @@ pub(super) fn report() -> Report {
             ask(5, Some(OpenQuestion { prompt: text("sure?"), time: TIME })),
             ask(300, None),
         ],
+        moved: vec![moved(6, Motion::Suspended), moved(300, Motion::Running)],
     }
+}
+
+fn moved(ordinal: u32, motion: Motion) -> ChildMotion {
+    let incarnation = ChildIncarnation(3);
+    ChildMotion { ordinal: Ordinal(ordinal), incarnation, number: 300, motion }
+}
+
+fn suspensions() -> Vec<Sample> {
+    let order = |children, motion| SuspendChildren {
+        session: session(),
+        job: job(),
+        children,
+        number: 300,
+        motion,
+    };
+    let some = ChildSet::Some(vec![Ordinal(0), Ordinal(300)]);
+    vec![
+        plain("suspend all", order(ChildSet::All, Motion::Suspended)),
+        plain("resume some", order(some, Motion::Running)),
+    ]
 }
 
 fn ask(ordinal: u32, open: Option<OpenQuestion>) -> ChildAsk {
@@ -221,7 +245,7 @@ fn inputs() -> Vec<Sample> {
 
 pub(super) fn samples() -> Vec<Sample> {
     let report = vec![head("start, records, ends", report(), b"abc\x93\x01")];
-    [starts(), stops(), positions(), report, inputs(), vec![answer()]]
+    [starts(), stops(), positions(), report, inputs(), vec![answer()], suspensions()]
         .into_iter()
         .flatten()
         .collect()

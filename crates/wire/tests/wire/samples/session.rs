@@ -137,6 +137,7 @@ fn ask_name(ask: &Ask) -> &'static str {
         Ask::CloseSession => "CloseSession",
         Ask::Scope(_) => "Scope",
         Ask::OpenBelow => "OpenBelow",
+        Ask::Suspend { .. } => "Suspend",
     }
 }
 

@@ -3,8 +3,8 @@ use sortie_model::spec::TaskTypes;
 use sortie_model::{Ordinal, QuestionNumber, Stream};
 use sortie_wire::message_proto::{AnswerKind, MessageKind};
 use sortie_wire::worker_proto::{
-    WorkerAnswer, WorkerAsked, WorkerEnd, WorkerExchange, WorkerInbox, WorkerMessage, WorkerOrder,
-    WorkerRecord, WorkerReply, WorkerWithdrew,
+    WorkerAnswer, WorkerAsked, WorkerCheckpoint, WorkerEnd, WorkerExchange, WorkerInbox,
+    WorkerMessage, WorkerOrder, WorkerRecord, WorkerReply, WorkerWithdrew,
 };
 
 use super::words::text;
@@ -28,6 +28,7 @@ pub(super) fn samples() -> Vec<Sample> {
         input: Bytes::from_static(b"\x93\x01\x02\x03"),
         ordinal: Ordinal(300),
         node: "web3".parse().unwrap(),
+        resumed: Some(Bytes::from_static(b"\x09")),
     };
     let record = head("a warning", WorkerRecord { stream: Stream::Warning }, b"\xa4slow");
     let ends = ends().into_iter().map(|(label, message)| plain(label, message));
@@ -38,6 +39,7 @@ pub(super) fn samples() -> Vec<Sample> {
         plain("yes", WorkerAnswer { number, answer }),
         plain("not asked any more", WorkerWithdrew { number }),
         plain("a request of its own", WorkerExchange),
+        head("a checkpoint", WorkerCheckpoint, b"\x09"),
     ];
     let given = WorkerMessage::Message { number: 300, kind: MessageKind::Call };
     let reply = WorkerReply { number: 300, how: AnswerKind::Value };

@@ -58,6 +58,8 @@ pub(super) fn codes() -> Vec<ErrorCode> {
         ErrorCode::NotAsking,
         ErrorCode::SessionBusy,
         ErrorCode::SessionTaken,
+        ErrorCode::NotRunning,
+        ErrorCode::NotSuspended,
     ]
 }
 

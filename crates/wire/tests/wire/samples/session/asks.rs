@@ -8,7 +8,8 @@ use sortie_model::spec::{
     BodySpec, Escalation, Fan, Hosting, InputSpec, MaxFails, Placement, RunIn, StopSpec, Throttle,
 };
 use sortie_model::{
-    Bound, ChildKey, EntryId, IdempotencyKey, JobSpec, Ordinal, QuestionNumber, State, Stream,
+    Bound, ChildKey, EntryId, IdempotencyKey, JobSpec, Motion, Ordinal, QuestionNumber, State,
+    Stream,
 };
 use sortie_wire::message_proto::MessageKind;
 use sortie_wire::session_proto::{
@@ -144,9 +145,15 @@ fn changes() -> Vec<(&'static str, Request)> {
         ask("stop", Ask::Stop { selection: selection(), how, wait: true }),
         ask("remove", Ask::Remove { selection: selection(), force: true }),
         ask("set throttle", Ask::SetThrottle { selection: selection(), throttle }),
+        suspend("suspend", Motion::Suspended),
+        suspend("resume", Motion::Running),
         answer("answer", Some(QuestionNumber(300))),
         answer("answer whatever is asked", None),
     ]
+}
+
+fn suspend(label: &'static str, motion: Motion) -> (&'static str, Request) {
+    ask(label, Ask::Suspend { selection: selection(), motion, wait: true })
 }
 
 fn answer(label: &'static str, number: Option<QuestionNumber>) -> (&'static str, Request) {

@@ -1,0 +1,100 @@
+//! `suspend` and `resume`.
+
+use std::sync::Arc;
+
+use sortie_engine::parent_job::{ParentJob, Unmoved};
+use sortie_engine::select::select;
+use sortie_model::selector::Selection;
+use sortie_model::{EntryId, Motion, Ordinal, State, limits};
+use sortie_wire::host_proto::ChildSet;
+use sortie_wire::session_proto::{Answer, Entries, Trouble};
+use sortie_wire::{ErrorCode, RemoteError};
+use tokio::sync::oneshot;
+
+use crate::data::job::JobShared;
+use crate::data::session::SessionShared;
+use crate::parent_job::ParentJobMessage;
+use crate::serve::{get, stop};
+
+/// Suspends what is selected, or lets it go on. What does not run, or was not told to suspend, is a
+/// trouble and left as it is. With `wait` it answers when the rest does what it was told, at the
+/// latest after [`limits::SUSPEND_WAIT`].
+pub(super) async fn suspend(
+    session: &Arc<SessionShared>,
+    selection: &Selection,
+    motion: Motion,
+    wait: bool,
+) -> Answer {
+    let selected = select(selection, &session.table());
+    let targets = stop::targets(session, &selected.places);
+    let mut troubles = selected.troubles;
+    let mut changes = session.changes();
+    let mut told = Vec::new();
+    for (job, children) in targets {
+        let (reply, answer) = oneshot::channel();
+        job.tell(ParentJobMessage::Move { children: children.clone(), motion, reply });
+        told.push((job, children, answer));
+    }
+    let mut moving = Vec::new();
+    for (job, children, answer) in told {
+        // A job that has finished has nobody who answers.
+        let unmoved = answer.await.unwrap_or_else(|_| all_of(&children));
+        troubles.extend(unmoved.iter().map(|unmoved| trouble(&job, *unmoved, motion)));
+        moving.push((job, children));
+    }
+    if wait {
+        let all = async {
+            while !moving.iter().all(|(job, children)| does(job, children, motion)) {
+                changes.changed().await;
+            }
+        };
+        // What is not there by then shows its state: a function far from its next checkpoint, a
+        // node that is away.
+        let _ = tokio::time::timeout(limits::SUSPEND_WAIT, all).await;
+    }
+    let entries = get::views(session, &selected.places);
+    let total = entries.len() as u64;
+    Answer::Entries(Entries { entries, total, troubles })
+}
+
+fn all_of(children: &ChildSet) -> Vec<Unmoved> {
+    match children {
+        ChildSet::All => vec![Unmoved::Job],
+        ChildSet::Some(some) => some.iter().copied().map(Unmoved::Child).collect(),
+    }
+}
+
+/// Whether what was told to do that is done with the way there.
+fn does(job: &JobShared, children: &ChildSet, motion: Motion) -> bool {
+    let rows = job.rows();
+    let is_there = |state: State| match motion {
+        Motion::Suspended => state != State::Suspending,
+        Motion::Running => !matches!(state, State::Suspending | State::Suspended),
+    };
+    match children {
+        ChildSet::All => is_there(rows.state()),
+        ChildSet::Some(some) => {
+            some.iter().all(|ordinal| rows.child_state(*ordinal).is_none_or(is_there))
+        }
+    }
+}
+
+fn trouble(job: &JobShared, unmoved: Unmoved, motion: Motion) -> Trouble {
+    let rows = job.rows();
+    let (id, state): (EntryId, State) = match unmoved {
+        Unmoved::Job => (rows.identity().id, rows.state()),
+        Unmoved::Child(ordinal) => of_child(&rows, ordinal),
+    };
+    let (code, why) = match motion {
+        Motion::Suspended => (ErrorCode::NotRunning, "it does not run, and cannot be suspended"),
+        Motion::Running => (ErrorCode::NotSuspended, "it was not suspended"),
+    };
+    let error = RemoteError::new(code, format!("{id} is {state}: {why}"));
+    Trouble { about: id.to_string(), error }
+}
+
+fn of_child(rows: &ParentJob, ordinal: Ordinal) -> (EntryId, State) {
+    // A selection names children that there are.
+    let id = rows.child_id(ordinal).unwrap_or(rows.identity().id);
+    (id, rows.child_state(ordinal).unwrap_or(State::NotStarted))
+}

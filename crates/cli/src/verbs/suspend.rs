@@ -1,0 +1,74 @@
+//! `sortie suspend` and `sortie resume`: make jobs and children stand still, and let them go on.
+
+use sortie::ErrorCode;
+use sortie::answer::{Entries, SuspendReturns, Trouble};
+use sortie_model::{Motion, State};
+
+use crate::args::output::Look;
+use crate::args::suspend::SuspendArgs;
+use crate::connect::Connection;
+use crate::exit::{Cause, Failures, Rule};
+use crate::failure::{ErrorStyle, Failure};
+use crate::own_node::eprintln_quietly;
+use crate::render::clean::one_line;
+use crate::verbs::{Nothing, report_troubles, show_entries};
+
+pub(super) async fn run(args: SuspendArgs, motion: Motion) -> Result<u8, Failure> {
+    let returns = if args.no_wait { SuspendReturns::AtOnce } else { SuspendReturns::WhenDone };
+    let selection = args.pick.selection()?;
+    let connection = Connection::open(&args.reach).await?;
+    let session = connection.session();
+    let entries = match motion {
+        Motion::Suspended => session.suspend(selection, returns).await?,
+        Motion::Running => session.resume(selection, returns).await?,
+    };
+    connection.close().await;
+    let (warnings, entries) = without_warnings(entries);
+    show_entries(&entries, &args.look)?;
+    warn(&warnings, &args.look);
+    let mut outcome = report_troubles(&entries, Nothing::of(args.allow_empty), &args.look);
+    if returns == SuspendReturns::WhenDone && say_what_is_on_its_way(&entries, motion) {
+        outcome.note(Cause::WaitRanOut);
+    }
+    Ok(outcome.status(Rule::Table, Failures::Count))
+}
+
+/// Takes out what is no error: entries for which there was nothing to do.
+fn without_warnings(mut entries: Entries) -> (Vec<Trouble>, Entries) {
+    let nothing = [ErrorCode::NotRunning, ErrorCode::NotSuspended];
+    let is_warning = |trouble: &Trouble| nothing.contains(&trouble.error.code);
+    let (warnings, troubles) = entries.troubles.into_iter().partition(is_warning);
+    entries.troubles = troubles;
+    (warnings, entries)
+}
+
+fn warn(warnings: &[Trouble], look: &Look) {
+    for Trouble { error, .. } in warnings {
+        let sentence = format!("warning: {}", error.message);
+        match look.error_style() {
+            ErrorStyle::Text => eprintln_quietly(&format!("sortie: {}", one_line(&sentence))),
+            ErrorStyle::Json => {
+                Failure::new(Cause::Internal, "warning", sentence).report(ErrorStyle::Json);
+            }
+        }
+    }
+}
+
+/// Says which entries do not yet do what they were told; whether there are any.
+fn say_what_is_on_its_way(entries: &Entries, motion: Motion) -> bool {
+    let is_on_its_way = |state: State| match motion {
+        Motion::Suspended => state == State::Suspending,
+        Motion::Running => matches!(state, State::Suspending | State::Suspended),
+    };
+    let mut any = false;
+    for entry in entries.entries.iter().filter(|entry| is_on_its_way(entry.state())) {
+        any = true;
+        let (id, state) = (entry.id(), entry.state());
+        let hint = match motion {
+            Motion::Suspended => "a function stands still at its next checkpoint",
+            Motion::Running => "it goes on when its node can be reached",
+        };
+        eprintln_quietly(&format!("sortie: {id} is {state} still: {hint}"));
+    }
+    any
+}

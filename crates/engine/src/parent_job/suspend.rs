@@ -1,0 +1,249 @@
+//! What a suspension reaches, and what has come of it (`docs/semantics.md`, section 3.5). The
+//! executing node decides whether a child stands still.
+
+use std::collections::BTreeMap;
+
+use sortie_model::{Motion, NodeId, Ordinal, Timestamp};
+use sortie_wire::host_proto::{ChildMotion, ChildSet};
+
+use crate::aggregate::{Outlook, Told};
+use crate::parent_job::row::Phase;
+use crate::parent_job::{Effects, FalseReport, JobEffect, ParentJob};
+use crate::placement::NodeIndex;
+
+/// An order to children, by the number that makes it newer than those before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MotionOrder {
+    /// Counts the orders of a job, from 1.
+    pub number: u64,
+    /// What they are to do.
+    pub motion: Motion,
+}
+
+/// An order does not apply to it: the job as a whole, or one of its children.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unmoved {
+    /// The job.
+    Job,
+    /// That child.
+    Child(Ordinal),
+}
+
+/// The children that were ever told to suspend, and have not gone on or ended.
+#[derive(Debug, Default)]
+pub(super) struct Suspensions {
+    by_child: BTreeMap<Ordinal, Suspension>,
+    /// The number of the last order.
+    number: u64,
+    /// Children that their nodes hold back.
+    held: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Suspension {
+    order: MotionOrder,
+    /// Whether its node said that it does what this order says.
+    heeded: bool,
+    /// What it does, as far as its node said.
+    does: Motion,
+}
+
+impl Suspensions {
+    /// The phase of such a child, once it began; none of a child that just runs.
+    pub(super) fn of(&self, ordinal: Ordinal) -> Option<Phase> {
+        self.by_child.get(&ordinal).map(|it| match it.does {
+            Motion::Suspended => Phase::Suspended,
+            Motion::Running => Phase::Suspending,
+        })
+    }
+
+    pub(super) fn forget(&mut self, ordinal: Ordinal) {
+        self.by_child.remove(&ordinal);
+    }
+
+    /// A child goes from a phase to another.
+    pub(super) fn count_held(&mut self, was: Phase, is: Phase) {
+        match (was == Phase::Held, is == Phase::Held) {
+            (false, true) => self.held += 1,
+            (true, false) => self.held = self.held.saturating_sub(1),
+            _ => {}
+        }
+    }
+}
+
+impl ParentJob {
+    /// Children that may yet come or begin.
+    pub fn outlook(&self) -> Outlook {
+        let in_line = if self.told == Told::Suspend { self.line.waiting() } else { 0 };
+        Outlook { open: self.open, held: in_line + self.suspensions.held }
+    }
+
+    /// Whether the job as a whole was told to suspend, and not to go on since.
+    pub fn told_to_suspend(&self) -> bool {
+        self.told == Told::Suspend
+    }
+
+    /// Somebody told the job, or some of its children, to stand still or to go on. Answers to what
+    /// of it that does not apply: it is as it was.
+    pub fn on_move(
+        &mut self,
+        children: ChildSet,
+        motion: Motion,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) -> Vec<Unmoved> {
+        let everything = children == ChildSet::All;
+        let (ordinals, mut unmoved) = match children {
+            ChildSet::All if self.state.is_finished() || self.told == Told::Stop => {
+                return vec![Unmoved::Job];
+            }
+            ChildSet::All => ((0..self.rows.len() as u32).map(Ordinal).collect(), Vec::new()),
+            ChildSet::Some(ordinals) => {
+                let applies = |ordinal: &Ordinal| self.can_move(*ordinal, motion);
+                let (apply, not): (Vec<_>, Vec<_>) = ordinals.into_iter().partition(applies);
+                (apply, not.into_iter().map(Unmoved::Child).collect())
+            }
+        };
+        self.suspensions.number += 1;
+        let order = MotionOrder { number: self.suspensions.number, motion };
+        let mut there: Vec<Vec<Ordinal>> = vec![Vec::new(); self.nodes.len()];
+        for ordinal in ordinals {
+            let Some(node) = self.order_one(ordinal, order, effects) else { continue };
+            if let Some(list) = there.get_mut(node.0 as usize) {
+                list.push(ordinal);
+            }
+        }
+        let told = !there.iter().all(Vec::is_empty);
+        if everything {
+            let before = std::mem::replace(
+                &mut self.told,
+                match motion {
+                    Motion::Suspended => Told::Suspend,
+                    Motion::Running => Told::Nothing,
+                },
+            );
+            if motion == Motion::Running && before != Told::Suspend && !told {
+                unmoved.push(Unmoved::Job);
+            }
+        }
+        for (node, list) in (0u32..).map(NodeIndex).zip(there) {
+            if !list.is_empty() {
+                // A job that goes on has children that were never told to suspend.
+                let all = everything && motion == Motion::Suspended;
+                let children = if all { ChildSet::All } else { ChildSet::Some(list) };
+                effects.push(JobEffect::Move { node, children, order });
+            }
+        }
+        self.advance(now, effects);
+        unmoved
+    }
+
+    /// Whether such an order to that child alone makes sense.
+    fn can_move(&self, ordinal: Ordinal, motion: Motion) -> bool {
+        match motion {
+            Motion::Suspended => self.row(ordinal).is_some_and(|row| row.phase.goes_on()),
+            Motion::Running => self.suspensions.by_child.contains_key(&ordinal),
+        }
+    }
+
+    /// Notes the order and says where the child is to be told of it, if it is.
+    fn order_one(
+        &mut self,
+        ordinal: Ordinal,
+        order: MotionOrder,
+        effects: &mut Effects,
+    ) -> Option<NodeIndex> {
+        let row = self.row(ordinal)?;
+        let (phase, node) = (row.phase, row.node);
+        if row.told_to_stop || !(phase.is_sent() || phase.goes_on()) {
+            return None;
+        }
+        let known = self.suspensions.by_child.get(&ordinal).copied();
+        if known.is_none() && order.motion == Motion::Running {
+            return None;
+        }
+        let does = known.map_or(Motion::Running, |known| known.does);
+        self.suspensions.by_child.insert(ordinal, Suspension { order, heeded: false, does });
+        self.show_motion(ordinal, effects);
+        node
+    }
+
+    /// Nodes said what children do. Words about earlier incarnations and earlier orders are late.
+    ///
+    /// # Errors
+    /// [`FalseReport`] when a child is not on that node; nothing of the report was applied.
+    pub fn on_moved(
+        &mut self,
+        node: NodeId,
+        moved: &[ChildMotion],
+        now: Timestamp,
+        effects: &mut Effects,
+    ) -> Result<(), FalseReport> {
+        let node = self.nodes.find(node).ok_or(FalseReport)?;
+        let honest = |moved: &ChildMotion| {
+            self.row_on(moved.ordinal, node).is_some() || self.ran_before(moved.ordinal)
+        };
+        if !moved.iter().all(honest) {
+            return Err(FalseReport);
+        }
+        for ChildMotion { ordinal, incarnation, number, motion } in moved.iter().copied() {
+            let present = self
+                .row_on(ordinal, node)
+                .is_some_and(|row| row.incarnation == incarnation && !row.phase.is_finished());
+            let suspensions = &mut self.suspensions.by_child;
+            let Some(it) = suspensions.get_mut(&ordinal).filter(|_| present) else { continue };
+            if it.order.number != number {
+                continue;
+            }
+            (it.does, it.heeded) = (motion, it.order.motion == motion);
+            if it.heeded && motion == Motion::Running {
+                suspensions.remove(&ordinal);
+            }
+            self.show_motion(ordinal, effects);
+        }
+        self.advance(now, effects);
+        Ok(())
+    }
+
+    /// Orders that a node may not have heard, said again: it heeds each once.
+    pub(super) fn move_again(&self, node: NodeIndex, effects: &mut Effects) {
+        let mut orders: BTreeMap<MotionOrder, Vec<Ordinal>> = BTreeMap::new();
+        for (ordinal, it) in &self.suspensions.by_child {
+            let row = self.row_on(*ordinal, node).filter(|row| !row.told_to_stop);
+            if row.is_some() && !it.heeded {
+                orders.entry(it.order).or_default().push(*ordinal);
+            }
+        }
+        for (order, children) in orders {
+            effects.push(JobEffect::Move { node, children: ChildSet::Some(children), order });
+        }
+    }
+
+    /// The child was told to stop: that is all that counts now.
+    pub(super) fn end_suspension(&mut self, ordinal: Ordinal, effects: &mut Effects) {
+        self.suspensions.forget(ordinal);
+        if self.row(ordinal).is_some_and(|row| row.phase == Phase::Held) {
+            self.set_phase(ordinal, Phase::Sent, effects);
+        }
+    }
+
+    /// The child's node knows nothing of it: an order to it is to be said again.
+    pub(super) fn unsuspended(&mut self, ordinal: Ordinal, effects: &mut Effects) {
+        if let Some(it) = self.suspensions.by_child.get_mut(&ordinal) {
+            (it.does, it.heeded) = (Motion::Running, false);
+            self.show_motion(ordinal, effects);
+        }
+    }
+
+    fn show_motion(&mut self, ordinal: Ordinal, effects: &mut Effects) {
+        let phase = match self.row(ordinal).map(|row| row.phase) {
+            Some(phase) if phase.goes_on() => self.begun_phase(ordinal),
+            Some(phase) if phase.is_sent() => match self.suspensions.of(ordinal) {
+                Some(Phase::Suspended) => Phase::Held,
+                _ => Phase::Sent,
+            },
+            _ => return,
+        };
+        self.set_phase(ordinal, phase, effects);
+    }
+}
