@@ -235,8 +235,7 @@ fn other_verbs_take_their_words() {
     ] {
         assert!(parse(line.split_whitespace()).is_ok(), "{line}");
     }
-    for line in ["stop", "remove", "wait", "get --state busy", "stop 1 --now --grace 1s", "enter a"]
-    {
+    for line in ["stop", "remove", "wait", "get --state busy", "stop 1 --now --grace 1s", "enter"] {
         assert!(parse(line.split_whitespace()).is_err(), "{line}");
     }
 }
