@@ -94,7 +94,7 @@ fn session() -> SessionEntry {
         epoch: 0,
         idle_timeout: None,
         disconnected: None,
-        output_policy: Default::default(),
+        output: Default::default(),
         directory: None,
         environment: Vec::new(),
     }
