@@ -202,8 +202,8 @@ fn a_node_that_is_killed_again_and_again_loses_nothing() {
     const JOBS: usize = 12;
     let mut home = Home::running("solo", &[]);
     let ran = home.path().join("ran");
-    let line = "echo $0 >> \"$1\"; i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo $i; sleep 0.01; done; \
-                exit $0";
+    let line = "echo $0 >> \"$1\"; i=0; \
+                while [ $i -lt 60 ]; do i=$((i+1)); echo $i; sleep 0.01; done; exit $0";
     let mut taken = vec![String::new(); JOBS];
     let mut kills = 0;
     for job in 0..JOBS {

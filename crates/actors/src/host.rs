@@ -2,6 +2,8 @@
 //!
 //! The session's owner may be this very node: then reports go straight to its mailboxes.
 
+mod adopt;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -22,13 +24,14 @@ use sortie_wire::host_proto::{
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::child_job::{Chosen, EndedGroups, Group, GroupId, Left, Survivor, Tell, Work};
+use crate::child_job::{Chosen, EndedGroups, Group, GroupId, Left, Tell, Work};
 use crate::data::checkpoints::Checkpoints;
 use crate::data::credit::OwnerCredit;
 use crate::data::messages::inboxes::{Inboxes, Way};
 use crate::data::outbox::Outbox;
 use crate::data::port::{ChildPort, JobPort, Target};
 use crate::data::session::SessionShared;
+pub(crate) use crate::host::adopt::Adoption;
 use crate::node::NodeShared;
 
 /// The moment after a duration, which another node may have chosen.
@@ -61,14 +64,6 @@ pub(crate) enum HostMessage {
     GraceOver,
     /// The session is over, or its owner silent for too long.
     Over,
-}
-
-/// Children of one job that an earlier life of the node left.
-#[derive(Debug)]
-pub(crate) struct Adoption {
-    pub(crate) job: JobInstance,
-    pub(crate) spec: HostSpec,
-    pub(crate) children: Vec<Survivor>,
 }
 
 /// Whose children the host executes.
@@ -290,22 +285,6 @@ impl HostState {
             let id = GroupId(self.groups);
             let left = Left::new(some.len(), id, &self.ended, tell);
             self.running.insert(id, Group::start(&port, &work, some, &left));
-        }
-    }
-
-    fn adopt(&mut self, adoption: Adoption) {
-        let Adoption { job, spec, children } = adoption;
-        let Some(guardian) = self.node.guardian.clone() else { return };
-        let lives: Vec<_> =
-            children.iter().map(|it| (it.start.ordinal, it.start.incarnation)).collect();
-        let spec = self.host.on_adopted(job, spec, &lives);
-        let Some(port) = self.port(job, &spec) else { return };
-        for child in children {
-            self.credit.add_children(1);
-            self.groups += 1;
-            let id = GroupId(self.groups);
-            let left = Left::new(1, id, &self.ended, Tell::AtOnce);
-            self.running.insert(id, Group::resume(&port, &guardian, vec![child], &left));
         }
     }
 

@@ -2,6 +2,8 @@
 
 mod cluster;
 mod config;
+mod hosts;
+mod housekeeping;
 mod join;
 mod listen;
 mod peers;
@@ -25,7 +27,6 @@ use sortie_exec::{Guardian, LaunchError, NodeBasics};
 use sortie_link::{BindError, CertificateAuthority, Endpoint, Joined, LocalFacts};
 use sortie_model::{Incarnation, NodeId, NodeName, SessionInstance};
 use sortie_store::Store;
-use sortie_store::journal::JournalBounds;
 use sortie_wire::link_proto::{Member, Roster};
 use sortie_wire::session_proto::Request;
 use tokio::runtime::Handle;
@@ -33,9 +34,10 @@ use tokio::time::Instant;
 
 pub use crate::node::cluster::NoKeeper;
 pub use crate::node::config::{Network, NodeConfig, NodeKeys};
+pub(crate) use crate::node::hosts::Hosted;
 pub(crate) use crate::node::peers::{PeerSight, Sights};
 pub use crate::node::recover::RecoverError;
-pub(crate) use crate::node::sessions::{Hosted, Sessions};
+pub(crate) use crate::node::sessions::Sessions;
 
 use crate::data::credit::{OwnerCredit, PerNode};
 use crate::data::exchange::{self, ClientEnd};
@@ -220,10 +222,7 @@ impl NodeHandle {
     /// # Errors
     /// [`NodeError`]; nothing is left running.
     pub async fn start(config: NodeConfig) -> Result<Self, NodeError> {
-        let store = match config.store.clone() {
-            Some(directory) => Some(open_store(directory).await?),
-            None => None,
-        };
+        let store = recover::open_store(config.store.clone()).await?;
         let guardian = match config.guardian.clone() {
             Some(options) => Some(Guardian::launch(options).await?),
             None => None,
@@ -281,16 +280,11 @@ impl NodeHandle {
         let (root, _) = Root::spawn(None, Root, ()).await.map_err(|_| NodeError::Actors)?;
         // Set once, here.
         let _ = node.root.set(root);
-        if let Some(store) = node.store.clone() {
-            node.recover(&store).await?;
-            tokio::spawn(Arc::clone(&node).keep_house(store));
-        }
+        node.take_up().await?;
         node.open_default_session().await.map_err(|_| NodeError::Actors)?;
         starting.succeeded();
         if let Network::Quic(_) = config.network {
-            let pool = Arc::clone(&node.pool);
-            // What nodes that were killed left on the disk; nobody waits for it.
-            tokio::task::spawn_blocking(move || pool.remove_abandoned());
+            node.clear_away();
         }
         tokio::spawn(listen::run(Arc::clone(&node), arrivals));
         node.seek_authority();
@@ -372,14 +366,6 @@ impl NodeHandle {
     }
 }
 
-/// Opens what outlives the node; a large journal is read off the runtime's workers.
-async fn open_store(directory: PathBuf) -> Result<Arc<Store>, NodeError> {
-    let opening =
-        tokio::task::spawn_blocking(move || Store::open(&directory, JournalBounds::default()));
-    let store = opening.await.map_err(|_| NodeError::Actors)??;
-    Ok(Arc::new(store))
-}
-
 /// A node whose start is under way: one that fails, or is dropped, leaves nothing running.
 struct Starting<'a>(Option<&'a Arc<NodeShared>>);
 
@@ -399,6 +385,12 @@ impl Drop for Starting<'_> {
 }
 
 impl NodeShared {
+    /// What nodes that were killed left on the disk goes; nobody waits for it.
+    fn clear_away(&self) {
+        let pool = Arc::clone(&self.pool);
+        tokio::task::spawn_blocking(move || pool.remove_abandoned());
+    }
+
     /// The monotonic clock, from the node's start.
     pub(crate) fn uptime(&self) -> Duration {
         self.started.elapsed()

@@ -120,15 +120,15 @@ impl ParentJobMessage {
 #[derive(Debug, Default)]
 pub(crate) struct Finding {
     pub(crate) alive: HashSet<(Ordinal, ChildIncarnation)>,
-    /// The guardian is the one of before: what it does not know of it never began.
-    pub(crate) same_guardian: bool,
+    /// What else was to run never began.
+    pub(crate) knows_all: bool,
 }
 
 impl Finding {
     fn of(&self, child: Ordinal, life: ChildIncarnation) -> Found {
         if self.alive.contains(&(child, life)) {
             Found::Alive
-        } else if self.same_guardian {
+        } else if self.knows_all {
             Found::NeverBegan
         } else {
             Found::Gone

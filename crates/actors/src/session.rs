@@ -17,7 +17,7 @@ use sortie_wire::session_proto::Event;
 use sortie_wire::{ErrorCode, RemoteError};
 use tokio::sync::oneshot;
 
-use crate::data::durable::{first_children, job_entry, output};
+use crate::data::durable::{Durable, first_children, job_entry, output};
 use crate::data::input_log::{InputLog, Pace};
 use crate::data::job::JobShared;
 use crate::data::mailboxes::JobMailboxes;
@@ -141,27 +141,13 @@ pub(crate) async fn start(stay: &Stay, order: StartOrder) -> Result<Started, Rem
     let input = input_of(session, &spec, known, pace);
     let (instance, mut effects) = (identity.instance, Vec::new());
     let mut rows = ParentJob::accept(identity, *spec, nodes, &mut effects);
-    if let (Some(durable), Some(digest)) = (durable, digest) {
-        rows.note_touched();
-        let new = new_job(session, (key, digest), &rows);
-        match durable.start(new).await {
-            Ok(journal::Started::New) => {}
-            Ok(journal::Started::Same(before)) => {
-                session.table_mut().withdraw(id);
-                return again(session, before);
-            }
-            Err(error) => {
-                session.table_mut().withdraw(id);
-                return Err(error);
-            }
-        }
+    if let (Some(durable), Some(digest)) = (durable, digest)
+        && let Some(before) = keep(session, durable, (key, digest), &mut rows).await?
+    {
+        return again(session, before);
     }
     let feed = rows.is_open().then(MapFeed::new);
-    let (node, rule) = (&session.node, session.identity.output);
-    let mailboxes = match durable {
-        Some(durable) => output::mailboxes(node, durable.store(), (instance, rule)),
-        None => JobMailboxes::with_rule(Arc::clone(&node.pool), rule),
-    };
+    let mailboxes = mailboxes_of(session, durable, instance);
     let job = JobShared::new(rows, mailboxes, input, session);
     let arguments = ParentJobArguments {
         job: Arc::clone(&job),
@@ -204,6 +190,39 @@ fn again(session: &SessionShared, id: EntryId) -> Result<Started, RemoteError> {
     let gone = || RemoteError::new(ErrorCode::Gone, "the key's job was removed");
     let job = session.table().job(id).cloned().ok_or_else(gone)?;
     Ok(Started { job, again: true })
+}
+
+fn mailboxes_of(
+    session: &SessionShared,
+    durable: Option<&Arc<Durable>>,
+    job: JobInstance,
+) -> Arc<JobMailboxes> {
+    let (node, rule) = (&session.node, session.identity.output);
+    match durable {
+        Some(durable) => output::mailboxes(node, durable.store(), (job, rule)),
+        None => JobMailboxes::with_rule(Arc::clone(&node.pool), rule),
+    }
+}
+
+/// Keeps a new job before it is answered, unless its key has one: then it says which.
+///
+/// # Errors
+/// [`RemoteError`]; the job's key is free.
+async fn keep(
+    session: &SessionShared,
+    durable: &Durable,
+    key: (IdempotencyKey, SpecDigest),
+    rows: &mut ParentJob,
+) -> Result<Option<EntryId>, RemoteError> {
+    rows.note_touched();
+    let kept = durable.start(new_job(session, key, rows)).await;
+    if !matches!(kept, Ok(journal::Started::New)) {
+        session.table_mut().withdraw(rows.identity().id);
+    }
+    match kept? {
+        journal::Started::New => Ok(None),
+        journal::Started::Same(before) => Ok(Some(before)),
+    }
 }
 
 /// A job as it is kept before it is answered.

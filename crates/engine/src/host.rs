@@ -4,6 +4,7 @@
 //! An incarnation of a child is accepted once, by (job, ordinal, incarnation), however often its
 //! start is sent.
 
+mod adopt;
 mod suspend;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -178,34 +179,6 @@ impl Host {
         }
         self.run_queued(instance, effects);
         Ok(())
-    }
-
-    /// Children that run here since before this node's present life, or have ended since.
-    pub fn on_adopted(
-        &mut self,
-        job: JobInstance,
-        spec: HostSpec,
-        children: &[(Ordinal, ChildIncarnation)],
-    ) -> Arc<HostSpec> {
-        let is_process = is_process(&spec);
-        let spec_bytes = encoded_length(&spec).unwrap_or(usize::MAX);
-        if !self.jobs.contains_key(&job) {
-            self.specs = self.specs.saturating_add(spec_bytes);
-        }
-        let hosted = self.jobs.entry(job).or_insert_with(|| HostedJob {
-            spec: Arc::new(spec),
-            spec_bytes,
-            accepted: HashMap::new(),
-            queued: VecDeque::new(),
-            held: HashSet::new(),
-            running: 0,
-        });
-        hosted.accepted.extend(children.iter().copied());
-        hosted.running += children.len() as u32;
-        if is_process {
-            self.processes += children.len();
-        }
-        Arc::clone(&hosted.spec)
     }
 
     fn new_job(&self, spec: HostSpec, room: Room) -> Result<HostedJob, BadStart> {

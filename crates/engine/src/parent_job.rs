@@ -385,26 +385,6 @@ impl ParentJob {
             effects.push(JobEffect::ParentChanged(state));
         }
     }
-
-    fn want_items(&mut self, effects: &mut Effects) {
-        if !self.open || self.told == Told::Stop {
-            return;
-        }
-        let waiting = self.line.waiting();
-        let ahead = read_ahead(self.item_bytes);
-        let room = ahead.saturating_sub(waiting).saturating_sub(u64::from(self.wanted));
-        // Asking in halves of the window keeps one message per many items.
-        if room >= ahead / 2 || (room > 0 && self.wanted == 0 && waiting == 0) {
-            self.wanted += room as u32;
-            effects.push(JobEffect::Want(room as u32));
-        }
-    }
-}
-
-/// How many items of about that length are read ahead.
-fn read_ahead(item_bytes: usize) -> u64 {
-    let ahead = limits::MAP_READ_AHEAD_BYTES / item_bytes.max(1);
-    ahead.clamp(limits::MAP_READ_AHEAD_LEAST, limits::MAP_READ_AHEAD) as u64
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! for, so a long history costs nothing.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sortie_model::{ChildKey, EntryId, IdempotencyKey, JobInstance, Seq, SessionInstance};
@@ -49,6 +49,7 @@ pub struct RecoveredJob {
 /// Dropping it waits until what the journal was asked for is done and on the disk.
 #[derive(Debug)]
 pub struct Store {
+    directory: PathBuf,
     journal: Journal,
     output: OutputDirectory,
 }
@@ -72,7 +73,13 @@ impl Store {
         bounds: JournalBounds,
     ) -> Result<Self, OpenError> {
         let journal = Journal::open_on(Arc::clone(&disk), directory, bounds)?;
-        Ok(Self { journal, output: OutputDirectory::new(disk, &directory.join("output")) })
+        let output = OutputDirectory::new(disk, &directory.join("output"));
+        Ok(Self { directory: directory.to_owned(), journal, output })
+    }
+
+    /// Where all of it is.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// The journal: sessions, finished jobs, children, keys and cursors.

@@ -33,8 +33,6 @@ pub(super) fn run(port: &Arc<JobPort>, guardian: &Guardian, child: Start, left: 
         let _ending = ending;
         this.mark_restart().await;
         let spec = match process_spec(this.job(), child) {
-            // A terminal without anybody behind it is of no use to its process.
-            Ok(spec) if matches!(spec.input, StandardInput::Terminal(_)) => spec,
             Ok(spec) => ProcessSpec { keep: this.keep(), ..spec },
             Err(reason) => return this.ended(ChildOutcome::of(Verdict::Failed(reason))),
         };

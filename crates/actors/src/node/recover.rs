@@ -2,20 +2,20 @@
 //! (`docs/semantics.md`, section 4.2).
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use ractor::Actor;
-use sortie_engine::history::{Ended, Held, Retention, surplus};
 use sortie_engine::hold::Hold;
 use sortie_engine::host::Start;
 use sortie_engine::parent_job::{Executor, JobIdentity, KeptChild, KeptJob, Owner, ParentJob};
 use sortie_engine::placement;
 use sortie_exec::{Adopted, Guardian};
 use sortie_model::spec::BodySpec;
-use sortie_model::{ChildKey, EntryId, Ordinal, limits};
+use sortie_model::{ChildKey, EntryId, Ordinal};
 use sortie_store::Store;
-use sortie_store::journal::{Change, JobEntry, JournalError, Order, SessionEntry, Told};
+use sortie_store::journal::{JobEntry, JobPlan, JournalBounds, JournalError, SessionEntry, Told};
 use sortie_wire::RemoteError;
 use sortie_wire::session_proto::ScopeChange;
 
@@ -24,14 +24,12 @@ use crate::data::durable::{Durable, kept_child, output};
 use crate::data::job::JobShared;
 use crate::data::session::{SessionIdentity, SessionShared};
 use crate::host::{Adoption, HostMessage};
-use crate::node::NodeShared;
+use crate::node::{NodeError, NodeShared};
 use crate::parent_job::{Finding, ParentJobActor, ParentJobArguments, ParentJobMessage};
-use crate::serve::{remove, wait};
+use crate::serve::wait;
 
 /// Rows of the journal that are read at once.
 const PAGE: usize = 4_096;
-/// How often the node looks what of its history is too old or too much.
-const HOUSEKEEPING: Duration = Duration::from_secs(60);
 
 /// What a node's journal has cannot be taken up.
 #[derive(Debug, thiserror::Error)]
@@ -45,14 +43,40 @@ pub enum RecoverError {
     Session(RemoteError),
 }
 
+/// Opens what outlives the node, if anything does; a large journal is read off the runtime's
+/// workers.
+///
+/// # Errors
+/// [`NodeError`].
+pub(super) async fn open_store(
+    directory: Option<PathBuf>,
+) -> Result<Option<Arc<Store>>, NodeError> {
+    let Some(directory) = directory else { return Ok(None) };
+    let opening =
+        tokio::task::spawn_blocking(move || Store::open(&directory, JournalBounds::default()));
+    let store = opening.await.map_err(|_| NodeError::Actors)??;
+    Ok(Some(Arc::new(store)))
+}
+
 impl NodeShared {
+    /// Opens what outlived the node, and sees to it from here on.
+    ///
+    /// # Errors
+    /// [`RecoverError`].
+    pub(super) async fn take_up(self: &Arc<Self>) -> Result<(), RecoverError> {
+        let Some(store) = self.store.clone() else { return Ok(()) };
+        self.recover(&store).await?;
+        tokio::spawn(Arc::clone(self).keep_house(store));
+        Ok(())
+    }
+
     /// Opens the sessions that are kept, with their jobs. Nothing of them moves before this
     /// returns.
     ///
     /// # Errors
     /// [`RecoverError`]; what is kept stays as it is.
-    pub(super) async fn recover(self: &Arc<Self>, store: &Arc<Store>) -> Result<(), RecoverError> {
-        let mut left = Left::of(self.guardian.as_ref());
+    async fn recover(self: &Arc<Self>, store: &Arc<Store>) -> Result<(), RecoverError> {
+        let mut left = Left::of(self.guardian.as_ref(), same_boot(store.directory()));
         for entry in store.journal().sessions()? {
             let session = self.reopen(store, &entry).await?;
             let mut after = None;
@@ -105,77 +129,32 @@ impl NodeShared {
         let _ = session.scope().change(change);
         Ok(session)
     }
+}
 
-    /// Forgets what is too old or too much, while the node lives.
-    pub(super) async fn keep_house(self: Arc<Self>, store: Arc<Store>) {
-        let mut over = self.over.subscribe();
-        loop {
-            tokio::select! {
-                _ = over.wait_for(|over| *over) => return,
-                () = tokio::time::sleep(HOUSEKEEPING) => {}
-            }
-            if let Err(error) = self.forget_old(&store).await {
-                tracing::warn!(%error, "old jobs cannot be forgotten");
-            }
-        }
+/// Whether the machine runs since before the node's present life. What it says is noted for the next.
+fn same_boot(directory: &Path) -> bool {
+    let Ok(boot) = fs::read("/proc/sys/kernel/random/boot_id") else { return false };
+    let path = directory.join("boot");
+    let same = fs::read(&path).is_ok_and(|before| before == boot);
+    if !same && let Err(error) = fs::write(&path, &boot) {
+        tracing::warn!(%error, "the machine's life cannot be noted");
     }
-
-    async fn forget_old(&self, store: &Store) -> Result<(), JournalError> {
-        let journal = store.journal();
-        loop {
-            let totals = journal.history()?;
-            let oldest = journal.finished(Order::OldestFirst, PAGE)?;
-            let ended: Vec<Ended> =
-                oldest.iter().map(|job| Ended { end: job.end, bytes: job.bytes }).collect();
-            let held = Held { jobs: totals.jobs, bytes: totals.bytes };
-            let gone = surplus(held, &ended, &Retention::default(), self.world.now());
-            if gone == 0 {
-                return self.forget_keys(store).await;
-            }
-            for job in oldest.iter().take(gone) {
-                if let Some(session) = self.session(job.session) {
-                    remove::drop_job(&session, job.job).await;
-                }
-            }
-        }
-    }
-
-    /// Keys of jobs that were removed long ago.
-    async fn forget_keys(&self, store: &Store) -> Result<(), JournalError> {
-        let too_old = self.world.now().earlier_by(limits::KEY_KEPT);
-        for session in self.sessions.all() {
-            let Some(durable) = &session.durable else { continue };
-            let (instance, mut after) = (session.identity.instance, None);
-            loop {
-                let keys = store.journal().keys(instance, after.as_ref(), PAGE)?;
-                let Some((last, _)) = keys.last() else { break };
-                after = Some(last.clone());
-                let old = keys
-                    .into_iter()
-                    .filter(|(_, entry)| entry.removed.is_some_and(|removed| removed < too_old));
-                let keys: Vec<_> = old.map(|(key, _)| key).collect();
-                if !keys.is_empty() {
-                    durable.keep(vec![Change::KeysForgotten { session: instance, keys }]).await;
-                }
-            }
-        }
-        Ok(())
-    }
+    same
 }
 
 /// Children that a guardian has from before, and that nobody has asked for yet.
 struct Left {
-    same_guardian: bool,
+    /// A guardian notes a child before it starts it, so whom it does not tell of never began; unless
+    /// the machine failed, and the note with it.
+    knows_all: bool,
     children: BTreeMap<ChildKey, Adopted>,
 }
 
 impl Left {
-    fn of(guardian: Option<&Guardian>) -> Self {
+    fn of(guardian: Option<&Guardian>, same_boot: bool) -> Self {
         let adopted = guardian.map(Guardian::take_adopted).unwrap_or_default();
-        // One that died left lost children only, and knows of no others.
-        let same_guardian = adopted.iter().any(|adopted| !adopted.lost);
         let children = adopted.into_iter().map(|adopted| (adopted.child, adopted)).collect();
-        Self { same_guardian, children }
+        Self { knows_all: same_boot && guardian.is_some(), children }
     }
 }
 
@@ -188,8 +167,8 @@ fn adopt(session: &Arc<SessionShared>, job: &JobShared, left: &mut Left) -> Find
     let keys: Vec<ChildKey> = left.children.range(of_job).map(|(key, _)| *key).collect();
     let rows = job.rows();
     let is_process = !matches!(rows.spec().body, BodySpec::Task { .. });
-    let same_guardian = left.same_guardian && is_process;
-    let mut finding = Finding { same_guardian, ..Finding::default() };
+    let knows_all = left.knows_all && is_process;
+    let mut finding = Finding { knows_all, ..Finding::default() };
     let mut children = Vec::new();
     for key in keys {
         let Some(adopted) = left.children.remove(&key) else { continue };
@@ -218,6 +197,37 @@ fn adopt(session: &Arc<SessionShared>, job: &JobShared, left: &mut Left) -> Find
     finding
 }
 
+/// Where children of a job are among the numbers of its session: the first one's, its place, and how
+/// many follow.
+type Places = Vec<(EntryId, Ordinal, u64)>;
+
+/// The children of a job, as they were.
+fn kept_children(
+    store: &Store,
+    entry: &JobEntry,
+    plan: &JobPlan,
+) -> Result<(Vec<(Ordinal, KeptChild)>, Places), JournalError> {
+    let (mut children, mut places, mut from) = (Vec::new(), Places::new(), Ordinal(0));
+    loop {
+        let runs = store.journal().children(entry.instance, from, PAGE)?;
+        let Some(last) = runs.last() else { break };
+        from = Ordinal(last.first.0.saturating_add(last.count));
+        for run in runs {
+            places.push((run.facts.id, run.first, u64::from(run.count)));
+            for after in 0..run.count {
+                let ordinal = Ordinal(run.first.0 + after);
+                let nodes = plan.nodes.len() as u32;
+                let told = placement::node_of(&plan.spec.fan, ordinal, nodes);
+                children.push((ordinal, kept_child(run.facts.clone(), after, told)));
+            }
+        }
+    }
+    if plan.known_children > 0 {
+        places = vec![(EntryId(entry.id.0 + 1), Ordinal(0), plan.known_children)];
+    }
+    Ok((children, places))
+}
+
 /// Takes a job up again: one that is not finished goes on.
 async fn recover_job(
     session: &Arc<SessionShared>,
@@ -228,28 +238,8 @@ async fn recover_job(
         // It was removed meanwhile.
         return Ok(());
     };
-    let (spec, nodes) = (plan.spec, plan.nodes);
-    let count = nodes.len() as u32;
-    let mut children: Vec<(Ordinal, KeptChild)> = Vec::new();
-    let mut places = vec![(EntryId(entry.id.0 + 1), Ordinal(0), plan.known_children)];
-    let mut from = Ordinal(0);
-    loop {
-        let runs = store.journal().children(entry.instance, from, PAGE)?;
-        let Some(last) = runs.last() else { break };
-        from = Ordinal(last.first.0.saturating_add(last.count));
-        for run in runs {
-            places.push((run.facts.id, run.first, u64::from(run.count)));
-            for after in 0..run.count {
-                let ordinal = Ordinal(run.first.0 + after);
-                let told = placement::node_of(&spec.fan, ordinal, count);
-                children.push((ordinal, kept_child(run.facts.clone(), after, told)));
-            }
-        }
-    }
-    if plan.known_children > 0 {
-        places.truncate(1);
-    }
-    let facts = entry.facts;
+    let (children, places) = kept_children(store, &entry, &plan)?;
+    let (spec, nodes, facts) = (plan.spec, plan.nodes, entry.facts);
     let kept = KeptJob {
         identity: JobIdentity {
             id: entry.id,

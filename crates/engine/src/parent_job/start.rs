@@ -4,6 +4,7 @@ use sortie_model::spec::Fan;
 use sortie_model::{ChildIncarnation, Ordinal, Reason, Timestamp, limits};
 use sortie_wire::host_proto::{ChildBatch, ChildItem};
 
+use crate::aggregate::Told;
 use crate::parent_job::row::Phase;
 use crate::parent_job::{Effects, JobEffect, ParentJob};
 use crate::placement::NodeIndex;
@@ -111,4 +112,25 @@ impl ParentJob {
         let item = self.items.get(number as usize).cloned().unwrap_or_default();
         ChildItem { ordinal, id, number: number + 1, item }
     }
+
+    /// Asks for more items of a map where there is room.
+    pub(super) fn want_items(&mut self, effects: &mut Effects) {
+        if !self.open || self.told == Told::Stop {
+            return;
+        }
+        let waiting = self.line.waiting();
+        let ahead = read_ahead(self.item_bytes);
+        let room = ahead.saturating_sub(waiting).saturating_sub(u64::from(self.wanted));
+        // Asking in halves of the window keeps one message per many items.
+        if room >= ahead / 2 || (room > 0 && self.wanted == 0 && waiting == 0) {
+            self.wanted += room as u32;
+            effects.push(JobEffect::Want(room as u32));
+        }
+    }
+}
+
+/// How many items of about that length are read ahead.
+fn read_ahead(item_bytes: usize) -> u64 {
+    let ahead = limits::MAP_READ_AHEAD_BYTES / item_bytes.max(1);
+    ahead.clamp(limits::MAP_READ_AHEAD_LEAST, limits::MAP_READ_AHEAD) as u64
 }

@@ -79,17 +79,6 @@ fn reports() -> Vec<(&'static str, GuardianReport)> {
         containment,
         next: CHILD,
     };
-    let kept = |input, fate| {
-        GuardianReport::Kept(Box::new(KeptChild {
-            number: CHILD,
-            keep: keep(),
-            oldest: Seq(301),
-            pid: 70_001,
-            running: Duration::from_secs(300),
-            input,
-            fate,
-        }))
-    };
     let exited = |end, memory, remainder| GuardianReport::Exited {
         child: CHILD,
         end,
@@ -137,6 +126,22 @@ fn reports() -> Vec<(&'static str, GuardianReport)> {
             "spawned and kept",
             GuardianReport::SpawnedKept { child: CHILD, pid: 70_001, input: StandardInput::Null },
         ),
+    ]
+}
+
+fn reports_of_kept_ones() -> Vec<(&'static str, GuardianReport)> {
+    let kept = |input, fate| {
+        GuardianReport::Kept(Box::new(KeptChild {
+            number: CHILD,
+            keep: keep(),
+            oldest: Seq(301),
+            pid: 70_001,
+            running: Duration::from_secs(300),
+            input,
+            fate,
+        }))
+    };
+    vec![
         ("written", GuardianReport::Written { child: CHILD, next: Seq(70_000) }),
         ("kept", kept(KeptInput::Lost, KeptFate::Known)),
         ("kept and lost", kept(KeptInput::Whole, KeptFate::Lost)),
@@ -150,7 +155,8 @@ fn reports() -> Vec<(&'static str, GuardianReport)> {
 
 pub(super) fn samples() -> Vec<Sample> {
     let requests = requests().into_iter().map(|(label, message)| plain(label, message));
-    let reports = reports().into_iter().map(|(label, message)| plain(label, message));
+    let reports = reports().into_iter().chain(reports_of_kept_ones());
+    let reports = reports.map(|(label, message)| plain(label, message));
     requests.chain(reports).collect()
 }
 

@@ -1,0 +1,34 @@
+//! Children that an earlier life of the node left, and that its guardian kept.
+
+use sortie_model::JobInstance;
+use sortie_wire::host_proto::HostSpec;
+
+use crate::child_job::{Group, GroupId, Left, Survivor, Tell};
+use crate::host::HostState;
+
+/// Children of one job that an earlier life of the node left.
+#[derive(Debug)]
+pub(crate) struct Adoption {
+    pub(crate) job: JobInstance,
+    pub(crate) spec: HostSpec,
+    pub(crate) children: Vec<Survivor>,
+}
+
+impl HostState {
+    /// Takes them over.
+    pub(super) fn adopt(&mut self, adoption: Adoption) {
+        let Adoption { job, spec, children } = adoption;
+        let Some(guardian) = self.node.guardian.clone() else { return };
+        let lives: Vec<_> =
+            children.iter().map(|it| (it.start.ordinal, it.start.incarnation)).collect();
+        let spec = self.host.on_adopted(job, spec, &lives);
+        let Some(port) = self.port(job, &spec) else { return };
+        for child in children {
+            self.credit.add_children(1);
+            self.groups += 1;
+            let id = GroupId(self.groups);
+            let left = Left::new(1, id, &self.ended, Tell::AtOnce);
+            self.running.insert(id, Group::resume(&port, &guardian, vec![child], &left));
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Children that outlived their node.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use sortie_model::{ChildIncarnation, JobInstance, Ordinal};
+use sortie_wire::codec::encoded_length;
+use sortie_wire::host_proto::HostSpec;
+
+use crate::host::{Host, HostedJob, is_process};
+
+impl Host {
+    /// Children that run here since before this node's present life, or have ended since.
+    pub fn on_adopted(
+        &mut self,
+        job: JobInstance,
+        spec: HostSpec,
+        children: &[(Ordinal, ChildIncarnation)],
+    ) -> Arc<HostSpec> {
+        let is_process = is_process(&spec);
+        let spec_bytes = encoded_length(&spec).unwrap_or(usize::MAX);
+        if !self.jobs.contains_key(&job) {
+            self.specs = self.specs.saturating_add(spec_bytes);
+        }
+        let hosted = self.jobs.entry(job).or_insert_with(|| HostedJob {
+            spec: Arc::new(spec),
+            spec_bytes,
+            accepted: HashMap::new(),
+            queued: VecDeque::new(),
+            held: HashSet::new(),
+            running: 0,
+        });
+        hosted.accepted.extend(children.iter().copied());
+        hosted.running += children.len() as u32;
+        if is_process {
+            self.processes += children.len();
+        }
+        Arc::clone(&hosted.spec)
+    }
+}
