@@ -87,6 +87,7 @@ fn reports() -> Vec<(&'static str, GuardianReport)> {
         disturbance: Disturbance::Signalled,
         remainder,
     };
+    let spawned = |input| GuardianReport::Spawned { child: CHILD, pid: 70_001, input };
     let signalled = ProcessEnd::Signalled { number: 9, core_dumped: true };
     let not_started = ProcessEnd::NotStarted { step: SpawnStep::Chdir, errno: 2 };
     let (step, errno) = (SpawnStep::Exec, 13);
@@ -94,18 +95,8 @@ fn reports() -> Vec<(&'static str, GuardianReport)> {
         ("hello, control group", hello(Containment::ControlGroup { directory: os(b"/g") })),
         ("hello, parentage", hello(Containment::Parentage)),
         ("descriptors", GuardianReport::Descriptors { count: 3 }),
-        (
-            "spawned",
-            GuardianReport::Spawned { child: CHILD, pid: 70_001, input: StandardInput::Pipe },
-        ),
-        (
-            "spawned on a terminal",
-            GuardianReport::Spawned {
-                child: CHILD,
-                pid: 70_001,
-                input: StandardInput::Terminal(window()),
-            },
-        ),
+        ("spawned", spawned(StandardInput::Pipe)),
+        ("spawned on a terminal", spawned(StandardInput::Terminal(window()))),
         ("spawn failed", GuardianReport::SpawnFailed { child: CHILD, step, errno }),
         ("exited", exited(ProcessEnd::Exited { code: 3 }, MemoryEnd::No, Remainder::Alone)),
         ("died", exited(signalled, MemoryEnd::OutOfMemory, Remainder::Others)),
