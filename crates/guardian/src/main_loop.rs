@@ -20,7 +20,7 @@ use sortie_exec::sys::spawn::SpawnFailure;
 use sortie_model::limits;
 use sortie_model::reason::SpawnStep;
 use sortie_wire::guardian_proto::{
-    ChildNumber, GuardianReport, GuardianRequest, Program, SpawnRequest,
+    ChildNumber, GuardianReport, GuardianRequest, Program, SpawnRequest, StandardInput,
 };
 
 use crate::child::{Child, Life, Moving, Sent};
@@ -271,7 +271,8 @@ impl Guardian {
         let (number, input) = (request.child, request.input);
         if let Some(keep) = request.keep.take() {
             let none = SpawnFailure { step: SpawnStep::Guardian, errno: Errno::OPNOTSUPP };
-            self.keeper.as_mut().ok_or(none)?.admit(number, keep)?;
+            let can_be = matches!(input, StandardInput::Null | StandardInput::Pipe);
+            self.keeper.as_mut().filter(|_| can_be).ok_or(none)?.admit(number, keep)?;
         }
         let mut tree = self
             .forest

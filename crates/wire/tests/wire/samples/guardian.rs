@@ -79,17 +79,6 @@ fn reports() -> Vec<(&'static str, GuardianReport)> {
         containment,
         next: CHILD,
     };
-    let kept = |input, fate| {
-        GuardianReport::Kept(Box::new(KeptChild {
-            number: CHILD,
-            keep: keep(),
-            oldest: Seq(301),
-            pid: 70_001,
-            running: Duration::from_secs(300),
-            input,
-            fate,
-        }))
-    };
     let exited = |end, memory, remainder| GuardianReport::Exited {
         child: CHILD,
         end,
@@ -133,6 +122,22 @@ fn reports() -> Vec<(&'static str, GuardianReport)> {
         ),
         ("lost", exited(ProcessEnd::Lost, MemoryEnd::No, Remainder::Alone)),
         ("gone", GuardianReport::Gone { child: CHILD, left_behind: 2 }),
+    ]
+}
+
+fn kept_reports() -> Vec<(&'static str, GuardianReport)> {
+    let kept = |input, fate| {
+        GuardianReport::Kept(Box::new(KeptChild {
+            number: CHILD,
+            keep: keep(),
+            oldest: Seq(301),
+            pid: 70_001,
+            running: Duration::from_secs(300),
+            input,
+            fate,
+        }))
+    };
+    vec![
         (
             "spawned and kept",
             GuardianReport::SpawnedKept { child: CHILD, pid: 70_001, input: StandardInput::Null },
@@ -150,13 +155,15 @@ fn reports() -> Vec<(&'static str, GuardianReport)> {
 
 pub(super) fn samples() -> Vec<Sample> {
     let requests = requests().into_iter().map(|(label, message)| plain(label, message));
-    let reports = reports().into_iter().map(|(label, message)| plain(label, message));
+    let reports =
+        reports().into_iter().chain(kept_reports()).map(|(label, message)| plain(label, message));
     requests.chain(reports).collect()
 }
 
 pub(super) fn variants(name: &str) -> Vec<&'static str> {
     if name == "GuardianReport" {
-        return reports().iter().map(|(_, report)| report_name(report)).collect();
+        let all = reports().into_iter().chain(kept_reports());
+        return all.map(|(_, report)| report_name(&report)).collect();
     }
     requests().iter().map(|(_, request)| request_name(request)).collect()
 }
