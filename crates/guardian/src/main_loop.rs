@@ -176,7 +176,8 @@ impl Guardian {
         self.kill_again();
         self.move_again();
         self.tend();
-        let is_needed = self.peer.is_some() || self.keeper.as_ref().is_some_and(Keeper::is_needed);
+        let is_kept = |keeper: &mut Keeper| keeper.is_needed() && keeper.can_be_found();
+        let is_needed = self.peer.is_some() || self.keeper.as_mut().is_some_and(is_kept);
         Ok(if is_needed { Progress::GoesOn } else { Progress::Over(Remains::Facts) })
     }
 
