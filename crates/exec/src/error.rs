@@ -106,8 +106,8 @@ impl SpawnError {
     /// [`KEPT_NOTE_BYTES`](sortie_model::limits::KEPT_NOTE_BYTES).
     pub const NOTE_TOO_LONG: Self = Self { step: SpawnStep::Guardian, errno: libc::EMSGSIZE };
 
-    /// The guardian has no directory in which it could keep a child, or the child is a worker,
-    /// which nobody can keep.
+    /// The guardian has no directory in which it could keep a child, or the child is a worker or
+    /// has a terminal: nobody can keep those.
     pub const NOT_KEPT: Self = Self { step: SpawnStep::Guardian, errno: libc::EOPNOTSUPP };
 
     /// Whether the fault lies with this node, not with what was to be started.

@@ -180,6 +180,13 @@ impl KeepPlace {
     }
 }
 
+impl PlaceLock {
+    /// Whether the directory is still there, so that somebody can find who has it.
+    pub fn is_there(&self) -> bool {
+        self.0.metadata().is_ok_and(|found| found.nlink() > 0)
+    }
+}
+
 impl Drop for PlaceLock {
     /// Closing alone does not: a process that is being started has the open file, too, until it
     /// executes its program.
@@ -266,6 +273,11 @@ mod tests {
         assert_eq!(place.connect().map(|(_, pid)| pid), Ok(rustix::process::getpid()));
         drop(door);
         assert_eq!(place.connect().map(|_| ()), Err(Errno::CONNREFUSED));
+        assert!(lock.is_there());
+        fs::rename(path.join("lock"), path.join("other")).expect("renamed");
+        assert!(lock.is_there());
+        fs::remove_file(path.join("other")).expect("removed");
+        assert!(!lock.is_there());
         place.clear(lock);
         assert_eq!(fs::read_dir(&path).expect("there").count(), 0);
         assert!(place.lock().expect("a lock").is_some());

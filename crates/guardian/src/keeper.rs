@@ -48,6 +48,8 @@ pub(crate) struct Keeper {
     halted_until: Option<Instant>,
     /// When writing what could not be written is tried again.
     retry_at: Option<Instant>,
+    /// When to look whether the directory is still there; none while there is a daemon.
+    look_at: Option<Instant>,
     scratch: Vec<u8>,
 }
 
@@ -134,6 +136,18 @@ impl Keeper {
     /// Whether somebody has to stay for some child's sake: what has ended is in files.
     pub(crate) fn is_needed(&self) -> bool {
         self.children.values().any(|kept| kept.life.is_unfinished())
+    }
+
+    /// Whether the next daemon can find what is kept. Looked at rarely, while there is no daemon.
+    pub(crate) fn can_be_found(&mut self) -> bool {
+        let now = Instant::now();
+        match self.look_at {
+            Some(at) if at <= now => {
+                self.look_at = Some(now + limits::KEPT_PLACE_CHECK);
+                self.lock.is_there()
+            }
+            _ => true,
+        }
     }
 
     /// A child's program runs: its pipes are read from now on.
@@ -243,6 +257,8 @@ impl Keeper {
     /// A daemon came, or went. One that went took the rest of its children's input along.
     pub(crate) fn set_daemon(&mut self, daemon: Daemon, watcher: &Watcher) {
         self.daemon = daemon;
+        let soon = Instant::now() + limits::KEPT_PLACE_CHECK;
+        self.look_at = (daemon == Daemon::Away).then_some(soon);
         self.watch_all(watcher);
         if daemon == Daemon::Away {
             self.news.clear();
@@ -304,7 +320,7 @@ impl Keeper {
     /// When there is something to do without anybody's asking.
     pub(crate) fn next_turn(&self) -> Option<Instant> {
         let ending = self.ending.iter().filter_map(|number| self.children.get(number)?.due());
-        ending.chain(self.retry_at).min()
+        ending.chain(self.retry_at).chain(self.look_at).min()
     }
 
     /// Tries again what did not go before.
@@ -353,6 +369,10 @@ impl Keeper {
     /// Gives the directory up. Unless there is something that a later daemon may ask for, nothing
     /// stays.
     pub(crate) fn leave(self, remains: Remains) {
+        if !self.lock.is_there() {
+            // A directory that has its name now is somebody else's.
+            return;
+        }
         if remains == Remains::Nothing || self.children.is_empty() {
             self.place.clear(self.lock);
         } else {

@@ -20,7 +20,7 @@ use sortie_exec::sys::spawn::SpawnFailure;
 use sortie_model::limits;
 use sortie_model::reason::SpawnStep;
 use sortie_wire::guardian_proto::{
-    ChildNumber, GuardianReport, GuardianRequest, Program, SpawnRequest,
+    ChildNumber, GuardianReport, GuardianRequest, Program, SpawnRequest, StandardInput,
 };
 
 use crate::child::{Child, Life, Moving, Sent};
@@ -176,7 +176,8 @@ impl Guardian {
         self.kill_again();
         self.move_again();
         self.tend();
-        let is_needed = self.peer.is_some() || self.keeper.as_ref().is_some_and(Keeper::is_needed);
+        let is_kept = |keeper: &mut Keeper| keeper.is_needed() && keeper.can_be_found();
+        let is_needed = self.peer.is_some() || self.keeper.as_mut().is_some_and(is_kept);
         Ok(if is_needed { Progress::GoesOn } else { Progress::Over(Remains::Facts) })
     }
 
@@ -271,7 +272,8 @@ impl Guardian {
         let (number, input) = (request.child, request.input);
         if let Some(keep) = request.keep.take() {
             let none = SpawnFailure { step: SpawnStep::Guardian, errno: Errno::OPNOTSUPP };
-            self.keeper.as_mut().ok_or(none)?.admit(number, keep)?;
+            let can_be = matches!(input, StandardInput::Null | StandardInput::Pipe);
+            self.keeper.as_mut().filter(|_| can_be).ok_or(none)?.admit(number, keep)?;
         }
         let mut tree = self
             .forest

@@ -57,6 +57,7 @@ impl Keeper {
             room: Room::new(path.to_owned()),
             halted_until: None,
             retry_at: None,
+            look_at: None,
             scratch: vec![0; limits::RECORD_BYTES],
             place,
             lock,

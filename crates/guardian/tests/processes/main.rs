@@ -109,6 +109,7 @@ const CASES: &[Case] = &cases![
     keeping::deaths::input_that_died_with_the_daemon_is_not_taken_for_its_end,
     keeping::places::two_daemons_cannot_have_the_same_children,
     keeping::places::an_orderly_end_kills_what_is_kept_and_leaves_nothing,
+    keeping::places::what_nobody_can_find_any_more_ends,
     keeping::places::what_cannot_be_kept_is_refused,
     keeping::places::a_full_disk_pauses_kept_children,
     keeping::output::sixty_four_mebibytes_of_a_kept_child_arrive_unchanged,

@@ -21,6 +21,9 @@ pub const KEPT_UNWRITTEN_BYTES: usize = 16 * MIB;
 pub const KEPT_RETRY: Duration = Duration::from_millis(500);
 /// Output that may be written between two looks at the disk's free room, in bytes.
 pub const KEPT_DISK_CHECK_BYTES: u64 = 16 * MIB as u64;
+/// How often a guardian without a daemon looks whether its directory is still there: without it
+/// nobody can find what is kept, and the guardian ends.
+pub const KEPT_PLACE_CHECK: Duration = Duration::from_secs(2);
 /// Pipes of kept children that a guardian reads before it looks again for ends and requests.
 pub const KEPT_READS_AT_ONCE: usize = 64;
 /// Records that a daemon reads of a kept child without leaving its thread; more are read by a

@@ -61,6 +61,19 @@ pub(crate) async fn an_orderly_end_kills_what_is_kept_and_leaves_nothing(guardia
     eventually("the end of the guardian", || directory.files().is_empty()).await;
 }
 
+pub(crate) async fn what_nobody_can_find_any_more_ends(guardian: Guardian) {
+    let directory = KeepDirectory::new(&guardian);
+    let mark = mark("nowhere");
+    let script = "echo said; exec sleep 1000";
+    let order = Order { script, mark: &mark, count: 2, other: None };
+    let daemon = Daemon::start(&guardian, &directory, &order);
+    daemon.says("record", 2).await;
+    daemon.kill();
+    std::fs::remove_dir_all(directory.path()).unwrap();
+    eventually("the end of what was kept", || with_mark(&mark).is_empty()).await;
+    assert!(!directory.path().exists());
+}
+
 pub(crate) async fn what_cannot_be_kept_is_refused(guardian: Guardian) {
     let spawn = |guardian: Guardian, spec: ProcessSpec| async move {
         guardian.spawn(spec).await.map(|_| ()).unwrap_err()
@@ -114,6 +127,8 @@ pub(crate) async fn a_full_disk_pauses_kept_children(guardian: Guardian) {
         println!("(skipped: nothing can be mounted here)");
         return;
     };
+    // Dropped first: what is there ends before the disk goes.
+    let directory = directory;
     let host = directory.launch().await.unwrap();
     let ballast = disk.0.join("ballast");
     let taker = Arc::new(Taker { stores: false, ..Taker::new(&host, 0) });
