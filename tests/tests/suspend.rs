@@ -12,9 +12,8 @@ use serde_json::Value;
 use sortie_tests::{Home, Ran, join_all, processes_marked, wait_for};
 
 /// Counts for ever, and says how far it is in a file of its own, before the next line comes.
-const COUNT: &str = "i=0; while :; do i=$((i+1)); echo $i; \
-                     echo $i > $DIR/$SORTIE_CHILD.new; mv $DIR/$SORTIE_CHILD.new $DIR/$SORTIE_CHILD; \
-                     sleep 0.05; done";
+const COUNT: &str = "i=0; while :; do i=$((i+1)); echo $i; echo $i > $DIR/$SORTIE_CHILD.new; \
+                     mv $DIR/$SORTIE_CHILD.new $DIR/$SORTIE_CHILD; sleep 0.05; done";
 
 fn two() -> [Home; 2] {
     let homes = [Home::running("a", &[]), Home::running("b", &[])];

@@ -8,18 +8,16 @@ mod suspend;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use bytes::Bytes;
 use sortie_engine::function_end::{FunctionResult, StopDelivered, function_outcome};
 use sortie_engine::host::Start;
 use sortie_engine::nest::Nest;
 use sortie_exec::task::encode_value;
 use sortie_exec::{NodeBasics, StopToken};
-use sortie_model::spec::{InputSpec, StopSpec};
+use sortie_model::spec::StopSpec;
 use sortie_model::{
     Body, ChildIncarnation, ChildKey, JobInstance, NodeName, Ordinal, Record, Seq, Stream,
     Timestamp, limits,
 };
-use sortie_wire::guardian_proto::Keep;
 use sortie_wire::host_proto::{ChildEnd, ChildOutcome, ChildStart, HostSpec};
 use sortie_wire::message_proto::ChildLife;
 use tokio::sync::Notify;
@@ -383,36 +381,5 @@ impl ChildPort {
                 }
             }
         }
-    }
-}
-
-impl ChildPort {
-    /// How its process outlives this node, if it does. One at a terminal does not: this node is
-    /// that terminal's other side.
-    pub(crate) fn keep(&self) -> Option<Keep> {
-        if matches!(self.shared.spec.input, InputSpec::Terminal(_)) {
-            return None;
-        }
-        let Target::Here(job) = &self.shared.target else { return None };
-        job.durable.as_ref()?;
-        Some(Keep {
-            child: self.key(),
-            incarnation: self.incarnation,
-            first: self.state().next,
-            drain: self.shared.spec.drain,
-            note: Bytes::new(),
-        })
-    }
-
-    /// Stores what a kept process wrote: it has its number and its time already, and may be here.
-    pub(crate) async fn store_kept(&self, record: Record) {
-        let Target::Here(job) = &self.shared.target else { return };
-        if self.shared.is_discarded() {
-            return;
-        }
-        let next = record.seq.after(1);
-        job.store_again(self.ordinal, record).await;
-        let mut state = self.state();
-        state.next = state.next.max(next);
     }
 }

@@ -79,17 +79,6 @@ fn reports() -> Vec<(&'static str, GuardianReport)> {
         containment,
         next: CHILD,
     };
-    let kept = |input, fate| {
-        GuardianReport::Kept(Box::new(KeptChild {
-            number: CHILD,
-            keep: keep(),
-            oldest: Seq(301),
-            pid: 70_001,
-            running: Duration::from_secs(300),
-            input,
-            fate,
-        }))
-    };
     let exited = |end, memory, remainder| GuardianReport::Exited {
         child: CHILD,
         end,
@@ -133,6 +122,25 @@ fn reports() -> Vec<(&'static str, GuardianReport)> {
         ),
         ("lost", exited(ProcessEnd::Lost, MemoryEnd::No, Remainder::Alone)),
         ("gone", GuardianReport::Gone { child: CHILD, left_behind: 2 }),
+        ("suspended", GuardianReport::Moved { child: CHILD, motion: Motion::Suspended }),
+        ("resumed", GuardianReport::Moved { child: CHILD, motion: Motion::Running }),
+    ]
+}
+
+/// What is reported of children that outlive their daemon, and to a daemon that is turned away.
+fn kept_reports() -> Vec<(&'static str, GuardianReport)> {
+    let kept = |input, fate| {
+        GuardianReport::Kept(Box::new(KeptChild {
+            number: CHILD,
+            keep: keep(),
+            oldest: Seq(301),
+            pid: 70_001,
+            running: Duration::from_secs(300),
+            input,
+            fate,
+        }))
+    };
+    vec![
         (
             "spawned and kept",
             GuardianReport::SpawnedKept { child: CHILD, pid: 70_001, input: StandardInput::Null },
@@ -143,20 +151,19 @@ fn reports() -> Vec<(&'static str, GuardianReport)> {
         ("busy", GuardianReport::Refused { why: Refusal::Busy { daemon: 70_000 } }),
         ("locked", GuardianReport::Refused { why: Refusal::Locked }),
         ("no directory", GuardianReport::Refused { why: Refusal::Directory { errno: 13 } }),
-        ("suspended", GuardianReport::Moved { child: CHILD, motion: Motion::Suspended }),
-        ("resumed", GuardianReport::Moved { child: CHILD, motion: Motion::Running }),
     ]
 }
 
 pub(super) fn samples() -> Vec<Sample> {
     let requests = requests().into_iter().map(|(label, message)| plain(label, message));
-    let reports = reports().into_iter().map(|(label, message)| plain(label, message));
-    requests.chain(reports).collect()
+    let reports = reports().into_iter().chain(kept_reports());
+    requests.chain(reports.map(|(label, message)| plain(label, message))).collect()
 }
 
 pub(super) fn variants(name: &str) -> Vec<&'static str> {
     if name == "GuardianReport" {
-        return reports().iter().map(|(_, report)| report_name(report)).collect();
+        let reports = reports().into_iter().chain(kept_reports());
+        return reports.map(|(_, report)| report_name(&report)).collect();
     }
     requests().iter().map(|(_, request)| request_name(request)).collect()
 }
