@@ -12,10 +12,8 @@ use serde_json::Value;
 use sortie_tests::{Home, Ran, join_all, processes_marked, wait_for};
 
 /// Counts for ever, and says how far it is in a file of its own, before the next line comes.
-const COUNT: &str = "i=0; while :; do i=$((i+1)); echo $i; \
-                     echo $i > $DIR/$SORTIE_CHILD.new; \
-                     mv $DIR/$SORTIE_CHILD.new $DIR/$SORTIE_CHILD; \
-                     sleep 0.05; done";
+const COUNT: &str = "i=0; while :; do i=$((i+1)); echo $i; echo $i > $DIR/$SORTIE_CHILD.new; \
+                     mv $DIR/$SORTIE_CHILD.new $DIR/$SORTIE_CHILD; sleep 0.05; done";
 
 fn two() -> [Home; 2] {
     let homes = [Home::running("a", &[]), Home::running("b", &[])];
@@ -220,14 +218,25 @@ fn a_session_that_is_closed_takes_its_suspended_jobs_along() {
 }
 
 #[test]
-fn what_a_killed_node_had_suspended_ends_with_it() {
+fn what_outlives_its_node_suspended_goes_on_and_can_be_suspended_again() {
     let mut home = Home::running("solo", &[]);
-    let mark = format!("32109{}", std::process::id());
-    ok(&home, &["start", "--", "sh", "-c", &format!("setsid sleep {mark} & sleep {mark}")]);
-    wait_for("its tree", || (processes_marked(&mark).len() >= 3).then_some(()));
-    until_done(&home, &["suspend", "last"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let directory = format!("DIR={}", folder.path().display());
+    ok(&home, &["start", "-e", &directory, "--", "sh", "-c", COUNT]);
+    wait_for("it to count", || (counts(folder.path()).len() == 1).then_some(()));
+    until_done(&home, &["suspend", "1"]);
+    let before = counts(folder.path());
     home.kill_daemon();
-    wait_for("its end", || processes_marked(&mark).is_empty().then_some(()));
+    wait_for("it to count on", || (counts(folder.path()) > before).then_some(()));
+    home.live_again("solo");
+    wait_for("its job", || (state(&home, "1") == "running").then_some(()));
+    until_done(&home, &["suspend", "1"]);
+    assert_eq!(state(&home, "1"), "suspended");
+    stand_still(&home, "1", folder.path());
+    ok(&home, &["stop", "1"]);
+    let ran = ok(&home, &["receive", "1"]);
+    let expected: Vec<String> = (1..=ran.lines().len()).map(|line| line.to_string()).collect();
+    assert_eq!(ran.lines(), expected);
 }
 
 /// A full `sortie` whose functions come to checkpoints, or do not.

@@ -3,6 +3,7 @@
 //! The session's owner may be this very node: then reports go straight to its mailboxes.
 
 mod adopt;
+mod work;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,12 +12,9 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use sortie_engine::host::{Host, HostEffect, Room, Start};
-use sortie_exec::Guardian;
-use sortie_exec::registry::NotCallable;
 use sortie_link::Link;
-use sortie_model::reason::SpawnStep;
-use sortie_model::spec::{BodySpec, RunIn, StopSpec};
-use sortie_model::{JobInstance, NodeId, Reason, SessionInstance, limits};
+use sortie_model::spec::StopSpec;
+use sortie_model::{JobInstance, NodeId, SessionInstance, limits};
 use sortie_wire::host_proto::{
     Acknowledge, AnswerChild, ChildOutcome, ChildSet, ForgetJob, HostSpec, Resume, Resumed,
     StartChildren, StopChildren, SuspendChildren, Verdict,
@@ -319,32 +317,6 @@ impl HostState {
     fn answer(&self, answer: &AnswerChild) {
         let of_job = self.running.values().filter(|group| group.job == answer.job);
         of_job.for_each(|group| group.answer(answer));
-    }
-
-    /// What the children execute here, or why nothing can.
-    fn work(&self, spec: &HostSpec) -> Work {
-        match &spec.body {
-            BodySpec::Task { name, types, run_in, .. } => {
-                let name = name.clone();
-                match (self.node.registry.find(&name, *types, *run_in), run_in) {
-                    (Ok(task), RunIn::Thread) => Work::Function(task),
-                    (Ok(_), RunIn::Background) => self.by_guardian(Work::Worker),
-                    (Err(NotCallable::Unknown), _) => Work::Nothing(Reason::UnknownTask { name }),
-                    (Err(NotCallable::OtherTypes), _) => Work::Nothing(Reason::TaskTypes { name }),
-                    (Err(NotCallable::OnlyInside), _) => {
-                        Work::Nothing(Reason::NoBackground { name })
-                    }
-                }
-            }
-            BodySpec::Command { .. } | BodySpec::Script { .. } => self.by_guardian(Work::Process),
-        }
-    }
-
-    fn by_guardian(&self, work: fn(Guardian) -> Work) -> Work {
-        match &self.node.guardian {
-            Some(guardian) if guardian.is_alive() => work(guardian.clone()),
-            _ => Work::Nothing(Reason::Spawn { step: SpawnStep::Guardian, errno: 0 }),
-        }
     }
 
     fn port(&mut self, job: JobInstance, spec: &Arc<HostSpec>) -> Option<Arc<JobPort>> {

@@ -5,6 +5,7 @@
 //! start is sent.
 
 mod adopt;
+mod starts;
 mod suspend;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -19,6 +20,7 @@ use sortie_wire::host_proto::{
 };
 
 use crate::broken::{Rule, is_broken};
+use crate::host::starts::{FIRST, ordinals, starts};
 
 /// A child that may run now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -355,38 +357,6 @@ impl Host {
 
 const fn is_process(spec: &HostSpec) -> bool {
     spec.body.is_process()
-}
-
-fn ordinals(first: Ordinal, step: u32, count: u32) -> impl Iterator<Item = Ordinal> {
-    (0..count).map(move |index| Ordinal(first.0.saturating_add(index.saturating_mul(step.max(1)))))
-}
-
-const FIRST: ChildIncarnation = ChildIncarnation(0);
-
-/// The children of a batch, one by one.
-fn starts(batch: ChildBatch) -> Box<dyn Iterator<Item = Start>> {
-    match batch {
-        ChildBatch::Range { first, step, count, id_base } => {
-            Box::new(ordinals(first, step, count).map(move |ordinal| {
-                let id = id_base.saturating_add(u64::from(ordinal.0));
-                Start { ordinal, id, incarnation: FIRST, next: Seq(0), item: None }
-            }))
-        }
-        ChildBatch::Items(items) => Box::new(items.into_iter().map(|item| Start {
-            ordinal: item.ordinal,
-            id: item.id,
-            incarnation: FIRST,
-            next: Seq(0),
-            item: Some((item.number, item.item)),
-        })),
-        ChildBatch::Again(some) => Box::new(some.into_iter().map(|again| Start {
-            ordinal: again.ordinal,
-            id: again.id,
-            incarnation: again.incarnation,
-            next: again.next,
-            item: again.item,
-        })),
-    }
 }
 
 #[cfg(test)]

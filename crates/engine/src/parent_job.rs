@@ -6,6 +6,7 @@
 //! [`JobEffect`]s.
 
 mod ask;
+mod end;
 mod host_spec;
 mod life;
 mod nodes;
@@ -27,7 +28,7 @@ use sortie_model::{
     ChildIncarnation, EntryId, JobInstance, NodeId, NodeName, Ordinal, Reason, SessionId, State,
     Timestamp, limits,
 };
-use sortie_wire::host_proto::{ChildBatch, ChildOutcome, ChildSet, Verdict};
+use sortie_wire::host_proto::{ChildBatch, ChildSet};
 
 use crate::aggregate::{StateCounts, Told, parent_state};
 use crate::parent_job::ask::Questions;
@@ -314,45 +315,6 @@ impl ParentJob {
             let reason = if to == State::Failed { self.child_failure(ordinal) } else { None };
             let reason = reason.map(|(reason, _)| Box::new(reason));
             effects.push(JobEffect::Changed(ordinal, incarnation, to, reason));
-        }
-    }
-
-    /// The child's end: terminal states are final, so a later word about it changes nothing.
-    fn finish(
-        &mut self,
-        ordinal: Ordinal,
-        outcome: ChildOutcome,
-        time: Timestamp,
-        effects: &mut Effects,
-    ) {
-        let Some(row) = self.rows.get_mut(ordinal.0 as usize) else { return };
-        if row.phase.is_finished() {
-            return;
-        }
-        row.end = Some(time);
-        let phase = Phase::of(&outcome.verdict);
-        row.set_outcome(outcome);
-        self.close_question(ordinal, effects);
-        self.suspensions.forget(ordinal);
-        self.set_phase(ordinal, phase, effects);
-        self.supervise_ended(ordinal, effects);
-    }
-
-    fn fail(&mut self, ordinal: Ordinal, reason: Reason, now: Timestamp, effects: &mut Effects) {
-        self.end_here(ordinal, Verdict::Failed(reason), now, effects);
-    }
-
-    /// The child ends without a report.
-    fn end_here(
-        &mut self,
-        ordinal: Ordinal,
-        verdict: Verdict,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) {
-        self.finish(ordinal, ChildOutcome::of(verdict), now, effects);
-        if !self.is_supervised() {
-            effects.push(JobEffect::Close(ordinal));
         }
     }
 

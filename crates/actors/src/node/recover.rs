@@ -131,7 +131,7 @@ impl NodeShared {
     }
 }
 
-/// Whether the machine runs since before the node's present life. What it says is noted for the next.
+/// Whether the machine runs since before the node's present life. Its word is noted for the next.
 fn same_boot(directory: &Path) -> bool {
     let Ok(boot) = fs::read("/proc/sys/kernel/random/boot_id") else { return false };
     let path = directory.join("boot");
@@ -144,8 +144,8 @@ fn same_boot(directory: &Path) -> bool {
 
 /// Children that a guardian has from before, and that nobody has asked for yet.
 struct Left {
-    /// A guardian notes a child before it starts it, so whom it does not tell of never began; unless
-    /// the machine failed, and the note with it.
+    /// A guardian notes a child before it starts it, so whom it does not tell of never began;
+    /// unless the machine failed, and the note with it.
     knows_all: bool,
     children: BTreeMap<ChildKey, Adopted>,
 }
@@ -197,8 +197,8 @@ fn adopt(session: &Arc<SessionShared>, job: &JobShared, left: &mut Left) -> Find
     finding
 }
 
-/// Where children of a job are among the numbers of its session: the first one's, its place, and how
-/// many follow.
+/// Where children of a job are among the numbers of its session: the first one's, its place,
+/// and how many follow.
 type Places = Vec<(EntryId, Ordinal, u64)>;
 
 /// The children of a job, as they were.

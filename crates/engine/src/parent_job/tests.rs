@@ -8,7 +8,7 @@ use sortie_model::spec::{BodySpec, MaxFails, OsBytes, Placement};
 use sortie_model::{ChildIncarnation, Motion, QuestionNumber};
 use uuid::Uuid;
 
-use sortie_wire::host_proto::{ChildEnd, ChildMotion, ChildStart};
+use sortie_wire::host_proto::{ChildEnd, ChildMotion, ChildOutcome, ChildStart, Verdict};
 
 use super::*;
 

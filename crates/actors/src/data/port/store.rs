@@ -1,9 +1,12 @@
-//! Records of a child on its job's own node that go by way of the disk.
+//! Records of a child on its job's own node that go by way of the disk, or come from there.
 
+use bytes::Bytes;
+use sortie_model::spec::InputSpec;
 use sortie_model::{Body, Record, Stream};
+use sortie_wire::guardian_proto::Keep;
 
 use crate::data::job::JobShared;
-use crate::data::port::ChildPort;
+use crate::data::port::{ChildPort, Target};
 
 impl ChildPort {
     /// Stores a record here by way of the disk; gives it back when another one was first.
@@ -28,6 +31,37 @@ impl ChildPort {
         state.inline += length;
         state.room = state.room.saturating_sub(length as u64);
         None
+    }
+}
+
+impl ChildPort {
+    /// How its process outlives this node, if it does. One at a terminal does not: this node is
+    /// that terminal's other side.
+    pub(crate) fn keep(&self) -> Option<Keep> {
+        if matches!(self.shared.spec.input, InputSpec::Terminal(_)) {
+            return None;
+        }
+        let Target::Here(job) = &self.shared.target else { return None };
+        job.durable.as_ref()?;
+        Some(Keep {
+            child: self.key(),
+            incarnation: self.incarnation,
+            first: self.state().next,
+            drain: self.shared.spec.drain,
+            note: Bytes::new(),
+        })
+    }
+
+    /// Stores what a kept process wrote: it has its number and its time already, and may be here.
+    pub(crate) async fn store_kept(&self, record: Record) {
+        let Target::Here(job) = &self.shared.target else { return };
+        if self.shared.is_discarded() {
+            return;
+        }
+        let next = record.seq.after(1);
+        job.store_again(self.ordinal, record).await;
+        let mut state = self.state();
+        state.next = state.next.max(next);
     }
 }
 

@@ -87,7 +87,6 @@ fn reports() -> Vec<(&'static str, GuardianReport)> {
         disturbance: Disturbance::Signalled,
         remainder,
     };
-    let spawned = |input| GuardianReport::Spawned { child: CHILD, pid: 70_001, input };
     let signalled = ProcessEnd::Signalled { number: 9, core_dumped: true };
     let not_started = ProcessEnd::NotStarted { step: SpawnStep::Chdir, errno: 2 };
     let (step, errno) = (SpawnStep::Exec, 13);
@@ -95,8 +94,18 @@ fn reports() -> Vec<(&'static str, GuardianReport)> {
         ("hello, control group", hello(Containment::ControlGroup { directory: os(b"/g") })),
         ("hello, parentage", hello(Containment::Parentage)),
         ("descriptors", GuardianReport::Descriptors { count: 3 }),
-        ("spawned", spawned(StandardInput::Pipe)),
-        ("spawned on a terminal", spawned(StandardInput::Terminal(window()))),
+        (
+            "spawned",
+            GuardianReport::Spawned { child: CHILD, pid: 70_001, input: StandardInput::Pipe },
+        ),
+        (
+            "spawned on a terminal",
+            GuardianReport::Spawned {
+                child: CHILD,
+                pid: 70_001,
+                input: StandardInput::Terminal(window()),
+            },
+        ),
         ("spawn failed", GuardianReport::SpawnFailed { child: CHILD, step, errno }),
         ("exited", exited(ProcessEnd::Exited { code: 3 }, MemoryEnd::No, Remainder::Alone)),
         ("died", exited(signalled, MemoryEnd::OutOfMemory, Remainder::Others)),
@@ -113,14 +122,13 @@ fn reports() -> Vec<(&'static str, GuardianReport)> {
         ),
         ("lost", exited(ProcessEnd::Lost, MemoryEnd::No, Remainder::Alone)),
         ("gone", GuardianReport::Gone { child: CHILD, left_behind: 2 }),
-        (
-            "spawned and kept",
-            GuardianReport::SpawnedKept { child: CHILD, pid: 70_001, input: StandardInput::Null },
-        ),
+        ("suspended", GuardianReport::Moved { child: CHILD, motion: Motion::Suspended }),
+        ("resumed", GuardianReport::Moved { child: CHILD, motion: Motion::Running }),
     ]
 }
 
-fn reports_of_kept_ones() -> Vec<(&'static str, GuardianReport)> {
+/// What is reported of children that outlive their daemon, and to a daemon that is turned away.
+fn kept_reports() -> Vec<(&'static str, GuardianReport)> {
     let kept = |input, fate| {
         GuardianReport::Kept(Box::new(KeptChild {
             number: CHILD,
@@ -133,27 +141,29 @@ fn reports_of_kept_ones() -> Vec<(&'static str, GuardianReport)> {
         }))
     };
     vec![
+        (
+            "spawned and kept",
+            GuardianReport::SpawnedKept { child: CHILD, pid: 70_001, input: StandardInput::Null },
+        ),
         ("written", GuardianReport::Written { child: CHILD, next: Seq(70_000) }),
         ("kept", kept(KeptInput::Lost, KeptFate::Known)),
         ("kept and lost", kept(KeptInput::Whole, KeptFate::Lost)),
         ("busy", GuardianReport::Refused { why: Refusal::Busy { daemon: 70_000 } }),
         ("locked", GuardianReport::Refused { why: Refusal::Locked }),
         ("no directory", GuardianReport::Refused { why: Refusal::Directory { errno: 13 } }),
-        ("suspended", GuardianReport::Moved { child: CHILD, motion: Motion::Suspended }),
-        ("resumed", GuardianReport::Moved { child: CHILD, motion: Motion::Running }),
     ]
 }
 
 pub(super) fn samples() -> Vec<Sample> {
     let requests = requests().into_iter().map(|(label, message)| plain(label, message));
-    let reports = reports().into_iter().chain(reports_of_kept_ones());
-    let reports = reports.map(|(label, message)| plain(label, message));
-    requests.chain(reports).collect()
+    let reports = reports().into_iter().chain(kept_reports());
+    requests.chain(reports.map(|(label, message)| plain(label, message))).collect()
 }
 
 pub(super) fn variants(name: &str) -> Vec<&'static str> {
     if name == "GuardianReport" {
-        return reports().iter().map(|(_, report)| report_name(report)).collect();
+        let reports = reports().into_iter().chain(kept_reports());
+        return reports.map(|(_, report)| report_name(&report)).collect();
     }
     requests().iter().map(|(_, request)| request_name(request)).collect()
 }
