@@ -284,7 +284,7 @@ impl NodeHandle {
         node.open_default_session().await.map_err(|_| NodeError::Actors)?;
         starting.succeeded();
         if let Network::Quic(_) = config.network {
-            node.clear_away();
+            MailboxPool::clear_away(&node.pool);
         }
         tokio::spawn(listen::run(Arc::clone(&node), arrivals));
         node.seek_authority();
@@ -385,12 +385,6 @@ impl Drop for Starting<'_> {
 }
 
 impl NodeShared {
-    /// What nodes that were killed left on the disk goes; nobody waits for it.
-    fn clear_away(&self) {
-        let pool = Arc::clone(&self.pool);
-        tokio::task::spawn_blocking(move || pool.remove_abandoned());
-    }
-
     /// The monotonic clock, from the node's start.
     pub(crate) fn uptime(&self) -> Duration {
         self.started.elapsed()

@@ -2,7 +2,6 @@
 
 mod ask;
 mod function;
-mod kept;
 mod store;
 mod suspend;
 

@@ -102,10 +102,11 @@ pub(crate) async fn wind_up(session: &Arc<SessionShared>, by: &str) {
     drop(session.starting.lock().await);
     let all = Selection::of([Selector::All]);
     stop::stop(session, all, (StopSpec::default(), by), true).await;
+    session.node.end_session(session);
+    // One that is back after a crash within this was not said to be closed.
     if let Some(durable) = &session.durable {
         durable.keep(vec![Change::SessionClosed(session.identity.instance)]).await;
     }
-    session.node.end_session(session);
 }
 
 /// What changed of the session itself outlives the node, too.

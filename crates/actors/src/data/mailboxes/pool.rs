@@ -93,6 +93,12 @@ impl MailboxPool {
         self.spool.remove_abandoned();
     }
 
+    /// The same off the runtime's workers; nobody waits for it.
+    pub fn clear_away(pool: &Arc<Self>) {
+        let pool = Arc::clone(pool);
+        tokio::task::spawn_blocking(move || pool.remove_abandoned());
+    }
+
     /// Bytes of records in memory.
     pub fn memory_bytes(&self) -> u64 {
         self.memory.load(Ordering::Relaxed)

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use sortie_model::spec::InputSpec;
-use sortie_model::{Body, Record, Stream};
+use sortie_model::{Body, Record, Stream, Timestamp};
 use sortie_wire::guardian_proto::Keep;
 
 use crate::data::job::JobShared;
@@ -35,6 +35,11 @@ impl ChildPort {
 }
 
 impl ChildPort {
+    /// The child began then, if that is known, in an earlier life of this node.
+    pub(crate) fn began_before(&self, begin: Option<Timestamp>) {
+        self.state().begin = begin;
+    }
+
     /// How its process outlives this node, if it does. One at a terminal does not: this node is
     /// that terminal's other side.
     pub(crate) fn keep(&self) -> Option<Keep> {
