@@ -156,7 +156,7 @@ fn a_session_of_ones_own_outlives_its_node_with_what_is_set_in_it() {
     let (a, mut b) = (Home::running("a", &[]), Home::running("b", &[]));
     join_all(&[&a, &b]);
     assert_eq!(a.sortie(&["session", "new", "--on", "b", "--name", "work"]).code, 0);
-    assert_eq!(a.sortie(&["session", "env", "work", "GREETING=hello"]).code, 0);
+    assert_eq!(a.sortie(&["session", "env", "--session", "work", "GREETING=hello"]).code, 0);
     let gate = b.path().join("gate");
     let line = "echo $GREETING; while [ ! -e \"$0\" ]; do sleep 0.02; done; echo end";
     let text = gate.to_str().expect("UTF-8");
@@ -188,7 +188,7 @@ fn inputs_that_were_not_handed_out_are_lost_with_the_node_and_said_to_be() {
     home.live_again("solo");
     fs::write(&gate, "").expect("a file");
     let ran = home.sortie(&["receive", "--wait", "1"]);
-    assert_eq!((ran.code, &ran.out[..]), (100, "a\n"), "{ran:?}");
+    assert_eq!((ran.code, &ran.out[..]), (100, "localhost[1]: a\n"), "{ran:?}");
     assert_eq!(
         (reason(&home, "3"), reason(&home, "4")),
         ("input_lost".into(), "input_lost".into())

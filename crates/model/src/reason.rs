@@ -138,7 +138,8 @@ pub enum Reason {
         /// Which one.
         which: LimitKind,
     },
-    /// The client died before the end of its input, while the child still read it.
+    /// The client died before the end of its input, while the child still read it, or the node that
+    /// had it did.
     InputLost,
     /// No function of that name is registered on the executing node.
     UnknownTask {
@@ -283,7 +284,9 @@ impl fmt::Display for Reason {
                 f.write_str("its node was lost before it confirmed the start; it may have run")
             }
             Self::Limit { which } => write!(f, "passed its {which} limit"),
-            Self::InputLost => f.write_str("the client died before the end of its input"),
+            Self::InputLost => {
+                f.write_str("its input was lost with the client or the node that had it")
+            }
             Self::UnknownTask { name } => write!(f, "no function `{name}` is registered there"),
             Self::TaskTypes { name } => {
                 write!(f, "the function `{name}` takes or gives other types there")

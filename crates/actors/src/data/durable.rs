@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use sortie_engine::session::StartRefused;
 use sortie_model::{SessionInstance, limits};
 use sortie_store::Store;
 use sortie_store::journal::{Change, Durability, JournalError, NewJob, Started};
@@ -55,6 +56,7 @@ impl Durable {
     /// # Errors
     /// [`ErrorCode::KeyReused`], [`ErrorCode::Storage`].
     pub(crate) async fn start(&self, new: NewJob) -> Result<Started, RemoteError> {
+        let key = new.key.clone();
         loop {
             let (done, answer) = oneshot::channel();
             let asked = self.store.journal().start(new.clone(), move |started| {
@@ -67,6 +69,10 @@ impl Durable {
             };
             match answer {
                 Err(JournalError::Busy) => tokio::time::sleep(BUSY_PAUSE).await,
+                Err(JournalError::KeyReused { job }) => {
+                    let text = StartRefused::KeyReused { key, job }.to_string();
+                    return Err(RemoteError::new(ErrorCode::KeyReused, text));
+                }
                 answer => return answer.map_err(|error| refusal(&error)),
             }
         }
@@ -119,7 +125,6 @@ impl Durable {
 /// What a client is told whose request the journal did not take.
 fn refusal(error: &JournalError) -> RemoteError {
     let code = match error {
-        JournalError::KeyReused { .. } => ErrorCode::KeyReused,
         JournalError::TooLarge => ErrorCode::Limit,
         JournalError::NoSession => ErrorCode::NoSession,
         _ => ErrorCode::Storage,

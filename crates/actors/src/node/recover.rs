@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::Actor;
 use sortie_engine::hold::Hold;
@@ -13,11 +14,14 @@ use sortie_engine::parent_job::{Executor, JobIdentity, KeptChild, KeptJob, Owner
 use sortie_engine::placement;
 use sortie_exec::{Adopted, Guardian};
 use sortie_model::spec::BodySpec;
-use sortie_model::{ChildKey, EntryId, Ordinal};
+use sortie_model::{ChildKey, EntryId, Ordinal, limits};
 use sortie_store::Store;
-use sortie_store::journal::{JobEntry, JobPlan, JournalBounds, JournalError, SessionEntry, Told};
+use sortie_store::journal::{
+    JobEntry, JobPlan, JournalBounds, JournalError, OpenError, SessionEntry, Told,
+};
 use sortie_wire::RemoteError;
 use sortie_wire::session_proto::ScopeChange;
+use tokio::time::Instant;
 
 use crate::child_job::Survivor;
 use crate::data::durable::{Durable, kept_child, output};
@@ -30,6 +34,9 @@ use crate::serve::wait;
 
 /// Rows of the journal that are read at once.
 const PAGE: usize = 4_096;
+
+/// The pause between two looks at a journal that is in use.
+const IN_USE_PAUSE: Duration = Duration::from_millis(20);
 
 /// What a node's journal has cannot be taken up.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +51,7 @@ pub enum RecoverError {
 }
 
 /// Opens what outlives the node, if anything does; a large journal is read off the runtime's
-/// workers.
+/// workers. Waits [`limits::CLOSE_TIME`] at most for an earlier node that has it.
 ///
 /// # Errors
 /// [`NodeError`].
@@ -52,10 +59,19 @@ pub(super) async fn open_store(
     directory: Option<PathBuf>,
 ) -> Result<Option<Arc<Store>>, NodeError> {
     let Some(directory) = directory else { return Ok(None) };
-    let opening =
-        tokio::task::spawn_blocking(move || Store::open(&directory, JournalBounds::default()));
-    let store = opening.await.map_err(|_| NodeError::Actors)??;
-    Ok(Some(Arc::new(store)))
+    let until = Instant::now() + limits::CLOSE_TIME;
+    loop {
+        let directory = directory.clone();
+        let opening =
+            tokio::task::spawn_blocking(move || Store::open(&directory, JournalBounds::default()));
+        match opening.await.map_err(|_| NodeError::Actors)? {
+            // An earlier node of this home is about to end.
+            Err(OpenError::InUse { .. }) if Instant::now() < until => {
+                tokio::time::sleep(IN_USE_PAUSE).await;
+            }
+            opened => return Ok(Some(Arc::new(opened?))),
+        }
+    }
 }
 
 impl NodeShared {

@@ -130,7 +130,7 @@ impl ParentJob {
 }
 
 /// How many items of about that length are read ahead.
-fn read_ahead(item_bytes: usize) -> u64 {
+pub(super) fn read_ahead(item_bytes: usize) -> u64 {
     let ahead = limits::MAP_READ_AHEAD_BYTES / item_bytes.max(1);
     ahead.clamp(limits::MAP_READ_AHEAD_LEAST, limits::MAP_READ_AHEAD) as u64
 }

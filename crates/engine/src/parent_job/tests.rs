@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use sortie_wire::host_proto::{ChildEnd, ChildMotion, ChildOutcome, ChildStart, Verdict};
 
+use super::start::read_ahead;
 use super::*;
 
 const NOW: Timestamp = Timestamp(1);

@@ -249,8 +249,10 @@ impl JobMailboxes {
             state.store(new.iter());
             state.settle_memory(self);
             self.arrived(grown.ordinal, amount);
-            if let Some(backed) = &self.backed {
-                backed.grew(grown.ordinal);
+            match &self.backed {
+                Some(backed) if new.iter().any(is_live) => backed.stays_here(grown.ordinal),
+                Some(backed) => backed.grew(grown.ordinal),
+                None => {}
             }
             self.announce();
         }

@@ -179,6 +179,12 @@ impl Backed {
         }
     }
 
+    /// A child has a value that is this process's own: nothing of it goes to the disk from now on,
+    /// or the value would have to be encoded.
+    pub(super) fn stays_here(&self, ordinal: Ordinal) {
+        self.table().child(ordinal).lost = true;
+    }
+
     /// A mailbox that is not compact got records; what protects it is locked.
     pub(super) fn grew(self: &Arc<Self>, ordinal: Ordinal) {
         let mut table = self.table();

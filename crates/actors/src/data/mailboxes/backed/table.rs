@@ -50,7 +50,8 @@ pub(super) struct Child {
     pub(super) due: bool,
     /// The disk refused: not before this.
     pub(super) retry_at: Option<Instant>,
-    /// Records of it cannot be read any more, so they will never be stored.
+    /// Records of it cannot be read any more, or are values of this process, so they will never be
+    /// stored.
     pub(super) lost: bool,
     /// Its files cannot be opened: others begin behind them.
     pub(super) damaged: bool,
