@@ -1,4 +1,9 @@
 //! Sessions, jobs, processes and results outlive their node (`docs/semantics.md`, section 4.2).
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, also in what its cases share"
+)]
 
 use std::fs;
 
