@@ -1,6 +1,7 @@
 //! Suspending: what runs stands still on every node, what waits does not start, and all of it goes
 //! on where it was.
 #![expect(
+    clippy::expect_used,
     clippy::indexing_slicing,
     reason = "a test fails by panicking, also in what its cases share"
 )]

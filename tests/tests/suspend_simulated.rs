@@ -1,4 +1,5 @@
 //! Suspending when time passes and networks break: on a cluster in one thread and virtual time.
+#![expect(clippy::expect_used, reason = "a test fails by panicking, also in what its cases share")]
 
 use std::convert::Infallible;
 use std::sync::Arc;
