@@ -162,6 +162,8 @@ pub(crate) struct NodeShared {
     expired: Mutex<BTreeMap<NodeId, VecDeque<SessionInstance>>>,
     root: OnceLock<ActorRef<RootMessage>>,
     started: Instant,
+    /// Its start has succeeded.
+    begun: OnceLock<()>,
     over: tokio::sync::watch::Sender<bool>,
 }
 
@@ -274,6 +276,7 @@ impl NodeHandle {
             expired: Mutex::default(),
             root: OnceLock::new(),
             started: Instant::now(),
+            begun: OnceLock::new(),
             over: tokio::sync::watch::Sender::new(false),
         });
         let starting = Starting(Some(&node));
@@ -282,6 +285,8 @@ impl NodeHandle {
         let _ = node.root.set(root);
         node.take_up().await?;
         node.open_default_session().await.map_err(|_| NodeError::Actors)?;
+        // Set once, here.
+        let _ = node.begun.set(());
         starting.succeeded();
         if let Network::Quic(_) = config.network {
             MailboxPool::clear_away(&node.pool);

@@ -1,6 +1,6 @@
 //! The executive of one submission: a shell around `sortie_engine::parent_job`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -116,6 +116,14 @@ impl ParentJobMessage {
     }
 }
 
+/// The children whose life has ended by that.
+fn lives_that_ended(effects: &Effects) -> impl Iterator<Item = Ordinal> {
+    effects.iter().filter_map(|effect| match effect {
+        JobEffect::Changed(ordinal, _, state, _) if state.is_finished() => Some(*ordinal),
+        _ => None,
+    })
+}
+
 /// What a node that begins anew finds of a job's children.
 #[derive(Debug, Default)]
 pub(crate) struct Finding {
@@ -164,7 +172,7 @@ impl Actor for ParentJobActor {
         }
         let about = message.about();
         let effects = state.decide(message);
-        state.keep().await;
+        state.keep(&effects).await;
         if let Some(node) = about {
             state.session.attachment(node).heard(state.job.identity.instance);
         }
@@ -262,21 +270,22 @@ impl ParentJobArguments {
     }
 
     /// Keeps what was decided, before it is carried out.
-    async fn keep(&mut self) {
+    async fn keep(&mut self, effects: &Effects) {
         let Some(durable) = self.job.durable.clone() else { return };
         let unread = self.job.mailboxes.unread().records > 0;
         let (runs, ended, facts) = {
             let mut rows = self.job.rows_mut();
             let touched = rows.take_touched();
-            let ended: Vec<Ordinal> =
-                touched.iter().copied().filter(|child| rows.has_ended(*child)).collect();
+            // Of one that starts again at once, a life has ended all the same.
+            let ended = touched.iter().copied().filter(|child| rows.has_ended(*child));
+            let ended: BTreeSet<Ordinal> = ended.chain(lives_that_ended(effects)).collect();
             let facts = job_facts(&rows, unread, self.job.with_errors());
             (rows_of(&rows, &touched), ended, facts)
         };
         let (session, job) = (durable.instance(), self.job.identity.instance);
         let next_id = Some(self.session.table().next_id());
         // What they said is on the disk when their ends are.
-        let mut changes = output_of(&self.job, &ended).await;
+        let (mut changes, there) = output_of(&self.job, ended).await;
         changes.extend(in_requests(&runs).map(|runs| Change::ChildrenChanged {
             session,
             job,
@@ -291,7 +300,7 @@ impl ParentJobArguments {
         if durable.keep(changes).await == Kept::Yes
             && let Some(guardian) = &self.session.node.guardian
         {
-            for ordinal in ended {
+            for ordinal in there {
                 guardian.forget(ChildKey { job, ordinal });
             }
         }

@@ -299,7 +299,7 @@ fn refusal(refused: &StartRefused) -> RemoteError {
 async fn remove(session: &SessionShared, id: EntryId) -> bool {
     let job = session.table().job(id).cloned();
     let Some(job) = job.filter(|job| job.rows().state().is_finished()) else { return false };
-    if let Some(durable) = &session.durable {
+    if let Some(durable) = &job.durable {
         let (jobs, at) = (vec![id], session.node.world.now());
         let session = session.identity.instance;
         durable.keep(vec![Change::JobsRemoved { session, jobs, at }]).await;

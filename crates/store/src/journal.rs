@@ -22,7 +22,7 @@ mod writer;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use sortie_model::limits;
@@ -66,7 +66,7 @@ impl Default for JournalBounds {
 pub struct Journal {
     shared: Arc<Shared>,
     queue: SyncSender<Message>,
-    writer: Option<JoinHandle<()>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl std::fmt::Debug for Journal {
@@ -125,7 +125,7 @@ impl Journal {
         };
         let thread = std::thread::Builder::new().name("sortie-journal".to_owned());
         let writer = thread.spawn(|| writer.run()).map_err(failed)?;
-        Ok(Self { shared, queue, writer: Some(writer) })
+        Ok(Self { shared, queue, writer: Mutex::new(Some(writer)) })
     }
 
     /// Asks for a job: the key is checked and the job made in one step, which is on the disk when
@@ -196,12 +196,21 @@ impl Journal {
     }
 }
 
-impl Drop for Journal {
-    fn drop(&mut self) {
+impl Journal {
+    /// Waits until what was asked for is done and on the disk, and gives the directory free. What
+    /// is asked from now on is refused: [`JournalError::Closed`].
+    pub fn close(&self) {
         // A thread that is gone needs no word.
         let _ = self.queue.send(Message::Close);
-        if let Some(writer) = self.writer.take() {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
             let _ = writer.join();
         }
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.close();
     }
 }

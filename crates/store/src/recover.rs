@@ -82,6 +82,13 @@ impl Store {
         &self.directory
     }
 
+    /// Waits until what the journal was asked for is done and on the disk, and gives the directory
+    /// free, whoever else holds the store. What is asked of the journal from now on is refused as
+    /// closed.
+    pub fn close(&self) {
+        self.journal.close();
+    }
+
     /// The journal: sessions, finished jobs, children, keys and cursors.
     pub const fn journal(&self) -> &Journal {
         &self.journal

@@ -7,6 +7,7 @@ use sortie_engine::history::{Ended, Held, Retention, surplus};
 use sortie_model::limits;
 use sortie_store::Store;
 use sortie_store::journal::{Change, JournalError, Order};
+use sortie_store::segment::Swept;
 
 use crate::node::NodeShared;
 use crate::serve::remove;
@@ -16,9 +17,23 @@ const PAGE: usize = 4_096;
 /// How often the node looks what of its history is too old or too much.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
 
+/// Removes output whose job is gone.
+fn sweep(store: &Store) {
+    let swept = store.orphans().and_then(|mut orphans| {
+        while orphans.step(PAGE)? == Swept::More {}
+        Ok(())
+    });
+    if let Err(error) = swept {
+        tracing::warn!(%error, "output of jobs that are gone cannot be removed");
+    }
+}
+
 impl NodeShared {
     /// Forgets what is too old or too much, while the node lives.
     pub(super) async fn keep_house(self: Arc<Self>, store: Arc<Store>) {
+        let sweeping = Arc::clone(&store);
+        // What a removal left behind that was cut short; nobody waits for it.
+        tokio::task::spawn_blocking(move || sweep(&sweeping));
         let mut over = self.over.subscribe();
         loop {
             tokio::select! {

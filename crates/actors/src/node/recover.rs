@@ -92,7 +92,7 @@ impl NodeShared {
     /// # Errors
     /// [`RecoverError`]; what is kept stays as it is.
     async fn recover(self: &Arc<Self>, store: &Arc<Store>) -> Result<(), RecoverError> {
-        let mut left = Left::of(self.guardian.as_ref(), same_boot(store.directory()));
+        let mut unfinished = Vec::new();
         for entry in store.journal().sessions()? {
             let session = self.reopen(store, &entry).await?;
             let mut after = None;
@@ -101,10 +101,17 @@ impl NodeShared {
                 let Some(last) = jobs.last() else { break };
                 after = Some(last.id);
                 for job in jobs {
-                    recover_job(&session, store, (job, &mut left)).await?;
+                    let job = recover_job(&session, store, job).await?;
+                    unfinished.extend(job.map(|job| (Arc::clone(&session), job)));
                 }
             }
             session.look_after_idle();
+        }
+        // Only now that nothing can fail: what a start that failed has in hand would be killed.
+        let mut left = Left::of(self.guardian.as_ref(), same_boot(store.directory()));
+        for (session, job) in unfinished {
+            let finding = adopt(&session, &job, &mut left);
+            job.tell(ParentJobMessage::Recovered(finding));
         }
         // What belongs to no job any more is killed as it is dropped.
         for child in left.children.into_keys() {
@@ -244,15 +251,16 @@ fn kept_children(
     Ok((children, places))
 }
 
-/// Takes a job up again: one that is not finished goes on.
+/// Takes a job up again; gives it if it is not finished, and then it waits for the word what was
+/// found of it.
 async fn recover_job(
     session: &Arc<SessionShared>,
     store: &Arc<Store>,
-    (entry, left): (JobEntry, &mut Left),
-) -> Result<(), RecoverError> {
+    entry: JobEntry,
+) -> Result<Option<Arc<JobShared>>, RecoverError> {
     let Some(plan) = store.journal().plan(session.identity.instance, entry.id)? else {
         // It was removed meanwhile.
-        return Ok(());
+        return Ok(None);
     };
     let (children, places) = kept_children(store, &entry, &plan)?;
     let (spec, nodes, facts) = (plan.spec, plan.nodes, entry.facts);
@@ -286,7 +294,7 @@ async fn recover_job(
     output::restore(&job, store).await?;
     session.table_mut().put_back(entry.id, entry.instance, Arc::clone(&job), &places);
     if finished {
-        return Ok(());
+        return Ok(None);
     }
     let arguments = ParentJobArguments {
         job: Arc::clone(&job),
@@ -299,7 +307,5 @@ async fn recover_job(
     let spawned = ParentJobActor::spawn_linked(None, ParentJobActor, arguments, supervisor).await;
     let (actor, _) = spawned.map_err(|_| over())?;
     job.set_actor(actor);
-    let finding = adopt(session, &job, left);
-    job.tell(ParentJobMessage::Recovered(finding));
-    Ok(())
+    Ok(Some(job))
 }

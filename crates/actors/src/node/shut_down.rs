@@ -45,13 +45,21 @@ impl NodeShared {
                 let _ = host.wait(None).await;
             }
             if let Some(guardian) = &self.guardian {
-                guardian.end().await;
+                match self.begun.get() {
+                    Some(()) => guardian.end().await,
+                    // A node that could not begin has no right to what an earlier one began.
+                    None => guardian.leave().await,
+                }
             }
         };
         let _ = tokio::time::timeout(limits::CLOSE_TIME, ended).await;
         self.endpoint.close("the node shuts down").await;
         if let Some(root) = self.root.get() {
             root.kill();
+        }
+        if let Some(store) = self.store.clone() {
+            // The next node of this home may begin, whoever still has a handle on this one.
+            let _ = tokio::task::spawn_blocking(move || store.close()).await;
         }
         self.over.send_replace(true);
     }

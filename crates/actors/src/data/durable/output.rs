@@ -1,6 +1,6 @@
 //! What children said, and how far it was read, on its way to the disk.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,20 +38,25 @@ pub(crate) fn mailboxes(
 
 /// What these children, which have ended, said: it is in files when this returns, or comes back to
 /// be kept with their ends. A disk that takes nothing is not waited for without end: then it is
-/// kept when the disk takes it again.
-pub(crate) async fn output_of(job: &JobShared, ended: &[Ordinal]) -> Vec<Change> {
+/// kept when the disk takes it again. Says also of which nothing is missing.
+pub(crate) async fn output_of(
+    job: &JobShared,
+    ended: BTreeSet<Ordinal>,
+) -> (Vec<Change>, Vec<Ordinal>) {
     let instance = job.identity.instance;
-    let persist = |ordinal: &Ordinal| {
-        let (mailboxes, ordinal) = (Arc::clone(&job.mailboxes), *ordinal);
+    let persist = |ordinal: Ordinal| {
+        let mailboxes = Arc::clone(&job.mailboxes);
         async move {
             let persisting = mailboxes.persist(ordinal);
-            let done = tokio::time::timeout(limits::OUTPUT_WAIT, persisting).await;
-            (ordinal, done.unwrap_or(Persisted::Nothing))
+            (ordinal, tokio::time::timeout(limits::OUTPUT_WAIT, persisting).await)
         }
     };
+    let mut there = Vec::new();
     let (mut outputs, mut bytes, mut cursors) = (Vec::new(), 0, Vec::new());
     let mut changes = Vec::new();
-    for (ordinal, persisted) in join_all(ended.iter().map(persist)).await {
+    for (ordinal, persisted) in join_all(ended.into_iter().map(persist)).await {
+        let Ok(persisted) = persisted else { continue };
+        there.push(ordinal);
         match persisted {
             Persisted::Nothing => {}
             Persisted::Inline(block) => {
@@ -74,7 +79,7 @@ pub(crate) async fn output_of(job: &JobShared, ended: &[Ordinal]) -> Vec<Change>
     if !cursors.is_empty() {
         changes.push(Change::CursorsMoved { job: instance, cursors });
     }
-    changes
+    (changes, there)
 }
 
 /// Puts back what children of a job had, as far as it was kept.
@@ -94,10 +99,7 @@ pub(crate) async fn restore(job: &JobShared, store: &Store) -> Result<(), Journa
         };
         let cursor = cursors.get(&ordinal).copied();
         let output: Option<Bytes> = outputs.remove(&ordinal);
-        if cursor.is_none() && output.is_none() && (ended || !begun) {
-            if settled {
-                job.mailboxes.close(ordinal);
-            }
+        if !begun && !ended && cursor.is_none() {
             continue;
         }
         let cursor = cursor.unwrap_or_default();
