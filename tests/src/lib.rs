@@ -173,8 +173,7 @@ impl Home {
 
     /// Whether processes of the home run on without a node.
     fn keeps_processes(&self) -> bool {
-        let kept = std::fs::read_dir(self.path().join("sessions/processes/children"));
-        kept.is_ok_and(|mut kept| kept.next().is_some())
+        sortie::HomePaths::within(self.path()).keeps_processes()
     }
 
     /// Kills the node and starts it again.
@@ -226,7 +225,7 @@ impl Drop for Home {
         self.kill_daemon();
         if self.keeps_processes() {
             // They outlive a node that is killed, and end with one that is stopped.
-            let _ = (self.sortie(&["get"]), self.sortie(&["node", "stop"]));
+            let _ = self.sortie(&["node", "stop"]);
         }
     }
 }

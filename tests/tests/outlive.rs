@@ -144,6 +144,19 @@ fn a_stop_reaches_what_an_earlier_life_began_and_a_stopped_node_takes_all_along(
 }
 
 #[test]
+fn a_stop_of_a_node_that_was_killed_ends_what_it_left() {
+    let mut home = Home::running("solo", &[]);
+    let mark = format!("75319{}", std::process::id());
+    start(&home, &["--", "sleep", &mark]);
+    wait_for("the process", || (!processes_marked(&mark).is_empty()).then_some(()));
+    home.kill_daemon();
+    let stopped = home.sortie(&["node", "stop"]);
+    assert_eq!(stopped.code, 0, "{stopped:?}");
+    wait_for("its end", || processes_marked(&mark).is_empty().then_some(()));
+    assert!(!home.path().join("node.addr").exists());
+}
+
+#[test]
 fn a_foreground_command_does_not_outlive_its_node() {
     let mut home = Home::running("solo", &[]);
     let mark = format!("86421{}", std::process::id());

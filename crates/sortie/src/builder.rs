@@ -284,7 +284,7 @@ impl NodeBuilder {
     fn at_home(&mut self, paths: HomePaths) -> Result<Parts, NodeStartError> {
         let name = self.name.take().map(|name| name.parse()).transpose()?;
         self.directory.get_or_insert_with(|| paths.state.join("spill"));
-        let store = Some(paths.state.join("sessions"));
+        let store = Some(paths.sessions());
         let home = Home::create_or_open(paths, name, &self.user)?;
         let identities = home.identities();
         let authority =

@@ -63,6 +63,18 @@ impl HomePaths {
         OsBytes::try_from(bytes::Bytes::copy_from_slice(bytes)).ok()
     }
 
+    /// Whether processes of this home's sessions run on, or have ended, since a node of it was
+    /// killed: the next one takes them over. While a node runs it says whether it has any.
+    pub fn keeps_processes(&self) -> bool {
+        let kept = std::fs::read_dir(self.sessions().join("processes/children"));
+        kept.is_ok_and(|mut kept| kept.next().is_some())
+    }
+
+    /// Where sessions are that outlive the node.
+    pub(crate) fn sessions(&self) -> PathBuf {
+        self.state.join("sessions")
+    }
+
     /// Where the node of this home listens, if one runs and is ready: `host:port`.
     ///
     /// # Errors

@@ -113,6 +113,10 @@ async fn stop(args: NodeAskArgs) -> Result<u8, Failure> {
     }
     match own_node::connect_running(&paths).await {
         Ok(client) => client.stop_node().await?,
+        // What a node that was killed left running ends with the next one.
+        Err(ConnectError::NotRunning) if paths.keeps_processes() => {
+            own_node::connect(&paths).await?.stop_node().await?;
+        }
         Err(ConnectError::NotRunning) => {
             eprintln_quietly("sortie: no node of yours runs");
             return Ok(0);
