@@ -43,7 +43,7 @@ pub const JOURNAL_PAGE: usize = 65_536;
 pub const OUTPUT_STORED_WITHIN: Duration = Duration::from_millis(50);
 /// What one round of storing takes out of one job's mailboxes into memory, in bytes; from this much
 /// on the next one begins at once.
-pub const OUTPUT_ROUND_BYTES: usize = 4 * MIB;
+pub const OUTPUT_ROUND_BYTES: usize = MIB;
 /// Children of one job whose output one round stores; others wait for the next.
 pub const OUTPUT_ROUND_CHILDREN: usize = 64;
 /// Files of one round that are written and synced at once; others follow behind one of them.
