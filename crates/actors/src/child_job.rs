@@ -48,6 +48,8 @@ pub(crate) struct Survivor {
     pub(crate) start: Start,
     /// When it began, if that was heard.
     pub(crate) begin: Option<Timestamp>,
+    /// How it was told to stop, if it was.
+    pub(crate) stop: Option<StopSpec>,
     pub(crate) adopted: Adopted,
 }
 

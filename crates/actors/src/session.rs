@@ -17,7 +17,7 @@ use sortie_wire::session_proto::Event;
 use sortie_wire::{ErrorCode, RemoteError};
 use tokio::sync::oneshot;
 
-use crate::data::durable::{Durable, first_children, job_entry, output};
+use crate::data::durable::{Durable, Kept, first_children, job_entry, output};
 use crate::data::input_log::{InputLog, Pace};
 use crate::data::job::JobShared;
 use crate::data::mailboxes::JobMailboxes;
@@ -302,7 +302,10 @@ async fn remove(session: &SessionShared, id: EntryId) -> bool {
     if let Some(durable) = &job.durable {
         let (jobs, at) = (vec![id], session.node.world.now());
         let session = session.identity.instance;
-        durable.keep(vec![Change::JobsRemoved { session, jobs, at }]).await;
+        if durable.keep(vec![Change::JobsRemoved { session, jobs, at }]).await == Kept::No {
+            // It would be back with the next node, without what it said.
+            return false;
+        }
     }
     session.table_mut().remove(id, job.identity.instance, session.node.uptime());
     job.mailboxes.remove_all();

@@ -167,7 +167,13 @@ pub async fn resume(
     if has_lost_input {
         process.control.kill();
     }
-    serve((process, None), RunPlan { timeout, ..plan }, (io, stops), &meter).await
+    // A stop that was told before counts, whatever is known of the end by now.
+    let early = tokio::select! {
+        biased;
+        stop = stops.next() => Some(stop),
+        () = std::future::ready(()) => None,
+    };
+    serve((process, early), RunPlan { timeout, ..plan }, (io, stops), &meter).await
 }
 
 async fn serve(

@@ -53,7 +53,7 @@ pub(super) fn resume(
     child: Survivor,
     left: Left,
 ) -> Slot {
-    let Survivor { start, begin, adopted } = child;
+    let Survivor { start, begin, stop, adopted } = child;
     let port = ChildPort::new(Arc::clone(port), &start);
     port.began_before(begin);
     let ending = Ending::new(Arc::clone(&port), left);
@@ -62,6 +62,10 @@ pub(super) fn resume(
     let future = tokio::spawn(async move {
         let _ending = ending;
         let input_lost = adopted.input_lost;
+        // Before anything is heard of it: an end that is known already was that of the stop.
+        if let Some(how) = stop {
+            own.stop(how);
+        }
         let io = Io::resumed(Arc::clone(&this), own);
         let plan = plan(&this.job().spec);
         let facts = sortie_exec::resume(&guardian, adopted, plan, (&io, &stops)).await;
@@ -88,6 +92,8 @@ fn process_spec(port: &JobPort, child: Start) -> Result<ProcessSpec, Reason> {
             let words = Template::new(words).fill(&item, &port.node);
             BodySpec::Command { words: words.map_err(|error| refused(&error))? }
         }
+        // It ran before, with an item that its node did not outlive.
+        (BodySpec::Command { .. }, None) if spec.template => return Err(Reason::InputLost),
         (body, _) => body.clone(),
     };
     let init = spec.init.as_deref().map(TryFrom::try_from).transpose();

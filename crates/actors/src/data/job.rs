@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use ractor::ActorRef;
+use ractor::{ActorCell, ActorRef};
 use sortie_engine::mailbox::Tally;
 use sortie_engine::parent_job::quota::cut;
 use sortie_engine::parent_job::{JobIdentity, MailboxFacts, ParentJob};
@@ -107,6 +107,11 @@ impl JobShared {
     pub(crate) fn set_actor(&self, actor: ActorRef<ParentJobMessage>) {
         // Set once, right after the spawn; a second set cannot happen.
         let _ = self.actor.set(actor);
+    }
+
+    /// The job's actor, if it has one: also one that has ended by now.
+    pub(crate) fn actor(&self) -> Option<ActorCell> {
+        self.actor.get().map(ActorRef::get_cell)
     }
 
     /// Tells the job's actor; a finished job has none, and then there is nothing to tell.
@@ -251,6 +256,11 @@ impl JobShared {
                 }
                 Err(AppendError::OverQuota { .. }) => {
                     return self.tell(ParentJobMessage::OverQuota(ordinal));
+                }
+                Err(error @ AppendError::Gap { .. }) => {
+                    let (job, child) = (self.identity.instance, ordinal.0);
+                    tracing::error!(%error, %job, child, "output of a child cannot be stored");
+                    return;
                 }
                 _ => return,
             }

@@ -209,7 +209,9 @@ fn adopt(session: &Arc<SessionShared>, job: &JobShared, left: &mut Left) -> Find
         finding.alive.insert((ordinal, incarnation));
         let next = adopted.first;
         let start = Start { ordinal, id: kept.id.0, incarnation, next, item: None };
-        children.push(Survivor { start, begin: kept.begin, adopted });
+        let how = rows.stop().map(|(how, _)| *how).unwrap_or_default();
+        let stop = kept.told_to_stop.then_some(how);
+        children.push(Survivor { start, begin: kept.begin, stop, adopted });
     }
     if !children.is_empty() {
         let node = &session.node.me.name();

@@ -28,7 +28,12 @@ impl NodeShared {
             self.end_session(&session);
         }
         let first: Vec<_> = kept.iter().filter(|session| session.mark_over()).collect();
-        join_all(first.into_iter().map(|session| self.wind_down(session))).await;
+        if self.begun.get().is_none() {
+            // A node that could not begin decides nothing about what an earlier one began.
+            first.iter().for_each(|session| self.dismiss(session));
+        }
+        let first = first.into_iter().filter(|_| self.begun.get().is_some());
+        join_all(first.map(|session| self.wind_down(session))).await;
         let Some(hosts) = hosts else {
             // The sender lives as long as the node.
             let _ = self.over.subscribe().wait_for(|over| *over).await;
@@ -68,22 +73,19 @@ impl NodeShared {
     async fn wind_down(&self, session: &SessionShared) {
         session.refuse_starts();
         drop(session.starting.lock().await);
-        let mut changes = session.changes();
-        for job in session.jobs().iter().filter(|job| !job.rows().state().is_finished()) {
+        let unfinished: Vec<_> = session
+            .jobs()
+            .into_iter()
+            .filter_map(|job| job.actor().map(|actor| (actor, job)))
+            .collect();
+        for (_, job) in &unfinished {
             let (children, by) = (ChildSet::All, "the end of its node".to_owned());
             job.tell(ParentJobMessage::Stop { children, how: StopSpec::NOW, by });
         }
-        let finished = async {
-            loop {
-                changes.mark();
-                if session.unfinished() == 0 {
-                    break;
-                }
-                changes.changed().await;
-            }
-        };
-        // What has no end by then is taken for stopped when the node is back.
-        let _ = tokio::time::timeout(limits::CLOSE_TIME, finished).await;
+        // A job's actor ends when its last word is kept. What has no end by then is taken for
+        // stopped when the node is back.
+        let ended = unfinished.iter().map(|(actor, _)| actor.wait(None));
+        let _ = tokio::time::timeout(limits::KEEP_TIME, join_all(ended)).await;
         self.dismiss(session);
     }
 

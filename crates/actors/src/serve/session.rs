@@ -125,6 +125,8 @@ pub(super) async fn scope(session: &Arc<SessionShared>, mut change: ScopeChange)
             return refuse(error);
         }
     }
+    // One change after the other, so that the last one is kept last.
+    let _one_by_one = session.starting.lock().await;
     let changed = {
         let mut scope = session.scope();
         scope.change(change).map(|()| scope.view())

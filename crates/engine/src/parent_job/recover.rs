@@ -4,15 +4,16 @@
 use std::collections::BTreeSet;
 
 use sortie_model::facts::WaitsFor;
-use sortie_model::spec::{Fan, JobSpec, Throttle};
+use sortie_model::restart::Strategy;
+use sortie_model::spec::{Fan, JobSpec, StopSpec, Throttle};
 use sortie_model::{
     ChildIncarnation, EntryId, NodeId, NodeName, Ordinal, Reason, State, Timestamp,
 };
-use sortie_wire::host_proto::{ChildOutcome, Verdict};
+use sortie_wire::host_proto::{ChildOutcome, ChildSet, Verdict};
 
 use crate::aggregate::{Told, parent_state};
 use crate::parent_job::row::{Phase, Row};
-use crate::parent_job::{Effects, JobEffect, JobIdentity, ParentJob};
+use crate::parent_job::{Effects, JobEffect, JobIdentity, ParentJob, StopOrder};
 use crate::placement::{self, NodeIndex};
 use crate::restart::Exit;
 
@@ -134,7 +135,7 @@ impl ParentJob {
         }
         if let Some(by) = stopped_by {
             this.told = Told::Stop;
-            this.stop = Some((sortie_model::spec::StopSpec::default(), by));
+            this.stop = Some((StopSpec::default(), by));
         }
         this.begin = begin;
         let first = this.identity.id.0 + 1;
@@ -203,6 +204,7 @@ impl ParentJob {
         effects: &mut Effects,
     ) {
         let here = self.nodes.find(here);
+        let mut told_here = Vec::new();
         let items_lost = !matches!(self.spec.fan, Fan::PerNode { .. }) && self.items.is_empty();
         // From the last to the first, so that what goes back keeps its order at the head.
         for ordinal in (0..self.rows.len() as u32).rev().map(Ordinal) {
@@ -214,11 +216,13 @@ impl ParentJob {
             };
             match (row.phase, found) {
                 (Phase::Resting, _) => self.supervise_ended(ordinal, effects),
+                (Phase::Queued, Found::Alive) => self.had_begun(ordinal),
                 (Phase::Queued, _) if items_lost => {
                     self.line.withdraw(ordinal);
                     self.end_here(ordinal, Verdict::Failed(Reason::InputLost), now, effects);
                 }
                 (phase, _) if !phase.holds_slot() => {}
+                (_, Found::Alive) if told => told_here.push(ordinal),
                 (_, Found::Alive) => {}
                 (_, Found::NeverBegan | Found::Gone) if told => {
                     self.end_here(ordinal, Verdict::Stopped, now, effects);
@@ -228,11 +232,12 @@ impl ParentJob {
                 _ => self.fail(ordinal, Reason::NodeLost { since: now }, now, effects),
             }
         }
+        self.stop_again(here, told_here, effects);
         self.supervise_closed();
         if self.told == Told::Stop {
             let by = self.stop.take().map(|(_, by)| by).unwrap_or_default();
-            let (children, how) = (sortie_wire::host_proto::ChildSet::All, Default::default());
-            self.on_stop(crate::parent_job::StopOrder { children, how, by }, now, effects);
+            let (children, how) = (ChildSet::All, StopSpec::default());
+            self.on_stop(StopOrder { children, how, by }, now, effects);
         }
         self.advance(now, effects);
         // Whoever reads of children that ended long ago finds their mailboxes closed.
@@ -244,6 +249,35 @@ impl ParentJob {
                 effects.push(JobEffect::Close(ordinal));
             }
         }
+    }
+
+    /// A child that runs though it waited: that it was sent could not be kept.
+    fn had_begun(&mut self, ordinal: Ordinal) {
+        self.touch(ordinal);
+        let Some(row) = self.rows.get_mut(ordinal.0 as usize) else { return };
+        let node = row.node;
+        row.phase = Phase::Sent;
+        self.line.withdraw(ordinal);
+        self.line.take_slot();
+        self.nodes.took(node);
+    }
+
+    /// Children that were told to stop may not have heard it. Alone they were told by their user, and
+    /// nothing follows; under another strategy it may have been for a sibling's sake.
+    fn stop_again(
+        &mut self,
+        here: Option<NodeIndex>,
+        mut told: Vec<Ordinal>,
+        effects: &mut Effects,
+    ) {
+        let Some(node) = here.filter(|_| !told.is_empty()) else { return };
+        told.reverse();
+        if self.spec.restart.strategy == Strategy::OneForOne {
+            told.iter().for_each(|ordinal| self.supervise_stop(*ordinal));
+        }
+        let how = self.stop.as_ref().map_or_else(StopSpec::default, |(how, _)| *how);
+        let children = ChildSet::Some(told);
+        effects.push(JobEffect::Stop { node, children, how });
     }
 
     /// A child that was told to its node, which never heard of it, waits for its turn again, before

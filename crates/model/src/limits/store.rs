@@ -35,6 +35,10 @@ pub const JOURNAL_PURGE_ROWS: usize = 512;
 /// How long the end of a child waits until what it said is on the disk: one that takes nothing
 /// holds up its job no longer than that, and the output is kept when it takes some again.
 pub const OUTPUT_WAIT: Duration = Duration::from_secs(2);
+/// How long a node that is stopped waits until the ends of its jobs are on the disk, with what they
+/// said: longer than [`OUTPUT_WAIT`]. What takes longer counts as stopped, and its last output is
+/// lost.
+pub const KEEP_TIME: Duration = Duration::from_secs(4);
 /// Rows in one answer of the journal; a longer page is cut to it.
 pub const JOURNAL_PAGE: usize = 65_536;
 

@@ -75,6 +75,11 @@ impl OutputDirectory {
         }))
     }
 
+    /// Whether a child of the job may have output here.
+    pub fn has_job(&self, job: JobInstance) -> bool {
+        self.list(&self.job(job)).is_ok_and(|mut names| names.next().is_some())
+    }
+
     /// Removes output of a job, at most `most` files of it: a job of a million children is removed
     /// in steps.
     ///

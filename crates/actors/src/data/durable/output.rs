@@ -91,6 +91,7 @@ pub(crate) async fn restore(job: &JobShared, store: &Store) -> Result<(), Journa
     let cursors = pages(|from| store.journal().cursors(instance, from, PAGE))?;
     let mut outputs = pages(|from| store.journal().outputs(instance, from, PAGE))?;
     let children = job.rows().children();
+    let has_files = store.output().has_job(instance);
     for ordinal in (0..children).map(Ordinal) {
         let (ended, settled, begun) = {
             let rows = job.rows();
@@ -99,7 +100,10 @@ pub(crate) async fn restore(job: &JobShared, store: &Store) -> Result<(), Journa
         };
         let cursor = cursors.get(&ordinal).copied();
         let output: Option<Bytes> = outputs.remove(&ordinal);
-        if !begun && !ended && cursor.is_none() {
+        if cursor.is_none() && output.is_none() && (!has_files || !(begun || ended)) {
+            if settled {
+                job.mailboxes.close(ordinal);
+            }
             continue;
         }
         let cursor = cursor.unwrap_or_default();

@@ -188,6 +188,7 @@ impl Backed {
     /// A mailbox that is not compact got records; what protects it is locked.
     pub(super) fn grew(self: &Arc<Self>, ordinal: Ordinal) {
         let mut table = self.table();
+        table.child(ordinal).goes_on();
         if table.make_due(ordinal) {
             self.wake(table);
         }

@@ -55,8 +55,11 @@ impl JobMailboxes {
         backed.table().children.insert(ordinal, Child::restored(cursor));
         let inline = inline.map(Inline::decode).transpose();
         let restored = match inline {
-            Ok(Some(inline)) => self.restore_inline(backed, ordinal, inline, &cursor.taken).await,
-            Ok(None) => self.restore_files(backed, ordinal, (cursor, closed)).await,
+            // One that is behind the files is of an earlier life of the child.
+            Ok(Some(inline)) if inline.next >= cursor.stored => {
+                self.restore_inline(backed, ordinal, inline, &cursor.taken).await
+            }
+            Ok(_) => self.restore_files(backed, ordinal, (cursor, closed)).await,
             Err(_) => {
                 self.skip_to(ordinal, cursor.stored);
                 Err(RestoreError::Inline { ordinal })

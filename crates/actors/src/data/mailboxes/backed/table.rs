@@ -120,6 +120,16 @@ impl Child {
         }
     }
 
+    /// There is more of it than there was: an end that was kept was that of an earlier life.
+    pub(super) fn goes_on(&mut self) {
+        if matches!(self.place, Place::Inline) {
+            self.place = Place::Undecided;
+        }
+        if self.sealed.is_some() {
+            self.ending = false;
+        }
+    }
+
     pub(super) fn cursor(&self) -> Cursor {
         Cursor { stored: self.stored, taken: as_taken(&self.taken.taken()) }
     }
