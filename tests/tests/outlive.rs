@@ -144,6 +144,42 @@ fn a_stop_reaches_what_an_earlier_life_began_and_a_stopped_node_takes_all_along(
 }
 
 #[test]
+fn a_child_that_starts_again_keeps_what_each_of_its_lives_said() {
+    let mut home = Home::running("solo", &[]);
+    let (lived, gate) = (home.path().join("lived"), home.path().join("gate"));
+    let line = "if [ ! -e \"$1\" ]; then touch \"$1\"; echo first; exit 1; fi; \
+                i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo $i; done; \
+                while [ ! -e \"$0\" ]; do sleep 0.02; done; echo last";
+    let (gate_text, lived) = (gate.to_str().expect("UTF-8"), lived.to_str().expect("UTF-8"));
+    start(&home, &["--restart", "transient", "--", "sh", "-c", line, gate_text, lived]);
+    wait_for("the second life", || {
+        let child = entry(&home, "2");
+        (child["restarts"] == 1 && child["unread_bytes"].as_u64() >= Some(13_899)).then_some(())
+    });
+    for _ in 0..2 {
+        home.live_again("solo");
+        assert_eq!(state(&home, "1"), "running");
+    }
+    fs::write(&gate, "").expect("a file");
+    let ran = home.sortie(&["receive", "--wait", "1"]);
+    assert_eq!((ran.code, ran.out), (0, format!("first\n{}last\n", numbers(3_000))));
+}
+
+#[test]
+fn a_stop_that_was_under_way_goes_on_and_counts() {
+    let mut home = Home::running("solo", &[]);
+    let mark = format!("64208{}", std::process::id());
+    let line = "trap '' TERM; while :; do sleep 0.05; done # $0";
+    start(&home, &["--restart", "permanent", "--", "sh", "-c", line, &mark]);
+    wait_for("the process", || (!processes_marked(&mark).is_empty()).then_some(()));
+    assert_eq!(home.sortie(&["stop", "2", "--grace", "1s", "--no-wait"]).code, 0);
+    wait_for("the stop", || (state(&home, "2") == "stopping").then_some(()));
+    home.live_again("solo");
+    assert_eq!(home.sortie(&["wait", "1", "--timeout", "60s"]).code, 102);
+    assert_eq!((state(&home, "2"), processes_marked(&mark)), ("stopped".into(), vec![]));
+}
+
+#[test]
 fn a_stop_of_a_node_that_was_killed_ends_what_it_left() {
     let mut home = Home::running("solo", &[]);
     let mark = format!("75319{}", std::process::id());

@@ -12,6 +12,7 @@ use sortie_model::reason::ReachStep;
 use sortie_model::spec::{StopSpec, Throttle};
 use sortie_model::{
     ChildIncarnation, ChildKey, EntryId, Motion, NodeId, Ordinal, QuestionNumber, State, Timestamp,
+    limits,
 };
 use sortie_store::journal::{Change, JobFacts};
 use sortie_wire::host_proto::ChildSet;
@@ -91,6 +92,8 @@ pub(crate) enum ParentJobMessage {
     Reachable(NodeId),
     /// The node itself is: the job outlived it, and of its children on the node these run.
     Recovered(Finding),
+    /// Say so when all that came before is done.
+    Say(oneshot::Sender<()>),
 }
 
 /// What a parent job begins with.
@@ -102,6 +105,8 @@ pub(crate) struct ParentJobArguments {
     pub(crate) feed: Option<MapFeed>,
     /// What was kept of the job last.
     pub(crate) kept: Option<JobFacts>,
+    /// Children of which the disk did not take what they are now.
+    pub(crate) unkept: BTreeSet<Ordinal>,
 }
 
 impl ParentJobMessage {
@@ -170,6 +175,10 @@ impl Actor for ParentJobActor {
             let _ = begun.await;
             return Ok(());
         }
+        if let ParentJobMessage::Say(done) = message {
+            let _ = done.send(());
+            return Ok(());
+        }
         let about = message.about();
         let effects = state.decide(message);
         state.keep(&effects).await;
@@ -177,7 +186,8 @@ impl Actor for ParentJobActor {
             state.session.attachment(node).heard(state.job.identity.instance);
         }
         state.perform(effects);
-        if state.job.rows().state().is_finished() {
+        // One whose last word the disk did not take stays and says it again.
+        if state.job.rows().state().is_finished() && state.unkept.is_empty() {
             myself.stop(None);
         }
         Ok(())
@@ -211,7 +221,7 @@ impl ParentJobArguments {
         let (mut rows, now) = (self.job.rows_mut(), self.session.node.world.now());
         rows.at(self.session.node.uptime());
         match message {
-            ParentJobMessage::After(_) => {}
+            ParentJobMessage::After(_) | ParentJobMessage::Say(_) => {}
             ParentJobMessage::Wake => rows.on_wake(now, &mut effects),
             ParentJobMessage::ReportedHere => {
                 if let Some((here, reports)) = reported {
@@ -273,14 +283,15 @@ impl ParentJobArguments {
     async fn keep(&mut self, effects: &Effects) {
         let Some(durable) = self.job.durable.clone() else { return };
         let unread = self.job.mailboxes.unread().records > 0;
-        let (runs, ended, facts) = {
+        let (runs, ended, facts, touched) = {
             let mut rows = self.job.rows_mut();
-            let touched = rows.take_touched();
+            let mut touched = rows.take_touched();
+            touched.append(&mut self.unkept);
             // Of one that starts again at once, a life has ended all the same.
             let ended = touched.iter().copied().filter(|child| rows.has_ended(*child));
             let ended: BTreeSet<Ordinal> = ended.chain(lives_that_ended(effects)).collect();
             let facts = job_facts(&rows, unread, self.job.with_errors());
-            (rows_of(&rows, &touched), ended, facts)
+            (rows_of(&rows, &touched), ended, facts, touched)
         };
         let (session, job) = (durable.instance(), self.job.identity.instance);
         let next_id = Some(self.session.table().next_id());
@@ -297,12 +308,17 @@ impl ParentJobArguments {
             changes.push(Change::JobChanged { session, job: self.job.identity.id, facts });
         }
         self.kept = Some(facts);
-        if durable.keep(changes).await == Kept::Yes
-            && let Some(guardian) = &self.session.node.guardian
-        {
-            for ordinal in there {
-                guardian.forget(ChildKey { job, ordinal });
+        match (durable.keep(changes).await, &self.session.node.guardian) {
+            (Kept::Yes, Some(guardian)) => {
+                for ordinal in there {
+                    guardian.forget(ChildKey { job, ordinal });
+                }
             }
+            (Kept::NotYet, _) => {
+                (self.unkept, self.kept) = (touched, None);
+                self.job.wake_after(limits::JOURNAL_RESERVE_RETRY);
+            }
+            _ => {}
         }
     }
 

@@ -1,6 +1,7 @@
 //! A session: starts its jobs one by one, removes them, ends. Its actor supervises the parent jobs;
 //! its decisions are `sortie_engine::session`'s.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
@@ -154,6 +155,7 @@ pub(crate) async fn start(stay: &Stay, order: StartOrder) -> Result<Started, Rem
         session: Arc::clone(session),
         feed: feed.clone(),
         kept: None,
+        unkept: BTreeSet::new(),
     };
     let (own, supervisor) = (arguments.clone(), supervisor.get_cell());
     let spawned = ParentJobActor::spawn_linked(None, ParentJobActor, own, supervisor).await;
@@ -302,7 +304,7 @@ async fn remove(session: &SessionShared, id: EntryId) -> bool {
     if let Some(durable) = &job.durable {
         let (jobs, at) = (vec![id], session.node.world.now());
         let session = session.identity.instance;
-        if durable.keep(vec![Change::JobsRemoved { session, jobs, at }]).await == Kept::No {
+        if durable.keep(vec![Change::JobsRemoved { session, jobs, at }]).await != Kept::Yes {
             // It would be back with the next node, without what it said.
             return false;
         }

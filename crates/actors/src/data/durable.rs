@@ -29,7 +29,10 @@ const BUSY_PAUSE: Duration = Duration::from_millis(2);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kept {
     Yes,
-    No,
+    /// The disk is full: it may be there when it is tried again.
+    NotYet,
+    /// The journal takes nothing any more.
+    Never,
 }
 
 /// Where one session's things are kept.
@@ -86,17 +89,18 @@ impl Durable {
         self.ask(vec![change]).await.map_err(|error| refusal(&error))
     }
 
-    /// Keeps changes; on the disk when this returns, and it says whether they are. A journal that
-    /// failed keeps nothing more, and the node goes on with what it has in memory.
+    /// Keeps changes; on the disk when this returns, and it says whether they are. If not, the node
+    /// goes on with what it has in memory.
     pub(crate) async fn keep(&self, changes: Vec<Change>) -> Kept {
         if changes.is_empty() {
             return Kept::Yes;
         }
         let Err(error) = self.ask(changes).await else { return Kept::Yes };
+        let kept = if error.is_retryable() { Kept::NotYet } else { Kept::Never };
         if !self.failed.swap(true, Ordering::Relaxed) {
-            tracing::error!(%error, "what becomes of jobs is not kept any more");
+            tracing::error!(%error, ?kept, "what becomes of jobs is not kept");
         }
-        Kept::No
+        kept
     }
 
     async fn ask(&self, changes: Vec<Change>) -> Result<(), JournalError> {

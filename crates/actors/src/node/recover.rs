@@ -1,12 +1,13 @@
 //! The start of a node with a home: its sessions and their jobs are as they were
 //! (`docs/semantics.md`, section 4.2).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use ractor::Actor;
 use sortie_engine::hold::Hold;
 use sortie_engine::host::Start;
@@ -21,6 +22,7 @@ use sortie_store::journal::{
 };
 use sortie_wire::RemoteError;
 use sortie_wire::session_proto::ScopeChange;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::child_job::Survivor;
@@ -109,10 +111,20 @@ impl NodeShared {
         }
         // Only now that nothing can fail: what a start that failed has in hand would be killed.
         let mut left = Left::of(self.guardian.as_ref(), same_boot(store.directory()));
+        let mut taken_up = Vec::new();
         for (session, job) in unfinished {
             let finding = adopt(&session, &job, &mut left);
             job.tell(ParentJobMessage::Recovered(finding));
+            let (done, heard) = oneshot::channel();
+            job.tell(ParentJobMessage::Say(done));
+            taken_up.push(heard);
         }
+        let directory = store.directory().to_owned();
+        tokio::spawn(async move {
+            // Until it is kept what became of them, another start must not trust what it finds.
+            join_all(taken_up).await;
+            note_boot(&directory);
+        });
         // What belongs to no job any more is killed as it is dropped.
         for child in left.children.into_keys() {
             if let Some(guardian) = &self.guardian {
@@ -154,15 +166,28 @@ impl NodeShared {
     }
 }
 
-/// Whether the machine runs since before the node's present life. Its word is noted for the next.
+/// What the machine calls its present life.
+const BOOT: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Whether the machine runs since before the node's present life.
 fn same_boot(directory: &Path) -> bool {
-    let Ok(boot) = fs::read("/proc/sys/kernel/random/boot_id") else { return false };
-    let path = directory.join("boot");
-    let same = fs::read(&path).is_ok_and(|before| before == boot);
-    if !same && let Err(error) = fs::write(&path, &boot) {
+    let noted = fs::read(directory.join("boot"));
+    fs::read(BOOT).is_ok_and(|boot| noted.is_ok_and(|noted| noted == boot))
+}
+
+/// Notes the machine's life for the next node.
+fn note_boot(directory: &Path) {
+    let note = || {
+        let (new, boot) = (directory.join("boot.new"), fs::read(BOOT)?);
+        fs::write(&new, boot)?;
+        fs::File::open(&new)?.sync_all()?;
+        fs::rename(&new, directory.join("boot"))
+    };
+    if !same_boot(directory)
+        && let Err(error) = note()
+    {
         tracing::warn!(%error, "the machine's life cannot be noted");
     }
-    same
 }
 
 /// Children that a guardian has from before, and that nobody has asked for yet.
@@ -303,6 +328,7 @@ async fn recover_job(
         session: Arc::clone(session),
         feed: None,
         kept: None,
+        unkept: BTreeSet::new(),
     };
     let over = || RecoverError::Session(wait::ended(session));
     let supervisor = session.actor().ok_or_else(over)?.get_cell();

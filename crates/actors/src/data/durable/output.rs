@@ -139,9 +139,11 @@ impl JobShared {
                 return;
             }
             let (job, moved) = (self.identity.instance, cursors.clone());
-            let kept = durable.keep(vec![Change::CursorsMoved { job, cursors: moved }]).await;
-            if kept == Kept::Yes {
-                self.mailboxes.cursors_committed(&cursors);
+            match durable.keep(vec![Change::CursorsMoved { job, cursors: moved }]).await {
+                Kept::Yes => self.mailboxes.cursors_committed(&cursors),
+                // With the next reader, or the next end.
+                Kept::NotYet => return self.mailboxes.moved_again(&cursors),
+                Kept::Never => {}
             }
         }
     }

@@ -149,6 +149,14 @@ impl JobMailboxes {
         self.backed.as_ref().map(|backed| backed.table().take_moved(most)).unwrap_or_default()
     }
 
+    /// The journal did not take these: they come again.
+    pub fn moved_again(&self, cursors: &[(Ordinal, Cursor)]) {
+        if let Some(backed) = &self.backed {
+            let mut table = backed.table();
+            cursors.iter().for_each(|(ordinal, _)| table.moved(*ordinal));
+        }
+    }
+
     /// Returns when [`take_moved`](Self::take_moved) has something, or the job was removed. Never,
     /// if the mailboxes do not outlive their daemon.
     ///
