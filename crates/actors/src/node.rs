@@ -225,10 +225,7 @@ impl NodeHandle {
     /// [`NodeError`]; nothing is left running.
     pub async fn start(config: NodeConfig) -> Result<Self, NodeError> {
         let store = recover::open_store(config.store.clone()).await?;
-        let guardian = match config.guardian.clone() {
-            Some(options) => Some(Guardian::launch(options).await?),
-            None => None,
-        };
+        let guardian = recover::launch(config.guardian.clone()).await?;
         let id = config.keys.node.node_id();
         let incarnation = Incarnation(config.world.now().0.unsigned_abs());
         let facts = LocalFacts {

@@ -1,5 +1,6 @@
 //! Reports from executing nodes: records go to their mailboxes, what began and ended to the job.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sortie_engine::broken::{Rule, is_broken};
@@ -96,6 +97,7 @@ async fn store(
         }
     }
     let any = !report.records.is_empty();
+    let spoke: BTreeSet<Ordinal> = report.records.iter().map(|run| run.ordinal).collect();
     let lossy = is_broken(Rule::P5) && !report.ended.is_empty();
     for run in report.records {
         let (ordinal, first) = (run.ordinal, run.first);
@@ -109,6 +111,7 @@ async fn store(
         }
     }
     if any {
+        job.keep_small(spoke).await;
         // Their readers go first, before the job's actor and the acknowledgement.
         tokio::task::yield_now().await;
     }

@@ -13,7 +13,7 @@ use sortie_engine::hold::Hold;
 use sortie_engine::host::Start;
 use sortie_engine::parent_job::{Executor, JobIdentity, KeptChild, KeptJob, Owner, ParentJob};
 use sortie_engine::placement;
-use sortie_exec::{Adopted, Guardian};
+use sortie_exec::{Adopted, Guardian, LaunchOptions};
 use sortie_model::spec::BodySpec;
 use sortie_model::{ChildKey, EntryId, Ordinal, limits};
 use sortie_store::Store;
@@ -50,6 +50,15 @@ pub enum RecoverError {
     /// A session cannot be opened.
     #[error("a session cannot be opened again: {0}")]
     Session(RemoteError),
+}
+
+/// The guardian, if the node is to have one: that of its former life where it still lives.
+///
+/// # Errors
+/// [`NodeError::Guardian`].
+pub(super) async fn launch(options: Option<LaunchOptions>) -> Result<Option<Guardian>, NodeError> {
+    let Some(options) = options else { return Ok(None) };
+    Ok(Some(Guardian::launch(options).await?))
 }
 
 /// Opens what outlives the node, if anything does; a large journal is read off the runtime's

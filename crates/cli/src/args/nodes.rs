@@ -14,7 +14,7 @@ use crate::args::values::label;
 pub(crate) enum NodeVerb {
     /// Run a node in the foreground.
     Run(Box<NodeRunArgs>),
-    /// End our own node; its sessions end with it.
+    /// End our own node: what runs in its sessions is stopped, what they have is kept.
     Stop(Box<NodeAskArgs>),
     /// List the cluster's nodes.
     Get(Box<NodeGetArgs>),

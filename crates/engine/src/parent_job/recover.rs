@@ -262,8 +262,8 @@ impl ParentJob {
         self.nodes.took(node);
     }
 
-    /// Children that were told to stop may not have heard it. Alone they were told by their user, and
-    /// nothing follows; under another strategy it may have been for a sibling's sake.
+    /// Children that were told to stop may not have heard it. Alone they were told by their user,
+    /// and nothing follows; under another strategy it may have been for a sibling's sake.
     fn stop_again(
         &mut self,
         here: Option<NodeIndex>,

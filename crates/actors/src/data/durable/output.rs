@@ -20,6 +20,9 @@ use crate::node::NodeShared;
 
 /// How often it is kept what the readers of a long receive have confirmed.
 const COMMIT_PAUSE: Duration = Duration::from_millis(100);
+/// Blocks of small output that go into one change: a block has [`limits::INLINE_OUTPUT_BYTES`] at
+/// most.
+const SMALL_OUTPUTS: usize = 256;
 /// Rows of the journal that are read at once.
 const PAGE: usize = 4_096;
 
@@ -128,6 +131,21 @@ fn pages<T>(
 }
 
 impl JobShared {
+    /// Keeps what children on other nodes have said, where it is little: their nodes forget it when
+    /// they hear that it is stored. More than a little is in files a moment later.
+    pub(crate) async fn keep_small(&self, children: BTreeSet<Ordinal>) {
+        let Some(durable) = &self.durable else { return };
+        let small = |ordinal| Some((ordinal, self.mailboxes.small(ordinal)?));
+        let outputs: Vec<_> = children.into_iter().filter_map(small).collect();
+        let job = self.identity.instance;
+        // Of so many children that a request to the journal may have them.
+        let changes = outputs.chunks(SMALL_OUTPUTS).map(|outputs| {
+            let outputs = outputs.to_vec();
+            Change::OutputStored { job, outputs }
+        });
+        durable.keep(changes.collect()).await;
+    }
+
     /// Keeps how far its readers have confirmed: it is on the disk when this returns.
     pub(crate) async fn commit_cursors(&self) {
         let Some(durable) = &self.durable else { return };

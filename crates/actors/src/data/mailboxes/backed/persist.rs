@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use sortie_engine::mailbox::Tally;
 use sortie_model::limits::{COMPACT_MAILBOX_BYTES, COMPACT_MAILBOX_RECORDS, OUTPUT_RETRY};
 use sortie_model::record::{OutputRule, StreamSet};
@@ -147,6 +148,21 @@ impl JobMailboxes {
     /// next one.
     pub fn take_moved(&self, most: usize) -> Vec<(Ordinal, Cursor)> {
         self.backed.as_ref().map(|backed| backed.table().take_moved(most)).unwrap_or_default()
+    }
+
+    /// What a child has said and nobody has taken, if it is little, for the journal: of one that
+    /// runs where nobody else keeps it.
+    pub fn small(&self, ordinal: Ordinal) -> Option<Bytes> {
+        let backed = self.backed.as_ref()?;
+        let shard = self.shard(ordinal);
+        let Slot::Compact(compact) = shard.slot(ordinal)? else { return None };
+        let summary = compact.summary();
+        let place = backed.table().children.get(&ordinal).map(|child| child.place);
+        if matches!(place, Some(Place::Files(_))) || summary.unread.records == 0 {
+            return None;
+        }
+        let records = compact.records().ok()?;
+        Inline { next: summary.next, with_errors: summary.with_errors, records }.encode()
     }
 
     /// The journal did not take these: they come again.

@@ -55,8 +55,10 @@ impl JobMailboxes {
         backed.table().children.insert(ordinal, Child::restored(cursor));
         let inline = inline.map(Inline::decode).transpose();
         let restored = match inline {
-            // One that is behind the files is of an earlier life of the child.
-            Ok(Some(inline)) if inline.next >= cursor.stored => {
+            // Files have all that the block has, and more: they are of a later life of the child.
+            Ok(Some(inline))
+                if inline.next >= cursor.stored && !backed.has_files(ordinal).await? =>
+            {
                 self.restore_inline(backed, ordinal, inline, &cursor.taken).await
             }
             Ok(_) => self.restore_files(backed, ordinal, (cursor, closed)).await,
@@ -275,6 +277,7 @@ impl JobMailboxes {
 
     /// Appends a record of a child that runs since before this daemon, under its own number: one
     /// that is here already is skipped, and one that was taken before is stored and free at once.
+    /// Records that are missing before it are left out.
     ///
     /// # Errors
     /// As [`append`](Self::append).
@@ -286,7 +289,12 @@ impl JobMailboxes {
         ordinal: Ordinal,
         record: Record,
     ) -> Result<Appended, AppendError> {
-        let next = self.summary(ordinal).next;
+        let mut next = self.summary(ordinal).next;
+        if record.seq > next && is_possible(ordinal) {
+            // What its node itself said between, such as that it starts again, went with the node.
+            self.skip_to(ordinal, record.seq);
+            next = record.seq;
+        }
         if record.seq == next && self.was_taken(ordinal, &record) {
             if !is_possible(ordinal) {
                 return Err(AppendError::NoSuchChild);
