@@ -22,6 +22,8 @@ pub(crate) use entries::{
     first_children, job_entry, job_facts, kept_child, rows_of, session_entry,
 };
 
+/// Rows of the journal that are read at once.
+pub(crate) const PAGE: usize = 4_096;
 /// The pause before a request that found the journal busy is made again.
 const BUSY_PAUSE: Duration = Duration::from_millis(2);
 
@@ -59,26 +61,18 @@ impl Durable {
     /// # Errors
     /// [`ErrorCode::KeyReused`], [`ErrorCode::Storage`].
     pub(crate) async fn start(&self, new: NewJob) -> Result<Started, RemoteError> {
-        let key = new.key.clone();
-        loop {
-            let (done, answer) = oneshot::channel();
-            let asked = self.store.journal().start(new.clone(), move |started| {
-                // Who asked may be gone: the job is found by its key then.
-                let _ = done.send(started);
-            });
-            let answer = match asked {
-                Ok(()) => answer.await.unwrap_or(Err(JournalError::Closed)),
-                Err(error) => Err(error),
-            };
-            match answer {
-                Err(JournalError::Busy) => tokio::time::sleep(BUSY_PAUSE).await,
-                Err(JournalError::KeyReused { job }) => {
-                    let text = StartRefused::KeyReused { key, job }.to_string();
-                    return Err(RemoteError::new(ErrorCode::KeyReused, text));
-                }
-                answer => return answer.map_err(|error| refusal(&error)),
+        let journal = self.store.journal();
+        let started = when_not_busy(|done| {
+            // Who asked may be gone: the job is found by its key then.
+            journal.start(new.clone(), move |started| drop(done.send(started)))
+        });
+        started.await.map_err(|error| match error {
+            JournalError::KeyReused { job } => {
+                let text = StartRefused::KeyReused { key: new.key.clone(), job }.to_string();
+                RemoteError::new(ErrorCode::KeyReused, text)
             }
-        }
+            error => refusal(&error),
+        })
     }
 
     /// Keeps a change of the session itself.
@@ -104,25 +98,33 @@ impl Durable {
     }
 
     async fn ask(&self, changes: Vec<Change>) -> Result<(), JournalError> {
-        loop {
-            let (done, answer) = oneshot::channel();
-            let journal = self.store.journal();
-            let asked = journal.change(changes.clone(), Durability::Durable, move |answer| {
-                let _ = done.send(answer);
-            });
-            let answer = match asked {
-                Ok(()) => answer.await.unwrap_or(Err(JournalError::Closed)),
-                Err(error) => Err(error),
-            };
-            match answer {
-                Err(JournalError::Busy) => tokio::time::sleep(BUSY_PAUSE).await,
-                answer => return answer,
-            }
-        }
+        let journal = self.store.journal();
+        when_not_busy(|done| {
+            let changes = changes.clone();
+            journal.change(changes, Durability::Durable, move |answer| drop(done.send(answer)))
+        })
+        .await
     }
 
     pub(crate) const fn instance(&self) -> SessionInstance {
         self.session
+    }
+}
+
+/// Asks the journal until it is not busy, and waits for its answer.
+async fn when_not_busy<T>(
+    ask: impl Fn(oneshot::Sender<Result<T, JournalError>>) -> Result<(), JournalError>,
+) -> Result<T, JournalError> {
+    loop {
+        let (done, answer) = oneshot::channel();
+        let answer = match ask(done) {
+            Ok(()) => answer.await.unwrap_or(Err(JournalError::Closed)),
+            Err(error) => Err(error),
+        };
+        match answer {
+            Err(JournalError::Busy) => tokio::time::sleep(BUSY_PAUSE).await,
+            answer => return answer,
+        }
     }
 }
 

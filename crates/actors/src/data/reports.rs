@@ -97,7 +97,10 @@ async fn store(
         }
     }
     let any = !report.records.is_empty();
-    let spoke: BTreeSet<Ordinal> = report.records.iter().map(|run| run.ordinal).collect();
+    // Nothing is gathered for a job that ends with its node.
+    let kept = job.durable.is_some();
+    let spoke: BTreeSet<Ordinal> =
+        report.records.iter().filter(|_| kept).map(|run| run.ordinal).collect();
     let lossy = is_broken(Rule::P5) && !report.ended.is_empty();
     for run in report.records {
         let (ordinal, first) = (run.ordinal, run.first);

@@ -9,11 +9,10 @@ use sortie_store::Store;
 use sortie_store::journal::{Change, JournalError, Order};
 use sortie_store::segment::Swept;
 
+use crate::data::durable::PAGE;
 use crate::node::NodeShared;
 use crate::serve::remove;
 
-/// Rows of the journal that are read at once.
-const PAGE: usize = 4_096;
 /// How often the node looks what of its history is too old or too much.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
 

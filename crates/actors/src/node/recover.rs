@@ -26,16 +26,13 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::child_job::Survivor;
-use crate::data::durable::{Durable, kept_child, output};
+use crate::data::durable::{Durable, PAGE, kept_child, output};
 use crate::data::job::JobShared;
 use crate::data::session::{SessionIdentity, SessionShared};
 use crate::host::{Adoption, HostMessage};
 use crate::node::{NodeError, NodeShared};
 use crate::parent_job::{Finding, ParentJobActor, ParentJobArguments, ParentJobMessage};
 use crate::serve::wait;
-
-/// Rows of the journal that are read at once.
-const PAGE: usize = 4_096;
 
 /// The pause between two looks at a journal that is in use.
 const IN_USE_PAUSE: Duration = Duration::from_millis(20);

@@ -13,7 +13,7 @@ use sortie_store::journal::{Change, Cursor, JournalError};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::data::durable::Kept;
+use crate::data::durable::{Kept, PAGE};
 use crate::data::job::JobShared;
 use crate::data::mailboxes::{Backing, JobMailboxes, Persisted, StoredListener};
 use crate::node::NodeShared;
@@ -23,8 +23,6 @@ const COMMIT_PAUSE: Duration = Duration::from_millis(100);
 /// Blocks of small output that go into one change: a block has [`limits::INLINE_OUTPUT_BYTES`] at
 /// most.
 const SMALL_OUTPUTS: usize = 256;
-/// Rows of the journal that are read at once.
-const PAGE: usize = 4_096;
 
 /// Mailboxes of a job that outlives its node.
 pub(crate) fn mailboxes(
