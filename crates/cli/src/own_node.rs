@@ -24,6 +24,10 @@ const OTHERS_START_TIME: Duration = Duration::from_secs(3);
 /// What a node of ours must not inherit: it would take our place for its children's.
 const OUR_PLACE: [&str; 4] = ["SORTIE_SESSION", "SORTIE_JOB", "SORTIE_CHILD", "SORTIE_NODE"];
 
+/// Said where no node of a home starts whose processes run on.
+pub(crate) const LEFT_RUNNING: &str =
+    "processes of its sessions run on, and `sortie node stop` ends them";
+
 /// Where this user's home lies, by the environment (`docs/cli.md`, section 3).
 pub(crate) fn home_paths() -> Result<HomePaths, Failure> {
     home_of(|name| std::env::var_os(name), Path::is_dir)
@@ -113,6 +117,8 @@ async fn start(paths: &HomePaths, before: ConnectError) -> Result<Client, Failur
 struct Starting {
     child: Child,
     ended: Option<ExitStatus>,
+    /// The guardian that has processes of the home's sessions.
+    guardian: Option<u32>,
     log: PathBuf,
     log_begin: u64,
 }
@@ -144,7 +150,8 @@ impl Starting {
             command.env("SORTIE_HOME", folder);
         }
         let child = command.spawn().map_err(|error| cannot("our program", &error))?;
-        Ok(Self { child, ended: None, log, log_begin })
+        let guardian = paths.guardian();
+        Ok(Self { child, ended: None, guardian, log, log_begin })
     }
 
     /// How long we wait in all: for a node that has ended, only as long as another one may need
@@ -185,8 +192,13 @@ impl Starting {
         }
         let parts = [last, self.last_line()];
         let why = parts.into_iter().flatten().collect::<Vec<_>>().join("; ");
-        Failure::unreachable(format_args!("cannot start a node of our own: {why}"))
-            .hint(format!("its log is {}", self.log.display()))
+        let log = format!("its log is {}", self.log.display());
+        Failure::unreachable(format_args!("cannot start a node of our own: {why}")).hint(match self
+            .guardian
+        {
+            Some(_) => format!("{log}; {LEFT_RUNNING}"),
+            None => log,
+        })
     }
 
     /// The last thing that the node said.

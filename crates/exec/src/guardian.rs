@@ -91,6 +91,30 @@ impl Guardian {
         self.0.link.leave();
     }
 
+    /// Kills the children that a former daemon left in a directory, where nobody takes them over,
+    /// and waits until nothing runs for it any more. How they ended and what they wrote stays: the
+    /// next [`Guardian::launch`] with the directory finds it.
+    ///
+    /// # Errors
+    /// [`LaunchError`]; [`LaunchError::InUse`] when a program has them, [`LaunchError::Locked`]
+    /// when something is left after [`limits::GUARDIAN_END`].
+    ///
+    /// # Cancel safety
+    /// When cancelled, some of them may run on.
+    pub async fn end_left(options: LaunchOptions) -> Result<(), LaunchError> {
+        let keep = options.keep.clone();
+        let guardian = Self::launch(options).await?;
+        // Dropping one kills it.
+        drop(guardian.take_adopted());
+        guardian.leave().await;
+        let mut gone = guardian.0.gone.clone();
+        let ended = async { while gone.changed().await.is_ok() {} };
+        match (tokio::time::timeout(limits::GUARDIAN_END, ended).await, keep) {
+            (Err(_), Some(directory)) => Err(LaunchError::Locked { directory }),
+            _ => Ok(()),
+        }
+    }
+
     /// The children that a former daemon left, each once. Those that are not taken run on.
     pub fn take_adopted(&self) -> Vec<Adopted> {
         adopt::take(&self.0)

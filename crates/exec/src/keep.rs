@@ -160,7 +160,7 @@ impl KeepPlace {
 
     /// Who has, or had, the directory; none when that is not known.
     pub fn identity(&self) -> Option<Identity> {
-        Identity::decode(&fs::read(self.path.join("guardian")).ok()?)
+        Identity::read(&self.path)
     }
 
     /// Removes what tells of a guardian, which has nothing to be found for any more.
@@ -196,6 +196,20 @@ impl Drop for PlaceLock {
 }
 
 impl Identity {
+    /// What a directory says of who has, or had, it; none when it says nothing.
+    pub fn read(directory: &Path) -> Option<Self> {
+        Self::decode(&fs::read(directory.join("guardian")).ok()?)
+    }
+
+    /// Whether that guardian lives.
+    pub fn is_alive(&self) -> bool {
+        let entry = Pid::from_raw(self.pid).and_then(proc_table::entry);
+        proc_table::boot().as_ref() == Some(&self.boot)
+            && entry.is_some_and(|entry| {
+                entry.start == self.start && entry.life != proc_table::Life::Ended
+            })
+    }
+
     /// Of this process; none without a readable `/proc`.
     pub fn own(group: Option<PathBuf>) -> Option<Self> {
         let entry = proc_table::entry(rustix::process::getpid())?;

@@ -10,6 +10,7 @@ mod files;
 mod groups;
 mod identities;
 mod keeper;
+mod left;
 mod settings;
 
 use std::fs::File;
@@ -28,6 +29,7 @@ pub use error::{Damage, HomeError, MakeFault, Mistake};
 pub(crate) use groups::Groups;
 pub(crate) use identities::Identities;
 pub(crate) use keeper::HomeKeeper;
+pub use left::KeptSessions;
 pub(crate) use settings::NodeSettings;
 
 /// Where a home lies.
@@ -66,7 +68,7 @@ impl HomePaths {
     /// Whether processes of this home's sessions run on, or have ended, since a node of it was
     /// killed: the next one takes them over. While a node runs it says whether it has any.
     pub fn keeps_processes(&self) -> bool {
-        let kept = std::fs::read_dir(self.sessions().join("processes/children"));
+        let kept = std::fs::read_dir(self.processes().join("children"));
         kept.is_ok_and(|mut kept| kept.next().is_some())
     }
 

@@ -93,7 +93,7 @@ pub use embedded::{EMBEDDED_NODES, Embedded};
 pub use error::{
     AnswerError, ConnectError, DialFault, EncodeError, Misuse, RequestError, StartError, ValueError,
 };
-pub use home::{Damage, HomeError, HomePaths, MakeFault, Mistake};
+pub use home::{Damage, HomeError, HomePaths, KeptSessions, MakeFault, Mistake};
 pub use input::{InputSender, ItemSender, ItemSplitter, Separator, TerminalSender};
 pub use job::{
     ChildQuestion, ChildResult, Job, JobBuilder, JobStream, Received, ResultError, Results,

@@ -197,6 +197,11 @@ impl Journal {
 }
 
 impl Journal {
+    /// Whether it takes anything still: it did not fail and was not closed.
+    pub fn is_open(&self) -> bool {
+        self.shared.database.read().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// Waits until what was asked for is done and on the disk, and gives the directory free. What
     /// is asked from now on is refused: [`JournalError::Closed`].
     pub fn close(&self) {

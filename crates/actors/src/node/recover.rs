@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -185,8 +187,10 @@ fn same_boot(directory: &Path) -> bool {
 fn note_boot(directory: &Path) {
     let note = || {
         let (new, boot) = (directory.join("boot.new"), fs::read(BOOT)?);
-        fs::write(&new, boot)?;
-        fs::File::open(&new)?.sync_all()?;
+        let mut options = fs::OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(&boot)?;
+        file.sync_all()?;
         fs::rename(&new, directory.join("boot"))
     };
     if !same_boot(directory)

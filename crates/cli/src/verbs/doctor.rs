@@ -1,7 +1,7 @@
 //! `sortie doctor`: look for what is wrong, and say what to do.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+mod home;
+
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ pub(super) async fn run(args: DoctorArgs) -> Result<u8, Failure> {
     let mut findings = Findings::default();
     match own_node::home_paths() {
         Ok(paths) => {
-            check_home(&mut findings, &paths);
+            home::check(&mut findings, &paths);
             check_node(&mut findings, &paths).await;
         }
         Err(failure) => findings.failure("home", failure),
@@ -92,49 +92,12 @@ impl Row {
     }
 }
 
-fn check_home(findings: &mut Findings, paths: &HomePaths) {
-    let identity = paths.config.join("identity");
-    let folders = [("home", &paths.state, WRITABLE), ("identity", &identity, ENTERABLE)];
-    for (name, folder, forbidden) in folders {
-        match folder_finding(folder, forbidden) {
-            Ok(finding) => findings.well(name, finding),
-            Err((finding, advice)) => findings.problem(name, &finding, Some(&advice)),
-        }
-    }
-}
-
-/// Permissions that others must not have in a folder.
-const WRITABLE: u32 = 0o022;
-/// The same where secrets lie.
-const ENTERABLE: u32 = 0o077;
-
-fn folder_finding(folder: &Path, forbidden: u32) -> Result<String, (String, String)> {
-    let shown = folder.display();
-    let facts = match folder.metadata() {
-        Ok(facts) => facts,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(format!("{shown} is not there yet; the first node makes it"));
-        }
-        Err(error) => {
-            return Err((format!("{shown}: {error}"), "make it yours".to_owned()));
-        }
-    };
-    let ours = facts.uid() == rustix::process::geteuid().as_raw();
-    if !facts.is_dir() || !ours {
-        return Err((format!("{shown} is no folder of yours"), "move it away".to_owned()));
-    }
-    if facts.mode() & forbidden != 0 {
-        let finding = format!("others have permissions on {shown}");
-        return Err((finding, format!("chmod 700 {shown}")));
-    }
-    Ok(format!("{shown} is yours"))
-}
-
 async fn check_node(findings: &mut Findings, paths: &HomePaths) {
     let client = match own_node::connect_running(paths).await {
         Ok(client) => client,
         Err(ConnectError::NotRunning) => {
-            return findings.well("node", "none runs; the next command that needs one starts it");
+            findings.well("node", "none runs; the next command that needs one starts it");
+            return home::check_kept(findings, paths);
         }
         Err(error) => {
             return findings.failure("node", error.into());

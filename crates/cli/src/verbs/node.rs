@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use sortie::{ConnectError, HomePaths, Node, Registry};
+use sortie::{ConnectError, HomePaths, Node, NodeStartError, Registry};
 
 use crate::args::nodes::{
     NodeAskArgs, NodeGetArgs, NodeLabelsArgs, NodePingArgs, NodeRunArgs, NodeVerb,
@@ -13,7 +13,7 @@ use crate::args::read::expression;
 use crate::connect::{Connection, connect_to};
 use crate::failure::Failure;
 use crate::logging::{Unasked, log_to_stderr};
-use crate::own_node::{self, eprintln_quietly};
+use crate::own_node::{self, LEFT_RUNNING, eprintln_quietly};
 use crate::render::json::SCHEMA;
 use crate::render::out::print;
 use crate::render::sheet::Format;
@@ -48,7 +48,7 @@ async fn serve(args: NodeRunArgs, registry: &Registry) -> Result<u8, Failure> {
         Some(name) => Node::builder(name),
         None => Node::unnamed(),
     };
-    builder = builder.home(paths).user(user_name()).registry(registry);
+    builder = builder.home(paths.clone()).user(user_name()).registry(registry);
     // Functions of a user's program may block: the node answers all the same.
     builder = builder.own_threads_for_functions();
     if let Some(listen) = &args.listen {
@@ -62,7 +62,7 @@ async fn serve(args: NodeRunArgs, registry: &Registry) -> Result<u8, Failure> {
     }
     let mut interrupts = Interrupts::listen()?;
     let node = tokio::select! {
-        node = builder.start() => node?,
+        node = builder.start() => node.map_err(|error| not_started(error, &paths))?,
         () = interrupts.next() => return Err(Failure::interrupted("interrupted")),
     };
     let address = node.local_addr();
@@ -75,6 +75,15 @@ async fn serve(args: NodeRunArgs, registry: &Registry) -> Result<u8, Failure> {
         () = node.shut_down() => Ok(0),
         () = interrupts.next() => Err(Failure::interrupted("interrupted while shutting down")),
     }
+}
+
+/// Why the node does not start, and how what an earlier one left can be ended.
+fn not_started(error: NodeStartError, paths: &HomePaths) -> Failure {
+    let failure = Failure::from(error);
+    if failure.hint.is_none() && paths.guardian().is_some() {
+        return failure.hint(LEFT_RUNNING);
+    }
+    failure
 }
 
 async fn resolve(address: &str) -> Result<SocketAddr, Failure> {
@@ -115,7 +124,10 @@ async fn stop(args: NodeAskArgs) -> Result<u8, Failure> {
         Ok(client) => client.stop_node().await?,
         // What a node that was killed left running ends with the next one.
         Err(ConnectError::NotRunning) if paths.keeps_processes() => {
-            own_node::connect(&paths).await?.stop_node().await?;
+            match own_node::connect(&paths).await {
+                Ok(client) => client.stop_node().await?,
+                Err(failure) => return end_processes(&paths, &failure).await,
+            }
         }
         Err(ConnectError::NotRunning) => {
             eprintln_quietly("sortie: no node of yours runs");
@@ -124,6 +136,14 @@ async fn stop(args: NodeAskArgs) -> Result<u8, Failure> {
         Err(error) => return Err(error.into()),
     }
     wait_until_gone(&paths).await
+}
+
+/// Ends what a node that was killed left running, where no node of the home starts.
+async fn end_processes(paths: &HomePaths, failure: &Failure) -> Result<u8, Failure> {
+    paths.end_processes().await?;
+    eprintln_quietly(&format!("sortie: {}", failure.message));
+    eprintln_quietly("sortie: the processes of its sessions were ended; what they said is kept");
+    Ok(0)
 }
 
 /// Waits until the home is free, so that what follows finds no node half gone.

@@ -32,8 +32,23 @@ pub enum OpenError {
         /// Its version.
         version: u32,
     },
+    /// There was a journal, and now there is none.
+    #[error(
+        "{} is missing or empty, and sessions were kept in it: put a copy back, or move {} away \
+         to begin without them",
+        file.display(), directory.display()
+    )]
+    Lost {
+        /// The journal's file.
+        file: PathBuf,
+        /// The journal's directory.
+        directory: PathBuf,
+    },
     /// The file is not what was written.
-    #[error("{} is damaged", file.display())]
+    #[error(
+        "{} is damaged: put a copy back, or move {} away to begin without the sessions in it",
+        file.display(), file.parent().unwrap_or(file).display()
+    )]
     Damaged {
         /// The journal's file, or the one that tells its version.
         file: PathBuf,

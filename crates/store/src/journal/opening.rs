@@ -19,8 +19,11 @@ const FILE: &str = "journal";
 const NEW_FILE: &str = "journal.new";
 const VERSION_FILE: &str = "version";
 const LOCK_FILE: &str = "lock";
-/// What the version file says before the number.
+/// What the version file says before the number. A line's end follows once the journal was made:
+/// from then on one that is not there is lost.
 const VERSION_TEXT: &str = "sortie journal ";
+/// What is in the directory of a journal that was not made yet.
+const FIRST_FILES: [&str; 3] = [LOCK_FILE, VERSION_FILE, NEW_FILE];
 /// What of a version file is looked at, in bytes.
 const VERSION_BYTES: u64 = 64;
 
@@ -41,6 +44,27 @@ pub(crate) struct Opened {
     pub(crate) commit: u64,
     /// Something is left to remove.
     pub(crate) purging: bool,
+}
+
+/// What the version file says.
+enum Noted {
+    /// There is none, or none that says a version.
+    Nothing,
+    /// A journal of that version was to be made.
+    Making(u32),
+    /// It was.
+    Made(u32),
+}
+
+impl Noted {
+    fn of(text: &str) -> Self {
+        let number = |text: &str| text.strip_prefix(VERSION_TEXT)?.parse().ok();
+        let noted = match text.strip_suffix('\n') {
+            Some(text) => number(text).map(Self::Made),
+            None => number(text).map(Self::Making),
+        };
+        noted.unwrap_or(Self::Nothing)
+    }
 }
 
 impl Files {
@@ -68,34 +92,45 @@ impl Files {
     fn check_version(&self) -> Result<(), OpenError> {
         let path = self.directory.join(VERSION_FILE);
         let failed = |source| OpenError::Io { directory: self.directory.clone(), source };
-        let version = match self.read_version(&path).map_err(failed)? {
-            // The first opening was cut short before it made anything else, or this is the first.
-            None if !self.has_journal().map_err(failed)? => {
-                return self.write_version(&path).map_err(failed);
+        let noted = self.read_version(&path).map_err(failed)?;
+        if !self.has_journal().map_err(failed)? {
+            if matches!(noted, Noted::Made(_)) || !self.is_first().map_err(failed)? {
+                let file = self.directory.join(FILE);
+                return Err(OpenError::Lost { file, directory: self.directory.clone() });
             }
-            version => version,
-        };
-        match version {
-            Some(version) if version > JOURNAL_VERSION => {
+            // The first opening was cut short before it made anything else, or this is the first.
+            return self.write_version(&path).map_err(failed);
+        }
+        match noted {
+            Noted::Making(version) | Noted::Made(version) if version > JOURNAL_VERSION => {
                 Err(OpenError::Newer { directory: self.directory.clone(), version })
             }
-            Some(version) if version > 0 => Ok(()),
+            Noted::Making(version) | Noted::Made(version) if version > 0 => Ok(()),
             _ => Err(OpenError::Damaged { file: path, source: None }),
         }
     }
 
-    /// None when there is no file, or none that says a version.
-    fn read_version(&self, path: &Path) -> io::Result<Option<u32>> {
+    /// Whether nothing in the directory tells of an earlier journal.
+    fn is_first(&self) -> io::Result<bool> {
+        for name in self.disk.list(&self.directory)? {
+            let name = name?;
+            // An opening that was cut short may have left it empty.
+            if name != FILE && !FIRST_FILES.iter().any(|first| name == *first) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn read_version(&self, path: &Path) -> io::Result<Noted> {
         let file = match self.disk.open(path, Access::Read) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Noted::Nothing),
             opened => opened?,
         };
         let length = file.length()?.min(VERSION_BYTES);
         let mut text = vec![0; usize::try_from(length).unwrap_or(0)];
         file.read_at(&mut text, 0)?;
-        let text = String::from_utf8_lossy(&text);
-        let number = text.strip_prefix(VERSION_TEXT).and_then(|text| text.strip_suffix('\n'));
-        Ok(number.and_then(|number| number.parse().ok()))
+        Ok(Noted::of(&String::from_utf8_lossy(&text)))
     }
 
     fn has_journal(&self) -> io::Result<bool> {
@@ -108,9 +143,22 @@ impl Files {
     fn write_version(&self, path: &Path) -> io::Result<()> {
         let file = self.disk.open(path, Access::Write)?;
         file.set_length(0)?;
-        file.write_at(format!("{VERSION_TEXT}{JOURNAL_VERSION}\n").as_bytes(), 0)?;
+        file.write_at(format!("{VERSION_TEXT}{JOURNAL_VERSION}").as_bytes(), 0)?;
         file.sync()?;
         self.disk.sync_directory(&self.directory)
+    }
+
+    /// Notes that there is a journal.
+    fn note_made(&self) -> io::Result<()> {
+        let path = self.directory.join(VERSION_FILE);
+        if let Noted::Making(_) = self.read_version(&path)? {
+            // Of one that was made before, the name may not be on the disk yet.
+            self.disk.sync_directory(&self.directory)?;
+            let file = self.disk.open(&path, Access::Write)?;
+            file.write_at(b"\n", file.length()?)?;
+            file.sync()?;
+        }
+        Ok(())
     }
 
     /// Opens the journal, which is made first if there is none.
@@ -118,7 +166,8 @@ impl Files {
         let failed = |source| OpenError::Io { directory: self.directory.clone(), source };
         let is_there = self.has_journal().map_err(failed)?;
         let made = if is_there { Ok(()) } else { guarded(|| self.make()) };
-        let opened = made.and_then(|()| guarded(|| self.open_database()));
+        let noted = made.and_then(|()| self.note_made().map_err(io_fault));
+        let opened = noted.and_then(|()| guarded(|| self.open_database()));
         opened.map_err(|fault| match fault {
             Fault::Storage(redb::Error::Io(source)) if source.kind() != ErrorKind::InvalidData => {
                 failed(source)
@@ -143,8 +192,7 @@ impl Files {
         Kept::About.open(&transaction)?.put(ABOUT_VERSION, &JOURNAL_VERSION)?;
         transaction.commit()?;
         database.close()?;
-        self.disk.rename(&new, &self.directory.join(FILE)).map_err(io_fault)?;
-        self.disk.sync_directory(&self.directory).map_err(io_fault)
+        self.disk.rename(&new, &self.directory.join(FILE)).map_err(io_fault)
     }
 
     fn database(&self, path: &Path) -> Result<Database, Fault> {

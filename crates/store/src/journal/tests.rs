@@ -363,10 +363,35 @@ fn a_newer_journal_is_refused_before_anything_is_changed() {
     assert!(matches!(try_open(&disk), Err(OpenError::Newer { version: 2, .. })));
     let after: Vec<_> = disk.paths().iter().map(|path| disk.content(path)).collect();
     assert_eq!(before, after);
-    for garbage in ["", "sortie journal 1", "sortie journal 0\n", "sortie journal x\n"] {
+    for garbage in ["", "sortie journal", "sortie journal 0\n", "sortie journal x\n"] {
         disk.put(&version, garbage.as_bytes().to_vec());
         assert!(matches!(try_open(&disk), Err(OpenError::Damaged { .. })), "{garbage}");
     }
+}
+
+#[test]
+fn a_journal_that_was_there_and_is_not_is_refused_and_all_else_left() {
+    let lost = |disk: &SimulatedDisk| {
+        let before = (disk.paths(), disk.content("state/version".as_ref()));
+        assert!(matches!(try_open(disk), Err(OpenError::Lost { .. })));
+        assert_eq!((disk.paths(), disk.content("state/version".as_ref())), before);
+    };
+    let disk = SimulatedDisk::default();
+    drop(with_session(&disk));
+    let journal = Path::new(DIRECTORY).join("journal");
+    let bytes = disk.content(&journal);
+    disk.put(&journal, Vec::new());
+    lost(&disk);
+    disk.shared().remove(&journal).expect("removed");
+    lost(&disk);
+    for name in ["version", "reserve"] {
+        disk.shared().remove(&Path::new(DIRECTORY).join(name)).expect("removed");
+    }
+    disk.put(&Path::new(DIRECTORY).join("boot"), Vec::new());
+    lost(&disk);
+    disk.put(&journal, bytes);
+    disk.put(&Path::new(DIRECTORY).join("version"), b"sortie journal 1\n".to_vec());
+    assert_eq!(open(&disk).sessions().expect("read").len(), 1);
 }
 
 /// The writer works on while the test looks.

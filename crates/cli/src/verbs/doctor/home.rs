@@ -1,0 +1,96 @@
+//! Looking at the home: folders, room, what a node keeps there.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::fs::Access;
+use sortie::{HomePaths, KeptSessions, limits};
+
+use super::Findings;
+use crate::failure::Failure;
+use crate::own_node::LEFT_RUNNING;
+
+/// Permissions that others must not have in a folder.
+const WRITABLE: u32 = 0o022;
+/// The same where secrets lie.
+const ENTERABLE: u32 = 0o077;
+
+pub(super) fn check(findings: &mut Findings, paths: &HomePaths) {
+    let identity = paths.config.join("identity");
+    let folders = [("home", &paths.state, WRITABLE), ("identity", &identity, ENTERABLE)];
+    for (name, folder, forbidden) in folders {
+        match folder_finding(folder, forbidden) {
+            Ok(finding) => findings.well(name, finding),
+            Err((finding, advice)) => findings.problem(name, &finding, Some(&advice)),
+        }
+    }
+    if paths.state.is_dir() {
+        check_room(findings, &paths.state);
+    }
+}
+
+/// What an earlier node kept, where none runs that would say so itself.
+pub(super) fn check_kept(findings: &mut Findings, paths: &HomePaths) {
+    match paths.check_sessions() {
+        Ok(KeptSessions::None) => findings.well("sessions", "none are kept yet"),
+        Ok(KeptSessions::Whole { version }) => {
+            findings.well("sessions", format!("their journal is whole, version {version}"));
+        }
+        Ok(_) => findings.well("sessions", "a node that starts or ends has their journal"),
+        Err(error) => {
+            let failure = Failure::from(error);
+            let left = paths.guardian().map(|_| LEFT_RUNNING);
+            findings.problem("sessions", &failure.message, left);
+        }
+    }
+    match paths.guardian() {
+        Some(process) => {
+            let who = format!("process {process} keeps what a node left running");
+            findings.well("processes", format!("{who}: the next node takes it over"));
+        }
+        None if paths.keeps_processes() => {
+            findings.well("processes", "some ended without a node: the next one takes note");
+        }
+        None => {}
+    }
+}
+
+fn check_room(findings: &mut Findings, folder: &Path) {
+    let Ok(disk) = rustix::fs::statvfs(folder) else { return };
+    let size = disk.f_blocks.saturating_mul(disk.f_frsize);
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize) >> 20;
+    let reserve = limits::DISK_RESERVE_BYTES.min(size / 20) >> 20;
+    let finding = format!("{free} MiB are free at {}", folder.display());
+    if free < reserve {
+        let finding = format!("{finding}, less than the {reserve} MiB that output leaves free");
+        findings.problem("disk", &finding, Some("make room: output waits in memory until then"));
+    } else {
+        findings.well("disk", finding);
+    }
+}
+
+fn folder_finding(folder: &Path, forbidden: u32) -> Result<String, (String, String)> {
+    let shown = folder.display();
+    let facts = match folder.metadata() {
+        Ok(facts) => facts,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(format!("{shown} is not there yet; the first node makes it"));
+        }
+        Err(error) => {
+            return Err((format!("{shown}: {error}"), "make it yours".to_owned()));
+        }
+    };
+    let ours = facts.uid() == rustix::process::geteuid().as_raw();
+    if !facts.is_dir() || !ours {
+        return Err((format!("{shown} is no folder of yours"), "move it away".to_owned()));
+    }
+    if facts.mode() & forbidden != 0 {
+        let finding = format!("others have permissions on {shown}");
+        return Err((finding, format!("chmod 700 {shown}")));
+    }
+    if let Err(error) = rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK) {
+        let finding = format!("{shown} cannot be written to: {error}");
+        return Err((finding, "make it writable, or set SORTIE_HOME to another folder".to_owned()));
+    }
+    Ok(format!("{shown} is yours"))
+}

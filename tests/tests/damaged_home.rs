@@ -1,0 +1,96 @@
+//! A home of which something was lost while no node ran (`docs/semantics.md`, section 4.2).
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, also in what its cases share"
+)]
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use serde_json::Value;
+use sortie_tests::{Home, processes_marked, wait_for};
+
+/// What `sortie doctor` finds about something.
+fn finding(home: &Home, name: &str) -> (bool, String) {
+    let ran = home.sortie(&["doctor", "-o", "json"]);
+    let document: Value = serde_json::from_str(&ran.out).expect("JSON");
+    let checks = document["checks"].as_array().expect("checks");
+    let check = checks.iter().find(|check| check["name"] == name);
+    let check = check.unwrap_or_else(|| panic!("nothing about {name}: {document}"));
+    let ok = check["ok"].as_bool().expect("a truth value");
+    assert!(ok || ran.code == 1, "{ran:?}");
+    (ok, check["finding"].as_str().expect("a text").to_owned())
+}
+
+#[test]
+fn a_journal_that_is_gone_is_missed_and_once_it_is_back_nothing_is_lost() {
+    let mut home = Home::running("solo", &[]);
+    let mark = format!("45921{}", std::process::id());
+    assert_eq!(home.sortie(&["invoke", "--as-job", "--", "echo", "done"]).code, 0);
+    assert_eq!(home.sortie(&["wait", "1"]).code, 0);
+    let line = "echo said; exec sleep $0";
+    assert_eq!(home.sortie(&["start", "--", "sh", "-c", line, &mark]).code, 0);
+    wait_for("its output", || {
+        (home.json(&["get", "4"])["jobs"][0]["unread_bytes"] == 5).then_some(())
+    });
+    assert!(finding(&home, "journal").0);
+    home.kill_daemon();
+    assert!(finding(&home, "sessions").0);
+    assert!(finding(&home, "processes").1.contains("keeps what a node left running"));
+    let journal = home.path().join("sessions/journal");
+    let aside = home.path().join("aside");
+    fs::rename(&journal, &aside).expect("moved");
+    for emptied in [false, true] {
+        if emptied {
+            fs::write(&journal, "").expect("emptied");
+        }
+        let refused = home.sortie(&["get"]);
+        assert_eq!(refused.code, 125, "{refused:?}");
+        for said in
+            ["sessions/journal is missing or empty", "put a copy back", "`sortie node stop`"]
+        {
+            assert!(refused.err.contains(said), "{refused:?}");
+        }
+        let run = home.sortie(&["node", "run"]);
+        assert!(run.code == 1 && run.err.contains("missing or empty"), "{run:?}");
+        let (ok, found) = finding(&home, "sessions");
+        assert!(
+            !ok && found.contains("missing or empty") && found.contains("node stop"),
+            "{found}"
+        );
+    }
+    assert_eq!(processes_marked(&mark).len(), 1, "it runs on");
+    let stopped = home.sortie(&["node", "stop"]);
+    assert_eq!((stopped.code, processes_marked(&mark)), (0, vec![]), "{stopped:?}");
+    fs::rename(&aside, &journal).expect("moved");
+    home.live_again("solo");
+    assert_eq!(home.sortie(&["receive", "1"]).out, "done\n");
+    let rest = home.sortie(&["receive", "--wait", "3"]);
+    assert_eq!((rest.code, &rest.out[..]), (100, "said\n"), "{rest:?}");
+    assert_eq!(home.json(&["get", "4"])["jobs"][0]["reason"]["code"], "signal");
+}
+
+#[test]
+fn a_damaged_journal_is_refused_in_a_sentence_that_says_what_to_do() {
+    let mut home = Home::running("solo", &[]);
+    assert_eq!(home.sortie(&["start", "--", "true"]).code, 0);
+    home.kill_daemon();
+    let journal = home.path().join("sessions/journal");
+    fs::write(&journal, vec![7; 100_000]).expect("overwritten");
+    let refused = home.sortie(&["get"]);
+    assert_eq!(refused.code, 125, "{refused:?}");
+    assert!(refused.err.contains("sessions/journal is damaged: put a copy back"), "{refused:?}");
+    let (ok, found) = finding(&home, "sessions");
+    assert!(!ok && found.contains("is damaged"), "{found}");
+    assert_eq!(fs::read(&journal).expect("a file"), vec![7; 100_000], "left as it is");
+}
+
+#[test]
+fn doctor_looks_at_the_room_and_what_is_kept_is_for_its_owner_alone() {
+    let home = Home::running("solo", &[]);
+    assert!(finding(&home, "disk").1.contains("MiB are free at"));
+    let boot = home.path().join("sessions/boot");
+    wait_for("the note of the boot", || boot.exists().then_some(()));
+    assert_eq!(fs::metadata(&boot).expect("a file").mode() & 0o777, 0o600);
+}
