@@ -28,6 +28,7 @@ use tokio::time::Instant;
 
 use crate::data::port::{ChildPort, JobPort};
 use crate::host::HostMessage;
+use crate::node::guardians::Guardians;
 
 /// What a group's children execute.
 #[derive(Clone)]
@@ -35,9 +36,9 @@ pub(crate) enum Work {
     /// A registered function.
     Function(Arc<dyn Task>),
     /// A process.
-    Process(Guardian),
+    Process(Arc<Guardians>),
     /// A registered function in a process of its own.
-    Worker(Guardian),
+    Worker(Arc<Guardians>),
     /// Nothing can run here: every child fails with the reason.
     Nothing(sortie_model::Reason),
 }
@@ -97,8 +98,8 @@ impl Group {
             let (ordinal, left) = (child.ordinal, left.clone());
             let slot = match work {
                 Work::Function(task) => function::run(port, task, child, left),
-                Work::Process(guardian) => process::run(port, guardian, child, left),
-                Work::Worker(guardian) => worker::run(port, guardian, child, left),
+                Work::Process(guardians) => process::run(port, guardians, child, left),
+                Work::Worker(guardians) => worker::run(port, guardians, child, left),
                 Work::Nothing(reason) => function::fail(port, &child, reason.clone(), left),
             };
             (ordinal, slot)

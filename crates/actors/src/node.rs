@@ -2,6 +2,7 @@
 
 mod cluster;
 mod config;
+pub(crate) mod guardians;
 mod hosts;
 mod housekeeping;
 mod join;
@@ -23,7 +24,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use sortie_engine::roster::Membership;
 use sortie_engine::roster::tokens::Tokens;
 use sortie_exec::registry::Registry;
-use sortie_exec::{Guardian, LaunchError, NodeBasics};
+use sortie_exec::{LaunchError, NodeBasics};
 use sortie_link::{BindError, CertificateAuthority, Endpoint, Joined, LocalFacts};
 use sortie_model::{Incarnation, NodeId, NodeName, SessionInstance};
 use sortie_store::Store;
@@ -45,6 +46,7 @@ use crate::data::input::feed::InputTraffic;
 use crate::data::input::inlet::NodeInputs;
 use crate::data::mailboxes::MailboxPool;
 use crate::data::messages::inboxes::NodeInboxes;
+use crate::node::guardians::Guardians;
 use crate::peer::PeerMessage;
 use crate::serve;
 use crate::world::World;
@@ -130,7 +132,7 @@ pub(crate) struct NodeShared {
     pub(crate) me: Me,
     pub(crate) endpoint: Endpoint,
     pub(crate) registry: Registry,
-    pub(crate) guardian: Option<Guardian>,
+    pub(crate) guardians: Arc<Guardians>,
     pub(crate) basics: NodeBasics,
     pub(crate) world: Arc<dyn World>,
     pub(crate) pool: Arc<MailboxPool>,
@@ -225,7 +227,7 @@ impl NodeHandle {
     /// [`NodeError`]; nothing is left running.
     pub async fn start(config: NodeConfig) -> Result<Self, NodeError> {
         let store = recover::open_store(config.store.clone()).await?;
-        let guardian = recover::launch(config.guardian.clone()).await?;
+        let guardians = Guardians::launch(config.guardian.clone()).await?;
         let id = config.keys.node.node_id();
         let incarnation = Incarnation(config.world.now().0.unsigned_abs());
         let facts = LocalFacts {
@@ -245,7 +247,7 @@ impl NodeHandle {
             me: Me { id, name, incarnation },
             endpoint,
             registry: config.registry,
-            guardian,
+            guardians,
             basics: config.basics,
             world: config.world,
             pool: MailboxPool::new(config.directory.join("mailboxes")),
@@ -314,7 +316,7 @@ impl NodeHandle {
 
     /// How process children are contained; none when the node hosts none.
     pub fn containment(&self) -> Option<String> {
-        self.node.guardian.as_ref().map(|guardian| guardian.containment().to_string())
+        self.node.guardians.current().map(|guardian| guardian.containment().to_string())
     }
 
     /// Asks the node, as its own user, without encoding anything.

@@ -308,17 +308,17 @@ impl ParentJobArguments {
             changes.push(Change::JobChanged { session, job: self.job.identity.id, facts });
         }
         self.kept = Some(facts);
-        match (durable.keep(changes).await, &self.session.node.guardian) {
-            (Kept::Yes, Some(guardian)) => {
+        match durable.keep(changes).await {
+            Kept::Yes => {
                 for ordinal in there {
-                    guardian.forget(ChildKey { job, ordinal });
+                    self.session.node.guardians.forget(ChildKey { job, ordinal });
                 }
             }
-            (Kept::NotYet, _) => {
+            Kept::NotYet => {
                 (self.unkept, self.kept) = (touched, None);
                 self.job.wake_after(limits::JOURNAL_RESERVE_RETRY);
             }
-            _ => {}
+            Kept::Never => {}
         }
     }
 

@@ -53,8 +53,11 @@ fn verdict(facts: &ProcessFacts, timeout: Option<Duration>) -> Verdict {
         ProcessEnd::Signalled { number, core_dumped } => {
             Verdict::Failed(Reason::Signal { number, name: signal_name(number), core_dumped })
         }
+        // Without an error of the system's: it was gone before it answered.
+        ProcessEnd::NotStarted { step: SpawnStep::Guardian, errno: 0 } | ProcessEnd::Lost => {
+            Verdict::Failed(Reason::GuardianLost)
+        }
         ProcessEnd::NotStarted { step, errno } => Verdict::Failed(Reason::Spawn { step, errno }),
-        ProcessEnd::Lost => Verdict::Failed(Reason::Spawn { step: SpawnStep::Guardian, errno: 0 }),
     }
 }
 

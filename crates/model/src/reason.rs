@@ -169,6 +169,8 @@ pub enum Reason {
         /// Its first failed child, and why it failed.
         cause: String,
     },
+    /// The guardian of its node died, and killed with it what it held.
+    GuardianLost,
 }
 
 impl Reason {
@@ -195,6 +197,7 @@ impl Reason {
             Self::NoBackground { .. } => "no_background",
             Self::NoResult { .. } => "no_result",
             Self::Escalated { .. } => "escalated",
+            Self::GuardianLost => "guardian_lost",
         }
     }
 
@@ -206,6 +209,7 @@ impl Reason {
             Self::Unreachable { .. }
                 | Self::NodeLost { .. }
                 | Self::Oom
+                | Self::GuardianLost
                 | Self::Spawn { step: SpawnStep::Fork | SpawnStep::Guardian, .. }
         )
     }
@@ -255,9 +259,9 @@ impl fmt::Display for Reason {
             Self::Exit { code } => write!(f, "exited with status {code}"),
             Self::Signal { name, core_dumped: false, .. } => write!(f, "died of signal {name}"),
             Self::Signal { name, .. } => write!(f, "died of signal {name}, core dumped"),
-            Self::Spawn { step: SpawnStep::Guardian, .. } => f.write_str(
+            Self::Spawn { step: SpawnStep::Guardian, errno: 0 } => f.write_str(
                 "could not start: its node hosts no processes (its program did not call \
-                     `sortie::init()` first, or its guardian is gone)",
+                     `sortie::init()` first)",
             ),
             Self::Spawn { step, errno } => {
                 let error = std::io::Error::from_raw_os_error(*errno);
@@ -296,6 +300,9 @@ impl fmt::Display for Reason {
             }
             Self::NoResult { fault } => f.write_str(fault.sentence()),
             Self::Escalated { job, cause } => write!(f, "job {job} below it failed: {cause}"),
+            Self::GuardianLost => f.write_str(
+                "killed with its node's guardian, the helper process that held it, which died",
+            ),
         }
     }
 }

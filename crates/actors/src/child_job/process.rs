@@ -22,16 +22,25 @@ use tokio::sync::Mutex;
 use crate::child_job::{Ending, Left, Slot, Survivor};
 use crate::data::input::ChildInput;
 use crate::data::port::{ChildPort, JobPort, Target};
+use crate::node::guardians::Guardians;
 
 /// Spawns what drives the process.
-pub(super) fn run(port: &Arc<JobPort>, guardian: &Guardian, child: Start, left: Left) -> Slot {
+pub(super) fn run(
+    port: &Arc<JobPort>,
+    guardians: &Arc<Guardians>,
+    child: Start,
+    left: Left,
+) -> Slot {
     let port = ChildPort::new(Arc::clone(port), &child);
     let ending = Ending::new(Arc::clone(&port), left);
     let (stopper, stops) = stop_channel(port.job().spec.grace);
-    let (guardian, this, own) = (guardian.clone(), Arc::clone(&port), stopper.clone());
+    let (guardians, this, own) = (Arc::clone(guardians), Arc::clone(&port), stopper.clone());
     let future = tokio::spawn(async move {
         let _ending = ending;
         this.mark_restart().await;
+        let Some(guardian) = guardians.alive().await else {
+            return this.ended(ChildOutcome::of(Verdict::Failed(Reason::GuardianLost)));
+        };
         let spec = match process_spec(this.job(), child) {
             Ok(spec) => ProcessSpec { keep: this.keep(), ..spec },
             Err(reason) => return this.ended(ChildOutcome::of(Verdict::Failed(reason))),

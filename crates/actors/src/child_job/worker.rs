@@ -14,7 +14,7 @@ use sortie_engine::inbox::Taken;
 use sortie_exec::worker::{
     WorkerReport, WorkerReports, answer_frame, message_frame, order_frame, program,
 };
-use sortie_exec::{Guardian, ProcessIo, ProcessSpec, Stopper, stop_channel};
+use sortie_exec::{ProcessIo, ProcessSpec, Stopper, stop_channel};
 use sortie_model::facts::{Interruption, ProcessFacts};
 use sortie_model::reason::LimitKind;
 use sortie_model::spec::{BodySpec, StopSpec};
@@ -29,16 +29,25 @@ use crate::child_job::process::{plan, surroundings};
 use crate::child_job::{Ending, Left, Slot};
 use crate::data::messages::gate::Gate;
 use crate::data::port::{ChildPort, JobPort};
+use crate::node::guardians::Guardians;
 
 /// Spawns what drives the worker process.
-pub(super) fn run(port: &Arc<JobPort>, guardian: &Guardian, child: Start, left: Left) -> Slot {
+pub(super) fn run(
+    port: &Arc<JobPort>,
+    guardians: &Arc<Guardians>,
+    child: Start,
+    left: Left,
+) -> Slot {
     let port = ChildPort::new(Arc::clone(port), &child);
     let ending = Ending::new(Arc::clone(&port), left);
     let (stopper, stops) = stop_channel(port.job().spec.grace);
-    let (guardian, this, own) = (guardian.clone(), Arc::clone(&port), stopper.clone());
+    let (guardians, this, own) = (Arc::clone(guardians), Arc::clone(&port), stopper.clone());
     let future = tokio::spawn(async move {
         let mut ending = ending;
         this.mark_restart().await;
+        let Some(guardian) = guardians.alive().await else {
+            return this.ended(ChildOutcome::of(Verdict::Failed(Reason::GuardianLost)));
+        };
         let order = match order(&this, &child) {
             Ok(order) => order,
             Err(reason) => return this.ended(ChildOutcome::of(Verdict::Failed(reason))),

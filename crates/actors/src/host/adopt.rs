@@ -18,7 +18,7 @@ impl HostState {
     /// Takes them over.
     pub(super) fn adopt(&mut self, adoption: Adoption) {
         let Adoption { job, spec, children } = adoption;
-        let Some(guardian) = self.node.guardian.clone() else { return };
+        let Some(guardian) = self.node.guardians.current() else { return };
         let lives: Vec<_> =
             children.iter().map(|it| (it.start.ordinal, it.start.incarnation)).collect();
         let spec = self.host.on_adopted(job, spec, &lives);

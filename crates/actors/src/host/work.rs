@@ -1,6 +1,7 @@
 //! What children execute on this node.
 
-use sortie_exec::Guardian;
+use std::sync::Arc;
+
 use sortie_exec::registry::NotCallable;
 use sortie_model::Reason;
 use sortie_model::reason::SpawnStep;
@@ -9,6 +10,7 @@ use sortie_wire::host_proto::HostSpec;
 
 use crate::child_job::Work;
 use crate::host::HostState;
+use crate::node::guardians::Guardians;
 
 impl HostState {
     /// What the children execute here, or why nothing can.
@@ -30,10 +32,11 @@ impl HostState {
         }
     }
 
-    fn by_guardian(&self, work: fn(Guardian) -> Work) -> Work {
-        match &self.node.guardian {
-            Some(guardian) if guardian.is_alive() => work(guardian.clone()),
-            _ => Work::Nothing(Reason::Spawn { step: SpawnStep::Guardian, errno: 0 }),
+    fn by_guardian(&self, work: fn(Arc<Guardians>) -> Work) -> Work {
+        let guardians = &self.node.guardians;
+        match guardians.current() {
+            Some(_) => work(Arc::clone(guardians)),
+            None => Work::Nothing(Reason::Spawn { step: SpawnStep::Guardian, errno: 0 }),
         }
     }
 }

@@ -15,7 +15,7 @@ use sortie_engine::hold::Hold;
 use sortie_engine::host::Start;
 use sortie_engine::parent_job::{Executor, JobIdentity, KeptChild, KeptJob, Owner, ParentJob};
 use sortie_engine::placement;
-use sortie_exec::{Adopted, Guardian, LaunchOptions};
+use sortie_exec::{Adopted, Guardian};
 use sortie_model::spec::BodySpec;
 use sortie_model::{ChildKey, EntryId, Ordinal, limits};
 use sortie_store::Store;
@@ -49,15 +49,6 @@ pub enum RecoverError {
     /// A session cannot be opened.
     #[error("a session cannot be opened again: {0}")]
     Session(RemoteError),
-}
-
-/// The guardian, if the node is to have one: that of its former life where it still lives.
-///
-/// # Errors
-/// [`NodeError::Guardian`].
-pub(super) async fn launch(options: Option<LaunchOptions>) -> Result<Option<Guardian>, NodeError> {
-    let Some(options) = options else { return Ok(None) };
-    Ok(Some(Guardian::launch(options).await?))
 }
 
 /// Opens what outlives the node, if anything does; a large journal is read off the runtime's
@@ -118,7 +109,8 @@ impl NodeShared {
             session.look_after_idle();
         }
         // Only now that nothing can fail: what a start that failed has in hand would be killed.
-        let mut left = Left::of(self.guardian.as_ref(), same_boot(store.directory()));
+        let guardian = self.guardians.current();
+        let mut left = Left::of(guardian.as_ref(), same_boot(store.directory()));
         let mut taken_up = Vec::new();
         for (session, job) in unfinished {
             let finding = adopt(&session, &job, &mut left);
@@ -135,9 +127,7 @@ impl NodeShared {
         });
         // What belongs to no job any more is killed as it is dropped.
         for child in left.children.into_keys() {
-            if let Some(guardian) = &self.guardian {
-                guardian.forget(child);
-            }
+            self.guardians.forget(child);
         }
         Ok(())
     }
@@ -236,9 +226,7 @@ fn adopt(session: &Arc<SessionShared>, job: &JobShared, left: &mut Left) -> Find
             .filter(|kept| kept.incarnation == incarnation && !rows.has_ended(ordinal));
         let Some(kept) = kept else {
             // Its end is known: the node ended before the guardian heard so.
-            if let Some(guardian) = &session.node.guardian {
-                guardian.forget(key);
-            }
+            session.node.guardians.forget(key);
             continue;
         };
         finding.alive.insert((ordinal, incarnation));

@@ -11,6 +11,7 @@ use sortie_wire::host_proto::ChildSet;
 use crate::data::session::SessionShared;
 use crate::host::HostMessage;
 use crate::node::NodeShared;
+use crate::node::guardians::Parting;
 use crate::parent_job::ParentJobMessage;
 
 impl NodeShared {
@@ -49,13 +50,13 @@ impl NodeShared {
             for host in hosts {
                 let _ = host.wait(None).await;
             }
-            if let Some(guardian) = &self.guardian {
-                match self.begun.get() {
-                    Some(()) => guardian.end().await,
+            self.guardians
+                .part(match self.begun.get() {
+                    Some(()) => Parting::End,
                     // A node that could not begin has no right to what an earlier one began.
-                    None => guardian.leave().await,
-                }
-            }
+                    None => Parting::Leave,
+                })
+                .await;
         };
         let _ = tokio::time::timeout(limits::CLOSE_TIME, ended).await;
         self.endpoint.close("the node shuts down").await;

@@ -123,13 +123,18 @@ async fn ping(node: &Arc<NodeShared>, name: Option<NodeName>) -> Result<Answer, 
 }
 
 async fn diagnose(node: &Arc<NodeShared>) -> Diagnosis {
-    let containment = node.guardian.as_ref().map_or_else(
+    let guardian = node.guardians.current();
+    let containment = guardian.as_ref().map_or_else(
         || "this node hosts no processes".to_owned(),
         |guardian| guardian.containment().to_string(),
     );
-    let mut checks = vec![match &node.guardian {
+    let mut checks = vec![match &guardian {
         Some(guardian) if guardian.is_alive() => check("guardian", true, "running".to_owned()),
-        Some(_) => check("guardian", false, "gone: restart this node".to_owned()),
+        Some(_) => check(
+            "guardian",
+            false,
+            "gone, and none can be launched: the node's log says why".to_owned(),
+        ),
         None => check("guardian", false, "this node hosts no processes".to_owned()),
     }];
     if let Some(store) = &node.store {

@@ -220,9 +220,9 @@ async fn check_here(session: &SessionShared, spec: &JobSpec) -> Result<(), Remot
         BodySpec::Command { .. } | BodySpec::Script { .. } => {}
     }
     if spec.body.is_process() {
-        let alive = session.node.guardian.as_ref().is_some_and(|guardian| guardian.is_alive());
         // Among many nodes this one's failure is its child's alone.
-        if !alive && matches!(spec.placement, Placement::Here) {
+        let hosts = session.node.guardians.current().is_some();
+        if !hosts && matches!(spec.placement, Placement::Here) {
             return Err(RemoteError::new(ErrorCode::NoGuardian, NO_PROCESSES));
         }
         if spec.directory.is_some() {

@@ -33,3 +33,8 @@ pub const KEPT_RECORDS_AT_ONCE: u64 = 16;
 pub const KEPT_READ_ATTEMPTS: u32 = 10;
 /// The pause between two of them.
 pub const KEPT_READ_PAUSE: Duration = Duration::from_millis(100);
+/// The least time between the launches of two guardians where one after the other dies.
+pub const GUARDIAN_LAUNCH_PAUSE: Duration = Duration::from_secs(1);
+/// Children that the next guardian is to forget when one has died; what of more is kept is removed
+/// when their node starts again.
+pub const CHILDREN_OWED_TO_GUARDIAN: usize = 65_536;

@@ -30,9 +30,10 @@ pub(crate) fn mailboxes(
     store: &Arc<Store>,
     (job, rule): (JobInstance, OutputRule),
 ) -> Arc<JobMailboxes> {
-    let stored = node.guardian.clone().map(|guardian| -> StoredListener {
-        Arc::new(move |child, next| guardian.stored(child, next))
-    });
+    let guardians = Arc::clone(&node.guardians);
+    let stored = guardians
+        .current()
+        .map(|_| -> StoredListener { Arc::new(move |child, next| guardians.stored(child, next)) });
     let backing = Backing { store: Arc::clone(store), job, stored };
     JobMailboxes::backed(Arc::clone(&node.pool), rule, backing)
 }

@@ -107,6 +107,7 @@ pub(super) fn reasons() -> Vec<Reason> {
         Reason::NoResult { fault: WorkerFault::Exited },
         Reason::NoResult { fault: WorkerFault::Garbage },
         Reason::Escalated { job: EntryId(3), cause: text("child 4 exited with status 3") },
+        Reason::GuardianLost,
     ]
 }
 
