@@ -108,6 +108,21 @@ fn jobs_ids_keys_and_what_was_taken_are_as_they_were() {
 }
 
 #[test]
+fn what_a_receive_wrote_before_its_time_ran_out_does_not_come_again() {
+    let mut home = Home::running("solo", &[]);
+    let gate = home.path().join("gate");
+    let line = "echo before; while [ ! -e \"$0\" ]; do sleep 0.02; done; echo after";
+    start(&home, &["--", "sh", "-c", line, gate.to_str().expect("UTF-8")]);
+    wait_for("its output", || (entry(&home, "2")["unread_bytes"] == 7).then_some(()));
+    let ran = home.sortie(&["receive", "--wait", "--timeout", "200ms", "1"]);
+    assert_eq!((ran.code, &ran.out[..]), (124, "before\n"), "{ran:?}");
+    home.live_again("solo");
+    fs::write(&gate, "").expect("a file");
+    let ran = home.sortie(&["receive", "--wait", "1"]);
+    assert_eq!((ran.code, &ran.out[..]), (0, "after\n"), "{ran:?}");
+}
+
+#[test]
 fn what_waited_for_its_turn_runs_once_after_the_node_is_back() {
     let mut home = Home::running("solo", &[]);
     let (gate, done) = (home.path().join("gate"), home.path().join("done"));

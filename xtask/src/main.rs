@@ -1,5 +1,5 @@
 //! Chores of the workspace: `cargo xtask verify`, `cargo xtask fix`, `cargo xtask tidy`,
-//! `cargo xtask simulate`.
+//! `cargo xtask simulate`, `cargo xtask chaos`.
 //!
 //! `fix` edits what a machine can edit; the others edit nothing.
 
@@ -19,6 +19,8 @@ const USAGE: &str = "usage:
   cargo xtask tidy [--strict]                   only the rules of the house, as verify does
   cargo xtask simulate [OPTIONS]                random operations on simulated clusters; --help
                                                 lists the options
+  cargo xtask chaos [OPTIONS]                   kills real nodes and clients at random; --help lists
+                                                the options
 
   --skip-tests   the caller has just run them
   --strict       warnings of tidy count as errors";
@@ -28,6 +30,9 @@ fn main() -> ExitCode {
     let Some((verb, options)) = words.split_first() else { return usage() };
     if verb == "simulate" {
         return steps::simulate(&root(), options);
+    }
+    if verb == "chaos" {
+        return steps::chaos(&root(), options);
     }
     let known: &[&str] = match verb.as_str() {
         "verify" => &["--skip-tests", "--strict"],

@@ -77,6 +77,26 @@ const FIND_BROKEN: Step = Step {
     remedy: "cargo xtask simulate --broken all",
 };
 
+/// What the chaos of a build is made with.
+const CHAOS_BUILD: Step = Step {
+    name: "chaos build",
+    command: &[
+        "build",
+        "--quiet",
+        "--package",
+        "sortie-cli",
+        "--package",
+        "sortie-chaos",
+        "--bins",
+    ],
+    remedy: "cargo build --package sortie-cli --package sortie-chaos --bins",
+};
+const CHAOS: Step = Step {
+    name: "chaos",
+    command: &["run", "--quiet", "--package", "sortie-chaos", "--bin", "chaos", "--", "--short"],
+    remedy: "cargo xtask chaos --short",
+};
+
 /// How a step went.
 struct Outcome {
     name: &'static str,
@@ -93,7 +113,7 @@ pub(crate) fn verify(root: &Path, tests: Tests, warnings: Warnings) -> ExitCode 
         Tests::Run if has_nextest(root) => steps.extend([NEXTEST, DOCTEST]),
         Tests::Run => steps.push(TEST),
     }
-    steps.extend([SIMULATE, FIND_BROKEN, DOCS]);
+    steps.extend([CHAOS_BUILD, CHAOS, SIMULATE, FIND_BROKEN, DOCS]);
     let mut outcomes: Vec<Outcome> = steps.iter().map(|step| perform(root, step)).collect();
     outcomes.push(perform_tidy(root, warnings));
     sum_up(&outcomes)
@@ -101,8 +121,20 @@ pub(crate) fn verify(root: &Path, tests: Tests, warnings: Warnings) -> ExitCode 
 
 /// Runs simulated seeds, with options of the program that does it.
 pub(crate) fn simulate(root: &Path, options: &[String]) -> ExitCode {
-    let mut command = cargo(root, SIMULATE.command);
-    match command.args(options).status() {
+    status_of(cargo(root, SIMULATE.command).args(options))
+}
+
+/// Runs the chaos, which is long unless its options say otherwise.
+pub(crate) fn chaos(root: &Path, options: &[String]) -> ExitCode {
+    if !run(root, CHAOS_BUILD.command) {
+        return ExitCode::FAILURE;
+    }
+    let words = CHAOS.command.split_last().map_or(CHAOS.command, |(_, words)| words);
+    status_of(cargo(root, words).args(options))
+}
+
+fn status_of(command: &mut Command) -> ExitCode {
+    match command.status() {
         Ok(status) if status.success() => ExitCode::SUCCESS,
         Ok(status) => {
             ExitCode::from(status.code().and_then(|code| code.try_into().ok()).unwrap_or(1))

@@ -21,6 +21,8 @@ const HELD_DELIVERIES: u32 = 8;
 
 /// What the last write may take when the delivery broke off.
 const LAST_WRITE: Duration = Duration::from_millis(500);
+/// How long the node may take then to note what was written.
+const LAST_CONFIRMATION: Duration = Duration::from_secs(2);
 
 /// When records count as written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,22 +43,40 @@ pub(crate) enum Order {
 }
 
 /// Writes what the receive brings, up to its end, or until `broken_off` says why it ends before.
-/// What was begun is brought to an end in any case.
+/// What was begun is brought to an end in any case, and what was written does not come again.
 pub(crate) async fn deliver(
-    bring: Bring,
+    mut bring: Bring,
     sink: Box<dyn RecordSink>,
     broken_off: impl Future<Output = Failure>,
 ) -> Result<ReceiveEnd, Failure> {
-    let mut writer = Writer::begin(sink);
-    let done = tokio::select! {
+    let (mut writer, mut held) = (Writer::begin(sink), Held::default());
+    let end = tokio::select! {
         biased;
-        done = write_all(bring, &mut writer) => done,
-        why = broken_off => Err(why),
+        end = write_all(&mut bring, &mut held, &mut writer) => end,
+        why = broken_off => {
+            let kept = writer.break_off(&why).await;
+            confirm(bring, held, kept).await;
+            return Err(why);
+        }
     };
-    if let Err(why) = &done {
+    let end = match end {
+        Ok(end) => bring.receiver.finish().await.map(|()| end).map_err(Failure::from),
+        Err(why) => Err(why),
+    };
+    if let Err(why) = &end {
         writer.break_off(why).await;
     }
-    done
+    end
+}
+
+/// Has the node note what was written until the delivery broke off. From a node that does not
+/// answer in time some of it may come again.
+async fn confirm(bring: Bring, mut held: Held, kept: Option<Kept>) {
+    let Bring { mut receiver, acknowledge, .. } = bring;
+    if acknowledge == Acknowledge::WhenWritten && kept == Some(Kept::Nothing) {
+        receiver.acknowledge(held.take());
+    }
+    let _ = tokio::time::timeout(LAST_CONFIRMATION, receiver.finish()).await;
 }
 
 /// What is to be written, and how.
@@ -71,25 +91,30 @@ pub(crate) struct Bring {
     pub(crate) asker: Option<Asker>,
 }
 
-async fn write_all(bring: Bring, writer: &mut Writer) -> Result<ReceiveEnd, Failure> {
-    let Bring { mut receiver, order, acknowledge, mut asker } = bring;
-    let mut held = Held::default();
+async fn write_all(
+    bring: &mut Bring,
+    held: &mut Held,
+    writer: &mut Writer,
+) -> Result<ReceiveEnd, Failure> {
+    let Bring { receiver, order, acknowledge, asker } = bring;
     let mut last = None;
-    while let Some(item) = next(&mut receiver, asker.as_mut()).await? {
+    while let Some(item) = next(receiver, asker.as_mut()).await? {
         match item {
             ReceiveItem::Records { number, source, records } => {
                 let child = source.child;
                 let before = last.replace(child).filter(|before| *before != child);
-                if let (Order::ByChild, Some(child)) = (order, before) {
+                if let (Order::ByChild, Some(child)) = (&order, before) {
                     writer.write(Work::EndOf { child }).await?;
                 }
-                let mut kept = writer.write(Work::Records { source, records }).await?;
+                writer.give(Work::Records { source, records }).await?;
+                // At once, so that whoever breaks off here knows what the writer has.
                 let waiting = held.note(number, child);
+                let mut kept = writer.written().await?;
                 if kept == Kept::Some && waiting >= HELD_DELIVERIES {
                     writer.write(Work::Held).await?;
                     kept = Kept::Nothing;
                 }
-                if kept == Kept::Nothing || acknowledge == Acknowledge::WhenTaken {
+                if kept == Kept::Nothing || *acknowledge == Acknowledge::WhenTaken {
                     receiver.acknowledge(held.take());
                 }
             }
@@ -99,12 +124,11 @@ async fn write_all(bring: Bring, writer: &mut Writer) -> Result<ReceiveEnd, Fail
             ReceiveItem::End(end) => {
                 writer.write(Work::Finish { failures: end.failures.clone() }).await?;
                 receiver.acknowledge(held.take());
-                receiver.finish().await?;
                 return Ok(end);
             }
             ReceiveItem::Asked { source, .. } => {
                 writer.write(Work::Held).await?;
-                if let Some(asker) = &asker {
+                if let Some(asker) = asker {
                     asker.ask(source.child);
                 }
             }
@@ -187,23 +211,40 @@ impl Writer {
     }
 
     async fn write(&mut self, work: Work) -> Result<Kept, Failure> {
-        let gone = || Failure::internal("the thread that writes our output is gone");
-        self.work.send(work).await.map_err(|_| gone())?;
-        let written = self.done.recv().await.ok_or_else(gone)?;
+        self.give(work).await?;
+        self.written().await
+    }
+
+    /// # Cancel safety
+    /// Dropped before it ends, it gave nothing.
+    async fn give(&mut self, work: Work) -> Result<(), Failure> {
+        self.work.send(work).await.map_err(|_| Self::gone())
+    }
+
+    async fn written(&mut self) -> Result<Kept, Failure> {
+        let written = self.done.recv().await.ok_or_else(Self::gone)?;
         written.map_err(|error| Failure::output(&error))
     }
 
-    /// Has what was begun brought to an end, if the output takes it.
-    async fn break_off(mut self, why: &Failure) {
+    fn gone() -> Failure {
+        Failure::internal("the thread that writes our output is gone")
+    }
+
+    /// Has what was begun brought to an end, if the output takes it. Says what is held back when
+    /// all was written that it was given; none when something was not.
+    async fn break_off(mut self, why: &Failure) -> Option<Kept> {
         let over = async {
+            self.work.send(Work::BreakOff { why: why.clone() }).await.ok()?;
+            drop(self.work);
+            let mut kept = None;
             // What it writes still, or wrote and nobody asked for, comes first.
-            if self.work.send(Work::BreakOff { why: why.clone() }).await.is_ok() {
-                drop(self.work);
-                while self.done.recv().await.is_some() {}
+            while let Some(written) = self.done.recv().await {
+                kept = Some(written.ok()?);
             }
+            kept
         };
         // An output that blocks takes nothing; whoever reads it sees that it broke off.
-        let _ = tokio::time::timeout(LAST_WRITE, over).await;
+        tokio::time::timeout(LAST_WRITE, over).await.ok().flatten()
     }
 }
 

@@ -64,6 +64,8 @@ impl Client {
     /// # Cancel safety
     /// Cancel safe: the dial is given up.
     pub async fn connect_home(paths: &HomePaths, timeout: Duration) -> Result<Self, ConnectError> {
+        // Before its address is read: who takes the home later was not dialled.
+        let before = paths.last_holder();
         let address = paths.announced()?.ok_or(ConnectError::NotRunning)?;
         if !paths.has_identity() {
             return Err(ConnectError::NotRunning);
@@ -72,7 +74,7 @@ impl Client {
         let identity = UserIdentity { identity: Arc::new(identity) };
         let whose = (Some(node), Whose::Home);
         let remote = Remote::connect(&address, &identity, whose, timeout).await;
-        let remote = remote.map_err(|error| error.of_home(|| paths.holder()))?;
+        let remote = remote.map_err(|error| error.of_home(|| paths.holder(before)))?;
         Ok(Self { route: Route::Link(Arc::new(remote)) })
     }
 

@@ -91,10 +91,19 @@ impl HomePaths {
         }
     }
 
-    /// Who holds the home. It is held for the moment of the look, so this is for those who found no
-    /// node where one was announced.
-    pub(crate) fn holder(&self) -> io::Result<Holder> {
-        files::holder(&self.lock_file())
+    /// Who holds the home since `before`, which was its last holder before a dial: the next node is
+    /// not the one that was dialled. The home is held for the moment of the look, so this is for
+    /// those who found no node where one was announced.
+    pub(crate) fn holder(&self, before: Option<u32>) -> io::Result<Holder> {
+        match files::holder(&self.lock_file())? {
+            Holder::Process(process) if process != before => Ok(Holder::Nobody),
+            holder => Ok(holder),
+        }
+    }
+
+    /// Which process held the home last, or holds it, as far as its lock says.
+    pub(crate) fn last_holder(&self) -> Option<u32> {
+        File::open(self.lock_file()).ok().and_then(files::process_in)
     }
 
     fn address_file(&self) -> PathBuf {

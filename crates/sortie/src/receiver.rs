@@ -230,13 +230,17 @@ impl Receiver {
         self.confirm().await?;
         let Some(ClientEnd { sender, mut receiver }) = self.end.take() else { return Ok(()) };
         sender.finish().await?;
-        // The node ends its side when what was acknowledged is freed. Before it hears of our end it
-        // may send more, which stays there; how it breaks off then does not matter. But where it
-        // says that another client has the session, what was acknowledged counts for nothing.
-        match refusal(&mut receiver).await {
-            Some(error) if error.code == ErrorCode::SessionTaken => Err(error.into()),
-            _ => Ok(()),
+        // The node ends its side when what was acknowledged is freed and noted: where it breaks off
+        // some of it may come again. Before it hears of our end it may send more, which stays
+        // there. But where it says that another client has the session, what was acknowledged
+        // counts for nothing.
+        let mut parted = None;
+        while let Some(message) = receiver.next().await? {
+            if let ToClient::Delivery(Delivery::Refused(error)) = message {
+                parted = Some(error).filter(|error| error.code == ErrorCode::SessionTaken);
+            }
         }
+        parted.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// Tells the node what was acknowledged, or takes the next message if that is sooner: a node

@@ -49,6 +49,17 @@ enum Broken {
     Withdrawn(#[from] Withdrawn),
 }
 
+/// How the delivery of a receive is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Over {
+    /// Everything was delivered.
+    Delivered,
+    /// The client wants no more.
+    ClientEnded,
+    /// The client wants no more, and has parted from the session.
+    ClientParted,
+}
+
 /// Serves one receive to its end.
 pub(super) async fn receive(
     stay: &Stay,
@@ -63,31 +74,44 @@ pub(super) async fn receive(
         Err(error) => return refuse(outlet, error).await,
     };
     let committing = Committing::of(taken_from(stay.session(), &spec));
-    let gave_up = {
+    let way = outlet.way();
+    let over = {
         let mut deliver = pin!(deliver(stay, &spec, &mut outlet, &window));
         tokio::select! {
             biased;
             gone = hear(&mut receiver, &window) => {
                 gone?;
                 if window.check().is_ok() {
-                    return Ok(());
+                    if way.close() {
+                        // It fails once the message is sent, or because the client is gone.
+                        let _ = deliver.await;
+                    }
+                    Over::ClientEnded
+                } else {
+                    // It counts on what it confirmed, and is told that it must not. What is being
+                    // sent is sent to its end before: behind a part of a message nothing is
+                    // understood.
+                    deliver.await?;
+                    Over::ClientParted
                 }
-                // It counts on what it confirmed, and is told that it must not. What is being sent
-                // is sent to its end before: behind a part of a message nothing is understood.
-                deliver.await?;
-                true
             }
             delivered = &mut deliver => {
                 delivered?;
-                false
+                Over::Delivered
             }
         }
     };
+    if over == Over::ClientEnded {
+        drop(window);
+        // That our side ends tells it that all it confirmed is free, and stays so.
+        committing.finish().await;
+        return outlet.finish().await;
+    }
     // What the client has in hand it may still confirm. That we end our side tells it that all it
     // confirmed is free.
     let confirmed = tokio::select! {
         biased;
-        gone = hear(&mut receiver, &window), if !gave_up => {
+        gone = hear(&mut receiver, &window), if over == Over::Delivered => {
             gone?;
             window.check()
         }

@@ -58,7 +58,7 @@ pub(super) fn lock(path: &Path) -> Result<File, HomeError> {
 }
 
 /// Which process says in a lock that it holds it. Without it messages are shorter, and as true.
-fn process_in(lock: File) -> Option<u32> {
+pub(super) fn process_in(lock: File) -> Option<u32> {
     let mut holder = String::new();
     lock.take(32).read_to_string(&mut holder).ok()?;
     holder.trim().parse().ok()

@@ -1,14 +1,17 @@
 use std::net::UdpSocket;
 
-use sortie_actors::data::exchange::ServerEnd;
+use sortie_actors::data::exchange::{ServerEnd, ToClient};
 use sortie_link::{Arrival, Arrivals, CertificateAuthority, CloseCode, NodeKey};
 use sortie_model::NodeName;
 use sortie_model::reason::ReachStep;
+use sortie_model::selector::Selection;
+use sortie_wire::session_proto::{Delivery, Entries, ReceiveMode, ReceiveSpec};
 use sortie_wire::{ErrorCode, RemoteError};
 
 use super::*;
 use crate::client::Client;
 use crate::home::{Home, HomePaths};
+use crate::receiver::ReceiveItem;
 use crate::receiver::tests::soon;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -117,6 +120,20 @@ async fn a_node_that_is_there_and_says_nothing_is_named_with_its_process() {
 }
 
 #[tokio::test]
+async fn a_node_that_took_the_home_during_the_dial_is_not_the_one_that_is_silent() {
+    let mut node = listening();
+    let silent = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    node.home.announce(silent.local_addr().expect("an address")).expect("it is announced");
+    let paths = node.paths.clone();
+    let dial = tokio::spawn(async move { Client::connect_home(&paths, SHORT).await });
+    let dialled = tokio::task::spawn_blocking(move || silent.recv(&mut [0; 2_048]).map(|_| silent));
+    let _silent = soon(dialled).await.expect("a thread").expect("a packet");
+    std::fs::write(node.paths.state.join("lock"), "1\n").expect("a home");
+    let error = soon(dial).await.expect("a task").expect_err("nobody answers");
+    assert!(matches!(error, ConnectError::NotRunning), "{error}");
+}
+
+#[tokio::test]
 async fn a_refusal_crosses_with_its_code_and_hint() {
     let mut node = listening();
     let client = soon(Client::connect_home(&node.paths, TIMEOUT)).await.expect("it listens");
@@ -126,6 +143,29 @@ async fn a_refusal_crosses_with_its_code_and_hint() {
     answer_one(&link, Answer::Refused(refusal)).await;
     let error = soon(asking).await.expect("it ends").expect_err("it is refused");
     assert_eq!((error.code(), error.hint()), (ErrorCode::NoAuthority, Some("ask n1")));
+}
+
+#[tokio::test]
+async fn a_receive_is_not_over_before_its_node_has_ended_its_side() {
+    let mut node = listening();
+    let client = soon(Client::connect_home(&node.paths, TIMEOUT)).await.expect("it listens");
+    let (link, _control) = arrival(&mut node.arrivals).await;
+    let spec = ReceiveSpec::new(Selection::default(), ReceiveMode::Take);
+    let session = client.session();
+    let receiving = tokio::spawn(async move { session.receive(spec).await });
+    let (sender, receiver) = soon(link.accept_bi()).await.expect("a request comes");
+    let accepted = soon(ServerEnd::accept(sender, receiver)).await;
+    let (_, mut end) = accepted.expect("a request");
+    let mut receiver = soon(receiving).await.expect("it begins").expect("a receive");
+    let entries = Entries::default();
+    let last = Delivery::End { failures: Vec::new(), entries, deadlock: None };
+    end.sender.send(ToClient::Delivery(last)).await.expect("the client reads");
+    let item = soon(receiver.next()).await.expect("its end");
+    assert!(matches!(item, Some(ReceiveItem::End(_))), "{item:?}");
+    // It dies before it noted what was confirmed.
+    link.close(CloseCode::SHUTDOWN, "the test");
+    let error = soon(receiver.finish()).await.expect_err("some of it may come again");
+    assert!(matches!(error, RequestError::Lost), "{error}");
 }
 
 #[tokio::test]

@@ -2,10 +2,12 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::Poll;
 
-use futures_util::future::join;
-use futures_util::poll;
+use futures_util::future::try_join;
+use futures_util::{FutureExt, poll};
 use sortie_model::limits::KIB;
 
 use crate::data::exchange::{ExchangeError, ServerSender, ToClient};
@@ -22,11 +24,35 @@ pub(super) struct Outlet {
     sender: ServerSender,
     gathered: Vec<ToClient>,
     bytes: usize,
+    way: Way,
+}
+
+/// Where an outlet is, for who wants it to end between two messages.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Way(Arc<AtomicU8>);
+
+impl Way {
+    const SENDING: u8 = 1;
+    const UNWANTED: u8 = 2;
+
+    fn has(&self, what: u8) -> bool {
+        self.0.load(Ordering::Acquire) & what != 0
+    }
+
+    /// Nothing more is wanted. Says whether a message is being sent: then the outlet fails once it
+    /// is sent; behind a part of one nothing is understood.
+    pub(super) fn close(&self) -> bool {
+        self.0.fetch_or(Self::UNWANTED, Ordering::AcqRel) & Self::SENDING != 0
+    }
 }
 
 impl Outlet {
-    pub(super) const fn new(sender: ServerSender) -> Self {
-        Self { sender, gathered: Vec::new(), bytes: 0 }
+    pub(super) fn new(sender: ServerSender) -> Self {
+        Self { sender, gathered: Vec::new(), bytes: 0, way: Way::default() }
+    }
+
+    pub(super) fn way(&self) -> Way {
+        self.way.clone()
     }
 
     /// What the client can be given of live values: in another process it needs bytes.
@@ -55,7 +81,10 @@ impl Outlet {
         if self.gathered.is_empty() {
             return Ok(());
         }
-        self.sender.send_all(std::mem::take(&mut self.gathered)).await
+        self.way.0.fetch_or(Way::SENDING, Ordering::AcqRel);
+        let sent = self.sender.send_all(std::mem::take(&mut self.gathered)).await;
+        self.way.0.fetch_and(!Way::SENDING, Ordering::AcqRel);
+        if self.way.has(Way::UNWANTED) { Err(ExchangeError::Gone) } else { sent }
     }
 
     /// Does something else. If that takes time, what was gathered is sent meanwhile: what it waits
@@ -68,8 +97,9 @@ impl Outlet {
         if let Poll::Ready(done) = poll!(work.as_mut()) {
             return Ok(done);
         }
-        let (flushed, done) = join(self.flush(), work).await;
-        flushed.map(|()| done)
+        // What it waits for may never come when nothing can be sent any more.
+        let (_, done) = try_join(self.flush(), work.map(Ok)).await?;
+        Ok(done)
     }
 
     /// Ends the exchange cleanly; everything was flushed.

@@ -1,0 +1,157 @@
+//! Whether an item that has ended is what its plan says.
+
+use serde_json::Value;
+
+use crate::fleet::Item;
+use crate::item::{End, Notes};
+use crate::ledger::{Whose, difference};
+use crate::violation::Violation;
+
+/// Bytes of a text that a violation shows, on each side of a difference.
+const SHOWN: usize = 60;
+
+/// The number of the signal KILL.
+const KILL: i64 = 9;
+
+/// How a child ended, as `get --children -o json` tells.
+pub(crate) struct Ended {
+    state: String,
+    exit_code: Option<i64>,
+    signal: Option<i64>,
+    reason: String,
+}
+
+impl Ended {
+    fn sentence(&self) -> String {
+        let Self { state, exit_code, signal, reason } = self;
+        format!("{state} with status {exit_code:?}, signal {signal:?}, reason {reason}")
+    }
+}
+
+/// How the child of a job ended; none as long as it has not.
+pub(crate) fn end_of(answer: &Value) -> Option<Ended> {
+    let entries = answer.get("jobs")?.as_array()?;
+    let child = entries.iter().find(|entry| entry.get("parent").is_some_and(Value::is_u64))?;
+    let is_over = |entry: &Value| {
+        let state = entry.get("state").and_then(Value::as_str);
+        matches!(state, Some("completed" | "failed" | "stopped"))
+    };
+    // Between two lives the child shows how the last one ended: its job is not over then.
+    if !entries.iter().all(is_over) {
+        return None;
+    }
+    let text = |key: &str| child.get(key).and_then(Value::as_str).map(str::to_owned);
+    Some(Ended {
+        state: text("state")?,
+        exit_code: child.get("exit_code").and_then(Value::as_i64),
+        signal: child.get("signal").and_then(Value::as_i64),
+        reason: child
+            .get("reason")
+            .filter(|reason| !reason.is_null())
+            .map_or(String::new(), Value::to_string),
+    })
+}
+
+/// Whether anything of a job is left to receive.
+pub(crate) fn has_more(answer: &Value) -> bool {
+    let entries = answer.get("jobs").and_then(Value::as_array);
+    let more = |entry: &Value| entry.get("has_more_data").and_then(Value::as_bool) != Some(false);
+    entries.is_none_or(|entries| entries.iter().any(more))
+}
+
+/// Checks an item of which everything was received.
+///
+/// # Errors
+/// The first thing that is not as its plan says.
+pub(crate) fn item(
+    item: &Item,
+    whose: Whose,
+    ended: &Ended,
+    notes: &Notes,
+) -> Result<(), Violation> {
+    let (times, wanted) = (notes.starts(), item.plan.lives);
+    let queued_when_stopped = ended.state == "stopped" && item.stop_asked && times == 0;
+    if times != wanted && !queued_when_stopped {
+        return Err(Violation::Starts { item: whose.item, job: whose.job, times, wanted });
+    }
+    let (output, error) = item.plan.output();
+    let exactness = if item.plan.end == End::IsStopped {
+        check_stopped(item, whose, ended)?;
+        Exactness::AtLeast(notes.written())
+    } else {
+        check_end(item, whose, ended)?;
+        Exactness::All
+    };
+    item.ledger.whole(whose, item.plan.lives)?;
+    let found = (item.ledger.bytes("output"), item.ledger.bytes("error"));
+    same(whose, ("stdout", &found.0, &output), exactness)?;
+    same(whose, ("stderr", &found.1, &error), exactness)?;
+    if let Exactness::AtLeast(lines) = exactness {
+        let found = found.0.lines().count() + found.1.lines().count();
+        if (found as u64) < lines {
+            let wanted = usize::try_from(lines).unwrap_or_default();
+            let there = "what was written before a pause is missing".to_owned();
+            let Whose { item, job } = whose;
+            let (stream, at, instead) = ("a stopped process's lines", found, String::new());
+            return Err(Violation::Bytes { item, job, stream, at, found, wanted, there, instead });
+        }
+    }
+    Ok(())
+}
+
+/// How much of what a process may write must be there.
+#[derive(Clone, Copy)]
+enum Exactness {
+    All,
+    /// So many lines of both streams together; of each stream a beginning.
+    AtLeast(u64),
+}
+
+fn check_end(item: &Item, whose: Whose, ended: &Ended) -> Result<(), Violation> {
+    let (state, code, signal) = match item.plan.end {
+        End::Exits(0) => ("completed", Some(0), None),
+        End::Exits(status) => ("failed", Some(i64::from(status)), None),
+        End::KillsItself | End::IsStopped => ("failed", None, Some(KILL)),
+    };
+    if (ended.state.as_str(), ended.exit_code, ended.signal) == (state, code, signal) {
+        return Ok(());
+    }
+    let wanted = format!("{state} with status {code:?}, signal {signal:?}");
+    Err(Violation::End { item: whose.item, job: whose.job, found: ended.sentence(), wanted })
+}
+
+fn check_stopped(item: &Item, whose: Whose, ended: &Ended) -> Result<(), Violation> {
+    if ended.state == "stopped" && item.stop_asked {
+        return Ok(());
+    }
+    let wanted = if item.stop_asked { "stopped" } else { "no end before a stop" }.to_owned();
+    Err(Violation::End { item: whose.item, job: whose.job, found: ended.sentence(), wanted })
+}
+
+fn same(
+    whose: Whose,
+    (stream, found, wanted): (&'static str, &str, &str),
+    exactness: Exactness,
+) -> Result<(), Violation> {
+    let end = match exactness {
+        Exactness::All => wanted.len(),
+        Exactness::AtLeast(_) => found.len().min(wanted.len()),
+    };
+    let wanted = wanted.get(..end).unwrap_or(wanted);
+    let Some(at) = difference(found, wanted) else { return Ok(()) };
+    let shown = |text: &str| {
+        let bytes = text.as_bytes();
+        let (from, to) = (at.saturating_sub(SHOWN), (at + SHOWN).min(bytes.len()));
+        String::from_utf8_lossy(bytes.get(from..to).unwrap_or_default()).into_owned()
+    };
+    Err(Violation::Bytes {
+        item: whose.item,
+        job: whose.job,
+        stream,
+        at,
+        found: found.len(),
+        wanted: wanted.len(),
+        there: shown(found),
+        instead: shown(wanted),
+    })
+}

@@ -1,0 +1,107 @@
+//! The node is killed at random moments under jobs that run; the next command starts it again.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::fleet::{Clients, Fleet, Size};
+use crate::home::Home;
+use crate::options::{Options, Size as RunSize};
+use crate::random::Random;
+use crate::violation::Violation;
+
+/// How long what is not wanted any more may take to be gone.
+const GONE_TIME: Duration = Duration::from_secs(20);
+
+/// How long a command may take that only sees to it that a node runs.
+const AWAKE_TIME: Duration = Duration::from_secs(20);
+
+/// Runs the scenario. Returns its closing line.
+///
+/// # Errors
+/// The first violation.
+pub(crate) fn run(home: &Home, options: &Options) -> Result<String, Violation> {
+    let size = fleet_size(options, Clients::Live);
+    let fleet = Fleet::new(home, size)?;
+    let (begun, most) = (Instant::now(), options.kills);
+    let mut random = Random::new(options.seed, 1 << 41);
+    let mut kills = 0;
+    fleet.run(|| {
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let waker = scope.spawn(|| keep_awake(home, &over));
+            while kills < most && begun.elapsed() < options.time && !fleet.has_failed() {
+                let pause = match random.within(0..=9) {
+                    0 => random.millis(20),
+                    1..=3 => random.millis(400),
+                    _ => random.millis(2_500),
+                };
+                // tidy: waits because the moment of a kill is random
+                std::thread::sleep(pause);
+                let killed = home.kill_daemon();
+                kills += u64::from(killed);
+                if killed && kills % 100 == 0 {
+                    eprintln!("chaos: {kills} kills, {}", numbers(&fleet));
+                }
+            }
+            over.store(true, Ordering::SeqCst);
+            waker.join().unwrap_or(Ok(()))
+        })
+    })?;
+    nothing_left(home)?;
+    Ok(format!("{kills} kills of the node, {}", numbers(&fleet)))
+}
+
+/// Runs one command after the other that needs a node, none for long: those of the fleet may wait
+/// for one that was killed under them.
+fn keep_awake(home: &Home, over: &AtomicBool) -> Result<(), Violation> {
+    while !over.load(Ordering::SeqCst) {
+        let ran = home.run_until(&["get", "-q"], Some(AWAKE_TIME))?;
+        if !ran.was_cut_off() && ran.code != Some(0) {
+            return Err(ran.refused());
+        }
+        // tidy: waits because a person types, too
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+/// The fleet of a run, by its size.
+pub(crate) fn fleet_size(options: &Options, clients: Clients) -> Size {
+    let (together, most_millis) = match options.size {
+        RunSize::Short => (30, 3_000),
+        RunSize::Long => (200, 60_000),
+    };
+    Size { seed: options.seed, together, most_millis, workers: 8, clients }
+}
+
+/// What a fleet came to, as words.
+pub(crate) fn numbers(fleet: &Fleet<'_>) -> String {
+    let tally = &fleet.tally;
+    let [items, starts, lines, records, again, commands, cut_off] = [
+        &tally.items,
+        &tally.starts,
+        &tally.lines,
+        &tally.records,
+        &tally.again,
+        &tally.commands,
+        &tally.cut_off,
+    ]
+    .map(|count| count.load(Ordering::Relaxed));
+    format!(
+        "{items} jobs, {starts} starts, {lines} lines in {records} records ({again} came again), \
+         {commands} commands, {cut_off} of them cut off"
+    )
+}
+
+/// Checks that only the node is left, stops it, and checks that nothing is.
+///
+/// # Errors
+/// When something is.
+pub(crate) fn nothing_left(home: &Home) -> Result<(), Violation> {
+    home.none_left(GONE_TIME, |line| !line.contains("node run") && !line.contains("guardian"))?;
+    let stopped = home.run(&["node", "stop"])?;
+    if stopped.code != Some(0) {
+        return Err(stopped.refused());
+    }
+    home.none_left(GONE_TIME, |_| true)
+}

@@ -1,0 +1,61 @@
+//! Chaos: real nodes, processes and commands, of which some are killed at random moments, and what
+//! must be true afterwards all the same (`docs/contributing.md`). `cargo xtask chaos` runs it.
+
+mod check;
+mod clients;
+mod daemon;
+mod fleet;
+mod home;
+mod item;
+mod ledger;
+mod options;
+mod random;
+mod violation;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use home::Home;
+use options::{Options, Scenario, USAGE};
+use violation::{Violation, machine};
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((word, rest)) = words.split_first()
+        && word == item::WORD
+    {
+        return item::run(rest);
+    }
+    let Some(options) = Options::read(&words) else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    println!("chaos: seed {}", options.seed);
+    for scenario in &options.scenarios {
+        match run(*scenario, &options) {
+            Ok(line) => println!("chaos: {}: {line}", scenario.name()),
+            Err(violation) => {
+                println!("chaos: {}: seed {}: {violation}", scenario.name(), options.seed);
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// Runs one scenario in a folder of its own, which stays when it finds something.
+fn run(scenario: Scenario, options: &Options) -> Result<String, Violation> {
+    let begun = Instant::now();
+    let folder = tempfile::Builder::new().prefix("sortie-chaos-").tempdir();
+    let folder = folder.map_err(machine("a temporary folder"))?;
+    let home = Home::new(folder.path().join("a"), options.binary.clone())?;
+    let went = match scenario {
+        Scenario::Daemon => daemon::run(&home, options),
+        Scenario::Clients => clients::run(&home, options),
+    };
+    home.end();
+    if went.is_err() {
+        println!("chaos: its home is kept: {}", folder.keep().display());
+    }
+    Ok(format!("{}, in {:.0} s", went?, begun.elapsed().as_secs_f64()))
+}

@@ -1,0 +1,99 @@
+//! The options of a run.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+pub(crate) const USAGE: &str =
+    "usage: chaos [--binary PATH] [--short] [--scenario NAME]... [--seed N] [--kills N]
+             [--minutes N]
+
+  --binary PATH    the `sortie` command; the one beside this program unless said otherwise
+  --short          every scenario for some seconds
+  --scenario NAME  daemon, clients; every one unless said otherwise
+  --seed N         what is done follows from it; another one each time unless said
+  --kills N        kills of each scenario; 1,000 unless said otherwise
+  --minutes N      how long each scenario goes on at most until it comes to its end; 60 unless
+                   said otherwise";
+
+/// Kills of each scenario.
+const KILLS: (u64, u64) = (12, 1_000);
+/// How long a scenario goes on at most.
+const TIME: (Duration, Duration) = (Duration::from_secs(12), Duration::from_secs(3_600));
+
+/// A scenario, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scenario {
+    Daemon,
+    Clients,
+}
+
+impl Scenario {
+    pub(crate) const ALL: [Self; 2] = [Self::Daemon, Self::Clients];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Daemon => "daemon",
+            Self::Clients => "clients",
+        }
+    }
+}
+
+/// How much is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Size {
+    Short,
+    Long,
+}
+
+/// See [`USAGE`].
+#[derive(Debug)]
+pub(crate) struct Options {
+    pub(crate) binary: PathBuf,
+    pub(crate) size: Size,
+    pub(crate) scenarios: Vec<Scenario>,
+    pub(crate) seed: u64,
+    pub(crate) kills: u64,
+    pub(crate) time: Duration,
+}
+
+impl Options {
+    /// Reads them; none when they cannot be read.
+    pub(crate) fn read(words: &[String]) -> Option<Self> {
+        let size =
+            if words.iter().any(|word| word == "--short") { Size::Short } else { Size::Long };
+        let of_size = |short, long| if size == Size::Short { short } else { long };
+        let mut options = Self {
+            binary: std::env::current_exe().ok()?.with_file_name("sortie"),
+            size,
+            scenarios: Vec::new(),
+            seed: SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs(),
+            kills: of_size(KILLS.0, KILLS.1),
+            time: if size == Size::Short { TIME.0 } else { TIME.1 },
+        };
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            let number = |word: Option<&String>| word?.parse::<u64>().ok();
+            match word.as_str() {
+                "--short" => {}
+                "--binary" => options.binary = std::path::absolute(words.next()?).ok()?,
+                "--seed" => options.seed = number(words.next())?,
+                "--kills" => options.kills = number(words.next())?,
+                "--minutes" => options.time = Duration::from_secs(60 * number(words.next())?),
+                "--scenario" => {
+                    let name = words.next()?;
+                    let found = Scenario::ALL.into_iter().find(|known| known.name() == name)?;
+                    options.scenarios.push(found);
+                }
+                _ => return None,
+            }
+        }
+        if options.scenarios.is_empty() {
+            options.scenarios.extend(Scenario::ALL);
+        }
+        if !options.binary.is_file() {
+            eprintln!("chaos: {} is not built", options.binary.display());
+            return None;
+        }
+        Some(options)
+    }
+}
