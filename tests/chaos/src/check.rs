@@ -22,6 +22,11 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
+    /// Whether the guardian died under it.
+    pub(crate) fn is_guardian_lost(&self) -> bool {
+        self.state == "failed" && self.reason.contains("\"guardian_lost\"")
+    }
+
     fn sentence(&self) -> String {
         let Self { state, exit_code, signal, reason } = self;
         format!("{state} with status {exit_code:?}, signal {signal:?}, reason {reason}")
@@ -97,6 +102,22 @@ pub(crate) fn item(
         }
     }
     Ok(())
+}
+
+/// Checks an item that ended with its guardian: it began once at most, and what came of it is a
+/// beginning of each stream.
+///
+/// # Errors
+/// The first thing that is otherwise.
+pub(crate) fn lost(item: &Item, whose: Whose, notes: &Notes) -> Result<(), Violation> {
+    let (times, wanted) = (notes.starts(), 1);
+    if times > wanted {
+        return Err(Violation::Starts { item: whose.item, job: whose.job, times, wanted });
+    }
+    item.ledger.whole(whose, 1)?;
+    let (output, error) = item.plan.output();
+    same(whose, ("stdout", &item.ledger.bytes("output"), &output), Exactness::AtLeast(0))?;
+    same(whose, ("stderr", &item.ledger.bytes("error"), &error), Exactness::AtLeast(0))
 }
 
 /// How much of what a process may write must be there.

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::daemon::{fleet_size, nothing_left, numbers};
-use crate::fleet::{Clients, Fleet};
+use crate::fleet::{Fleet, Killed};
 use crate::home::Home;
 use crate::options::Options;
 use crate::violation::Violation;
@@ -17,7 +17,7 @@ const KILLED_WITHIN: u64 = 120;
 /// # Errors
 /// The first violation.
 pub(crate) fn run(home: &Home, options: &Options) -> Result<String, Violation> {
-    let fleet = Fleet::new(home, fleet_size(options, Clients::AreKilled(KILLED_WITHIN)))?;
+    let fleet = Fleet::new(home, fleet_size(options, Killed::Clients(KILLED_WITHIN)))?;
     let begun = Instant::now();
     let killed = || fleet.tally.clients_killed.load(Ordering::Relaxed);
     fleet.run(|| {

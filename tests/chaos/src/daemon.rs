@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::fleet::{Clients, Fleet, Size};
+use crate::fleet::{Fleet, Killed, Size};
 use crate::home::Home;
 use crate::options::{Options, Size as RunSize};
 use crate::random::Random;
@@ -20,7 +20,7 @@ const AWAKE_TIME: Duration = Duration::from_secs(20);
 /// # Errors
 /// The first violation.
 pub(crate) fn run(home: &Home, options: &Options) -> Result<String, Violation> {
-    let size = fleet_size(options, Clients::Live);
+    let size = fleet_size(options, Killed::Node);
     let fleet = Fleet::new(home, size)?;
     let (begun, most) = (Instant::now(), options.kills);
     let mut random = Random::new(options.seed, 1 << 41);
@@ -66,12 +66,12 @@ fn keep_awake(home: &Home, over: &AtomicBool) -> Result<(), Violation> {
 }
 
 /// The fleet of a run, by its size.
-pub(crate) fn fleet_size(options: &Options, clients: Clients) -> Size {
+pub(crate) fn fleet_size(options: &Options, killed: Killed) -> Size {
     let (together, most_millis) = match options.size {
         RunSize::Short => (30, 3_000),
         RunSize::Long => (200, 60_000),
     };
-    Size { seed: options.seed, together, most_millis, workers: 8, clients }
+    Size { seed: options.seed, together, most_millis, workers: 8, killed }
 }
 
 /// What a fleet came to, as words.

@@ -14,7 +14,10 @@ use crate::random::Random;
 use crate::violation::{Violation, machine};
 
 /// How long records may be in the hands of readers that are gone.
-const REST_TIME: Duration = Duration::from_secs(60);
+const REST_TIME: Duration = Duration::from_secs(300);
+
+/// How long a process may outlive its job.
+const LEFT_TIME: Duration = Duration::from_secs(10);
 
 /// How many items a fleet has, and how they are asked for.
 #[derive(Debug, Clone, Copy)]
@@ -26,17 +29,19 @@ pub(crate) struct Size {
     pub(crate) most_millis: u64,
     /// Commands at the same time.
     pub(crate) workers: u64,
-    /// How clients are treated.
-    pub(crate) clients: Clients,
+    /// What is killed.
+    pub(crate) killed: Killed,
 }
 
-/// How the clients of a fleet are treated.
+/// What is killed under a fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Clients {
-    /// They run to their end.
-    Live,
-    /// Every second one is killed within that many milliseconds.
-    AreKilled(u64),
+pub(crate) enum Killed {
+    /// The node.
+    Node,
+    /// Every second client, within that many milliseconds.
+    Clients(u64),
+    /// The node's guardian.
+    Guardian,
 }
 
 /// What a fleet came to.
@@ -50,6 +55,8 @@ pub(crate) struct Tally {
     pub(crate) commands: AtomicU64,
     pub(crate) cut_off: AtomicU64,
     pub(crate) clients_killed: AtomicU64,
+    /// Items that ended with the guardian.
+    pub(crate) lost: AtomicU64,
 }
 
 /// An item under way.
@@ -188,8 +195,7 @@ impl<'a> Fleet<'a> {
         let room = self.under_way.load(Ordering::SeqCst) < self.size.together as u64;
         if room && !self.draining.load(Ordering::SeqCst) {
             self.under_way.fetch_add(1, Ordering::SeqCst);
-            let number = self.next.fetch_add(1, Ordering::SeqCst);
-            let plan = Plan::new(self.size.seed, number, self.size.most_millis);
+            let plan = self.next_plan();
             return Some(Item {
                 plan,
                 job: None,
@@ -201,6 +207,17 @@ impl<'a> Fleet<'a> {
         let last = (waiting.len() as u64).checked_sub(1)?;
         let at = usize::try_from(random.within(0..=last)).ok()?;
         Some(waiting.swap_remove(at))
+    }
+
+    fn next_plan(&self) -> Plan {
+        loop {
+            let number = self.next.fetch_add(1, Ordering::SeqCst);
+            let plan = Plan::new(self.size.seed, number, self.size.most_millis);
+            // A life that ends with the guardian begins another one, and so on.
+            if self.size.killed != Killed::Guardian || plan.lives == 1 {
+                return plan;
+            }
+        }
     }
 
     fn act(&self, item: &mut Item, random: &mut Random) -> Result<Went, Violation> {
@@ -215,8 +232,8 @@ impl<'a> Fleet<'a> {
     }
 
     fn run_one(&self, words: &[&str], random: &mut Random) -> Result<Ran, Violation> {
-        let until = match self.size.clients {
-            Clients::AreKilled(most) if random.once_in(2) => Some(random.millis(most)),
+        let until = match self.size.killed {
+            Killed::Clients(most) if random.once_in(2) => Some(random.millis(most)),
             _ => None,
         };
         let ran = self.home.run_until(words, until)?;
@@ -330,7 +347,15 @@ impl<'a> Fleet<'a> {
         let Some(end) = check::end_of(&answer) else { return Ok(Went::On) };
         self.receive_rest(item, whose, random)?;
         let notes = Notes::of(&self.notes, whose.item);
-        check::item(item, whose, &end, &notes)?;
+        let ended_with_guardian = self.size.killed == Killed::Guardian && end.is_guardian_lost();
+        if ended_with_guardian {
+            self.tally.lost.fetch_add(1, Ordering::Relaxed);
+            check::lost(item, whose, &notes)?;
+        } else {
+            check::item(item, whose, &end, &notes)?;
+        }
+        let mark = item.plan.mark(&self.notes).join(" ") + " ";
+        self.home.none_left(LEFT_TIME, |line| line.contains(&mark))?;
         let (records, again) = item.ledger.counts();
         let tally = &self.tally;
         tally.items.fetch_add(1, Ordering::Relaxed);

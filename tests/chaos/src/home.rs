@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -153,6 +154,40 @@ impl Home {
             return serde_json::from_str(&ran.out)
                 .map_err(|_| Violation::Answer { command: ran.command, said: ran.out });
         }
+    }
+
+    /// Another empty home, beside it.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub(crate) fn beside(&self, name: &str) -> Result<Self, Violation> {
+        Self::new(self.folder.with_file_name(name), self.binary.clone())
+    }
+
+    /// Runs a command that must succeed.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub(crate) fn must(&self, words: &[&str]) -> Result<(), Violation> {
+        let ran = self.run(words)?;
+        if ran.code == Some(0) { Ok(()) } else { Err(ran.refused()) }
+    }
+
+    /// Where its node listens, as soon as it does.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub(crate) fn address(&self) -> Result<SocketAddr, Violation> {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            let text = std::fs::read_to_string(self.folder.join("node.addr")).unwrap_or_default();
+            if let Ok(address) = text.trim().parse() {
+                return Ok(address);
+            }
+            // tidy: waits because a node's address can only be polled
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        Err(Violation::Vain { what: "a node's address", limit: PATIENCE })
     }
 
     /// The process of its node, if one runs.

@@ -11,6 +11,8 @@ use crate::random::Random;
 
 /// The first word of this program when it is the process of an item.
 pub(crate) const WORD: &str = "item";
+/// The word behind it of a process that an item leaves behind.
+const IDLE: &str = "idle";
 /// Bytes of a long line, without its number.
 const LONG_LINE: u64 = 3_000;
 /// The status with which a life ends after which another one follows.
@@ -91,10 +93,18 @@ impl Plan {
     /// The words of its process.
     pub(crate) fn words(&self, notes: &Path, most_millis: u64) -> Vec<String> {
         let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("chaos"));
-        let notes = notes.display().to_string();
-        let numbers = [self.seed, self.number, most_millis].map(|number| number.to_string());
-        let words = [program.display().to_string(), WORD.to_owned(), notes];
-        words.into_iter().chain(numbers).collect()
+        let program = program.display().to_string();
+        let whose = self.mark(notes);
+        [program, WORD.to_owned()]
+            .into_iter()
+            .chain(whose)
+            .chain([most_millis.to_string()])
+            .collect()
+    }
+
+    /// Words that only the processes of this item have in their command line, in this order.
+    pub(crate) fn mark(&self, notes: &Path) -> [String; 3] {
+        [notes.display().to_string(), self.seed.to_string(), self.number.to_string()]
     }
 }
 
@@ -134,7 +144,7 @@ impl Notes {
 /// The process of an item, by its words behind [`WORD`].
 pub(crate) fn run(words: &[String]) -> ExitCode {
     match words {
-        [idle] if idle == "idle" => idle_until_killed(),
+        [idle, ..] if idle == IDLE => idle_until_killed(),
         [folder, seed, number, millis] => {
             let numbers = [seed, number, millis].map(|word| word.parse().unwrap_or_default());
             let plan = Plan::new(numbers[0], numbers[1], numbers[2]);
@@ -154,7 +164,9 @@ fn perform(plan: &Plan, notes: &Notes) -> io::Result<ExitCode> {
     let life = notes.begin()?;
     if plan.leaves_one {
         let mut idle = Command::new(std::env::current_exe()?);
-        idle.args([WORD, "idle"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let folder = notes.0.parent().unwrap_or_else(|| Path::new("/"));
+        idle.args([WORD, IDLE]).args(plan.mark(folder)).arg("0");
+        idle.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         // It belongs to nobody: whoever kills the tree has to find it.
         drop(idle.spawn()?);
     }

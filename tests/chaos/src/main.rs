@@ -5,11 +5,15 @@ mod check;
 mod clients;
 mod daemon;
 mod fleet;
+mod guardian;
 mod home;
 mod item;
 mod ledger;
+mod lines;
+mod links;
 mod options;
 mod random;
+mod relay;
 mod violation;
 
 use std::process::ExitCode;
@@ -21,10 +25,10 @@ use violation::{Violation, machine};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    if let Some((word, rest)) = words.split_first()
-        && word == item::WORD
-    {
-        return item::run(rest);
+    match words.split_first() {
+        Some((word, rest)) if word == item::WORD => return item::run(rest),
+        Some((word, rest)) if word == lines::WORD => return lines::run(rest),
+        _ => {}
     }
     let Some(options) = Options::read(&words) else {
         eprintln!("{USAGE}");
@@ -52,6 +56,8 @@ fn run(scenario: Scenario, options: &Options) -> Result<String, Violation> {
     let went = match scenario {
         Scenario::Daemon => daemon::run(&home, options),
         Scenario::Clients => clients::run(&home, options),
+        Scenario::Guardian => guardian::run(&home, options),
+        Scenario::Links => links::run(&home, options),
     };
     home.end();
     if went.is_err() {

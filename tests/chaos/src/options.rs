@@ -5,35 +5,43 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub(crate) const USAGE: &str =
     "usage: chaos [--binary PATH] [--short] [--scenario NAME]... [--seed N] [--kills N]
-             [--minutes N]
+             [--minutes N] [--mebibytes N]
 
   --binary PATH    the `sortie` command; the one beside this program unless said otherwise
   --short          every scenario for some seconds
-  --scenario NAME  daemon, clients; every one unless said otherwise
+  --scenario NAME  daemon, clients, guardian, links; every one unless said otherwise
   --seed N         what is done follows from it; another one each time unless said
-  --kills N        kills of each scenario; 1,000 unless said otherwise
+  --kills N        kills of each scenario, of the guardian a tenth; 1,000 unless said otherwise
   --minutes N      how long each scenario goes on at most until it comes to its end; 60 unless
-                   said otherwise";
+                   said otherwise
+  --mebibytes N    what goes through links that are cut; 10,240 unless said otherwise";
 
 /// Kills of each scenario.
 const KILLS: (u64, u64) = (12, 1_000);
 /// How long a scenario goes on at most.
 const TIME: (Duration, Duration) = (Duration::from_secs(12), Duration::from_secs(3_600));
 
+/// What goes through links that are cut, in MiB.
+const MEBIBYTES: (u64, u64) = (16, 10_240);
+
 /// A scenario, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scenario {
     Daemon,
     Clients,
+    Guardian,
+    Links,
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 2] = [Self::Daemon, Self::Clients];
+    pub(crate) const ALL: [Self; 4] = [Self::Daemon, Self::Clients, Self::Guardian, Self::Links];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Daemon => "daemon",
             Self::Clients => "clients",
+            Self::Guardian => "guardian",
+            Self::Links => "links",
         }
     }
 }
@@ -54,6 +62,7 @@ pub(crate) struct Options {
     pub(crate) seed: u64,
     pub(crate) kills: u64,
     pub(crate) time: Duration,
+    pub(crate) mebibytes: u64,
 }
 
 impl Options {
@@ -69,6 +78,7 @@ impl Options {
             seed: SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs(),
             kills: of_size(KILLS.0, KILLS.1),
             time: if size == Size::Short { TIME.0 } else { TIME.1 },
+            mebibytes: of_size(MEBIBYTES.0, MEBIBYTES.1),
         };
         let mut words = words.iter();
         while let Some(word) = words.next() {
@@ -78,6 +88,7 @@ impl Options {
                 "--binary" => options.binary = std::path::absolute(words.next()?).ok()?,
                 "--seed" => options.seed = number(words.next())?,
                 "--kills" => options.kills = number(words.next())?,
+                "--mebibytes" => options.mebibytes = number(words.next())?,
                 "--minutes" => options.time = Duration::from_secs(60 * number(words.next())?),
                 "--scenario" => {
                     let name = words.next()?;

@@ -54,6 +54,9 @@ pub(crate) enum Violation {
     /// Something does not happen.
     #[error("waited {limit:?} in vain for {what}")]
     Vain { what: &'static str, limit: Duration },
+    /// The sums of what was sent and of what was received differ.
+    #[error("{bytes} bytes of numbered lines differ: sha256 {found} instead of {wanted}")]
+    Sum { bytes: u64, found: String, wanted: String },
     /// The machine does not give what the run needs.
     #[error("{what}: {source}")]
     Machine { what: &'static str, source: io::Error },
