@@ -232,8 +232,9 @@ impl<'a> Fleet<'a> {
     }
 
     fn run_one(&self, words: &[&str], random: &mut Random) -> Result<Ran, Violation> {
+        let is_draining = self.draining.load(Ordering::SeqCst);
         let until = match self.size.killed {
-            Killed::Clients(most) if random.once_in(2) => Some(random.millis(most)),
+            Killed::Clients(most) if !is_draining && random.once_in(2) => Some(random.millis(most)),
             _ => None,
         };
         let ran = self.home.run_until(words, until)?;
