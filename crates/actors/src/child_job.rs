@@ -51,6 +51,8 @@ pub(crate) struct Survivor {
     pub(crate) begin: Option<Timestamp>,
     /// How it was told to stop, if it was.
     pub(crate) stop: Option<StopSpec>,
+    /// Whether it was told to stand still.
+    pub(crate) motion: Motion,
     pub(crate) adopted: Adopted,
 }
 

@@ -342,7 +342,9 @@ impl ParentJob {
                 self.history.push((state, now));
             }
             if state.is_finished() {
-                self.end = Some(now);
+                // Of what ended while nobody looked, the end was noted.
+                let last = self.rows.iter().filter_map(|row| row.end).max();
+                self.end = Some(last.map_or(now, |last| last.min(now)));
             }
             effects.push(JobEffect::ParentChanged(state));
         }

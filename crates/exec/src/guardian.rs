@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sortie_model::{ChildKey, Motion, Seq, limits};
 use sortie_store::segment::OutputDirectory;
 use sortie_wire::guardian_proto::{
-    ChildNumber, Containment, GuardianRequest, Keep, SpawnRequest, StandardInput,
+    ChildNumber, Containment, Deadline, GuardianRequest, Keep, SpawnRequest, StandardInput,
 };
 
 pub use adopt::Adopted;
@@ -346,6 +346,10 @@ impl Hold {
 
     pub(crate) fn move_to(&self, motion: Motion) {
         self.guardian.link.post(&GuardianRequest::Move { child: self.child, motion });
+    }
+
+    pub(crate) fn entrust(&self, deadline: Option<Deadline>) {
+        self.guardian.link.post(&GuardianRequest::Deadline { child: self.child, deadline });
     }
 
     pub(crate) fn kill(&self) {

@@ -8,7 +8,9 @@ use rustix::io::Errno;
 use sortie_model::facts::{MemoryEnd, ProcessEnd, Stage};
 use sortie_model::spec::{BodySpec, OsBytes};
 use sortie_model::{Motion, limits};
-use sortie_wire::guardian_proto::{Disturbance, Keep, NulList, Program, Remainder, StandardInput};
+use sortie_wire::guardian_proto::{
+    Deadline, Disturbance, Keep, NulList, Program, Remainder, StandardInput,
+};
 use sortie_wire::terminal_items::{TerminalItem, TerminalItems};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -164,6 +166,11 @@ impl ProcessControl {
     /// What the tree does: each change that [`ProcessControl::move_to`] brought about.
     pub fn moved(&self) -> tokio::sync::watch::Receiver<Motion> {
         self.moved.clone()
+    }
+
+    /// What the guardian is to do with a kept child while no daemon is there; the last word counts.
+    pub(crate) fn entrust(&self, deadline: Option<Deadline>) {
+        self.hold.entrust(deadline);
     }
 
     /// Kills the whole tree, over and over until it is empty.

@@ -25,7 +25,7 @@ use crate::guardian::{Adopted, Guardian};
 use crate::process::{
     Ended, Ending, Input, Output, Process, ProcessControl, ProcessOutput, ProcessSpec,
 };
-use crate::run::brake::{Brake, Moves, after};
+use crate::run::brake::{Brake, Entrusting, Moves, after};
 use crate::stop::{Stop, Stops};
 use pumps::{Meter, Source, feed, pump, pump_kept};
 
@@ -112,7 +112,8 @@ pub async fn run(
     };
     io.started(process.control.pid());
     let meter = Meter::new(plan.output_limit);
-    serve((process, early_stop), plan, (io, stops), &meter).await
+    let before = early_stop.map_or(Before::Nothing, Before::Stopped);
+    serve((process, before), plan, (io, stops), &meter).await
 }
 
 /// Starts the process; a stop that comes meanwhile withdraws the start if it is not too late.
@@ -151,8 +152,11 @@ pub async fn resume(
     (io, stops): (&impl ProcessIo, &Stops),
 ) -> ProcessFacts {
     let (is_lost, has_lost_input) = (adopted.lost, adopted.input_lost);
-    let ran = adopted.running.saturating_add(adopted.found.elapsed());
+    let (kill_in, has_ended) = (adopted.kill_in, adopted.ended.is_some());
+    let since = if has_ended { Duration::ZERO } else { adopted.found.elapsed() };
+    let ran = adopted.running.saturating_add(since);
     let timeout = plan.timeout.map(|timeout| timeout.saturating_sub(ran));
+    let is_asked = has_ended || kill_in.is_some();
     let Some(process) = adopted.into_process(guardian) else {
         return ProcessFacts::of(ProcessEnd::Lost);
     };
@@ -173,11 +177,38 @@ pub async fn resume(
         stop = stops.next() => Some(stop),
         () = std::future::ready(()) => None,
     };
-    serve((process, early), RunPlan { timeout, ..plan }, (io, stops), &meter).await
+    let before = match early {
+        Some(stop) => {
+            let grace = kill_in.map_or(stop.grace, |left| stop.grace.min(left));
+            Before::Stopped(Stop { grace, ..stop })
+        }
+        // The guardian did what was due while nobody else was there.
+        None if is_asked && timeout == Some(Duration::ZERO) => {
+            Before::Interrupted(Interruption::Timeout, kill_in)
+        }
+        None if kill_in.is_some() && plan.output_limit.is_some() => {
+            Before::Interrupted(Interruption::OutputLimit, kill_in)
+        }
+        None => Before::Ran,
+    };
+    serve((process, before), RunPlan { timeout, ..plan }, (io, stops), &meter).await
+}
+
+/// What was done to a child before it is served.
+#[derive(Debug, Clone, Copy)]
+enum Before {
+    /// Nothing: it just started.
+    Nothing,
+    /// It just started, or runs, and is told to stop.
+    Stopped(Stop),
+    /// It ran, and whoever served it is gone.
+    Ran,
+    /// It was asked to end, and is killed then.
+    Interrupted(Interruption, Option<Duration>),
 }
 
 async fn serve(
-    (process, early_stop): (Process, Option<Stop>),
+    (process, before): (Process, Before),
     plan: RunPlan,
     (io, stops): (&impl ProcessIo, &Stops),
     meter: &Meter,
@@ -187,9 +218,17 @@ async fn serve(
     let last_call = [Notify::new(), Notify::new(), Notify::new()];
     let mut pumps = pin!(move_all(output, channel, (io, meter), &last_call));
     let mut pipes = Pipes::Open;
-    let mut brake = Brake::new(&control, plan.timeout);
-    if let Some(stop) = early_stop {
-        brake.interrupt(Interruption::Stop, stop.signal, stop.grace);
+    let entrusting = match (is_kept, before) {
+        (false, _) => Entrusting::Nothing,
+        (true, Before::Nothing) => Entrusting::Kept { grace: plan.grace, told: Some(None) },
+        (true, _) => Entrusting::Kept { grace: plan.grace, told: None },
+    };
+    let wanted = *stops.motion().borrow();
+    let mut brake = Brake::new(&control, plan.timeout, wanted, entrusting);
+    match before {
+        Before::Stopped(stop) => brake.interrupt(Interruption::Stop, stop.signal, stop.grace),
+        Before::Interrupted(why, kill_in) => brake.was_interrupted(why, kill_in),
+        Before::Nothing | Before::Ran => {}
     }
     let moving = (&mut pumps, &mut pipes);
     let ended = attend((&mut ending, &mut brake), moving, (io, stops, stdin), (plan, meter)).await;

@@ -3,6 +3,7 @@
 //! Their trees are held like all others'. Here is the rest: their pipes, which are read into logs,
 //! and their ends, which wait until a daemon has them for good.
 
+mod alone;
 mod disk;
 mod ends;
 mod file;
@@ -15,11 +16,12 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use sortie_exec::keep::{KeepPlace, PlaceLock};
-use sortie_model::{ChildKey, JobInstance, Seq, Stream, limits};
+use sortie_model::{ChildKey, JobInstance, Seq, Stream, Timestamp, limits};
 use sortie_store::segment::OutputDirectory;
 use sortie_wire::guardian_proto::{ChildNumber, GuardianReport, Keep};
 
 use crate::watch::Watcher;
+use alone::{Due, Stood};
 use disk::Room;
 use file::ChildFile;
 use output::{Flow, Got, Lack, Output};
@@ -71,6 +73,9 @@ struct Kept {
     started: Instant,
     life: Life,
     memory: Memory,
+    /// What is to be done with it while no daemon is there.
+    due: Option<Due>,
+    stood: Stood,
 }
 
 /// How far a kept child is.
@@ -79,11 +84,21 @@ enum Life {
     /// It was admitted, or runs.
     Runs,
     /// Its last program has ended; its pipes are read on until then.
-    Ending { exited: GuardianReport, ran: Duration, drain_until: Instant, rest: Rest },
+    Ending { exited: Exited, drain_until: Instant, rest: Rest },
     /// Nothing is left of it.
-    Ended { exited: GuardianReport, ran: Duration, left_behind: u32 },
+    Ended { exited: Exited, left_behind: u32 },
     /// A guardian that was killed held it.
     Lost,
+}
+
+/// The end of a child's last program.
+#[derive(Debug, Clone)]
+struct Exited {
+    report: GuardianReport,
+    /// How long the child ran.
+    ran: Duration,
+    /// When it ended.
+    at: Option<Timestamp>,
 }
 
 /// What is left of a child's tree.
@@ -136,18 +151,6 @@ impl Keeper {
     /// Whether somebody has to stay for some child's sake: what has ended is in files.
     pub(crate) fn is_needed(&self) -> bool {
         self.children.values().any(|kept| kept.life.is_unfinished())
-    }
-
-    /// Whether the next daemon can find what is kept. Looked at rarely, while there is no daemon.
-    pub(crate) fn can_be_found(&mut self) -> bool {
-        let now = Instant::now();
-        match self.look_at {
-            Some(at) if at <= now => {
-                self.look_at = Some(now + limits::KEPT_PLACE_CHECK);
-                self.lock.is_there()
-            }
-            _ => true,
-        }
     }
 
     /// A child's program runs: its pipes are read from now on.
@@ -254,23 +257,6 @@ impl Keeper {
         self.on_watched(all);
     }
 
-    /// A daemon came, or went. One that went took the rest of its children's input along.
-    pub(crate) fn set_daemon(&mut self, daemon: Daemon, watcher: &Watcher) {
-        self.daemon = daemon;
-        let soon = Instant::now() + limits::KEPT_PLACE_CHECK;
-        self.look_at = (daemon == Daemon::Away).then_some(soon);
-        self.watch_all(watcher);
-        if daemon == Daemon::Away {
-            self.news.clear();
-            for kept in self.children.values_mut() {
-                kept.input = match std::mem::replace(&mut kept.input, Input::Whole) {
-                    Input::Held(end) => Input::Lost { _held: end },
-                    other => other,
-                };
-            }
-        }
-    }
-
     pub(crate) fn on_stored(&mut self, child: ChildKey, next: Seq, watcher: &Watcher) {
         let flow = self.flow();
         let Some(number) = self.numbers.get(&child) else { return };
@@ -320,7 +306,7 @@ impl Keeper {
     /// When there is something to do without anybody's asking.
     pub(crate) fn next_turn(&self) -> Option<Instant> {
         let ending = self.ending.iter().filter_map(|number| self.children.get(number)?.due());
-        ending.chain(self.retry_at).chain(self.look_at).min()
+        ending.chain(self.retry_at).chain(self.look_at).chain(self.next_due()).min()
     }
 
     /// Tries again what did not go before.

@@ -244,6 +244,11 @@ impl Guardian {
                 }
             }
             GuardianRequest::Move { child, motion } => self.orders.moves.push((child, motion)),
+            GuardianRequest::Deadline { child, deadline } => {
+                if let Some(keeper) = &mut self.keeper {
+                    keeper.set_deadline(child, deadline);
+                }
+            }
             GuardianRequest::End => return Progress::Over(Remains::Nothing),
         }
         Progress::GoesOn

@@ -21,12 +21,12 @@ use sortie_model::{ChildKey, Seq};
 use crate::frame::{Kind, Message};
 use crate::link_proto::kinds;
 
-pub use kept::{Keep, KeptChild, KeptFate, KeptInput, Refusal};
+pub use kept::{Deadline, DeadlineAct, Keep, KeptChild, KeptFate, KeptInput, Refusal};
 
 /// The version of this protocol. Both ends are one program, so it differs only when the program was
 /// replaced while a daemon, or the children that it kept, ran on. Both say the oldest and the
 /// newest version that they speak, in the first fields of their first message, which stay there.
-pub const GUARDIAN_VERSION: u16 = 2;
+pub const GUARDIAN_VERSION: u16 = 3;
 
 /// A daemon's number for a child, unique within the life of a guardian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -269,6 +269,14 @@ pub enum GuardianRequest {
         child: ChildNumber,
         /// What its processes are to do.
         motion: Motion,
+    },
+    /// What is to be done with a kept child while no daemon is there; the last word counts. No
+    /// answer; others are ignored.
+    Deadline {
+        /// The child.
+        child: ChildNumber,
+        /// What, if anything.
+        deadline: Option<Deadline>,
     },
 }
 

@@ -62,9 +62,9 @@ pub(super) fn resume(
     child: Survivor,
     left: Left,
 ) -> Slot {
-    let Survivor { start, begin, stop, adopted } = child;
+    let Survivor { start, begin, stop, motion, adopted } = child;
     let port = ChildPort::new(Arc::clone(port), &start);
-    port.began_before(begin);
+    port.was_before(begin, adopted.ended, adopted.running);
     let ending = Ending::new(Arc::clone(&port), left);
     let (stopper, stops) = stop_channel(port.job().spec.grace);
     let (guardian, this, own) = (guardian.clone(), Arc::clone(&port), stopper.clone());
@@ -75,6 +75,7 @@ pub(super) fn resume(
         if let Some(how) = stop {
             own.stop(how);
         }
+        own.move_to(motion);
         let io = Io::resumed(Arc::clone(&this), own);
         let plan = plan(&this.job().spec);
         let facts = sortie_exec::resume(&guardian, adopted, plan, (&io, &stops)).await;

@@ -101,6 +101,8 @@ struct State {
     inline: usize,
     bulk: Option<Arc<Bulk>>,
     begin: Option<Timestamp>,
+    /// When it ended, where that is known before it is reported.
+    end: Option<Timestamp>,
     ended: bool,
     /// What may still be written, in bytes.
     room: u64,
@@ -118,6 +120,7 @@ impl ChildPort {
             inline: 0,
             bulk: None,
             begin: None,
+            end: None,
             ended: false,
             room: u64::MAX,
             cut: 0,
@@ -289,7 +292,7 @@ impl ChildPort {
             incarnation: self.incarnation,
             end: state.next,
             begin_time: state.begin,
-            end_time: self.shared.world.now(),
+            end_time: state.end.unwrap_or_else(|| self.shared.world.now()),
             outcome,
         };
         match (&self.shared.target, &state.bulk) {

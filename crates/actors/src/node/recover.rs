@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use ractor::Actor;
+use sortie_engine::aggregate;
 use sortie_engine::hold::Hold;
 use sortie_engine::host::Start;
 use sortie_engine::parent_job::{Executor, JobIdentity, KeptChild, KeptJob, Owner, ParentJob};
 use sortie_engine::placement;
 use sortie_exec::{Adopted, Guardian};
 use sortie_model::spec::BodySpec;
-use sortie_model::{ChildKey, EntryId, Ordinal, limits};
+use sortie_model::{ChildKey, EntryId, Motion, Ordinal, State, limits};
 use sortie_store::Store;
 use sortie_store::journal::{
     JobEntry, JobPlan, JournalBounds, JournalError, OpenError, SessionEntry, Told,
@@ -232,9 +233,13 @@ fn adopt(session: &Arc<SessionShared>, job: &JobShared, left: &mut Left) -> Find
         finding.alive.insert((ordinal, incarnation));
         let next = adopted.first;
         let start = Start { ordinal, id: kept.id.0, incarnation, next, item: None };
-        let how = rows.stop().map(|(how, _)| *how).unwrap_or_default();
+        let how = rows.any_stop().map(|(how, _)| *how).unwrap_or_default();
         let stop = kept.told_to_stop.then_some(how);
-        children.push(Survivor { start, begin: kept.begin, stop, adopted });
+        let motion = match kept.state {
+            State::Suspending | State::Suspended => Motion::Suspended,
+            _ => Motion::Running,
+        };
+        children.push(Survivor { start, begin: kept.begin, stop, motion, adopted });
     }
     if !children.is_empty() {
         let node = &session.node.me.name();
@@ -298,10 +303,12 @@ async fn recover_job(
         },
         spec,
         nodes,
-        stopped_by: match facts.told {
-            Told::Stop { by } => Some(by),
-            Told::Nothing | Told::Suspend { .. } => None,
+        told: match facts.told {
+            Told::Nothing => aggregate::Told::Nothing,
+            Told::Stop => aggregate::Told::Stop,
+            Told::Suspend => aggregate::Told::Suspend,
         },
+        stop: facts.stop,
         throttle: facts.throttle,
         begin: facts.begin,
         end: facts.end,

@@ -49,8 +49,10 @@ pub struct KeptJob {
     pub spec: JobSpec,
     /// The nodes it was accepted for, in order.
     pub nodes: Vec<(NodeName, NodeId)>,
-    /// Who told the job as a whole to stop, if anybody did.
-    pub stopped_by: Option<String>,
+    /// What the job as a whole was told.
+    pub told: Told,
+    /// How it or its children were told to stop, and by whom, if they were.
+    pub stop: Option<(StopSpec, String)>,
     /// Another throttle than it was submitted with.
     pub throttle: Option<Throttle>,
     /// When its first child began.
@@ -125,7 +127,7 @@ impl ParentJob {
     /// nothing was kept wait for their turn; those of an input are the kept ones. Nothing starts
     /// before [`Self::on_recovered`].
     pub fn recover(job: KeptJob, children: Vec<(Ordinal, KeptChild)>) -> Self {
-        let KeptJob { identity, spec, nodes, stopped_by, throttle, begin, end, restarts } = job;
+        let KeptJob { identity, spec, nodes, told, stop, throttle, begin, end, restarts } = job;
         let known = placement::known_children(&spec.fan, nodes.len() as u32);
         let mut this = Self::empty(identity, spec, nodes);
         // Its client is gone, and with it what was not read.
@@ -133,10 +135,7 @@ impl ParentJob {
         if let Some(throttle) = throttle {
             this.line.set_limit(throttle);
         }
-        if let Some(by) = stopped_by {
-            this.told = Told::Stop;
-            this.stop = Some((StopSpec::default(), by));
-        }
+        (this.told, this.stop) = (told, stop);
         this.begin = begin;
         let first = this.identity.id.0 + 1;
         let rows = known
@@ -149,6 +148,7 @@ impl ParentJob {
         for (ordinal, child) in children {
             if let Some(row) = this.rows.get_mut(ordinal.0 as usize) {
                 *row = row_of(child);
+                this.suspensions.recover(ordinal, row.phase);
             }
         }
         this.take_up_rows();
@@ -233,10 +233,13 @@ impl ParentJob {
             }
         }
         self.stop_again(here, told_here, effects);
+        if let Some(node) = here {
+            self.move_again(node, effects);
+        }
         self.supervise_closed();
         if self.told == Told::Stop {
-            let by = self.stop.take().map(|(_, by)| by).unwrap_or_default();
-            let (children, how) = (ChildSet::All, StopSpec::default());
+            let (how, by) = self.stop.take().unwrap_or_default();
+            let children = ChildSet::All;
             self.on_stop(StopOrder { children, how, by }, now, effects);
         }
         self.advance(now, effects);
@@ -304,6 +307,8 @@ fn row_of(child: KeptChild) -> Row {
         (State::Failed, _) => Phase::Failed,
         (State::Stopped, _) => Phase::Stopped,
         (State::Stopping, _) => Phase::Stopping,
+        (State::Suspending, _) => Phase::Suspending,
+        (State::Suspended, _) => Phase::Suspended,
         // What it asked is not kept: it asks again.
         _ => Phase::Running,
     };

@@ -152,6 +152,16 @@ impl ParentJob {
         stop.map(|(how, by)| (how, by.as_str()))
     }
 
+    /// What the job as a whole was told.
+    pub const fn told(&self) -> Told {
+        self.told
+    }
+
+    /// How it or some of its children were told to stop, and by whom.
+    pub const fn any_stop(&self) -> Option<&(StopSpec, String)> {
+        self.stop.as_ref()
+    }
+
     /// The input of a map's child.
     pub fn item(&self, ordinal: Ordinal) -> Option<(u64, &bytes::Bytes)> {
         let number = u64::from(ordinal.0) / self.children_per_item().max(1);

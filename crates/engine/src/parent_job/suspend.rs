@@ -57,6 +57,18 @@ impl Suspensions {
         })
     }
 
+    /// A child that was told to stand still before its node ended is told so again.
+    pub(super) fn recover(&mut self, ordinal: Ordinal, phase: Phase) {
+        let does = match phase {
+            Phase::Suspending => Motion::Running,
+            Phase::Suspended => Motion::Suspended,
+            _ => return,
+        };
+        self.number = 1;
+        let order = MotionOrder { number: self.number, motion: Motion::Suspended };
+        self.by_child.insert(ordinal, Suspension { order, heeded: false, does });
+    }
+
     pub(super) fn forget(&mut self, ordinal: Ordinal) {
         self.by_child.remove(&ordinal);
     }

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use sortie_model::nodeset::NodeExpr;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::io::Errno;
-use sortie_model::{ChildIncarnation, ChildKey, Seq, limits};
+use sortie_model::{ChildIncarnation, ChildKey, Seq, Timestamp, limits};
 use sortie_wire::guardian_proto::{KeptFate, KeptInput};
 use tokio::time::{Instant, sleep};
 
@@ -34,7 +34,7 @@ pub struct Adopted {
     pub note: Bytes,
     /// Its process id.
     pub pid: u32,
-    /// How long it has run, or ran until its end; zero when it is lost.
+    /// How long it has run, or ran until its end; not while it stood still. Zero when it is lost.
     pub running: Duration,
     /// The oldest record that the former daemon had not [stored](super::Guardian::stored). What
     /// comes before a later number is left out when this is set to it.
@@ -43,6 +43,10 @@ pub struct Adopted {
     pub lost: bool,
     /// The rest of its input died with the former daemon: it waits in vain, and is killed.
     pub input_lost: bool,
+    /// When it ended, if it has.
+    pub ended: Option<Timestamp>,
+    /// In how long its guardian kills it, when it was found: it was asked to end.
+    pub(crate) kill_in: Option<Duration>,
     pub(crate) found: Instant,
     rest: Rest,
 }
@@ -71,6 +75,8 @@ pub(super) fn take(handle: &Arc<Handle>) -> Vec<Adopted> {
             first: child.oldest,
             lost,
             input_lost: child.input == KeptInput::Lost,
+            ended: child.ended,
+            kill_in: child.kill_in,
             found: at,
             rest: Rest { hold, pending },
         }

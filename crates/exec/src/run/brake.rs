@@ -5,6 +5,7 @@ use std::time::Duration;
 use sortie_model::Motion;
 use sortie_model::facts::Interruption;
 use sortie_model::spec::TERM;
+use sortie_wire::guardian_proto::{Deadline, DeadlineAct};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
@@ -66,6 +67,20 @@ pub(super) struct Brake<'a> {
     asked: Option<Motion>,
     /// What its guardian said last.
     does: Motion,
+    entrusting: Entrusting,
+}
+
+/// Whether the guardian does what is due where this process does not any more.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Entrusting {
+    /// The child does not outlive this process.
+    Nothing,
+    /// It does. Who is asked for its time-out has that grace.
+    Kept {
+        grace: Duration,
+        /// What the guardian was told last, if that is known.
+        told: Option<Option<(Instant, DeadlineAct)>>,
+    },
 }
 
 /// How long a child may still run. A suspended one does not run.
@@ -77,11 +92,46 @@ enum RunLimit {
 }
 
 impl<'a> Brake<'a> {
-    pub(super) fn new(control: &'a ProcessControl, timeout: Option<Duration>) -> Self {
+    /// Of a child that is to do what is wanted, and runs as far as is known.
+    pub(super) fn new(
+        control: &'a ProcessControl,
+        timeout: Option<Duration>,
+        wanted: Motion,
+        entrusting: Entrusting,
+    ) -> Self {
         let limit = timeout.map_or(RunLimit::None, |timeout| RunLimit::Until(after(timeout)));
         let (interruptions, kill_at) = (Vec::new(), None);
-        let (wanted, asked, does) = (Motion::Running, None, Motion::Running);
-        Self { control, interruptions, limit, kill_at, wanted, asked, does }
+        let (asked, does) = (None, Motion::Running);
+        let mut this =
+            Self { control, interruptions, limit, kill_at, wanted, asked, does, entrusting };
+        this.entrust();
+        this
+    }
+
+    /// Tells the guardian what is due next, if that is news to it.
+    fn entrust(&mut self) {
+        let kill = self.kill_at.map(|at| (at, DeadlineAct::Kill));
+        let Entrusting::Kept { grace, told } = &mut self.entrusting else { return };
+        let ask = match self.limit {
+            RunLimit::Until(at) => Some((at, DeadlineAct::Ask { signal: TERM, grace: *grace })),
+            RunLimit::None | RunLimit::Paused(_) => None,
+        };
+        let next = kill.into_iter().chain(ask).min_by_key(|(at, _)| *at);
+        if told.replace(next) != Some(next) {
+            let now = Instant::now();
+            let left = |at: Instant| at.saturating_duration_since(now);
+            self.control.entrust(next.map(|(at, act)| Deadline { left: left(at), act }));
+        }
+    }
+
+    /// It was asked to end before this process looks after it, and is killed then, if it has not
+    /// ended.
+    pub(super) fn was_interrupted(&mut self, why: Interruption, kill_in: Option<Duration>) {
+        self.interruptions.push(why);
+        self.limit = RunLimit::None;
+        self.kill_at = kill_in.map(after);
+        self.wanted = Motion::Running;
+        self.entrust();
     }
 
     /// The child is to stand still, or to go on, or does so now. Gives what it does, if that is
@@ -104,6 +154,7 @@ impl<'a> Brake<'a> {
             (RunLimit::Paused(left), Motion::Running) => RunLimit::Until(after(left)),
             (limit, _) => limit,
         };
+        self.entrust();
         if self.asked == Some(does) {
             self.asked = None;
         }
@@ -141,6 +192,7 @@ impl<'a> Brake<'a> {
         }
         let kill_at = after(grace);
         self.kill_at = Some(self.kill_at.map_or(kill_at, |earlier| earlier.min(kill_at)));
+        self.entrust();
     }
 
     /// Resolves when something is to be done.

@@ -1,14 +1,15 @@
 //! The ends of kept children, and what there is to tell of them.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use sortie_model::limits;
+use sortie_model::{Timestamp, limits};
 use sortie_wire::guardian_proto::{
     ChildNumber, GuardianReport, KeptChild, KeptFate, KeptInput, Remainder,
 };
 
+use super::alone::Due;
 use super::output::{Got, STREAMS};
-use super::{Input, Keeper, Kept, Life, Memory, Need, Rest};
+use super::{Exited, Input, Keeper, Kept, Life, Memory, Need, Rest};
 use crate::watch::Watcher;
 
 impl Keeper {
@@ -19,8 +20,9 @@ impl Keeper {
         kept.input = Input::Whole;
         let drain_until = now.checked_add(kept.keep.drain);
         let drain_until = drain_until.unwrap_or(now + limits::LONGEST);
-        let ran = now - kept.started;
-        kept.life = Life::Ending { exited, ran, drain_until, rest };
+        let ran = kept.stood.running(kept.started, now);
+        let exited = Exited { report: exited, ran, at: Some(Timestamp::of(SystemTime::now())) };
+        kept.life = Life::Ending { exited, drain_until, rest };
         self.ending.insert(number);
     }
 
@@ -93,11 +95,11 @@ impl Keeper {
         self.ending.remove(&number);
         let Some(kept) = self.children.get_mut(&number) else { return Vec::new() };
         let life = std::mem::replace(&mut kept.life, Life::Lost);
-        let Life::Ending { exited, ran, rest: Rest::None { left_behind }, .. } = life else {
+        let Life::Ending { exited, rest: Rest::None { left_behind }, .. } = life else {
             return Vec::new();
         };
         kept.output.close(watcher);
-        kept.life = Life::Ended { exited, ran, left_behind };
+        kept.life = Life::Ended { exited, left_behind };
         self.news.remove(&number);
         let next = kept.output.end();
         let told = kept.told(number);
@@ -125,10 +127,15 @@ impl Kept {
 
     /// What there is to tell of it.
     pub(super) fn told(&self, number: ChildNumber) -> Vec<GuardianReport> {
-        let (running, fate) = match &self.life {
-            Life::Runs => (self.started.elapsed(), KeptFate::Known),
-            Life::Ending { ran, .. } | Life::Ended { ran, .. } => (*ran, KeptFate::Known),
-            Life::Lost => (Duration::ZERO, KeptFate::Lost),
+        let (running, ended, fate) = match &self.life {
+            Life::Runs => {
+                let running = self.stood.running(self.started, Instant::now());
+                (running, None, KeptFate::Known)
+            }
+            Life::Ending { exited, .. } | Life::Ended { exited, .. } => {
+                (exited.ran, exited.at, KeptFate::Known)
+            }
+            Life::Lost => (Duration::ZERO, None, KeptFate::Lost),
         };
         let input = match self.input {
             Input::Whole | Input::Held(_) => KeptInput::Whole,
@@ -142,14 +149,17 @@ impl Kept {
             running,
             input,
             fate,
+            ended,
+            kill_in: self.due.and_then(Due::kill_in),
+            motion: self.stood.motion(),
         };
         let written = GuardianReport::Written { child: number, next: self.output.end() };
         let mut told = vec![GuardianReport::Kept(Box::new(kept)), written];
         match &self.life {
             Life::Runs | Life::Lost => {}
-            Life::Ending { exited, .. } => told.push(of_child(exited, number)),
+            Life::Ending { exited, .. } => told.push(of_child(&exited.report, number)),
             Life::Ended { exited, left_behind, .. } => {
-                told.push(of_child(exited, number));
+                told.push(of_child(&exited.report, number));
                 told.push(GuardianReport::Gone { child: number, left_behind: *left_behind });
             }
         }

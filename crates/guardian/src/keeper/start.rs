@@ -16,10 +16,11 @@ use sortie_model::{Seq, limits};
 use sortie_store::segment::{Batch, OutputReader, ReadBounds, SegmentError};
 use sortie_wire::guardian_proto::{ChildNumber, Containment, Keep, Refusal};
 
+use super::alone::Stood;
 use super::disk::Room;
 use super::file::{self, ChildFile, Noted};
 use super::output::{self, Output};
-use super::{Daemon, Input, Keeper, Kept, Life, Memory, errno};
+use super::{Daemon, Exited, Input, Keeper, Kept, Life, Memory, errno};
 
 /// The pause between two kills of what a dead guardian left.
 const CLEAR_PAUSE: Duration = Duration::from_millis(5);
@@ -88,7 +89,10 @@ impl Keeper {
         let mut output = Output::left(self.directory.clone(), key, first);
         output.begin_at(oldest.unwrap_or(first));
         let life = match end {
-            Some((exited, left_behind)) => Life::Ended { exited, ran: child.running, left_behind },
+            Some((report, left_behind)) => {
+                let exited = Exited { report, ran: child.running, at: child.ended };
+                Life::Ended { exited, left_behind }
+            }
             None => Life::Lost,
         };
         let kept = Kept {
@@ -100,6 +104,8 @@ impl Keeper {
             started: Instant::now(),
             life,
             memory: Memory::Wanted,
+            due: None,
+            stood: Stood::default(),
         };
         self.put(number, kept);
     }
@@ -144,6 +150,8 @@ impl Keeper {
             started: Instant::now(),
             life: Life::Runs,
             memory: Memory::Wanted,
+            due: None,
+            stood: Stood::default(),
         };
         kept.file.create(&kept.told(number)).map_err(|error| failed(errno(&error)))?;
         if let Some(earlier) = earlier.and_then(|earlier| self.take_out(earlier)) {

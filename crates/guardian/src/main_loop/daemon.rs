@@ -240,7 +240,7 @@ impl Guardian {
         let others: Vec<_> =
             self.children.keys().filter(|number| !self.is_kept(**number)).copied().collect();
         self.orders.kills.extend(others);
-        self.let_all_go();
+        self.let_others_go();
     }
 
     /// Whether somebody is there who may be told things.

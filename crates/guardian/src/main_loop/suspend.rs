@@ -31,14 +31,18 @@ impl Guardian {
         }
     }
 
-    /// Nobody is there who could let suspended trees go on, and the next daemon knows of none.
-    pub(super) fn let_all_go(&mut self) {
-        let suspended = self
+    /// Nobody is there who could let suspended trees go on, and the next daemon knows of those only
+    /// that are kept.
+    pub(super) fn let_others_go(&mut self) {
+        let is_kept = |number| self.keeper.as_ref().is_some_and(|keeper| keeper.is_kept(number));
+        let suspended: Vec<_> = self
             .children
             .iter()
             .filter(|(_, child)| child.moving.motion == Motion::Suspended)
-            .map(|(number, _)| (*number, Motion::Running));
-        self.orders.moves.retain(|(_, motion)| *motion == Motion::Running);
+            .map(|(number, _)| (*number, Motion::Running))
+            .filter(|(number, _)| !is_kept(*number))
+            .collect();
+        self.orders.moves.retain(|(number, motion)| *motion == Motion::Running || is_kept(*number));
         self.orders.moves.extend(suspended);
     }
 
@@ -70,6 +74,9 @@ impl Guardian {
                 child.moving.again_at = None;
                 let motion = child.moving.motion;
                 self.moving.remove(&number);
+                if let Some(keeper) = &mut self.keeper {
+                    keeper.on_moved(number, motion);
+                }
                 self.push(&GuardianReport::Moved { child: number, motion });
             } else {
                 child.moving.again(now);

@@ -2,7 +2,8 @@
 
 use std::os::fd::OwnedFd;
 
-use sortie_wire::guardian_proto::{ChildNumber, GuardianReport, StandardInput};
+use sortie_model::Motion;
+use sortie_wire::guardian_proto::{ChildNumber, DeadlineAct, GuardianReport, StandardInput};
 
 use super::Guardian;
 use crate::keeper::{Keeper, Need};
@@ -41,6 +42,7 @@ impl Guardian {
     /// Goes on with ends and writes that wait for something, and tells the daemon what is new.
     pub(super) fn tend(&mut self) {
         self.dismiss_silent();
+        self.keep_deadlines();
         let Some(keeper) = &mut self.keeper else { return };
         keeper.retry(&self.watcher);
         let mut finishes = Vec::new();
@@ -64,6 +66,29 @@ impl Guardian {
             }
         }
         self.report_news();
+    }
+
+    /// Does what is due while no daemon is there that would.
+    fn keep_deadlines(&mut self) {
+        let Some(keeper) = &mut self.keeper else { return };
+        let due = keeper.take_due();
+        if due.is_empty() {
+            return;
+        }
+        for (number, act) in due {
+            match act {
+                DeadlineAct::Kill => {
+                    keeper.end_drain(number);
+                    self.orders.kills.push(number);
+                }
+                DeadlineAct::Ask { signal, .. } => {
+                    self.orders.signals.push((number, signal));
+                    // What stands still would not find it.
+                    self.orders.moves.push((number, Motion::Running));
+                }
+            }
+        }
+        self.obey();
     }
 
     fn complete(&mut self, number: ChildNumber) {

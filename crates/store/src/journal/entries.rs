@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sortie_model::facts::WaitsFor;
 use sortie_model::record::OutputRule;
-use sortie_model::spec::{OsBytes, Throttle};
+use sortie_model::spec::{OsBytes, StopSpec, Throttle};
 use sortie_model::view::{Kind, Tally};
 use sortie_model::{
     ChildIncarnation, EntryId, IdempotencyKey, JobInstance, JobSpec, NodeId, NodeName, Ordinal,
@@ -112,21 +112,15 @@ pub struct JobEntry {
 }
 
 /// What the parent was told.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Told {
     /// Nothing.
     #[default]
     Nothing,
     /// To stop.
-    Stop {
-        /// Who said so.
-        by: String,
-    },
+    Stop,
     /// To suspend.
-    Suspend {
-        /// Who said so.
-        by: String,
-    },
+    Suspend,
 }
 
 /// Where the job's input is.
@@ -165,6 +159,8 @@ pub struct JobFacts {
     pub restarts: u64,
     /// What it was told.
     pub told: Told,
+    /// How it or some of its children were told to stop, and by whom.
+    pub stop: Option<(StopSpec, String)>,
     /// Another throttle than it was submitted with.
     pub throttle: Option<Throttle>,
     /// Where its input is.
@@ -185,6 +181,7 @@ impl JobFacts {
             unread: false,
             restarts: 0,
             told: Told::Nothing,
+            stop: None,
             throttle: None,
             input: InputState::Done,
             output_bytes: 0,

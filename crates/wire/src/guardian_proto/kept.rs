@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use sortie_model::{ChildIncarnation, ChildKey, Seq};
+use sortie_model::{ChildIncarnation, ChildKey, Motion, Seq, Timestamp};
 
 use super::ChildNumber;
 
@@ -35,12 +35,41 @@ pub struct KeptChild {
     pub oldest: Seq,
     /// Its process id; 0 when it is not known any more.
     pub pid: u32,
-    /// How long it ran until now, or until its end.
+    /// How long it ran until now, or until its end; not while it stood still.
     pub running: Duration,
     /// What became of its input.
     pub input: KeptInput,
     /// Whether its end is or will be known.
     pub fate: KeptFate,
+    /// When it ended, if it has.
+    pub ended: Option<Timestamp>,
+    /// In how long it is killed unless a daemon says otherwise: it was asked to end.
+    pub kill_in: Option<Duration>,
+    /// Whether it stands still.
+    pub motion: Motion,
+}
+
+/// What is to be done with a kept child by then if no daemon is there that would do it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deadline {
+    /// In how long.
+    pub left: Duration,
+    /// What.
+    pub act: DeadlineAct,
+}
+
+/// What a deadline brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeadlineAct {
+    /// Its whole tree is killed: it was asked to end before.
+    Kill,
+    /// It is asked to end, and killed after a grace.
+    Ask {
+        /// The number of the signal that asks.
+        signal: i32,
+        /// How long until the kill.
+        grace: Duration,
+    },
 }
 
 /// What became of a kept child's input when its daemon died.

@@ -102,10 +102,13 @@ fn reports_keep_their_bytes() {
         running: Duration::from_secs(8),
         input: KeptInput::Lost,
         fate: KeptFate::Lost,
+        ended: None,
+        kill_in: None,
+        motion: Motion::Running,
     }));
     assert_eq!(
         encode(&kept).expect("small"),
-        [b"\x08\x01".as_slice(), &keep_bytes(), b"\x06\x09\x08\x00\x01\x01"].concat()
+        [b"\x08\x01".as_slice(), &keep_bytes(), b"\x06\x09\x08\x00\x01\x01\x00\x00\x00"].concat()
     );
     let cases: [(GuardianReport, &[u8]); 10] = [
         (

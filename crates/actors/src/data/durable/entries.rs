@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use sortie_engine::aggregate;
 use sortie_engine::parent_job::{KeptChild, NodeIndex, ParentJob};
 use sortie_engine::placement;
 use sortie_model::facts::WaitsFor;
@@ -28,9 +29,10 @@ pub(crate) fn job_entry(rows: &ParentJob) -> JobEntry {
 
 /// What changes of it.
 pub(crate) fn job_facts(rows: &ParentJob, unread: bool, with_errors: bool) -> JobFacts {
-    let told = match (rows.told_to_stop(), rows.stop()) {
-        (true, Some((_, by))) => Told::Stop { by: by.to_owned() },
-        _ => Told::Nothing,
+    let told = match rows.told() {
+        aggregate::Told::Nothing => Told::Nothing,
+        aggregate::Told::Stop => Told::Stop,
+        aggregate::Told::Suspend => Told::Suspend,
     };
     let throttle = rows.line().limit();
     JobFacts {
@@ -42,6 +44,7 @@ pub(crate) fn job_facts(rows: &ParentJob, unread: bool, with_errors: bool) -> Jo
         unread,
         restarts: rows.restarts(),
         told,
+        stop: rows.any_stop().cloned(),
         throttle: (throttle != rows.spec().throttle).then_some(throttle),
         ..JobFacts::new()
     }

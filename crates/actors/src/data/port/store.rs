@@ -1,5 +1,7 @@
 //! Records of a child on its job's own node that go by way of the disk, or come from there.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use sortie_model::spec::InputSpec;
 use sortie_model::{Body, Record, Stream, Timestamp};
@@ -35,9 +37,19 @@ impl ChildPort {
 }
 
 impl ChildPort {
-    /// The child began then, if that is known, in an earlier life of this node.
-    pub(crate) fn began_before(&self, begin: Option<Timestamp>) {
-        self.state().begin = begin;
+    /// When the child began, if the earlier life of this node knew, and when it ended and how long
+    /// it ran, if it has ended.
+    pub(crate) fn was_before(
+        &self,
+        begin: Option<Timestamp>,
+        end: Option<Timestamp>,
+        ran: Duration,
+    ) {
+        let ran = i64::try_from(ran.as_micros()).unwrap_or(i64::MAX);
+        let before = |end: Timestamp| Timestamp(end.0.saturating_sub(ran));
+        let mut state = self.state();
+        state.begin = begin.or_else(|| end.map(before));
+        state.end = end;
     }
 
     /// How its process outlives this node, if it does. One at a terminal does not: this node is

@@ -21,7 +21,8 @@ fn kept_job(job: &ParentJob) -> KeptJob {
         identity: job.identity().clone(),
         spec: job.spec().clone(),
         nodes: job.nodes().map(|(id, name)| (name.clone(), id)).collect(),
-        stopped_by: job.stop().map(|(_, by)| by.to_owned()),
+        told: job.told(),
+        stop: job.any_stop().cloned(),
         throttle: None,
         begin: job.begin_time(),
         end: job.end_time(),
@@ -47,6 +48,21 @@ fn begun(spec: JobSpec) -> (ParentJob, Kept) {
         kept.0.extend(job.kept(Ordinal(child)).map(|row| (Ordinal(child), row)));
     }
     (job, kept)
+}
+
+/// The child stands still, as that order said.
+fn still(child: u32, number: u64) -> ChildMotion {
+    let (ordinal, incarnation) = (Ordinal(child), ChildIncarnation(0));
+    ChildMotion { ordinal, incarnation, number, motion: Motion::Suspended }
+}
+
+/// The number of the last order to stand still.
+fn last_order(effects: &Effects) -> u64 {
+    let orders = effects.iter().filter_map(|effect| match effect {
+        JobEffect::Move { order, .. } => Some(order.number),
+        _ => None,
+    });
+    orders.max().unwrap_or(0)
 }
 
 #[test]
@@ -112,6 +128,53 @@ fn what_was_told_to_stop_and_is_found_is_told_so_again() {
 }
 
 #[test]
+fn how_it_was_told_to_stop_is_told_again_as_it_was() {
+    for children in [ChildSet::All, ChildSet::Some(vec![Ordinal(0)])] {
+        let (mut job, mut kept) = begun(spec(per_node(1), None));
+        let mut effects = Effects::new();
+        job.on_report(node(0), &[begin(0)], vec![], &mut effects).expect("true");
+        let told = StopSpec { signal: 2, grace: Some(Duration::from_secs(300)) };
+        job.on_stop(StopOrder { how: told, ..order(children) }, NOW, &mut effects);
+        kept.take(&mut job);
+        let mut job = back(&job, &kept);
+        effects.clear();
+        job.on_recovered(node(0), |_, _| Found::Alive, NOW, &mut effects);
+        let stops = effects.iter().filter_map(|effect| match effect {
+            JobEffect::Stop { how, .. } => Some(*how),
+            _ => None,
+        });
+        assert!(stops.into_iter().all(|how| how == told), "{effects:?}");
+        assert!(effects.iter().any(|effect| matches!(effect, JobEffect::Stop { .. })));
+    }
+}
+
+#[test]
+fn what_stands_still_is_told_so_again_and_what_waits_in_a_suspended_job_stays_there() {
+    let (mut job, mut kept) = begun(spec(per_node(3), Some(1)));
+    let mut effects = Effects::new();
+    job.on_report(node(0), &[begin(0)], vec![], &mut effects).expect("true");
+    job.on_move(ChildSet::All, Motion::Suspended, NOW, &mut effects);
+    job.on_moved(node(0), &[still(0, 1)], NOW, &mut effects).expect("true");
+    kept.take(&mut job);
+    let mut job = back(&job, &kept);
+    effects.clear();
+    let found = |child: Ordinal, _| if child.0 == 0 { Found::Alive } else { Found::NeverBegan };
+    job.on_recovered(node(0), found, NOW, &mut effects);
+    use State::{NotStarted, Suspended};
+    assert_eq!((states(&job), job.state()), (vec![Suspended, NotStarted, NotStarted], Suspended));
+    assert_eq!(started(&effects), BTreeMap::new());
+    let again = effects.iter().any(|effect| match effect {
+        JobEffect::Move { children, order, .. } => {
+            *children == ChildSet::Some(vec![Ordinal(0)]) && order.motion == Motion::Suspended
+        }
+        _ => false,
+    });
+    assert!(again, "{effects:?}");
+    job.on_move(ChildSet::All, Motion::Running, NOW, &mut effects);
+    assert_eq!((states(&job)[0], job.state()), (Suspended, State::Running), "told, not done yet");
+}
+
+#[test]
 fn inputs_that_were_read_and_did_not_start_are_lost_with_their_node() {
     let (mut job, mut kept) = begun(spec(Fan::Spread, Some(1)));
     let mut effects = Effects::new();
@@ -153,7 +216,7 @@ proptest! {
     /// Whatever happened before: the next life shows what the last one did, and its slots add up.
     #[test]
     fn the_next_life_begins_where_the_last_one_was_kept(
-        steps in prop::collection::vec((0_u32..6, 0_u8..4), 0..40),
+        steps in prop::collection::vec((0_u32..6, 0_u8..7), 0..40),
         throttle in 1_u32..4,
         spread in any::<bool>(),
         alive in prop::collection::vec(any::<bool>(), 6),
@@ -172,6 +235,15 @@ proptest! {
                     job.on_report(node(0), &[], ended, &mut effects)
                 }
                 2 => job.on_report(node(0), &[], vec![end(child, failed())], &mut effects),
+                4 => {
+                    let one = ChildSet::Some(vec![Ordinal(child)]);
+                    job.on_move(one, Motion::Suspended, NOW, &mut effects);
+                    Ok(())
+                }
+                5 => {
+                    let number = last_order(&effects);
+                    job.on_moved(node(0), &[still(child, number)], NOW, &mut effects)
+                }
                 _ => {
                     let one = order(ChildSet::Some(vec![Ordinal(child)]));
                     job.on_stop(one, NOW, &mut effects);

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::PoisonError;
 
 use rustix::io::Errno;
+use sortie_model::Motion;
 use sortie_wire::guardian_proto::{
     ChildNumber, GuardianReport, KeptChild, KeptFate, Remainder, StandardInput,
 };
@@ -99,6 +100,9 @@ impl<'a> Reader<'a> {
     /// A child of an earlier daemon. What died with its guardian has no news.
     fn on_kept(&self, child: KeptChild) {
         let (slot, pending) = slot(Keeping::Kept);
+        if child.motion != Motion::Running {
+            slot.moved.send_replace(child.motion);
+        }
         if child.fate == KeptFate::Known {
             self.link.children().insert(child.number, slot);
         }

@@ -4,11 +4,11 @@ use bytes::Bytes;
 use sortie_model::Motion;
 use sortie_model::facts::{MemoryEnd, ProcessEnd, Stage};
 use sortie_model::reason::SpawnStep;
-use sortie_model::{ChildIncarnation, ChildKey, JobInstance, Ordinal, Seq};
+use sortie_model::{ChildIncarnation, ChildKey, JobInstance, Ordinal, Seq, Timestamp};
 use sortie_wire::guardian_proto::{
-    ChildNumber, Containment, ContainmentChoice, Disturbance, GuardianReport, GuardianRequest,
-    Keep, KeptChild, KeptFate, KeptInput, NulList, Program, Refusal, Remainder, SpawnRequest,
-    StandardInput,
+    ChildNumber, Containment, ContainmentChoice, Deadline, DeadlineAct, Disturbance,
+    GuardianReport, GuardianRequest, Keep, KeptChild, KeptFate, KeptInput, NulList, Program,
+    Refusal, Remainder, SpawnRequest, StandardInput,
 };
 
 use super::words::{os, window};
@@ -68,7 +68,15 @@ fn requests() -> Vec<(&'static str, GuardianRequest)> {
         ("end", GuardianRequest::End),
         ("suspend", GuardianRequest::Move { child: CHILD, motion: Motion::Suspended }),
         ("resume", GuardianRequest::Move { child: CHILD, motion: Motion::Running }),
+        ("no deadline", GuardianRequest::Deadline { child: CHILD, deadline: None }),
+        ("kill by then", deadline(DeadlineAct::Kill)),
+        ("ask by then", deadline(DeadlineAct::Ask { signal: 15, grace: Duration::from_secs(10) })),
     ]
+}
+
+fn deadline(act: DeadlineAct) -> GuardianRequest {
+    let deadline = Deadline { left: Duration::from_millis(1_500), act };
+    GuardianRequest::Deadline { child: CHILD, deadline: Some(deadline) }
 }
 
 fn reports() -> Vec<(&'static str, GuardianReport)> {
@@ -138,6 +146,9 @@ fn kept_reports() -> Vec<(&'static str, GuardianReport)> {
             running: Duration::from_secs(300),
             input,
             fate,
+            ended: (input == KeptInput::Whole).then_some(Timestamp(1_700_000_000_000_000)),
+            kill_in: (fate == KeptFate::Known).then_some(Duration::from_secs(3)),
+            motion: if fate == KeptFate::Known { Motion::Suspended } else { Motion::Running },
         }))
     };
     vec![
@@ -181,6 +192,7 @@ fn request_name(request: &GuardianRequest) -> &'static str {
         GuardianRequest::CloseInput { .. } => "CloseInput",
         GuardianRequest::End => "End",
         GuardianRequest::Move { .. } => "Move",
+        GuardianRequest::Deadline { .. } => "Deadline",
     }
 }
 
