@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::Pid;
 use sortie::{Client, ConnectError, HomePaths, limits};
 
 use crate::exit::Cause;
@@ -19,7 +20,7 @@ use crate::render::clean::one_line;
 const START_TIME: Duration = Duration::from_secs(15);
 /// Time between two looks at a node that is starting.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
-/// How long we wait for a node that somebody else is starting.
+/// How long we wait for a node that somebody else may be about to start.
 const OTHERS_START_TIME: Duration = Duration::from_secs(3);
 /// What a node of ours must not inherit: it would take our place for its children's.
 const OUR_PLACE: [&str; 4] = ["SORTIE_SESSION", "SORTIE_JOB", "SORTIE_CHILD", "SORTIE_NODE"];
@@ -116,6 +117,7 @@ async fn start(paths: &HomePaths, before: ConnectError) -> Result<Client, Failur
 /// A node that was started and has not answered yet.
 struct Starting {
     child: Child,
+    paths: HomePaths,
     ended: Option<ExitStatus>,
     /// The guardian that has processes of the home's sessions.
     guardian: Option<u32>,
@@ -151,16 +153,27 @@ impl Starting {
         }
         let child = command.spawn().map_err(|error| cannot("our program", &error))?;
         let guardian = paths.guardian();
-        Ok(Self { child, ended: None, guardian, log, log_begin })
+        Ok(Self { child, paths: paths.clone(), ended: None, guardian, log, log_begin })
     }
 
-    /// How long we wait in all: for a node that has ended, only as long as another one may need
-    /// that somebody else starts, and not at all when the user has to mend something first.
+    /// How long we wait in all: also for a node that somebody else started and that holds the home
+    /// before us. Where ours has ended and there is none, only as long as another one may need to
+    /// come, and not at all when the user has to mend something first.
     fn patience(&mut self) -> Duration {
         if !self.has_ended() {
             return START_TIME;
         }
-        if self.found_a_mistake() { Duration::ZERO } else { OTHERS_START_TIME }
+        match self.found_a_mistake() {
+            true => Duration::ZERO,
+            false if self.another_is_there() => START_TIME,
+            false => OTHERS_START_TIME,
+        }
+    }
+
+    fn another_is_there(&self) -> bool {
+        let holder = self.paths.last_holder().filter(|holder| *holder != self.child.id());
+        let holder = holder.and_then(|holder| Pid::from_raw(i32::try_from(holder).ok()?));
+        holder.is_some_and(|holder| rustix::process::test_kill_process(holder).is_ok())
     }
 
     fn has_ended(&mut self) -> bool {

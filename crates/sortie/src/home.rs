@@ -101,8 +101,8 @@ impl HomePaths {
         }
     }
 
-    /// Which process held the home last, or holds it, as far as its lock says.
-    pub(crate) fn last_holder(&self) -> Option<u32> {
+    /// The id of the process that holds the home, or held it last, as far as its lock says.
+    pub fn last_holder(&self) -> Option<u32> {
         File::open(self.lock_file()).ok().and_then(files::process_in)
     }
 
