@@ -22,9 +22,10 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    /// Whether the guardian died under it.
-    pub(crate) fn is_guardian_lost(&self) -> bool {
-        self.state == "failed" && self.reason.contains("\"guardian_lost\"")
+    /// Whether the guardian died under it, or before anybody knew whether it began.
+    pub(crate) fn is_lost(&self) -> bool {
+        let codes = ["\"guardian_lost\"", "\"start_uncertain\""];
+        self.state == "failed" && codes.iter().any(|code| self.reason.contains(code))
     }
 
     fn sentence(&self) -> String {

@@ -9,15 +9,12 @@ use crate::home::Home;
 use crate::options::Options;
 use crate::violation::Violation;
 
-/// Within how many milliseconds a client is killed that is.
-const KILLED_WITHIN: u64 = 120;
-
 /// Runs the scenario. Returns its closing line.
 ///
 /// # Errors
 /// The first violation.
 pub(crate) fn run(home: &Home, options: &Options) -> Result<String, Violation> {
-    let fleet = Fleet::new(home, fleet_size(options, Killed::Clients(KILLED_WITHIN)))?;
+    let fleet = Fleet::new(home, fleet_size(options, Killed::Clients))?;
     let begun = Instant::now();
     let killed = || fleet.tally.clients_killed.load(Ordering::Relaxed);
     fleet.run(|| {

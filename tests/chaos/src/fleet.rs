@@ -1,23 +1,18 @@
 //! A fleet: the items of a run, which commands start, read and look at in random order, each item
 //! by one command at a time.
 
+mod acts;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::check;
 use crate::home::{Home, Ran};
-use crate::item::{End, Notes, Plan};
-use crate::ledger::{Ledger, Reader, Record, Whose};
+use crate::item::Plan;
+use crate::ledger::Ledger;
 use crate::random::Random;
 use crate::violation::{Violation, machine};
-
-/// How long records may be in the hands of readers that are gone.
-const REST_TIME: Duration = Duration::from_secs(300);
-
-/// How long a process may outlive its job.
-const LEFT_TIME: Duration = Duration::from_secs(10);
 
 /// How many items a fleet has, and how they are asked for.
 #[derive(Debug, Clone, Copy)]
@@ -36,11 +31,11 @@ pub(crate) struct Size {
 /// What is killed under a fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Killed {
-    /// The node.
+    /// The node, and few clients.
     Node,
-    /// Every second client, within that many milliseconds.
-    Clients(u64),
-    /// The node's guardian.
+    /// Every second client.
+    Clients,
+    /// The node's guardian, and now and then the node with it.
     Guardian,
 }
 
@@ -65,6 +60,8 @@ pub(crate) struct Item {
     pub(crate) job: Option<u64>,
     pub(crate) ledger: Ledger,
     pub(crate) stop_asked: bool,
+    /// Whether it may stand still.
+    suspended: bool,
     /// What was asked of it and answered, for who looks for the cause of a violation.
     history: Vec<String>,
 }
@@ -201,6 +198,7 @@ impl<'a> Fleet<'a> {
                 job: None,
                 ledger: Ledger::default(),
                 stop_asked: false,
+                suspended: false,
                 history: Vec::new(),
             });
         }
@@ -218,152 +216,5 @@ impl<'a> Fleet<'a> {
                 return plan;
             }
         }
-    }
-
-    fn act(&self, item: &mut Item, random: &mut Random) -> Result<Went, Violation> {
-        let Some(job) = item.job else { return self.start(item, random) };
-        let whose = Whose { item: item.plan.number, job };
-        match random.within(0..=9) {
-            0 => self.start(item, random),
-            1 if item.plan.end == End::IsStopped => self.stop(item, job),
-            1..=6 => self.receive(item, whose, random).map(|_| Went::On),
-            _ => self.look(item, whose, random),
-        }
-    }
-
-    fn run_one(&self, words: &[&str], random: &mut Random) -> Result<Ran, Violation> {
-        let is_draining = self.draining.load(Ordering::SeqCst);
-        let until = match self.size.killed {
-            Killed::Clients(most) if !is_draining && random.once_in(2) => Some(random.millis(most)),
-            _ => None,
-        };
-        let ran = self.home.run_until(words, until)?;
-        self.tally.commands.fetch_add(1, Ordering::Relaxed);
-        if ran.code.is_none() {
-            self.tally.clients_killed.fetch_add(1, Ordering::Relaxed);
-        } else if ran.was_cut_off() {
-            self.tally.cut_off.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(ran)
-    }
-
-    /// Starts it, or asks for its key again.
-    fn start(&self, item: &mut Item, random: &mut Random) -> Result<Went, Violation> {
-        let number = item.plan.number;
-        let key = format!("{}-{number}", self.size.seed);
-        let mut words = vec!["start", "-q", "--key", &key];
-        if item.plan.lives > 1 {
-            words.extend(["--restart", "transient", "--intensity", "100/1s"]);
-            words.extend(["--restart-delay", "20ms"]);
-        }
-        words.push("--");
-        let process = item.plan.words(&self.notes, self.size.most_millis);
-        words.extend(process.iter().map(String::as_str));
-        let ran = self.run_one(&words, random)?;
-        item.note(&ran, ran.out.trim());
-        if ran.was_cut_off() {
-            return Ok(Went::On);
-        }
-        match (ran.code, ran.out.trim().parse::<u64>()) {
-            (Some(0), Ok(job)) => {
-                if let Some(first) = item.job.filter(|first| *first != job) {
-                    return Err(Violation::OtherJob { item: number, first, then: job });
-                }
-                item.job = Some(job);
-                Ok(Went::On)
-            }
-            _ => Err(ran.refused()),
-        }
-    }
-
-    fn stop(&self, item: &mut Item, job: u64) -> Result<Went, Violation> {
-        item.stop_asked = true;
-        let ran = self.home.run(&["stop", &job.to_string(), "--grace", "500ms"])?;
-        item.note(&ran, "");
-        // 102 and 124: it is stopped, or will be.
-        if ran.was_cut_off() || matches!(ran.code, Some(0 | 102 | 124)) {
-            return Ok(Went::On);
-        }
-        Err(ran.refused())
-    }
-
-    /// Reads what is there. Returns how the reader ended.
-    fn receive(
-        &self,
-        item: &mut Item,
-        whose: Whose,
-        random: &mut Random,
-    ) -> Result<Reader, Violation> {
-        let job = whose.job.to_string();
-        let mut words = vec!["receive", "-o", "ndjson", &job];
-        if random.once_in(3) {
-            words.extend(["--wait", "--timeout", "300ms"]);
-        }
-        let ran = self.run_one(&words, random)?;
-        let reader = if ran.may_come_again() { Reader::CutOff } else { Reader::Confirmed };
-        // 100 to 102 say how the job ended, 124 that it did not.
-        if reader == Reader::Confirmed && !matches!(ran.code, Some(0 | 100 | 102 | 124)) {
-            return Err(ran.refused());
-        }
-        let mut read = Vec::new();
-        // What a killed reader wrote of its last line is no record yet.
-        for line in ran.out.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
-            let record: Record = serde_json::from_str(line).map_err(|_| Violation::Answer {
-                command: ran.command.clone(),
-                said: line.to_owned(),
-            })?;
-            read.push(record);
-        }
-        let numbers: Vec<u64> = read.iter().map(|record| record.seq).collect();
-        item.note(&ran, &format!("{reader:?} {numbers:?}"));
-        item.ledger.note(whose, read, reader)?;
-        Ok(reader)
-    }
-
-    /// Reads until nothing is left: what a killed reader had in hand may come late.
-    fn receive_rest(
-        &self,
-        item: &mut Item,
-        whose: Whose,
-        random: &mut Random,
-    ) -> Result<(), Violation> {
-        let begun = Instant::now();
-        loop {
-            let reader = self.receive(item, whose, random)?;
-            let answer = self.home.json(&["get", &whose.job.to_string()])?;
-            if reader == Reader::Confirmed && !check::has_more(&answer) {
-                return Ok(());
-            }
-            if begun.elapsed() > REST_TIME {
-                let what = "what a killed reader had in hand";
-                return Err(Violation::Vain { what, limit: REST_TIME });
-            }
-        }
-    }
-
-    /// Looks whether it has ended, and checks everything of it if so.
-    fn look(&self, item: &mut Item, whose: Whose, random: &mut Random) -> Result<Went, Violation> {
-        let job = whose.job.to_string();
-        let answer = self.home.json(&["get", &job, "--children"])?;
-        let Some(end) = check::end_of(&answer) else { return Ok(Went::On) };
-        self.receive_rest(item, whose, random)?;
-        let notes = Notes::of(&self.notes, whose.item);
-        let ended_with_guardian = self.size.killed == Killed::Guardian && end.is_guardian_lost();
-        if ended_with_guardian {
-            self.tally.lost.fetch_add(1, Ordering::Relaxed);
-            check::lost(item, whose, &notes)?;
-        } else {
-            check::item(item, whose, &end, &notes)?;
-        }
-        let mark = item.plan.mark(&self.notes).join(" ") + " ";
-        self.home.none_left(LEFT_TIME, |line| line.contains(&mark))?;
-        let (records, again) = item.ledger.counts();
-        let tally = &self.tally;
-        tally.items.fetch_add(1, Ordering::Relaxed);
-        tally.starts.fetch_add(notes.starts(), Ordering::Relaxed);
-        tally.lines.fetch_add(item.plan.lines() * item.plan.lives, Ordering::Relaxed);
-        tally.records.fetch_add(records, Ordering::Relaxed);
-        tally.again.fetch_add(again, Ordering::Relaxed);
-        Ok(Went::Over)
     }
 }

@@ -1,5 +1,5 @@
 //! The guardian is killed at random moments: its children end with it, and the node launches the
-//! next one.
+//! next one. Now and then the node is killed with it, before or after.
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -31,7 +31,14 @@ pub(crate) fn run(home: &Home, options: &Options) -> Result<String, Violation> {
         while kills < most && begun.elapsed() < options.time && !fleet.has_failed() {
             // tidy: waits because the moment of a kill is random
             std::thread::sleep(random.millis(PAUSE));
+            let with_node = random.once_in(4);
+            if with_node && random.once_in(2) {
+                home.kill_daemon();
+            }
             kills += u64::from(kill_guardian(home));
+            if with_node {
+                home.kill_daemon();
+            }
         }
         Ok(())
     })?;
