@@ -29,8 +29,8 @@ use sortie_model::limits;
 
 pub use change::{Change, Durability, Started};
 pub use entries::{
-    ChildFacts, ChildRun, Cursor, FinishedJob, HistoryTotals, InputState, JobEntry, JobFacts,
-    JobPlan, KeyEntry, NewJob, SessionEntry, SpecDigest, Told,
+    ChildFacts, ChildRun, Cursor, Dropped, FinishedJob, HistoryTotals, InputState, JobEntry,
+    JobFacts, JobPlan, KeyEntry, NewJob, SessionEntry, SpecDigest, Told,
 };
 pub use error::{Fault, JOURNAL_VERSION, JournalError, OpenError};
 pub use read::Order;

@@ -16,6 +16,7 @@ use sortie_model::{ChildView, JobView, NodeId, Ordinal, Record, State, Stream};
 use sortie_wire::host_proto::{ChildAsk, ChildEnd, ChildMotion, ChildStart};
 
 use crate::data::durable::Durable;
+use crate::data::durable::output::Committing;
 use crate::data::input_log::InputLog;
 use crate::data::mailboxes::{AppendError, JobMailboxes, TryAppend};
 use crate::data::session::SessionShared;
@@ -41,6 +42,8 @@ pub(crate) struct JobShared {
     with_errors: AtomicBool,
     reported: Mutex<Reported>,
     actor: OnceLock<ActorRef<ParentJobMessage>>,
+    /// Keeps what its output policy drops.
+    drops: OnceLock<Option<Committing>>,
 }
 
 /// What children reported beside their records: first what began, then what asks, then what was
@@ -86,6 +89,7 @@ impl JobShared {
             command: rows.spec().command.clone(),
             here: session.node.me.id,
             committing: tokio::sync::Mutex::default(),
+            drops: OnceLock::new(),
             durable: session.durable.clone().filter(|_| rows.spec().hosting == Hosting::Persistent),
             supervised: rows.is_supervised(),
             rows: RwLock::new(rows),
@@ -104,9 +108,10 @@ impl JobShared {
         self.rows.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn set_actor(&self, actor: ActorRef<ParentJobMessage>) {
+    pub(crate) fn set_actor(self: &Arc<Self>, actor: ActorRef<ParentJobMessage>) {
         // Set once, right after the spawn; a second set cannot happen.
         let _ = self.actor.set(actor);
+        let _ = self.drops.set(Committing::of_drops(self));
     }
 
     /// The job's actor, if it has one: also one that has ended by now.

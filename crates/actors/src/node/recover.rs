@@ -116,6 +116,7 @@ impl NodeShared {
         for (session, job) in unfinished {
             let finding = adopt(&session, &job, &mut left);
             job.tell(ParentJobMessage::Recovered(finding));
+            tell_of_quotas(&job);
             let (done, heard) = oneshot::channel();
             job.tell(ParentJobMessage::Say(done));
             taken_up.push(heard);
@@ -248,6 +249,17 @@ fn adopt(session: &Arc<SessionShared>, job: &JobShared, left: &mut Left) -> Find
         session.tell_host(HostMessage::Adopt(Box::new(adoption)));
     }
     finding
+}
+
+/// Children whose mailboxes take nothing more are stopped, also where that was not kept.
+fn tell_of_quotas(job: &JobShared) {
+    let children = if job.mailboxes.may_cut() { job.rows().children() } else { 0 };
+    for ordinal in (0..children).map(Ordinal) {
+        let goes_on = !job.rows().has_ended(ordinal);
+        if goes_on && job.mailboxes.summary(ordinal).cut {
+            job.tell(ParentJobMessage::OverQuota(ordinal));
+        }
+    }
 }
 
 /// Where children of a job are among the numbers of its session: the first one's, its place,

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use sortie_model::{Seq, Stream};
 
-use super::{Mailbox, PerStream};
+use super::{Mailbox, PerStream, Tally};
 
 /// For each stream the number after the last record of those that were all taken, from the first
 /// on: what an acknowledgement adds, or a drop. What is acknowledged before what comes before it
@@ -88,6 +88,16 @@ impl Mailbox {
     /// taken before this mailbox was made.
     pub fn skip_to(&mut self, next: Seq) {
         self.next = self.next.max(next);
+    }
+
+    /// So much was dropped before this mailbox was made.
+    pub const fn note_dropped(&mut self, before: Tally) {
+        self.dropped = self.dropped.plus(before);
+    }
+
+    /// It was cut before this mailbox was made: the child fails, and nothing more is stored.
+    pub const fn note_cut(&mut self) {
+        self.cut = true;
     }
 
     /// The error stream had records before this mailbox was made.

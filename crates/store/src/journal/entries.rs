@@ -242,12 +242,31 @@ pub struct Cursor {
     pub stored: Seq,
     /// How far each stream was taken.
     pub taken: Taken,
+    /// What the output policy took.
+    pub dropped: Dropped,
+}
+
+/// What an output policy took of a child's records.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    /// How many records were dropped.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// All that follows is dropped, too, and the child fails.
+    pub cut: bool,
 }
 
 impl Cursor {
     /// Of each number the higher one.
     pub fn merge(&mut self, other: &Self) {
         self.stored = self.stored.max(other.stored);
+        let (mine, theirs) = (self.dropped, other.dropped);
+        self.dropped = Dropped {
+            records: mine.records.max(theirs.records),
+            bytes: mine.bytes.max(theirs.bytes),
+            cut: mine.cut || theirs.cut,
+        };
         for (mine, other) in self.taken.0.iter_mut().zip(&other.taken.0) {
             *mine = (*mine).max(*other);
         }

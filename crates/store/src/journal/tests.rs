@@ -204,13 +204,17 @@ fn a_cursor_never_goes_back() {
         job: instance(1),
         cursors: vec![(
             Ordinal(ordinal),
-            Cursor { stored: Seq(stored), taken: Taken::all_below(Seq(taken)) },
+            Cursor {
+                stored: Seq(stored),
+                taken: Taken::all_below(Seq(taken)),
+                ..Cursor::default()
+            },
         )],
     };
     change(&journal, vec![moved(3, 10, 4), moved(300, 1, 1)]).expect("stored");
     change(&journal, vec![moved(3, 8, 6)]).expect("stored");
     let cursors = journal.cursors(instance(1), Ordinal(0), 9).expect("readable");
-    let expected = Cursor { stored: Seq(10), taken: Taken::all_below(Seq(6)) };
+    let expected = Cursor { stored: Seq(10), taken: Taken::all_below(Seq(6)), ..Cursor::default() };
     assert_eq!(cursors[0], (Ordinal(3), expected));
     assert_eq!(journal.cursors(instance(1), Ordinal(4), 9).expect("readable").len(), 1);
 }

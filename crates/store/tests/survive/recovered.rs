@@ -19,7 +19,7 @@ fn a_node_goes_on_where_it_was() {
     let mut log = store.write(child(2)).expect("no output yet");
     log.append(&records(0..10)).expect("room");
     let stored = log.sync().expect("a disk that works");
-    let cursor = Cursor { stored, taken: Taken::all_below(Seq(4)) };
+    let cursor = Cursor { stored, taken: Taken::all_below(Seq(4)), ..Cursor::default() };
     let moved = Change::CursorsMoved { job: child(2).job, cursors: vec![(Ordinal(0), cursor)] };
     change(journal, vec![moved]).expect("stored");
     drop((log, store));

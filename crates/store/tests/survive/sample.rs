@@ -58,7 +58,10 @@ fn check(directory: &Path) {
     let runs = journal.children(child(1).job, Ordinal(0), 9).expect("readable");
     assert_eq!((runs.len(), runs[0].facts.state), (1, State::Completed));
     let cursor = store.cursor(child(0)).expect("readable");
-    assert_eq!(cursor, Cursor { stored: Seq(5), taken: Taken::all_below(Seq(2)) });
+    assert_eq!(
+        cursor,
+        Cursor { stored: Seq(5), taken: Taken::all_below(Seq(2)), ..Cursor::default() }
+    );
     let outputs = journal.outputs(child(1).job, Ordinal(0), 9).expect("readable");
     assert_eq!(outputs, [(Ordinal(0), Bytes::from_static(b"left"))]);
     let read = store.read(child(0), Seq(2)).read(ReadBounds::default()).expect("readable");
@@ -83,7 +86,7 @@ fn write_sample() {
     log.sync().expect("a disk that works");
     log.append(&records(3..5)).expect("room");
     log.seal().expect("a disk that works");
-    let cursor = Cursor { stored: Seq(5), taken: Taken::all_below(Seq(2)) };
+    let cursor = Cursor { stored: Seq(5), taken: Taken::all_below(Seq(2)), ..Cursor::default() };
     let moved = Change::CursorsMoved { job: child(0).job, cursors: vec![(Ordinal(0), cursor)] };
     let outputs = vec![(Ordinal(0), Bytes::from_static(b"left"))];
     let left = Change::OutputStored { job: child(1).job, outputs };

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use sortie_model::record::OutputRule;
 use sortie_model::{JobInstance, Ordinal, limits};
 use sortie_store::Store;
-use sortie_store::journal::{Change, Cursor, JournalError};
+use sortie_store::journal::{Change, Cursor, Dropped, JournalError};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -73,6 +73,10 @@ pub(crate) async fn output_of(
             Persisted::Segments { next, .. } => {
                 cursors.push((ordinal, Cursor { stored: next, ..Cursor::default() }));
             }
+        }
+        let dropped = job.mailboxes.lost_to_policy(ordinal);
+        if dropped != Dropped::default() {
+            cursors.push((ordinal, Cursor { dropped, ..Cursor::default() }));
         }
     }
     if !outputs.is_empty() {
@@ -167,6 +171,7 @@ impl JobShared {
 }
 
 /// Keeps what the readers of these jobs confirm, for as long as somebody reads.
+#[derive(Debug)]
 pub(crate) struct Committing {
     done: Option<oneshot::Sender<()>>,
     task: Option<JoinHandle<()>>,
@@ -195,6 +200,26 @@ impl Committing {
             }
         });
         Self { done: Some(done), task: Some(task) }
+    }
+
+    /// Keeps what the output policy drops of a job, until this is dropped; none where nothing is.
+    pub(crate) fn of_drops(job: &Arc<JobShared>) -> Option<Self> {
+        if job.durable.is_none() || !job.mailboxes.may_drop() {
+            return None;
+        }
+        let (done, mut over) = oneshot::channel();
+        let (mailboxes, job) = (Arc::clone(&job.mailboxes), Arc::downgrade(job));
+        let task = tokio::spawn(async move {
+            while !mailboxes.is_removed() {
+                tokio::select! {
+                    _ = &mut over => return,
+                    () = mailboxes.moved() => tokio::time::sleep(COMMIT_PAUSE).await,
+                }
+                let Some(job) = job.upgrade() else { return };
+                job.commit_cursors().await;
+            }
+        });
+        Some(Self { done: Some(done), task: Some(task) })
     }
 
     /// Everything that was confirmed is kept when this returns. Dropping it does the same, without

@@ -8,6 +8,7 @@ use sortie_engine::mailbox::{Admission, AppendRefused, Tally, known_prefix};
 use sortie_model::limits::{CHILD_CREDIT_BYTES, COMPACT_MAILBOX_BYTES, LINK_CREDIT_BYTES};
 use sortie_model::{Body, Ordinal, Record, Seq};
 use sortie_store::SpoolError;
+use sortie_store::journal::Dropped;
 
 use super::compact::{Block, Compact};
 use super::grown::{Grown, State};
@@ -221,7 +222,7 @@ impl JobMailboxes {
                 Admission::Pause => return Err(Obstacle::Full(FullBecause::Quota)),
                 Admission::Fail => {
                     state.ledger.cut(amount);
-                    self.note_skipped(grown.ordinal, amount);
+                    self.note_skipped(grown.ordinal, &state, amount);
                     return Err(AppendError::OverQuota { cut: amount }.into());
                 }
                 Admission::Skip => return Ok(self.skip((grown.ordinal, &mut state), amount)),
@@ -262,15 +263,17 @@ impl JobMailboxes {
     /// New records are dropped and counted, and their producer goes on.
     fn skip(&self, (ordinal, state): (Ordinal, &mut State), amount: Tally) -> Appended {
         state.ledger.skip(amount);
-        self.note_skipped(ordinal, amount);
+        self.note_skipped(ordinal, state, amount);
         state.appended()
     }
 
     /// New records were dropped; their mailbox is locked. What is on the disk is past them, too,
     /// once that is noted there.
-    fn note_skipped(&self, ordinal: Ordinal, amount: Tally) {
+    fn note_skipped(&self, ordinal: Ordinal, state: &State, amount: Tally) {
         self.note_dropped(amount);
         if let Some(backed) = &self.backed {
+            let (Tally { records, bytes }, cut) = (amount, state.ledger.is_cut());
+            backed.skipped(ordinal, Dropped { records, bytes, cut });
             backed.grew(ordinal);
         }
         self.announce();

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use bytes::Bytes;
 use sortie_engine::mailbox::{OfferId, PerStream, Piece};
 use sortie_model::{ChildKey, JobInstance, Ordinal, Record, Seq};
+use sortie_store::journal::Dropped;
 use sortie_store::segment::SegmentError;
 use sortie_store::{RecoverError, SpoolError, Store};
 use tokio::sync::Notify;
@@ -173,10 +174,17 @@ impl Backed {
         (pieces, records): (&PerStream<Piece>, &[Record]),
     ) {
         let mut table = self.table();
-        if table.child(ordinal).dropped(pieces, records) {
-            table.moved(ordinal);
-            self.moved.notify_waiters();
-        }
+        table.child(ordinal).dropped(pieces, records);
+        table.moved(ordinal);
+        self.moved.notify_waiters();
+    }
+
+    /// New records were dropped instead of stored; what protects their mailbox is locked.
+    pub(super) fn skipped(&self, ordinal: Ordinal, more: Dropped) {
+        let mut table = self.table();
+        table.child(ordinal).skipped(more);
+        table.moved(ordinal);
+        self.moved.notify_waiters();
     }
 
     /// A child has a value that is this process's own: nothing of it goes to the disk from now on,

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sortie_engine::mailbox::Tally;
 use sortie_model::limits::{COMPACT_MAILBOX_BYTES, COMPACT_MAILBOX_RECORDS, OUTPUT_RETRY};
-use sortie_model::record::{OutputRule, StreamSet};
+use sortie_model::record::{OutputPolicy, OutputRule, StreamSet};
 use sortie_model::{Ordinal, Seq};
-use sortie_store::journal::Cursor;
+use sortie_store::journal::{Cursor, Dropped};
 
 use super::super::compact::Block;
 use super::super::{JobMailboxes, LiveValues, MailboxPool, Most, Position, Slot};
 use super::inline::Inline;
 use super::table::{Child, Place};
-use super::{Backed, Backing, Persisted, is_lost};
+use super::{Backed, Backing, Persisted, RestoreError, is_lost};
 
 /// What stands between a child's end and the journal.
 enum Step {
@@ -148,6 +148,41 @@ impl JobMailboxes {
     /// next one.
     pub fn take_moved(&self, most: usize) -> Vec<(Ordinal, Cursor)> {
         self.backed.as_ref().map(|backed| backed.table().take_moved(most)).unwrap_or_default()
+    }
+
+    /// What the output policy took of a child's records, for the journal.
+    pub fn lost_to_policy(&self, ordinal: Ordinal) -> Dropped {
+        let Some(backed) = &self.backed else { return Dropped::default() };
+        let table = backed.table();
+        table.children.get(&ordinal).map(|child| child.lost_to_policy).unwrap_or_default()
+    }
+
+    /// Whether records are dropped while their child runs.
+    pub const fn may_drop(&self) -> bool {
+        !matches!(self.rule.policy, OutputPolicy::Block)
+    }
+
+    /// The output policy took that before the node ended.
+    pub(super) fn restore_dropped(
+        &self,
+        ordinal: Ordinal,
+        dropped: Dropped,
+    ) -> Result<(), RestoreError> {
+        if dropped == Dropped::default() {
+            return Ok(());
+        }
+        let mut shard = self.shard(ordinal);
+        let grown = self.grow(shard.slot_mut(ordinal), ordinal);
+        let grown = grown.map_err(|_| RestoreError::Removed)?;
+        drop(shard);
+        let before = Tally { records: dropped.records, bytes: dropped.bytes };
+        let ledger = &mut grown.lock().ledger;
+        ledger.note_dropped(before);
+        if dropped.cut {
+            ledger.note_cut();
+        }
+        self.note_dropped(before);
+        Ok(())
     }
 
     /// What a child has said and nobody has taken, if it is little, for the journal: of one that

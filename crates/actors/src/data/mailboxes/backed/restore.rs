@@ -70,6 +70,7 @@ impl JobMailboxes {
         if *cursor.taken.0.get(Stream::Error.index()).unwrap_or(&Seq(0)) > Seq(0) {
             self.note_errors(ordinal);
         }
+        self.restore_dropped(ordinal, cursor.dropped)?;
         if closed {
             self.close(ordinal);
             backed.forget_plain(ordinal);

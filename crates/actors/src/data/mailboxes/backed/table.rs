@@ -3,10 +3,10 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 
-use sortie_engine::mailbox::{OfferId, PerStream, Piece, TakenCursor};
+use sortie_engine::mailbox::{OfferId, PerStream, Piece, TakenCursor, Tally};
 use sortie_model::limits::OUTPUT_STORED_WITHIN;
 use sortie_model::{Ordinal, Record, Seq, Stream};
-use sortie_store::journal::Cursor;
+use sortie_store::journal::{Cursor, Dropped};
 use sortie_store::segment::{Neighbours, OutputLog, Taken};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -34,6 +34,8 @@ pub(super) struct Child {
     taken: TakenCursor,
     offers: Vec<(OfferId, Vec<Stretch>)>,
     pub(super) stored: Seq,
+    /// What the output policy took.
+    pub(super) lost_to_policy: Dropped,
     /// What the journal has.
     pub(super) committed: Cursor,
     /// What the listener was told.
@@ -113,6 +115,7 @@ impl Child {
         Self {
             taken: TakenCursor::starting_after(&per_stream(&cursor.taken)),
             stored: cursor.stored,
+            lost_to_policy: cursor.dropped,
             committed: cursor,
             told: cursor.stored,
             before: Some(Box::new(cursor.taken)),
@@ -131,7 +134,8 @@ impl Child {
     }
 
     pub(super) fn cursor(&self) -> Cursor {
-        Cursor { stored: self.stored, taken: as_taken(&self.taken.taken()) }
+        let taken = as_taken(&self.taken.taken());
+        Cursor { stored: self.stored, taken, dropped: self.lost_to_policy }
     }
 
     pub(super) fn offered(&mut self, id: OfferId, pieces: &PerStream<Piece>, records: &[Record]) {
@@ -149,8 +153,21 @@ impl Child {
         place.map(|place| self.offers.swap_remove(place).1).unwrap_or_default()
     }
 
-    pub(super) fn dropped(&mut self, pieces: &PerStream<Piece>, records: &[Record]) -> bool {
-        self.take(stretches(pieces, records))
+    /// The oldest records went.
+    pub(super) fn dropped(&mut self, pieces: &PerStream<Piece>, records: &[Record]) {
+        let sum = pieces.iter().fold(Tally::ZERO, |sum, (_, piece)| sum.plus(piece.tally()));
+        self.skipped(Dropped { records: sum.records, bytes: sum.bytes, cut: false });
+        self.take(stretches(pieces, records));
+    }
+
+    /// So much more was dropped.
+    pub(super) fn skipped(&mut self, more: Dropped) {
+        let Dropped { records, bytes, cut } = self.lost_to_policy;
+        self.lost_to_policy = Dropped {
+            records: records.saturating_add(more.records),
+            bytes: bytes.saturating_add(more.bytes),
+            cut: cut || more.cut,
+        };
     }
 
     fn take(&mut self, stretches: Vec<Stretch>) -> bool {
