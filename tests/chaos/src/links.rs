@@ -1,9 +1,10 @@
 //! Numbered lines of a session on another node come through a relay that is cut again and again,
-//! and are taken over by another home in between.
+//! and are taken over by another home in between. Now and then their node is killed.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -53,7 +54,7 @@ struct Stage {
     relay: Relay,
     node: Home,
     readers: [Home; 2],
-    daemons: Vec<Child>,
+    daemons: Mutex<Vec<Child>>,
 }
 
 impl Drop for Stage {
@@ -62,7 +63,7 @@ impl Drop for Stage {
         for home in self.readers.iter().chain([&self.node]) {
             home.end();
         }
-        for daemon in &mut self.daemons {
+        for daemon in self.daemons.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
             let _ = daemon.kill();
             let _ = daemon.wait();
         }
@@ -73,6 +74,7 @@ impl Drop for Stage {
 #[derive(Debug, Default)]
 struct Disturbed {
     cuts: AtomicU64,
+    kills: AtomicU64,
     is_cut: AtomicBool,
     /// Milliseconds since the beginning.
     mended: AtomicU64,
@@ -98,19 +100,21 @@ pub(crate) fn run(first: &Home, options: &Options) -> Result<String, Violation> 
         takeovers: 0,
     };
     let read = std::thread::scope(|scope| {
-        scope.spawn(|| disturb(&stage.relay, (&disturbed, begun), (course, options)));
+        let disturbing = scope.spawn(|| disturb(&stage, (&disturbed, begun), (course, options)));
         let read = reading.all(course, &mut random);
         disturbed.over.store(true, Ordering::SeqCst);
-        read
+        read.and(disturbing.join().unwrap_or(Ok(())))
     });
     read?;
     let Reading { intake, takeovers, .. } = reading;
     let (bytes, again) = (intake.bytes(), intake.again());
     let sum = intake.check(course.bytes / LINE_BYTES)?;
-    let (cuts, dropped) = (disturbed.cuts.load(Ordering::SeqCst), stage.relay.dropped());
+    let [cuts, kills] =
+        [&disturbed.cuts, &disturbed.kills].map(|count| count.load(Ordering::SeqCst));
+    let dropped = stage.relay.dropped();
     Ok(format!(
-        "{bytes} bytes through {cuts} cuts ({dropped} packets dropped) and {takeovers} takeovers, \
-         {again} records came again, sha256 {sum}"
+        "{bytes} bytes through {cuts} cuts ({dropped} packets dropped), {kills} kills of the node \
+         and {takeovers} takeovers, {again} records came again, sha256 {sum}"
     ))
 }
 
@@ -120,21 +124,11 @@ impl Stage {
         let beside = |name: &str| first.beside(name);
         let (node, readers) = (beside("node")?, [beside("one")?, beside("two")?]);
         let address = relay.address().map_err(machine("a relay"))?.to_string();
-        let mut stage = Self { relay, node, readers, daemons: Vec::new() };
-        let run = |home: &Home, name: &str, more: &[&str]| {
-            let words = ["node", "run", "--name", name, "--listen", "127.0.0.1:0"];
-            let mut command = home.command(&[&words[..], more].concat());
-            command.stdout(Stdio::null()).stderr(Stdio::null());
-            command.spawn().map_err(machine("a node"))
-        };
+        let stage = Self { relay, node, readers, daemons: Mutex::default() };
         let [one, two] = &stage.readers;
-        stage.daemons = vec![
-            run(one, "one", &[])?,
-            run(two, "two", &[])?,
-            run(&stage.node, "node", &["--advertise", &address])?,
-        ];
-        one.address()?;
-        two.address()?;
+        stage.run(one, "one", &[])?;
+        stage.run(two, "two", &[])?;
+        stage.run(&stage.node, "node", &["--advertise", &address])?;
         stage.relay.pass_to(stage.node.address()?).map_err(machine("a relay"))?;
         let mut offer = one.json(&["cluster", "init"])?;
         for home in [two, &stage.node] {
@@ -144,6 +138,24 @@ impl Stage {
             offer = one.json(&["cluster", "token"])?;
         }
         Ok(stage)
+    }
+
+    /// Runs a node, and waits until it listens.
+    fn run(&self, home: &Home, name: &str, more: &[&str]) -> Result<(), Violation> {
+        let words = ["node", "run", "--name", name, "--listen", "127.0.0.1:0"];
+        let mut command = home.command(&[&words[..], more].concat());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let daemon = command.spawn().map_err(machine("a node"))?;
+        self.daemons.lock().unwrap_or_else(PoisonError::into_inner).push(daemon);
+        home.address().map(|_| ())
+    }
+
+    /// Kills the node and runs it again.
+    fn kill(&self) -> Result<(), Violation> {
+        self.node.kill_daemon();
+        // The dead one's address says nothing of the next one.
+        let _ = std::fs::remove_file(self.node.folder().join("node.addr"));
+        self.run(&self.node, "node", &[])
     }
 
     /// Starts the job. Returns its number.
@@ -161,12 +173,13 @@ impl Stage {
     }
 }
 
-/// Cuts the relay and mends it, until the reader is done or it was cut often enough.
+/// Cuts the relay and mends it, or kills the node and runs it again, until the reader is done or
+/// the relay was cut often enough.
 fn disturb(
-    relay: &Relay,
+    stage: &Stage,
     (disturbed, begun): (&Disturbed, Instant),
     (course, options): (Course, &Options),
-) {
+) -> Result<(), Violation> {
     let mut random = Random::new(options.seed, 1 << 44);
     let is_over = || disturbed.over.load(Ordering::SeqCst);
     let wait = |millis: u64| {
@@ -179,16 +192,22 @@ fn disturb(
     while !is_over() && disturbed.cuts.load(Ordering::SeqCst) < course.cuts {
         wait(random.within(0..=course.pause_millis));
         disturbed.is_cut.store(true, Ordering::SeqCst);
-        disturbed.cuts.fetch_add(1, Ordering::SeqCst);
-        relay.cut(&mut random);
-        // Most are short: a cut of some seconds ends no link.
-        let most = if random.once_in(4) { course.cut_millis } else { course.cut_millis / 10 };
-        wait(random.within(0..=most));
-        relay.mend();
+        if random.once_in(4) {
+            disturbed.kills.fetch_add(1, Ordering::SeqCst);
+            stage.kill()?;
+        } else {
+            disturbed.cuts.fetch_add(1, Ordering::SeqCst);
+            stage.relay.cut(&mut random);
+            // Most are short: a cut of some seconds ends no link.
+            let most = if random.once_in(4) { course.cut_millis } else { course.cut_millis / 10 };
+            wait(random.within(0..=most));
+            stage.relay.mend();
+        }
         let now = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         disturbed.mended.store(now, Ordering::SeqCst);
         disturbed.is_cut.store(false, Ordering::SeqCst);
     }
+    Ok(())
 }
 
 /// The lines on their way in.
@@ -284,8 +303,7 @@ impl Reading<'_> {
     /// Whether the link was cut since then, or not long before.
     fn was_disturbed(&self, since: Duration) -> bool {
         let mended = Duration::from_millis(self.disturbed.mended.load(Ordering::SeqCst));
-        let cut_before = self.disturbed.cuts.load(Ordering::SeqCst) > 0;
         let is_cut = self.disturbed.is_cut.load(Ordering::SeqCst);
-        is_cut || (cut_before && mended + AFTER_EFFECT > since)
+        is_cut || (!mended.is_zero() && mended + AFTER_EFFECT > since)
     }
 }
