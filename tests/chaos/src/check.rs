@@ -22,10 +22,21 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    /// Whether the guardian died under it, or before anybody knew whether it began.
-    pub(crate) fn is_lost(&self) -> bool {
-        let codes = ["\"guardian_lost\"", "\"start_uncertain\""];
-        self.state == "failed" && codes.iter().any(|code| self.reason.contains(code))
+    /// Of a child as `get` shows it.
+    pub(crate) fn of(child: &Value) -> Option<Self> {
+        let number = |key: &str| child.get(key).and_then(Value::as_i64);
+        let reason = child.get("reason").filter(|reason| !reason.is_null());
+        Some(Self {
+            state: child.get("state")?.as_str()?.to_owned(),
+            exit_code: number("exit_code"),
+            signal: number("signal"),
+            reason: reason.map_or(String::new(), Value::to_string),
+        })
+    }
+
+    /// Whether it failed for a reason of that code.
+    pub(crate) fn is_of(&self, code: &str) -> bool {
+        self.state == "failed" && self.reason.contains(&format!("\"{code}\""))
     }
 
     fn sentence(&self) -> String {
@@ -34,28 +45,16 @@ impl Ended {
     }
 }
 
-/// How the child of a job ended; none as long as it has not.
-pub(crate) fn end_of(answer: &Value) -> Option<Ended> {
+/// The children of one job, once they and the job are over: between two lives a child shows how
+/// the last one ended, and its job is not over then.
+pub(crate) fn children_over(answer: &Value) -> Option<Vec<&Value>> {
     let entries = answer.get("jobs")?.as_array()?;
-    let child = entries.iter().find(|entry| entry.get("parent").is_some_and(Value::is_u64))?;
     let is_over = |entry: &Value| {
         let state = entry.get("state").and_then(Value::as_str);
         matches!(state, Some("completed" | "failed" | "stopped"))
     };
-    // Between two lives the child shows how the last one ended: its job is not over then.
-    if !entries.iter().all(is_over) {
-        return None;
-    }
-    let text = |key: &str| child.get(key).and_then(Value::as_str).map(str::to_owned);
-    Some(Ended {
-        state: text("state")?,
-        exit_code: child.get("exit_code").and_then(Value::as_i64),
-        signal: child.get("signal").and_then(Value::as_i64),
-        reason: child
-            .get("reason")
-            .filter(|reason| !reason.is_null())
-            .map_or(String::new(), Value::to_string),
-    })
+    let children = entries.iter().filter(|entry| entry.get("parent").is_some_and(Value::is_u64));
+    entries.iter().all(is_over).then(|| children.collect())
 }
 
 /// Whether anything of a job is left to receive.
@@ -119,6 +118,18 @@ pub(crate) fn lost(item: &Item, whose: Whose, notes: &Notes) -> Result<(), Viola
     let (output, error) = item.plan.output();
     same(whose, ("stdout", &item.ledger.bytes("output"), &output), Exactness::AtLeast(0))?;
     same(whose, ("stderr", &item.ledger.bytes("error"), &error), Exactness::AtLeast(0))
+}
+
+/// Checks an item whose process is said never to have begun.
+///
+/// # Errors
+/// When it has.
+pub(crate) fn never_began(item: &Item, whose: Whose, notes: &Notes) -> Result<(), Violation> {
+    let (times, wanted) = (notes.starts(), 0);
+    if times != wanted || item.ledger.counts().0 > 0 {
+        return Err(Violation::Starts { item: whose.item, job: whose.job, times, wanted });
+    }
+    Ok(())
 }
 
 /// How much of what a process may write must be there.

@@ -22,33 +22,49 @@ const AWAKE_TIME: Duration = Duration::from_secs(20);
 pub(crate) fn run(home: &Home, options: &Options) -> Result<String, Violation> {
     let size = fleet_size(options, Killed::Node);
     let fleet = Fleet::new(home, size)?;
-    let (begun, most) = (Instant::now(), options.kills);
-    let mut random = Random::new(options.seed, 1 << 41);
     let mut kills = 0;
     fleet.run(|| {
-        let over = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let waker = scope.spawn(|| keep_awake(home, &over));
-            while kills < most && begun.elapsed() < options.time && !fleet.has_failed() {
-                let pause = match random.within(0..=9) {
-                    0 => random.millis(20),
-                    1..=3 => random.millis(400),
-                    _ => random.millis(2_500),
-                };
-                // tidy: waits because the moment of a kill is random
-                std::thread::sleep(pause);
-                let killed = home.kill_daemon();
-                kills += u64::from(killed);
-                if killed && kills % 100 == 0 {
-                    eprintln!("chaos: {kills} kills, {}", numbers(&fleet));
-                }
-            }
-            over.store(true, Ordering::SeqCst);
-            waker.join().unwrap_or(Ok(()))
-        })
+        let is_over = || fleet.has_failed();
+        kills = kill_again_and_again(home, options, is_over, || numbers(&fleet))?;
+        Ok(())
     })?;
     nothing_left(home)?;
     Ok(format!("{kills} kills of the node, {}", numbers(&fleet)))
+}
+
+/// Kills the node at random moments, as often or as long as the options say or until it is over.
+/// Returns how often.
+///
+/// # Errors
+/// When a command fails that only needs a node.
+pub(crate) fn kill_again_and_again(
+    home: &Home,
+    options: &Options,
+    is_over: impl Fn() -> bool,
+    so_far: impl Fn() -> String,
+) -> Result<u64, Violation> {
+    let (begun, mut random) = (Instant::now(), Random::new(options.seed, 1 << 41));
+    let (over, mut kills) = (AtomicBool::new(false), 0);
+    std::thread::scope(|scope| {
+        let waker = scope.spawn(|| keep_awake(home, &over));
+        while kills < options.kills && begun.elapsed() < options.time && !is_over() {
+            let pause = match random.within(0..=9) {
+                0 => random.millis(20),
+                1..=3 => random.millis(400),
+                _ => random.millis(2_500),
+            };
+            // tidy: waits because the moment of a kill is random
+            std::thread::sleep(pause);
+            let killed = home.kill_daemon();
+            kills += u64::from(killed);
+            if killed && kills.is_multiple_of(100) {
+                eprintln!("chaos: {kills} kills, {}", so_far());
+            }
+        }
+        over.store(true, Ordering::SeqCst);
+        waker.join().unwrap_or(Ok(()))
+    })?;
+    Ok(kills)
 }
 
 /// Runs one command after the other that needs a node, none for long: those of the fleet may wait
@@ -68,7 +84,7 @@ fn keep_awake(home: &Home, over: &AtomicBool) -> Result<(), Violation> {
 /// The fleet of a run, by its size.
 pub(crate) fn fleet_size(options: &Options, killed: Killed) -> Size {
     let (together, most_millis) = match options.size {
-        RunSize::Short => (30, 3_000),
+        RunSize::Short => (24, 2_500),
         RunSize::Long => (200, 60_000),
     };
     Size { seed: options.seed, together, most_millis, workers: 8, killed }

@@ -67,6 +67,11 @@ pub(crate) struct Item {
 }
 
 impl Item {
+    pub(crate) fn new(plan: Plan) -> Self {
+        let (ledger, history) = (Ledger::default(), Vec::new());
+        Self { plan, job: None, ledger, stop_asked: false, suspended: false, history }
+    }
+
     fn note(&mut self, ran: &Ran, what: &str) {
         let time =
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
@@ -193,14 +198,7 @@ impl<'a> Fleet<'a> {
         if room && !self.draining.load(Ordering::SeqCst) {
             self.under_way.fetch_add(1, Ordering::SeqCst);
             let plan = self.next_plan();
-            return Some(Item {
-                plan,
-                job: None,
-                ledger: Ledger::default(),
-                stop_asked: false,
-                suspended: false,
-                history: Vec::new(),
-            });
+            return Some(Item::new(plan));
         }
         let last = (waiting.len() as u64).checked_sub(1)?;
         let at = usize::try_from(random.within(0..=last)).ok()?;

@@ -85,6 +85,11 @@ impl Plan {
         (output, error)
     }
 
+    /// Whether one life is all, and comes to its end by itself.
+    pub(crate) const fn ends_by_itself(&self) -> bool {
+        self.lives == 1 && !matches!(self.end, End::IsStopped)
+    }
+
     /// Lines of one life.
     pub(crate) fn lines(&self) -> u64 {
         self.bursts.iter().map(|(lines, _)| lines).sum()

@@ -5,17 +5,34 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::home::Ran;
 use crate::violation::Violation;
 
 /// A record as `receive -o ndjson` prints it; of its fields those that are checked.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Record {
+    pub(crate) child: u64,
     pub(crate) seq: u64,
     pub(crate) stream: String,
     pub(crate) time: String,
     /// What a process wrote; none of a record that is a value.
     pub(crate) text: Option<String>,
     pub(crate) value: Option<Value>,
+}
+
+/// The records that a reader printed. What one that was killed wrote of its last line is none.
+///
+/// # Errors
+/// When a line is no record.
+pub(crate) fn records(ran: &Ran) -> Result<Vec<Record>, Violation> {
+    let lines = ran.out.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    let record = |line: &str| {
+        serde_json::from_str(line).map_err(|_| {
+            let (command, said) = (ran.command.clone(), line.to_owned());
+            Violation::Answer { command, said }
+        })
+    };
+    lines.map(record).collect()
 }
 
 /// How the reader ended that printed a record.
@@ -118,7 +135,7 @@ mod tests {
 
     fn record(seq: u64, text: &str) -> Record {
         let (stream, time) = ("output".to_owned(), "now".to_owned());
-        Record { seq, stream, time, text: Some(text.to_owned()), value: None }
+        Record { child: 2, seq, stream, time, text: Some(text.to_owned()), value: None }
     }
 
     #[test]

@@ -96,7 +96,7 @@ mod tests {
 
     fn record(seq: u64, text: String) -> Record {
         let (stream, time) = ("output".to_owned(), "now".to_owned());
-        Record { seq, stream, time, text: Some(text), value: None }
+        Record { child: 2, seq, stream, time, text: Some(text), value: None }
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod item;
 mod ledger;
 mod lines;
 mod links;
+mod map;
 mod options;
 mod random;
 mod relay;
@@ -58,6 +59,7 @@ fn run(scenario: Scenario, options: &Options) -> Result<String, Violation> {
         Scenario::Clients => clients::run(&home, options),
         Scenario::Guardian => guardian::run(&home, options),
         Scenario::Links => links::run(&home, options),
+        Scenario::Map => map::run(&home, options),
     };
     home.end();
     if went.is_err() {

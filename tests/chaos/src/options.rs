@@ -9,7 +9,7 @@ pub(crate) const USAGE: &str =
 
   --binary PATH    the `sortie` command; the one beside this program unless said otherwise
   --short          every scenario for some seconds
-  --scenario NAME  daemon, clients, guardian, links; every one unless said otherwise
+  --scenario NAME  daemon, clients, guardian, links, map; every one unless said otherwise
   --seed N         what is done follows from it; another one each time unless said
   --kills N        kills of each scenario, of the guardian a tenth; 1,000 unless said otherwise
   --minutes N      how long each scenario goes on at most until it comes to its end; 60 unless
@@ -17,9 +17,9 @@ pub(crate) const USAGE: &str =
   --mebibytes N    what goes through links that are cut; 10,240 unless said otherwise";
 
 /// Kills of each scenario.
-const KILLS: (u64, u64) = (12, 1_000);
+const KILLS: (u64, u64) = (8, 1_000);
 /// How long a scenario goes on at most.
-const TIME: (Duration, Duration) = (Duration::from_secs(12), Duration::from_secs(3_600));
+const TIME: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs(3_600));
 
 /// What goes through links that are cut, in MiB.
 const MEBIBYTES: (u64, u64) = (16, 10_240);
@@ -31,10 +31,12 @@ pub(crate) enum Scenario {
     Clients,
     Guardian,
     Links,
+    Map,
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 4] = [Self::Daemon, Self::Clients, Self::Guardian, Self::Links];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Daemon, Self::Clients, Self::Guardian, Self::Links, Self::Map];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -42,6 +44,7 @@ impl Scenario {
             Self::Clients => "clients",
             Self::Guardian => "guardian",
             Self::Links => "links",
+            Self::Map => "map",
         }
     }
 }

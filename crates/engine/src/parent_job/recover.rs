@@ -227,7 +227,10 @@ impl ParentJob {
                 (_, Found::NeverBegan | Found::Gone) if told => {
                     self.end_here(ordinal, Verdict::Stopped, now, effects);
                 }
-                (Phase::Sent, Found::NeverBegan) if !items_lost => self.send_back(ordinal),
+                (Phase::Sent, Found::NeverBegan) if items_lost => {
+                    self.end_here(ordinal, Verdict::Failed(Reason::InputLost), now, effects);
+                }
+                (Phase::Sent, Found::NeverBegan) => self.send_back(ordinal),
                 (Phase::Sent, _) => self.fail(ordinal, Reason::StartUncertain, now, effects),
                 _ => self.fail(ordinal, Reason::NodeLost { since: now }, now, effects),
             }

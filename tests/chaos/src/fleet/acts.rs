@@ -4,10 +4,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{Fleet, Item, Killed, Went};
-use crate::check;
+use crate::check::{self, Ended};
 use crate::home::Ran;
 use crate::item::{End, Notes};
-use crate::ledger::{Reader, Record, Whose};
+use crate::ledger::{Reader, Whose, records};
 use crate::random::Random;
 use crate::violation::Violation;
 
@@ -137,15 +137,7 @@ impl Fleet<'_> {
         if reader == Reader::Confirmed && !matches!(ran.code, Some(0 | 100 | 102 | 124)) {
             return Err(ran.refused());
         }
-        let mut read = Vec::new();
-        // What a killed reader wrote of its last line is no record yet.
-        for line in ran.out.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
-            let record: Record = serde_json::from_str(line).map_err(|_| Violation::Answer {
-                command: ran.command.clone(),
-                said: line.to_owned(),
-            })?;
-            read.push(record);
-        }
+        let read = records(&ran)?;
         let numbers: Vec<u64> = read.iter().map(|record| record.seq).collect();
         item.note(&ran, &format!("{reader:?} {numbers:?}"));
         item.ledger.note(whose, read, reader)?;
@@ -177,10 +169,13 @@ impl Fleet<'_> {
     fn look(&self, item: &mut Item, whose: Whose, random: &mut Random) -> Result<Went, Violation> {
         let job = whose.job.to_string();
         let answer = self.home.json(&["get", &job, "--children"])?;
-        let Some(end) = check::end_of(&answer) else { return Ok(Went::On) };
+        let children = check::children_over(&answer).unwrap_or_default();
+        let end = children.first().and_then(|child| Ended::of(child));
+        let Some(end) = end else { return Ok(Went::On) };
         self.receive_rest(item, whose, random)?;
         let notes = Notes::of(&self.notes, whose.item);
-        if self.size.killed == Killed::Guardian && end.is_lost() {
+        let is_lost = end.is_of("guardian_lost") || end.is_of("start_uncertain");
+        if self.size.killed == Killed::Guardian && is_lost {
             self.tally.lost.fetch_add(1, Ordering::Relaxed);
             check::lost(item, whose, &notes)?;
         } else {

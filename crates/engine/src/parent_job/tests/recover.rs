@@ -192,6 +192,23 @@ fn inputs_that_were_read_and_did_not_start_are_lost_with_their_node() {
 }
 
 #[test]
+fn an_input_that_was_sent_and_certainly_did_not_begin_is_lost_and_not_uncertain() {
+    let (mut job, mut kept) = begun(spec(Fan::Spread, Some(2)));
+    let mut effects = Effects::new();
+    job.on_items(items(3), EntryId(2), NOW, &mut effects);
+    kept.take(&mut job);
+    let mut job = back(&job, &kept);
+    effects.clear();
+    let found = |child: Ordinal, _| if child.0 == 0 { Found::NeverBegan } else { Found::Gone };
+    job.on_recovered(node(0), found, NOW, &mut effects);
+    let reasons = [Reason::InputLost, Reason::StartUncertain, Reason::InputLost];
+    for (child, reason) in (0..3).map(Ordinal).zip(reasons) {
+        assert_eq!(job.child_failure(child), Some((reason, None)), "{child:?}");
+    }
+    assert_eq!((started(&effects), job.state()), (BTreeMap::new(), State::Failed));
+}
+
+#[test]
 fn a_supervised_child_that_is_gone_starts_again_in_its_next_incarnation() {
     let mut supervised = spec(per_node(2), None);
     supervised.restart.restart = RestartType::Permanent;
