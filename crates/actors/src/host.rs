@@ -60,7 +60,9 @@ pub(crate) enum HostMessage {
     Ended,
     /// The grace of a stop is over: what is left of functions that were told is aborted.
     GraceOver,
-    /// The session is over, or its owner silent for too long.
+    /// The owner was silent for too long for what does not outlive that.
+    LeaseOver,
+    /// The session is over.
     Over,
 }
 
@@ -187,6 +189,13 @@ impl Actor for HostActor {
             HostMessage::GraceOver => {
                 state.grace = None;
                 state.abort_due(&myself);
+            }
+            HostMessage::LeaseOver => {
+                state.host.on_lease_over(&mut effects);
+                if state.host.is_empty() {
+                    let session = state.outbox.session();
+                    state.node.retire(session, state.owner_id(), myself.get_id());
+                }
             }
             HostMessage::Over => {
                 state.host.on_over(&mut effects);

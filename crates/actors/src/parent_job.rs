@@ -86,14 +86,16 @@ pub(crate) enum ParentJobMessage {
     Unreachable(NodeId, ReachStep),
     /// A node is lost.
     Lost(NodeId, Timestamp),
+    /// A node has been silent for so long that its children are not waited for.
+    Disconnected(NodeId),
     /// A node never heard of the job.
     Unknown(NodeId, Timestamp),
     /// A node is there, for the first time or again.
     Reachable(NodeId),
     /// The node itself is: the job outlived it, and of its children on the node these run.
     Recovered(Finding),
-    /// Say so when all that came before is done.
-    Say(oneshot::Sender<()>),
+    /// Say so when all that came before is done, and whether it is kept.
+    Say(oneshot::Sender<bool>),
 }
 
 /// What a parent job begins with.
@@ -176,7 +178,7 @@ impl Actor for ParentJobActor {
             return Ok(());
         }
         if let ParentJobMessage::Say(done) = message {
-            let _ = done.send(());
+            let _ = done.send(state.unkept.is_empty());
             return Ok(());
         }
         let about = message.about();
@@ -258,7 +260,10 @@ impl ParentJobArguments {
                 rows.on_unknown(node, since, now, &mut effects);
             }
             ParentJobMessage::Lost(node, since) => rows.on_lost(node, since, now, &mut effects),
-            ParentJobMessage::Reachable(node) => rows.on_reconnected(node, &mut effects),
+            ParentJobMessage::Disconnected(node) => {
+                rows.on_disconnected(node, now, &mut effects);
+            }
+            ParentJobMessage::Reachable(node) => rows.on_reconnected(node, now, &mut effects),
             ParentJobMessage::Recovered(finding) => {
                 let here = self.session.node.me.id;
                 let found = |child, life| finding.of(child, life);

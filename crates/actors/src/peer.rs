@@ -2,6 +2,7 @@
 //! decisions are `sortie_engine::peer`'s.
 
 mod dial;
+mod silence;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,11 +14,12 @@ use sortie_engine::link_rule::{Standing, Stays, which_stays};
 use sortie_engine::peer::{Keep, Peer, PeerEffect};
 use sortie_link::{Backoff, CloseCode, ControlReceiver, Link, Side};
 use sortie_model::reason::ReachStep;
+use sortie_model::view::NodeState;
 use sortie_model::{Incarnation, JobInstance, NodeId, SessionInstance, Timestamp, limits};
 use sortie_wire::host_proto::Resumed;
 use sortie_wire::link_proto::Heartbeat;
 
-use crate::data::attachment::Attached;
+use crate::data::attachment::{Attached, Life};
 use crate::data::session::SessionShared;
 use crate::data::traffic;
 use crate::node::{NodeShared, PeerSight};
@@ -56,8 +58,11 @@ pub(crate) struct PeerState {
     link: Option<Link>,
     sessions: BTreeMap<SessionInstance, Arc<SessionShared>>,
     life: Option<Incarnation>,
-    /// When the connection came up, until hosts that no owner asked for on it are ended.
+    /// When the connection came up.
     up_since: Option<Duration>,
+    /// What its owner has not asked for on this connection has ended, as far as it ends with its
+    /// owner's silence.
+    unasked_ended: bool,
     backoff: Backoff,
     /// Whether a dial is under way. Never two: their connections could come up here in another
     /// order than there, and each end would keep another one.
@@ -92,6 +97,7 @@ impl Actor for PeerActor {
             sessions,
             life: None,
             up_since: None,
+            unasked_ended: false,
             backoff,
             dialling: Arc::default(),
             last_heard,
@@ -179,10 +185,10 @@ impl PeerState {
         }
         let life = link.facts().incarnation;
         if self.life.replace(life).is_some_and(|before| before != life) {
-            // Its sessions ended with its former life.
-            self.node.end_hosts_of(self.id);
+            // Of its sessions those ended with its former life that do not outlive it.
+            self.node.end_temporary_of(self.id);
         }
-        self.up_since = Some(self.node.uptime());
+        (self.up_since, self.unasked_ended) = (Some(self.node.uptime()), false);
         // The owner's first word, which says that it heard us; before anything is started for it.
         self.beat();
         self.show();
@@ -223,13 +229,13 @@ impl PeerState {
         let session = self.sessions.get(&session).filter(|session| !session.is_over());
         let Some(session) = session else { return };
         let attachment = session.attachment(self.id);
-        if let Err(error) = attachment.resumed(link, &unknown) {
-            link.close(CloseCode::GARBAGE, &error.to_string());
-            return;
-        }
+        let life = match attachment.resumed(link, &unknown) {
+            Ok(life) => life,
+            Err(error) => return link.close(CloseCode::GARBAGE, &error.to_string()),
+        };
         let (since, id) = (self.last_heard, self.id);
         for job in unknown.iter().filter_map(|job| session.job(*job)) {
-            job.tell(if expired {
+            job.tell(if expired || life == Life::Later {
                 ParentJobMessage::Lost(id, since)
             } else {
                 ParentJobMessage::Unknown(id, since)
@@ -251,16 +257,10 @@ impl PeerState {
         if let Some(silence) = silence {
             self.last_heard = self.node.world.now().earlier_by(silence);
         }
-        self.peer.on_tick(silence, self.node.uptime(), effects);
-        let lease_passed =
-            |since: Duration| self.node.uptime().saturating_sub(since) >= limits::LEASE;
-        if let Some(link) = link
-            && self.up_since.is_some_and(lease_passed)
-        {
-            // An owner that still wants its children has asked for them by now.
-            self.node.end_hosts_not_on(self.id, link.id());
-            self.up_since = None;
-        }
+        let now = self.node.uptime();
+        self.peer.set_holds(self.holds(), now, effects);
+        self.peer.on_tick(silence, now, effects);
+        self.end_unasked();
     }
 
     fn perform(&mut self, myself: &ActorRef<PeerMessage>, effects: Vec<PeerEffect>) {
@@ -276,8 +276,10 @@ impl PeerState {
                     }
                 }
                 PeerEffect::Lost => self.lost(),
+                PeerEffect::Disconnected => self.disconnected(),
+                PeerEffect::Gone => self.gone(),
                 PeerEffect::LeaseOver => {
-                    self.node.end_hosts_of(self.id);
+                    self.node.end_temporary_of(self.id);
                     // A connection that lasts would never tell the owner what was killed here:
                     // on the next one it asks.
                     if let Some(link) = &self.link {
@@ -314,33 +316,14 @@ impl PeerState {
         });
     }
 
-    fn lost(&mut self) {
-        if let Some(link) = self.link.take() {
-            link.close(CloseCode::SILENT, "silent for too long");
-        }
-        let (since, id) = (self.last_heard, self.id);
-        for session in self.sessions.values() {
-            let attachment = session.attachment(id);
-            let told = attachment.lost();
-            session.tell_jobs(id, |job| {
-                attachment.must_hear(job);
-                // What never left this node cannot have run there.
-                Some(if told.contains(&job) {
-                    ParentJobMessage::Lost(id, since)
-                } else {
-                    ParentJobMessage::Unreachable(id, ReachStep::Connect)
-                })
-            });
-        }
-        self.sessions.clear();
-    }
-
     /// What others see of the peer.
     fn show(&self) {
         let state = self.peer.state(self.node.uptime());
         let link = self.link.clone().filter(|link| !link.is_closed());
         let lease = self.peer.lease_until();
-        self.node.sights.set(self.id, PeerSight { state, link, lease });
+        let runs_on = state == NodeState::Lost && self.peer.is_known();
+        let lost_since = runs_on.then_some(self.last_heard);
+        self.node.sights.set(self.id, PeerSight { state, link, lost_since, lease });
     }
 }
 
@@ -350,16 +333,16 @@ fn attach(session: &SessionShared, link: &Link, node: NodeId) {
     let attached = match attachment.is_current(link) {
         true if attachment.is_ready() => Attached::Ready,
         true => Attached::Asked,
-        false => attachment.attach(link),
-    };
-    match attached {
-        Attached::Asked | Attached::Over => return,
-        Attached::Ready => {}
-        Attached::Reborn(told) => {
-            for job in told.into_iter().filter_map(|job| session.job(job)) {
+        false => {
+            let (attached, lost) = attachment.attach(link);
+            for job in lost.into_iter().filter_map(|job| session.job(job)) {
                 job.tell(ParentJobMessage::Lost(node, session.node.world.now()));
             }
+            attached
         }
+    };
+    if attached != Attached::Ready {
+        return;
     }
     session.tell_jobs(node, |_| Some(ParentJobMessage::Reachable(node)));
 }

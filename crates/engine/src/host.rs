@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sortie_model::spec::StopSpec;
+use sortie_model::spec::{Hosting, StopSpec};
 use sortie_model::{ChildIncarnation, JobInstance, Motion, Ordinal, Seq, limits};
 use sortie_wire::codec::encoded_length;
 use sortie_wire::host_proto::{
@@ -292,8 +292,17 @@ impl Host {
         }
     }
 
-    /// The session is over, or its owner was silent for longer than the lease: everything is killed
-    /// without grace and forgotten.
+    /// The owner was silent for longer than the lease: what does not outlive that is killed without
+    /// grace and forgotten.
+    pub fn on_lease_over(&mut self, effects: &mut Vec<HostEffect>) {
+        let over = self.jobs.iter().filter(|(_, job)| job.spec.hosting == Hosting::Temporary);
+        let over: Vec<JobInstance> = over.map(|(job, _)| *job).collect();
+        for job in over {
+            self.on_forget(job, effects);
+        }
+    }
+
+    /// The session is over: everything is killed without grace and forgotten.
     pub fn on_over(&mut self, effects: &mut Vec<HostEffect>) {
         let jobs = std::mem::take(&mut self.jobs);
         effects.extend(jobs.into_keys().map(HostEffect::Discard));

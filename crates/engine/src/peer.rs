@@ -27,8 +27,13 @@ pub enum PeerEffect {
     },
     /// It could not be reached in time: nothing was ever sent to those who wait for it.
     Unreachable(ReachStep),
-    /// It was silent so long that nothing of ours runs there any more.
+    /// It was silent so long that nothing of ours runs there any more that ends with its owner's
+    /// silence.
     Lost,
+    /// It was silent so long that what runs there all the same is not waited for.
+    Disconnected,
+    /// It said goodbye: nothing of ours runs there any more.
+    Gone,
     /// It may soon say that what runs here for it is lost: so nothing of it may run any more.
     LeaseOver,
 }
@@ -51,6 +56,23 @@ impl Connection {
     }
 }
 
+/// What was said of a node's silence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Nothing,
+    Lost,
+    Disconnected,
+}
+
+/// Whether anything may run on the other node that outlives our silence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds {
+    /// Children of a session that outlives its node: it is dialled until it answers.
+    Something,
+    /// Nothing.
+    Nothing,
+}
+
 /// One other node, as this one sees it.
 #[derive(Debug)]
 pub struct Peer {
@@ -61,8 +83,10 @@ pub struct Peer {
     keep: bool,
     /// When the last connection came up.
     up: Option<Uptime>,
-    /// When it was heard last in its present life.
+    /// When it was heard last, unless nothing of ours can run there since.
     heard: Option<Uptime>,
+    said: Said,
+    holds: Holds,
     lease: Lease,
 }
 
@@ -74,6 +98,8 @@ impl Default for Peer {
             keep: false,
             up: None,
             heard: None,
+            said: Said::Nothing,
+            holds: Holds::Nothing,
             lease: Lease::default(),
         }
     }
@@ -97,6 +123,25 @@ impl Peer {
         }
     }
 
+    /// Whether something may run there that outlives silence. A node that was never heard in this
+    /// life of ours has been silent from now on.
+    pub fn set_holds(&mut self, holds: Holds, now: Uptime, effects: &mut Vec<PeerEffect>) {
+        self.holds = holds;
+        match holds {
+            Holds::Something if self.heard.is_none() => {
+                (self.heard, self.said) = (Some(now), Said::Lost);
+                if self.connection == Connection::None {
+                    self.connection = Connection::Dialling { attempt: 0 };
+                    effects.push(PeerEffect::Dial { attempt: 0 });
+                }
+            }
+            Holds::Nothing if self.said != Said::Nothing => {
+                (self.heard, self.said) = (None, Said::Nothing);
+            }
+            _ => {}
+        }
+    }
+
     /// The time for which one waits that wanted it at `since` is over: it is told if no connection
     /// came up meanwhile, whatever the dial that is under way will come to. Others wait on.
     pub fn on_wait_over(&self, since: Uptime) -> Option<ReachStep> {
@@ -114,7 +159,7 @@ impl Peer {
         };
         self.connection = Connection::Up { attempt };
         self.wanted_until = None;
-        (self.up, self.heard) = (Some(now), Some(now));
+        (self.up, self.heard, self.said) = (Some(now), Some(now), Said::Nothing);
         self.lease.on_up(greeted);
     }
 
@@ -166,7 +211,9 @@ impl Peer {
         let Connection::Up { attempt } = self.connection else { return };
         if goodbye {
             // Who is kept is dialled again by that.
-            return self.forget(effects);
+            self.end_lease(effects);
+            effects.push(PeerEffect::Gone);
+            return self.give_up(effects);
         }
         self.heard.get_or_insert(now);
         // One that comes up only to be closed again, since one side refuses what the other says, is
@@ -188,9 +235,21 @@ impl Peer {
             self.heard = self.heard.max(Some(now.saturating_sub(silence)));
         }
         self.check_lease(now, effects);
-        let silence = self.heard.map(|heard| now.saturating_sub(heard));
-        if silence.is_some_and(|silence| silence >= limits::LOST_AFTER) {
-            self.forget(effects);
+        let Some(silence) = self.heard.map(|heard| now.saturating_sub(heard)) else { return };
+        if self.said == Said::Nothing && silence >= limits::LOST_AFTER {
+            self.end_lease(effects);
+            effects.push(PeerEffect::Lost);
+            if self.holds == Holds::Nothing {
+                return self.give_up(effects);
+            }
+            // It runs on there, and says so when it is reached.
+            self.said = Said::Lost;
+            self.connection = Connection::Dialling { attempt: 1 };
+            effects.push(PeerEffect::Dial { attempt: 1 });
+        }
+        if self.said == Said::Lost && silence >= limits::DISCONNECT_AFTER {
+            self.said = Said::Disconnected;
+            effects.push(PeerEffect::Disconnected);
         }
     }
 
@@ -211,10 +270,9 @@ impl Peer {
         }
     }
 
-    fn forget(&mut self, effects: &mut Vec<PeerEffect>) {
-        self.end_lease(effects);
-        self.heard = None;
-        effects.push(PeerEffect::Lost);
+    /// Nothing of ours can run there.
+    fn give_up(&mut self, effects: &mut Vec<PeerEffect>) {
+        (self.heard, self.said) = (None, Said::Nothing);
         self.connection = Connection::None;
         if self.keep {
             self.connection = Connection::Dialling { attempt: 1 };
@@ -222,7 +280,7 @@ impl Peer {
         }
     }
 
-    /// Whether it was heard and has not been given up since: something of ours may run there.
+    /// Whether something of ours may run there.
     pub const fn is_known(&self) -> bool {
         self.heard.is_some()
     }
@@ -230,7 +288,8 @@ impl Peer {
     /// Whether it answers.
     pub fn state(&self, now: Uptime) -> NodeState {
         // Lost is what was given up, not what is about to be: who sees it can rely on it.
-        match self.heard.map(|heard| now.saturating_sub(heard)) {
+        let heard = self.heard.filter(|_| self.said == Said::Nothing);
+        match heard.map(|heard| now.saturating_sub(heard)) {
             Some(silence) if silence < limits::SUSPECT_AFTER => NodeState::Alive,
             Some(_) => NodeState::Suspect,
             None => NodeState::Lost,

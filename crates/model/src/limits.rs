@@ -213,6 +213,9 @@ pub const HEARTBEATS_UNHEARD: usize = 16;
 /// margin, and counted from a later moment, so that it never says lost while the child can still
 /// succeed.
 pub const LOST_AFTER: Duration = Duration::from_secs(12);
+/// Silence after which children that run on all the same are shown as disconnected: waiters do not
+/// wait for them any more.
+pub const DISCONNECT_AFTER: Duration = Duration::from_secs(240);
 /// QUIC idle time-out.
 pub const LINK_IDLE: Duration = Duration::from_secs(30);
 /// QUIC keep-alive.

@@ -219,8 +219,8 @@ pub struct EnvironmentSpec {
 }
 
 /// What the children belong to. It decides whether input is stored ahead of them
-/// (`docs/semantics.md`, section 3.1); after their owner's node fell silent both live equally long
-/// (section 4).
+/// (`docs/semantics.md`, section 3.1), and whether they outlive the silence of their owner's node
+/// (section 4): to an executing node [`Hosting::Persistent`] says that the job outlives its node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Hosting {
     /// To the owner's command, with which they end: input is taken as they need it.

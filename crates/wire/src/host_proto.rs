@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use sortie_model::spec::{BodySpec, EnvironmentSpec, Hosting, InputSpec, OsBytes, StopSpec};
 use sortie_model::{
     ChildIncarnation, JobInstance, NodeName, Ordinal, Reason, Seq, SessionInstance, Stream,
-    Timestamp,
+    Timestamp, limits,
 };
 
 use crate::frame::{Kind, Message};
@@ -174,6 +174,14 @@ pub struct ChildPosition {
     pub next: Seq,
     /// Bytes that may be unacknowledged from there on: shrinks when the mailbox is at its quota.
     pub credit: u32,
+}
+
+impl ChildPosition {
+    /// The same with all the credit that a child can have.
+    #[must_use]
+    pub const fn unpaused(self) -> Self {
+        Self { credit: limits::CHILD_CREDIT_BYTES as u32, ..self }
+    }
 }
 
 /// Owner to host: what the mailboxes have stored. Frees the outbox up to there.

@@ -1,10 +1,13 @@
 //! Where a session stands with one executing node: which connection carries it, what was told, what
 //! was stored and must be acknowledged.
 
+mod told;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sortie_link::{CloseCode, Link};
+use sortie_model::spec::Hosting;
 use sortie_model::{ChildKey, Incarnation, JobInstance, NodeId, SessionInstance};
 use sortie_wire::frame::Message;
 use sortie_wire::host_proto::{
@@ -26,16 +29,23 @@ pub(crate) struct Attachment {
 }
 
 /// How a session stands with a node after a new connection.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Attached {
     /// It can be told things at once.
     Ready,
     /// It must first say which jobs it still knows.
     Asked,
-    /// It began a new life: what ran of these jobs is gone, and it can be told things.
-    Reborn(BTreeSet<JobInstance>),
     /// The session is over, and it was told so.
     Over,
+}
+
+/// Which life of a node answers what was asked of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// The one that was told.
+    Same,
+    /// Another one, after that.
+    Later,
 }
 
 /// A node answers a resume that is not outstanding, or about jobs that it was not asked about.
@@ -55,14 +65,16 @@ struct State {
     link: Option<Link>,
     /// The node's life when it was told things.
     life: Option<Incarnation>,
+    /// Whether what is asked now was told to an earlier life of the node, or by one of ours.
+    later: bool,
     /// Whether the node may be told things: it has answered the resume, or needed none.
     ready: bool,
     /// The jobs of a resume that went over the present connection and was not answered yet.
     asked: Option<BTreeSet<JobInstance>>,
     /// Jobs that were over while the answer was outstanding: the node is told after it.
     over: Vec<JobInstance>,
-    /// Jobs that the node was ever told of and may still execute.
-    told: BTreeSet<JobInstance>,
+    /// Jobs that the node was ever told of and may still execute, and how.
+    told: BTreeMap<JobInstance, Hosting>,
     /// Jobs that have yet to hear what became of their children there, and how many such words are
     /// on their way: what such a job started now would be taken for what was lost before.
     unheard: BTreeMap<JobInstance, u32>,
@@ -86,13 +98,6 @@ impl State {
 
     fn must_hear(&mut self, job: JobInstance) {
         *self.unheard.entry(job).or_default() += 1;
-    }
-
-    /// Everything that the node was told of is gone; answers the jobs.
-    fn forget_all(&mut self) -> BTreeSet<JobInstance> {
-        let before = std::mem::take(self);
-        self.unheard = before.unheard;
-        before.told
     }
 }
 
@@ -118,7 +123,7 @@ impl Attachment {
     /// knows what became of those before.
     pub(crate) fn send_start(
         &self,
-        job: JobInstance,
+        (job, hosting): (JobInstance, Hosting),
         children: ChildBatch,
         spec: impl Fn() -> Option<Box<HostSpec>>,
     ) -> bool {
@@ -134,7 +139,7 @@ impl Attachment {
         let start = StartChildren { session: self.session, job, spec, children };
         // A connection that breaks now is followed by a resume, after which it is said again.
         if link.send(&start).is_ok() {
-            state.told.insert(job);
+            state.told.insert(job, hosting);
             state.specified.insert(job);
         }
         true
@@ -169,24 +174,24 @@ impl Attachment {
         }
     }
 
-    /// A connection is up. Of a node in a new life the answered jobs must hear, and say that they
-    /// have [heard](Self::heard).
-    pub(crate) fn attach(self: &Arc<Self>, link: &Link) -> Attached {
+    /// A connection is up. Of a node in a new life the answered jobs are lost: they must hear so,
+    /// and say that they have [heard](Self::heard).
+    pub(crate) fn attach(self: &Arc<Self>, link: &Link) -> (Attached, BTreeSet<JobInstance>) {
         let mut state = self.state();
         if state.ended {
             say(link, &EndSession { session: self.session });
-            return Attached::Over;
+            return (Attached::Over, BTreeSet::new());
         }
         let life = link.facts().incarnation;
-        let before = state.life.replace(life).is_some_and(|before| before != life);
-        let reborn = if before {
-            self.inputs.clear();
-            let told = state.forget_all();
-            told.iter().for_each(|job| state.must_hear(*job));
-            Some(told)
-        } else {
-            None
-        };
+        let mut lost = BTreeSet::new();
+        if state.life.replace(life).is_some_and(|before| before != life) {
+            lost = state.forget_temporary();
+            lost.iter().for_each(|job| {
+                self.inputs.forget(*job);
+                state.must_hear(*job);
+            });
+            state.later = true;
+        }
         state.life = Some(life);
         state.link = Some(link.clone());
         state.specified.clear();
@@ -195,30 +200,28 @@ impl Attachment {
         state.ready = state.told.is_empty() && state.reports == 0;
         let ready = state.ready;
         if !ready {
-            state.asked = Some(state.told.clone());
+            state.asked = Some(state.told.keys().copied().collect());
             let resume = Resume {
                 session: self.session,
                 reports: state.reports,
-                children: state.positions.values().copied().collect(),
-                jobs: state.told.iter().copied().collect(),
+                // Who has room is found out anew: nobody would tell a child that paused.
+                children: state.positions.values().map(|at| at.unpaused()).collect(),
+                jobs: state.told.keys().copied().collect(),
             };
             say(link, &resume);
         }
         drop(state);
         tokio::spawn(acknowledge(Arc::clone(self), link.clone()));
-        match (reborn, ready) {
-            (Some(told), _) => Attached::Reborn(told),
-            (None, true) => Attached::Ready,
-            (None, false) => Attached::Asked,
-        }
+        (if ready { Attached::Ready } else { Attached::Asked }, lost)
     }
 
     /// The node answered the resume over that connection; `unknown` are jobs that it does not know.
-    /// They must be told so, and say that they have [heard](Self::heard).
+    /// They must be told so, and say that they have [heard](Self::heard). Says in which life the
+    /// node was told of them.
     ///
     /// # Errors
     /// [`NotAsked`]; nothing of it is believed then.
-    pub(crate) fn resumed(&self, link: &Link, unknown: &[JobInstance]) -> Result<(), NotAsked> {
+    pub(crate) fn resumed(&self, link: &Link, unknown: &[JobInstance]) -> Result<Life, NotAsked> {
         let mut state = self.state();
         if !state.is_carried_by(link) {
             return Err(NotAsked);
@@ -232,48 +235,15 @@ impl Attachment {
             say(link, &ForgetJob { session: self.session, job });
         }
         for job in unknown {
-            if state.told.remove(job) {
+            if state.told.remove(job).is_some() {
                 state.must_hear(*job);
             }
             state.specified.remove(job);
             state.positions.retain(|key, _| key.job != *job);
             state.fresh.retain(|key, _| key.job != *job);
         }
-        Ok(())
-    }
-
-    /// The node is lost, and what it was told is gone with it: answers the jobs that it was told
-    /// of.
-    pub(crate) fn lost(&self) -> BTreeSet<JobInstance> {
-        self.inputs.clear();
-        self.state().forget_all()
-    }
-
-    /// The job is about to be told what became of its children there, or that nothing can become
-    /// of them. Until it has heard nothing of it is started there.
-    pub(crate) fn must_hear(&self, job: JobInstance) {
-        self.state().must_hear(job);
-    }
-
-    /// The job was told what became of its children there.
-    pub(crate) fn heard(&self, job: JobInstance) {
-        let mut state = self.state();
-        if let Some(words) = state.unheard.get_mut(&job) {
-            *words -= 1;
-            if *words == 0 {
-                state.unheard.remove(&job);
-            }
-        }
-    }
-
-    /// Whether the node was told of the job and may still execute it.
-    pub(crate) fn has_told(&self, job: JobInstance) -> bool {
-        self.state().told.contains(&job)
-    }
-
-    /// Whether the node was told of any job that it may still execute.
-    pub(crate) fn has_told_any(&self) -> bool {
-        !self.state().told.is_empty()
+        let later = std::mem::take(&mut state.later);
+        Ok(if later { Life::Later } else { Life::Same })
     }
 
     /// The session is over: its node is told, and nothing is acknowledged any more.
@@ -326,7 +296,7 @@ impl Attachment {
         let key = ChildKey { job: position.job, ordinal: position.ordinal };
         match ended {
             // A job that was forgotten meanwhile is not resumed.
-            Ended::No if state.told.contains(&key.job) => state.positions.insert(key, position),
+            Ended::No if state.told.contains_key(&key.job) => state.positions.insert(key, position),
             Ended::No | Ended::Yes => state.positions.remove(&key),
         };
         state.fresh.insert(key, position);

@@ -85,6 +85,19 @@ impl InputLog {
         Arc::new(Self { state: Mutex::new(state), changed: Notify::new(), pace, readers })
     }
 
+    /// What an earlier life of the node did not hand over went with it.
+    pub(crate) fn lost(directory: &Path) -> Arc<Self> {
+        let log = Self::new(directory, Pace::Store, u64::MAX);
+        log.lose();
+        log
+    }
+
+    /// Whether it was lost before anybody read of it here.
+    pub(crate) fn is_gone(&self) -> bool {
+        let state = self.state();
+        state.end == End::Lost && state.file.is_empty()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

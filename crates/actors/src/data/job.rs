@@ -12,8 +12,10 @@ use sortie_engine::mailbox::Tally;
 use sortie_engine::parent_job::quota::cut;
 use sortie_engine::parent_job::{JobIdentity, MailboxFacts, ParentJob};
 use sortie_model::spec::Hosting;
-use sortie_model::{ChildView, JobView, NodeId, Ordinal, Record, State, Stream};
+use sortie_model::{ChildView, JobView, NodeId, Ordinal, Record, State, Stream, limits};
 use sortie_wire::host_proto::{ChildAsk, ChildEnd, ChildMotion, ChildStart};
+
+use tokio::sync::oneshot;
 
 use crate::data::durable::Durable;
 use crate::data::durable::output::Committing;
@@ -103,6 +105,14 @@ impl JobShared {
         self.rows.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether the job outlives its node, and its children elsewhere their owner's silence.
+    pub(crate) const fn hosting(&self) -> Hosting {
+        match self.durable {
+            Some(_) => Hosting::Persistent,
+            None => Hosting::Temporary,
+        }
+    }
+
     /// For the job's actor only: it is the one writer.
     pub(crate) fn rows_mut(&self) -> RwLockWriteGuard<'_, ParentJob> {
         self.rows.write().unwrap_or_else(PoisonError::into_inner)
@@ -123,6 +133,20 @@ impl JobShared {
     pub(crate) fn tell(&self, message: ParentJobMessage) {
         if let Some(actor) = self.actor.get() {
             let _ = actor.cast(message);
+        }
+    }
+
+    /// Returns when all that its actor was told so far is kept, if the job outlives its node: what
+    /// another node reported is acknowledged behind that.
+    pub(crate) async fn kept(&self) {
+        let Some(actor) = self.actor.get().filter(|_| self.durable.is_some()) else { return };
+        loop {
+            let (done, heard) = oneshot::channel();
+            // A job that is over has kept its last word.
+            if actor.cast(ParentJobMessage::Say(done)).is_err() || heard.await.unwrap_or(true) {
+                return;
+            }
+            tokio::time::sleep(limits::JOURNAL_RESERVE_RETRY).await;
         }
     }
 

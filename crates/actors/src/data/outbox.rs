@@ -105,6 +105,10 @@ impl Outbox {
             // Under the lock: which connection carries a child is the order of these.
             let bulk: Vec<_> =
                 state.bulk.values().map(|bulk| (Arc::clone(bulk), bulk.rewind())).collect();
+            if resume.is_some() {
+                // An owner that began anew names none of those that it had pause.
+                bulk.iter().for_each(|(bulk, _)| bulk.unpause());
+            }
             (state.generation, bulk)
         };
         if let Some(resume) = resume {

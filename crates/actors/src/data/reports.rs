@@ -114,7 +114,7 @@ async fn store(
         }
     }
     if any {
-        job.keep_small(spoke).await;
+        job.keep_said(spoke).await;
         // Their readers go first, before the job's actor and the acknowledgement.
         tokio::task::yield_now().await;
     }
@@ -133,6 +133,7 @@ async fn store(
     let reports = ChildReports { started, asked, moved, ended };
     if !reports.is_empty() {
         job.tell(ParentJobMessage::Reported { node: from, reports });
+        job.kept().await;
     }
     Ok(())
 }
@@ -176,6 +177,7 @@ async fn store_own(
         let records = run.unpack(&mut payload, Report::KIND)?;
         reached(&job, key.ordinal, first).await;
         room = append(&job, key.ordinal, first, records).await?;
+        job.keep_said(BTreeSet::from([key.ordinal])).await;
     }
     let (mut next, mut stored) = (job.mailboxes.summary(key.ordinal).next, Ended::No);
     if let Some(end) = report.ended.first() {
@@ -188,6 +190,7 @@ async fn store_own(
     let reports = ChildReports { started, asked, moved, ended };
     if !reports.is_empty() {
         job.tell(ParentJobMessage::Reported { node: attachment.node(), reports });
+        job.kept().await;
     }
     let at = |credit| ChildPosition { job: key.job, ordinal: key.ordinal, next, credit };
     attachment.stored_child(link, at(grant(room)), stored);
@@ -219,6 +222,12 @@ async fn append(
     first: Seq,
     mut records: Vec<Record>,
 ) -> Result<u64, BadReport> {
+    if job.mailboxes.may_come_again(ordinal) {
+        for record in records {
+            job.store_again(ordinal, record).await;
+        }
+        return Ok(u64::MAX);
+    }
     loop {
         match job.mailboxes.append(ordinal, first, records).await {
             Err(AppendError::Full { records: back, .. }) => {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use ractor::{Actor, ActorRef};
+use ractor::{Actor, ActorId, ActorRef};
 use sortie_link::{CloseCode, Link};
 use sortie_model::{NodeId, SessionInstance, limits};
 use sortie_wire::host_proto::StartChildren;
@@ -16,6 +16,14 @@ pub(crate) struct Hosted {
     pub(crate) host: ActorRef<HostMessage>,
     /// The link on which the owner asked for it last.
     pub(crate) link: u64,
+}
+
+/// What of a host ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    /// What does not outlive its owner's silence.
+    Temporary,
+    All,
 }
 
 impl NodeShared {
@@ -119,19 +127,38 @@ impl NodeShared {
         }
     }
 
-    /// Another node has been back for as long as a lease: hosts that it did not ask for are over.
-    /// Its question may still be on its way, and must not be answered as if nothing had run.
+    /// Another node was silent for longer than the lease, or began a new life: what runs here for
+    /// it and does not outlive that is killed.
+    pub(crate) fn end_temporary_of(&self, owner: NodeId) {
+        self.expire(owner, Which::Temporary, |_| true);
+    }
+
+    /// Another node has been back for as long as a lease: what it did not ask for, and does not
+    /// outlive its silence, is killed. Its question may still be on its way, and must not be
+    /// answered as if nothing had run.
+    pub(crate) fn end_temporary_not_on(&self, owner: NodeId, link: u64) {
+        self.expire(owner, Which::Temporary, |hosted| hosted.link != link);
+    }
+
+    /// Another node has been back for [`limits::DISCONNECT_AFTER`]: what it did not ask for is
+    /// over.
     pub(crate) fn end_hosts_not_on(&self, owner: NodeId, link: u64) {
-        self.expire(owner, |hosted| hosted.link != link);
+        self.expire(owner, Which::All, |hosted| hosted.link != link);
     }
 
-    /// Another node was silent for longer than the lease: what runs here for it is killed.
-    pub(crate) fn end_hosts_of(&self, owner: NodeId) {
-        self.expire(owner, |_| true);
+    /// A host has nothing left; if it has not taken a new place, it ends.
+    pub(crate) fn retire(&self, session: SessionInstance, owner: NodeId, id: ActorId) {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mine = |hosted: &Hosted| hosted.host.get_id() == id;
+        if hosts.get(&(session, owner)).is_some_and(mine)
+            && let Some(hosted) = hosts.remove(&(session, owner))
+        {
+            let _ = hosted.host.cast(HostMessage::Over);
+        }
     }
 
-    /// Ends hosts of another node, and remembers that for its next question.
-    fn expire(&self, owner: NodeId, which: impl Fn(&Hosted) -> bool) {
+    /// Ends what hosts of another node have, and remembers that for its next question.
+    fn expire(&self, owner: NodeId, what: Which, which: impl Fn(&Hosted) -> bool) {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         let of_it = hosts.iter().filter(|((_, node), hosted)| *node == owner && which(hosted));
         let of_it: Vec<SessionInstance> = of_it.map(|((session, _), _)| *session).collect();
@@ -143,7 +170,11 @@ impl NodeShared {
         expired.drain(..surplus);
         drop(all);
         for session in of_it {
-            if let Some(hosted) = hosts.remove(&(session, owner)) {
+            if what == Which::Temporary {
+                if let Some(hosted) = hosts.get(&(session, owner)) {
+                    let _ = hosted.host.cast(HostMessage::LeaseOver);
+                }
+            } else if let Some(hosted) = hosts.remove(&(session, owner)) {
                 let _ = hosted.host.cast(HostMessage::Over);
             }
         }

@@ -9,7 +9,7 @@ use sortie_engine::peer::Keep;
 use sortie_link::{ControlReceiver, Link};
 use sortie_model::reason::ReachStep;
 use sortie_model::view::NodeState;
-use sortie_model::{JobInstance, NodeId};
+use sortie_model::{JobInstance, NodeId, Timestamp};
 
 use crate::data::changes::Changes;
 use crate::data::session::SessionShared;
@@ -21,6 +21,8 @@ use crate::peer::{PeerActor, PeerMessage};
 pub(crate) struct PeerSight {
     pub(crate) state: NodeState,
     pub(crate) link: Option<Link>,
+    /// Since when it is lost, while something of ours may run on there all the same.
+    pub(crate) lost_since: Option<Timestamp>,
     /// Until when its children may start here, on this node's clock.
     pub(crate) lease: Option<Duration>,
 }

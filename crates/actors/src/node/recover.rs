@@ -30,6 +30,7 @@ use tokio::time::Instant;
 
 use crate::child_job::Survivor;
 use crate::data::durable::{Durable, PAGE, kept_child, output};
+use crate::data::input_log::InputLog;
 use crate::data::job::JobShared;
 use crate::data::session::{SessionIdentity, SessionShared};
 use crate::host::{Adoption, HostMessage};
@@ -114,12 +115,20 @@ impl NodeShared {
         let mut left = Left::of(guardian.as_ref(), same_boot(store.directory()));
         let mut taken_up = Vec::new();
         for (session, job) in unfinished {
+            let instance = job.identity.instance;
+            let elsewhere = job.rows().told_nodes(self.me.id);
+            elsewhere.iter().for_each(|node| session.attachment(*node).was_told(instance));
             let finding = adopt(&session, &job, &mut left);
             job.tell(ParentJobMessage::Recovered(finding));
             tell_of_quotas(&job);
             let (done, heard) = oneshot::channel();
             job.tell(ParentJobMessage::Say(done));
             taken_up.push(heard);
+            // What is heard of them comes behind that.
+            let wait = job.rows().spec().connect_timeout;
+            for node in elsewhere {
+                self.want_link(node, (Arc::clone(&session), instance), wait);
+            }
         }
         let directory = store.directory().to_owned();
         tokio::spawn(async move {
@@ -244,7 +253,8 @@ fn adopt(session: &Arc<SessionShared>, job: &JobShared, left: &mut Left) -> Find
     }
     if !children.is_empty() {
         let node = &session.node.me.name();
-        let spec = rows.host_spec(Executor::OwnNode, Owner { node, level: 0 });
+        let spec =
+            rows.host_spec(Executor::OwnNode, Owner { node, level: 0, hosting: job.hosting() });
         let adoption = Adoption { job: instance, spec, children };
         session.tell_host(HostMessage::Adopt(Box::new(adoption)));
     }
@@ -331,7 +341,9 @@ async fn recover_job(
     let finished = rows.state().is_finished();
     let mailboxes =
         output::mailboxes(&session.node, store, (entry.instance, session.identity.output));
-    let job = JobShared::new(rows, mailboxes, None, session);
+    let fed = rows.spec().input.is_fed();
+    let input = fed.then(|| InputLog::lost(&session.node.input_directory));
+    let job = JobShared::new(rows, mailboxes, input, session);
     if facts.with_errors {
         job.note_streams([sortie_model::Stream::Error]);
     }

@@ -155,9 +155,15 @@ fn away(
     let away = others.filter_map(|(id, name)| {
         let sight = session.node.sights.get(id);
         let up = sight.as_ref().is_some_and(|sight| sight.link.is_some());
-        let what = match sight.map(|sight| sight.state) {
-            Some(NodeState::Alive) if up => return None,
-            Some(NodeState::Suspect) => "it is silent".to_owned(),
+        let told = session.attachment(id).has_told(job.identity.instance);
+        let lost_since = sight.as_ref().and_then(|sight| sight.lost_since).filter(|_| told);
+        let what = match (sight.map(|sight| sight.state), lost_since) {
+            (Some(NodeState::Alive), _) if up => return None,
+            (Some(NodeState::Suspect), _) => "it is silent".to_owned(),
+            (_, Some(since)) => {
+                let then = "what runs there goes on, and is heard once it is back";
+                format!("it is lost since {since}; {then}")
+            }
             _ => match session.node.sights.failure(id) {
                 Some((step, text)) => format!("it cannot be reached ({step}): {text}"),
                 None => "the connection is being made".to_owned(),

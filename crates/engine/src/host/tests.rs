@@ -238,3 +238,21 @@ fn moved(effects: &[HostEffect]) -> Vec<(u32, u64, Motion)> {
     });
     moved.flatten().map(|it| (it.ordinal.0, it.number, it.motion)).collect()
 }
+
+#[test]
+fn the_end_of_a_lease_ends_what_does_not_outlive_it() {
+    let mut host = Host::new(8);
+    let mut effects = Vec::new();
+    let kept = JobInstance(Uuid::from_u128(9));
+    let spec = Some(Box::new(HostSpec { hosting: Hosting::Persistent, ..*spec() }));
+    let persistent = StartChildren { job: kept, spec, ..start(0, 1) };
+    assert_eq!(host.on_start(start(0, 1), ROOM, &mut effects), Ok(()));
+    assert_eq!(host.on_start(persistent, ROOM, &mut effects), Ok(()));
+    effects.clear();
+    host.on_lease_over(&mut effects);
+    assert_eq!(effects, [HostEffect::Discard(JOB)]);
+    assert!(!host.is_empty());
+    let resume =
+        Resume { session: SESSION, reports: 0, children: Vec::new(), jobs: vec![JOB, kept] };
+    assert_eq!(host.on_resume(&resume, &mut effects), [JOB]);
+}

@@ -1,7 +1,7 @@
 //! What an executing node is told of a job.
 
 use sortie_model::NodeName;
-use sortie_model::spec::{EnvironmentSpec, Fan};
+use sortie_model::spec::{EnvironmentSpec, Fan, Hosting};
 use sortie_wire::host_proto::HostSpec;
 
 use crate::parent_job::ParentJob;
@@ -22,6 +22,8 @@ pub struct Owner<'a> {
     pub node: &'a NodeName,
     /// How many levels of jobs it is below a user's own session.
     pub level: u32,
+    /// Whether the job outlives its node.
+    pub hosting: Hosting,
 }
 
 impl ParentJob {
@@ -44,7 +46,7 @@ impl ParentJob {
             init: spec.init.clone(),
             directory: spec.directory.clone(),
             environment,
-            hosting: spec.hosting,
+            hosting: owner.hosting,
             session: self.identity().session.0,
             job: self.identity().id.0,
             owner_node: owner.node.clone(),

@@ -272,9 +272,22 @@ impl ParentJob {
         self.advance(now, effects);
     }
 
+    /// The node has been silent for so long that its children are not waited for. They may run on
+    /// there, and say so when it is back.
+    pub fn on_disconnected(&mut self, node: NodeId, now: Timestamp, effects: &mut Effects) {
+        let Some(index) = self.nodes.find(node) else { return };
+        for ordinal in self.on_node(index) {
+            let phase = self.row(ordinal).map(|row| row.phase);
+            if phase.is_some_and(|phase| phase.goes_on() && phase != Phase::Suspended) {
+                self.set_phase(ordinal, Phase::Disconnected, effects);
+            }
+        }
+        self.advance(now, effects);
+    }
+
     /// A new connection to the node is up: what it may not have heard is said again. Hosts accept a
     /// child once, so a repetition starts nothing twice.
-    pub fn on_reconnected(&mut self, node: NodeId, effects: &mut Effects) {
+    pub fn on_reconnected(&mut self, node: NodeId, now: Timestamp, effects: &mut Effects) {
         let Some(index) = self.nodes.find(node) else { return };
         self.nodes.heard(index);
         let mut sent = Vec::new();
@@ -287,6 +300,9 @@ impl ParentJob {
             if row.phase.holds_slot() && row.told_to_stop {
                 stopping.push(ordinal);
             }
+            if row.phase == Phase::Disconnected {
+                self.set_phase(ordinal, self.begun_phase(ordinal), effects);
+            }
         }
         self.start_on(index, &sent, effects);
         if !stopping.is_empty() {
@@ -296,6 +312,7 @@ impl ParentJob {
         }
         self.move_again(index, effects);
         self.answer_again(index, effects);
+        self.advance(now, effects);
     }
 
     fn on_node(&self, index: NodeIndex) -> Vec<Ordinal> {

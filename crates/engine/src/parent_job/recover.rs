@@ -164,6 +164,14 @@ impl ParentJob {
         this
     }
 
+    /// The other nodes that were told of unfinished children.
+    pub fn told_nodes(&self, here: NodeId) -> Vec<NodeId> {
+        let told = self.rows.iter().filter(|row| row.phase.holds_slot());
+        let nodes: BTreeSet<NodeIndex> = told.filter_map(|row| row.node).collect();
+        let ids = nodes.into_iter().filter_map(|node| self.nodes.id(node));
+        ids.filter(|id| *id != here).collect()
+    }
+
     /// Counts, slots and restart rules of rows that were put in as they are.
     fn take_up_rows(&mut self) {
         let restart = self.spec.restart.restart;
@@ -195,7 +203,7 @@ impl ParentJob {
     }
 
     /// The node is back. `found` says of each child that was to run on this node in that life
-    /// whether it does. What ran elsewhere was killed there when this node fell silent.
+    /// whether it does. What was told to other nodes runs on there: they are asked.
     pub fn on_recovered(
         &mut self,
         here: NodeId,
@@ -210,9 +218,13 @@ impl ParentJob {
         for ordinal in (0..self.rows.len() as u32).rev().map(Ordinal) {
             let Some(row) = self.row(ordinal) else { continue };
             let (told, incarnation) = (row.told_to_stop, row.incarnation);
-            let found = match row.node.filter(|node| Some(*node) == here) {
-                Some(_) => found(ordinal, incarnation),
-                None => Found::Gone,
+            let elsewhere = row.node.is_some_and(|node| Some(node) != here);
+            if elsewhere && row.phase.holds_slot() {
+                continue;
+            }
+            let found = match row.node {
+                Some(_) if !elsewhere => found(ordinal, incarnation),
+                _ => Found::Gone,
             };
             match (row.phase, found) {
                 (Phase::Resting, _) => self.supervise_ended(ordinal, effects),

@@ -24,6 +24,8 @@ pub(crate) enum Phase {
     Suspending,
     /// Began, and stands still.
     Suspended,
+    /// Began, and its node has been silent for so long that nobody waits for it.
+    Disconnected,
     /// Began, and was told to stop.
     Stopping,
     /// Ended well.
@@ -50,6 +52,7 @@ impl Phase {
             Self::Blocked => State::Blocked,
             Self::Suspending => State::Suspending,
             Self::Suspended => State::Suspended,
+            Self::Disconnected => State::Disconnected,
             Self::Stopping => State::Stopping,
             Self::Completed => State::Completed,
             Self::Failed => State::Failed,
@@ -73,7 +76,8 @@ impl Phase {
 
     /// Whether it began, and was not told to stop.
     pub(crate) const fn goes_on(self) -> bool {
-        matches!(self, Self::Running | Self::Blocked | Self::Suspending | Self::Suspended)
+        let moves = matches!(self, Self::Running | Self::Blocked | Self::Suspending);
+        moves || matches!(self, Self::Suspended | Self::Disconnected)
     }
 }
 

@@ -240,7 +240,7 @@ fn after_a_reconnection_what_was_not_confirmed_is_said_again() {
     let one = ChildSet::Some(vec![Ordinal(2)]);
     job.on_stop(order(one.clone()), NOW, &mut effects);
     effects.clear();
-    job.on_reconnected(node(0), &mut effects);
+    job.on_reconnected(node(0), NOW, &mut effects);
     assert_eq!(started(&effects), BTreeMap::from([(0, vec![1, 2])]));
     let how = StopSpec::default();
     assert!(effects.contains(&JobEffect::Stop { node: NodeIndex(0), children: one, how }));
@@ -430,5 +430,6 @@ fn longer_items_are_read_less_far_ahead() {
 mod ask;
 mod quota;
 mod recover;
+mod silence;
 mod supervise;
 mod suspend;

@@ -143,7 +143,7 @@ fn a_goodbye_ends_what_ran_there_at_once() {
     let mut effects = Vec::new();
     peer.on_up(at(0), at(0), &mut effects);
     peer.on_closed(true, at(1), &mut effects);
-    assert_eq!(effects, [PeerEffect::LeaseOver, PeerEffect::Lost]);
+    assert_eq!(effects, [PeerEffect::LeaseOver, PeerEffect::Gone]);
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn a_node_that_is_kept_is_dialled_once_after_its_goodbye_and_is_lost_once() {
     peer.on_up(at(0), at(0), &mut effects);
     effects.clear();
     peer.on_closed(true, at(1), &mut effects);
-    let gone = [PeerEffect::LeaseOver, PeerEffect::Lost, PeerEffect::Dial { attempt: 1 }];
+    let gone = [PeerEffect::LeaseOver, PeerEffect::Gone, PeerEffect::Dial { attempt: 1 }];
     assert_eq!((effects.as_slice(), peer.state(at(1))), (&gone[..], NodeState::Lost));
     effects.clear();
     peer.on_tick(None, at(20), &mut effects);
@@ -220,4 +220,69 @@ fn a_connection_that_came_up_meanwhile_ends_the_wait_for_it() {
     peer.on_closed(false, at(4), &mut effects);
     assert_eq!(peer.on_wait_over(at(0)), None);
     assert_eq!(peer.on_wait_over(at(3)), Some(ReachStep::Connect));
+}
+
+#[test]
+fn a_node_that_holds_what_outlives_silence_is_dialled_until_it_answers() {
+    let mut peer = Peer::default();
+    let mut effects = Vec::new();
+    peer.on_up(at(0), at(0), &mut effects);
+    peer.set_holds(Holds::Something, at(1), &mut effects);
+    assert_eq!(effects, []);
+    peer.on_tick(Some(at(12)), at(12), &mut effects);
+    let lost = [PeerEffect::LeaseOver, PeerEffect::Lost, PeerEffect::Dial { attempt: 1 }];
+    assert_eq!((effects.as_slice(), peer.state(at(12))), (&lost[..], NodeState::Lost));
+    assert!(peer.is_known(), "what runs there may answer");
+    effects.clear();
+    peer.on_dial_failed(ReachStep::Connect, at(200), &mut effects);
+    peer.on_tick(None, at(239), &mut effects);
+    assert_eq!(effects, [PeerEffect::Dial { attempt: 2 }]);
+    effects.clear();
+    peer.on_tick(None, at(240), &mut effects);
+    peer.on_tick(None, at(900), &mut effects);
+    assert_eq!(effects, [PeerEffect::Disconnected], "once");
+    effects.clear();
+    peer.on_up(at(901), at(901), &mut effects);
+    assert_eq!((effects.as_slice(), peer.state(at(901))), (&[][..], NodeState::Alive));
+    peer.on_tick(Some(at(12)), at(913), &mut effects);
+    assert_eq!(effects.get(..2), Some(&lost[..2]), "and so again");
+}
+
+#[test]
+fn a_node_that_holds_nothing_any_more_is_given_up() {
+    let mut peer = Peer::default();
+    let mut effects = Vec::new();
+    peer.on_up(at(0), at(0), &mut effects);
+    peer.set_holds(Holds::Something, at(1), &mut effects);
+    peer.on_tick(Some(at(12)), at(12), &mut effects);
+    peer.set_holds(Holds::Nothing, at(20), &mut effects);
+    effects.clear();
+    peer.on_dial_failed(ReachStep::Connect, at(21), &mut effects);
+    peer.on_tick(None, at(300), &mut effects);
+    assert_eq!((effects.as_slice(), peer.is_known()), (&[][..], false));
+}
+
+#[test]
+fn what_a_former_life_of_ours_left_there_is_asked_for_and_waited_for_from_now_on() {
+    let mut peer = Peer::default();
+    let mut effects = Vec::new();
+    peer.set_holds(Holds::Something, at(5), &mut effects);
+    assert_eq!(effects, [PeerEffect::Dial { attempt: 0 }]);
+    assert_eq!((peer.state(at(5)), peer.is_known()), (NodeState::Lost, true));
+    effects.clear();
+    peer.on_tick(None, at(244), &mut effects);
+    assert_eq!(effects, []);
+    peer.on_tick(None, at(245), &mut effects);
+    assert_eq!(effects, [PeerEffect::Disconnected]);
+}
+
+#[test]
+fn a_goodbye_ends_what_outlives_silence_too() {
+    let mut peer = Peer::default();
+    let mut effects = Vec::new();
+    peer.on_up(at(0), at(0), &mut effects);
+    peer.set_holds(Holds::Something, at(1), &mut effects);
+    peer.on_closed(true, at(2), &mut effects);
+    assert_eq!(effects, [PeerEffect::LeaseOver, PeerEffect::Gone]);
+    assert!(!peer.is_known());
 }

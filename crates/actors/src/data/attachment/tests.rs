@@ -1,3 +1,4 @@
+use sortie_engine::peer::Holds;
 use sortie_model::{Ordinal, Seq, limits};
 use uuid::Uuid;
 
@@ -25,7 +26,7 @@ async fn a_child_whose_end_is_acknowledged_leaves_no_position() {
     let mut ends = linked().await;
     let attachment = attachment();
     attachment.attach(&ends.here);
-    attachment.state().told.insert(JOB);
+    attachment.state().told.insert(JOB, Hosting::Temporary);
     for ordinal in 0..100 {
         attachment.stored_child(&ends.here, position(ordinal, 1), Ended::No);
         attachment.stored_child(&ends.here, position(ordinal, 3), Ended::Yes);
@@ -47,7 +48,8 @@ async fn a_resume_that_cannot_be_sent_ends_the_connection() {
     let ends = linked().await;
     let attachment = attachment();
     let jobs = limits::FRAME_BYTES as u128 / 16;
-    attachment.state().told = (0..=jobs).map(|job| JobInstance(Uuid::from_u128(job))).collect();
+    let told = (0..=jobs).map(|job| (JobInstance(Uuid::from_u128(job)), Hosting::Temporary));
+    attachment.state().told = told.collect();
     attachment.attach(&ends.here);
     assert!(ends.here.is_closed());
 }
@@ -55,8 +57,8 @@ async fn a_resume_that_cannot_be_sent_ends_the_connection() {
 /// An attachment that was told of a job and has asked over the link whether it is still known.
 async fn asked(ends: &mut Ends) -> Arc<Attachment> {
     let attachment = attachment();
-    attachment.state().told.insert(JOB);
-    assert!(matches!(attachment.attach(&ends.here), Attached::Asked));
+    attachment.state().told.insert(JOB, Hosting::Temporary);
+    assert_eq!(attachment.attach(&ends.here).0, Attached::Asked);
     let frame = ends.there_control.next().await.expect("a question");
     assert_eq!(frame.open::<Resume>().expect("a resume").jobs, [JOB]);
     attachment
@@ -68,15 +70,15 @@ async fn only_what_was_asked_is_answered() {
     let stranger = JobInstance(Uuid::from_u128(8));
     let attachment = asked(&mut ends).await;
     assert_eq!(attachment.resumed(&ends.here, &[stranger, JOB]), Err(NotAsked));
-    assert!(!attachment.is_ready() && attachment.state().told.contains(&JOB));
+    assert!(!attachment.is_ready() && attachment.has_told(JOB));
 
     let attachment = asked(&mut ends).await;
     let (other, _kept) = link().await;
     assert_eq!(attachment.resumed(&other, &[]), Err(NotAsked));
-    assert_eq!(attachment.resumed(&ends.here, &[]), Ok(()));
-    assert!(attachment.is_ready() && attachment.state().told.contains(&JOB));
+    assert_eq!(attachment.resumed(&ends.here, &[]), Ok(Life::Same));
+    assert!(attachment.is_ready() && attachment.has_told(JOB));
     assert_eq!(attachment.resumed(&ends.here, &[JOB]), Err(NotAsked));
-    assert!(attachment.state().told.contains(&JOB), "the second answer is not believed");
+    assert!(attachment.has_told(JOB), "the second answer is not believed");
 }
 
 #[tokio::test]
@@ -85,7 +87,7 @@ async fn a_job_that_ends_while_the_answer_is_outstanding_is_forgotten_after_it()
     let attachment = asked(&mut ends).await;
     let forget = ForgetJob { session: attachment.session, job: JOB };
     attachment.forget(&forget);
-    assert_eq!(attachment.resumed(&ends.here, &[JOB]), Ok(()));
+    assert_eq!(attachment.resumed(&ends.here, &[JOB]), Ok(Life::Same));
     let frame = ends.there_control.next().await.expect("a word");
     assert_eq!(frame.open::<ForgetJob>(), Ok(forget));
 }
@@ -95,11 +97,11 @@ async fn a_session_that_ended_while_its_node_was_away_is_only_said_to_be_over() 
     let first = linked().await;
     let attachment = attachment();
     attachment.attach(&first.here);
-    attachment.state().told.insert(JOB);
+    attachment.state().told.insert(JOB, Hosting::Temporary);
     first.here.close(CloseCode::SILENT, "cut");
     attachment.end();
     let mut second = linked().await;
-    assert!(matches!(attachment.attach(&second.here), Attached::Over));
+    assert_eq!(attachment.attach(&second.here).0, Attached::Over);
     let frame = second.there_control.next().await.expect("a word");
     assert_eq!(frame.open::<EndSession>(), Ok(EndSession { session: attachment.session }));
     assert!(!attachment.is_current(&second.here));
@@ -110,7 +112,7 @@ async fn a_position_that_comes_after_its_job_was_forgotten_is_not_kept() {
     let ends = linked().await;
     let attachment = attachment();
     attachment.attach(&ends.here);
-    attachment.state().told.insert(JOB);
+    attachment.state().told.insert(JOB, Hosting::Temporary);
     attachment.forget(&ForgetJob { session: attachment.session, job: JOB });
     attachment.stored_child(&ends.here, position(0, 5), Ended::No);
     assert!(attachment.state().positions.is_empty());
@@ -120,18 +122,18 @@ async fn a_position_that_comes_after_its_job_was_forgotten_is_not_kept() {
 async fn a_job_that_must_hear_of_a_loss_starts_nothing_before() {
     let mut ends = linked().await;
     let attachment = asked(&mut ends).await;
-    assert_eq!(attachment.resumed(&ends.here, &[JOB]), Ok(()));
+    assert_eq!(attachment.resumed(&ends.here, &[JOB]), Ok(Life::Same));
     let again = || ChildBatch::Again(Vec::new());
     // The answer is known, and the word of it is on its way to the job.
-    assert!(!attachment.send_start(JOB, again(), || None));
+    assert!(!attachment.send_start((JOB, Hosting::Temporary), again(), || None));
     let other = JobInstance(Uuid::from_u128(8));
-    assert!(attachment.send_start(other, again(), || None));
+    assert!(attachment.send_start((other, Hosting::Temporary), again(), || None));
     // A word about the way there is one more.
     attachment.must_hear(JOB);
     attachment.heard(JOB);
-    assert!(!attachment.send_start(JOB, again(), || None));
+    assert!(!attachment.send_start((JOB, Hosting::Temporary), again(), || None));
     attachment.heard(JOB);
-    assert!(attachment.send_start(JOB, again(), || None));
+    assert!(attachment.send_start((JOB, Hosting::Temporary), again(), || None));
 }
 
 #[tokio::test]
@@ -140,25 +142,67 @@ async fn what_a_job_must_hear_outlives_the_node_that_is_lost_again() {
     let attachment = asked(&mut ends).await;
     attachment.must_hear(JOB);
     assert_eq!(attachment.lost(), BTreeSet::from([JOB]));
-    assert!(matches!(attachment.attach(&ends.here), Attached::Ready));
-    assert!(!attachment.send_start(JOB, ChildBatch::Again(Vec::new()), || None));
+    assert_eq!(attachment.attach(&ends.here).0, Attached::Ready);
+    assert!(!attachment.send_start(
+        (JOB, Hosting::Temporary),
+        ChildBatch::Again(Vec::new()),
+        || None
+    ));
     attachment.heard(JOB);
-    assert!(attachment.send_start(JOB, ChildBatch::Again(Vec::new()), || None));
+    assert!(attachment.send_start(
+        (JOB, Hosting::Temporary),
+        ChildBatch::Again(Vec::new()),
+        || None
+    ));
 }
 
 #[tokio::test]
 async fn a_node_in_a_new_life_starts_nothing_of_a_job_before_it_heard_of_the_earlier_life() {
     let (first, second) = (linked().await, linked_in(Incarnation(2)).await);
     let attachment = attachment();
-    let start = |job| attachment.send_start(job, ChildBatch::Again(Vec::new()), || None);
-    assert!(matches!(attachment.attach(&first.here), Attached::Ready));
+    let start = |job| {
+        attachment.send_start((job, Hosting::Temporary), ChildBatch::Again(Vec::new()), || None)
+    };
+    assert_eq!(attachment.attach(&first.here).0, Attached::Ready);
     assert!(start(JOB));
-    let attached = attachment.attach(&second.here);
-    assert!(matches!(attached, Attached::Reborn(told) if told == BTreeSet::from([JOB])));
+    assert_eq!(attachment.attach(&second.here), (Attached::Ready, BTreeSet::from([JOB])));
     // Others may start there, so it is ready.
     let other = JobInstance(Uuid::from_u128(8));
     assert!(attachment.is_ready() && start(other));
     assert!(!start(JOB), "its word is on its way");
     attachment.heard(JOB);
     assert!(start(JOB));
+}
+
+#[tokio::test]
+async fn what_outlives_silence_is_asked_for_whatever_happened_to_its_node() {
+    let (first, mut second) = (linked().await, linked_in(Incarnation(2)).await);
+    let attachment = attachment();
+    let (kept, short) = (JOB, JobInstance(Uuid::from_u128(8)));
+    assert_eq!(attachment.attach(&first.here).0, Attached::Ready);
+    let again = || ChildBatch::Again(Vec::new());
+    assert!(attachment.send_start((kept, Hosting::Persistent), again(), || None));
+    assert!(attachment.send_start((short, Hosting::Temporary), again(), || None));
+    attachment.stored_child(&first.here, position(0, 5), Ended::No);
+    assert_eq!(attachment.lost(), BTreeSet::from([short]));
+    assert_eq!((attachment.holds(), attachment.has_told(short)), (Holds::Something, false));
+    assert_eq!(attachment.attach(&second.here), (Attached::Asked, BTreeSet::new()));
+    let frame = second.there_control.next().await.expect("a question");
+    let resume = frame.open::<Resume>().expect("a resume");
+    assert_eq!((resume.jobs, resume.children), (vec![kept], vec![position(0, 5).unpaused()]));
+    assert_eq!(attachment.resumed(&second.here, &[kept]), Ok(Life::Later));
+    assert_eq!(attachment.holds(), Holds::Nothing);
+}
+
+#[tokio::test]
+async fn a_node_that_ended_takes_along_what_outlives_silence() {
+    let ends = linked().await;
+    let attachment = attachment();
+    attachment.attach(&ends.here);
+    let start =
+        |hosting| attachment.send_start((JOB, hosting), ChildBatch::Again(Vec::new()), || None);
+    assert!(start(Hosting::Persistent));
+    assert_eq!(attachment.lost(), BTreeSet::new());
+    assert_eq!(attachment.gone(), BTreeSet::from([JOB]));
+    assert_eq!(attachment.holds(), Holds::Nothing);
 }

@@ -134,12 +134,20 @@ fn pages<T>(
 }
 
 impl JobShared {
-    /// Keeps what children on other nodes have said, where it is little: their nodes forget it when
-    /// they hear that it is stored. More than a little is in files a moment later.
-    pub(crate) async fn keep_small(&self, children: BTreeSet<Ordinal>) {
+    /// Keeps what children on other nodes have said: their nodes forget it when they hear that it
+    /// is stored. A disk that takes nothing is waited for.
+    pub(crate) async fn keep_said(&self, children: BTreeSet<Ordinal>) {
         let Some(durable) = &self.durable else { return };
-        let small = |ordinal| Some((ordinal, self.mailboxes.small(ordinal)?));
-        let outputs: Vec<_> = children.into_iter().filter_map(small).collect();
+        let mut outputs = Vec::new();
+        for ordinal in children {
+            if let Some(block) = self.mailboxes.small(ordinal) {
+                outputs.push((ordinal, block));
+            } else if let Persisted::Inline(block) = self.mailboxes.persist_so_far(ordinal).await {
+                outputs.push((ordinal, block));
+            }
+        }
+        // What was taken before it was stored counts as taken from then on.
+        self.commit_cursors().await;
         let job = self.identity.instance;
         // Of so many children that a request to the journal may have them.
         let changes = outputs.chunks(SMALL_OUTPUTS).map(|outputs| {

@@ -76,7 +76,12 @@ impl InputFeeds {
             (Some(known), _) => known.clone(),
             (None, None) => return Ok(()),
             (None, Some(log)) => {
-                let feed = Arc::new(Feed::new(log.reader(key.ordinal), Arc::clone(&self.traffic)));
+                let feed = Feed::new(log.reader(key.ordinal), Arc::clone(&self.traffic));
+                if log.is_gone() {
+                    // An earlier life of this node sent it so much.
+                    feed.state().ever_sent = read;
+                }
+                let feed = Arc::new(feed);
                 feeds.insert(key, Some(Arc::clone(&feed)));
                 Some(feed)
             }

@@ -5,6 +5,7 @@
 //! journal when its child ends. What was acknowledged comes out as cursors for the journal, and its
 //! files go when the journal has them.
 
+mod again;
 mod follow;
 mod inline;
 mod persist;

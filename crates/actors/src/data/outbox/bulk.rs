@@ -143,6 +143,12 @@ impl Bulk {
         done
     }
 
+    /// It may have as much on its way as any child.
+    pub(super) fn unpause(&self) {
+        self.state().credit = limits::CHILD_CREDIT_BYTES;
+        self.room.notify_waiters();
+    }
+
     pub(super) fn discard(&self) {
         let mut state = self.state();
         state.discarded = true;

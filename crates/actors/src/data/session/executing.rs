@@ -27,7 +27,8 @@ impl SessionShared {
         let spec = |executor| {
             let level = self.identity.above.as_ref().map_or(0, |above| above.level);
             let node = &self.node.me.name();
-            Some(Box::new(job.rows().host_spec(executor, Owner { node, level })))
+            let owner = Owner { node, level, hosting: job.hosting() };
+            Some(Box::new(job.rows().host_spec(executor, owner)))
         };
         if id == self.node.me.id {
             let spec = spec(Executor::OwnNode);
@@ -40,7 +41,8 @@ impl SessionShared {
             return;
         }
         let attachment = self.attachment(id);
-        let sent = attachment.send_start(instance, children, || spec(Executor::OtherNode));
+        let sent = attachment
+            .send_start((instance, job.hosting()), children, || spec(Executor::OtherNode));
         if !sent {
             self.reach(job, node);
         }

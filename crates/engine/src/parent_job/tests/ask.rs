@@ -113,7 +113,7 @@ fn a_question_ends_with_its_node_and_outlives_a_connection() {
     report(&mut job, asks(1, 1, 0));
     let key = answer(&mut job, None).expect("it asks");
     let mut effects = Effects::new();
-    job.on_reconnected(node(0), &mut effects);
+    job.on_reconnected(node(0), NOW, &mut effects);
     let again = JobEffect::Answer { node: NodeIndex(0), key, answer: Bytes::from_static(b"\xc3") };
     assert_eq!(effects, [again]);
     assert_eq!(job.asking().collect::<Vec<_>>(), [(Ordinal(1), QuestionNumber(1))]);
@@ -284,7 +284,7 @@ impl Both {
                 self.answers.clear();
                 self.arrived = self.arrived.saturating_sub(2);
                 let mut effects = Effects::new();
-                self.job.on_reconnected(node(0), &mut effects);
+                self.job.on_reconnected(node(0), NOW, &mut effects);
                 self.carry(effects);
             }
             Step::Stop => {

@@ -129,7 +129,7 @@ fn a_lost_node_is_a_failure_and_its_child_is_sent_there_again() {
     job.on_unreachable(node(1), ReachStep::Connect, NOW, &mut effects);
     assert_eq!(job.restarts(), 2, "it is asked for once more");
     let mut effects = Effects::new();
-    job.on_reconnected(node(1), &mut effects);
+    job.on_reconnected(node(1), NOW, &mut effects);
     assert_eq!(again(&effects), [1], "it is sent when the node is heard");
 }
 

@@ -144,7 +144,7 @@ fn an_order_that_was_not_confirmed_is_said_again_to_its_node() {
     tell(&mut job, ChildSet::All, Suspended);
     moved(&mut job, moves(0, 1, Suspended));
     let mut effects = Effects::new();
-    job.on_reconnected(node(0), &mut effects);
+    job.on_reconnected(node(0), NOW, &mut effects);
     assert_eq!(effects, [told(one(1), 1, Suspended)]);
 }
 
@@ -229,7 +229,7 @@ impl Both {
                 self.orders.clear();
                 self.arrived = self.arrived.saturating_sub(2);
                 let mut effects = Effects::new();
-                self.job.on_reconnected(node(0), &mut effects);
+                self.job.on_reconnected(node(0), NOW, &mut effects);
                 self.carry(effects);
             }
         }

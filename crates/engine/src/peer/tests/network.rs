@@ -100,12 +100,12 @@ impl World {
         for effect in effects {
             match effect {
                 PeerEffect::Dial { .. } => self.sides[side].dial_at = Some(self.now + 200),
-                PeerEffect::Unreachable(_) => {}
+                PeerEffect::Unreachable(_) | PeerEffect::Disconnected => {}
                 PeerEffect::LeaseOver => {
                     self.sides[side].runs = false;
                     self.close(side, second);
                 }
-                PeerEffect::Lost => {
+                PeerEffect::Lost | PeerEffect::Gone => {
                     self.close(side, second);
                     self.sides[side].lost += 1;
                     self.sides[side].told = false;

@@ -16,6 +16,15 @@ use super::inline::Inline;
 use super::table::{Child, Place};
 use super::{Backed, Backing, Persisted, RestoreError, is_lost};
 
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum For {
+    /// All that the child will ever say: its files are sealed.
+    Ever,
+    /// What it has said so far.
+    Now,
+}
+
 /// What stands between a child's end and the journal.
 enum Step {
     Done(Persisted),
@@ -44,11 +53,23 @@ impl JobMailboxes {
     /// # Cancel safety
     /// Dropping it has no effect; it can be called again.
     pub async fn persist(self: &Arc<Self>, ordinal: Ordinal) -> Persisted {
+        self.bring(ordinal, For::Ever).await
+    }
+
+    /// The same for a child that goes on, and what it has said so far.
+    ///
+    /// # Cancel safety
+    /// Dropping it has no effect; it can be called again.
+    pub async fn persist_so_far(self: &Arc<Self>, ordinal: Ordinal) -> Persisted {
+        self.bring(ordinal, For::Now).await
+    }
+
+    async fn bring(self: &Arc<Self>, ordinal: Ordinal, what: For) -> Persisted {
         let Some(backed) = &self.backed else { return Persisted::Nothing };
         loop {
             let mut progress = pin!(backed.progress.notified());
             progress.as_mut().enable();
-            match self.persist_step(backed, ordinal) {
+            match self.persist_step(backed, ordinal, what) {
                 Step::Done(persisted) => return persisted,
                 Step::Load(block) => match self.load_compact(ordinal, block).await {
                     Ok(()) => {}
@@ -68,7 +89,7 @@ impl JobMailboxes {
         }
     }
 
-    fn persist_step(&self, backed: &Arc<Backed>, ordinal: Ordinal) -> Step {
+    fn persist_step(&self, backed: &Arc<Backed>, ordinal: Ordinal, what: For) -> Step {
         let shard = self.shard(ordinal);
         if shard.removed {
             return Step::Done(Persisted::Nothing);
@@ -81,9 +102,9 @@ impl JobMailboxes {
         let mut table = backed.table();
         let place = table.children.get(&ordinal).map_or(Place::Undecided, |child| child.place);
         if matches!(place, Place::Files(_)) || compact.is_none() {
-            let step = table.child(ordinal).persist_step(summary.next, summary.unread);
+            let step = table.child(ordinal).persist_step(summary.next, summary.unread, what);
             if matches!(step, Step::Wait) {
-                table.child(ordinal).ending = true;
+                table.child(ordinal).ending |= what == For::Ever;
                 table.urgent = true;
                 table.make_due(ordinal);
                 backed.wake(table);
@@ -245,7 +266,7 @@ impl JobMailboxes {
 
 impl Child {
     /// Of a mailbox that is not compact, or has files.
-    fn persist_step(&mut self, next: Seq, unread: Tally) -> Step {
+    fn persist_step(&mut self, next: Seq, unread: Tally, what: For) -> Step {
         let small = unread.records <= COMPACT_MAILBOX_RECORDS as u64
             && unread.weight() <= COMPACT_MAILBOX_BYTES as u64;
         match self.place {
@@ -257,6 +278,9 @@ impl Child {
             }
             Place::Undecided | Place::Inline if small && unread.records > 0 => Step::Small,
             Place::Inline if unread.records == 0 => Step::Done(Persisted::Nothing),
+            Place::Files(_) if what == For::Now && self.stored >= next => {
+                Step::Done(Persisted::Segments { next: self.stored, bytes: self.sealed_bytes() })
+            }
             Place::Files(_) => match self.sealed {
                 Some((sealed, bytes)) if sealed >= next => {
                     Step::Done(Persisted::Segments { next: sealed, bytes })

@@ -12,7 +12,7 @@ use sortie_store::{RecoverError, Store};
 
 use super::super::compact::Compact;
 use super::super::grown::Grown;
-use super::super::{AppendError, Appended, JobMailboxes, Position, Slot, blocking, is_possible};
+use super::super::{JobMailboxes, Position, Slot, blocking, is_possible};
 use super::inline::Inline;
 use super::table::{Child, Place};
 use super::{Backed, RestoreError};
@@ -243,7 +243,7 @@ impl JobMailboxes {
     }
 
     /// The next record of a mailbox has at least this number; those before were taken.
-    fn skip_to(&self, ordinal: Ordinal, next: Seq) {
+    pub(super) fn skip_to(&self, ordinal: Ordinal, next: Seq) {
         let mut shard = self.shard(ordinal);
         if shard.removed || next == Seq(0) {
             return;
@@ -255,7 +255,7 @@ impl JobMailboxes {
         }
     }
 
-    fn note_errors(&self, ordinal: Ordinal) {
+    pub(super) fn note_errors(&self, ordinal: Ordinal) {
         let mut shard = self.shard(ordinal);
         match shard.slot_mut(ordinal) {
             Slot::Grown(grown) => grown.lock().ledger.note_errors(),
@@ -274,51 +274,6 @@ impl JobMailboxes {
             }
         }
         end
-    }
-
-    /// Appends a record of a child that runs since before this daemon, under its own number: one
-    /// that is here already is skipped, and one that was taken before is stored and free at once.
-    /// Records that are missing before it are left out.
-    ///
-    /// # Errors
-    /// As [`append`](Self::append).
-    ///
-    /// # Cancel safety
-    /// As [`append`](Self::append).
-    pub async fn append_again(
-        self: &Arc<Self>,
-        ordinal: Ordinal,
-        record: Record,
-    ) -> Result<Appended, AppendError> {
-        let mut next = self.summary(ordinal).next;
-        if record.seq > next && is_possible(ordinal) {
-            // What its node itself said between, such as that it starts again, went with the node.
-            self.skip_to(ordinal, record.seq);
-            next = record.seq;
-        }
-        if record.seq == next && self.was_taken(ordinal, &record) {
-            if !is_possible(ordinal) {
-                return Err(AppendError::NoSuchChild);
-            }
-            self.skip_to(ordinal, next.after(1));
-            if record.stream == Stream::Error {
-                self.note_errors(ordinal);
-            }
-            self.announce();
-            if let Some(backed) = &self.backed {
-                backed.forget_before(ordinal, next.after(1));
-            }
-            // What is known is answered as an append answers it.
-            return self.append(ordinal, record.seq, vec![record]).await;
-        }
-        self.append(ordinal, record.seq, vec![record]).await
-    }
-
-    fn was_taken(&self, ordinal: Ordinal, record: &Record) -> bool {
-        let Some(backed) = &self.backed else { return false };
-        let table = backed.table();
-        let before = table.children.get(&ordinal).and_then(|child| child.before.as_deref());
-        before.is_some_and(|before| record.seq < before.of(record.stream))
     }
 }
 
@@ -349,7 +304,7 @@ impl Backed {
 
     /// What was taken before the node's start is not asked for any more once the mailbox is past
     /// it.
-    fn forget_before(&self, ordinal: Ordinal, next: Seq) {
+    pub(super) fn forget_before(&self, ordinal: Ordinal, next: Seq) {
         if let Some(child) = self.table().children.get_mut(&ordinal)
             && child.before.as_deref().is_some_and(|before| before.highest() <= next)
         {

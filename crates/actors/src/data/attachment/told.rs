@@ -1,0 +1,93 @@
+//! What a node was told of and may still execute, and what of it is gone with its silence or its
+//! end.
+
+use std::collections::BTreeSet;
+
+use sortie_engine::peer::Holds;
+use sortie_model::JobInstance;
+use sortie_model::spec::Hosting;
+
+use crate::data::attachment::{Attachment, State};
+
+impl State {
+    /// Everything that the node was told of is gone; answers the jobs.
+    pub(super) fn forget_all(&mut self) -> BTreeSet<JobInstance> {
+        let before = std::mem::take(self);
+        self.unheard = before.unheard;
+        before.told.into_keys().collect()
+    }
+
+    /// What ends with its owner's silence is gone; answers those jobs.
+    pub(super) fn forget_temporary(&mut self) -> BTreeSet<JobInstance> {
+        if !self.told.values().any(|hosting| *hosting == Hosting::Persistent) {
+            return self.forget_all();
+        }
+        let gone = self.told.iter().filter(|(_, hosting)| **hosting == Hosting::Temporary);
+        let gone: BTreeSet<JobInstance> = gone.map(|(job, _)| *job).collect();
+        self.told.retain(|job, _| !gone.contains(job));
+        self.specified.retain(|job| !gone.contains(job));
+        self.positions.retain(|key, _| !gone.contains(&key.job));
+        self.fresh.retain(|key, _| !gone.contains(&key.job));
+        gone
+    }
+}
+
+impl Attachment {
+    /// The node was silent for so long that what ends with its owner's silence is gone: answers
+    /// those jobs that it was told of.
+    pub(crate) fn lost(&self) -> BTreeSet<JobInstance> {
+        let lost = self.state().forget_temporary();
+        lost.iter().for_each(|job| self.inputs.forget(*job));
+        lost
+    }
+
+    /// The node ended, and with it what it was told: answers the jobs that it was told of.
+    pub(crate) fn gone(&self) -> BTreeSet<JobInstance> {
+        self.inputs.clear();
+        self.state().forget_all()
+    }
+
+    /// The job is about to be told what became of its children there, or that nothing can become
+    /// of them. Until it has heard nothing of it is started there.
+    pub(crate) fn must_hear(&self, job: JobInstance) {
+        self.state().must_hear(job);
+    }
+
+    /// The job was told what became of its children there.
+    pub(crate) fn heard(&self, job: JobInstance) {
+        let mut state = self.state();
+        if let Some(words) = state.unheard.get_mut(&job) {
+            *words -= 1;
+            if *words == 0 {
+                state.unheard.remove(&job);
+            }
+        }
+    }
+
+    /// An earlier life of this node told the node of the job, which may still execute it.
+    pub(crate) fn was_told(&self, job: JobInstance) {
+        let mut state = self.state();
+        state.told.insert(job, Hosting::Persistent);
+        state.later = true;
+    }
+
+    /// Whether the node was told of the job and may still execute it.
+    pub(crate) fn has_told(&self, job: JobInstance) -> bool {
+        self.state().told.contains_key(&job)
+    }
+
+    /// Whether the node was told of any job that it may still execute.
+    pub(crate) fn has_told_any(&self) -> bool {
+        !self.state().told.is_empty()
+    }
+
+    /// Whether the node was told of any job that outlives our silence.
+    pub(crate) fn holds(&self) -> Holds {
+        let told = &self.state().told;
+        if told.values().any(|hosting| *hosting == Hosting::Persistent) {
+            Holds::Something
+        } else {
+            Holds::Nothing
+        }
+    }
+}

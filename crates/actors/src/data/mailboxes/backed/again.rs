@@ -1,0 +1,62 @@
+//! Records that come again, since the daemon that had them ended.
+
+use std::sync::Arc;
+
+use sortie_model::{Ordinal, Record, Stream};
+
+use super::super::{AppendError, Appended, JobMailboxes, is_possible};
+
+impl JobMailboxes {
+    /// Appends a record of a child that runs since before this daemon, under its own number: one
+    /// that is here already is skipped, and one that was taken before is stored and free at once.
+    /// Records that are missing before it are left out.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    ///
+    /// # Cancel safety
+    /// As [`append`](Self::append).
+    pub async fn append_again(
+        self: &Arc<Self>,
+        ordinal: Ordinal,
+        record: Record,
+    ) -> Result<Appended, AppendError> {
+        let mut next = self.summary(ordinal).next;
+        if record.seq > next && is_possible(ordinal) {
+            // What its node itself said between, such as that it starts again, went with the node.
+            self.skip_to(ordinal, record.seq);
+            next = record.seq;
+        }
+        if record.seq == next && self.was_taken(ordinal, &record) {
+            if !is_possible(ordinal) {
+                return Err(AppendError::NoSuchChild);
+            }
+            self.skip_to(ordinal, next.after(1));
+            if record.stream == Stream::Error {
+                self.note_errors(ordinal);
+            }
+            self.announce();
+            if let Some(backed) = &self.backed {
+                backed.forget_before(ordinal, next.after(1));
+            }
+            // What is known is answered as an append answers it.
+            return self.append(ordinal, record.seq, vec![record]).await;
+        }
+        self.append(ordinal, record.seq, vec![record]).await
+    }
+
+    /// Whether the mailbox is that of an earlier life of the node, and some of what that one had
+    /// may come again.
+    pub fn may_come_again(&self, ordinal: Ordinal) -> bool {
+        let Some(backed) = &self.backed else { return false };
+        let table = backed.table();
+        table.children.get(&ordinal).is_some_and(|child| child.before.is_some())
+    }
+
+    fn was_taken(&self, ordinal: Ordinal, record: &Record) -> bool {
+        let Some(backed) = &self.backed else { return false };
+        let table = backed.table();
+        let before = table.children.get(&ordinal).and_then(|child| child.before.as_deref());
+        before.is_some_and(|before| record.seq < before.of(record.stream))
+    }
+}

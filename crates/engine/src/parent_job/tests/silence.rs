@@ -1,0 +1,99 @@
+//! Children on a node that has been silent for long, and that outlive its silence.
+
+use sortie_wire::host_proto::{ChildAsk, OpenQuestion};
+
+use super::*;
+
+/// A job with so many children, all of which have begun.
+fn running(children: u32) -> ParentJob {
+    let (mut job, _) = accept(spec(per_node(children), None), 1);
+    let begun: Vec<ChildStart> = (0..children).map(begin).collect();
+    assert_eq!(job.on_report(node(0), &begun, vec![], &mut Effects::new()), Ok(()));
+    job
+}
+
+fn states(job: &ParentJob) -> Vec<Option<State>> {
+    (0..job.children()).map(|ordinal| job.child_state(Ordinal(ordinal))).collect()
+}
+
+#[test]
+fn what_began_there_is_disconnected_until_the_node_is_back() {
+    let mut job = running(2);
+    let mut effects = Effects::new();
+    job.on_disconnected(node(0), NOW, &mut effects);
+    assert_eq!(states(&job), [Some(State::Disconnected); 2]);
+    assert_eq!(effects.last(), Some(&JobEffect::ParentChanged(State::Disconnected)));
+    job.on_reconnected(node(0), NOW, &mut effects);
+    assert_eq!(states(&job), [Some(State::Running); 2]);
+    assert_eq!(effects.last(), Some(&JobEffect::ParentChanged(State::Running)));
+}
+
+#[test]
+fn what_waits_to_begin_there_goes_on_waiting() {
+    let (mut job, _) = accept(spec(per_node(2), Some(1)), 1);
+    job.on_disconnected(node(0), NOW, &mut Effects::new());
+    assert_eq!((states(&job), job.state()), (vec![Some(State::NotStarted); 2], State::Running));
+    let mut effects = Effects::new();
+    job.on_reconnected(node(0), NOW, &mut effects);
+    assert_eq!(started(&effects), BTreeMap::from([(0, vec![0])]), "said again");
+}
+
+#[test]
+fn a_stop_of_a_disconnected_child_is_said_when_its_node_is_back() {
+    let mut job = running(1);
+    job.on_disconnected(node(0), NOW, &mut Effects::new());
+    job.on_stop(order(ChildSet::All), NOW, &mut Effects::new());
+    assert_eq!(job.state(), State::Stopping);
+    let mut effects = Effects::new();
+    job.on_reconnected(node(0), NOW, &mut effects);
+    let children = ChildSet::Some(vec![Ordinal(0)]);
+    let stop = JobEffect::Stop { node: NodeIndex(0), children, how: StopSpec::default() };
+    assert_eq!((effects.as_slice(), job.state()), (&[stop][..], State::Stopping));
+}
+
+#[test]
+fn a_child_that_was_blocked_is_blocked_again() {
+    let mut job = running(1);
+    let number = QuestionNumber(1);
+    let open = OpenQuestion { prompt: "yes?".into(), time: NOW };
+    let ask = ChildAsk {
+        ordinal: Ordinal(0),
+        incarnation: ChildIncarnation(0),
+        number,
+        open: Some(open),
+        taken: QuestionNumber::NONE,
+    };
+    assert_eq!(job.on_asked(node(0), vec![ask], NOW, &mut Effects::new()), Ok(()));
+    job.on_disconnected(node(0), NOW, &mut Effects::new());
+    assert_eq!(job.state(), State::Disconnected);
+    job.on_reconnected(node(0), NOW, &mut Effects::new());
+    assert_eq!(job.state(), State::Blocked);
+}
+
+#[test]
+fn a_suspended_child_stays_suspended_and_one_told_to_suspend_meanwhile_shows_it_later() {
+    let mut job = running(2);
+    job.on_move(ChildSet::Some(vec![Ordinal(0)]), Motion::Suspended, NOW, &mut Effects::new());
+    let moved = [moves(0, 1, Motion::Suspended)];
+    assert_eq!(job.on_moved(node(0), &moved, NOW, &mut Effects::new()), Ok(()));
+    job.on_disconnected(node(0), NOW, &mut Effects::new());
+    assert_eq!(states(&job), [Some(State::Suspended), Some(State::Disconnected)]);
+    job.on_move(ChildSet::Some(vec![Ordinal(1)]), Motion::Suspended, NOW, &mut Effects::new());
+    assert_eq!(job.child_state(Ordinal(1)), Some(State::Disconnected));
+    let mut effects = Effects::new();
+    job.on_reconnected(node(0), NOW, &mut effects);
+    assert_eq!(job.child_state(Ordinal(1)), Some(State::Suspending));
+    assert!(effects.iter().any(|effect| matches!(effect, JobEffect::Move { .. })), "said again");
+}
+
+#[test]
+fn what_ended_while_its_node_was_away_ends_once_it_is_heard() {
+    let mut job = running(2);
+    job.on_disconnected(node(0), NOW, &mut Effects::new());
+    let ended = vec![end(0, Verdict::Completed)];
+    assert_eq!(job.on_report(node(0), &[], ended, &mut Effects::new()), Ok(()));
+    assert_eq!(states(&job), [Some(State::Completed), Some(State::Disconnected)]);
+    job.on_unknown(node(0), NOW, NOW, &mut Effects::new());
+    let reason = job.child_failure(Ordinal(1)).map(|(reason, _)| reason);
+    assert_eq!((reason, job.state()), (Some(Reason::NodeLost { since: NOW }), State::Failed));
+}
