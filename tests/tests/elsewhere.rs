@@ -51,15 +51,15 @@ fn signal(home: &Home, signal: Signal) {
     kill_process(Pid::from_raw(pid).expect("a process id"), signal).expect("a living node");
 }
 
-/// A process that prints so many lines, notes each in a file of its own, and ends with 7 once its
-/// gate is there.
+/// A process that prints numbered lines, so many at once and then some more all the time, notes
+/// each in a file of its own, and ends with 7 once its gate is there.
 struct Counting {
     gate: PathBuf,
     own: PathBuf,
 }
 
-const COUNT: &str = "i=0; while [ $i -lt $2 ]; do i=$((i+1)); echo $i; echo $i >> \"$1\"; done; \
-                     while [ ! -e \"$0\" ]; do sleep 0.02; done; echo last; exit 7";
+const COUNT: &str = "i=0; while [ $i -lt $2 -o ! -e \"$0\" ]; do i=$((i+1)); echo $i >> \"$1\"; \
+                     echo $i; [ $i -lt $2 ] || sleep 0.05; done; echo last; exit 7";
 
 impl Counting {
     fn new(home: &Home) -> Self {
@@ -76,14 +76,28 @@ impl Counting {
         !processes_marked(text(&self.gate)).is_empty()
     }
 
+    /// What it has printed so far.
+    fn printed(&self) -> String {
+        fs::read_to_string(&self.own).unwrap_or_default()
+    }
+
+    /// Waits until it has printed so many lines.
+    fn has_printed(&self, lines: u32) {
+        wait_for("its lines", || self.printed().starts_with(&numbers(lines)).then_some(()));
+    }
+
     /// Lets it end, and checks that the rest of its lines comes once.
-    fn finish(&self, home: &Home, mut taken: String, lines: u32) {
+    fn finish(&self, home: &Home, mut taken: String) {
         fs::write(&self.gate, "").expect("a file");
         let rest = home.sortie(&["receive", "--wait", "1"]);
         assert_eq!(rest.code, 100, "{rest:?}");
         taken.push_str(&rest.out);
-        assert_eq!(taken, numbers(lines) + "last\n");
-        assert_eq!(fs::read_to_string(&self.own).expect("a file"), numbers(lines), "it ran once");
+        let printed = self.printed();
+        let lines = printed.lines().count() as u32;
+        assert_eq!(printed, numbers(lines), "it ran once");
+        // Without all of it in the message: it may be long.
+        let (whole, got) = (printed + "last\n", taken);
+        assert!(whole == got, "{lines} lines, and {} were received", got.lines().count());
         assert_eq!(entry(home, "2")["exit_code"], 7);
     }
 }
@@ -97,7 +111,7 @@ fn they_outlive_the_silence_of_their_owners_node() {
     let (a, b) = two();
     let work = Counting::new(&b);
     work.start_on(&a, "b", 400);
-    wait_for("its lines", || fs::read_to_string(&work.own).ok().filter(|own| *own == numbers(400)));
+    work.has_printed(400);
     let taken = a.sortie(&["receive", "1"]).out;
     signal(&a, Signal::STOP);
     wait_for("the owner to be lost", || (sees(&b, "a") == "lost").then_some(()));
@@ -105,7 +119,7 @@ fn they_outlive_the_silence_of_their_owners_node() {
     signal(&a, Signal::CONT);
     wait_for("the owner to be back", || (sees(&b, "a") == "alive").then_some(()));
     assert_eq!(state(&a, "1"), "running");
-    work.finish(&a, taken, 400);
+    work.finish(&a, taken);
 }
 
 #[test]
@@ -113,7 +127,7 @@ fn silence_of_their_own_node_ends_nothing_and_a_stop_reaches_them_when_it_is_bac
     let (a, b) = two();
     let work = Counting::new(&b);
     work.start_on(&a, "b", 10);
-    wait_for("its lines", || fs::read_to_string(&work.own).ok().filter(|own| *own == numbers(10)));
+    work.has_printed(10);
     wait_for("its start", || (state(&a, "1") == "running").then_some(()));
     signal(&b, Signal::STOP);
     wait_for("the node to be lost", || (sees(&a, "b") == "lost").then_some(()));
@@ -126,7 +140,7 @@ fn silence_of_their_own_node_ends_nothing_and_a_stop_reaches_them_when_it_is_bac
     signal(&b, Signal::CONT);
     wait_for("its stop", || (state(&a, "1") == "stopped").then_some(()));
     wait_for("its end", || (!work.is_running()).then_some(()));
-    assert_eq!(a.sortie(&["receive", "1"]).out, numbers(10));
+    assert_eq!(a.sortie(&["receive", "1"]).out, work.printed());
 }
 
 #[test]
@@ -146,7 +160,7 @@ fn an_owner_that_is_killed_again_and_again_finds_them() {
         a.live_again("a");
         assert_eq!(state(&a, "1"), "running");
     }
-    work.finish(&a, taken, 30_000);
+    work.finish(&a, taken);
 }
 
 #[test]
@@ -159,7 +173,7 @@ fn what_ended_while_their_owner_was_away_is_known_to_the_next_one() {
     fs::write(&work.gate, "").expect("a file");
     wait_for("its end", || (!work.is_running()).then_some(()));
     a.live_again("a");
-    work.finish(&a, String::new(), 3);
+    work.finish(&a, String::new());
 }
 
 #[test]
@@ -174,4 +188,71 @@ fn a_foreground_command_takes_its_children_elsewhere_along_as_before() {
     client.kill().expect("a client to kill");
     client.wait().expect("an end");
     wait_for("their end", || processes_marked(&mark).is_empty().then_some(()));
+}
+
+#[test]
+fn a_node_that_is_killed_again_and_again_has_them_run_on() {
+    let (a, mut b) = two();
+    let work = Counting::new(&b);
+    work.start_on(&a, "b", 30_000);
+    let mut taken = String::new();
+    for _ in 0..4 {
+        wait_for("some output", || {
+            let more = a.sortie(&["receive", "1"]);
+            assert!(more.code == 0, "{more:?}");
+            taken.push_str(&more.out);
+            (!more.out.is_empty()).then_some(())
+        });
+        b.live_again("b");
+        assert_eq!(state(&a, "1"), "running");
+    }
+    work.finish(&a, taken);
+    wait_for("nothing of it to be kept", || {
+        let kept = b.path().join("sessions/processes/children");
+        fs::read_dir(kept).ok().is_some_and(|mut files| files.next().is_none()).then_some(())
+    });
+}
+
+#[test]
+fn both_nodes_may_be_killed_while_it_ends() {
+    let (mut a, mut b) = two();
+    let work = Counting::new(&b);
+    work.start_on(&a, "b", 3);
+    wait_for("its start", || (state(&a, "1") == "running").then_some(()));
+    a.kill_daemon();
+    b.kill_daemon();
+    assert!(work.is_running(), "nobody ended it");
+    fs::write(&work.gate, "").expect("a file");
+    wait_for("its end", || (!work.is_running()).then_some(()));
+    b.live_again("b");
+    a.live_again("a");
+    work.finish(&a, String::new());
+}
+
+#[test]
+fn what_follows_on_a_node_that_was_killed_starts_there() {
+    let (a, mut b) = two();
+    let gate = b.path().join("gate");
+    let line = "echo {}; while [ ! -e \"$0\" ]; do sleep 0.02; done";
+    let words = ["--map", "-", "--throttle", "1", "--on", "b", "--", "sh", "-c", line, text(&gate)];
+    let ran = a.by_shell("printf '1\\n2\\n3\\n' | \"$@\"", &[&["start"][..], &words].concat());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    wait_for("its start", || (state(&a, "2") == "running").then_some(()));
+    b.live_again("b");
+    fs::write(&gate, "").expect("a file");
+    let ran = a.sortie(&["receive", "--wait", "1"]);
+    assert_eq!((ran.code, &ran.out[..]), (0, "1\n2\n3\n"), "{ran:?}");
+}
+
+#[test]
+fn a_stopped_node_takes_them_along_and_says_so() {
+    let (a, b) = two();
+    let work = Counting::new(&b);
+    work.start_on(&a, "b", 3);
+    wait_for("its start", || (state(&a, "1") == "running").then_some(()));
+    let stop = b.sortie(&["node", "stop"]);
+    assert_eq!(stop.code, 0, "{stop:?}");
+    wait_for("its end", || (!work.is_running()).then_some(()));
+    wait_for("the word of it", || (state(&a, "1") == "failed").then_some(()));
+    assert_eq!(entry(&a, "2")["reason"]["code"], "node_lost");
 }

@@ -7,7 +7,6 @@ mod work;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -71,8 +70,8 @@ pub(crate) enum HostMessage {
 pub(crate) enum Owner {
     /// A session of this node.
     Here(Arc<SessionShared>),
-    /// Another node's session, over its link.
-    There(NodeId, Link),
+    /// Another node's session, over its link, if there has been one in this life of the node.
+    There(NodeId, Option<Link>),
 }
 
 /// What a host begins with.
@@ -129,13 +128,14 @@ impl Actor for HostActor {
             Owner::There(id, _) => *id,
         };
         let credit = node.credits.of(owner_id);
-        let outbox = Outbox::new(session, Arc::clone(&credit));
+        let outbox = Outbox::new((owner_id, session), &credit, Some(Arc::clone(&node.guardians)));
         let way = match &owner {
             Owner::Here(session) => Way::Here(Arc::downgrade(session)),
-            Owner::There(_, link) => {
+            Owner::There(_, Some(link)) => {
                 outbox.attach(link, None);
                 Way::There(link.clone())
             }
+            Owner::There(_, None) => Way::Away,
         };
         let inboxes = Inboxes::new(session, way);
         node.inboxes.add(owner_id, &inboxes);
@@ -241,14 +241,15 @@ impl HostState {
         let expired = self.node.has_expired(resume.session, self.owner_id());
         let inputs = self.ports.iter().flat_map(|(job, port)| port.inputs.positions(*job));
         let inputs = inputs.collect();
-        let _ = link.send(&Resumed { session: resume.session, unknown, expired, inputs });
+        let (session, remembers) = (resume.session, self.node.remembers());
+        let _ = link.send(&Resumed { session, unknown, expired, inputs, remembers });
         if let Owner::There(_, current) = &mut self.owner {
-            *current = link;
+            *current = Some(link);
         }
     }
 
     fn refuse_peer(&self, error: &dyn std::error::Error) {
-        if let Owner::There(_, link) = &self.owner {
+        if let Owner::There(_, Some(link)) = &self.owner {
             link.close(sortie_link::CloseCode::GARBAGE, &error.to_string());
         }
     }
@@ -329,9 +330,12 @@ impl HostState {
     }
 
     fn port(&mut self, job: JobInstance, spec: &Arc<HostSpec>) -> Option<Arc<JobPort>> {
-        if let Some(port) = self.ports.get(&job) {
+        let known = self.ports.get(&job);
+        if let Some(port) = known.filter(|port| Arc::ptr_eq(&port.spec, spec)) {
             return Some(Arc::clone(port));
         }
+        // Children that are there already go on with what was known of their job before.
+        let discarded = known.map(|port| Arc::clone(&port.discarded)).unwrap_or_default();
         let target = match &self.owner {
             Owner::Here(session) => Target::Here(session.job(job)?),
             Owner::There(..) => Target::There(Arc::clone(&self.outbox)),
@@ -348,7 +352,7 @@ impl HostState {
             target,
             owner: Arc::clone(&self.credit),
             checkpoints: Checkpoints::default(),
-            discarded: AtomicBool::new(false),
+            discarded,
         });
         self.ports.insert(job, Arc::clone(&port));
         Some(port)

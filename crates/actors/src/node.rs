@@ -1,5 +1,6 @@
 //! A node: what all of its actors, links and requests share, how it starts and how it ends.
 
+mod adopt;
 mod cluster;
 mod config;
 pub(crate) mod guardians;
@@ -12,7 +13,7 @@ mod recover;
 mod sessions;
 mod shut_down;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -35,7 +36,7 @@ use tokio::time::Instant;
 
 pub use crate::node::cluster::NoKeeper;
 pub use crate::node::config::{Network, NodeConfig, NodeKeys};
-pub(crate) use crate::node::hosts::Hosted;
+pub(crate) use crate::node::hosts::{Hosted, HostsPast};
 pub(crate) use crate::node::peers::{PeerSight, Sights};
 pub use crate::node::recover::RecoverError;
 pub(crate) use crate::node::sessions::Sessions;
@@ -161,7 +162,7 @@ pub(crate) struct NodeShared {
     hosts: Mutex<BTreeMap<(SessionInstance, NodeId), Hosted>>,
     /// Whether the node shuts down: no host is made any more. Read and set under the hosts' lock.
     ending: AtomicBool,
-    expired: Mutex<BTreeMap<NodeId, VecDeque<SessionInstance>>>,
+    past: HostsPast,
     root: OnceLock<ActorRef<RootMessage>>,
     started: Instant,
     /// Its start has succeeded.
@@ -272,7 +273,7 @@ impl NodeHandle {
             peers: Mutex::default(),
             hosts: Mutex::default(),
             ending: AtomicBool::new(false),
-            expired: Mutex::default(),
+            past: HostsPast::default(),
             root: OnceLock::new(),
             started: Instant::now(),
             begun: OnceLock::new(),

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use sortie_engine::parent_job::{
-    Effects, FalseReport, Found, JobEffect, NotAsking, ParentJob, QuestionKey, StopOrder, Unmoved,
+    Effects, FalseReport, Found, JobEffect, NotAsking, ParentJob, QuestionKey, StopOrder, Unknown,
+    Unmoved,
 };
 use sortie_model::reason::ReachStep;
 use sortie_model::spec::{StopSpec, Throttle};
@@ -88,8 +89,8 @@ pub(crate) enum ParentJobMessage {
     Lost(NodeId, Timestamp),
     /// A node has been silent for so long that its children are not waited for.
     Disconnected(NodeId),
-    /// A node never heard of the job.
-    Unknown(NodeId, Timestamp),
+    /// A node does not know the job.
+    Unknown((NodeId, Unknown), Timestamp),
     /// A node is there, for the first time or again.
     Reachable(NodeId),
     /// The node itself is: the job outlived it, and of its children on the node these run.
@@ -115,7 +116,7 @@ impl ParentJobMessage {
     /// The node of whose children it says what became of them.
     const fn about(&self) -> Option<NodeId> {
         match self {
-            Self::Unreachable(node, _) | Self::Lost(node, _) | Self::Unknown(node, _) => {
+            Self::Unreachable(node, _) | Self::Lost(node, _) | Self::Unknown((node, _), _) => {
                 Some(*node)
             }
             _ => None,
@@ -256,8 +257,8 @@ impl ParentJobArguments {
             ParentJobMessage::Unreachable(node, step) => {
                 rows.on_unreachable(node, step, now, &mut effects);
             }
-            ParentJobMessage::Unknown(node, since) => {
-                rows.on_unknown(node, since, now, &mut effects);
+            ParentJobMessage::Unknown(said, since) => {
+                rows.on_unknown(said, since, now, &mut effects);
             }
             ParentJobMessage::Lost(node, since) => rows.on_lost(node, since, now, &mut effects),
             ParentJobMessage::Disconnected(node) => {

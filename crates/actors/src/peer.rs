@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use sortie_engine::link_rule::{Standing, Stays, which_stays};
+use sortie_engine::parent_job::Unknown;
 use sortie_engine::peer::{Keep, Peer, PeerEffect};
 use sortie_link::{Backoff, CloseCode, ControlReceiver, Link, Side};
 use sortie_model::reason::ReachStep;
@@ -223,7 +224,7 @@ impl PeerState {
     }
 
     fn resumed(&self, link: u64, answer: Resumed) {
-        let Resumed { session, unknown, expired, inputs } = answer;
+        let Resumed { session, unknown, expired, inputs, remembers } = answer;
         // An older connection's answer, or a session's that ended meanwhile, is of no use.
         let Some(link) = self.link.as_ref().filter(|own| own.id() == link) else { return };
         let session = self.sessions.get(&session).filter(|session| !session.is_over());
@@ -235,11 +236,8 @@ impl PeerState {
         };
         let (since, id) = (self.last_heard, self.id);
         for job in unknown.iter().filter_map(|job| session.job(*job)) {
-            job.tell(if expired || life == Life::Later {
-                ParentJobMessage::Lost(id, since)
-            } else {
-                ParentJobMessage::Unknown(id, since)
-            });
+            let said = Unknown { expired, later: life == Life::Later, remembers };
+            job.tell(ParentJobMessage::Unknown((id, said), since));
         }
         if let Err(error) = session.on_input_read((id, link), inputs) {
             link.close(CloseCode::GARBAGE, &error.to_string());

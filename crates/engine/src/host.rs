@@ -126,6 +126,8 @@ pub enum BadStart {
 #[derive(Debug)]
 struct HostedJob {
     spec: Arc<HostSpec>,
+    /// The spec is what an earlier life of the node noted: it starts nothing.
+    partial: bool,
     spec_bytes: usize,
     /// The latest incarnation of each child.
     accepted: HashMap<Ordinal, ChildIncarnation>,
@@ -167,6 +169,13 @@ impl Host {
             let job = self.new_job(*spec.ok_or(BadStart::SpecMissing)?, room)?;
             self.specs = self.specs.saturating_add(job.spec_bytes);
             self.jobs.insert(instance, job);
+        } else if self.jobs.get(&instance).is_some_and(|job| job.partial) {
+            let HostedJob { spec, spec_bytes, .. } =
+                self.new_job(*spec.ok_or(BadStart::SpecMissing)?, room)?;
+            if let Some(job) = self.jobs.get_mut(&instance) {
+                self.specs = self.specs.saturating_sub(job.spec_bytes).saturating_add(spec_bytes);
+                (job.spec, job.spec_bytes, job.partial) = (spec, spec_bytes, false);
+            }
         }
         if let Some(HostedJob { accepted, queued, .. }) = self.jobs.get_mut(&instance) {
             queued.extend(starts(children).filter(|start| {
@@ -198,7 +207,8 @@ impl Host {
             }
         }
         let (accepted, queued, held) = (HashMap::new(), VecDeque::new(), HashSet::new());
-        Ok(HostedJob { spec: Arc::new(spec), spec_bytes, accepted, queued, held, running: 0 })
+        let (spec, partial, running) = (Arc::new(spec), false, 0);
+        Ok(HostedJob { spec, partial, spec_bytes, accepted, queued, held, running })
     }
 
     /// Looks at a batch before anything is made of it: its range is as long as the owner says.

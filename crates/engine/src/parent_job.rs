@@ -36,6 +36,7 @@ pub use crate::parent_job::ask::{Answered, NotAsking, QuestionKey};
 pub use crate::parent_job::host_spec::{Executor, Owner};
 pub use crate::parent_job::life::Lives;
 use crate::parent_job::nodes::Nodes;
+pub use crate::parent_job::nodes::Unknown;
 pub use crate::parent_job::recover::{Found, KeptChild, KeptJob};
 use crate::parent_job::row::{Phase, Row};
 pub use crate::parent_job::show::MailboxFacts;

@@ -8,6 +8,7 @@
 
 mod ask;
 mod input;
+mod note;
 mod suspend;
 
 use std::time::Duration;
@@ -25,6 +26,7 @@ pub use crate::host_proto::ask::{AnswerChild, ChildAsk, OpenQuestion};
 pub use crate::host_proto::input::{
     InputPiece, InputPosition, InputProgress, InputRead, InputRest, InputStream,
 };
+pub use crate::host_proto::note::HostedNote;
 pub use crate::host_proto::suspend::{ChildMotion, SuspendChildren};
 use crate::link_proto::kinds;
 
@@ -220,6 +222,9 @@ pub struct Resumed {
     pub expired: bool,
     /// How far children have read their input. Those that are not named read none.
     pub inputs: Vec<InputPosition>,
+    /// Whether a job that is not known never ran a process here in an earlier life of the node
+    /// either, as far as the job outlives its owner's silence.
+    pub remembers: bool,
 }
 
 /// First message of a unidirectional stream from host to owner.

@@ -81,15 +81,17 @@ impl WayAbove {
                 Ok(client)
             }
             Way::There(link) => over_link(&link, &request).await,
+            Way::Away => Err(away().into()),
         }
     }
 }
 
+fn away() -> RemoteError {
+    let text = "there is no connection to the node of the child's session";
+    RemoteError::new(ErrorCode::Unreachable, text)
+}
+
 async fn over_link(link: &Link, request: &Request) -> Result<ClientEnd, AboveError> {
-    let away = |_| {
-        let text = "there is no connection to the node of the child's session";
-        RemoteError::new(ErrorCode::Unreachable, text)
-    };
-    let (sender, receiver) = link.open_bi().await.map_err(away)?;
+    let (sender, receiver) = link.open_bi().await.map_err(|_| away())?;
     Ok(ClientEnd::away(sender, receiver, request).await?)
 }

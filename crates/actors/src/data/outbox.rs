@@ -2,6 +2,7 @@
 //! child's own stream. What the owner has not acknowledged is sent again on the next connection.
 
 mod bulk;
+mod kept;
 mod shared;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use sortie_link::Link;
-use sortie_model::{ChildKey, JobInstance, Ordinal, Record, SessionInstance, limits};
+use sortie_model::{ChildKey, JobInstance, NodeId, Ordinal, Record, SessionInstance, limits};
 use sortie_wire::frame::Message;
 use sortie_wire::host_proto::{
     Acknowledge, ChildAsk, ChildEnd, ChildMotion, ChildStart, RecordRun, Report, Resume,
@@ -19,15 +20,19 @@ use tokio::sync::Notify;
 use crate::data::attachment::say;
 use crate::data::credit::{Held, OwnerCredit};
 pub(crate) use crate::data::outbox::bulk::{Bulk, after_end};
+use crate::data::outbox::kept::KeptChildren;
+use crate::node::guardians::Guardians;
 
 /// The outbox of one session on this node.
 #[derive(Debug)]
 pub(crate) struct Outbox {
+    owner: NodeId,
     session: SessionInstance,
     state: Mutex<State>,
     /// Something waits to be sent.
     wake: Notify,
     credit: Arc<OwnerCredit>,
+    kept: KeptChildren,
 }
 
 #[derive(Debug)]
@@ -72,7 +77,11 @@ struct Sent {
 }
 
 impl Outbox {
-    pub(crate) fn new(session: SessionInstance, credit: Arc<OwnerCredit>) -> Arc<Self> {
+    pub(crate) fn new(
+        (owner, session): (NodeId, SessionInstance),
+        credit: &Arc<OwnerCredit>,
+        guardians: Option<Arc<Guardians>>,
+    ) -> Arc<Self> {
         let state = State {
             pending: BTreeMap::new(),
             unacknowledged: VecDeque::new(),
@@ -83,7 +92,8 @@ impl Outbox {
             closed: false,
             generation: 0,
         };
-        Arc::new(Self { session, state: Mutex::new(state), wake: Notify::new(), credit })
+        let (state, wake, kept) = (Mutex::new(state), Notify::new(), KeptChildren::new(guardians));
+        Arc::new(Self { owner, session, state, wake, credit: Arc::clone(credit), kept })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -92,12 +102,14 @@ impl Outbox {
 
     /// A new connection to the owner: what it has not stored is sent again, then what comes.
     pub(crate) fn attach(self: &Arc<Self>, link: &Link, resume: Option<&Resume>) {
+        if let Some(resume) = resume {
+            self.acknowledge_reports(resume.reports);
+        }
         let (generation, bulk) = {
             let mut state = self.state();
             state.link = Some(link.clone());
             state.generation += 1;
             if let Some(resume) = resume {
-                state.acknowledge_reports(resume.reports);
                 // A host that begins anew in the same session goes on behind its predecessor: the
                 // owner takes lower numbers for repetitions.
                 state.last_number = state.last_number.max(resume.reports);
@@ -122,6 +134,16 @@ impl Outbox {
 
     pub(crate) const fn session(&self) -> SessionInstance {
         self.session
+    }
+
+    /// The owner's node and session.
+    pub(crate) const fn owner(&self) -> (NodeId, SessionInstance) {
+        (self.owner, self.session)
+    }
+
+    /// The guardian keeps the child, and what it writes, until the owner has it.
+    pub(crate) fn keeps(&self, child: ChildKey) {
+        self.kept.add(child);
     }
 
     /// Says what is said again after a reconnection, if there is a connection now.
@@ -226,7 +248,7 @@ impl Outbox {
 
     /// The owner has stored something.
     pub(crate) fn acknowledge(&self, acknowledge: &Acknowledge) {
-        self.state().acknowledge_reports(acknowledge.reports);
+        self.acknowledge_reports(acknowledge.reports);
         self.acknowledge_children(&acknowledge.children);
         if !self.state().pending.is_empty() {
             // What waited for that, if anything did.
@@ -234,18 +256,27 @@ impl Outbox {
         }
     }
 
+    fn acknowledge_reports(&self, number: u64) {
+        let stored = self.state().acknowledge_reports(number);
+        stored.iter().for_each(|report| self.kept.reported(report));
+    }
+
     fn acknowledge_children(&self, positions: &[sortie_wire::host_proto::ChildPosition]) {
         for position in positions {
             let key = ChildKey { job: position.job, ordinal: position.ordinal };
-            let bulk = self.state().bulk.get(&key).cloned();
-            if bulk.is_some_and(|bulk| bulk.acknowledge(position)) {
+            let Some(bulk) = self.state().bulk.get(&key).cloned() else { continue };
+            let has_all = bulk.acknowledge(position);
+            self.kept.stored(key, position.next);
+            if has_all {
                 self.state().bulk.remove(&key);
+                self.kept.ended(key);
             }
         }
     }
 
     /// The owner does not want to hear of the job any more.
     pub(crate) fn forget(&self, job: JobInstance) {
+        self.kept.forget(job);
         let mut state = self.state();
         if let Some(pending) = state.pending.remove(&job) {
             state.held.give_back(pending.weight);
@@ -279,13 +310,12 @@ impl State {
         (!self.closed).then(|| self.pending.entry(job).or_default())
     }
 
-    fn acknowledge_reports(&mut self, number: u64) {
-        while let Some(sent) = self.unacknowledged.front()
-            && sent.number <= number
-        {
-            self.held.give_back(sent.bytes);
-            self.unacknowledged.pop_front();
-        }
+    /// Answers the reports that are stored now.
+    fn acknowledge_reports(&mut self, number: u64) -> Vec<Arc<Report>> {
+        let stored = self.unacknowledged.partition_point(|sent| sent.number <= number);
+        let stored: Vec<Sent> = self.unacknowledged.drain(..stored).collect();
+        stored.iter().for_each(|sent| self.held.give_back(sent.bytes));
+        stored.into_iter().map(|sent| sent.head).collect()
     }
 }
 

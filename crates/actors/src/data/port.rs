@@ -63,7 +63,7 @@ pub(crate) struct JobPort {
     /// What functions that start again go on from.
     pub(crate) checkpoints: Checkpoints,
     /// Whether nobody wants to hear of the job any more.
-    pub(crate) discarded: AtomicBool,
+    pub(crate) discarded: Arc<AtomicBool>,
 }
 
 impl JobPort {
@@ -327,27 +327,43 @@ impl ChildPort {
         }
         let time = self.shared.world.now();
         let record = Record { seq: state.next, stream, time, body };
+        self.put(&mut state, record, held).map_err(|record| record.body)
+    }
+
+    /// Adds a record that has its number, if that needs no wait.
+    fn put(
+        &self,
+        state: &mut State,
+        record: Record,
+        held: &mut Option<Held>,
+    ) -> Result<(), Record> {
+        let (written, next) = (record.body.len() as u64, record.seq.after(1));
         let length = weight_of(record.body.len());
-        let refused = match &self.shared.target {
-            Target::Here(job) => job.try_store(self.ordinal, record),
+        match &self.shared.target {
+            Target::Here(job) => job.try_store(self.ordinal, record)?,
             Target::There(outbox) => {
                 if state.bulk.is_none() && state.inline + length > limits::INLINE_BYTES {
                     state.bulk = Some(outbox.open_bulk(self.key()));
                 }
                 match &state.bulk {
-                    Some(bulk) => bulk.try_record(record, held),
-                    None => outbox.try_record((self.shared.job, self.ordinal), record, held),
+                    Some(bulk) => bulk.try_record(record, held)?,
+                    None => outbox.try_record((self.shared.job, self.ordinal), record, held)?,
                 }
             }
-        };
-        match refused {
-            Ok(()) => {
-                state.next = state.next.after(1);
-                state.inline += length;
-                state.room = state.room.saturating_sub(written);
-                Ok(())
-            }
-            Err(record) => Err(record.body),
+        }
+        state.next = next;
+        state.inline += length;
+        state.room = state.room.saturating_sub(written);
+        Ok(())
+    }
+
+    /// Waits for credit for a record of so many bytes, if the job lives elsewhere.
+    async fn wait_for_credit(&self, length: usize) -> Option<Held> {
+        let bulk = self.state().bulk.clone();
+        match (&self.shared.target, bulk) {
+            (Target::Here(_), _) => None,
+            (Target::There(_), Some(bulk)) => Some(bulk.wait_for_room(length).await),
+            (Target::There(outbox), None) => Some(outbox.wait_for_room(length).await),
         }
     }
 
@@ -364,19 +380,12 @@ impl ChildPort {
             if self.cut_output() > 0 {
                 return std::future::pending().await;
             }
-            let length = body.len();
-            let bulk = self.state().bulk.clone();
-            match (&self.shared.target, bulk) {
-                (Target::Here(job), _) => match self.store(job, stream, body).await {
+            match &self.shared.target {
+                Target::Here(job) => match self.store(job, stream, body).await {
                     None => return,
                     Some(back) => body = back,
                 },
-                (Target::There(_), Some(bulk)) => {
-                    held = Some(bulk.wait_for_room(length).await);
-                }
-                (Target::There(outbox), None) => {
-                    held = Some(outbox.wait_for_room(length).await);
-                }
+                Target::There(_) => held = self.wait_for_credit(body.len()).await,
             }
         }
     }

@@ -1,6 +1,8 @@
 //! The hosts of other nodes' sessions.
 
-use std::sync::{Arc, PoisonError};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ractor::{Actor, ActorId, ActorRef};
 use sortie_link::{CloseCode, Link};
@@ -16,6 +18,15 @@ pub(crate) struct Hosted {
     pub(crate) host: ActorRef<HostMessage>,
     /// The link on which the owner asked for it last.
     pub(crate) link: u64,
+}
+
+/// What is known of hosts that are no more.
+#[derive(Debug, Default)]
+pub(crate) struct HostsPast {
+    /// Sessions that ended since their owners were silent for too long, and may not have heard so.
+    expired: Mutex<BTreeMap<NodeId, VecDeque<SessionInstance>>>,
+    /// Whether processes of sessions that outlive silence outlived all former lives of the node.
+    pub(super) remembers: AtomicBool,
 }
 
 /// What of a host ends.
@@ -105,7 +116,7 @@ impl NodeShared {
         let arguments = HostArguments {
             node: Arc::clone(self),
             session,
-            owner: Owner::There(owner, link.clone()),
+            owner: Owner::There(owner, Some(link.clone())),
         };
         let root = self.root()?;
         let (host, _) = HostActor::spawn_linked(None, HostActor, arguments, root).await.ok()?;
@@ -162,7 +173,7 @@ impl NodeShared {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         let of_it = hosts.iter().filter(|((_, node), hosted)| *node == owner && which(hosted));
         let of_it: Vec<SessionInstance> = of_it.map(|((session, _), _)| *session).collect();
-        let mut all = self.expired.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.past.expired.lock().unwrap_or_else(PoisonError::into_inner);
         let expired = all.entry(owner).or_default();
         expired.extend(&of_it);
         let most = limits::SESSIONS_PER_NODE;
@@ -182,7 +193,7 @@ impl NodeShared {
 
     /// The owner knows how the session stood here.
     fn forget_expiry(&self, session: SessionInstance, owner: NodeId) {
-        let mut all = self.expired.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.past.expired.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(expired) = all.get_mut(&owner) {
             expired.retain(|other| *other != session);
         }
@@ -191,7 +202,7 @@ impl NodeShared {
     /// Whether another node's session ended here because its owner was silent for too long, and
     /// the owner may not have heard of it.
     pub(crate) fn has_expired(&self, session: SessionInstance, owner: NodeId) -> bool {
-        let expired = self.expired.lock().unwrap_or_else(PoisonError::into_inner);
+        let expired = self.past.expired.lock().unwrap_or_else(PoisonError::into_inner);
         expired.get(&owner).is_some_and(|sessions| sessions.contains(&session))
     }
 }

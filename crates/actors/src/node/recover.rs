@@ -130,6 +130,7 @@ impl NodeShared {
                 self.want_link(node, (Arc::clone(&session), instance), wait);
             }
         }
+        self.adopt_hosted(&mut left).await;
         let directory = store.directory().to_owned();
         tokio::spawn(async move {
             // Until it is kept what became of them, another start must not trust what it finds.
@@ -202,11 +203,11 @@ fn note_boot(directory: &Path) {
 }
 
 /// Children that a guardian has from before, and that nobody has asked for yet.
-struct Left {
+pub(super) struct Left {
     /// A guardian notes a child before it starts it, so whom it does not tell of never began;
     /// unless the machine failed, and the note with it.
-    knows_all: bool,
-    children: BTreeMap<ChildKey, Adopted>,
+    pub(super) knows_all: bool,
+    pub(super) children: BTreeMap<ChildKey, Adopted>,
 }
 
 impl Left {
@@ -255,7 +256,7 @@ fn adopt(session: &Arc<SessionShared>, job: &JobShared, left: &mut Left) -> Find
         let node = &session.node.me.name();
         let spec =
             rows.host_spec(Executor::OwnNode, Owner { node, level: 0, hosting: job.hosting() });
-        let adoption = Adoption { job: instance, spec, children };
+        let adoption = Adoption { job: instance, spec, partial: false, children };
         session.tell_host(HostMessage::Adopt(Box::new(adoption)));
     }
     finding

@@ -252,7 +252,7 @@ async fn an_inbox_that_claims_what_it_was_not_sent_is_not_believed() {
             Some((session, instance)) => {
                 let Resume { .. } = tie.hear().await;
                 let (unknown, inputs) = (Vec::new(), Vec::new());
-                tie.say(&Resumed { session, unknown, expired: false, inputs });
+                tie.say(&Resumed { session, unknown, expired: false, inputs, remembers: false });
                 (session, instance)
             }
         };
@@ -294,7 +294,13 @@ async fn an_answer_to_a_resume_that_nobody_sent_is_not_believed() {
     let job = start_there(&house, 1).await;
     let mut tie = liar.dialled().await;
     let StartChildren { session, job: instance, .. } = tie.hear().await;
-    tie.say(&Resumed { session, unknown: vec![instance], expired: true, inputs: Vec::new() });
+    tie.say(&Resumed {
+        session,
+        unknown: vec![instance],
+        expired: true,
+        inputs: Vec::new(),
+        remembers: false,
+    });
     tie.called_garbage().await;
     assert_eq!(house.job(job.id).await.state, State::Running);
 
@@ -302,7 +308,13 @@ async fn an_answer_to_a_resume_that_nobody_sent_is_not_believed() {
     let mut tie = liar.dialled().await;
     let Resume { jobs, .. } = tie.hear().await;
     assert_eq!(jobs, [instance]);
-    tie.say(&Resumed { session, unknown: vec![instance], expired: true, inputs: Vec::new() });
+    tie.say(&Resumed {
+        session,
+        unknown: vec![instance],
+        expired: true,
+        inputs: Vec::new(),
+        remembers: false,
+    });
     assert_eq!(house.until_finished(job.id).await, State::Failed);
 }
 

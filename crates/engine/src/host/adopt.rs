@@ -10,11 +10,12 @@ use sortie_wire::host_proto::HostSpec;
 use crate::host::{Host, HostedJob, is_process};
 
 impl Host {
-    /// Children that run here since before this node's present life, or have ended since.
+    /// Children that run here since before this node's present life, or have ended since. A partial
+    /// spec is enough to go on with them, and starts nothing.
     pub fn on_adopted(
         &mut self,
         job: JobInstance,
-        spec: HostSpec,
+        (spec, partial): (HostSpec, bool),
         children: &[(Ordinal, ChildIncarnation)],
     ) -> Arc<HostSpec> {
         let is_process = is_process(&spec);
@@ -24,6 +25,7 @@ impl Host {
         }
         let hosted = self.jobs.entry(job).or_insert_with(|| HostedJob {
             spec: Arc::new(spec),
+            partial,
             spec_bytes,
             accepted: HashMap::new(),
             queued: VecDeque::new(),

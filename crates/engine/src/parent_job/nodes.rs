@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use sortie_model::reason::ReachStep;
-use sortie_model::spec::{StopSpec, Throttle};
+use sortie_model::spec::{BodySpec, StopSpec, Throttle};
 use sortie_model::{NodeId, NodeName, Ordinal, Reason, Timestamp};
 use sortie_wire::host_proto::{ChildSet, Verdict};
 
@@ -12,6 +12,17 @@ use crate::parent_job::row::Phase;
 use crate::parent_job::{Effects, JobEffect, ParentJob};
 use crate::placement::{NodeIndex, Spread};
 use crate::throttle::share;
+
+/// What a node says that does not know a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unknown {
+    /// What ran of it was killed, since its owner was silent or did not ask for it.
+    pub expired: bool,
+    /// It was told of it, if at all, in an earlier life, or by an earlier one of ours.
+    pub later: bool,
+    /// Processes of such jobs outlive its lives: it knows of each that ever began.
+    pub remembers: bool,
+}
 
 /// Whether a job can still use a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -248,15 +259,19 @@ impl ParentJob {
         self.advance(now, effects);
     }
 
-    /// The node says that it never heard of this job: what is said to run there does not, and what
-    /// was sent may be sent again.
+    /// The node says that it does not know this job: what is said to run there does not. If it
+    /// never heard of it, what was sent may be sent again.
     pub fn on_unknown(
         &mut self,
-        node: NodeId,
+        (node, said): (NodeId, Unknown),
         since: Timestamp,
         now: Timestamp,
         effects: &mut Effects,
     ) {
+        let is_process = !matches!(self.spec.body, BodySpec::Task { .. });
+        if said.expired || (said.later && !(said.remembers && is_process)) {
+            return self.on_lost(node, since, now, effects);
+        }
         let Some(index) = self.nodes.find(node) else { return };
         for ordinal in self.on_node(index) {
             let phase = self.row(ordinal).map(|row| row.phase);

@@ -37,7 +37,11 @@ impl House {
             feeds: InputFeeds::new(SESSION, Arc::clone(&traffic)),
             traffic,
             ports: Arc::default(),
-            outbox: Outbox::new(SESSION, PerNode::default().of(NodeId([1; 16]))),
+            outbox: Outbox::new(
+                (NodeId([1; 16]), SESSION),
+                &PerNode::default().of(NodeId([1; 16])),
+                None,
+            ),
             _directory: directory,
         }
     }

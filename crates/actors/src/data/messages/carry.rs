@@ -49,6 +49,8 @@ pub(super) fn from_inboxes(inboxes: &Arc<Inboxes>, way: &Way) -> AbortHandle {
                 within(&inboxes, &session).await;
             }
         }),
+        // It is carried by the first connection.
+        Way::Away => tokio::spawn(async {}),
         Way::There(link) => tokio::spawn(async move {
             // A connection that broke is followed by another one, on which all is said again.
             if tell(&inboxes, &link).await.is_err() && !link.is_closed() {

@@ -22,6 +22,8 @@ pub(crate) enum Way {
     Here(Weak<SessionShared>),
     /// Behind a link.
     There(Link),
+    /// On a node that has not been heard yet.
+    Away,
 }
 
 /// Inboxes that are open, or whose owner has not heard everything.

@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use sortie_model::{Body, ChildIncarnation, Seq, Stream, Timestamp};
+use sortie_model::{Body, ChildIncarnation, NodeId, Seq, Stream, Timestamp};
 use sortie_wire::host_proto::{ChildPosition, OpenQuestion};
 use uuid::Uuid;
 
@@ -11,6 +11,7 @@ use crate::data::credit::PerNode;
 const JOB: JobInstance = JobInstance(Uuid::from_u128(7));
 const KEY: ChildKey = ChildKey { job: JOB, ordinal: Ordinal(0) };
 const SESSIONS: usize = 80;
+const NODE: NodeId = NodeId([1; 16]);
 
 /// How children's records leave.
 #[derive(Clone, Copy)]
@@ -45,7 +46,7 @@ struct Session {
 impl Session {
     fn new(number: usize, credit: &Arc<OwnerCredit>) -> Arc<Self> {
         let session = SessionInstance(Uuid::from_u128(number as u128));
-        let outbox = Outbox::new(session, Arc::clone(credit));
+        let outbox = Outbox::new((NODE, session), credit, None);
         let bulk = outbox.open_bulk(KEY);
         Arc::new(Self { outbox, bulk, written: AtomicUsize::new(0) })
     }
@@ -93,7 +94,7 @@ impl Session {
 
 async fn check(way: Way) {
     let credits: PerNode<OwnerCredit> = PerNode::default();
-    let owner = sortie_model::NodeId([1; 16]);
+    let owner = NodeId([1; 16]);
     let sessions: Vec<_> =
         (0..SESSIONS).map(|number| Session::new(number, &credits.of(owner))).collect();
     let writers: Vec<_> =
@@ -134,7 +135,7 @@ async fn many_sessions_share_what_their_link_may_hold_of_large_results() {
 #[tokio::test]
 async fn large_results_leave_room_for_small_ones() {
     let credits: PerNode<OwnerCredit> = PerNode::default();
-    let owner = sortie_model::NodeId([1; 16]);
+    let owner = NodeId([1; 16]);
     let credit = credits.of(owner);
     let mut none = None;
     let _all = credit.own.claim(&mut none, usize::MAX).expect("nobody else is there");
@@ -152,8 +153,8 @@ async fn large_results_leave_room_for_small_ones() {
 #[tokio::test]
 async fn a_host_that_begins_anew_numbers_its_reports_behind_those_that_are_stored() {
     let (link, _kept) = crate::data::attachment::tests::link().await;
-    let credit: Arc<OwnerCredit> = PerNode::default().of(sortie_model::NodeId([1; 16]));
-    let outbox = Outbox::new(SessionInstance(Uuid::from_u128(1)), credit);
+    let credit: Arc<OwnerCredit> = PerNode::default().of(NodeId([1; 16]));
+    let outbox = Outbox::new((NODE, SessionInstance(Uuid::from_u128(1))), &credit, None);
     for (reports, number) in [(7, 8), (u64::MAX, u64::MAX)] {
         let resume =
             Resume { session: outbox.session, reports, children: Vec::new(), jobs: Vec::new() };
@@ -167,8 +168,8 @@ async fn a_host_that_begins_anew_numbers_its_reports_behind_those_that_are_store
 
 #[tokio::test]
 async fn questions_that_gather_are_cut_into_reports_that_fit_and_give_their_credit_back() {
-    let credit: Arc<OwnerCredit> = PerNode::default().of(sortie_model::NodeId([1; 16]));
-    let outbox = Outbox::new(SessionInstance(Uuid::from_u128(1)), Arc::clone(&credit));
+    let credit: Arc<OwnerCredit> = PerNode::default().of(NodeId([1; 16]));
+    let outbox = Outbox::new((NODE, SessionInstance(Uuid::from_u128(1))), &credit, None);
     let children = 2 * limits::FRAME_BYTES / (4 * limits::PROMPT_BYTES);
     for child in 0..children as u32 {
         let prompt = "x".repeat(limits::PROMPT_BYTES);
@@ -198,8 +199,8 @@ async fn questions_that_gather_are_cut_into_reports_that_fit_and_give_their_cred
 
 #[tokio::test]
 async fn words_about_suspensions_wait_for_an_owner_that_stores_nothing_one_for_each_child() {
-    let credit: Arc<OwnerCredit> = PerNode::default().of(sortie_model::NodeId([1; 16]));
-    let outbox = Outbox::new(SessionInstance(Uuid::from_u128(1)), credit);
+    let credit: Arc<OwnerCredit> = PerNode::default().of(NodeId([1; 16]));
+    let outbox = Outbox::new((NODE, SessionInstance(Uuid::from_u128(1))), &credit, None);
     let moved = |child, number| {
         let (ordinal, incarnation) = (Ordinal(child), ChildIncarnation(0));
         ChildMotion { ordinal, incarnation, number, motion: sortie_model::Motion::Suspended }

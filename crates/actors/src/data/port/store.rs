@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sortie_model::spec::InputSpec;
+use sortie_model::spec::{Hosting, InputSpec};
 use sortie_model::{Body, Record, Stream, Timestamp};
 use sortie_wire::guardian_proto::Keep;
+use sortie_wire::host_proto::{ChildStart, HostedNote};
 
 use crate::data::job::JobShared;
-use crate::data::port::{ChildPort, Target};
+use crate::data::port::{ChildPort, JobPort, Target};
 
 impl ChildPort {
     /// Stores a record here by way of the disk; gives it back when another one was first.
@@ -50,6 +51,11 @@ impl ChildPort {
         let mut state = self.state();
         state.begin = begin.or_else(|| end.map(before));
         state.end = end;
+        if let (Target::There(outbox), Some(time)) = (&self.shared.target, state.begin) {
+            // Whether its owner has heard so is not known.
+            let (ordinal, incarnation) = (self.ordinal, self.incarnation);
+            outbox.started(self.shared.job, ChildStart { ordinal, incarnation, time });
+        }
     }
 
     /// How its process outlives this node, if it does. One at a terminal does not: this node is
@@ -58,20 +64,33 @@ impl ChildPort {
         if matches!(self.shared.spec.input, InputSpec::Terminal(_)) {
             return None;
         }
-        let Target::Here(job) = &self.shared.target else { return None };
-        job.durable.as_ref()?;
+        let note = match &self.shared.target {
+            Target::Here(job) => job.durable.as_ref().map(|_| Bytes::new())?,
+            Target::There(outbox) => {
+                let JobPort { spec, host_node, .. } = &*self.shared;
+                let outlives = spec.hosting == Hosting::Persistent && host_node.store.is_some();
+                let (owner, session) = outbox.owner();
+                let note = outlives.then(|| HostedNote::new(owner, session, self.id, spec))?;
+                let note = note.to_bytes()?;
+                outbox.keeps(self.key());
+                note
+            }
+        };
         Some(Keep {
             child: self.key(),
             incarnation: self.incarnation,
             first: self.state().next,
             drain: self.shared.spec.drain,
-            note: Bytes::new(),
+            note,
         })
     }
 
     /// Stores what a kept process wrote: it has its number and its time already, and may be here.
     pub(crate) async fn store_kept(&self, record: Record) {
-        let Target::Here(job) = &self.shared.target else { return };
+        let job = match &self.shared.target {
+            Target::Here(job) => job,
+            Target::There(_) => return self.report_kept(record).await,
+        };
         if self.shared.is_discarded() {
             return;
         }
@@ -79,6 +98,26 @@ impl ChildPort {
         job.store_again(self.ordinal, record).await;
         let mut state = self.state();
         state.next = state.next.max(next);
+    }
+
+    /// The same for a job that lives elsewhere: what it has already its node skips.
+    async fn report_kept(&self, mut record: Record) {
+        let mut held = None;
+        loop {
+            let length = record.body.len();
+            {
+                let mut state = self.state();
+                if state.ended || self.shared.is_discarded() || record.seq < state.next {
+                    return;
+                }
+                match self.put(&mut state, record, &mut held) {
+                    Ok(()) => return,
+                    Err(back) => record = back,
+                }
+            }
+            held = None;
+            held = self.wait_for_credit(length).await.or(held);
+        }
     }
 }
 

@@ -79,7 +79,13 @@ async fn a_node_asks_only_while_it_may_execute_children_of_the_session_and_only_
     tie = liar.dialled().await;
     let Resume { session: resumed, jobs, .. } = tie.hear().await;
     assert_eq!(jobs, [job.instance]);
-    tie.say(&Resumed { session: resumed, unknown: jobs, expired: true, inputs: Vec::new() });
+    tie.say(&Resumed {
+        session: resumed,
+        unknown: jobs,
+        expired: true,
+        inputs: Vec::new(),
+        remembers: false,
+    });
     assert_eq!(house.until_finished(job.id).await, State::Failed);
     assert_eq!(refusal(ask(&tie, session(), send_to(hoard)).await), ErrorCode::NoSession);
 }

@@ -4,6 +4,9 @@ use sortie_wire::host_proto::{ChildAsk, OpenQuestion};
 
 use super::*;
 
+/// It never came to a node that has lived all the time.
+const KNOWN: Unknown = Unknown { expired: false, later: false, remembers: false };
+
 /// A job with so many children, all of which have begun.
 fn running(children: u32) -> ParentJob {
     let (mut job, _) = accept(spec(per_node(children), None), 1);
@@ -93,7 +96,38 @@ fn what_ended_while_its_node_was_away_ends_once_it_is_heard() {
     let ended = vec![end(0, Verdict::Completed)];
     assert_eq!(job.on_report(node(0), &[], ended, &mut Effects::new()), Ok(()));
     assert_eq!(states(&job), [Some(State::Completed), Some(State::Disconnected)]);
-    job.on_unknown(node(0), NOW, NOW, &mut Effects::new());
+    job.on_unknown((node(0), KNOWN), NOW, NOW, &mut Effects::new());
     let reason = job.child_failure(Ordinal(1)).map(|(reason, _)| reason);
     assert_eq!((reason, job.state()), (Some(Reason::NodeLost { since: NOW }), State::Failed));
+}
+
+/// What becomes of a child that was told to its node, and of one that had begun there, when the
+/// node says that of their job: the first one's reason, if it ended, and the second one's.
+fn fate(said: Unknown, body: BodySpec) -> (Option<Reason>, Option<Reason>) {
+    let spec = JobSpec { body, ..spec(per_node(2), None) };
+    let (mut job, _) = accept(spec, 1);
+    assert_eq!(job.on_report(node(0), &[begin(1)], vec![], &mut Effects::new()), Ok(()));
+    job.on_unknown((node(0), said), NOW, NOW, &mut Effects::new());
+    let reason = |ordinal| job.child_failure(Ordinal(ordinal)).map(|(reason, _)| reason);
+    (reason(0), reason(1))
+}
+
+#[test]
+fn what_may_have_run_is_not_said_again() {
+    let command = || BodySpec::Command { words: Vec::new() };
+    let task = || BodySpec::Task {
+        name: "task".into(),
+        input: Bytes::new(),
+        types: Default::default(),
+        run_in: Default::default(),
+    };
+    let lost = Some(Reason::NodeLost { since: NOW });
+    let (again, uncertain) = ((None, lost.clone()), (Some(Reason::StartUncertain), lost));
+    assert_eq!(fate(KNOWN, task()), again);
+    assert_eq!(fate(Unknown { expired: true, ..KNOWN }, command()), uncertain);
+    let later = Unknown { later: true, ..KNOWN };
+    assert_eq!(fate(later, command()), uncertain);
+    let remembers = Unknown { remembers: true, ..later };
+    assert_eq!(fate(remembers, command()), again);
+    assert_eq!(fate(remembers, task()), uncertain);
 }

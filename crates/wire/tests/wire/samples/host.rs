@@ -119,7 +119,13 @@ fn positions() -> Vec<Sample> {
         ),
         plain(
             "one job lost",
-            Resumed { session: session(), unknown: vec![job()], expired: true, inputs: Vec::new() },
+            Resumed {
+                session: session(),
+                unknown: vec![job()],
+                expired: true,
+                inputs: Vec::new(),
+                remembers: false,
+            },
         ),
         plain(
             "one child reads",
@@ -128,6 +134,7 @@ fn positions() -> Vec<Sample> {
                 unknown: Vec::new(),
                 expired: false,
                 inputs: vec![input_position(InputProgress::UpTo(70_000))],
+                remembers: true,
             },
         ),
         plain("shared", ReportStream { session: session(), child: None }),

@@ -1,0 +1,87 @@
+//! Children of other nodes' sessions that an earlier life of this node left.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use ractor::{Actor, ActorRef};
+use sortie_engine::host::Start;
+use sortie_model::{ChildKey, JobInstance, Motion, NodeId, SessionInstance};
+use sortie_wire::host_proto::HostedNote;
+
+use crate::child_job::Survivor;
+use crate::host::{Adoption, HostActor, HostArguments, HostMessage, Owner};
+use crate::node::recover::Left;
+use crate::node::{Hosted, NodeShared};
+
+/// No link has this number.
+const NO_LINK: u64 = 0;
+
+impl NodeShared {
+    /// Whether a process of a job that outlives its owner's silence, if it ever began here, is
+    /// known.
+    pub(crate) fn remembers(&self) -> bool {
+        self.past.remembers.load(Ordering::Relaxed)
+    }
+
+    /// Goes on with what an earlier life of this node ran for others. Their owners ask for it when
+    /// they are connected; what they do not ask for ends then.
+    pub(super) async fn adopt_hosted(self: &Arc<Self>, left: &mut Left) {
+        self.past.remembers.store(left.knows_all, Ordering::Relaxed);
+        let noted = left.children.iter().filter(|(_, child)| !child.note.is_empty());
+        let noted: Vec<(ChildKey, Option<HostedNote>)> =
+            noted.map(|(key, child)| (*key, HostedNote::from_bytes(&child.note))).collect();
+        let mut hosts: BTreeMap<(SessionInstance, NodeId), ActorRef<HostMessage>> = BTreeMap::new();
+        let mut adoptions: BTreeMap<(SessionInstance, NodeId, JobInstance), Adoption> =
+            BTreeMap::new();
+        for (key, note) in noted {
+            let Some(note) = note else {
+                tracing::error!(child = ?key, "a child of another node is not known any more");
+                continue; // It is killed with the rest.
+            };
+            let Some(adopted) = left.children.remove(&key) else { continue };
+            let HostedNote { owner, session, id, spec } = note;
+            let (incarnation, next) = (adopted.incarnation, adopted.first);
+            let start = Start { ordinal: key.ordinal, id, incarnation, next, item: None };
+            let ended = adopted.ended.unwrap_or_else(|| self.world.now());
+            let begin = Some(ended.earlier_by(adopted.running));
+            let children = Vec::new();
+            let adoption = adoptions.entry((session, owner, key.job)).or_insert(Adoption {
+                job: key.job,
+                spec,
+                partial: true,
+                children,
+            });
+            // What it was told meanwhile its owner says again.
+            let (stop, motion) = (None, Motion::Running);
+            adoption.children.push(Survivor { start, begin, stop, motion, adopted });
+        }
+        for ((session, owner, _), adoption) in adoptions {
+            let host = match hosts.get(&(session, owner)) {
+                Some(host) => host.clone(),
+                None => {
+                    let Some(host) = self.host_of_before(session, owner).await else { return };
+                    hosts.insert((session, owner), host.clone());
+                    host
+                }
+            };
+            // Who is gone takes what was told along.
+            let _ = host.cast(HostMessage::Adopt(Box::new(adoption)));
+        }
+    }
+
+    /// A host whose owner was not heard yet in this life of the node.
+    async fn host_of_before(
+        self: &Arc<Self>,
+        session: SessionInstance,
+        owner: NodeId,
+    ) -> Option<ActorRef<HostMessage>> {
+        let node = Arc::clone(self);
+        let arguments = HostArguments { node, session, owner: Owner::There(owner, None) };
+        let (host, _) =
+            HostActor::spawn_linked(None, HostActor, arguments, self.root()?).await.ok()?;
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.insert((session, owner), Hosted { host: host.clone(), link: NO_LINK });
+        Some(host)
+    }
+}
