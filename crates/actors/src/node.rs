@@ -279,7 +279,7 @@ impl NodeHandle {
             begun: OnceLock::new(),
             over: tokio::sync::watch::Sender::new(false),
         });
-        let starting = Starting(Some(&node));
+        let starting = shut_down::Starting::of(&node);
         let (root, _) = Root::spawn(None, Root, ()).await.map_err(|_| NodeError::Actors)?;
         // Set once, here.
         let _ = node.root.set(root);
@@ -368,24 +368,6 @@ impl NodeHandle {
         let mut over = self.node.over.subscribe();
         // The sender lives as long as the node that this handle holds.
         let _ = over.wait_for(|over| *over).await;
-    }
-}
-
-/// A node whose start is under way: one that fails, or is dropped, leaves nothing running.
-struct Starting<'a>(Option<&'a Arc<NodeShared>>);
-
-impl Starting<'_> {
-    fn succeeded(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Starting<'_> {
-    fn drop(&mut self) {
-        if let (Some(node), Ok(runtime)) = (self.0, Handle::try_current()) {
-            let node = Arc::clone(node);
-            runtime.spawn(async move { node.shut_down().await });
-        }
     }
 }
 

@@ -1,18 +1,41 @@
 //! The end of a node.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use futures_util::future::join_all;
 use sortie_model::limits;
 use sortie_model::spec::StopSpec;
 use sortie_wire::host_proto::ChildSet;
+use tokio::runtime::Handle;
 
 use crate::data::session::SessionShared;
 use crate::host::HostMessage;
 use crate::node::NodeShared;
 use crate::node::guardians::Parting;
 use crate::parent_job::ParentJobMessage;
+
+/// A node whose start is under way: one that fails, or is dropped, leaves nothing running.
+pub(super) struct Starting<'a>(Option<&'a Arc<NodeShared>>);
+
+impl<'a> Starting<'a> {
+    pub(super) const fn of(node: &'a Arc<NodeShared>) -> Self {
+        Self(Some(node))
+    }
+
+    pub(super) fn succeeded(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        if let (Some(node), Ok(runtime)) = (self.0, Handle::try_current()) {
+            let node = Arc::clone(node);
+            runtime.spawn(async move { node.shut_down().await });
+        }
+    }
+}
 
 impl NodeShared {
     /// Ends the node, once; who asks again waits for that. To be run by a future that nobody drops.
