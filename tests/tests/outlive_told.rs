@@ -1,11 +1,13 @@
 //! What was told, and what was due, while a node was killed holds without it
 //! (`docs/semantics.md`, section 4.2).
 #![expect(
+    clippy::expect_used,
     clippy::indexing_slicing,
     reason = "a test fails by panicking, also in what its cases share"
 )]
 
 use std::fs;
+use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
@@ -65,6 +67,30 @@ fn a_grace_goes_on_with_the_next_node_where_it_was() {
     assert_eq!(entry(&home, "1")["state"], "stopping");
     ok(&home, &["stop", "1", "--now"]);
     assert_eq!(entry(&home, "2")["state"], "stopped");
+}
+
+#[test]
+fn who_waits_hears_at_once_that_the_node_was_killed_and_what_to_do() {
+    let mut home = Home::running("solo", &[]);
+    let mark = mark(61_006);
+    ok(&home, &["start", "--", "sleep", &mark]);
+    until_it_runs(&mark);
+    let mut wait = home.command(["wait", "1"]);
+    let wait = wait.stderr(Stdio::piped()).spawn().expect("a command");
+    wait_for("its request", || {
+        let explained = home.sortie(&["explain", "1"]);
+        (explained.code == 0 && !processes_marked("wait").is_empty()).then_some(())
+    });
+    // tidy: waits because what a command has asked so far cannot be seen
+    std::thread::sleep(Duration::from_millis(300));
+    home.kill_daemon();
+    let killed = Instant::now();
+    let told = wait.wait_with_output().expect("it ends");
+    assert!(killed.elapsed() < Duration::from_secs(3), "{:?}", killed.elapsed());
+    let said = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert_eq!(told.status.code(), Some(101), "{said}");
+    assert!(said.contains("the connection to the node was lost"), "{said}");
+    assert!(said.contains("`sortie get`"), "{said}");
 }
 
 #[test]

@@ -179,10 +179,18 @@ impl From<RequestError> for Failure {
             RequestError::Lost => Cause::NodeLost,
             _ => cause_of(error.code()),
         };
-        let hint = error.hint().or_else(|| hint_for_code(error.code())).map(str::to_owned);
+        let hint = match error {
+            RequestError::Lost => Some(AFTER_A_LOSS),
+            _ => error.hint().or_else(|| hint_for_code(error.code())),
+        };
+        let hint = hint.map(str::to_owned);
         Self { cause, code: error.code().as_str(), message: chain(&error), hint }
     }
 }
+
+/// What to do when a node is gone in the middle of a request.
+const AFTER_A_LOSS: &str = "it may have been done: `sortie get` says so, and starts a node of \
+                            your own again if that is the one that ended";
 
 /// What to do about a refusal of which the node itself knows no more.
 const fn hint_for_code(code: ErrorCode) -> Option<&'static str> {

@@ -3,6 +3,7 @@
 pub(crate) mod account;
 pub mod channel;
 pub mod control_group;
+pub mod ended;
 pub mod marks;
 pub mod proc_table;
 pub mod processes;

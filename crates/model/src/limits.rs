@@ -35,7 +35,7 @@ pub const EXPRESSION_DEPTH: usize = 64;
 pub const ERROR_TEXT_BYTES: usize = 4 * KIB;
 /// A command shown in a view; longer ones are cut with `…`.
 pub const COMMAND_SHOWN_BYTES: usize = 4 * KIB;
-/// Child locations that a parent's `location` names before `,…`.
+/// Children whose locations a parent's `location` names before `,…`.
 pub const LOCATIONS_SHOWN: usize = 32;
 /// Child ids in a view of one job.
 pub const CHILD_IDS_SHOWN: usize = 1_000;

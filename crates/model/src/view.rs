@@ -83,8 +83,8 @@ pub struct JobView {
     pub state: State,
     /// Unfinished, or any child has an unread record.
     pub has_more_data: bool,
-    /// The children's locations, in child order, joined by `,`: at most
-    /// [`crate::limits::LOCATIONS_SHOWN`], then `,…`.
+    /// The children's locations, in child order, joined by `,`, each once, with how many they are
+    /// where they are several; those of [`crate::limits::LOCATIONS_SHOWN`] children, then `,…`.
     pub location: String,
     /// What was submitted; the template of a map. Cut to [`crate::limits::COMMAND_SHOWN_BYTES`].
     pub command: String,

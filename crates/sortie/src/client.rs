@@ -72,7 +72,7 @@ impl Client {
         }
         let (identity, node) = paths.client_side()?;
         let identity = UserIdentity { identity: Arc::new(identity) };
-        let whose = (Some(node), Whose::Home);
+        let whose = (Some(node), Whose::Home(paths.clone()));
         let remote = Remote::connect(&address, &identity, whose, timeout).await;
         let remote = remote.map_err(|error| error.of_home(|| paths.holder(before)))?;
         Ok(Self { route: Route::Link(Arc::new(remote)) })

@@ -1,10 +1,12 @@
 //! The way from a client to the node that serves it.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use sortie_actors::data::exchange::{ClientEnd, ClientReceiver, ToClient};
 use sortie_actors::{NodeHandle, WayAbove};
+use sortie_exec::sys::ended::ended;
 use sortie_exec::worker::WorkerNode;
 use sortie_link::{CloseCode, ControlReceiver, Endpoint, Expect, Link, LocalFacts, Peer};
 use sortie_model::{Incarnation, NodeId, Timestamp, limits};
@@ -15,6 +17,7 @@ use tokio::task::AbortHandle;
 
 use crate::client::UserIdentity;
 use crate::error::{ConnectError, RequestError};
+use crate::home::HomePaths;
 
 /// The way to a node. Every request is an exchange of its own, so a slow answer delays no other.
 #[derive(Debug, Clone)]
@@ -93,10 +96,10 @@ pub(crate) struct Remote {
 }
 
 /// Where a node is, for the client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Whose {
-    /// At home: what is there is here.
-    Home,
+    /// In that home of this machine: what is there is here.
+    Home(HomePaths),
     /// Somewhere.
     Elsewhere,
 }
@@ -109,8 +112,12 @@ struct Connected {
 }
 
 impl Connected {
-    fn keep((link, control): (Link, ControlReceiver)) -> Self {
-        let keeper = tokio::spawn(keep(link.clone(), control)).abort_handle();
+    fn keep((link, control): (Link, ControlReceiver), whose: &Whose) -> Self {
+        let process = match whose {
+            Whose::Home(paths) => paths.last_holder(),
+            Whose::Elsewhere => None,
+        };
+        let keeper = tokio::spawn(keep(link.clone(), control, process)).abort_handle();
         Self { link, keeper }
     }
 }
@@ -136,7 +143,7 @@ impl Remote {
         };
         let endpoint = Endpoint::client((*identity.identity).clone(), facts);
         let expect = node.map_or(Expect::AnyNode, Expect::Node);
-        let connected = Connected::keep(endpoint.dial(address, expect, timeout).await?);
+        let connected = Connected::keep(endpoint.dial(address, expect, timeout).await?, &whose);
         Ok(Self {
             endpoint,
             address: address.to_owned(),
@@ -161,13 +168,14 @@ impl Remote {
         let link = dialled.0.clone();
         // Nobody panics while holding the lock; a poisoned one would hold a whole value all the
         // same.
-        *self.connected.lock().unwrap_or_else(PoisonError::into_inner) = Connected::keep(dialled);
+        let connected = Connected::keep(dialled, &self.whose);
+        *self.connected.lock().unwrap_or_else(PoisonError::into_inner) = connected;
         Ok(link)
     }
 
     /// The client's end of an exchange, which says where children are as the client reads it.
     fn placing(&self, link: &Link, end: ClientEnd) -> ClientEnd {
-        match (self.whose, link.peer()) {
+        match (&self.whose, link.peer()) {
             (Whose::Elsewhere, Peer::Node { name, .. }) => end.elsewhere(name.clone()),
             _ => end,
         }
@@ -183,8 +191,18 @@ impl Remote {
     }
 }
 
-/// Shows the node that this program is alive, and takes what it says on the control stream.
-async fn keep(link: Link, mut control: ControlReceiver) {
+/// Resolves when that process has ended; never where none is known.
+async fn end_of(process: Option<u32>) {
+    let ended = async { ended(process.ok_or(std::io::ErrorKind::NotFound)?).await };
+    if ended.await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// Shows the node that this program is alive, and takes what it says on the control stream. Of a
+/// node on this machine the end is known at once.
+async fn keep(link: Link, mut control: ControlReceiver, process: Option<u32>) {
+    let mut ended = pin!(end_of(process));
     let mut beat = tokio::time::interval(limits::HEARTBEAT);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut number, mut heard) = (0, 0);
@@ -196,6 +214,8 @@ async fn keep(link: Link, mut control: ControlReceiver) {
                 Some(Err(error)) => link.close(CloseCode::GARBAGE, &error.to_string()),
                 None => return,
             },
+            // What it said before its end has arrived by now.
+            () = &mut ended => return link.close(CloseCode::SILENT, "its process has ended"),
             _ = beat.tick() => {
                 if link.silence() > limits::LOST_AFTER {
                     // It was killed or is frozen. The transport would notice only much later.

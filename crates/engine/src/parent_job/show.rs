@@ -257,12 +257,29 @@ impl ParentJob {
         }
     }
 
+    /// Each once, in the order of the children, with how many they are where they are several.
     fn locations(&self) -> String {
-        let shown = self.rows.len().min(limits::LOCATIONS_SHOWN) as u32;
-        let names = (0..shown).map(|ordinal| self.location(Ordinal(ordinal)));
-        let placed: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
-        let mut text = placed.join(",");
-        if self.rows.len() > limits::LOCATIONS_SHOWN {
+        let here = matches!(self.spec.placement, Placement::Here);
+        let looked_at = if here { 1 } else { limits::LOCATIONS_SHOWN };
+        let more = self.rows.len().saturating_sub(looked_at);
+        let mut placed: Vec<(&str, usize)> = Vec::new();
+        for ordinal in 0..self.rows.len().min(looked_at) as u32 {
+            let name = self.location(Ordinal(ordinal));
+            match placed.iter_mut().find(|(known, _)| *known == name) {
+                _ if name.is_empty() => {}
+                Some((_, count)) => *count += 1,
+                None => placed.push((name, 1)),
+            }
+        }
+        let said = placed.into_iter().map(|(name, count)| match count {
+            _ if here && more > 0 => format!("{name} ({})", more + 1),
+            1 => name.to_owned(),
+            // How many follow is not looked at.
+            _ if more > 0 => name.to_owned(),
+            count => format!("{name} ({count})"),
+        });
+        let mut text = said.collect::<Vec<_>>().join(",");
+        if more > 0 && !here {
             text.push_str(",…");
         }
         text

@@ -40,11 +40,17 @@ fn in_entries(entries: &mut Entries, node: &NodeName) {
     }
 }
 
-/// Locations are one, or several joined by commas.
+/// Locations are one, or several joined by commas; behind one may be how many children it has.
 fn in_list(locations: &mut String, node: &NodeName) {
-    let is_here = |location: &str| location == NodeName::LOCALHOST;
-    if locations.split(',').any(is_here) {
-        let named = locations.split(',').map(|it| if is_here(it) { node.as_str() } else { it });
+    let count_of_here = |location: &str| {
+        let rest = location.strip_prefix(NodeName::LOCALHOST)?;
+        (rest.is_empty() || rest.starts_with(" (")).then(|| rest.to_owned())
+    };
+    if locations.split(',').any(|location| count_of_here(location).is_some()) {
+        let named = locations.split(',').map(|location| match count_of_here(location) {
+            Some(count) => format!("{node}{count}"),
+            None => location.to_owned(),
+        });
         *locations = named.collect::<Vec<_>>().join(",");
     }
 }
@@ -58,7 +64,8 @@ mod tests {
         let node: NodeName = "web1".parse().expect("a name");
         for (said, expected) in [
             ("localhost", "web1"),
-            ("localhost,localhost,…", "web1,web1,…"),
+            ("localhost (400)", "web1 (400)"),
+            ("web2 (2),localhost,…", "web2 (2),web1,…"),
             ("web2,localhost", "web2,web1"),
             ("", ""),
             ("localhosts", "localhosts"),
