@@ -110,12 +110,12 @@ fn job(number: u64, state: State) -> Outcome<NewJob> {
         name: format!("Job{}", 2 * number + 1),
         command: format!("echo job number {number}"),
         kind: Kind::Background,
-        location: "localhost".to_owned(),
         created: Timestamp(0),
+        known_children: 1,
         facts: JobFacts { state, end, ..JobFacts::default() },
     };
     let spec = JobSpec::new("echo done", body);
-    let plan = JobPlan { spec, nodes: Vec::new(), known_children: 1 };
+    let plan = JobPlan { spec, nodes: Vec::new() };
     let next_id = EntryId(2 * number + 3);
     let key = instance.0.to_string().try_into()?;
     let (digest, children) = (SpecDigest::of(&plan.spec)?, Vec::new());

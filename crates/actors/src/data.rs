@@ -1,6 +1,7 @@
 //! The data plane: records and input on their way, outside every actor's inbox.
 
 pub(crate) mod above;
+pub(crate) mod archived;
 pub(crate) mod attachment;
 pub(crate) mod bound;
 pub(crate) mod changes;

@@ -9,7 +9,7 @@ mod housekeeping;
 mod join;
 mod listen;
 mod peers;
-mod recover;
+pub(crate) mod recover;
 mod sessions;
 mod shut_down;
 

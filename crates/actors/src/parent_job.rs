@@ -20,7 +20,7 @@ use sortie_wire::host_proto::ChildSet;
 use tokio::sync::oneshot;
 
 use crate::data::durable::output::output_of;
-use crate::data::durable::{Kept, in_requests, job_facts, rows_of};
+use crate::data::durable::{Kept, in_requests, rows_of};
 use crate::data::job::{ChildReports, JobShared};
 use crate::data::map_feed::MapFeed;
 use crate::data::session::{News, SessionShared};
@@ -288,15 +288,14 @@ impl ParentJobArguments {
     /// Keeps what was decided, before it is carried out.
     async fn keep(&mut self, effects: &Effects) {
         let Some(durable) = self.job.durable.clone() else { return };
-        let unread = self.job.mailboxes.unread().records > 0;
-        let (runs, ended, facts, touched) = {
+        let (runs, ended, mut facts, touched) = {
             let mut rows = self.job.rows_mut();
             let mut touched = rows.take_touched();
             touched.append(&mut self.unkept);
             // Of one that starts again at once, a life has ended all the same.
             let ended = touched.iter().copied().filter(|child| rows.has_ended(*child));
             let ended: BTreeSet<Ordinal> = ended.chain(lives_that_ended(effects)).collect();
-            let facts = job_facts(&rows, unread, self.job.with_errors());
+            let facts = self.job.facts_to_keep(&rows);
             (rows_of(&rows, &touched), ended, facts, touched)
         };
         let (session, job) = (durable.instance(), self.job.identity.instance);
@@ -309,6 +308,13 @@ impl ParentJobArguments {
             runs,
             next_id,
         }));
+        // Whether anything is unread of a finished job is said last by who reads it last.
+        let finished = facts.finished().is_some();
+        let _one_by_one = if finished { Some(self.job.committing.lock().await) } else { None };
+        if finished {
+            facts = self.job.facts_to_keep(&self.job.rows());
+        }
+        let unread = finished && facts.unread;
         if self.kept.as_ref() != Some(&facts) {
             let facts = Box::new(facts.clone());
             changes.push(Change::JobChanged { session, job: self.job.identity.id, facts });
@@ -316,6 +322,7 @@ impl ParentJobArguments {
         self.kept = Some(facts);
         match durable.keep(changes).await {
             Kept::Yes => {
+                self.job.say_unread(unread);
                 for ordinal in there {
                     self.session.node.guardians.forget(ChildKey { job, ordinal });
                 }

@@ -118,7 +118,7 @@ async fn about_the_session(session: &Arc<SessionShared>, by: &Asker, ask: Ask) -
     match ask {
         Ask::CloseSession => session::close(session, user).await,
         Ask::Scope(change) => session::scope(session, change).await,
-        Ask::Get(query) => Answer::Entries(get::get(session, &query)),
+        Ask::Get(query) => get::get(session, &query).await.map_or_else(refuse, Answer::Entries),
         Ask::Wait(spec) => wait::wait(session, spec).await,
         Ask::DryRun { spec } => start::plan(session, &spec).await,
         Ask::Stop { selection, how, wait } => {
@@ -128,14 +128,14 @@ async fn about_the_session(session: &Arc<SessionShared>, by: &Asker, ask: Ask) -
             suspend::suspend(session, &selection, motion, wait).await
         }
         Ask::SetThrottle { selection, throttle } => {
-            stop::set_throttle(session, &selection, throttle)
+            stop::set_throttle(session, &selection, throttle).await
         }
         Ask::Remove { selection, force } => remove::remove(session, selection, user, force).await,
         Ask::Answer { child, number, answer } => {
             answer::answer(session, child, number, answer).await
         }
         Ask::Bind { first, second } => {
-            session.bind(first, second).map_or_else(refuse, |()| Answer::Done)
+            session.bind(first, second).await.map_or_else(refuse, |()| Answer::Done)
         }
         Ask::Explain(selector) => explain::explain(session, selector).await,
         _ => refuse(RemoteError::new(ErrorCode::Usage, "no session can answer that")),

@@ -9,6 +9,7 @@ use sortie_engine::hold::HoldRefused;
 use sortie_engine::nest::NestRefused;
 use sortie_engine::parent_job::{JobIdentity, ParentJob};
 use sortie_engine::placement::known_children;
+use sortie_engine::select::JobFacts;
 use sortie_engine::session::{StartDecision, StartRefused};
 use sortie_model::spec::{Fan, Hosting, StopSpec};
 use sortie_model::{EntryId, IdempotencyKey, JobInstance, JobSpec, NodeId, NodeName, Ordinal};
@@ -130,7 +131,7 @@ pub(crate) async fn start(stay: &Stay, order: StartOrder) -> Result<Started, Rem
     let (decision, below) = decide(session, key.clone(), &spec, known)?;
     let id = match decision {
         StartDecision::New(id) => id,
-        StartDecision::Same(id) => return again(session, id),
+        StartDecision::Same(id) => return again(session, id).await,
     };
     let spec = below.unwrap_or(spec);
     let identity = JobIdentity {
@@ -145,7 +146,7 @@ pub(crate) async fn start(stay: &Stay, order: StartOrder) -> Result<Started, Rem
     if let (Some(durable), Some(digest)) = (durable, digest)
         && let Some(before) = keep(session, durable, (key, digest), &mut rows).await?
     {
-        return again(session, before);
+        return again(session, before).await;
     }
     let feed = rows.is_open().then(MapFeed::new);
     let mailboxes = mailboxes_of(session, durable, instance);
@@ -188,9 +189,9 @@ pub(crate) async fn start(stay: &Stay, order: StartOrder) -> Result<Started, Rem
 }
 
 /// A job that its key has already.
-fn again(session: &SessionShared, id: EntryId) -> Result<Started, RemoteError> {
+async fn again(session: &SessionShared, id: EntryId) -> Result<Started, RemoteError> {
     let gone = || RemoteError::new(ErrorCode::Gone, "the key's job was removed");
-    let job = session.table().job(id).cloned().ok_or_else(gone)?;
+    let job = session.bring(id).await?.ok_or_else(gone)?;
     Ok(Started { job, again: true })
 }
 
@@ -234,12 +235,11 @@ fn new_job(
     rows: &ParentJob,
 ) -> NewJob {
     let nodes: Vec<_> = rows.nodes().map(|(id, name)| (name.clone(), id)).collect();
-    let known = known_children(&rows.spec().fan, nodes.len() as u32).unwrap_or(0);
     NewJob {
         session: session.identity.instance,
         key,
         entry: job_entry(rows),
-        plan: JobPlan { spec: rows.spec().clone(), nodes, known_children: known },
+        plan: JobPlan { spec: rows.spec().clone(), nodes },
         digest,
         children: first_children(rows),
         next_id: session.table().next_id(),
@@ -299,15 +299,16 @@ fn refusal(refused: &StartRefused) -> RemoteError {
 }
 
 async fn remove(session: &SessionShared, id: EntryId) -> bool {
+    let _brings_none = session.bring_none().await;
     let job = session.table().job(id).cloned();
-    let Some(job) = job.filter(|job| job.rows().state().is_finished()) else { return false };
-    if let Some(durable) = &job.durable {
-        let (jobs, at) = (vec![id], session.node.world.now());
-        let session = session.identity.instance;
-        if durable.keep(vec![Change::JobsRemoved { session, jobs, at }]).await != Kept::Yes {
-            // It would be back with the next node, without what it said.
-            return false;
-        }
+    let Some(job) = job else { return remove_archived(session, id).await };
+    if !job.rows().state().is_finished() {
+        return false;
+    }
+    if let Some(durable) = &job.durable
+        && !forget(session, durable, id).await
+    {
+        return false;
     }
     session.table_mut().remove(id, job.identity.instance, session.node.uptime());
     job.mailboxes.remove_all();
@@ -316,6 +317,27 @@ async fn remove(session: &SessionShared, id: EntryId) -> bool {
     }
     session.announce(Event::Removed { job: id });
     true
+}
+
+/// The same for one that is not in memory.
+async fn remove_archived(session: &SessionShared, id: EntryId) -> bool {
+    let instance = session.table().archived(id).map(|row| row.instance());
+    let (Some(instance), Some(durable)) = (instance, &session.durable) else { return false };
+    if !forget(session, durable, id).await {
+        return false;
+    }
+    session.table_mut().remove_archived(id);
+    output::remove(durable.store(), vec![instance]);
+    session.announce(Event::Removed { job: id });
+    true
+}
+
+/// Says whether the journal forgot the job: or else it would be back with the next node, without
+/// what it said.
+async fn forget(session: &SessionShared, durable: &Durable, id: EntryId) -> bool {
+    let (jobs, at) = (vec![id], session.node.world.now());
+    let session = session.identity.instance;
+    durable.keep(vec![Change::JobsRemoved { session, jobs, at }]).await == Kept::Yes
 }
 
 /// Everything of the session ends: jobs are stopped at once, hosts kill what is left, and nothing
@@ -331,6 +353,11 @@ fn end(session: &SessionShared) {
         if let Some(log) = &job.input {
             log.close();
         }
+    }
+    if let Some(durable) = session.durable.as_ref().filter(|_| !session.node.is_ending()) {
+        let table = session.table();
+        let unread = table.all_archived().filter(|(_, row)| row.has_more_data());
+        output::remove(durable.store(), unread.map(|(_, row)| row.instance()).collect());
     }
     session.tell_host(HostMessage::Over);
     for attachment in session.attached_nodes() {

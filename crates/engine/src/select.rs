@@ -4,7 +4,9 @@ mod query;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -23,7 +25,7 @@ pub trait JobFacts {
     /// The given name; none when it is called `Job<id>`.
     fn name(&self) -> Option<&str>;
     /// What was submitted.
-    fn command(&self) -> &str;
+    fn command(&self) -> Cow<'_, str>;
     /// Its identity.
     fn instance(&self) -> JobInstance;
     /// Its state.
@@ -49,7 +51,7 @@ impl<J: JobFacts> JobFacts for Arc<J> {
         J::name(self)
     }
 
-    fn command(&self) -> &str {
+    fn command(&self) -> Cow<'_, str> {
         J::command(self)
     }
 
@@ -90,6 +92,53 @@ impl<J: JobFacts> JobFacts for Arc<J> {
     }
 }
 
+/// No job.
+impl JobFacts for Infallible {
+    fn name(&self) -> Option<&str> {
+        match *self {}
+    }
+
+    fn command(&self) -> Cow<'_, str> {
+        match *self {}
+    }
+
+    fn instance(&self) -> JobInstance {
+        match *self {}
+    }
+
+    fn state(&self) -> State {
+        match *self {}
+    }
+
+    fn end_time(&self) -> Option<Timestamp> {
+        match *self {}
+    }
+
+    fn has_more_data(&self) -> bool {
+        match *self {}
+    }
+
+    fn children(&self) -> u32 {
+        match *self {}
+    }
+
+    fn child_id(&self, _: Ordinal) -> Option<EntryId> {
+        match *self {}
+    }
+
+    fn child_state(&self, _: Ordinal) -> Option<State> {
+        match *self {}
+    }
+
+    fn child_end_time(&self, _: Ordinal) -> Option<Timestamp> {
+        match *self {}
+    }
+
+    fn child_has_more_data(&self, _: Ordinal) -> bool {
+        match *self {}
+    }
+}
+
 /// What a selection names, and the words of it that name nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selected {
@@ -104,11 +153,14 @@ pub struct Selected {
 ///
 /// An id range, a glob or a filter that matches nothing is empty. Takes O(entries + words), and for
 /// each glob one look at each entry's name.
-pub fn select<J: JobFacts>(selection: &Selection, table: &SessionTable<J>) -> Selected {
+pub fn select<J: JobFacts, A: JobFacts>(
+    selection: &Selection,
+    table: &SessionTable<J, A>,
+) -> Selected {
     let mut found = Found::default();
     let mut troubles = Vec::new();
     if selection.selectors.is_empty() {
-        table.jobs().for_each(|(id, _)| found.push(Place::Job(id)));
+        found.push_all_jobs(table);
     }
     let names = jobs_by_name(selection, table);
     for selector in &selection.selectors {
@@ -131,6 +183,8 @@ pub fn select<J: JobFacts>(selection: &Selection, table: &SessionTable<J>) -> Se
 struct Found {
     places: Vec<Place>,
     seen: HashSet<Place>,
+    /// Every job is among them.
+    all_jobs: bool,
     /// How often anything was named, repetitions included.
     named: u64,
 }
@@ -138,17 +192,29 @@ struct Found {
 impl Found {
     fn push(&mut self, place: Place) {
         self.named += 1;
-        if self.seen.insert(place) {
+        let is_there = self.all_jobs && matches!(place, Place::Job(_));
+        if !is_there && self.seen.insert(place) {
             self.places.push(place);
         }
+    }
+
+    /// Of many jobs it is not noted one by one that they are there.
+    fn push_all_jobs<J: JobFacts, A: JobFacts>(&mut self, table: &SessionTable<J, A>) {
+        let all = table.all().map(|(id, _)| Place::Job(id));
+        if !self.all_jobs {
+            let seen = &self.seen;
+            self.places.extend(all.filter(|place| seen.is_empty() || !seen.contains(place)));
+        }
+        self.named += u64::from(!self.places.is_empty());
+        self.all_jobs = true;
     }
 }
 
 /// The jobs that carry a name which the selection writes out, by folded name: one look at each job,
 /// however many names there are.
-fn jobs_by_name<J: JobFacts>(
+fn jobs_by_name<J: JobFacts, A: JobFacts>(
     selection: &Selection,
-    table: &SessionTable<J>,
+    table: &SessionTable<J, A>,
 ) -> HashMap<String, Vec<EntryId>> {
     let literal = selection.selectors.iter().filter_map(|selector| match selector {
         Selector::Name(glob) if glob.is_literal() => Some((fold(&glob.0), Vec::new())),
@@ -156,7 +222,7 @@ fn jobs_by_name<J: JobFacts>(
     });
     let mut names: HashMap<String, Vec<EntryId>> = literal.collect();
     if !names.is_empty() {
-        for (id, job) in table.jobs() {
+        for (id, job) in table.all() {
             if let Some(ids) = job.name().and_then(|name| names.get_mut(&fold(name))) {
                 ids.push(id);
             }
@@ -165,9 +231,9 @@ fn jobs_by_name<J: JobFacts>(
     names
 }
 
-fn push_selector<J: JobFacts>(
+fn push_selector<J: JobFacts, A: JobFacts>(
     selector: &Selector,
-    table: &SessionTable<J>,
+    table: &SessionTable<J, A>,
     names: &HashMap<String, Vec<EntryId>>,
     found: &mut Found,
 ) {
@@ -189,21 +255,20 @@ fn push_selector<J: JobFacts>(
         }
         Selector::Name(glob) => push_glob(glob, table, found),
         Selector::Last => {
-            let newest = table.jobs().next_back();
-            newest.into_iter().for_each(|(id, _)| found.push(Place::Job(id)));
+            table.newest().into_iter().for_each(|id| found.push(Place::Job(id)));
         }
-        Selector::All => table.jobs().for_each(|(id, _)| found.push(Place::Job(id))),
+        Selector::All => found.push_all_jobs(table),
     }
 }
 
 /// Jobs and children whose numbers lie in the range, by ascending number. Children's numbers ascend
 /// with their ordinals, so those of one job are found by halving.
-fn entries_between<J: JobFacts>(
+fn entries_between<J: JobFacts, A: JobFacts>(
     range: RangeInclusive<EntryId>,
-    table: &SessionTable<J>,
+    table: &SessionTable<J, A>,
 ) -> impl Iterator<Item = (EntryId, Place)> {
     let mut entries = Vec::new();
-    for (id, job) in table.jobs().take_while(|(id, _)| id <= range.end()) {
+    for (id, job) in table.all().take_while(|(id, _)| id <= range.end()) {
         if range.contains(&id) {
             entries.push((id, Place::Job(id)));
         }
@@ -218,7 +283,7 @@ fn entries_between<J: JobFacts>(
 }
 
 /// The first ordinal whose child has that number or a higher one.
-fn first_child_from<J: JobFacts>(number: EntryId, job: &J) -> u32 {
+fn first_child_from(number: EntryId, job: &dyn JobFacts) -> u32 {
     let (mut low, mut high) = (0, job.children());
     while low < high {
         let middle = low + (high - low) / 2;
@@ -231,11 +296,11 @@ fn first_child_from<J: JobFacts>(number: EntryId, job: &J) -> u32 {
     low
 }
 
-fn push_glob<J: JobFacts>(glob: &Glob, table: &SessionTable<J>, found: &mut Found) {
+fn push_glob<J: JobFacts, A: JobFacts>(glob: &Glob, table: &SessionTable<J, A>, found: &mut Found) {
     let matcher = glob.matcher();
     for (id, place) in entries_between(EntryId(0)..=EntryId(u64::MAX), table) {
         let given = match place {
-            Place::Job(_) => table.job(id).and_then(JobFacts::name),
+            Place::Job(_) => table.facts(id).and_then(JobFacts::name),
             Place::Child(..) => None,
         };
         let matches = match given {
@@ -249,43 +314,50 @@ fn push_glob<J: JobFacts>(glob: &Glob, table: &SessionTable<J>, found: &mut Foun
 }
 
 /// The entry that is called `Job<id>` because it was given no name; `name` is folded.
-fn default_named<J: JobFacts>(name: &str, table: &SessionTable<J>) -> Option<(EntryId, Place)> {
+fn default_named<J: JobFacts, A: JobFacts>(
+    name: &str,
+    table: &SessionTable<J, A>,
+) -> Option<(EntryId, Place)> {
     let id = EntryId(name.strip_prefix("job")?.parse().ok()?);
     // `Job07` and `Job+7` are not what an entry is called.
     if name != format!("job{id}") {
         return None;
     }
     let place = table.place(id)?;
-    let named = matches!(place, Place::Job(job) if table.job(job)?.name().is_some());
+    let named = matches!(place, Place::Job(job) if table.facts(job)?.name().is_some());
     (!named).then_some((id, place))
 }
 
-/// A job is found by an index. A child's identity is computed from its job's, so it is found by
-/// computing: in proportion to all children, and only for a UUID that can be a child's.
-fn find_instance<J: JobFacts>(instance: Uuid, table: &SessionTable<J>) -> Option<Place> {
-    if let Some((id, _)) = table.instance(JobInstance(instance)) {
+/// A job is found by an index, unless it is archived. A child's identity is computed from its
+/// job's, so it is found by computing: in proportion to all children, and only for a UUID that can
+/// be a child's.
+fn find_instance<J: JobFacts, A: JobFacts>(
+    instance: Uuid,
+    table: &SessionTable<J, A>,
+) -> Option<Place> {
+    if let Some(id) = table.find_instance(JobInstance(instance)) {
         return Some(Place::Job(id));
     }
     if instance.get_version_num() != 5 {
         return None;
     }
-    table.jobs().find_map(|(id, job)| {
+    table.all().find_map(|(id, job)| {
         let mine = |child: &Ordinal| job.instance().child(*child).0 == instance;
         let child = (0..job.children()).map(Ordinal).find(mine)?;
         Some(Place::Child(id, child))
     })
 }
 
-fn passes<J: JobFacts>(
+fn passes<J: JobFacts, A: JobFacts>(
     place: Place,
     states: &[State],
     command: Option<&Matcher>,
-    table: &SessionTable<J>,
+    table: &SessionTable<J, A>,
 ) -> bool {
     let Place::Job(id) = place else { return false };
-    table.job(id).is_some_and(|job| {
+    table.facts(id).is_some_and(|job| {
         (states.is_empty() || states.contains(&job.state()))
-            && command.is_none_or(|command| command.is_match(job.command()))
+            && command.is_none_or(|command| command.is_match(&job.command()))
     })
 }
 

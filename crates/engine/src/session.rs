@@ -1,11 +1,16 @@
 //! A session: one id counter over jobs and children, the job table, and the idempotency keys
 //! (`docs/semantics.md`, sections 1.1, 1.2 and 3.1).
 
+mod archived;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::convert::Infallible;
 use std::time::Duration;
 
 use sortie_model::{EntryId, IdempotencyKey, JobInstance, JobSpec, Ordinal, limits};
 use sortie_wire::codec::encoded_length;
+
+pub use archived::Run;
 
 /// A moment on the node's monotonic clock, from its start.
 pub type Uptime = Duration;
@@ -80,11 +85,13 @@ struct ChildRun {
     count: u64,
 }
 
-/// The table of a session. `J` is what the caller keeps per job.
+/// The table of a session. `J` is what the caller keeps per job, `A` what it keeps per archived
+/// job: a finished one that lies elsewhere, and can be brought back.
 #[derive(Debug)]
-pub struct SessionTable<J> {
+pub struct SessionTable<J, A = Infallible> {
     next: u64,
     jobs: BTreeMap<EntryId, J>,
+    archived: BTreeMap<EntryId, A>,
     instances: HashMap<JobInstance, EntryId>,
     children: BTreeMap<u64, ChildRun>,
     keys: HashMap<IdempotencyKey, KeyEntry>,
@@ -92,11 +99,12 @@ pub struct SessionTable<J> {
     keys_of: HashMap<EntryId, IdempotencyKey>,
 }
 
-impl<J> Default for SessionTable<J> {
+impl<J, A> Default for SessionTable<J, A> {
     fn default() -> Self {
         Self {
             next: 1,
             jobs: BTreeMap::new(),
+            archived: BTreeMap::new(),
             instances: HashMap::new(),
             children: BTreeMap::new(),
             keys: HashMap::new(),
@@ -106,7 +114,7 @@ impl<J> Default for SessionTable<J> {
     }
 }
 
-impl<J> SessionTable<J> {
+impl<J, A> SessionTable<J, A> {
     /// Decides what a start with this key becomes, and reserves the numbers of the job and of the
     /// children that are known. Check and insert are one step.
     ///
@@ -184,12 +192,16 @@ impl<J> SessionTable<J> {
         job: J,
         children: &[(EntryId, Ordinal, u64)],
     ) {
-        for (first_id, first, count) in children.iter().copied().filter(|(.., count)| *count > 0) {
-            self.children.insert(first_id.0, ChildRun { job: id, first, count });
-            self.go_on_from(EntryId(first_id.0.saturating_add(count)));
-        }
+        self.put_children(id, children);
         self.go_on_from(EntryId(id.0.saturating_add(1)));
         self.insert(id, instance, job);
+    }
+
+    fn put_children(&mut self, job: EntryId, children: &[(EntryId, Ordinal, u64)]) {
+        for (first_id, first, count) in children.iter().copied().filter(|(.., count)| *count > 0) {
+            self.children.insert(first_id.0, ChildRun { job, first, count });
+            self.go_on_from(EntryId(first_id.0.saturating_add(count)));
+        }
     }
 
     /// Puts the job that a start became into the table.
@@ -230,41 +242,30 @@ impl<J> SessionTable<J> {
         Some(job)
     }
 
-    /// The job with that number.
+    /// The job with that number, unless it is archived.
     pub fn job(&self, id: EntryId) -> Option<&J> {
         self.jobs.get(&id)
     }
 
-    /// The job with that identity.
+    /// The job with that identity, unless it is archived.
     pub fn instance(&self, instance: JobInstance) -> Option<(EntryId, &J)> {
         let id = *self.instances.get(&instance)?;
         Some((id, self.jobs.get(&id)?))
     }
 
-    /// What has that number.
-    pub fn place(&self, id: EntryId) -> Option<Place> {
-        if self.jobs.contains_key(&id) {
-            return Some(Place::Job(id));
-        }
-        let (start, run) = self.children.range(..=id.0).next_back()?;
-        let offset = id.0 - start;
-        let ordinal = u32::try_from(u64::from(run.first.0) + offset).ok()?;
-        (offset < run.count).then_some(Place::Child(run.job, Ordinal(ordinal)))
-    }
-
-    /// Every job, by ascending number.
+    /// Every job that is not archived, by ascending number.
     pub fn jobs(&self) -> impl DoubleEndedIterator<Item = (EntryId, &J)> {
         self.jobs.iter().map(|(id, job)| (*id, job))
     }
 
-    /// How many jobs there are.
+    /// How many jobs there are, archived ones included.
     pub fn len(&self) -> usize {
-        self.jobs.len()
+        self.jobs.len() + self.archived.len()
     }
 
     /// Whether there is no job.
     pub fn is_empty(&self) -> bool {
-        self.jobs.is_empty()
+        self.len() == 0
     }
 
     fn forget_old_keys(&mut self, now: Uptime) {

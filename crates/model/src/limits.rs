@@ -73,7 +73,7 @@ pub const STORED_INPUT_BYTES: u64 = 4 * GIB;
 pub const KEYS_PER_SESSION: usize = 65_536;
 /// How long a key is remembered after its job was removed.
 pub const KEY_KEPT: Duration = Duration::from_secs(24 * 3600);
-/// Jobs of one session; a start beyond it is refused.
+/// Jobs of one session, besides those only in its journal; a start beyond it is refused.
 pub const JOBS_PER_SESSION: usize = 1_000_000;
 /// Sessions of one node; opening one beyond it is refused. As many can another node have hosted
 /// here; one more closes the connection as refused.

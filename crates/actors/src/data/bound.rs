@@ -19,8 +19,8 @@ impl SessionShared {
     /// # Errors
     /// [`ErrorCode::NotFound`] for what is not there, [`ErrorCode::Usage`] for one and itself,
     /// [`ErrorCode::Limit`].
-    pub(crate) fn bind(&self, first: Bound, second: Bound) -> Result<(), RemoteError> {
-        let (one, two) = (self.job_of(first)?, self.job_of(second)?);
+    pub(crate) async fn bind(&self, first: Bound, second: Bound) -> Result<(), RemoteError> {
+        let (one, two) = (self.job_of(first).await?, self.job_of(second).await?);
         // An end that comes after they were looked at finds the bond.
         let bound = {
             let mut bonds = self.bonds();
@@ -34,8 +34,8 @@ impl SessionShared {
         Ok(())
     }
 
-    fn job_of(&self, one: Bound) -> Result<Arc<JobShared>, RemoteError> {
-        let job = self.job(one.job()).filter(|job| match one {
+    async fn job_of(&self, one: Bound) -> Result<Arc<JobShared>, RemoteError> {
+        let job = self.bring_instance(one.job()).await?.filter(|job| match one {
             Bound::Job(_) => true,
             Bound::Child(key) => job.rows().child_state(key.ordinal).is_some(),
         });

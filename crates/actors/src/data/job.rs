@@ -42,6 +42,8 @@ pub(crate) struct JobShared {
     /// Whether children may start again after an end.
     supervised: bool,
     with_errors: AtomicBool,
+    /// It is finished, and the journal says that something of it is unread.
+    said_unread: AtomicBool,
     reported: Mutex<Reported>,
     actor: OnceLock<ActorRef<ParentJobMessage>>,
     /// Keeps what its output policy drops.
@@ -81,7 +83,7 @@ impl JobShared {
         rows: ParentJob,
         mailboxes: Arc<JobMailboxes>,
         input: Option<Arc<InputLog>>,
-        session: &Arc<SessionShared>,
+        session: &SessionShared,
     ) -> Arc<Self> {
         Arc::new(Self {
             identity: rows.identity().clone(),
@@ -96,6 +98,7 @@ impl JobShared {
             supervised: rows.is_supervised(),
             rows: RwLock::new(rows),
             with_errors: AtomicBool::new(false),
+            said_unread: AtomicBool::new(false),
             reported: Mutex::default(),
             actor: OnceLock::new(),
         })
@@ -254,6 +257,16 @@ impl JobShared {
         self.with_errors.load(Ordering::Relaxed)
     }
 
+    /// What the journal says of a finished job: whether anything of it is unread.
+    pub(crate) fn say_unread(&self, unread: bool) {
+        self.said_unread.store(unread, Ordering::Relaxed);
+    }
+
+    /// Whether the journal is to be told that nothing of a finished job is unread any more.
+    pub(crate) fn was_emptied(&self) -> bool {
+        self.said_unread.load(Ordering::Relaxed) && self.mailboxes.unread().records == 0
+    }
+
     /// Stores a record of a child on this node, waiting for the disk and for room.
     pub(crate) async fn store(&self, ordinal: Ordinal, record: Record) {
         let first = record.seq;
@@ -343,7 +356,7 @@ impl JobShared {
 }
 
 /// What there is to say of output that the policy dropped.
-fn dropped(what: Tally) -> Option<String> {
+pub(crate) fn dropped(what: Tally) -> Option<String> {
     let Tally { records, bytes } = what;
     (records > 0).then(|| format!("{records} records ({bytes} bytes) of output were dropped"))
 }

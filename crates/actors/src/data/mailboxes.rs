@@ -38,6 +38,7 @@ use sortie_store::MailboxFile;
 use tokio::sync::Notify;
 
 use backed::Backed;
+pub(crate) use backed::has_left;
 pub use backed::{Backing, Persisted, RestoreError, StoredListener};
 use compact::Compact;
 use grown::Grown;

@@ -1,5 +1,6 @@
 //! What the data plane and the requests share of one session.
 
+pub(crate) mod archive;
 mod executing;
 mod view;
 
@@ -12,7 +13,6 @@ use std::sync::{
 use ractor::ActorRef;
 use sortie_engine::bonds::Bonds;
 use sortie_engine::hold::Hold;
-use sortie_engine::session::SessionTable;
 use sortie_engine::session_scope::Scope;
 use sortie_link::Link;
 use sortie_model::record::OutputRule;
@@ -34,6 +34,7 @@ use crate::data::input::feed::FalsePosition;
 use crate::data::job::JobShared;
 use crate::data::messages::posts::Posts;
 use crate::data::nested::Above;
+use crate::data::session::archive::{Brought, Jobs};
 use crate::data::stay::Asker;
 use crate::data::window::Windows;
 use crate::host::HostMessage;
@@ -70,7 +71,9 @@ pub(crate) struct SessionShared {
     pub(crate) identity: SessionIdentity,
     /// Where it is kept, if it outlives its node.
     pub(crate) durable: Option<Arc<Durable>>,
-    table: RwLock<SessionTable<Arc<JobShared>>>,
+    table: RwLock<Jobs>,
+    /// Which of them were brought back.
+    brought: Brought,
     attachments: Mutex<BTreeMap<NodeId, Arc<Attachment>>>,
     bonds: Mutex<Bonds>,
     changes: Changes,
@@ -117,6 +120,7 @@ impl SessionShared {
             identity,
             durable,
             table: RwLock::default(),
+            brought: Brought::default(),
             attachments: Mutex::default(),
             bonds: Mutex::default(),
             changes: Changes::default(),
@@ -134,12 +138,12 @@ impl SessionShared {
         })
     }
 
-    pub(crate) fn table(&self) -> RwLockReadGuard<'_, SessionTable<Arc<JobShared>>> {
+    pub(crate) fn table(&self) -> RwLockReadGuard<'_, Jobs> {
         self.table.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Short steps only: numbers are reserved and jobs put in or out, nothing is awaited.
-    pub(crate) fn table_mut(&self) -> RwLockWriteGuard<'_, SessionTable<Arc<JobShared>>> {
+    pub(crate) fn table_mut(&self) -> RwLockWriteGuard<'_, Jobs> {
         self.table.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -185,7 +189,7 @@ impl SessionShared {
         self.closing.load(Ordering::Acquire)
     }
 
-    /// The jobs as they are now.
+    /// The jobs in memory as they are now.
     pub(crate) fn jobs(&self) -> Vec<Arc<JobShared>> {
         self.table().jobs().map(|(_, job)| Arc::clone(job)).collect()
     }

@@ -28,7 +28,10 @@ use sortie_wire::session_proto::ScopeChange;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use sortie_engine::session::Run;
+
 use crate::child_job::Survivor;
+use crate::data::archived::Archived;
 use crate::data::durable::{Durable, PAGE, kept_child, output};
 use crate::data::input_log::InputLog;
 use crate::data::job::JobShared;
@@ -89,8 +92,8 @@ impl NodeShared {
         Ok(())
     }
 
-    /// Opens the sessions that are kept, with their jobs. Nothing of them moves before this
-    /// returns.
+    /// Opens the sessions that are kept, with their jobs; of finished ones no more than what is
+    /// searched by. Nothing of them moves before this returns.
     ///
     /// # Errors
     /// [`RecoverError`]; what is kept stays as it is.
@@ -98,16 +101,23 @@ impl NodeShared {
         let mut unfinished = Vec::new();
         for entry in store.journal().sessions()? {
             let session = self.reopen(store, &entry).await?;
-            let mut after = None;
+            let Some(durable) = &session.durable else { continue };
+            let (mut after, mut archived) = (None, Vec::new());
             loop {
                 let jobs = store.journal().jobs(entry.instance, after, PAGE)?;
                 let Some(last) = jobs.last() else { break };
                 after = Some(last.id);
                 for job in jobs {
+                    if let Some(row) = Archived::of(durable, &job)? {
+                        session.table_mut().put_apart(job.id, row.apart());
+                        archived.push((job.id, row));
+                        continue;
+                    }
                     let job = recover_job(&session, store, job).await?;
                     unfinished.extend(job.map(|job| (Arc::clone(&session), job)));
                 }
             }
+            session.table_mut().put_archived(archived.into_iter().collect());
             session.look_after_idle();
         }
         // Only now that nothing can fail: what a start that failed has in hand would be killed.
@@ -273,17 +283,15 @@ fn tell_of_quotas(job: &JobShared) {
     }
 }
 
-/// Where children of a job are among the numbers of its session: the first one's, its place,
-/// and how many follow.
-type Places = Vec<(EntryId, Ordinal, u64)>;
+type Children = Vec<(Ordinal, KeptChild)>;
 
 /// The children of a job, as they were.
 fn kept_children(
     store: &Store,
     entry: &JobEntry,
     plan: &JobPlan,
-) -> Result<(Vec<(Ordinal, KeptChild)>, Places), JournalError> {
-    let (mut children, mut places, mut from) = (Vec::new(), Places::new(), Ordinal(0));
+) -> Result<(Children, Vec<Run>), JournalError> {
+    let (mut children, mut places, mut from) = (Vec::new(), Vec::new(), Ordinal(0));
     loop {
         let runs = store.journal().children(entry.instance, from, PAGE)?;
         let Some(last) = runs.last() else { break };
@@ -298,19 +306,22 @@ fn kept_children(
             }
         }
     }
-    if plan.known_children > 0 {
-        places = vec![(EntryId(entry.id.0 + 1), Ordinal(0), plan.known_children)];
+    if entry.known_children > 0 {
+        places = vec![(EntryId(entry.id.0 + 1), Ordinal(0), entry.known_children)];
     }
     Ok((children, places))
 }
 
-/// Takes a job up again; gives it if it is not finished, and then it waits for the word what was
-/// found of it.
-async fn recover_job(
-    session: &Arc<SessionShared>,
+/// A job as the journal has it, with what its children said, and where they are; none if it was
+/// removed.
+///
+/// # Errors
+/// [`JournalError`].
+pub(crate) async fn kept_job(
+    session: &SessionShared,
     store: &Arc<Store>,
     entry: JobEntry,
-) -> Result<Option<Arc<JobShared>>, RecoverError> {
+) -> Result<Option<(Arc<JobShared>, Vec<Run>)>, JournalError> {
     let Some(plan) = store.journal().plan(session.identity.instance, entry.id)? else {
         // It was removed meanwhile.
         return Ok(None);
@@ -339,7 +350,6 @@ async fn recover_job(
     };
     let mut rows = ParentJob::recover(kept, children);
     rows.note_touched();
-    let finished = rows.state().is_finished();
     let mailboxes =
         output::mailboxes(&session.node, store, (entry.instance, session.identity.output));
     let fed = rows.spec().input.is_fed();
@@ -348,9 +358,22 @@ async fn recover_job(
     if facts.with_errors {
         job.note_streams([sortie_model::Stream::Error]);
     }
+    job.say_unread(facts.unread && facts.state.is_finished());
     output::restore(&job, store).await?;
-    session.table_mut().put_back(entry.id, entry.instance, Arc::clone(&job), &places);
-    if finished {
+    Ok(Some((job, places)))
+}
+
+/// Takes a job up again; gives it if it is not finished, and then it waits for the word what was
+/// found of it.
+async fn recover_job(
+    session: &Arc<SessionShared>,
+    store: &Arc<Store>,
+    entry: JobEntry,
+) -> Result<Option<Arc<JobShared>>, RecoverError> {
+    let Some((job, places)) = kept_job(session, store, entry).await? else { return Ok(None) };
+    let JobIdentity { id, instance, .. } = job.identity;
+    session.table_mut().put_back(id, instance, Arc::clone(&job), &places);
+    if job.rows().state().is_finished() {
         return Ok(None);
     }
     let arguments = ParentJobArguments {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sortie_engine::parent_job::{Answered, NotAsking, QuestionKey};
-use sortie_engine::select::{nothing_named, select};
+use sortie_engine::select::nothing_named;
 use sortie_engine::session::Place;
 use sortie_model::selector::{Selection, Selector};
 use sortie_model::{EntryId, Ordinal, QuestionNumber, State, limits};
@@ -30,7 +30,7 @@ pub(super) async fn answer(
         let text = format!("an answer of {length} bytes is longer than the {most} allowed");
         return refuse(RemoteError::new(ErrorCode::Limit, text));
     }
-    let (job, ordinal) = match named(session, child) {
+    let (job, ordinal) = match named(session, child).await {
         Ok(found) => found,
         Err(error) => return refuse(error),
     };
@@ -62,13 +62,12 @@ fn outcome(job: &JobShared, key: QuestionKey) -> Answered {
 }
 
 /// The one child that is meant.
-fn named(
+async fn named(
     session: &SessionShared,
     selector: Selector,
 ) -> Result<(Arc<JobShared>, Ordinal), RemoteError> {
     let usage = |text: String| RemoteError::new(ErrorCode::Usage, text);
-    let table = session.table();
-    let selected = select(&Selection::of([selector.clone()]), &table);
+    let selected = session.select(&Selection::of([selector.clone()])).await;
     let none = || nothing_named(&selector);
     let place = match selected.places.as_slice() {
         [] => return Err(none()),
@@ -78,7 +77,7 @@ fn named(
         }
     };
     let (Place::Job(id) | Place::Child(id, _)) = place;
-    let job = table.job(id).cloned().ok_or_else(none)?;
+    let job = session.bring(id).await?.ok_or_else(none)?;
     if let Place::Child(_, ordinal) = place {
         return Ok((job, ordinal));
     }

@@ -6,7 +6,7 @@ mod last_errors;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sortie_engine::select::{nothing_named, select};
+use sortie_engine::select::nothing_named;
 use sortie_engine::session::Place;
 use sortie_model::selector::{Selection, Selector};
 use sortie_model::spec::Throttle;
@@ -22,13 +22,17 @@ use because::{Facts, because, next};
 
 /// Explains what the selector names; the newest, if it names several.
 pub(super) async fn explain(session: &SessionShared, selector: Selector) -> Answer {
-    let selected = select(&Selection::of([selector.clone()]), &session.table());
+    let selected = session.select(&Selection::of([selector.clone()])).await;
     let Some(place) = selected.places.last().copied() else {
         return refuse(nothing_named(&selector));
     };
     let (Place::Job(id) | Place::Child(id, _)) = place;
-    let Some(job) = session.table().job(id).cloned() else {
-        return refuse(RemoteError::new(ErrorCode::Gone, format!("job {id} was removed")));
+    let job = match session.bring(id).await {
+        Ok(Some(job)) => job,
+        Ok(None) => {
+            return refuse(RemoteError::new(ErrorCode::Gone, format!("job {id} was removed")));
+        }
+        Err(error) => return refuse(error),
     };
     let child = match place {
         Place::Job(_) => None,

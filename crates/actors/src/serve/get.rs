@@ -3,51 +3,112 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use sortie_engine::select::{Selected, run};
-use sortie_engine::session::{Place, SessionTable};
+use sortie_engine::select::{Page, Selected};
+use sortie_engine::session::Place;
 use sortie_model::selector::Query;
 use sortie_model::view::EntryView;
 use sortie_model::{ChildView, EntryId, JobView, NodeName, Ordinal, Question, limits};
+use sortie_wire::RemoteError;
 use sortie_wire::session_proto::Entries;
 
+use crate::data::archived::Archived;
 use crate::data::job::JobShared;
 use crate::data::session::SessionShared;
 
 /// One page of what a query finds.
-pub(super) fn get(session: &SessionShared, query: &Query) -> Entries {
-    // Views are made when the table is free again: they lock each job, and cost more.
-    let (page, jobs) = {
-        let table = session.table();
-        let page = run(query, &table);
-        let jobs = jobs_of(&page.places, &table);
-        (page, jobs)
-    };
-    let entries = shown(session, &page.places, &jobs);
-    Entries { entries, total: page.total, troubles: page.troubles }
+///
+/// # Errors
+/// As for [`views`].
+pub(super) async fn get(session: &SessionShared, query: &Query) -> Result<Entries, RemoteError> {
+    let Page { places, total, troubles } = session.query(query).await;
+    Ok(Entries { entries: views(session, &places).await?, total, troubles })
 }
 
 /// What a selection names, in its order: a page of it, if there is more.
-pub(super) fn listed(session: &SessionShared, selected: Selected) -> Entries {
+///
+/// # Errors
+/// As for [`views`].
+pub(super) async fn listed(
+    session: &SessionShared,
+    selected: Selected,
+) -> Result<Entries, RemoteError> {
     let Selected { places, troubles } = selected;
-    let entries = views(session, &places);
-    Entries { entries, total: places.len() as u64, troubles }
+    let entries = views(session, &places).await?;
+    Ok(Entries { entries, total: places.len() as u64, troubles })
 }
 
 /// These entries as they are now, without those that are gone; no more than one answer may hold.
-pub(super) fn views(session: &SessionShared, places: &[Place]) -> Vec<EntryView> {
-    let jobs = jobs_of(places, &session.table());
-    shown(session, places, &jobs)
+///
+/// # Errors
+/// [`ErrorCode::Storage`](sortie_wire::ErrorCode) when the journal cannot be read.
+pub(super) async fn views(
+    session: &SessionShared,
+    places: &[Place],
+) -> Result<Vec<EntryView>, RemoteError> {
+    let selected = places.iter().filter(|place| matches!(place, Place::Job(_)));
+    // Children's numbers belong to answers about one job.
+    let ids = selected.count() == 1;
+    let places = places.get(..limits::PAGE_MOST).unwrap_or(places);
+    let rows = archived(session, places);
+    let mut archived = HashMap::new();
+    for (row, entry) in session.entries(rows).await? {
+        archived.insert(entry.id, row.view(entry, session.identity.id, ids));
+    }
+    let (mut entries, mut bytes, mut last) = (Vec::new(), 0, None);
+    for place in places {
+        let entry = match place {
+            // Views are made when the table is free again: they lock each job, and cost more.
+            Place::Job(id) => match archived.remove(id) {
+                Some(mut view) => {
+                    cut(&mut view.command);
+                    Some(EntryView::Job(view))
+                }
+                None => {
+                    let job = session.table().job(*id).cloned();
+                    job.map(|job| EntryView::Job(job_view(session, &job, ids)))
+                }
+            },
+            Place::Child(id, ordinal) => {
+                child_at(session, (*id, *ordinal), &mut last).await?.map(EntryView::Child)
+            }
+        };
+        let Some(entry) = entry else { continue };
+        bytes += weight(&entry);
+        if bytes > limits::ENTRIES_BYTES {
+            break;
+        }
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+/// The rows of those jobs that are archived.
+fn archived(session: &SessionShared, places: &[Place]) -> Vec<Archived> {
+    let table = session.table();
+    let rows = places.iter().filter_map(|place| match place {
+        Place::Job(id) => table.archived(*id).cloned(),
+        Place::Child(..) => None,
+    });
+    rows.collect()
+}
+
+/// The child at that place; `last` is the job of the one before, which is often its own.
+async fn child_at(
+    session: &SessionShared,
+    (id, ordinal): (EntryId, Ordinal),
+    last: &mut Option<Arc<JobShared>>,
+) -> Result<Option<ChildView>, RemoteError> {
+    if last.as_ref().is_none_or(|job| job.identity.id != id) {
+        *last = session.bring(id).await?;
+    }
+    Ok(last.as_ref().and_then(|job| child_view(job, ordinal)))
 }
 
 /// The number of what is at that place.
 pub(super) fn id_of(session: &SessionShared, place: Place) -> Option<EntryId> {
     match place {
         Place::Job(id) => Some(id),
-        Place::Child(id, ordinal) => {
-            let job = session.table().job(id).cloned()?;
-            let rows = job.rows();
-            rows.child_id(ordinal)
-        }
+        Place::Child(id, ordinal) => session.table().facts(id)?.child_id(ordinal),
     }
 }
 
@@ -95,36 +156,6 @@ fn stop_pending(session: &SessionShared, job: &JobShared) -> Vec<NodeName> {
     let away = used
         .filter(|(id, _)| session.node.sights.get(*id).is_none_or(|sight| sight.link.is_none()));
     away.map(|(_, name)| name.clone()).collect()
-}
-
-type Jobs = HashMap<EntryId, Arc<JobShared>>;
-
-fn jobs_of(places: &[Place], table: &SessionTable<Arc<JobShared>>) -> Jobs {
-    let ids = places.iter().map(|(Place::Job(id) | Place::Child(id, _))| *id);
-    ids.filter_map(|id| Some((id, Arc::clone(table.job(id)?)))).collect()
-}
-
-fn shown(session: &SessionShared, places: &[Place], jobs: &Jobs) -> Vec<EntryView> {
-    let selected = places.iter().filter(|place| matches!(place, Place::Job(_)));
-    // Children's numbers belong to answers about one job.
-    let ids = selected.count() == 1;
-    let mut entries = Vec::new();
-    let mut bytes = 0;
-    for place in places.iter().take(limits::PAGE_MOST) {
-        let entry = match place {
-            Place::Job(id) => jobs.get(id).map(|job| EntryView::Job(job_view(session, job, ids))),
-            Place::Child(id, ordinal) => {
-                jobs.get(id).and_then(|job| child_view(job, *ordinal)).map(EntryView::Child)
-            }
-        };
-        let Some(entry) = entry else { continue };
-        bytes += weight(&entry);
-        if bytes > limits::ENTRIES_BYTES {
-            break;
-        }
-        entries.push(entry);
-    }
-    entries
 }
 
 /// Bytes of an entry's fields that have no small bound, and a guess for the others.

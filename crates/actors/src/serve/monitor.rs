@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sortie_engine::notices::{EndNotices, Life, LifeEnd, Untold};
 use sortie_engine::receive::{Part, parts};
-use sortie_engine::select::{Selected, select};
+use sortie_engine::select::Selected;
 use sortie_model::selector::Selection;
 use sortie_model::{ChildIncarnation, Ordinal, Timestamp, limits};
 use sortie_wire::RemoteError;
@@ -30,7 +30,7 @@ pub(super) async fn monitor(
     let session = stay.session();
     // Before anything is looked at, so that no end falls between.
     let mut events = session.events();
-    let mut all = match monitored(session, &selection) {
+    let mut all = match monitored(session, &selection).await {
         Ok(all) => all,
         Err(error) => return sender.finish_with(Answer::Refused(error)).await,
     };
@@ -90,17 +90,17 @@ struct Monitored {
     finished: bool,
 }
 
-fn monitored(
+async fn monitored(
     session: &SessionShared,
     selection: &Selection,
 ) -> Result<Vec<Monitored>, RemoteError> {
-    let table = session.table();
-    let Selected { places, troubles } = select(selection, &table);
+    let Selected { places, troubles } = session.select(selection).await;
     if let Some(trouble) = troubles.into_iter().next() {
         return Err(trouble.error);
     }
-    let all = parts(&places).into_iter().filter_map(|(id, part)| {
-        let job = Arc::clone(table.job(id)?);
+    let mut all = Vec::new();
+    for (id, part) in parts(&places) {
+        let Some(job) = session.bring(id).await? else { continue };
         let mut notices = EndNotices::default();
         {
             let rows = job.rows();
@@ -113,9 +113,9 @@ fn monitored(
                 );
             });
         }
-        Some(Monitored { job, part, notices, finished: false })
-    });
-    Ok(all.collect())
+        all.push(Monitored { job, part, notices, finished: false });
+    }
+    Ok(all)
 }
 
 /// Tells what has gathered.

@@ -6,6 +6,7 @@
 //! session the window is withdrawn at once, also from a client that reads nothing: what it confirms
 //! afterwards frees nothing, and it is never told a clean end.
 
+mod groups;
 mod now;
 mod outlet;
 mod reading;
@@ -17,9 +18,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use sortie_engine::receive::{self as rule, Part, parts};
-use sortie_engine::select::select;
-use sortie_engine::session::{Place, SessionTable};
-use sortie_engine::wait::Until;
+use sortie_engine::session::Place;
 use sortie_model::nodeset::NodeExpr;
 use sortie_model::{EntryId, NodeName, Seq};
 use sortie_wire::session_proto::{Delivery, Entries, ReceiveMode, ReceiveSpec, Trouble};
@@ -32,11 +31,11 @@ use crate::data::mailboxes::ReadError;
 use crate::data::session::SessionShared;
 use crate::data::stay::Stay;
 use crate::data::window::{Child, Window, Withdrawn};
-use crate::serve::wait::{self, Watched};
-use crate::serve::{get, remove};
+use crate::serve::{get, remove, wait};
+use groups::{Groups, groups};
 use outlet::Outlet;
 use reading::{NotRead, Reading};
-use target::Target;
+use target::{Failures, Target};
 
 /// Why a receive breaks off.
 #[derive(Debug, thiserror::Error)]
@@ -73,10 +72,11 @@ pub(super) async fn receive(
         Ok(window) => window,
         Err(error) => return refuse(outlet, error).await,
     };
-    let committing = Committing::of(taken_from(stay.session(), &spec));
+    let committing = Committing::of(taken_from(stay.session(), &spec).await);
     let way = outlet.way();
     let over = {
-        let mut deliver = pin!(deliver(stay, &spec, &mut outlet, &window));
+        let held = (&window, &committing);
+        let mut deliver = pin!(deliver(stay, &spec, &mut outlet, held));
         tokio::select! {
             biased;
             gone = hear(&mut receiver, &window) => {
@@ -127,15 +127,18 @@ pub(super) async fn receive(
     }
 }
 
-/// The jobs from which it takes, where that outlives the node.
-fn taken_from(session: &SessionShared, spec: &ReceiveSpec) -> Vec<Arc<JobShared>> {
-    let takes = matches!(spec.mode, ReceiveMode::Take | ReceiveMode::TakeUntil { .. });
-    if session.durable.is_none() || !takes {
-        return Vec::new();
+/// The jobs in memory from which it takes, where that outlives the node; none where nothing does.
+async fn taken_from(session: &SessionShared, spec: &ReceiveSpec) -> Option<Vec<Arc<JobShared>>> {
+    if session.durable.is_none() || !takes(spec) {
+        return None;
     }
+    let parts = parts(&session.select(&spec.selection).await.places);
     let table = session.table();
-    let parts = parts(&select(&spec.selection, &table).places);
-    parts.into_iter().filter_map(|(id, _)| table.job(id).cloned()).collect()
+    Some(parts.into_iter().filter_map(|(id, _)| table.job(id).cloned()).collect())
+}
+
+const fn takes(spec: &ReceiveSpec) -> bool {
+    matches!(spec.mode, ReceiveMode::Take | ReceiveMode::TakeUntil { .. })
 }
 
 /// Delivers everything, up to the end of the receive, or up to the client's parting.
@@ -143,9 +146,9 @@ async fn deliver(
     stay: &Stay,
     spec: &ReceiveSpec,
     outlet: &mut Outlet,
-    window: &Window,
+    held: (&Window, &Committing),
 ) -> Result<(), ExchangeError> {
-    let last = match run(stay, spec, outlet, window).await {
+    let last = match run(stay, spec, outlet, held).await {
         Ok(end) => end,
         Err(Broken::Refused(error)) => Delivery::Refused(error),
         // The caller says it.
@@ -178,45 +181,28 @@ async fn run(
     stay: &Stay,
     spec: &ReceiveSpec,
     outlet: &mut Outlet,
-    window: &Window,
+    (window, committing): (&Window, &Committing),
 ) -> Result<Delivery, Broken> {
     rule::check(spec)?;
     let session = stay.session();
     let on = spec.on.as_ref().map(|on| locations(session, on)).transpose()?.map(Arc::new);
-    let (selected, targets, (ends, watched)) = {
-        let table = session.table();
-        let selected = select(&spec.selection, &table);
-        let parts = parts(&selected.places);
-        let ends = ends(&parts);
-        let watched = Watched::new(&ends, &table);
-        (selected, targets(&table, parts, on.as_ref()), (ends, watched))
-    };
-    let reading = Reading::new(spec, window, outlet.live_values());
-    let mut receive = Receive { stay, targets, reading, window, outlet };
-    let deadlock = match spec.mode {
-        ReceiveMode::Take | ReceiveMode::Keep => {
-            now::deliver(&mut receive, spec.tail).await?;
-            None
-        }
-        ReceiveMode::TakeUntil { finished } => {
-            let until = Until::of(finished);
-            until::deliver(&mut receive, watched, (until, spec)).await?
-        }
-        ReceiveMode::Follow => {
-            until::deliver(&mut receive, watched, (Until::Settled, spec)).await?
-        }
-    };
+    let selected = session.select(&spec.selection).await;
+    let parts = parts(&selected.places);
+    let mut all =
+        Groups { stay, spec, on, held: (window, committing), failures: Failures::default() };
+    let mut blocked = None;
+    for group in groups(session, &parts, spec) {
+        blocked = all.deliver(group, outlet).await?;
+    }
     // What a session that ended dropped was not read: this is no end.
     check(stay)?;
-    let deadlock = deadlock.and_then(|place| ends.get(place).copied());
-    let deadlock = deadlock.and_then(|place| wait::deadlock(session, place));
-    let Receive { targets, .. } = receive;
-    let failures = target::failures(&targets);
-    let mut entries = get::listed(session, selected);
+    let deadlock = blocked.and_then(|place| wait::deadlock(session, place));
+    let failures = all.failures.into_all();
+    let mut entries = get::listed(session, selected).await?;
     if spec.auto_remove && deadlock.is_none() {
         outlet.flush().await?;
         window.emptied().await?;
-        remove_read(session, &targets, &mut entries).await;
+        remove_read(session, &parts, &mut entries).await;
     }
     Ok(Delivery::End { failures, entries, deadlock })
 }
@@ -230,7 +216,7 @@ fn check(stay: &Stay) -> Result<(), Broken> {
     Ok(())
 }
 
-/// One receive under way.
+/// One group of a receive under way.
 struct Receive<'a> {
     stay: &'a Stay,
     targets: Vec<Target>,
@@ -298,38 +284,29 @@ fn locations(session: &SessionShared, on: &NodeExpr) -> Result<HashSet<String>, 
 }
 
 /// The entries whose ends are the end of the receive: a job's end is its children's, too.
-fn ends(parts: &[(EntryId, Part)]) -> Vec<Place> {
-    let ends = parts.iter().flat_map(|(id, part)| match part {
-        Part::Whole => vec![Place::Job(*id)],
-        Part::Children(some) => some.iter().map(|ordinal| Place::Child(*id, *ordinal)).collect(),
+fn ends(targets: &[Target]) -> Vec<Place> {
+    let ends = targets.iter().flat_map(|target| {
+        let id = target.job.identity.id;
+        match &target.part {
+            Part::Whole => vec![Place::Job(id)],
+            Part::Children(some) => some.iter().map(|it| Place::Child(id, *it)).collect(),
+        }
     });
     ends.collect()
 }
 
-fn targets(
-    table: &SessionTable<Arc<JobShared>>,
-    parts: Vec<(EntryId, Part)>,
-    on: Option<&Arc<HashSet<String>>>,
-) -> Vec<Target> {
-    let found = parts.into_iter().filter_map(|(id, part)| {
-        let job = Arc::clone(table.job(id)?);
-        Some(Target { job, part, on: on.cloned() })
-    });
-    found.collect()
-}
-
 /// Removes the jobs that are finished and of which nothing is left.
-async fn remove_read(session: &SessionShared, targets: &[Target], entries: &mut Entries) {
-    for target in targets.iter().filter(|target| target.part == Part::Whole) {
-        let id = target.job.identity.id;
-        if !target.job.rows().state().is_finished() {
-            continue;
-        }
-        if target.job.mailboxes.unread().records > 0 {
-            entries.troubles.push(still_unread(id));
-        } else {
+async fn remove_read(session: &SessionShared, parts: &[(EntryId, Part)], entries: &mut Entries) {
+    for (id, _) in parts.iter().filter(|(_, part)| *part == Part::Whole) {
+        let finished = {
+            let table = session.table();
+            table.facts(*id).map(|job| (job.state().is_finished(), job.has_more_data()))
+        };
+        match finished {
+            Some((true, true)) => entries.troubles.push(still_unread(*id)),
             // Somebody else may have been faster; gone is gone.
-            let _ = remove::drop_job(session, id).await;
+            Some((true, false)) => drop(remove::drop_job(session, *id).await),
+            _ => {}
         }
     }
 }

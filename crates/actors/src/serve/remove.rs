@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use ractor::rpc::CallResult;
-use sortie_engine::select::select;
 use sortie_engine::session::Place;
 use sortie_model::EntryId;
 use sortie_model::selector::{Selection, Selector};
@@ -12,7 +11,7 @@ use sortie_wire::session_proto::{Answer, Entries, Trouble};
 use sortie_wire::{ErrorCode, RemoteError};
 
 use crate::data::session::SessionShared;
-use crate::serve::{get, stop};
+use crate::serve::{get, refuse, stop};
 use crate::session::SessionMessage;
 
 /// Removes what is selected; the entries that cannot be removed are an error each. With `force`
@@ -23,7 +22,7 @@ pub(super) async fn remove(
     by: &str,
     force: bool,
 ) -> Answer {
-    let selected = select(&selection, &session.table());
+    let selected = session.select(&selection).await;
     if force {
         stop_first(session, &selected.places, by).await;
     }
@@ -38,10 +37,13 @@ pub(super) async fn remove(
                 continue;
             }
         };
-        let view = get::views(session, &[place]);
+        let view = match get::views(session, &[place]).await {
+            Ok(view) => view,
+            Err(error) => return refuse(error),
+        };
         if drop_job(session, id).await {
             entries.extend(view);
-        } else if session.table().job(id).is_some() {
+        } else if session.table().facts(id).is_some() {
             troubles.push(not_finished(id));
         } else {
             troubles.push(gone(id));

@@ -63,7 +63,7 @@ async fn enter(session: &SessionShared, spec: MessageSpec) -> Result<Letter, Ans
         return Err(refuse(RemoteError::new(ErrorCode::Usage, text)));
     }
     let nothing = || refuse(RemoteError::new(ErrorCode::NotFound, "there is no such child"));
-    let job = session.job(child.job).ok_or_else(nothing)?;
+    let job = session.bring_instance(child.job).await.map_err(refuse)?.ok_or_else(nothing)?;
     if !matches!(job.rows().spec().body, BodySpec::Task { .. }) {
         let text = "the child is a program: it has standard input, and no inbox";
         return Err(refuse(RemoteError::new(ErrorCode::Usage, text)));

@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sortie_engine::select::{Selected, select};
+use sortie_engine::select::Selected;
 use sortie_engine::session::Place;
 use sortie_model::selector::Selection;
 use sortie_model::spec::{StopSpec, Throttle};
 use sortie_model::{EntryId, Ordinal, limits};
 use sortie_wire::host_proto::ChildSet;
-use sortie_wire::session_proto::{Answer, Entries};
+use sortie_wire::session_proto::{Answer, Entries, Trouble};
 
 use crate::data::job::JobShared;
 use crate::data::session::SessionShared;
 use crate::parent_job::ParentJobMessage;
-use crate::serve::{get, remove};
+use crate::serve::{get, refuse, remove};
 
 /// Stops what is selected; stopping what is finished is no error. With `wait` it answers when all
 /// are finished, at the latest [`limits::STOP_MARGIN`] after the longest grace.
@@ -24,7 +24,7 @@ pub(super) async fn stop(
     (how, by): (StopSpec, &str),
     wait: bool,
 ) -> Answer {
-    let selected = select(&selection, &session.table());
+    let selected = session.select(&selection).await;
     let targets = targets(session, &selected.places);
     let mut changes = session.changes();
     for (job, children) in &targets {
@@ -42,18 +42,16 @@ pub(super) async fn stop(
         // What is not finished by then shows its state: a node that is away, for one.
         let _ = tokio::time::timeout(most, all).await;
     }
-    let entries = get::views(session, &selected.places);
-    let total = entries.len() as u64;
-    Answer::Entries(Entries { entries, total, troubles: selected.troubles })
+    shown(session, &selected.places, selected.troubles).await
 }
 
 /// Changes the throttle of the selected jobs; a child has none.
-pub(super) fn set_throttle(
+pub(super) async fn set_throttle(
     session: &SessionShared,
     selection: &Selection,
     throttle: Throttle,
 ) -> Answer {
-    let Selected { places, mut troubles } = select(selection, &session.table());
+    let Selected { places, mut troubles } = session.select(selection).await;
     let (jobs, children): (Vec<_>, Vec<_>) =
         places.into_iter().partition(|place| matches!(place, Place::Job(_)));
     for place in &jobs {
@@ -67,16 +65,37 @@ pub(super) fn set_throttle(
         let hint = format!("a throttle is a job's: `sortie throttle {job} -j N`");
         remove::is_child(session, place, job, hint)
     }));
-    let entries = get::views(session, &jobs);
-    let total = entries.len() as u64;
-    Answer::Entries(Entries { entries, total, troubles })
+    shown(session, &jobs, troubles).await
 }
 
-/// Which children of which jobs; a job that is named is meant whole.
+/// The answer of a verb that was about these entries.
+pub(super) async fn shown(
+    session: &SessionShared,
+    places: &[Place],
+    troubles: Vec<Trouble>,
+) -> Answer {
+    match get::views(session, places).await {
+        Ok(entries) => {
+            let total = entries.len() as u64;
+            Answer::Entries(Entries { entries, total, troubles })
+        }
+        Err(error) => refuse(error),
+    }
+}
+
+/// Which children of which jobs; a job that is named is meant whole. Archived ones are left out:
+/// nothing of them moves.
 pub(super) fn targets(
     session: &SessionShared,
     places: &[Place],
 ) -> Vec<(Arc<JobShared>, ChildSet)> {
+    let table = session.table();
+    let found = by_job(places).into_iter();
+    found.filter_map(|(id, children)| Some((Arc::clone(table.job(id)?), children))).collect()
+}
+
+/// Which children of which jobs, by number.
+pub(super) fn by_job(places: &[Place]) -> BTreeMap<EntryId, ChildSet> {
     let mut by_job: BTreeMap<EntryId, Option<Vec<Ordinal>>> = BTreeMap::new();
     for place in places {
         match place {
@@ -90,12 +109,8 @@ pub(super) fn targets(
             }
         }
     }
-    let table = session.table();
-    let found = by_job.into_iter().filter_map(|(id, some)| {
-        let children = some.map_or(ChildSet::All, ChildSet::Some);
-        Some((Arc::clone(table.job(id)?), children))
-    });
-    found.collect()
+    let all = by_job.into_iter();
+    all.map(|(id, some)| (id, some.map_or(ChildSet::All, ChildSet::Some))).collect()
 }
 
 fn has_ended(job: &JobShared, children: &ChildSet) -> bool {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use sortie_engine::select::{Selected, select};
-use sortie_engine::session::{Place, SessionTable};
+use sortie_engine::select::{JobFacts, Selected};
+use sortie_engine::session::Place;
 use sortie_engine::wait::{Course, Until, answered, course};
 use sortie_model::{Deadlock, Ordinal, State};
 use sortie_wire::session_proto::{Answer, WaitSpec};
@@ -11,16 +11,13 @@ use sortie_wire::{ErrorCode, RemoteError};
 
 use crate::data::job::JobShared;
 use crate::data::session::SessionShared;
+use crate::data::session::archive::Jobs;
 use crate::serve::{get, refuse};
 
 /// Waits, at most for the given time. What is waited for is not changed by it.
 pub(super) async fn wait(session: &SessionShared, spec: WaitSpec) -> Answer {
-    let (Selected { places, troubles }, mut watched) = {
-        let table = session.table();
-        let selected = select(&spec.selection, &table);
-        let watched = Watched::new(&selected.places, &table);
-        (selected, watched)
-    };
+    let Selected { places, troubles } = session.select(&spec.selection).await;
+    let mut watched = Watched::new(&places, &session.table());
     let until = Until::of(spec.finished);
     let mut changes = session.changes();
     let over = async {
@@ -53,32 +50,44 @@ pub(super) async fn wait(session: &SessionShared, spec: WaitSpec) -> Answer {
             answered.into_iter().filter_map(|place| places.get(place).copied()).collect()
         }
     };
-    let entries = get::listed(session, Selected { places: shown, troubles });
-    Answer::Waited { entries, timed_out: ended.is_none() }
+    match get::listed(session, Selected { places: shown, troubles }).await {
+        Ok(entries) => Answer::Waited { entries, timed_out: ended.is_none() },
+        Err(error) => refuse(error),
+    }
 }
 
 /// What is waited for, in input order, with the states that were read last.
 pub(super) struct Watched {
-    entries: Vec<(Arc<JobShared>, Option<Ordinal>)>,
+    /// Nothing of what cannot move any more: archived, or gone.
+    entries: Vec<Option<(Arc<JobShared>, Option<Ordinal>)>>,
     pub(super) states: Vec<State>,
     /// The places of those that may still move.
     moving: Vec<usize>,
 }
 
 impl Watched {
-    /// Places that are gone are left out; there are none while the table is the one that was
-    /// selected from.
-    pub(super) fn new(places: &[Place], table: &SessionTable<Arc<JobShared>>) -> Self {
-        let entries = places.iter().filter_map(|place| {
+    /// What was removed meanwhile counts as stopped.
+    pub(super) fn new(places: &[Place], table: &Jobs) -> Self {
+        let (mut entries, mut states, mut moving) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, place) in places.iter().enumerate() {
             let (id, child) = match place {
                 Place::Job(id) => (*id, None),
                 Place::Child(id, ordinal) => (*id, Some(*ordinal)),
             };
-            Some((Arc::clone(table.job(id)?), child))
-        });
-        let entries: Vec<_> = entries.collect();
-        let states = vec![State::NotStarted; entries.len()];
-        let moving = (0..entries.len()).collect();
+            let state = match (table.job(id), table.archived(id), child) {
+                (Some(job), ..) => {
+                    moving.push(at);
+                    entries.push(Some((Arc::clone(job), child)));
+                    states.push(State::NotStarted);
+                    continue;
+                }
+                (None, Some(row), None) => Some(row.state()),
+                (None, Some(row), Some(child)) => row.child_state(child),
+                (None, None, _) => None,
+            };
+            entries.push(None);
+            states.push(state.unwrap_or(State::Stopped));
+        }
         Self { entries, states, moving }
     }
 
@@ -86,7 +95,8 @@ impl Watched {
     pub(super) fn look(&mut self) {
         let Self { entries, states, moving } = self;
         moving.retain(|place| {
-            let (Some((job, child)), Some(state)) = (entries.get(*place), states.get_mut(*place))
+            let (Some(Some((job, child))), Some(state)) =
+                (entries.get(*place), states.get_mut(*place))
             else {
                 return false;
             };

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use sortie_engine::select::{Selected, select};
+use sortie_engine::select::Selected;
 use sortie_engine::session::Place;
 use sortie_model::EntryId;
 use sortie_model::selector::{Selection, Selector};
@@ -26,7 +26,7 @@ pub(super) async fn watch(
     // Before the selection is resolved, so that nothing falls between.
     let mut events = session.events();
     let mut changes = session.changes();
-    let mut watched = Watched::of(session, selection);
+    let mut watched = Watched::of(session, selection).await;
     if let Some(error) = watched.refused.take() {
         return sender.finish_with(Answer::Refused(error)).await;
     }
@@ -57,7 +57,7 @@ pub(super) async fn watch(
                 }
                 Err(RecvError::Closed) => break,
             };
-            if watched.concerns(session, &happening.event) {
+            if watched.concerns(session, &happening.event).await {
                 sender.send(ToClient::Happening(happening)).await?;
             }
         }
@@ -80,19 +80,19 @@ struct Watched {
 }
 
 impl Watched {
-    fn of(session: &SessionShared, selection: Selection) -> Self {
+    async fn of(session: &SessionShared, selection: Selection) -> Self {
         if selection.is_empty() {
             return Self { selection, ids: None, refused: None };
         }
-        let Selected { places, troubles } = select(&selection, &session.table());
+        let Selected { places, troubles } = session.select(&selection).await;
         let ids = places.iter().filter_map(|place| get::id_of(session, *place)).collect();
         let refused = troubles.into_iter().next().map(|trouble| trouble.error);
         Self { selection, ids: Some(ids), refused }
     }
 
-    fn concerns(&mut self, session: &SessionShared, event: &Event) -> bool {
+    async fn concerns(&mut self, session: &SessionShared, event: &Event) -> bool {
         if let Event::Accepted { job } = event {
-            self.meet(session, *job);
+            self.meet(session, *job).await;
         }
         let Some(ids) = &self.ids else { return true };
         match event {
@@ -104,14 +104,14 @@ impl Watched {
     }
 
     /// A job that came later is watched, too, when a glob, a filter or `all` names it.
-    fn meet(&mut self, session: &SessionShared, job: EntryId) {
+    async fn meet(&mut self, session: &SessionShared, job: EntryId) {
         let open = self.selection.selectors.is_empty()
             || self.selection.selectors.iter().any(|selector| match selector {
                 Selector::All | Selector::Range(..) | Selector::Name(_) => true,
                 Selector::Id(_) | Selector::Instance(_) | Selector::Last => false,
             });
         let Some(ids) = self.ids.as_mut().filter(|_| open) else { return };
-        let selected = select(&self.selection, &session.table());
+        let selected = session.select(&self.selection).await;
         let named = selected.places.contains(&Place::Job(job));
         if named {
             ids.insert(job);

@@ -258,7 +258,7 @@ impl ParentJob {
     }
 
     /// Each once, in the order of the children, with how many they are where they are several.
-    fn locations(&self) -> String {
+    pub fn locations(&self) -> String {
         let here = matches!(self.spec.placement, Placement::Here);
         let looked_at = if here { 1 } else { limits::LOCATIONS_SHOWN };
         let more = self.rows.len().saturating_sub(looked_at);

@@ -21,7 +21,7 @@ pub struct Page {
 }
 
 /// Runs a query. A page has at most [`limits::PAGE_MOST`] entries, whatever is asked for.
-pub fn run<J: JobFacts>(query: &Query, table: &SessionTable<J>) -> Page {
+pub fn run<J: JobFacts, A: JobFacts>(query: &Query, table: &SessionTable<J, A>) -> Page {
     let Selected { mut places, troubles } = select(&query.selection, table);
     add_children(query, table, &mut places);
     if let Some(wanted) = query.has_more_data {
@@ -47,13 +47,17 @@ pub fn run<J: JobFacts>(query: &Query, table: &SessionTable<J>) -> Page {
 }
 
 /// Adds direct children of the selected jobs: all, or those in one of the states asked for.
-fn add_children<J: JobFacts>(query: &Query, table: &SessionTable<J>, places: &mut Vec<Place>) {
+fn add_children<J: JobFacts, A: JobFacts>(
+    query: &Query,
+    table: &SessionTable<J, A>,
+    places: &mut Vec<Place>,
+) {
     if !query.children && query.child_states.is_empty() {
         return;
     }
     for place in places.clone() {
         let Place::Job(id) = place else { continue };
-        let Some(job) = table.job(id) else { continue };
+        let Some(job) = table.facts(id) else { continue };
         for child in (0..job.children()).map(Ordinal) {
             let wanted = query.children
                 || job.child_state(child).is_some_and(|state| query.child_states.contains(&state));
@@ -74,22 +78,31 @@ fn shown_order(place: &Place) -> (EntryId, Option<Ordinal>) {
     }
 }
 
-fn has_more_data<J: JobFacts>(place: Place, table: &SessionTable<J>) -> bool {
+fn has_more_data<J: JobFacts, A: JobFacts>(place: Place, table: &SessionTable<J, A>) -> bool {
     match place {
-        Place::Job(id) => table.job(id).is_some_and(JobFacts::has_more_data),
-        Place::Child(id, child) => table.job(id).is_some_and(|job| job.child_has_more_data(child)),
+        Place::Job(id) => table.facts(id).is_some_and(JobFacts::has_more_data),
+        Place::Child(id, child) => {
+            table.facts(id).is_some_and(|job| job.child_has_more_data(child))
+        }
     }
 }
 
-fn end_time<J: JobFacts>(place: Place, table: &SessionTable<J>) -> Option<Timestamp> {
+fn end_time<J: JobFacts, A: JobFacts>(
+    place: Place,
+    table: &SessionTable<J, A>,
+) -> Option<Timestamp> {
     match place {
-        Place::Job(id) => table.job(id)?.end_time(),
-        Place::Child(id, child) => table.job(id)?.child_end_time(child),
+        Place::Job(id) => table.facts(id)?.end_time(),
+        Place::Child(id, child) => table.facts(id)?.child_end_time(child),
     }
 }
 
 /// Unfinished entries count as newest; of equals the one that was made later.
-fn keep_newest<J: JobFacts>(count: usize, table: &SessionTable<J>, places: &mut Vec<Place>) {
+fn keep_newest<J: JobFacts, A: JobFacts>(
+    count: usize,
+    table: &SessionTable<J, A>,
+    places: &mut Vec<Place>,
+) {
     if places.len() <= count {
         return;
     }
@@ -97,7 +110,7 @@ fn keep_newest<J: JobFacts>(count: usize, table: &SessionTable<J>, places: &mut 
         let end = end_time(*place, table);
         let made = match place {
             Place::Job(id) => Some(*id),
-            Place::Child(id, child) => table.job(*id).and_then(|job| job.child_id(*child)),
+            Place::Child(id, child) => table.facts(*id).and_then(|job| job.child_id(*child)),
         };
         (Reverse(end.is_none()), Reverse(end), Reverse(made))
     };

@@ -7,7 +7,7 @@ use sortie_model::spec::{BodySpec, RunIn};
 use sortie_model::{IdempotencyKey, JobSpec};
 
 use super::*;
-use crate::session::StartDecision;
+use crate::session::{Run, StartDecision};
 
 /// What a test says of an entry.
 #[derive(Debug, Clone)]
@@ -30,8 +30,8 @@ impl JobFacts for FakeJob {
     fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
-    fn command(&self) -> &str {
-        &self.command
+    fn command(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.command)
     }
     fn instance(&self) -> JobInstance {
         instance(self.facts.id)
@@ -77,8 +77,10 @@ enum Made {
 /// State, end time, unread data.
 type Plain = (State, Option<i64>, bool);
 
-fn table(made: &[Made]) -> SessionTable<FakeJob> {
-    let mut table = SessionTable::default();
+type Table = SessionTable<FakeJob, FakeJob>;
+
+fn table(made: &[Made]) -> Table {
+    let mut table = Table::default();
     let mut jobs: Vec<FakeJob> = Vec::new();
     let mut removed = Vec::new();
     let facts = |first: EntryId, (place, plain): (usize, &Plain)| Facts {
@@ -133,7 +135,7 @@ const DONE: Plain = (State::Completed, Some(50), false);
 const FAILED: Plain = (State::Failed, Some(20), true);
 
 /// 1 `web` with 2, 3; 4 `Web` with 5; 6 with 7 and, read later, 10, 11; 8 with 9.
-fn session() -> SessionTable<FakeJob> {
+fn session() -> Table {
     let job = |name, command, children: &[Plain]| Made::Job {
         name,
         command,
@@ -148,14 +150,14 @@ fn session() -> SessionTable<FakeJob> {
     ])
 }
 
-fn number(place: &Place, table: &SessionTable<FakeJob>) -> u64 {
+fn number(place: &Place, table: &Table) -> u64 {
     match place {
         Place::Job(id) => id.0,
         Place::Child(id, child) => table.job(*id).unwrap().child_id(*child).unwrap().0,
     }
 }
 
-fn numbers(places: &[Place], table: &SessionTable<FakeJob>) -> Vec<u64> {
+fn numbers(places: &[Place], table: &Table) -> Vec<u64> {
     places.iter().map(|place| number(place, table)).collect()
 }
 
@@ -243,7 +245,7 @@ fn an_unknown_id_or_literal_name_is_an_error_for_that_word_alone() {
     let about: Vec<_> = selected.troubles.iter().map(|trouble| trouble.about.as_str()).collect();
     assert_eq!(about, ["12", "nope", "Job1", "Job06", &identity]);
     assert!(selected.troubles.iter().all(|trouble| trouble.error.code == ErrorCode::NotFound));
-    let empty = SessionTable::<FakeJob>::default();
+    let empty = Table::default();
     assert_eq!(select(&Selection::of([Selector::Last]), &empty).troubles.len(), 1);
     assert_eq!(select(&Selection::of([Selector::All]), &empty), Selected::default());
 }
@@ -326,7 +328,7 @@ fn word() -> impl Strategy<Value = String> {
 }
 
 /// All entries by ascending number, each with what it is called.
-fn entries(table: &SessionTable<FakeJob>) -> Vec<(u64, String, Place)> {
+fn entries(table: &Table) -> Vec<(u64, String, Place)> {
     let mut entries = Vec::new();
     for (id, job) in table.jobs() {
         let name = job.name.clone().unwrap_or_else(|| format!("Job{id}"));
@@ -341,7 +343,7 @@ fn entries(table: &SessionTable<FakeJob>) -> Vec<(u64, String, Place)> {
 }
 
 /// The obvious model: every word looks at every entry.
-fn slow(selectors: &[Selector], table: &SessionTable<FakeJob>) -> (Vec<Place>, usize) {
+fn slow(selectors: &[Selector], table: &Table) -> (Vec<Place>, usize) {
     let entries = entries(table);
     let newest = table.jobs().map(|(id, _)| id).max();
     let (mut places, mut missing) = (Vec::new(), 0);
@@ -373,14 +375,14 @@ fn slow(selectors: &[Selector], table: &SessionTable<FakeJob>) -> (Vec<Place>, u
     (places, missing)
 }
 
-fn facts(place: &Place, table: &SessionTable<FakeJob>) -> Facts {
+fn facts(place: &Place, table: &Table) -> Facts {
     match place {
         Place::Job(id) => table.job(*id).unwrap().facts.clone(),
         Place::Child(id, child) => table.job(*id).unwrap().children[child.0 as usize].clone(),
     }
 }
 
-fn slow_query(query: &Query, table: &SessionTable<FakeJob>) -> Vec<Place> {
+fn slow_query(query: &Query, table: &Table) -> Vec<Place> {
     let mut places = slow(&query.selection.selectors, table).0;
     if query.selection.selectors.is_empty() {
         places = table.jobs().map(|(id, _)| Place::Job(id)).collect();
@@ -432,7 +434,55 @@ fn query() -> impl Strategy<Value = Query> {
     )
 }
 
+/// Archives the jobs of these turns, as far as they are there.
+fn archive(table: &mut Table, turns: &[usize]) {
+    let ids: Vec<EntryId> = table.jobs().map(|(id, _)| id).collect();
+    for id in turns.iter().filter_map(|turn| ids.get(*turn)) {
+        table.archive(*id, |job| Some(job.clone()));
+    }
+}
+
+/// Where the children of a job are.
+fn runs(job: &FakeJob) -> Vec<Run> {
+    let children = job.children.iter().enumerate();
+    children.map(|(place, child)| (child.id, Ordinal(place as u32), 1)).collect()
+}
+
+#[test]
+fn an_archived_job_has_no_place_in_the_list_of_those_that_move() {
+    let mut table = session();
+    archive(&mut table, &[1, 2]);
+    assert_eq!(table.jobs().map(|(id, _)| id.0).collect::<Vec<_>>(), [1, 8]);
+    assert_eq!((table.len(), table.newest()), (4, Some(EntryId(8))));
+    let gone = table.remove_archived(EntryId(6)).expect("it is archived");
+    assert_eq!((gone.facts.id, table.place(EntryId(10))), (EntryId(6), None));
+    assert!(!table.bring_back((EntryId(6), gone.instance()), gone.clone(), &runs(&gone)));
+}
+
 proptest! {
+    #[test]
+    fn a_query_does_not_see_what_is_archived(
+        made in made(),
+        turns in prop::collection::vec(0..6_usize, 0..6),
+        query in query(),
+    ) {
+        let (plain, mut table) = (table(&made), table(&made));
+        archive(&mut table, &turns);
+        let same = |table: &Table| {
+            let places = |table: &Table| -> Vec<_> {
+                (0..60).map(|id| table.place(EntryId(id))).collect()
+            };
+            run(&query, table) == run(&query, &plain) && places(table) == places(&plain)
+        };
+        prop_assert!(same(&table) && same(&table.without_keys()));
+        let archived: Vec<FakeJob> = table.all_archived().map(|(_, job)| job.clone()).collect();
+        for job in archived {
+            let runs = runs(&job);
+            prop_assert!(table.bring_back((job.facts.id, job.instance()), job, &runs));
+        }
+        prop_assert!(same(&table));
+    }
+
     #[test]
     fn selecting_agrees_with_looking_at_every_entry(
         made in made(),

@@ -66,6 +66,12 @@ pub const OUTPUT_RETRY: Duration = Duration::from_millis(500);
 pub const OUTPUT_REMOVED_AT_ONCE: usize = 64;
 
 // History.
+/// Finished jobs of one session that were brought back into memory and stay there for who reads
+/// them next; beyond it those go that are there longest, as soon as nobody uses them.
+pub const JOBS_BROUGHT: usize = 1_024;
+/// Finished jobs that one receive has brought back into memory at once; it reads the others after
+/// them.
+pub const JOBS_RECEIVED_AT_ONCE: usize = 64;
 /// Finished jobs that a node keeps, all sessions together; beyond it the longest finished go.
 pub const HISTORY_JOBS: u64 = 1_000_000;
 /// How long a node keeps a finished job.

@@ -53,8 +53,6 @@ pub struct JobPlan {
     pub spec: JobSpec,
     /// The nodes it was accepted for, in order.
     pub nodes: Vec<(NodeName, NodeId)>,
-    /// Children that were known at the start; their numbers follow the job's.
-    pub known_children: u64,
 }
 
 /// By what a submission is known again: the SHA-256 of its encoded bytes.
@@ -103,10 +101,10 @@ pub struct JobEntry {
     pub command: String,
     /// What runs its children.
     pub kind: Kind,
-    /// The children's locations, as they are shown.
-    pub location: String,
     /// When it was accepted.
     pub created: Timestamp,
+    /// Children that were known at the start; their numbers follow the job's.
+    pub known_children: u64,
     /// What changes.
     pub facts: JobFacts,
 }
@@ -145,6 +143,8 @@ pub enum InputState {
 pub struct JobFacts {
     /// Its state, computed from its children.
     pub state: State,
+    /// The children's locations, as they are shown.
+    pub location: String,
     /// How many children are in which state.
     pub tally: Tally,
     /// When its first child ran.
@@ -155,6 +155,8 @@ pub struct JobFacts {
     pub with_errors: bool,
     /// Any record was not taken, as far as the journal was told.
     pub unread: bool,
+    /// What the output policy took of all children together.
+    pub dropped: Dropped,
     /// How often children started again.
     pub restarts: u64,
     /// What it was told.
@@ -174,11 +176,13 @@ impl JobFacts {
     pub fn new() -> Self {
         Self {
             state: State::NotStarted,
+            location: String::new(),
             tally: Tally::default(),
             begin: None,
             end: None,
             with_errors: false,
             unread: false,
+            dropped: Dropped::default(),
             restarts: 0,
             told: Told::Nothing,
             stop: None,
@@ -189,7 +193,7 @@ impl JobFacts {
     }
 
     /// When the job ended, if it is finished.
-    pub(crate) fn finished(&self) -> Option<Timestamp> {
+    pub fn finished(&self) -> Option<Timestamp> {
         self.end.filter(|_| self.state.is_finished())
     }
 }

@@ -71,11 +71,11 @@ fn new_job(number: u64) -> NewJob {
         name: format!("Job{number}"),
         command: "true".to_owned(),
         kind: Kind::Background,
-        location: "localhost".to_owned(),
         created: Timestamp(7),
+        known_children: 1,
         facts: JobFacts::default(),
     };
-    let plan = JobPlan { spec: spec("true"), nodes: Vec::new(), known_children: 1 };
+    let plan = JobPlan { spec: spec("true"), nodes: Vec::new() };
     let (digest, children) = (SpecDigest::of(&plan.spec).expect("short"), Vec::new());
     let next_id = EntryId(number + 2);
     NewJob { session: SESSION, key: key(number), entry, plan, digest, children, next_id }

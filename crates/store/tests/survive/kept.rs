@@ -58,13 +58,12 @@ pub(crate) fn new_job(number: u64) -> NewJob {
         name: format!("Job{}", 2 * number + 1),
         command: "echo done".to_owned(),
         kind: Kind::Background,
-        location: "localhost".to_owned(),
         created: Timestamp(7),
+        known_children: 1,
         facts: JobFacts::default(),
     };
     let body = BodySpec::Script { text: Bytes::from_static(b"echo done"), arguments: Vec::new() };
-    let plan =
-        JobPlan { spec: JobSpec::new("echo done", body), nodes: Vec::new(), known_children: 1 };
+    let plan = JobPlan { spec: JobSpec::new("echo done", body), nodes: Vec::new() };
     let next_id = EntryId(2 * number + 3);
     let (digest, children) = (SpecDigest::of(&plan.spec).expect("short"), Vec::new());
     NewJob { session: SESSION, key: key(number), entry, plan, digest, children, next_id }

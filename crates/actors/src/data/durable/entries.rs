@@ -21,8 +21,9 @@ pub(crate) fn job_entry(rows: &ParentJob) -> JobEntry {
         name: view.name,
         command: view.command,
         kind: view.kind,
-        location: view.location,
         created: view.created,
+        known_children: placement::known_children(&rows.spec().fan, rows.nodes().count() as u32)
+            .unwrap_or(0),
         facts: job_facts(rows, false, false),
     }
 }
@@ -37,6 +38,7 @@ pub(crate) fn job_facts(rows: &ParentJob, unread: bool, with_errors: bool) -> Jo
     let throttle = rows.line().limit();
     JobFacts {
         state: rows.state(),
+        location: rows.locations(),
         tally: rows.counts().tally(rows.is_open()),
         begin: rows.begin_time(),
         end: rows.end_time(),

@@ -1,19 +1,22 @@
 //! What children said, and how far it was read, on its way to the disk.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
+use sortie_engine::mailbox::Tally;
+use sortie_engine::parent_job::ParentJob;
 use sortie_model::record::OutputRule;
 use sortie_model::{JobInstance, Ordinal, limits};
 use sortie_store::Store;
-use sortie_store::journal::{Change, Cursor, Dropped, JournalError};
+use sortie_store::journal::{Change, Cursor, Dropped, JobFacts, JournalError};
+use sortie_store::segment::Swept;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::data::durable::{Kept, PAGE};
+use crate::data::durable::{Kept, PAGE, job_facts};
 use crate::data::job::JobShared;
 use crate::data::mailboxes::{Backing, JobMailboxes, Persisted, StoredListener};
 use crate::node::NodeShared;
@@ -121,6 +124,20 @@ pub(crate) async fn restore(job: &JobShared, store: &Store) -> Result<(), Journa
     Ok(())
 }
 
+/// Removes in the background what children of jobs left that are not in memory. What cannot be
+/// removed goes at the node's next start.
+pub(crate) fn remove(store: &Arc<Store>, jobs: Vec<JobInstance>) {
+    let store = Arc::clone(store);
+    // Nobody waits for it.
+    drop(tokio::task::spawn_blocking(move || {
+        for job in jobs {
+            while let Ok(Swept::More) =
+                store.output().remove_job(job, limits::OUTPUT_REMOVED_AT_ONCE)
+            {}
+        }
+    }));
+}
+
 fn pages<T>(
     mut page: impl FnMut(Ordinal) -> Result<Vec<(Ordinal, T)>, JournalError>,
 ) -> Result<HashMap<Ordinal, T>, JournalError> {
@@ -157,6 +174,14 @@ impl JobShared {
         durable.keep(changes.collect()).await;
     }
 
+    /// What the journal is to have of it now.
+    pub(crate) fn facts_to_keep(&self, rows: &ParentJob) -> JobFacts {
+        let unread = self.mailboxes.unread().records > 0;
+        let Tally { records, bytes } = self.mailboxes.dropped();
+        let dropped = Dropped { records, bytes, cut: false };
+        JobFacts { dropped, ..job_facts(rows, unread, self.with_errors()) }
+    }
+
     /// Keeps how far its readers have confirmed: it is on the disk when this returns.
     pub(crate) async fn commit_cursors(&self) {
         let Some(durable) = &self.durable else { return };
@@ -164,15 +189,27 @@ impl JobShared {
         let _one_by_one = self.committing.lock().await;
         loop {
             let cursors = self.mailboxes.take_moved(PAGE);
-            if cursors.is_empty() {
+            let emptied = self.was_emptied();
+            if cursors.is_empty() && !emptied {
                 return;
             }
             let (job, moved) = (self.identity.instance, cursors.clone());
-            match durable.keep(vec![Change::CursorsMoved { job, cursors: moved }]).await {
-                Kept::Yes => self.mailboxes.cursors_committed(&cursors),
+            let mut changes = vec![Change::CursorsMoved { job, cursors: moved }];
+            if emptied {
+                let facts = Box::new(self.facts_to_keep(&self.rows()));
+                let (session, job) = (durable.instance(), self.identity.id);
+                changes.push(Change::JobChanged { session, job, facts });
+            }
+            match durable.keep(changes).await {
+                Kept::Yes => {
+                    if emptied {
+                        self.say_unread(false);
+                    }
+                    self.mailboxes.cursors_committed(&cursors);
+                }
                 // With the next reader, or the next end.
                 Kept::NotYet => return self.mailboxes.moved_again(&cursors),
-                Kept::Never => {}
+                Kept::Never => self.say_unread(false),
             }
         }
     }
@@ -181,17 +218,20 @@ impl JobShared {
 /// Keeps what the readers of these jobs confirm, for as long as somebody reads.
 #[derive(Debug)]
 pub(crate) struct Committing {
+    jobs: Arc<Mutex<Vec<Arc<JobShared>>>>,
     done: Option<oneshot::Sender<()>>,
     task: Option<JoinHandle<()>>,
 }
 
 impl Committing {
-    /// Nothing is to be kept of jobs that end with their node.
-    pub(crate) fn of(jobs: Vec<Arc<JobShared>>) -> Self {
-        let jobs: Vec<_> = jobs.into_iter().filter(|job| job.durable.is_some()).collect();
-        if jobs.is_empty() {
-            return Self { done: None, task: None };
-        }
+    /// Nothing is to be kept of jobs that end with their node. Without jobs nothing is ever.
+    pub(crate) fn of(jobs: Option<Vec<Arc<JobShared>>>) -> Self {
+        let Some(mut jobs) = jobs else {
+            return Self { jobs: Arc::default(), done: None, task: None };
+        };
+        jobs.retain(|job| job.durable.is_some());
+        let jobs = Arc::new(Mutex::new(jobs));
+        let all = Arc::clone(&jobs);
         let (done, mut over) = oneshot::channel();
         let task = tokio::spawn(async move {
             loop {
@@ -199,7 +239,8 @@ impl Committing {
                     _ = &mut over => true,
                     () = tokio::time::sleep(COMMIT_PAUSE) => false,
                 };
-                for job in &jobs {
+                let now = all.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                for job in now {
                     job.commit_cursors().await;
                 }
                 if last {
@@ -207,7 +248,27 @@ impl Committing {
                 }
             }
         });
-        Self { done: Some(done), task: Some(task) }
+        Self { jobs, done: Some(done), task: Some(task) }
+    }
+
+    fn jobs(&self) -> MutexGuard<'_, Vec<Arc<JobShared>>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// These are read, too.
+    pub(crate) fn add(&self, jobs: &[Arc<JobShared>]) {
+        if self.task.is_some() {
+            self.jobs().extend(jobs.iter().map(Arc::clone));
+        }
+    }
+
+    /// Everything that was confirmed of these is kept when this returns; they are not read any
+    /// more.
+    pub(crate) async fn finish_some(&self, jobs: &[Arc<JobShared>]) {
+        for job in jobs {
+            job.commit_cursors().await;
+        }
+        self.jobs().retain(|job| !jobs.iter().any(|other| Arc::ptr_eq(job, other)));
     }
 
     /// Keeps what the output policy drops of a job, until this is dropped; none where nothing is.
@@ -227,7 +288,7 @@ impl Committing {
                 job.commit_cursors().await;
             }
         });
-        Some(Self { done: Some(done), task: Some(task) })
+        Some(Self { jobs: Arc::default(), done: Some(done), task: Some(task) })
     }
 
     /// Everything that was confirmed is kept when this returns. Dropping it does the same, without

@@ -1,5 +1,7 @@
 //! What selection and queries must know of a job.
 
+use std::borrow::Cow;
+
 use sortie_engine::select::JobFacts;
 use sortie_model::{EntryId, JobInstance, Ordinal, State, Timestamp};
 
@@ -10,8 +12,8 @@ impl JobFacts for JobShared {
         self.name.as_deref()
     }
 
-    fn command(&self) -> &str {
-        &self.command
+    fn command(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.command)
     }
 
     fn instance(&self) -> JobInstance {

@@ -8,6 +8,7 @@
 mod again;
 mod follow;
 mod inline;
+mod left;
 mod persist;
 mod restore;
 mod table;
@@ -26,6 +27,7 @@ use tokio::sync::Notify;
 use super::{FullBecause, JobMailboxes, ReadError, lock};
 #[cfg(test)]
 pub(super) use inline::Inline;
+pub(crate) use left::has_left;
 use table::Table;
 
 /// Called with a child and the number before which all its records are on the disk, or were taken
@@ -201,6 +203,11 @@ impl Backed {
         if table.make_due(ordinal) {
             self.wake(table);
         }
+    }
+
+    /// Whether nothing is under way: what was taken is in the journal, and nobody follows.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.table().is_at_rest()
     }
 
     /// Whether anything of a child is remembered.

@@ -73,36 +73,50 @@ impl Target {
     }
 }
 
-/// Why children failed, in child order.
-pub(super) fn failures(targets: &[Target]) -> Vec<Failure> {
-    let mut failures = Vec::new();
-    let mut bytes = 0;
-    for target in targets {
-        let rows = target.job.rows();
-        if rows.counts().of(State::Failed) == 0 {
-            continue;
-        }
-        let (all, some) = match &target.part {
-            Part::Whole => (0..rows.children(), [].as_slice()),
-            Part::Children(some) => (0..0, some.as_slice()),
-        };
-        let named = all.map(Ordinal).chain(some.iter().copied());
-        let failed = named.filter(|ordinal| {
-            rows.child_state(*ordinal) == Some(State::Failed) && target.is_on(&rows, *ordinal)
-        });
-        for ordinal in failed {
-            let (Some(child), Some((reason, exit_code))) =
-                (rows.child_id(ordinal), rows.child_failure(ordinal))
-            else {
+/// Why children failed: the first so many.
+#[derive(Debug, Default)]
+pub(super) struct Failures {
+    all: Vec<Failure>,
+    bytes: usize,
+    full: bool,
+}
+
+impl Failures {
+    /// Adds those of these jobs, in child order.
+    pub(super) fn add(&mut self, targets: &[Target]) {
+        for target in targets {
+            let rows = target.job.rows();
+            if self.full || rows.counts().of(State::Failed) == 0 {
                 continue;
-            };
-            bytes += reason.to_string().len();
-            if failures.len() >= limits::FAILURES_SHOWN || bytes > limits::ENTRIES_BYTES / 2 {
-                return failures;
             }
-            let location = rows.location(ordinal).to_owned();
-            failures.push(Failure { child, location, reason, exit_code });
+            let (all, some) = match &target.part {
+                Part::Whole => (0..rows.children(), [].as_slice()),
+                Part::Children(some) => (0..0, some.as_slice()),
+            };
+            let named = all.map(Ordinal).chain(some.iter().copied());
+            let failed = named.filter(|ordinal| {
+                rows.child_state(*ordinal) == Some(State::Failed) && target.is_on(&rows, *ordinal)
+            });
+            failed.for_each(|ordinal| self.add_one(&rows, ordinal));
         }
     }
-    failures
+
+    fn add_one(&mut self, rows: &ParentJob, ordinal: Ordinal) {
+        let (Some(child), Some((reason, exit_code))) =
+            (rows.child_id(ordinal), rows.child_failure(ordinal))
+        else {
+            return;
+        };
+        self.bytes += reason.to_string().len();
+        let bytes_full = self.bytes > limits::ENTRIES_BYTES / 2;
+        self.full |= self.all.len() >= limits::FAILURES_SHOWN || bytes_full;
+        if !self.full {
+            let location = rows.location(ordinal).to_owned();
+            self.all.push(Failure { child, location, reason, exit_code });
+        }
+    }
+
+    pub(super) fn into_all(self) -> Vec<Failure> {
+        self.all
+    }
 }

@@ -41,6 +41,11 @@ impl JobMailboxes {
         Self::make(pool, rule, Some(Backed::new(backing)))
     }
 
+    /// Whether all of it is on the disk, and nobody reads it: the same can be restored later.
+    pub(crate) fn is_at_rest(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) == 1 && self.backed.as_ref().is_some_and(|it| it.is_at_rest())
+    }
+
     /// Whether the mailboxes outlive their daemon.
     pub const fn is_backed(&self) -> bool {
         self.backed.is_some()

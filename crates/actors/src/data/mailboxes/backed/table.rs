@@ -263,6 +263,12 @@ impl Table {
         }
     }
 
+    /// Whether nothing is to be done, and the journal was told all that moved.
+    pub(super) fn is_at_rest(&self) -> bool {
+        let nothing_due = self.due.is_empty() && self.later.is_empty() && self.moved.is_empty();
+        !self.removed && !self.running && nothing_due
+    }
+
     /// Takes children off the queue.
     pub(super) fn begin_round(&mut self, most: usize) -> Vec<Ordinal> {
         self.urgent = false;

@@ -68,12 +68,12 @@ fn new_job() -> NewJob {
         name: "Job1".to_owned(),
         command: "true".to_owned(),
         kind: Kind::Background,
-        location: "localhost".to_owned(),
         created: Timestamp(7),
+        known_children: 8,
         facts: JobFacts::default(),
     };
     let body = BodySpec::Script { text: Bytes::from_static(b"true"), arguments: Vec::new() };
-    let plan = JobPlan { spec: JobSpec::new("true", body), nodes: Vec::new(), known_children: 8 };
+    let plan = JobPlan { spec: JobSpec::new("true", body), nodes: Vec::new() };
     let key = "key".to_owned().try_into().unwrap();
     let (digest, children) = (SpecDigest::of(&plan.spec).expect("short"), Vec::new());
     NewJob { session: SESSION, key, entry, plan, digest, children, next_id: EntryId(10) }

@@ -1,0 +1,31 @@
+//! What children left whose mailboxes are not in memory.
+
+use sortie_model::ChildKey;
+use sortie_store::Store;
+use sortie_store::journal::JournalError;
+
+use super::inline::Inline;
+
+/// Whether a child of a finished job left anything that nobody took, by the journal and by whether
+/// it has files. They go when all of it was taken; one whose node was killed before they went
+/// counts as one that left something, until somebody reads it.
+///
+/// # Errors
+/// [`JournalError`].
+pub(crate) fn has_left(store: &Store, child: ChildKey) -> Result<bool, JournalError> {
+    let near = store.output().neighbours(child).ok();
+    if near.is_none_or(|near| near.has_output(child).unwrap_or(true)) {
+        return Ok(true);
+    }
+    let (job, ordinal) = (child.job, child.ordinal);
+    let mut outputs = store.journal().outputs(job, ordinal, 1)?;
+    let Some((_, block)) = outputs.pop().filter(|(of, _)| *of == ordinal) else { return Ok(false) };
+    let mut cursors = store.journal().cursors(job, ordinal, 1)?;
+    let cursor = cursors.pop().filter(|(of, _)| *of == ordinal);
+    let cursor = cursor.map(|(_, cursor)| cursor).unwrap_or_default();
+    // A block that cannot be read says so to who receives it.
+    let Ok(inline) = Inline::decode(block) else { return Ok(true) };
+    let is_left = |seq, stream| seq >= cursor.taken.of(stream);
+    let is_newest = inline.next >= cursor.stored;
+    Ok(is_newest && inline.records.iter().any(|record| is_left(record.seq, record.stream)))
+}
