@@ -307,3 +307,21 @@ fn a_node_that_is_killed_again_and_again_loses_nothing() {
     ran.sort_unstable();
     assert_eq!(ran, (1..=JOBS).collect::<Vec<_>>(), "each ran once");
 }
+
+#[test]
+fn what_does_not_outlive_its_node_writes_nothing_to_the_journal() {
+    let home = Home::running("solo", &[]);
+    let state = || {
+        let journal = home.path().join("sessions/journal");
+        let about = fs::metadata(journal).expect("a journal");
+        (about.len(), about.modified().expect("a time"))
+    };
+    let before = state();
+    for _ in 0..3 {
+        let ran = home.sortie(&["invoke", "--", "seq", "20000"]);
+        assert_eq!((ran.code, &ran.out), (0, &numbers(20_000)), "{}", ran.err);
+    }
+    assert_eq!(state(), before);
+    start(&home, &["--", "true"]);
+    assert_ne!(state(), before, "a start that outlives it does");
+}
