@@ -1,11 +1,12 @@
 //! Numbered lines: a process that writes them, and who takes them in again.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use sha2::{Digest, Sha256};
 
-use crate::ledger::{Record, Whose};
+use crate::ledger::Record;
 use crate::violation::Violation;
 
 /// The first word of this program when it is the process that writes.
@@ -29,35 +30,46 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
 
 /// What came of the lines.
 pub(crate) struct Intake {
-    whose: Whose,
     next: u64,
+    /// What came before records that a reader that is gone has in hand still.
+    ahead: BTreeMap<u64, String>,
+    may_be_ahead: bool,
     bytes: u64,
     again: u64,
     sum: Sha256,
 }
 
 impl Intake {
-    pub(crate) fn new(whose: Whose) -> Self {
-        Self { whose, next: 0, bytes: 0, again: 0, sum: Sha256::new() }
+    pub(crate) fn new() -> Self {
+        let (ahead, may_be_ahead, sum) = (BTreeMap::new(), false, Sha256::new());
+        Self { next: 0, ahead, may_be_ahead, bytes: 0, again: 0, sum }
+    }
+
+    /// Another receive begins. After a disturbance the node may not have noticed yet that the
+    /// reader before is gone: then what that one has in hand comes later.
+    pub(crate) const fn begin(&mut self, after_disturbance: bool) {
+        self.may_be_ahead = after_disturbance;
     }
 
     /// Takes a record in. One that came before counts once.
     ///
     /// # Errors
-    /// When records before it are missing.
+    /// When records before it are missing that nobody can have in hand.
     pub(crate) fn take(&mut self, record: &Record) -> Result<(), Violation> {
-        let Whose { item, job } = self.whose;
         let (seq, text) = (record.seq, record.text.as_deref().unwrap_or_default());
-        if seq < self.next {
+        if seq < self.next || self.ahead.contains_key(&seq) {
             self.again += 1;
             return Ok(());
         }
-        if seq > self.next {
-            return Err(Violation::Gap { item, job, seq: self.next, count: self.next });
+        if seq > self.next && !self.may_be_ahead {
+            return Err(Violation::Order { next: self.next, came: seq });
         }
-        self.next += 1;
-        self.bytes += text.len() as u64;
-        self.sum.update(text.as_bytes());
+        self.ahead.insert(seq, text.to_owned());
+        while let Some(text) = self.ahead.remove(&self.next) {
+            self.next += 1;
+            self.bytes += text.len() as u64;
+            self.sum.update(text.as_bytes());
+        }
         Ok(())
     }
 
@@ -101,7 +113,7 @@ mod tests {
 
     #[test]
     fn lines_that_came_again_count_once_and_the_sum_is_theirs() {
-        let mut intake = Intake::new(Whose { item: 0, job: 1 });
+        let mut intake = Intake::new();
         for number in [0, 1, 0, 1, 2] {
             intake.take(&record(number, line(number))).expect("in order");
         }
@@ -111,10 +123,21 @@ mod tests {
 
     #[test]
     fn what_is_missing_or_changed_is_found() {
-        let mut intake = Intake::new(Whose { item: 0, job: 1 });
+        let mut intake = Intake::new();
+        intake.begin(false);
         intake.take(&record(0, line(0))).expect("the first");
-        assert!(matches!(intake.take(&record(2, line(2))), Err(Violation::Gap { seq: 1, .. })));
+        assert!(matches!(intake.take(&record(2, line(2))), Err(Violation::Order { next: 1, .. })));
         intake.take(&record(1, line(7))).expect("in order");
         assert!(matches!(intake.check(2), Err(Violation::Sum { .. })));
+    }
+
+    #[test]
+    fn what_a_reader_that_is_gone_has_in_hand_comes_later() {
+        let mut intake = Intake::new();
+        intake.begin(true);
+        for number in [1, 2, 0, 3] {
+            intake.take(&record(number, line(number))).expect("a reader has it in hand");
+        }
+        intake.check(4).expect("four lines");
     }
 }

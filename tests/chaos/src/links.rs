@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::home::{Home, PATIENCE};
-use crate::ledger::{Record, Whose};
+use crate::ledger::Record;
 use crate::lines::{self, Intake, LINE_BYTES};
 use crate::options::{Options, Size};
 use crate::random::Random;
@@ -79,6 +79,8 @@ struct Disturbed {
     /// Milliseconds since the beginning.
     mended: AtomicU64,
     over: AtomicBool,
+    /// Nothing can be received any more.
+    failed: AtomicBool,
 }
 
 /// Runs the scenario. Returns its closing line.
@@ -88,22 +90,27 @@ struct Disturbed {
 pub(crate) fn run(first: &Home, options: &Options) -> Result<String, Violation> {
     let course = Course::of(options);
     let stage = Stage::new(first)?;
-    let job = stage.start(course.bytes / LINE_BYTES)?;
+    stage.start(course.bytes / LINE_BYTES)?;
     let (disturbed, begun) = (Disturbed::default(), Instant::now());
     let mut random = Random::new(options.seed, 1 << 43);
     let mut reading = Reading {
         stage: &stage,
         disturbed: &disturbed,
         begun,
-        intake: Intake::new(Whose { item: 0, job }),
+        intake: Intake::new(),
         holder: 0,
         takeovers: 0,
+        history: Vec::new(),
     };
     let read = std::thread::scope(|scope| {
-        let disturbing = scope.spawn(|| disturb(&stage, (&disturbed, begun), (course, options)));
+        let disturbing = scope.spawn(|| {
+            let went = disturb(&stage, (&disturbed, begun), (course, options));
+            disturbed.failed.store(went.is_err(), Ordering::SeqCst);
+            went
+        });
         let read = reading.all(course, &mut random);
         disturbed.over.store(true, Ordering::SeqCst);
-        read.and(disturbing.join().unwrap_or(Ok(())))
+        disturbing.join().unwrap_or(Ok(())).and(read)
     });
     read?;
     let Reading { intake, takeovers, .. } = reading;
@@ -153,13 +160,18 @@ impl Stage {
     /// Kills the node and runs it again.
     fn kill(&self) -> Result<(), Violation> {
         self.node.kill_daemon();
+        // It holds its home until it is gone. It was started last.
+        let dead = self.daemons.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if let Some(mut dead) = dead {
+            dead.wait().map_err(machine("a node"))?;
+        }
         // The dead one's address says nothing of the next one.
         let _ = std::fs::remove_file(self.node.folder().join("node.addr"));
         self.run(&self.node, "node", &[])
     }
 
-    /// Starts the job. Returns its number.
-    fn start(&self, lines: u64) -> Result<u64, Violation> {
+    /// Starts the job.
+    fn start(&self, lines: u64) -> Result<(), Violation> {
         let [one, two] = &self.readers;
         one.must(&["session", "new", "--on", "node", "--name", SESSION])?;
         // Each home is to know where the session is.
@@ -168,8 +180,7 @@ impl Stage {
         let program = std::env::current_exe().map_err(machine("our program"))?;
         let (program, lines) = (program.display().to_string(), lines.to_string());
         let words = ["start", "--session", SESSION, "--", &program, lines::WORD, &lines];
-        one.must(&words)?;
-        Ok(1)
+        one.must(&words)
     }
 }
 
@@ -219,6 +230,8 @@ struct Reading<'a> {
     /// Which reader holds the session.
     holder: usize,
     takeovers: u64,
+    /// How the receives ended, for who looks for the cause of a violation.
+    history: Vec<String>,
 }
 
 /// How a receive ended.
@@ -231,11 +244,14 @@ enum Ended {
 impl Reading<'_> {
     /// Reads until everything came. The session is taken over whenever another part of it is here.
     fn all(&mut self, course: Course, random: &mut Random) -> Result<(), Violation> {
-        loop {
+        while !self.disturbed.failed.load(Ordering::SeqCst) {
             let part = course.bytes / (course.takeovers + 1);
             let due = (self.takeovers < course.takeovers)
                 .then(|| part * (self.takeovers + 1) - random.within(0..=part / 2));
             match self.receive(due)? {
+                Ended::AtTheEnd if self.intake.bytes() == course.bytes => return Ok(()),
+                // A reader that is gone has something in hand.
+                Ended::AtTheEnd if self.was_disturbed(self.now()) => {}
                 Ended::AtTheEnd => return Ok(()),
                 Ended::CutOff => {}
                 Ended::TakenOver => {
@@ -244,6 +260,7 @@ impl Reading<'_> {
                 }
             }
         }
+        Ok(())
     }
 
     /// Receives until the end, until the link breaks, or until so many bytes are here: then the
@@ -253,6 +270,7 @@ impl Reading<'_> {
         let (home, other) = if self.holder == 0 { (one, two) } else { (two, one) };
         let words = ["receive", "--session", SESSION, "--wait", "-o", "ndjson", "1"];
         let begun = self.now();
+        self.intake.begin(self.was_disturbed(begun));
         let mut command = home.command(&words);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(machine("the sortie command"))?;
@@ -262,19 +280,28 @@ impl Reading<'_> {
             let line = line.map_err(machine("its output"))?;
             // What a receive that was killed wrote of its last line is no record.
             if let Ok(record) = serde_json::from_str::<Record>(&line) {
-                self.intake.take(&record)?;
+                self.intake.take(&record).inspect_err(|_| self.tell())?;
             }
             if taken.is_none() && due.is_some_and(|due| self.intake.bytes() >= due) {
                 taken = Some(self.take_over(other)?);
             }
         }
         let ended = child.wait_with_output().map_err(machine("the sortie command"))?;
-        match (ended.status.code(), taken) {
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        let code = ended.status.code();
+        let line = format!(
+            "{:?} to {:?}, reader {}: {code:?}, taken {taken:?}, {} bytes: {said}",
+            begun,
+            self.now(),
+            self.holder,
+            self.intake.bytes()
+        );
+        self.history.push(line);
+        match (code, taken) {
             (Some(0), _) => Ok(Ended::AtTheEnd),
             (_, Some(())) => Ok(Ended::TakenOver),
             (Some(101 | 125), None) if self.was_disturbed(begun) => Ok(Ended::CutOff),
             (code, _) => {
-                let said = String::from_utf8_lossy(&ended.stderr).into_owned();
                 let command = words.join(" ");
                 Err(Violation::Refused { command, code: code.unwrap_or(-1), said })
             }
@@ -294,6 +321,11 @@ impl Reading<'_> {
                 _ => return Err(ran.refused()),
             }
         }
+    }
+
+    fn tell(&self) {
+        self.history.iter().rev().take(20).rev().for_each(|line| eprintln!("  {line}"));
+        eprintln!("  it is {:?}, and was mended {:?}", self.now(), self.disturbed.mended);
     }
 
     fn now(&self) -> Duration {

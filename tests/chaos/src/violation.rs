@@ -24,6 +24,9 @@ pub(crate) enum Violation {
     /// A record never came.
     #[error("item {item}, job {job}: of {count} records the one with number {seq} is missing")]
     Gap { item: u64, job: u64, seq: u64, count: u64 },
+    /// A record came before others that come first.
+    #[error("record {came} came where {next} was to come")]
+    Order { next: u64, came: u64 },
     /// The bytes of a stream are not those that the process wrote.
     #[error(
         "item {item}, job {job}: {stream} differs at byte {at}: {found} bytes came of {wanted}; \
