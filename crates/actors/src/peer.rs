@@ -248,7 +248,9 @@ impl PeerState {
     }
 
     fn tick(&mut self, effects: &mut Vec<PeerEffect>) {
-        self.sessions.retain(|_, session| !session.is_over());
+        // One that is over stays until its node has heard so.
+        let id = self.id;
+        self.sessions.retain(|_, session| !session.is_over() || session.attachment(id).owes());
         self.beat();
         let link = self.link.as_ref().filter(|link| !link.is_closed());
         let silence = link.map(Link::silence);

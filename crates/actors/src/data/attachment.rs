@@ -89,11 +89,17 @@ struct State {
     fresh_reports: bool,
     /// Whether the session is over: on a later connection that is all there is to say.
     ended: bool,
+    /// Something that outlives silence is over, and the node may not have heard so.
+    owes: bool,
 }
 
 impl State {
     fn is_carried_by(&self, link: &Link) -> bool {
         self.link.as_ref().map(Link::id) == Some(link.id())
+    }
+
+    fn is_up(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| !link.is_closed())
     }
 
     fn must_hear(&mut self, job: JobInstance) {
@@ -159,7 +165,8 @@ impl Attachment {
         self.flush();
         self.inputs.forget(forget.job);
         let mut state = self.state();
-        state.told.remove(&forget.job);
+        let told = state.told.remove(&forget.job);
+        state.owes |= told == Some(Hosting::Persistent) && !state.is_up();
         state.unheard.remove(&forget.job);
         state.specified.remove(&forget.job);
         state.positions.retain(|key, _| key.job != forget.job);
@@ -178,6 +185,7 @@ impl Attachment {
     /// and say that they have [heard](Self::heard).
     pub(crate) fn attach(self: &Arc<Self>, link: &Link) -> (Attached, BTreeSet<JobInstance>) {
         let mut state = self.state();
+        let owed = std::mem::take(&mut state.owes);
         if state.ended {
             say(link, &EndSession { session: self.session });
             return (Attached::Over, BTreeSet::new());
@@ -197,7 +205,7 @@ impl Attachment {
         state.specified.clear();
         state.over.clear();
         state.asked = None;
-        state.ready = state.told.is_empty() && state.reports == 0;
+        state.ready = state.told.is_empty() && state.reports == 0 && !owed;
         let ready = state.ready;
         if !ready {
             state.asked = Some(state.told.keys().copied().collect());
@@ -251,6 +259,7 @@ impl Attachment {
         self.inputs.clear();
         let mut state = self.state();
         state.ended = true;
+        state.owes = state.holds() && !state.is_up();
         if let Some(link) = state.link.take() {
             let _ = link.send(&EndSession { session: self.session });
         }

@@ -11,8 +11,9 @@ use sortie_wire::host_proto::HostedNote;
 
 use crate::child_job::Survivor;
 use crate::host::{Adoption, HostActor, HostArguments, HostMessage, Owner};
+use crate::node::NodeShared;
+use crate::node::hosts::{Had, Hosted};
 use crate::node::recover::Left;
-use crate::node::{Hosted, NodeShared};
 
 /// No link has this number.
 const NO_LINK: u64 = 0;
@@ -81,7 +82,11 @@ impl NodeShared {
         let (host, _) =
             HostActor::spawn_linked(None, HostActor, arguments, self.root()?).await.ok()?;
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        hosts.insert((session, owner), Hosted { host: host.clone(), link: NO_LINK });
+        let had = Had { persistent: true, ..Had::default() };
+        hosts.insert((session, owner), Hosted { host: host.clone(), link: NO_LINK, had });
+        drop(hosts);
+        // It dials the owner, who may not know of it any more.
+        let _ = self.peer(owner).await;
         Some(host)
     }
 }

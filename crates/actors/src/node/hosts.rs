@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ractor::{Actor, ActorId, ActorRef};
 use sortie_link::{CloseCode, Link};
+use sortie_model::spec::Hosting;
 use sortie_model::{NodeId, SessionInstance, limits};
 use sortie_wire::host_proto::StartChildren;
 
@@ -18,6 +19,22 @@ pub(crate) struct Hosted {
     pub(crate) host: ActorRef<HostMessage>,
     /// The link on which the owner asked for it last.
     pub(crate) link: u64,
+    /// Whether it ever had jobs that end with their owner's silence, and ones that outlive it.
+    pub(crate) had: Had,
+}
+
+/// What a host ever had.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Had {
+    pub(crate) temporary: bool,
+    pub(crate) persistent: bool,
+}
+
+impl Had {
+    fn note(&mut self, hosting: Hosting) {
+        self.temporary |= hosting == Hosting::Temporary;
+        self.persistent |= hosting == Hosting::Persistent;
+    }
 }
 
 /// What is known of hosts that are no more.
@@ -70,8 +87,9 @@ impl NodeShared {
                 return;
             }
         }
-        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(hosted) = hosts.get(&(session, owner)).filter(|_| !link.is_closed()) {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(hosted) = hosts.get_mut(&(session, owner)).filter(|_| !link.is_closed()) {
+            start.spec.iter().for_each(|spec| hosted.had.note(spec.hosting));
             // The owner has heard how the session stood here, so an end before this says nothing
             // about what it starts now; an end from here on does, and is noted under this lock.
             self.forget_expiry(session, owner);
@@ -126,7 +144,8 @@ impl NodeShared {
             let _ = host.cast(HostMessage::Over);
             return None;
         }
-        hosts.insert((session, owner), Hosted { host: host.clone(), link: link.id() });
+        let (link, had) = (link.id(), Had::default());
+        hosts.insert((session, owner), Hosted { host: host.clone(), link, had });
         Some(host)
     }
 
@@ -141,20 +160,27 @@ impl NodeShared {
     /// Another node was silent for longer than the lease, or began a new life: what runs here for
     /// it and does not outlive that is killed.
     pub(crate) fn end_temporary_of(&self, owner: NodeId) {
-        self.expire(owner, Which::Temporary, |_| true);
+        self.expire(owner, Which::Temporary, |hosted| hosted.had.temporary);
     }
 
     /// Another node has been back for as long as a lease: what it did not ask for, and does not
     /// outlive its silence, is killed. Its question may still be on its way, and must not be
     /// answered as if nothing had run.
     pub(crate) fn end_temporary_not_on(&self, owner: NodeId, link: u64) {
-        self.expire(owner, Which::Temporary, |hosted| hosted.link != link);
+        self.expire(owner, Which::Temporary, |it| it.had.temporary && it.link != link);
     }
 
     /// Another node has been back for [`limits::DISCONNECT_AFTER`]: what it did not ask for is
     /// over.
     pub(crate) fn end_hosts_not_on(&self, owner: NodeId, link: u64) {
         self.expire(owner, Which::All, |hosted| hosted.link != link);
+    }
+
+    /// Whether anything may run here for another node that outlives its silence: then it is dialled,
+    /// to hear whether it still wants that.
+    pub(crate) fn hosts_for(&self, owner: NodeId) -> bool {
+        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.iter().any(|((_, node), hosted)| *node == owner && hosted.had.persistent)
     }
 
     /// A host has nothing left; if it has not taken a new place, it ends.

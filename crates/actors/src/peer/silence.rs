@@ -12,8 +12,12 @@ use crate::parent_job::ParentJobMessage;
 use crate::peer::PeerState;
 
 impl PeerState {
-    /// Whether something of ours may run there that outlives our silence.
+    /// Whether something of ours may run there that outlives our silence, or something of theirs
+    /// here.
     pub(super) fn holds(&self) -> Holds {
+        if self.node.hosts_for(self.id) {
+            return Holds::Something;
+        }
         let mut held = self.sessions.values().map(|session| session.attachment(self.id).holds());
         held.find(|held| *held == Holds::Something).unwrap_or(Holds::Nothing)
     }

@@ -206,3 +206,30 @@ async fn a_node_that_ended_takes_along_what_outlives_silence() {
     assert_eq!(attachment.gone(), BTreeSet::from([JOB]));
     assert_eq!(attachment.holds(), Holds::Nothing);
 }
+
+#[tokio::test]
+async fn a_node_that_was_away_hears_of_the_end_of_what_outlives_its_silence() {
+    let (first, mut second, mut third) =
+        (linked().await, linked().await, linked_in(Incarnation(2)).await);
+    let attachment = attachment();
+    attachment.attach(&first.here);
+    let job = (JOB, Hosting::Persistent);
+    assert!(attachment.send_start(job, ChildBatch::Again(Vec::new()), || None));
+    first.here.close(CloseCode::SILENT, "cut");
+    attachment.forget(&ForgetJob { session: attachment.session, job: JOB });
+    assert_eq!((attachment.owes(), attachment.holds()), (true, Holds::Something));
+    // What it does not name is over.
+    assert_eq!(attachment.attach(&second.here).0, Attached::Asked);
+    let frame = second.there_control.next().await.expect("a question");
+    assert_eq!(frame.open::<Resume>().expect("a resume").jobs, []);
+    assert_eq!((attachment.owes(), attachment.holds()), (false, Holds::Nothing));
+    assert_eq!(attachment.resumed(&second.here, &[]), Ok(Life::Same));
+    assert!(attachment.send_start(job, ChildBatch::Again(Vec::new()), || None));
+    second.here.close(CloseCode::SILENT, "cut");
+    attachment.end();
+    assert!(attachment.owes());
+    assert_eq!(attachment.attach(&third.here).0, Attached::Over);
+    let frame = third.there_control.next().await.expect("a word");
+    assert_eq!(frame.open::<EndSession>(), Ok(EndSession { session: attachment.session }));
+    assert!(!attachment.owes());
+}

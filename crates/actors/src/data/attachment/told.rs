@@ -10,6 +10,10 @@ use sortie_model::spec::Hosting;
 use crate::data::attachment::{Attachment, State};
 
 impl State {
+    pub(super) fn holds(&self) -> bool {
+        self.told.values().any(|hosting| *hosting == Hosting::Persistent)
+    }
+
     /// Everything that the node was told of is gone; answers the jobs.
     pub(super) fn forget_all(&mut self) -> BTreeSet<JobInstance> {
         let before = std::mem::take(self);
@@ -19,7 +23,7 @@ impl State {
 
     /// What ends with its owner's silence is gone; answers those jobs.
     pub(super) fn forget_temporary(&mut self) -> BTreeSet<JobInstance> {
-        if !self.told.values().any(|hosting| *hosting == Hosting::Persistent) {
+        if !self.holds() && !self.owes {
             return self.forget_all();
         }
         let gone = self.told.iter().filter(|(_, hosting)| **hosting == Hosting::Temporary);
@@ -81,13 +85,15 @@ impl Attachment {
         !self.state().told.is_empty()
     }
 
-    /// Whether the node was told of any job that outlives our silence.
+    /// Whether the node has yet to hear that something is over which outlives silence.
+    pub(crate) fn owes(&self) -> bool {
+        self.state().owes
+    }
+
+    /// Whether the node was told of any job that outlives our silence, or is yet to hear that one
+    /// is over.
     pub(crate) fn holds(&self) -> Holds {
-        let told = &self.state().told;
-        if told.values().any(|hosting| *hosting == Hosting::Persistent) {
-            Holds::Something
-        } else {
-            Holds::Nothing
-        }
+        let state = self.state();
+        if state.owes || state.holds() { Holds::Something } else { Holds::Nothing }
     }
 }
