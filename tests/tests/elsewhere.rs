@@ -256,3 +256,77 @@ fn a_stopped_node_takes_them_along_and_says_so() {
     wait_for("the word of it", || (state(&a, "1") == "failed").then_some(()));
     assert_eq!(entry(&a, "2")["reason"]["code"], "node_lost");
 }
+
+#[test]
+fn a_later_life_elsewhere_may_say_more_than_its_guardian_keeps() {
+    let (a, b) = two();
+    // The first life's end is acknowledged when the second one has begun.
+    let first = text(b.path()).to_owned() + "/first";
+    let line = "if [ ! -e \"$0\" ]; then touch \"$0\"; echo one; exit 1; fi; seq 1 1500000";
+    start(&a, &["--on", "b", "--restart", "transient", "--", "sh", "-c", line, &first]);
+    let ran = a.sortie(&["receive", "--wait", "1"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let whole = "one\n".to_owned() + &numbers(1_500_000);
+    assert!(ran.out == whole, "{} bytes", ran.out.len());
+}
+
+#[test]
+fn an_owner_that_is_killed_asks_for_all_of_its_jobs_at_once() {
+    let (mut a, b) = two();
+    let gate = b.path().join("gate");
+    let line = "echo $1; while [ ! -e \"$0\" ]; do sleep 0.05; done";
+    for job in 0..12 {
+        start(&a, &["--on", "b", "--", "sh", "-c", line, text(&gate), &job.to_string()]);
+    }
+    wait_for("their starts", || (processes_marked(text(&gate)).len() >= 12).then_some(()));
+    a.live_again("a");
+    fs::write(&gate, "").expect("a file");
+    let all = a.sortie(&["wait", "all"]);
+    assert_eq!(all.code, 0, "{all:?}");
+    for job in 0..12 {
+        let id = (2 * job + 1).to_string();
+        assert_eq!(a.sortie(&["receive", &id]).out, format!("{job}\n"));
+    }
+}
+
+#[test]
+fn input_that_went_with_its_owner_is_lost_to_its_child_alone() {
+    let (mut a, b) = two();
+    let goes_on = b.path().join("goes-on");
+    let line = "read first; echo $first; while [ ! -e \"$0\" ]; do sleep 0.05; done; cat >&2";
+    let words = ["start", "--on", "b", "--stdin", "-", "--", "sh", "-c", line, text(&goes_on)];
+    // More than is on its way to a child that does not read.
+    let ran = a.by_shell("seq 1 1000000 | \"$@\"", &words);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let other = Counting::new(&b);
+    other.start_on(&a, "b", 3);
+    wait_for("its first word", || (a.sortie(&["receive", "1"]).out == "1\n").then_some(()));
+    wait_for("the other's start", || (state(&a, "3") == "running").then_some(()));
+    a.live_again("a");
+    fs::write(&goes_on, "").expect("a file");
+    wait_for("its end", || (state(&a, "1") == "failed").then_some(()));
+    assert_eq!(entry(&a, "2")["reason"]["code"], "input_lost");
+    fs::write(&other.gate, "").expect("a file");
+    let rest = a.sortie(&["receive", "--wait", "3"]);
+    assert_eq!((rest.code, rest.out), (100, other.printed() + "last\n"));
+}
+
+#[test]
+fn a_suspended_child_stands_still_over_the_death_of_its_nodes_daemon() {
+    let (a, mut b) = two();
+    let work = Counting::new(&b);
+    work.start_on(&a, "b", 3);
+    work.has_printed(10);
+    let ran = a.sortie(&["suspend", "1"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    wait_for("it to stand still", || (state(&a, "1") == "suspended").then_some(()));
+    let before = work.printed();
+    b.live_again("b");
+    wait_for("the node to be back", || (sees(&a, "b") == "alive").then_some(()));
+    let other = start(&a, &["--on", "b", "--", "true"]);
+    assert_eq!(a.sortie(&["wait", "3"]).code, 0, "{other:?}");
+    assert_eq!((state(&a, "1"), work.printed()), ("suspended".into(), before.clone()));
+    assert_eq!(a.sortie(&["resume", "1"]).code, 0);
+    wait_for("it to go on", || (work.printed() != before).then_some(()));
+    work.finish(&a, String::new());
+}

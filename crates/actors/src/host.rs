@@ -30,6 +30,7 @@ use crate::data::port::{ChildPort, JobPort, Target};
 use crate::data::session::SessionShared;
 pub(crate) use crate::host::adopt::Adoption;
 use crate::node::NodeShared;
+use crate::node::hosts::Had;
 
 /// The moment after a duration, which another node may have chosen.
 fn after(duration: Duration) -> Instant {
@@ -59,8 +60,8 @@ pub(crate) enum HostMessage {
     Ended,
     /// The grace of a stop is over: what is left of functions that were told is aborted.
     GraceOver,
-    /// The owner was silent for too long for what does not outlive that.
-    LeaseOver,
+    /// The owner was silent for too long, since that link, for what does not outlive that.
+    LeaseOver(u64),
     /// The session is over.
     Over,
 }
@@ -190,11 +191,11 @@ impl Actor for HostActor {
                 state.grace = None;
                 state.abort_due(&myself);
             }
-            HostMessage::LeaseOver => {
+            HostMessage::LeaseOver(link) => {
                 state.host.on_lease_over(&mut effects);
                 if state.host.is_empty() {
-                    let session = state.outbox.session();
-                    state.node.retire(session, state.owner_id(), myself.get_id());
+                    let session = (state.outbox.session(), state.owner_id());
+                    state.node.retire(session, myself.get_id(), link);
                 }
             }
             HostMessage::Over => {
@@ -205,7 +206,16 @@ impl Actor for HostActor {
                 return Ok(());
             }
         }
+        let changes = effects
+            .iter()
+            .any(|effect| matches!(effect, HostEffect::Run { .. } | HostEffect::Discard(_)));
         state.perform(&myself, effects);
+        if changes && matches!(state.owner, Owner::There(..)) {
+            let mut had = Had::default();
+            state.host.hostings().for_each(|hosting| had.note(hosting));
+            let session = (state.outbox.session(), state.owner_id());
+            state.node.host_has(session, myself.get_id(), had);
+        }
         Ok(())
     }
 }

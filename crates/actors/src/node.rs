@@ -4,7 +4,7 @@ mod adopt;
 mod cluster;
 mod config;
 pub(crate) mod guardians;
-mod hosts;
+pub(crate) mod hosts;
 mod housekeeping;
 mod join;
 mod listen;

@@ -167,7 +167,8 @@ impl PeerState {
         let Some(old) = self.link.as_ref().filter(|old| !old.is_closed()) else {
             // Words of a former life may be late. Until the later one is given up they say nothing:
             // what this node was told to run runs there.
-            return !self.peer.is_known() || self.life.is_none_or(|known| known <= life);
+            let given_up = self.peer.state(self.node.uptime()) == NodeState::Lost;
+            return given_up || self.life.is_none_or(|known| known <= life);
         };
         let standing = |link: &Link| Standing {
             dialled_by: match link.facts().dialled {

@@ -335,6 +335,11 @@ impl Host {
         resume.jobs.iter().filter(|job| !self.jobs.contains_key(job)).copied().collect()
     }
 
+    /// How each job is hosted.
+    pub fn hostings(&self) -> impl Iterator<Item = Hosting> {
+        self.jobs.values().map(|job| job.spec.hosting)
+    }
+
     /// Whether nothing is left to run or to remember.
     pub fn is_empty(&self) -> bool {
         self.jobs.is_empty()

@@ -109,6 +109,13 @@ impl JobInstance {
     pub fn child(self, ordinal: Ordinal) -> ChildInstance {
         ChildInstance(Uuid::new_v5(&self.0, &ordinal.0.to_be_bytes()))
     }
+
+    /// What the job is called by a node that executes it for another one's session: whatever that
+    /// session calls its jobs, it means no other's.
+    #[must_use]
+    pub fn hosted_for(self, owner: NodeId, session: SessionInstance) -> Self {
+        Self(Uuid::new_v5(&self.0, &[owner.0, session.0.into_bytes()].concat()))
+    }
 }
 
 /// A child's identity, computed from its job's and its ordinal.

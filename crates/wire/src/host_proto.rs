@@ -342,6 +342,14 @@ pub struct Report {
     pub moved: Vec<ChildMotion>,
 }
 
+impl Report {
+    /// A report that says nothing.
+    pub fn empty(number: u64, job: JobInstance) -> Self {
+        let (started, records, ended) = (Vec::new(), Vec::new(), Vec::new());
+        Self { number, job, started, records, ended, asked: Vec::new(), moved: Vec::new() }
+    }
+}
+
 kinds! {
     StartChildren = 100,
     StopChildren = 101,

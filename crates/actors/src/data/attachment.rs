@@ -39,6 +39,16 @@ pub(crate) enum Attached {
     Over,
 }
 
+/// Whether numbers may be missing between a child's records, without anybody's fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Gaps {
+    /// The node executed them in one life.
+    #[default]
+    False,
+    /// What the node itself said may have gone with an earlier life of it.
+    True,
+}
+
 /// Which life of a node answers what was asked of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Life {
@@ -89,6 +99,7 @@ struct State {
     fresh_reports: bool,
     /// Whether the session is over: on a later connection that is all there is to say.
     ended: bool,
+    gaps: Gaps,
     /// Something that outlives silence is over, and the node may not have heard so.
     owes: bool,
 }
@@ -198,7 +209,7 @@ impl Attachment {
                 self.inputs.forget(*job);
                 state.must_hear(*job);
             });
-            state.later = true;
+            (state.later, state.gaps) = (true, Gaps::True);
         }
         state.life = Some(life);
         state.link = Some(link.clone());
@@ -270,6 +281,10 @@ impl Attachment {
     /// Whether the node can be told things.
     pub(crate) fn is_ready(&self) -> bool {
         self.state().ready
+    }
+
+    pub(crate) fn gaps(&self) -> Gaps {
+        self.state().gaps
     }
 
     /// Whether that connection carries the session now: reports of an older one are not believed,

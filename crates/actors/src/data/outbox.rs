@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use sortie_link::Link;
-use sortie_model::{ChildKey, JobInstance, NodeId, Ordinal, Record, SessionInstance, limits};
+use sortie_model::{
+    ChildIncarnation, ChildKey, JobInstance, NodeId, Ordinal, Record, SessionInstance, limits,
+};
 use sortie_wire::frame::Message;
 use sortie_wire::host_proto::{
     Acknowledge, ChildAsk, ChildEnd, ChildMotion, ChildStart, RecordRun, Report, Resume,
@@ -92,7 +94,8 @@ impl Outbox {
             closed: false,
             generation: 0,
         };
-        let (state, wake, kept) = (Mutex::new(state), Notify::new(), KeptChildren::new(guardians));
+        let (state, wake, kept) =
+            (Mutex::new(state), Notify::new(), KeptChildren::new((owner, session), guardians));
         Arc::new(Self { owner, session, state, wake, credit: Arc::clone(credit), kept })
     }
 
@@ -142,8 +145,13 @@ impl Outbox {
     }
 
     /// The guardian keeps the child, and what it writes, until the owner has it.
-    pub(crate) fn keeps(&self, child: ChildKey) {
-        self.kept.add(child);
+    pub(crate) fn keeps(&self, child: ChildKey, life: ChildIncarnation) {
+        self.kept.add(child, life);
+    }
+
+    /// What the guardian calls it.
+    pub(crate) fn kept_name(&self, child: ChildKey) -> ChildKey {
+        self.kept.name(child)
     }
 
     /// Says what is said again after a reconnection, if there is a connection now.
@@ -265,11 +273,15 @@ impl Outbox {
         for position in positions {
             let key = ChildKey { job: position.job, ordinal: position.ordinal };
             let Some(bulk) = self.state().bulk.get(&key).cloned() else { continue };
-            let has_all = bulk.acknowledge(position);
+            let ended = bulk.acknowledge(position);
             self.kept.stored(key, position.next);
-            if has_all {
-                self.state().bulk.remove(&key);
-                self.kept.ended(key);
+            if let Some(life) = ended {
+                let mut state = self.state();
+                if state.bulk.get(&key).is_some_and(|present| Arc::ptr_eq(present, &bulk)) {
+                    state.bulk.remove(&key);
+                }
+                drop(state);
+                self.kept.ended(key, life);
             }
         }
     }
@@ -281,6 +293,14 @@ impl Outbox {
         if let Some(pending) = state.pending.remove(&job) {
             state.held.give_back(pending.weight);
         }
+        // What was sent and is not stored comes again without it, under its number.
+        let mut back = 0;
+        for sent in state.unacknowledged.iter_mut().filter(|sent| sent.head.job == job) {
+            sent.head = Arc::new(Report::empty(sent.number, job));
+            sent.payload.clear();
+            back += std::mem::take(&mut sent.bytes);
+        }
+        state.held.give_back(back);
         let gone: Vec<Arc<Bulk>> =
             state.bulk.values().filter(|b| b.job() == job).cloned().collect();
         state.bulk.retain(|key, _| key.job != job);

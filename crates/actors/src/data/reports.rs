@@ -11,7 +11,7 @@ use sortie_model::{ChildKey, NodeId, Ordinal, Record, Seq};
 use sortie_wire::frame::{self, Frame, Message};
 use sortie_wire::host_proto::{ChildPosition, Report, ReportStream};
 
-use crate::data::attachment::{Attachment, Ended};
+use crate::data::attachment::{Attachment, Ended, Gaps};
 use crate::data::job::{ChildReports, JobShared};
 use crate::data::mailboxes::AppendError;
 use crate::data::outbox::after_end;
@@ -64,7 +64,9 @@ async fn read_all(
         match child {
             None if number <= attachment.reports() => {}
             None => {
-                store(&session, from, report, payload).await?;
+                if !store((&session, &attachment), report, payload).await? {
+                    return Ok(());
+                }
                 attachment.stored_report(link, number);
             }
             Some((job, ordinal)) => {
@@ -76,14 +78,14 @@ async fn read_all(
     Ok(())
 }
 
-/// A report of the shared stream.
+/// A report of the shared stream; false when it cannot be kept, and so is not to be acknowledged.
 async fn store(
-    session: &Arc<SessionShared>,
-    from: NodeId,
+    (session, attachment): (&Arc<SessionShared>, &Attachment),
     report: Report,
     mut payload: bytes::Bytes,
-) -> Result<(), BadReport> {
-    let Some(job) = session.job(report.job) else { return Ok(()) };
+) -> Result<bool, BadReport> {
+    let (from, gaps) = (attachment.node(), attachment.gaps());
+    let Some(job) = session.job(report.job) else { return Ok(true) };
     {
         let rows = job.rows();
         let records = report.records.iter().map(|run| run.ordinal);
@@ -110,11 +112,13 @@ async fn store(
         job.note_streams(run.records.iter().map(|head| head.stream));
         let records = run.unpack(&mut payload, Report::KIND)?;
         if job.takes_reports_from(ordinal, from) {
-            append(&job, ordinal, first, records).await?;
+            append((&job, ordinal), first, records, gaps).await?;
         }
     }
     if any {
-        job.keep_said(spoke).await;
+        if !job.keep_said(&spoke).await {
+            return Ok(false);
+        }
         // Their readers go first, before the job's actor and the acknowledgement.
         tokio::task::yield_now().await;
     }
@@ -123,7 +127,8 @@ async fn store(
             continue;
         }
         let summary = job.mailboxes.summary(end.ordinal);
-        if summary.next < end.end && !summary.closed && !job.mailboxes.is_removed() && !lossy {
+        let is_gap = summary.next < end.end && gaps == Gaps::False;
+        if is_gap && !summary.closed && !job.mailboxes.is_removed() && !lossy {
             return Err(BadReport::Gap);
         }
         job.close_at_end(end.ordinal);
@@ -135,7 +140,7 @@ async fn store(
         job.tell(ParentJobMessage::Reported { node: from, reports });
         job.kept().await;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// A report of a child's own stream. Its first records may overtake the last ones of the shared
@@ -176,8 +181,10 @@ async fn store_own(
         job.note_streams(run.records.iter().map(|head| head.stream));
         let records = run.unpack(&mut payload, Report::KIND)?;
         reached(&job, key.ordinal, first).await;
-        room = append(&job, key.ordinal, first, records).await?;
-        job.keep_said(BTreeSet::from([key.ordinal])).await;
+        room = append((&job, key.ordinal), first, records, attachment.gaps()).await?;
+        if !job.keep_said(&BTreeSet::from([key.ordinal])).await {
+            return Ok(());
+        }
     }
     let (mut next, mut stored) = (job.mailboxes.summary(key.ordinal).next, Ended::No);
     if let Some(end) = report.ended.first() {
@@ -217,12 +224,14 @@ async fn reached(job: &JobShared, ordinal: Ordinal, seq: Seq) {
 /// Stores records in order and answers how much room is left; a full mailbox is waited for, which
 /// stops only this stream.
 async fn append(
-    job: &JobShared,
-    ordinal: Ordinal,
+    (job, ordinal): (&JobShared, Ordinal),
     first: Seq,
     mut records: Vec<Record>,
+    gaps: Gaps,
 ) -> Result<u64, BadReport> {
-    if job.mailboxes.may_come_again(ordinal) {
+    // What its node itself said between went with an earlier life of that.
+    let passes = gaps == Gaps::True && first > job.mailboxes.summary(ordinal).next;
+    if job.durable.is_some() && (passes || job.mailboxes.may_come_again(ordinal)) {
         for record in records {
             job.store_again(ordinal, record).await;
         }

@@ -1,5 +1,6 @@
 //! Children that an earlier life of the node left, and that its guardian kept.
 
+use sortie_engine::host::Start;
 use sortie_model::{ChildKey, JobInstance};
 use sortie_wire::host_proto::HostSpec;
 
@@ -27,8 +28,8 @@ impl HostState {
         let Some(port) = self.port(job, &spec) else { return };
         for child in children {
             if matches!(self.owner, Owner::There(..)) {
-                let ordinal = child.start.ordinal;
-                self.outbox.keeps(ChildKey { job, ordinal });
+                let Start { ordinal, incarnation, .. } = child.start;
+                self.outbox.keeps(ChildKey { job, ordinal }, incarnation);
             }
             self.credit.add_children(1);
             self.groups += 1;

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 
 use ractor::{Actor, ActorRef};
 use sortie_engine::host::Start;
-use sortie_model::{ChildKey, JobInstance, Motion, NodeId, SessionInstance};
+use sortie_model::{ChildKey, JobInstance, NodeId, SessionInstance};
 use sortie_wire::host_proto::HostedNote;
 
 use crate::child_job::Survivor;
@@ -41,20 +41,20 @@ impl NodeShared {
                 continue; // It is killed with the rest.
             };
             let Some(adopted) = left.children.remove(&key) else { continue };
-            let HostedNote { owner, session, id, spec } = note;
+            let HostedNote { owner, session, job, id, spec } = note;
             let (incarnation, next) = (adopted.incarnation, adopted.first);
             let start = Start { ordinal: key.ordinal, id, incarnation, next, item: None };
             let ended = adopted.ended.unwrap_or_else(|| self.world.now());
             let begin = Some(ended.earlier_by(adopted.running));
             let children = Vec::new();
-            let adoption = adoptions.entry((session, owner, key.job)).or_insert(Adoption {
-                job: key.job,
+            let adoption = adoptions.entry((session, owner, job)).or_insert(Adoption {
+                job,
                 spec,
                 partial: true,
                 children,
             });
-            // What it was told meanwhile its owner says again.
-            let (stop, motion) = (None, Motion::Running);
+            // What it was told meanwhile its owner says.
+            let (stop, motion) = (None, adopted.motion);
             adoption.children.push(Survivor { start, begin, stop, motion, adopted });
         }
         for ((session, owner, _), adoption) in adoptions {

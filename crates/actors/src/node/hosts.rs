@@ -19,11 +19,11 @@ pub(crate) struct Hosted {
     pub(crate) host: ActorRef<HostMessage>,
     /// The link on which the owner asked for it last.
     pub(crate) link: u64,
-    /// Whether it ever had jobs that end with their owner's silence, and ones that outlive it.
+    /// Whether it has jobs that end with their owner's silence, and ones that outlive it.
     pub(crate) had: Had,
 }
 
-/// What a host ever had.
+/// What a host has, or will have in a moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Had {
     pub(crate) temporary: bool,
@@ -31,7 +31,7 @@ pub(crate) struct Had {
 }
 
 impl Had {
-    fn note(&mut self, hosting: Hosting) {
+    pub(crate) fn note(&mut self, hosting: Hosting) {
         self.temporary |= hosting == Hosting::Temporary;
         self.persistent |= hosting == Hosting::Persistent;
     }
@@ -183,10 +183,29 @@ impl NodeShared {
         hosts.iter().any(|((_, node), hosted)| *node == owner && hosted.had.persistent)
     }
 
-    /// A host has nothing left; if it has not taken a new place, it ends.
-    pub(crate) fn retire(&self, session: SessionInstance, owner: NodeId, id: ActorId) {
+    /// What a host has now.
+    pub(crate) fn host_has(
+        &self,
+        (session, owner): (SessionInstance, NodeId),
+        id: ActorId,
+        had: Had,
+    ) {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        let mine = |hosted: &Hosted| hosted.host.get_id() == id;
+        let hosted = hosts.get_mut(&(session, owner)).filter(|it| it.host.get_id() == id);
+        if let Some(hosted) = hosted {
+            hosted.had = had;
+        }
+    }
+
+    /// A host has nothing left; if it has not taken a new place, it ends.
+    pub(crate) fn retire(
+        &self,
+        (session, owner): (SessionInstance, NodeId),
+        id: ActorId,
+        link: u64,
+    ) {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mine = |hosted: &Hosted| hosted.host.get_id() == id && hosted.link == link;
         if hosts.get(&(session, owner)).is_some_and(mine)
             && let Some(hosted) = hosts.remove(&(session, owner))
         {
@@ -209,7 +228,7 @@ impl NodeShared {
         for session in of_it {
             if what == Which::Temporary {
                 if let Some(hosted) = hosts.get(&(session, owner)) {
-                    let _ = hosted.host.cast(HostMessage::LeaseOver);
+                    let _ = hosted.host.cast(HostMessage::LeaseOver(hosted.link));
                 }
             } else if let Some(hosted) = hosts.remove(&(session, owner)) {
                 let _ = hosted.host.cast(HostMessage::Over);

@@ -124,21 +124,23 @@ impl NodeShared {
         let guardian = self.guardians.current();
         let mut left = Left::of(guardian.as_ref(), same_boot(store.directory()));
         let mut taken_up = Vec::new();
+        let mut elsewhere = Vec::new();
         for (session, job) in unfinished {
-            let instance = job.identity.instance;
-            let elsewhere = job.rows().told_nodes(self.me.id);
-            elsewhere.iter().for_each(|node| session.attachment(*node).was_told(instance));
+            for node in job.rows().told_nodes(self.me.id) {
+                session.attachment(node).was_told(job.identity.instance);
+                elsewhere.push((node, Arc::clone(&session), Arc::clone(&job)));
+            }
             let finding = adopt(&session, &job, &mut left);
             job.tell(ParentJobMessage::Recovered(finding));
             tell_of_quotas(&job);
             let (done, heard) = oneshot::channel();
             job.tell(ParentJobMessage::Say(done));
             taken_up.push(heard);
-            // What is heard of them comes behind that.
+        }
+        // What they are asked for names all jobs, and what is heard comes behind the word above.
+        for (node, session, job) in elsewhere {
             let wait = job.rows().spec().connect_timeout;
-            for node in elsewhere {
-                self.want_link(node, (Arc::clone(&session), instance), wait);
-            }
+            self.want_link(node, (session, job.identity.instance), wait);
         }
         self.adopt_hosted(&mut left).await;
         let directory = store.directory().to_owned();
@@ -234,7 +236,8 @@ fn adopt(session: &Arc<SessionShared>, job: &JobShared, left: &mut Left) -> Find
     let (first, last) = (Ordinal(0), Ordinal(u32::MAX));
     let of_job =
         ChildKey { job: instance, ordinal: first }..=ChildKey { job: instance, ordinal: last };
-    let keys: Vec<ChildKey> = left.children.range(of_job).map(|(key, _)| *key).collect();
+    let of_job = left.children.range(of_job).filter(|(_, child)| child.note.is_empty());
+    let keys: Vec<ChildKey> = of_job.map(|(key, _)| *key).collect();
     let rows = job.rows();
     let is_process = !matches!(rows.spec().body, BodySpec::Task { .. });
     let knows_all = left.knows_all && is_process;

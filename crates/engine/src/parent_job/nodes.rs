@@ -293,9 +293,12 @@ impl ParentJob {
         let Some(index) = self.nodes.find(node) else { return };
         for ordinal in self.on_node(index) {
             let phase = self.row(ordinal).map(|row| row.phase);
-            if phase.is_some_and(|phase| phase.goes_on() && phase != Phase::Suspended) {
-                self.set_phase(ordinal, Phase::Disconnected, effects);
-            }
+            let silent = match phase {
+                Some(Phase::Sent) => Phase::Unheard,
+                Some(phase) if phase.goes_on() && phase != Phase::Suspended => Phase::Disconnected,
+                _ => continue,
+            };
+            self.set_phase(ordinal, silent, effects);
         }
         self.advance(now, effects);
     }
@@ -308,6 +311,9 @@ impl ParentJob {
         let mut sent = Vec::new();
         let mut stopping = Vec::new();
         for ordinal in self.on_node(index) {
+            if self.row(ordinal).is_some_and(|row| row.phase == Phase::Unheard) {
+                self.set_phase(ordinal, Phase::Sent, effects);
+            }
             let Some(row) = self.rows.get(ordinal.0 as usize) else { continue };
             if row.phase.is_sent() && !is_broken(Rule::P2) {
                 sent.push(ordinal);

@@ -80,14 +80,19 @@ impl ParentJob {
         let row = self.row(ordinal)?;
         let waits_for = match row.phase {
             Phase::Resting => WaitsFor::Restart,
-            Phase::Sent | Phase::Held => WaitsFor::Node,
+            Phase::Sent | Phase::Held | Phase::Unheard => WaitsFor::Node,
             _ => WaitsFor::Slot,
         };
         Some(KeptChild {
             id: row.id,
             node: row.node,
             incarnation: row.incarnation,
-            state: row.state(),
+            // How its node is heard is found out anew.
+            state: match row.phase {
+                Phase::Unheard => State::NotStarted,
+                Phase::Disconnected => State::Running,
+                phase => phase.state(),
+            },
             waits_for,
             told_to_stop: row.told_to_stop,
             begin: row.begin,

@@ -16,6 +16,8 @@ pub(crate) enum Phase {
     Sent,
     /// Told to its node, which holds it back: it was suspended before it could begin.
     Held,
+    /// Told to its node, which has been silent ever since for so long that nobody waits for it.
+    Unheard,
     /// Its node said that it began.
     Running,
     /// Began, and asks what nobody has answered.
@@ -52,7 +54,7 @@ impl Phase {
             Self::Blocked => State::Blocked,
             Self::Suspending => State::Suspending,
             Self::Suspended => State::Suspended,
-            Self::Disconnected => State::Disconnected,
+            Self::Unheard | Self::Disconnected => State::Disconnected,
             Self::Stopping => State::Stopping,
             Self::Completed => State::Completed,
             Self::Failed => State::Failed,
@@ -71,7 +73,7 @@ impl Phase {
 
     /// Whether its node was told of it, and has not said that it began.
     pub(crate) const fn is_sent(self) -> bool {
-        matches!(self, Self::Sent | Self::Held)
+        matches!(self, Self::Sent | Self::Held | Self::Unheard)
     }
 
     /// Whether it began, and was not told to stop.

@@ -250,7 +250,7 @@ impl ParentJob {
     fn show_motion(&mut self, ordinal: Ordinal, effects: &mut Effects) {
         let phase = match self.row(ordinal).map(|row| row.phase) {
             // What it does is seen when its node is back.
-            Some(Phase::Disconnected) => return,
+            Some(Phase::Disconnected | Phase::Unheard) => return,
             Some(phase) if phase.goes_on() => self.begun_phase(ordinal),
             Some(phase) if phase.is_sent() => match self.suspensions.of(ordinal) {
                 Some(Phase::Suspended) => Phase::Held,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::io::Errno;
-use sortie_model::{ChildIncarnation, ChildKey, Seq, Timestamp, limits};
+use sortie_model::{ChildIncarnation, ChildKey, Motion, Seq, Timestamp, limits};
 use sortie_wire::guardian_proto::{KeptFate, KeptInput};
 use tokio::time::{Instant, sleep};
 
@@ -43,6 +43,8 @@ pub struct Adopted {
     pub lost: bool,
     /// The rest of its input died with the former daemon: it waits in vain, and is killed.
     pub input_lost: bool,
+    /// Whether it stands still.
+    pub motion: Motion,
     /// When it ended, if it has.
     pub ended: Option<Timestamp>,
     /// In how long its guardian kills it, when it was found: it was asked to end.
@@ -75,6 +77,7 @@ pub(super) fn take(handle: &Arc<Handle>) -> Vec<Adopted> {
             first: child.oldest,
             lost,
             input_lost: child.input == KeptInput::Lost,
+            motion: child.motion,
             ended: child.ended,
             kill_in: child.kill_in,
             found: at,

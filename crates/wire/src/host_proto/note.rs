@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sortie_model::spec::{BodySpec, EnvironmentSpec};
-use sortie_model::{NodeId, SessionInstance};
+use sortie_model::{JobInstance, NodeId, SessionInstance};
 
 use crate::codec::{decode, encode};
 use crate::host_proto::HostSpec;
@@ -19,15 +19,21 @@ pub struct HostedNote {
     pub owner: NodeId,
     /// The session.
     pub session: SessionInstance,
-    /// The child's number in it.
+    /// The job.
+    pub job: JobInstance,
+    /// The child's number in the session.
     pub id: u64,
-    /// Its job's, without what was needed to begin it.
+    /// The job's, without what was needed to begin it.
     pub spec: HostSpec,
 }
 
 impl HostedNote {
     /// A note about a child of that job.
-    pub fn new(owner: NodeId, session: SessionInstance, id: u64, spec: &HostSpec) -> Self {
+    pub fn new(
+        (owner, session): (NodeId, SessionInstance),
+        (job, id): (JobInstance, u64),
+        spec: &HostSpec,
+    ) -> Self {
         let spec = HostSpec {
             body: BodySpec::Command { words: Vec::new() },
             environment: EnvironmentSpec::default(),
@@ -35,7 +41,7 @@ impl HostedNote {
             init: None,
             ..spec.clone()
         };
-        Self { owner, session, id, spec }
+        Self { owner, session, job, id, spec }
     }
 
     /// As it is kept; none of a note that is too long, which no note is.
@@ -81,7 +87,8 @@ mod tests {
             owner_node: "owner".parse().expect("a good name"),
             level: 0,
         };
-        HostedNote::new(NodeId([3; 16]), SessionInstance(Uuid::from_u128(4)), 5, &spec)
+        let owner = (NodeId([3; 16]), SessionInstance(Uuid::from_u128(4)));
+        HostedNote::new(owner, (JobInstance(Uuid::from_u128(5)), 6), &spec)
     }
 
     #[test]

@@ -7,7 +7,7 @@ use sortie_engine::peer::Holds;
 use sortie_model::JobInstance;
 use sortie_model::spec::Hosting;
 
-use crate::data::attachment::{Attachment, State};
+use crate::data::attachment::{Attachment, Gaps, State};
 
 impl State {
     pub(super) fn holds(&self) -> bool {
@@ -72,7 +72,7 @@ impl Attachment {
     pub(crate) fn was_told(&self, job: JobInstance) {
         let mut state = self.state();
         state.told.insert(job, Hosting::Persistent);
-        state.later = true;
+        (state.later, state.gaps) = (true, Gaps::True);
     }
 
     /// Whether the node was told of the job and may still execute it.

@@ -16,7 +16,7 @@ use sortie_store::segment::Swept;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::data::durable::{Kept, PAGE, job_facts};
+use crate::data::durable::{Durable, Kept, PAGE, job_facts};
 use crate::data::job::JobShared;
 use crate::data::mailboxes::{Backing, JobMailboxes, Persisted, StoredListener};
 use crate::node::NodeShared;
@@ -152,26 +152,44 @@ fn pages<T>(
 
 impl JobShared {
     /// Keeps what children on other nodes have said: their nodes forget it when they hear that it
-    /// is stored. A disk that takes nothing is waited for.
-    pub(crate) async fn keep_said(&self, children: BTreeSet<Ordinal>) {
-        let Some(durable) = &self.durable else { return };
-        let mut outputs = Vec::new();
+    /// is stored. A disk that takes nothing is waited for; false when it will never be there.
+    pub(crate) async fn keep_said(&self, children: &BTreeSet<Ordinal>) -> bool {
+        let Some(durable) = &self.durable else { return true };
         for ordinal in children {
-            if let Some(block) = self.mailboxes.small(ordinal) {
-                outputs.push((ordinal, block));
-            } else if let Persisted::Inline(block) = self.mailboxes.persist_so_far(ordinal).await {
-                outputs.push((ordinal, block));
+            if self.mailboxes.small(*ordinal).is_none() {
+                self.mailboxes.persist_so_far(*ordinal).await;
             }
         }
         // What was taken before it was stored counts as taken from then on.
         self.commit_cursors().await;
+        loop {
+            match self.keep_small(durable, children).await {
+                Kept::Yes => return true,
+                Kept::NotYet if self.mailboxes.is_removed() => return true,
+                Kept::NotYet => tokio::time::sleep(limits::JOURNAL_RESERVE_RETRY).await,
+                Kept::Never => return false,
+            }
+        }
+    }
+
+    /// Keeps what of that is little: as it is now, and behind what was kept before.
+    async fn keep_small(&self, durable: &Durable, children: &BTreeSet<Ordinal>) -> Kept {
+        let _one_by_one = self.committing.lock().await;
+        let mut outputs = Vec::new();
+        for ordinal in children {
+            if let Some(block) = self.mailboxes.small(*ordinal) {
+                outputs.push((*ordinal, block));
+            } else if let Persisted::Inline(block) = self.mailboxes.persist_so_far(*ordinal).await {
+                outputs.push((*ordinal, block));
+            }
+        }
         let job = self.identity.instance;
         // Of so many children that a request to the journal may have them.
         let changes = outputs.chunks(SMALL_OUTPUTS).map(|outputs| {
             let outputs = outputs.to_vec();
             Change::OutputStored { job, outputs }
         });
-        durable.keep(changes.collect()).await;
+        durable.keep(changes.collect()).await
     }
 
     /// What the journal is to have of it now.

@@ -78,8 +78,8 @@ impl InputFeeds {
             (None, Some(log)) => {
                 let feed = Feed::new(log.reader(key.ordinal), Arc::clone(&self.traffic));
                 if log.is_gone() {
-                    // An earlier life of this node sent it so much.
-                    feed.state().ever_sent = read;
+                    // An earlier life of this node sent it what it has.
+                    feed.state().ever_sent = u64::MAX;
                 }
                 let feed = Arc::new(feed);
                 feeds.insert(key, Some(Arc::clone(&feed)));

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sortie_engine::credit::may_add;
 use sortie_link::Link;
-use sortie_model::{ChildKey, JobInstance, Record, Seq, SessionInstance, limits};
+use sortie_model::{ChildIncarnation, ChildKey, JobInstance, Record, Seq, SessionInstance, limits};
 use sortie_wire::host_proto::{ChildAsk, ChildEnd, ChildPosition, RecordRun, Report, ReportStream};
 use tokio::sync::Notify;
 
@@ -125,8 +125,9 @@ impl Bulk {
         self.wake.notify_one();
     }
 
-    /// The owner stored records up to there; answers whether nothing is left to send again.
-    pub(super) fn acknowledge(&self, position: &ChildPosition) -> bool {
+    /// The owner stored records up to there; answers which life ended if nothing is left to send
+    /// again.
+    pub(super) fn acknowledge(&self, position: &ChildPosition) -> Option<ChildIncarnation> {
         let mut state = self.state();
         while let Some(record) = state.records.front()
             && record.seq < position.next
@@ -137,7 +138,8 @@ impl Bulk {
             state.sent = state.sent.saturating_sub(1);
         }
         state.credit = (position.credit as usize).min(limits::CHILD_CREDIT_BYTES);
-        let done = state.end.as_ref().is_some_and(|end| position.next > end.end);
+        let end = state.end.as_ref().filter(|end| position.next > end.end);
+        let done = end.map(|end| end.incarnation);
         drop(state);
         self.room.notify_waiters();
         done
@@ -279,9 +281,7 @@ pub(crate) const fn after_end(end: Seq) -> Seq {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use sortie_model::{
-        Body, ChildIncarnation, NodeId, Ordinal, QuestionNumber, Stream, Timestamp,
-    };
+    use sortie_model::{Body, NodeId, Ordinal, QuestionNumber, Stream, Timestamp};
     use uuid::Uuid;
 
     use super::*;
@@ -328,7 +328,7 @@ mod tests {
         assert_eq!(next(&bulk, first), Some((vec![], Some(3))));
         let position =
             ChildPosition { job: KEY.job, ordinal: KEY.ordinal, next: Seq(1), credit: u32::MAX };
-        assert!(!bulk.acknowledge(&position));
+        assert_eq!(bulk.acknowledge(&position), None);
         let second = bulk.rewind();
         assert_eq!(next(&bulk, first), None);
         assert_eq!(next(&bulk, second), Some((vec![1], Some(3))));

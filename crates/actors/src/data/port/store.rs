@@ -69,15 +69,19 @@ impl ChildPort {
             Target::There(outbox) => {
                 let JobPort { spec, host_node, .. } = &*self.shared;
                 let outlives = spec.hosting == Hosting::Persistent && host_node.store.is_some();
-                let (owner, session) = outbox.owner();
-                let note = outlives.then(|| HostedNote::new(owner, session, self.id, spec))?;
+                let job = (self.shared.job, self.id);
+                let note = outlives.then(|| HostedNote::new(outbox.owner(), job, spec))?;
                 let note = note.to_bytes()?;
-                outbox.keeps(self.key());
+                outbox.keeps(self.key(), self.incarnation);
                 note
             }
         };
+        let child = match &self.shared.target {
+            Target::Here(_) => self.key(),
+            Target::There(outbox) => outbox.kept_name(self.key()),
+        };
         Some(Keep {
-            child: self.key(),
+            child,
             incarnation: self.incarnation,
             first: self.state().next,
             drain: self.shared.spec.drain,

@@ -1,5 +1,6 @@
 //! Children on a node that has been silent for long, and that outlive its silence.
 
+use sortie_model::facts::WaitsFor;
 use sortie_wire::host_proto::{ChildAsk, OpenQuestion};
 
 use super::*;
@@ -32,13 +33,18 @@ fn what_began_there_is_disconnected_until_the_node_is_back() {
 }
 
 #[test]
-fn what_waits_to_begin_there_goes_on_waiting() {
+fn what_was_not_heard_to_begin_is_disconnected_and_what_waits_for_its_turn_waits() {
     let (mut job, _) = accept(spec(per_node(2), Some(1)), 1);
     job.on_disconnected(node(0), NOW, &mut Effects::new());
-    assert_eq!((states(&job), job.state()), (vec![Some(State::NotStarted); 2], State::Running));
+    assert_eq!(states(&job), [Some(State::Disconnected), Some(State::NotStarted)]);
+    let kept = job.kept(Ordinal(0)).map(|kept| (kept.state, kept.waits_for));
+    assert_eq!(kept, Some((State::NotStarted, WaitsFor::Node)));
     let mut effects = Effects::new();
     job.on_reconnected(node(0), NOW, &mut effects);
     assert_eq!(started(&effects), BTreeMap::from([(0, vec![0])]), "said again");
+    assert_eq!(states(&job), [Some(State::NotStarted); 2]);
+    assert_eq!(job.on_report(node(0), &[begin(0)], vec![], &mut Effects::new()), Ok(()));
+    assert_eq!(job.child_state(Ordinal(0)), Some(State::Running));
 }
 
 #[test]
