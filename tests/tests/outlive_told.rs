@@ -1,7 +1,6 @@
 //! What was told, and what was due, while a node was killed holds without it
 //! (`docs/semantics.md`, section 4.2).
 #![expect(
-    clippy::expect_used,
     clippy::indexing_slicing,
     reason = "a test fails by panicking, also in what its cases share"
 )]

@@ -1,5 +1,4 @@
 //! `docs/tour.md`, as it is typed: each block in one shell, and what stands below it printed.
-#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::path::Path;

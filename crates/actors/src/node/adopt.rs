@@ -1,8 +1,8 @@
 //! Children of other nodes' sessions that an earlier life of this node left.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use ractor::{Actor, ActorRef};
 use sortie_engine::host::Start;
@@ -81,10 +81,9 @@ impl NodeShared {
         let arguments = HostArguments { node, session, owner: Owner::There(owner, None) };
         let (host, _) =
             HostActor::spawn_linked(None, HostActor, arguments, self.root()?).await.ok()?;
-        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         let had = Had { persistent: true, ..Had::default() };
-        hosts.insert((session, owner), Hosted { host: host.clone(), link: NO_LINK, had });
-        drop(hosts);
+        let hosted = Hosted { host: host.clone(), link: NO_LINK, had };
+        self.put_host((session, owner), hosted);
         // It dials the owner, who may not know of it any more.
         let _ = self.peer(owner).await;
         Some(host)

@@ -176,8 +176,12 @@ impl NodeShared {
         self.expire(owner, Which::All, |hosted| hosted.link != link);
     }
 
-    /// Whether anything may run here for another node that outlives its silence: then it is dialled,
-    /// to hear whether it still wants that.
+    pub(super) fn put_host(&self, place: (SessionInstance, NodeId), hosted: Hosted) {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner).insert(place, hosted);
+    }
+
+    /// Whether anything may run here for another node that outlives its silence: then it is
+    /// dialled, to hear whether it still wants that.
     pub(crate) fn hosts_for(&self, owner: NodeId) -> bool {
         let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         hosts.iter().any(|((_, node), hosted)| *node == owner && hosted.had.persistent)
