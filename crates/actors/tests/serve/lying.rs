@@ -6,7 +6,7 @@ use sortie_link::{
     Arrival, Arrivals, CloseCode, CloseReason, ControlReceiver, Endpoint, Expect, FrameSender,
     Link, LocalFacts,
 };
-use sortie_model::spec::{BodySpec, InputSpec, Placement, RunIn};
+use sortie_model::spec::{BodySpec, Hosting, InputSpec, Placement, RunIn};
 use sortie_model::{
     ChildIncarnation, Incarnation, JobInstance, JobSpec, JobView, Ordinal, QuestionNumber,
     SessionInstance, State, limits,
@@ -140,7 +140,7 @@ impl Tie {
 /// What the liar wants executed: a function that the house has, unless another body is said.
 fn start(session: u128, children: u32) -> StartChildren {
     let range = ChildBatch::Range { first: Ordinal(0), step: 1, count: children, id_base: 2 };
-    let JobSpec { body, timeout, grace, drain, output_limit, environment, hosting, .. } =
+    let JobSpec { body, timeout, grace, drain, output_limit, environment, .. } =
         House::spec(1, Work::of(0));
     StartChildren {
         session: SessionInstance(Uuid::from_u128(session)),
@@ -156,7 +156,7 @@ fn start(session: u128, children: u32) -> StartChildren {
             init: None,
             directory: None,
             environment,
-            hosting,
+            hosting: Hosting::Temporary,
             session: 1,
             job: 1,
             owner_node: "other".parse().expect("a name"),
