@@ -66,7 +66,9 @@ async fn an_actor_on_another_node_is_cast_to_called_and_started_again() {
 async fn functions_on_any_node_reach_an_actor_on_any_other_by_its_address() {
     let (a, mut b, c) = (home("a"), home("b"), home("c"));
     join_all(&[&a, &b, &c]);
-    let session = session(&a).await;
+    // Its children end with their nodes' silence.
+    let client = sortie_tests::client(&a).await;
+    let session = client.temporary().await.expect("a session");
     let (job, counter) = counter(&session, "b").await;
     let address = counter.address();
     let mut adding = Vec::new();
@@ -125,5 +127,8 @@ async fn callers_of_a_killed_daemon_hear_of_it() {
     b.kill_daemon();
     let lost = tokio::time::timeout(PATIENCE, counter.call(&())).await.expect("no silence");
     let Err(CallError::Send(SendError::NodeLost { .. })) = lost else { panic!("{lost:?}") };
-    job.stop().await.expect("a stop");
+    // Who asks now hears so, too, though the child may run on there.
+    let later = tokio::time::timeout(PATIENCE, counter.call(&())).await.expect("no silence");
+    let Err(CallError::Send(SendError::NodeLost { .. })) = later else { panic!("{later:?}") };
+    assert_eq!(job.view().await.expect("a job").state, State::Running);
 }

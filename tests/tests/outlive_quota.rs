@@ -76,6 +76,10 @@ fn a_child_that_passed_its_quota_fails_also_when_its_node_was_killed() {
     let start = ["start", "--session", "fail", "--grace", "60s", "--", "sh", "-c", line, &mark];
     assert_eq!(home.sortie(&start).code, 0);
     wait_for("the stop", || (entry(&home, "fail", "2")["state"] == "stopping").then_some(()));
+    wait_for("the count", || dropped(&home, "fail"));
+    // The job heeds this, or not, once it has kept what it decided before.
+    let late = home.sortie(&["suspend", "--session", "fail", "2"]);
+    assert!(late.code == 0 || !late.err.is_empty(), "{late:?}");
     for _ in 0..3 {
         wait_for("the count", || dropped(&home, "fail"));
         home.live_again("solo");

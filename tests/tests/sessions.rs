@@ -327,7 +327,7 @@ fn a_child_that_pauses_at_its_quota_is_stopped_like_any_other() {
     let new = ["session", "new", "--name", "full", "--output-policy", "block", "--quota", "1MiB"];
     assert_eq!(a.sortie(&new).code, 0);
     // One ends when it is told to, the other one only when it is killed.
-    let script = "test $SORTIE_NODE = a && trap '' TERM; while :; do echo 0123456789; done";
+    let script = "test $SORTIE_NODE = a && trap '' TERM; while :; do printf '%0999d\\n' 7; done";
     let start = ["start", "--session", "full", "--on", "a,b", "--", "bash", "-c", script];
     assert_eq!(a.sortie(&start).code, 0);
     wait_for("the pause of both", || {

@@ -93,6 +93,8 @@ fn a_child_of_a_killed_node_runs_there_again_once_the_node_is_back() {
     assert_eq!(a.sortie(&[&options[..], &command, &[&script]].concat()).code, 0);
     wait_for("its first start", || starts(&a, "b"));
     wait_for("the report that it runs", || (entries(&a)[1]["state"] == "running").then_some(()));
+    // What runs there would outlive the death of its node, and not its end.
+    assert_eq!(b.sortie(&["node", "stop"]).code, 0);
     b.kill_daemon();
     b.run("b", &[]);
     wait_for("its second start", || starts(&a, "b").filter(|starts| *starts > 1));

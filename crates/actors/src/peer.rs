@@ -261,6 +261,7 @@ impl PeerState {
         let now = self.node.uptime();
         self.peer.set_holds(self.holds(), now, effects);
         self.peer.on_tick(silence, now, effects);
+        self.end_letters();
         self.end_unasked();
     }
 

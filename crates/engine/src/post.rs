@@ -226,6 +226,24 @@ impl Post {
         }
     }
 
+    /// The child's node is lost, and the child may run on there: nobody waits for it. What is on its
+    /// way may arrive when the node is back; what is not does not.
+    pub fn on_silent(&mut self, effects: &mut Vec<PostEffect>) {
+        let mut failed = |ticket: &mut Option<Ticket>, arrived| {
+            let failed = ticket.take().map(|it| (it, Over::NodeLost.undelivered(arrived)));
+            effects.extend(failed.map(|(ticket, why)| PostEffect::Failed(ticket, why)));
+        };
+        for mut letter in std::mem::take(&mut self.waiting) {
+            failed(&mut letter.ticket, Arrived::No);
+        }
+        let Some(open) = &mut self.open else { return };
+        for (letter, number) in open.flying.iter_mut().zip(open.accepted + 1..) {
+            open.calls.entry(number).and_modify(|ticket| *ticket = None);
+            failed(&mut letter.ticket, Arrived::Maybe);
+        }
+        open.calls.values_mut().for_each(|ticket| failed(ticket, Arrived::Yes));
+    }
+
     /// No life of the child can follow: who waits for one waits in vain.
     pub fn on_end(&mut self, why: Over, effects: &mut Vec<PostEffect>) {
         for letter in std::mem::take(&mut self.waiting) {

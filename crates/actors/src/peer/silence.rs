@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use sortie_engine::peer::Holds;
 use sortie_link::CloseCode;
 use sortie_model::reason::ReachStep;
+use sortie_model::view::NodeState;
 use sortie_model::{JobInstance, limits};
 
 use crate::data::session::SessionShared;
@@ -20,6 +21,19 @@ impl PeerState {
         }
         let mut held = self.sessions.values().map(|session| session.attachment(self.id).holds());
         held.find(|held| *held == Holds::Something).unwrap_or(Holds::Nothing)
+    }
+
+    /// What runs on at a node that is lost answers nobody.
+    pub(super) fn end_letters(&self) {
+        if self.peer.state(self.node.uptime()) != NodeState::Lost {
+            return;
+        }
+        for session in self.sessions.values() {
+            session.posts.silent(|child| {
+                let job = session.job(child.job);
+                job.is_some_and(|job| job.rows().runs_on(child.ordinal, self.id))
+            });
+        }
     }
 
     /// An owner that still wants its children asks for them when it is connected.

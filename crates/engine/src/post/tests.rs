@@ -312,3 +312,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn nobody_waits_for_a_child_whose_node_is_lost_and_what_is_on_its_way_arrives_all_the_same() {
+    let mut post = Post::default();
+    opened(&mut post, 0, 0);
+    let taken = post.enter(CALL, Bytes::new()).expect("a place");
+    let flying = post.enter(CALL, Bytes::new()).expect("a place");
+    assert_eq!(numbers(&mut post, 1), [1, 2]);
+    opened(&mut post, 1, 1);
+    let fails = |ticket, arrived| PostEffect::Failed(ticket, Undelivered::NodeLost { arrived });
+    let mut effects = Vec::new();
+    post.on_silent(&mut effects);
+    let expected = [fails(flying, Arrived::Maybe), fails(taken, Arrived::Yes)];
+    assert_eq!(effects, expected);
+    let late = post.enter(SEND, Bytes::new()).expect("a place");
+    effects.clear();
+    post.on_silent(&mut effects);
+    assert_eq!(effects, [fails(late, Arrived::No)]);
+    // The node is back.
+    let word = (InboxWord::Open { accepted: 1, taken: 1 }, Bytes::new());
+    effects.clear();
+    post.on_word((FIRST, 2), word, &mut effects).expect("a true word");
+    assert_eq!((effects.as_slice(), numbers(&mut post, 2)), (&[][..], vec![2]));
+}

@@ -150,6 +150,14 @@ impl Posts {
         });
     }
 
+    /// The node of these children is lost, and they may run on there: nobody waits for them.
+    pub(crate) fn silent(&self, theirs: impl Fn(ChildKey) -> bool) {
+        let posts: Vec<_> = self.children().values().map(Arc::clone).collect();
+        for post in posts.into_iter().filter(|post| theirs(post.key)) {
+            post.apply(|post, effects| post.on_silent(effects));
+        }
+    }
+
     /// The session is over.
     pub(crate) fn end(&self) {
         let children = std::mem::take(&mut *self.children());
