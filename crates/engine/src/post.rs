@@ -226,8 +226,8 @@ impl Post {
         }
     }
 
-    /// The child's node is lost, and the child may run on there: nobody waits for it. What is on its
-    /// way may arrive when the node is back; what is not does not.
+    /// The child's node is lost, and the child may run on there: nobody waits for it. What is on
+    /// its way may arrive when the node is back; what is not does not.
     pub fn on_silent(&mut self, effects: &mut Vec<PostEffect>) {
         let mut failed = |ticket: &mut Option<Ticket>, arrived| {
             let failed = ticket.take().map(|it| (it, Over::NodeLost.undelivered(arrived)));
