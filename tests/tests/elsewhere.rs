@@ -38,6 +38,16 @@ fn numbers(most: u32) -> String {
     (1..=most).map(|number| format!("{number}\n")).collect()
 }
 
+/// Receives what the first job has said, once there is something.
+fn take_some(home: &Home, taken: &mut String) {
+    wait_for("some output", || {
+        let more = home.sortie(&["receive", "1"]);
+        assert!(more.code == 0, "{more:?}");
+        taken.push_str(&more.out);
+        (!more.out.is_empty()).then_some(())
+    });
+}
+
 /// How the node that `home` is of sees the other one.
 fn sees(home: &Home, other: &str) -> String {
     let nodes = home.json(&["node", "get"]);
@@ -151,12 +161,7 @@ fn an_owner_that_is_killed_again_and_again_finds_them() {
     work.start_on(&a, "b", 30_000);
     let mut taken = String::new();
     for _ in 0..4 {
-        wait_for("some output", || {
-            let more = a.sortie(&["receive", "1"]);
-            assert!(more.code == 0, "{more:?}");
-            taken.push_str(&more.out);
-            (!more.out.is_empty()).then_some(())
-        });
+        take_some(&a, &mut taken);
         a.live_again("a");
         assert_eq!(state(&a, "1"), "running");
     }
@@ -197,12 +202,7 @@ fn a_node_that_is_killed_again_and_again_has_them_run_on() {
     work.start_on(&a, "b", 30_000);
     let mut taken = String::new();
     for _ in 0..4 {
-        wait_for("some output", || {
-            let more = a.sortie(&["receive", "1"]);
-            assert!(more.code == 0, "{more:?}");
-            taken.push_str(&more.out);
-            (!more.out.is_empty()).then_some(())
-        });
+        take_some(&a, &mut taken);
         b.live_again("b");
         assert_eq!(state(&a, "1"), "running");
     }

@@ -32,7 +32,6 @@ impl NodeShared {
         let noted = left.children.iter().filter(|(_, child)| !child.note.is_empty());
         let noted: Vec<(ChildKey, Option<HostedNote>)> =
             noted.map(|(key, child)| (*key, HostedNote::from_bytes(&child.note))).collect();
-        let mut hosts: BTreeMap<(SessionInstance, NodeId), ActorRef<HostMessage>> = BTreeMap::new();
         let mut adoptions: BTreeMap<(SessionInstance, NodeId, JobInstance), Adoption> =
             BTreeMap::new();
         for (key, note) in noted {
@@ -58,11 +57,10 @@ impl NodeShared {
             adoption.children.push(Survivor { start, begin, stop, motion, adopted });
         }
         for ((session, owner, _), adoption) in adoptions {
-            let host = match hosts.get(&(session, owner)) {
-                Some(host) => host.clone(),
+            let host = match self.host(session, owner) {
+                Some(host) => host,
                 None => {
                     let Some(host) = self.host_of_before(session, owner).await else { return };
-                    hosts.insert((session, owner), host.clone());
                     host
                 }
             };
