@@ -2,6 +2,7 @@
 //! a temporary directory, and the real `sortie` command.
 #![expect(clippy::expect_used, reason = "a harness fails its test by panicking")]
 
+pub mod jobs;
 pub mod terminal;
 pub mod worker_lies;
 

@@ -8,12 +8,8 @@
 
 use std::fs;
 
-use serde_json::Value;
+use sortie_tests::jobs::entry;
 use sortie_tests::{Home, Ran, wait_for};
-
-fn entry(home: &Home, id: &str) -> Value {
-    home.json(&["get", id])["jobs"][0].clone()
-}
 
 fn ok(home: &Home, arguments: &[&str]) -> Ran {
     let ran = home.sortie(arguments);

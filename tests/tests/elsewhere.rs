@@ -10,32 +10,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
-use sortie_tests::{Home, Ran, join_all, processes_marked, wait_for};
+use sortie_tests::jobs::{entry, numbers, start, state};
+use sortie_tests::{Home, join_all, processes_marked, wait_for};
 
 /// Two nodes of one cluster.
 fn two() -> (Home, Home) {
     let (a, b) = (Home::running("a", &[]), Home::running("b", &[]));
     join_all(&[&a, &b]);
     (a, b)
-}
-
-fn entry(home: &Home, id: &str) -> Value {
-    home.json(&["get", id])["jobs"][0].clone()
-}
-
-fn state(home: &Home, id: &str) -> String {
-    entry(home, id)["state"].as_str().expect("a state").to_owned()
-}
-
-fn start(home: &Home, arguments: &[&str]) -> Ran {
-    let ran = home.sortie(&[&["start"][..], arguments].concat());
-    assert_eq!(ran.code, 0, "{ran:?}");
-    ran
-}
-
-fn numbers(most: u32) -> String {
-    (1..=most).map(|number| format!("{number}\n")).collect()
 }
 
 /// Receives what the first job has said, once there is something.

@@ -1,20 +1,12 @@
 //! A guardian that is killed takes its children along, and the next one follows
 //! (`docs/semantics.md`, section 4.2).
-#![expect(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking, also in what its cases share"
-)]
+#![expect(clippy::expect_used, reason = "a test fails by panicking, also in what its cases share")]
 
 use std::fs;
 use std::process::Command;
 
-use serde_json::Value;
+use sortie_tests::jobs::{entry, numbers};
 use sortie_tests::{Home, processes_marked, wait_for};
-
-fn entry(home: &Home, id: &str) -> Value {
-    home.json(&["get", id])["jobs"][0].clone()
-}
 
 /// The process id of the guardian that keeps the home's processes.
 fn guardian(home: &Home) -> String {
@@ -26,10 +18,6 @@ fn guardian(home: &Home) -> String {
 fn kill(pid: &str) {
     let killed = Command::new("kill").args(["-9", pid]).status().expect("kill");
     assert!(killed.success());
-}
-
-fn numbers(most: u32) -> String {
-    (1..=most).map(|number| format!("{number}\n")).collect()
 }
 
 const TALKER: &str = "i=0; while [ $i -lt 500 ]; do i=$((i+1)); echo $i; done; exec sleep $0";

@@ -7,30 +7,11 @@
 
 use std::fs;
 
-use serde_json::Value;
-use sortie_tests::{Home, Ran, join_all, processes_marked, wait_for};
-
-/// The entry of a job or a child.
-fn entry(home: &Home, id: &str) -> Value {
-    home.json(&["get", id])["jobs"][0].clone()
-}
-
-fn state(home: &Home, id: &str) -> String {
-    entry(home, id)["state"].as_str().expect("a state").to_owned()
-}
+use sortie_tests::jobs::{entry, numbers, start, state};
+use sortie_tests::{Home, join_all, processes_marked, wait_for};
 
 fn reason(home: &Home, child: &str) -> String {
     entry(home, child)["reason"]["code"].as_str().expect("a reason").to_owned()
-}
-
-fn start(home: &Home, arguments: &[&str]) -> Ran {
-    let ran = home.sortie(&[&["start"][..], arguments].concat());
-    assert_eq!(ran.code, 0, "{ran:?}");
-    ran
-}
-
-fn numbers(most: u32) -> String {
-    (1..=most).map(|number| format!("{number}\n")).collect()
 }
 
 #[test]

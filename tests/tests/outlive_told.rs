@@ -1,24 +1,16 @@
 //! What was told, and what was due, while a node was killed holds without it
 //! (`docs/semantics.md`, section 4.2).
-#![expect(
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking, also in what its cases share"
-)]
 
 use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
 
-use serde_json::Value;
 use sortie::Timestamp;
+use sortie_tests::jobs::entry;
 use sortie_tests::{Home, processes_marked, wait_for};
 
 /// Ignores TERM.
 const STUBBORN: &str = "trap '' TERM; while :; do sleep 0.05; done # $0";
-
-fn entry(home: &Home, id: &str) -> Value {
-    home.json(&["get", id])["jobs"][0].clone()
-}
 
 /// A mark of this test in a process's command line.
 fn mark(number: u32) -> String {
