@@ -22,7 +22,6 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::child_job::{Chosen, EndedGroups, Group, GroupId, Left, Tell, Work};
-use crate::data::checkpoints::Checkpoints;
 use crate::data::credit::OwnerCredit;
 use crate::data::messages::inboxes::{Inboxes, Way};
 use crate::data::outbox::Outbox;
@@ -359,9 +358,9 @@ impl HostState {
             basics: self.node.basics.clone(),
             inputs: self.node.inputs.of(self.owner_id(), job),
             inboxes: Arc::clone(&self.inboxes),
+            checkpoints: target.checkpoints(known),
             target,
             owner: Arc::clone(&self.credit),
-            checkpoints: Checkpoints::default(),
             discarded,
         });
         self.ports.insert(job, Arc::clone(&port));

@@ -1,19 +1,19 @@
 //! The executive of one submission: a shell around `sortie_engine::parent_job`.
 
-use std::collections::{BTreeSet, HashSet};
+mod finding;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use sortie_engine::parent_job::{
-    Effects, FalseReport, Found, JobEffect, NotAsking, ParentJob, QuestionKey, StopOrder, Unknown,
-    Unmoved,
+    Effects, FalseReport, JobEffect, NotAsking, ParentJob, QuestionKey, StopOrder, Unknown, Unmoved,
 };
 use sortie_model::reason::ReachStep;
 use sortie_model::spec::{StopSpec, Throttle};
 use sortie_model::{
-    ChildIncarnation, ChildKey, EntryId, Motion, NodeId, Ordinal, QuestionNumber, State, Timestamp,
-    limits,
+    ChildKey, EntryId, Motion, NodeId, Ordinal, QuestionNumber, State, Timestamp, limits,
 };
 use sortie_store::journal::{Change, JobFacts};
 use sortie_wire::host_proto::ChildSet;
@@ -132,25 +132,7 @@ fn lives_that_ended(effects: &Effects) -> impl Iterator<Item = Ordinal> {
     })
 }
 
-/// What a node that begins anew finds of a job's children.
-#[derive(Debug, Default)]
-pub(crate) struct Finding {
-    pub(crate) alive: HashSet<(Ordinal, ChildIncarnation)>,
-    /// What else was to run never began.
-    pub(crate) knows_all: bool,
-}
-
-impl Finding {
-    fn of(&self, child: Ordinal, life: ChildIncarnation) -> Found {
-        if self.alive.contains(&(child, life)) {
-            Found::Alive
-        } else if self.knows_all {
-            Found::NeverBegan
-        } else {
-            Found::Gone
-        }
-    }
-}
+pub(crate) use finding::Finding;
 
 /// The actor.
 pub(crate) struct ParentJobActor;
@@ -267,7 +249,7 @@ impl ParentJobArguments {
             ParentJobMessage::Reachable(node) => rows.on_reconnected(node, now, &mut effects),
             ParentJobMessage::Recovered(finding) => {
                 let here = self.session.node.me.id;
-                let found = |child, life| finding.of(child, life);
+                let found = |child, life| finding.of(&self.job, child, life);
                 rows.on_recovered(here, found, now, &mut effects);
             }
         }
@@ -295,9 +277,15 @@ impl ParentJobArguments {
             // Of one that starts again at once, a life has ended all the same.
             let ended = touched.iter().copied().filter(|child| rows.has_ended(*child));
             let ended: BTreeSet<Ordinal> = ended.chain(lives_that_ended(effects)).collect();
+            let settled = ended.iter().filter(|child| rows.is_settled(**child));
+            settled.for_each(|child| self.job.checkpoints.forget(*child));
             let facts = self.job.facts_to_keep(&rows);
             (rows_of(&rows, &touched), ended, facts, touched)
         };
+        let is_still = |child| self.job.rows().child_state(child) == Some(State::Suspended);
+        if let Some(wait) = self.job.keep_checkpoints(&durable, is_still).await {
+            self.job.wake_after(wait);
+        }
         let (session, job) = (durable.instance(), self.job.identity.instance);
         let next_id = Some(self.session.table().next_id());
         // What they said is on the disk when their ends are.

@@ -154,6 +154,8 @@ pub struct ParentJob {
     supervision: Option<Box<Supervision>>,
     questions: Questions,
     suspensions: Suspensions,
+    /// Some child is in a later life than its first, which no rule asked for.
+    lives_on: bool,
     uptime: Uptime,
     begin: Option<Timestamp>,
     end: Option<Timestamp>,
@@ -212,6 +214,7 @@ impl ParentJob {
             supervision,
             questions: Questions::default(),
             suspensions: Suspensions::default(),
+            lives_on: false,
             uptime: Uptime::ZERO,
             begin: None,
             end: None,

@@ -27,7 +27,7 @@ use std::thread::JoinHandle;
 
 use sortie_model::limits;
 
-pub use change::{Change, Durability, Started};
+pub use change::{Change, Checkpoint, Durability, Started};
 pub use entries::{
     ChildFacts, ChildRun, Cursor, Dropped, FinishedJob, HistoryTotals, InputState, JobEntry,
     JobFacts, JobPlan, KeyEntry, NewJob, SessionEntry, SpecDigest, Told,

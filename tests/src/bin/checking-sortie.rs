@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use sortie::{Registry, TaskContext};
 
-/// Gives the numbers from 1 on, with a checkpoint behind each, and says how far it is in a file of
-/// that folder.
+/// Gives the numbers from 1 on, or from its last checkpoint on, with a checkpoint behind each, and
+/// says how far it is in a file of that folder.
 async fn steps(context: TaskContext, folder: PathBuf) -> io::Result<()> {
     let (new, count) = (folder.join("steps.new"), folder.join("steps"));
-    for number in 1_u64.. {
+    let done: u64 = context.resumed_from().map_err(io::Error::other)?.unwrap_or(0);
+    for number in done + 1.. {
         context.emit(&number).await.map_err(io::Error::other)?;
         std::fs::write(&new, number.to_string()).and_then(|()| std::fs::rename(&new, &count))?;
         context.checkpoint(&number).await.map_err(io::Error::other)?;

@@ -17,6 +17,7 @@ use sortie_wire::host_proto::{ChildAsk, ChildEnd, ChildMotion, ChildStart};
 
 use tokio::sync::oneshot;
 
+use crate::data::checkpoints::Checkpoints;
 use crate::data::durable::Durable;
 use crate::data::durable::output::Committing;
 use crate::data::input_log::InputLog;
@@ -46,6 +47,8 @@ pub(crate) struct JobShared {
     said_unread: AtomicBool,
     reported: Mutex<Reported>,
     actor: OnceLock<ActorRef<ParentJobMessage>>,
+    /// Of its functions on this node.
+    pub(crate) checkpoints: Arc<Checkpoints>,
     /// Keeps what its output policy drops.
     drops: OnceLock<Option<Committing>>,
 }
@@ -94,6 +97,7 @@ impl JobShared {
             here: session.node.me.id,
             committing: tokio::sync::Mutex::default(),
             drops: OnceLock::new(),
+            checkpoints: Arc::default(),
             durable: session.durable.clone().filter(|_| rows.spec().hosting == Hosting::Persistent),
             supervised: rows.is_supervised(),
             rows: RwLock::new(rows),
@@ -341,6 +345,9 @@ impl JobShared {
         let paused = summary.full.filter(|_| !summary.closed).map(|because| because.to_string());
         if let Some(because) = &paused {
             notes.push(format!("output paused: {because}"));
+        }
+        if self.rows().is_parked(ordinal) {
+            notes.push("its node ended since: a resume goes on from its last checkpoint".into());
         }
         MailboxFacts {
             unread: summary.unread.records > 0,

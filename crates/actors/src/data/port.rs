@@ -61,7 +61,7 @@ pub(crate) struct JobPort {
     /// Whose children are counted: each was added before it ran, and is taken at its end.
     pub(crate) owner: Arc<OwnerCredit>,
     /// What functions that start again go on from.
-    pub(crate) checkpoints: Checkpoints,
+    pub(crate) checkpoints: Arc<Checkpoints>,
     /// Whether nobody wants to hear of the job any more.
     pub(crate) discarded: Arc<AtomicBool>,
 }

@@ -105,7 +105,7 @@ async fn monitored(
         {
             let rows = job.rows();
             let lives = (0..rows.children()).map(Ordinal);
-            let lives = lives.filter(|_| rows.is_supervised());
+            let lives = lives.filter(|_| rows.may_live_again());
             lives.for_each(|child| {
                 notices.begin_at(
                     child,

@@ -18,6 +18,11 @@ pub struct Lives {
 }
 
 impl ParentJob {
+    /// Whether children may be in later lives than their first.
+    pub const fn may_live_again(&self) -> bool {
+        self.is_supervised() || self.lives_on
+    }
+
     /// How the lives of a child stand; none if there is no such child.
     pub fn lives(&self, ordinal: Ordinal) -> Option<Lives> {
         let row = self.row(ordinal)?;

@@ -161,6 +161,12 @@ impl Nodes {
 }
 
 impl ParentJob {
+    /// Whether the child is on a node that is waited for.
+    pub(super) fn is_awaited(&self, ordinal: Ordinal) -> bool {
+        let on = self.row(ordinal).and_then(|row| row.node);
+        on.is_some_and(|node| self.nodes.is_awaited(node))
+    }
+
     /// The node at an index.
     pub fn node_id(&self, index: NodeIndex) -> Option<NodeId> {
         self.nodes.id(index)

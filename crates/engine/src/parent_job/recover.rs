@@ -72,6 +72,9 @@ pub enum Found {
     NeverBegan,
     /// It is not there, and nobody knows what became of it.
     Gone,
+    /// It was a function, which is not there any more; the value of a checkpoint that it came to
+    /// is.
+    AtCheckpoint,
 }
 
 impl ParentJob {
@@ -153,6 +156,7 @@ impl ParentJob {
         for (ordinal, child) in children {
             if let Some(row) = this.rows.get_mut(ordinal.0 as usize) {
                 *row = row_of(child);
+                this.lives_on |= row.incarnation > ChildIncarnation(0);
                 this.suspensions.recover(ordinal, row.phase);
             }
         }
@@ -241,9 +245,10 @@ impl ParentJob {
                 (phase, _) if !phase.holds_slot() => {}
                 (_, Found::Alive) if told => told_here.push(ordinal),
                 (_, Found::Alive) => {}
-                (_, Found::NeverBegan | Found::Gone) if told => {
+                (_, Found::NeverBegan | Found::Gone | Found::AtCheckpoint) if told => {
                     self.end_here(ordinal, Verdict::Stopped, now, effects);
                 }
+                (Phase::Suspended, Found::AtCheckpoint) => self.suspensions.park(ordinal),
                 (Phase::Sent, Found::NeverBegan) if items_lost => {
                     self.end_here(ordinal, Verdict::Failed(Reason::InputLost), now, effects);
                 }

@@ -50,7 +50,7 @@ impl ParentJob {
             effects.push(JobEffect::Reach(node));
             return;
         }
-        if !self.is_supervised() {
+        if !self.may_live_again() {
             return self.start_first_on(node, ordinals, effects);
         }
         let began = |ordinal: &Ordinal| {

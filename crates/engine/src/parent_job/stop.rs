@@ -55,8 +55,7 @@ impl ParentJob {
             if !everything {
                 self.supervise_stop(ordinal);
             }
-            let on = self.row(ordinal).and_then(|row| row.node);
-            let awaited = on.is_some_and(|node| self.nodes.is_awaited(node));
+            let (awaited, parked) = (self.is_awaited(ordinal), self.is_parked(ordinal));
             self.touch(ordinal);
             let Some(row) = self.row_mut(ordinal) else { continue };
             row.told_to_stop = true;
@@ -67,6 +66,7 @@ impl ParentJob {
                     }
                     self.end_here(ordinal, Verdict::Stopped, now, effects);
                 }
+                _ if parked => self.end_here(ordinal, Verdict::Stopped, now, effects),
                 (phase, Some(node)) if phase.holds_slot() => {
                     self.end_suspension(ordinal, effects);
                     if phase.is_sent() && awaited {

@@ -3,7 +3,7 @@
 
 use sortie_model::restart::{RestartSpec, StopSequence};
 use sortie_model::spec::{JobSpec, StopSpec};
-use sortie_model::{Ordinal, Reason, Seq, State, Timestamp, limits};
+use sortie_model::{ChildIncarnation, Ordinal, Reason, Seq, State, Timestamp, limits};
 use sortie_wire::host_proto::{ChildAgain, ChildOutcome, ChildSet, Verdict};
 
 use crate::aggregate::Told;
@@ -121,6 +121,13 @@ impl ParentJob {
     pub(super) fn supervise_closed(&mut self) {
         if let Some(supervision) = &mut self.supervision {
             supervision.rules.on_closed(&mut supervision.orders);
+        }
+    }
+
+    /// The child goes on in that life, and no rule counts it as a restart.
+    pub(super) fn supervise_life(&mut self, ordinal: Ordinal, incarnation: ChildIncarnation) {
+        if let Some(supervision) = &mut self.supervision {
+            supervision.rules.recover(ordinal, incarnation, None);
         }
     }
 
@@ -269,8 +276,7 @@ impl ParentJob {
     /// Stops what runs or waits of a child because the rules say so.
     fn stop_for_sibling(&mut self, child: Ordinal, now: Timestamp, effects: &mut Effects) {
         let how = self.stop.as_ref().map_or_else(StopSpec::default, |(how, _)| *how);
-        let on = self.row(child).and_then(|row| row.node);
-        let awaited = on.is_some_and(|node| self.nodes.is_awaited(node));
+        let (awaited, parked) = (self.is_awaited(child), self.is_parked(child));
         self.touch(child);
         let Some(row) = self.row_mut(child) else { return };
         match (row.phase, row.node) {
@@ -278,6 +284,7 @@ impl ParentJob {
                 self.line.withdraw(child);
                 self.finish(child, ChildOutcome::of(Verdict::Stopped), now, effects);
             }
+            _ if parked => self.finish(child, ChildOutcome::of(Verdict::Stopped), now, effects),
             (phase, Some(node)) if phase.holds_slot() => {
                 row.told_to_stop = true;
                 self.end_suspension(child, effects);

@@ -1,9 +1,9 @@
 //! What a suspension reaches, and what has come of it (`docs/semantics.md`, section 3.5). The
 //! executing node decides whether a child stands still.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use sortie_model::{Motion, NodeId, Ordinal, Timestamp};
+use sortie_model::{ChildIncarnation, Motion, NodeId, Ordinal, Timestamp};
 use sortie_wire::host_proto::{ChildMotion, ChildSet};
 
 use crate::aggregate::{Outlook, Told};
@@ -37,6 +37,9 @@ pub(super) struct Suspensions {
     number: u64,
     /// Children that their nodes hold back.
     held: u64,
+    /// Functions that ended with their node while they stood still at a checkpoint: a resume is
+    /// their next life.
+    parked: BTreeSet<Ordinal>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +74,20 @@ impl Suspensions {
 
     pub(super) fn forget(&mut self, ordinal: Ordinal) {
         self.by_child.remove(&ordinal);
+        self.parked.remove(&ordinal);
+    }
+
+    /// A function that stood still is not there any more, but its checkpoint is: nobody is to be
+    /// told of it before its resume.
+    pub(super) fn park(&mut self, ordinal: Ordinal) {
+        if let Some(it) = self.by_child.get_mut(&ordinal) {
+            it.heeded = true;
+            self.parked.insert(ordinal);
+        }
+    }
+
+    pub(super) fn is_parked(&self, ordinal: Ordinal) -> bool {
+        self.parked.contains(&ordinal)
     }
 
     /// A child goes from a phase to another.
@@ -119,13 +136,19 @@ impl ParentJob {
         self.suspensions.number += 1;
         let order = MotionOrder { number: self.suspensions.number, motion };
         let mut there: Vec<Vec<Ordinal>> = vec![Vec::new(); self.nodes.len()];
+        let (parked, ordinals): (Vec<_>, Vec<_>) =
+            ordinals.into_iter().partition(|ordinal| self.suspensions.is_parked(*ordinal));
+        let begin_again = motion == Motion::Running && !parked.is_empty();
+        if begin_again {
+            self.begin_again(&parked, effects);
+        }
         for ordinal in ordinals {
             let Some(node) = self.order_one(ordinal, order, effects) else { continue };
             if let Some(list) = there.get_mut(node.0 as usize) {
                 list.push(ordinal);
             }
         }
-        let told = !there.iter().all(Vec::is_empty);
+        let told = begin_again || !there.iter().all(Vec::is_empty);
         if everything {
             let before = std::mem::replace(
                 &mut self.told,
@@ -156,6 +179,33 @@ impl ParentJob {
             Motion::Suspended => self.row(ordinal).is_some_and(|row| row.phase.goes_on()),
             Motion::Running => self.suspensions.by_child.contains_key(&ordinal),
         }
+    }
+
+    /// Functions whose last life ended with their node go on from their checkpoints. They kept
+    /// their slots.
+    fn begin_again(&mut self, parked: &[Ordinal], effects: &mut Effects) {
+        self.lives_on = true;
+        let mut there: BTreeMap<NodeIndex, Vec<Ordinal>> = BTreeMap::new();
+        for ordinal in parked.iter().copied() {
+            self.suspensions.forget(ordinal);
+            let Some(row) = self.row_mut(ordinal) else { continue };
+            row.incarnation = ChildIncarnation(row.incarnation.0.saturating_add(1));
+            let (node, incarnation) = (row.node, row.incarnation);
+            self.supervise_life(ordinal, incarnation);
+            self.set_phase(ordinal, Phase::Sent, effects);
+            if let Some(node) = node {
+                there.entry(node).or_default().push(ordinal);
+            }
+        }
+        for (node, ordinals) in there {
+            self.start_on(node, &ordinals, effects);
+        }
+    }
+
+    /// Whether the child ended with its node while it stood still, and goes on from its checkpoint
+    /// when it is resumed.
+    pub fn is_parked(&self, ordinal: Ordinal) -> bool {
+        self.suspensions.is_parked(ordinal)
     }
 
     /// Notes the order and says where the child is to be told of it, if it is.

@@ -35,6 +35,9 @@ pub const JOURNAL_PURGE_ROWS: usize = 512;
 /// How long the end of a child waits until what it said is on the disk: one that takes nothing
 /// holds up its job no longer than that, and the output is kept when it takes some again.
 pub const OUTPUT_WAIT: Duration = Duration::from_secs(2);
+/// How long the checkpoint of a function that runs may wait until it is in the journal of its node;
+/// that of one that stands still does not.
+pub const CHECKPOINT_PAUSE: Duration = Duration::from_secs(1);
 /// How long a node that is stopped waits until the ends of its jobs are on the disk, with what they
 /// said: longer than [`OUTPUT_WAIT`]. What takes longer counts as stopped, and its last output is
 /// lost.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sortie_model::{EntryId, IdempotencyKey, JobInstance, Ordinal, SessionInstance, Timestamp};
 
 use crate::journal::block::{self, BLOCK, ChildBlock, CursorBlock};
-use crate::journal::change::{Change, PreparedStart, Started};
+use crate::journal::change::{Change, Checkpoint, PreparedStart, Started};
 use crate::journal::entries::{
     ChildRun, Cursor, HistoryTotals, JobEntry, JobFacts, KeyEntry, SessionEntry,
 };
@@ -39,6 +39,7 @@ pub(crate) struct Tables<'t> {
     children: Open<'t>,
     cursors: Open<'t>,
     outputs: Open<'t>,
+    checkpoints: Open<'t>,
     removed: Open<'t>,
     totals: HistoryTotals,
 }
@@ -59,6 +60,7 @@ impl<'t> Tables<'t> {
             children: Kept::Children.open(transaction)?,
             cursors: Kept::Cursors.open(transaction)?,
             outputs: Kept::Outputs.open(transaction)?,
+            checkpoints: Kept::Checkpoints.open(transaction)?,
             removed: Kept::Removed.open(transaction)?,
             totals,
         })
@@ -78,6 +80,7 @@ impl<'t> Tables<'t> {
             &self.children,
             &self.cursors,
             &self.outputs,
+            &self.checkpoints,
             &self.removed,
         ];
         all.iter().any(|table| table.written)
@@ -145,6 +148,9 @@ impl<'t> Tables<'t> {
             }
             Change::CursorsMoved { job, cursors } => self.move_cursors(*job, cursors),
             Change::OutputStored { job, outputs } => self.put_outputs(*job, outputs),
+            Change::CheckpointsReached { job, checkpoints } => {
+                self.put_checkpoints(*job, checkpoints)
+            }
             Change::JobsRemoved { session, jobs, at } => {
                 jobs.iter().try_for_each(|job| self.remove_job(*session, *job, Some(*at)))
             }
@@ -267,8 +273,25 @@ impl<'t> Tables<'t> {
         })
     }
 
+    fn put_checkpoints(
+        &mut self,
+        job: JobInstance,
+        checkpoints: &[(Ordinal, Option<Checkpoint>)],
+    ) -> Result<(), Fault> {
+        if !self.instances.contains(&instance_key(job))? {
+            return Ok(());
+        }
+        checkpoints.iter().try_for_each(|(ordinal, checkpoint)| {
+            let key = output_key(job, *ordinal);
+            match checkpoint {
+                Some((life, value)) => self.checkpoints.put(&key, &(life, value.as_ref())),
+                None => self.checkpoints.remove(&key).map(|_| ()),
+            }
+        })
+    }
+
     /// Removes a job; its key is remembered from that moment on, or goes too. Its children,
-    /// cursors and outputs go in steps.
+    /// cursors, outputs and checkpoints go in steps.
     fn remove_job(
         &mut self,
         session: SessionInstance,
@@ -310,7 +333,8 @@ impl<'t> Tables<'t> {
 
     fn purge_job(&mut self, job: JobInstance, rows: usize) -> Result<usize, Fault> {
         let mut removed = 0;
-        for table in [&mut self.children, &mut self.cursors, &mut self.outputs] {
+        let (children, cursors) = (&mut self.children, &mut self.cursors);
+        for table in [children, cursors, &mut self.outputs, &mut self.checkpoints] {
             for key in table.keys(&instance_key(job), rows - removed)? {
                 table.remove(&key)?;
                 removed += 1;

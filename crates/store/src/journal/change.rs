@@ -2,10 +2,14 @@
 
 use bytes::Bytes;
 use sortie_model::{
-    EntryId, IdempotencyKey, JobInstance, Ordinal, SessionInstance, Timestamp, limits,
+    ChildIncarnation, EntryId, IdempotencyKey, JobInstance, Ordinal, SessionInstance, Timestamp,
+    limits,
 };
 
 use crate::journal::entries::{ChildRun, Cursor, JobFacts, NewJob, SessionEntry};
+
+/// In which life a child came to a checkpoint, and the value with which it did.
+pub type Checkpoint = (ChildIncarnation, Bytes);
 
 /// A change. What belongs to a session or a job that is not there changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +54,14 @@ pub enum Change {
         job: JobInstance,
         /// What each child left, in place of what was there.
         outputs: Vec<(Ordinal, Bytes)>,
+    },
+    /// Functions came to checkpoints, or need theirs no more: at most
+    /// [`limits::CHECKPOINT_BYTES`] for each, and [`limits::JOURNAL_GROUP_BYTES`] together.
+    CheckpointsReached {
+        /// Their job.
+        job: JobInstance,
+        /// The last one of each child, in place of what was there.
+        checkpoints: Vec<(Ordinal, Option<Checkpoint>)>,
     },
     /// Jobs were removed: everything of them goes, in steps; their keys are remembered.
     JobsRemoved {
@@ -117,6 +129,9 @@ impl Change {
             Self::OutputStored { outputs, .. } => {
                 return outputs.iter().map(|(_, output)| ROW + output.len()).sum();
             }
+            Self::CheckpointsReached { checkpoints, .. } => {
+                return checkpoints.iter().map(|(_, it)| ROW + value_length(it)).sum();
+            }
             Self::JobsRemoved { jobs, .. } => jobs.len(),
             Self::KeysForgotten { keys, .. } => keys.len(),
             Self::SessionClosed(_) | Self::JobChanged { .. } => 4,
@@ -145,11 +160,24 @@ impl Change {
                     && self.weight() <= limits::JOURNAL_GROUP_BYTES
                     && outputs.iter().all(possible)
             }
+            Self::CheckpointsReached { checkpoints, .. } => {
+                let possible = |(ordinal, it): &(Ordinal, Option<Checkpoint>)| {
+                    ordinal.0 < limits::CHILDREN_PER_JOB
+                        && value_length(it) <= limits::CHECKPOINT_BYTES
+                };
+                checkpoints.len() <= most
+                    && self.weight() <= limits::JOURNAL_GROUP_BYTES
+                    && checkpoints.iter().all(possible)
+            }
             Self::JobsRemoved { jobs, .. } => jobs.len() <= most,
             Self::KeysForgotten { keys, .. } => keys.len() <= most,
             Self::SessionClosed(_) | Self::JobChanged { .. } => true,
         }
     }
+}
+
+fn value_length(checkpoint: &Option<Checkpoint>) -> usize {
+    checkpoint.as_ref().map_or(0, |(_, value)| value.len())
 }
 
 /// About how much of the queue rows of children take, in bytes.

@@ -18,7 +18,7 @@ use crate::journal::tables::{
 };
 use crate::journal::writer::guarded;
 use crate::journal::{
-    ChildRun, Cursor, FinishedJob, HistoryTotals, JobEntry, JobPlan, Journal, KeyEntry,
+    Checkpoint, ChildRun, Cursor, FinishedJob, HistoryTotals, JobEntry, JobPlan, Journal, KeyEntry,
     SessionEntry,
 };
 
@@ -195,6 +195,35 @@ impl Journal {
                 outputs.push((ordinal, output.into()));
             }
             Ok(outputs)
+        })
+    }
+
+    /// The last checkpoints of a job's children from an ordinal on, at most `most`.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn checkpoints(
+        &self,
+        job: JobInstance,
+        from: Ordinal,
+        most: usize,
+    ) -> Result<Vec<(Ordinal, Checkpoint)>, JournalError> {
+        self.read(|transaction| {
+            let table = match Kept::Checkpoints.of(transaction) {
+                // Nothing was written yet since a release that had none.
+                Err(Fault::Storage(redb::Error::TableDoesNotExist(_))) => return Ok(Vec::new()),
+                table => table?,
+            };
+            let (first, last) = (output_key(job, from), output_key(job, Ordinal(u32::MAX)));
+            let mut checkpoints = Vec::new();
+            for entry in table.range::<&[u8]>(first.as_slice()..=&last)?.take(page(most)) {
+                let (key, bytes) = entry?;
+                let ordinal = parse_output(key.value()).ok_or(Fault::Entry("checkpoints"))?;
+                let (life, value): (_, Vec<u8>) =
+                    Kept::Checkpoints.unseal(key.value(), bytes.value())?;
+                checkpoints.push((ordinal, (life, value.into())));
+            }
+            Ok(checkpoints)
         })
     }
 

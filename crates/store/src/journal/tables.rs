@@ -38,12 +38,14 @@ pub(crate) enum Kept {
     Cursors,
     /// Output of children that was too little for a file, by job and ordinal.
     Outputs,
+    /// The last checkpoints of functions, by job and ordinal.
+    Checkpoints,
     /// Jobs and sessions of which something is left to remove.
     Removed,
 }
 
 impl Kept {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::About,
         Self::Sessions,
         Self::Jobs,
@@ -55,6 +57,7 @@ impl Kept {
         Self::Children,
         Self::Cursors,
         Self::Outputs,
+        Self::Checkpoints,
         Self::Removed,
     ];
 
@@ -71,6 +74,7 @@ impl Kept {
             Self::Children => "children",
             Self::Cursors => "cursors",
             Self::Outputs => "outputs",
+            Self::Checkpoints => "checkpoints",
             Self::Removed => "removed",
         }
     }
@@ -190,7 +194,7 @@ pub(crate) fn output_key(job: JobInstance, ordinal: Ordinal) -> [u8; 20] {
     block_key(job, ordinal.0)
 }
 
-/// What a key of [`Kept::Outputs`] says of the child.
+/// What a key of [`Kept::Outputs`] or [`Kept::Checkpoints`] says of the child.
 pub(crate) fn parse_output(key: &[u8]) -> Option<Ordinal> {
     parse_block(key).map(Ordinal)
 }

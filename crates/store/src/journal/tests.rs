@@ -253,6 +253,37 @@ fn small_outputs_are_read_in_pages_and_go_with_their_job() {
 }
 
 #[test]
+fn the_last_checkpoint_of_each_child_is_kept_until_it_is_not_needed_or_its_job_goes() {
+    let disk = SimulatedDisk::default();
+    let journal = with_session(&disk);
+    start(&journal, new_job(1)).expect("accepted");
+    let at = |life, value: &'static [u8]| Some((ChildIncarnation(life), Bytes::from(value)));
+    let reached = |checkpoints| Change::CheckpointsReached { job: instance(1), checkpoints };
+    let all = [(0, at(0, b"a")), (7, at(0, b"b")), (9, at(2, b"")), (7, at(1, b"c"))];
+    for (ordinal, checkpoint) in all {
+        change(&journal, vec![reached(vec![(Ordinal(ordinal), checkpoint)])]).expect("stored");
+    }
+    change(&journal, vec![reached(vec![(Ordinal(0), None)])]).expect("forgotten");
+    let gone = Change::CheckpointsReached {
+        job: instance(9),
+        checkpoints: vec![(Ordinal(0), at(0, b"nobody's"))],
+    };
+    change(&journal, vec![gone]).expect("nothing");
+    drop(journal);
+    let journal = open(&disk.after_a_crash());
+    let page = |job, from, most| journal.checkpoints(instance(job), Ordinal(from), most);
+    let last = [(Ordinal(7), at(1, b"c")), (Ordinal(9), at(2, b""))];
+    let last = last.map(|(ordinal, it)| (ordinal, it.expect("there")));
+    assert_eq!(page(1, 0, 9).expect("readable"), last);
+    assert_eq!(page(1, 8, 9).expect("readable"), last[1..]);
+    assert_eq!(page(1, 0, 1).expect("readable"), last[..1]);
+    assert!(page(9, 0, 9).expect("readable").is_empty());
+    let (jobs, at) = (vec![EntryId(1)], Timestamp(50));
+    change(&journal, vec![Change::JobsRemoved { session: SESSION, jobs, at }]).expect("removed");
+    wait_until(|| page(1, 0, 9).expect("readable").is_empty());
+}
+
+#[test]
 fn relaxed_changes_never_sync_and_last_with_the_next_durable_one() {
     let disk = SimulatedDisk::default();
     let journal = with_session(&disk);
@@ -325,6 +356,8 @@ fn a_request_out_of_its_bounds_is_refused_at_once() {
     let far = limits::CHILDREN_PER_JOB;
     let cursors = vec![(Ordinal(far), Cursor::default())];
     let outputs = |outputs| Change::OutputStored { job: instance(1), outputs };
+    let checkpoint = |bytes: usize| (ChildIncarnation(0), Bytes::from(vec![0; bytes]));
+    let reached = |checkpoints| Change::CheckpointsReached { job: instance(1), checkpoints };
     let run = ChildRun { first: Ordinal(far), count: 1, facts: child(2, State::Running) };
     for too_much in [
         Change::CursorsMoved { job: instance(1), cursors },
@@ -339,6 +372,8 @@ fn a_request_out_of_its_bounds_is_refused_at_once() {
             runs: vec![run],
             next_id: None,
         },
+        reached(vec![(Ordinal(far), None)]),
+        reached(vec![(Ordinal(0), Some(checkpoint(limits::CHECKPOINT_BYTES + 1)))]),
         outputs(vec![(Ordinal(far), Bytes::new())]),
         outputs(vec![(Ordinal(0), Bytes::from(vec![0; limits::INLINE_OUTPUT_BYTES + 1]))]),
         outputs(vec![(Ordinal(0), Bytes::from(vec![0; limits::INLINE_OUTPUT_BYTES])); 2_000]),

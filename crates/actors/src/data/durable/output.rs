@@ -99,6 +99,7 @@ pub(crate) async fn restore(job: &JobShared, store: &Store) -> Result<(), Journa
     let instance = job.identity.instance;
     let cursors = pages(|from| store.journal().cursors(instance, from, PAGE))?;
     let mut outputs = pages(|from| store.journal().outputs(instance, from, PAGE))?;
+    job.checkpoints.restore(pages(|from| store.journal().checkpoints(instance, from, PAGE))?);
     let children = job.rows().children();
     let has_files = store.output().has_job(instance);
     for ordinal in (0..children).map(Ordinal) {

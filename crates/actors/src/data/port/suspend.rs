@@ -1,7 +1,7 @@
 //! A running child that is told to stand still, or to go on; what its owner is told of that is
 //! `sortie_engine::suspend`'s to say.
 
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use sortie_model::{ChildIncarnation, Motion, Ordinal};
 use sortie_wire::host_proto::ChildMotion;
 use tokio::time::Instant;
 
+use crate::data::checkpoints::Checkpoints;
 use crate::data::port::{ChildPort, JobPort, Target};
 
 /// Where a child stands with such orders.
@@ -18,6 +19,17 @@ pub(super) struct Standing {
     orders: Orders,
     /// Futures of its function that wait at a checkpoint.
     resting: u32,
+}
+
+impl Target {
+    /// The checkpoints of the job's functions; `before` has them from before, where they are not
+    /// kept with the job.
+    pub(crate) fn checkpoints(&self, before: Option<&Arc<JobPort>>) -> Arc<Checkpoints> {
+        match self {
+            Self::Here(job) => Arc::clone(&job.checkpoints),
+            Self::There(_) => before.map(|port| Arc::clone(&port.checkpoints)).unwrap_or_default(),
+        }
+    }
 }
 
 impl JobPort {
@@ -125,7 +137,10 @@ impl ChildPort {
 
     /// The child's function is at a checkpoint with that value.
     pub(crate) fn keep_checkpoint(&self, value: Bytes) {
-        self.shared.checkpoints.keep(self.life(), value);
+        let first = self.shared.checkpoints.keep(self.life(), value);
+        if let (true, Target::Here(job)) = (first, &self.shared.target) {
+            job.checkpoint_reached();
+        }
     }
 
     /// The last value that an incarnation of the child before this one kept, on this node.

@@ -174,6 +174,90 @@ fn what_stands_still_is_told_so_again_and_what_waits_in_a_suspended_job_stays_th
     assert_eq!((states(&job)[0], job.state()), (Suspended, State::Running), "told, not done yet");
 }
 
+/// A job with as many functions, of which the first stands still at its checkpoint, in its next
+/// life: the others run, and are gone.
+fn parked(spec: JobSpec) -> (ParentJob, Kept) {
+    let (mut job, mut kept) = begun(spec);
+    let mut effects = Effects::new();
+    job.on_report(node(0), &[begin(0), begin(1)], vec![], &mut effects).expect("true");
+    let none = job.on_move(ChildSet::Some(vec![Ordinal(0)]), Motion::Suspended, NOW, &mut effects);
+    assert_eq!(none, []);
+    let number = last_order(&effects);
+    job.on_moved(node(0), &[still(0, number)], NOW, &mut effects).expect("true");
+    kept.take(&mut job);
+    let mut job = back(&job, &kept);
+    job.note_touched();
+    effects.clear();
+    job.on_recovered(node(0), |_, _| Found::AtCheckpoint, NOW, &mut effects);
+    assert!(!effects.iter().any(|effect| matches!(effect, JobEffect::Move { .. })));
+    kept.take(&mut job);
+    (job, kept)
+}
+
+/// The lives that are to begin, by child.
+fn lives(job: &ParentJob, effects: &Effects) -> Vec<(u32, u32)> {
+    let again = effects.iter().flat_map(|effect| match effect {
+        JobEffect::StartAgain { children, .. } => children.clone(),
+        _ => Vec::new(),
+    });
+    let life =
+        |child| job.again(child, sortie_model::Seq(0)).map_or(0, |again| again.incarnation.0);
+    again.map(|child| (child.0, life(child))).collect()
+}
+
+#[test]
+fn a_function_that_stood_still_stays_so_and_its_resume_is_its_next_life() {
+    use State::{Completed, Failed, NotStarted, Running, Suspended};
+    for restart in [RestartType::Temporary, RestartType::Permanent] {
+        let mut asked = spec(per_node(2), None);
+        asked.restart.restart = restart;
+        let (job, kept) = parked(asked);
+        let second = if restart == RestartType::Temporary { Failed } else { NotStarted };
+        assert_eq!(states(&job), [Suspended, second]);
+        // Over another end of its node, too.
+        let mut job = back(&job, &kept);
+        let mut effects = Effects::new();
+        job.on_recovered(node(0), |_, _| Found::AtCheckpoint, NOW, &mut effects);
+        assert!(job.is_parked(Ordinal(0)));
+        let restarts = job.restarts();
+        effects.clear();
+        let alone = ChildSet::Some(vec![Ordinal(0)]);
+        assert_eq!(job.on_move(alone.clone(), Motion::Suspended, NOW, &mut effects), []);
+        assert_eq!(job.on_move(alone, Motion::Running, NOW, &mut effects), []);
+        assert_eq!(lives(&job, &effects), [(0, 1)]);
+        assert_eq!((job.is_parked(Ordinal(0)), job.restarts()), (false, restarts));
+        let again = ChildStart { incarnation: ChildIncarnation(1), ..begin(0) };
+        job.on_report(node(0), &[again], vec![], &mut effects).expect("true");
+        assert_eq!(job.child_state(Ordinal(0)), Some(Running));
+        let end = ChildEnd { incarnation: ChildIncarnation(1), ..end(0, Verdict::Completed) };
+        job.on_report(node(0), &[], vec![end], &mut effects).expect("true");
+        let ended = if restart == RestartType::Temporary { Completed } else { NotStarted };
+        assert_eq!(job.child_state(Ordinal(0)), Some(ended));
+    }
+}
+
+#[test]
+fn the_resume_of_a_job_is_for_what_ended_with_its_node_too() {
+    let (mut job, _) = parked(spec(per_node(2), None));
+    let mut effects = Effects::new();
+    assert_eq!(job.on_move(ChildSet::All, Motion::Running, NOW, &mut effects), []);
+    assert_eq!(lives(&job, &effects), [(0, 1)]);
+    assert_eq!(job.state(), State::Running);
+}
+
+#[test]
+fn a_stop_of_what_ended_with_its_node_waits_for_nobody() {
+    for children in [ChildSet::All, ChildSet::Some(vec![Ordinal(0)])] {
+        let (mut job, _) = parked(spec(per_node(2), None));
+        let mut effects = Effects::new();
+        job.on_stop(order(children), NOW, &mut effects);
+        assert_eq!(states(&job), [State::Stopped, State::Failed]);
+        assert!(job.state().is_finished());
+        assert!(!effects.iter().any(|effect| matches!(effect, JobEffect::Stop { .. })));
+        assert!(effects.contains(&JobEffect::Close(Ordinal(0))));
+    }
+}
+
 #[test]
 fn inputs_that_were_read_and_did_not_start_are_lost_with_their_node() {
     let (mut job, mut kept) = begun(spec(Fan::Spread, Some(1)));
