@@ -57,6 +57,7 @@ struct Held {
     deliveries: VecDeque<Delivered>,
     per_child: HashMap<Child, u32>,
     bytes: u64,
+    records: u64,
     last: u64,
     withdrawn: bool,
 }
@@ -67,6 +68,7 @@ struct Delivered {
     number: u64,
     child: Child,
     bytes: u64,
+    records: u64,
     mailboxes: Arc<JobMailboxes>,
     offer: Offer,
 }
@@ -80,7 +82,7 @@ impl Inner {
         let mut held = self.held();
         held.withdrawn = true;
         held.per_child.clear();
-        held.bytes = 0;
+        (held.bytes, held.records) = (0, 0);
         // Under the lock: whoever finds it withdrawn finds everything on offer.
         held.deliveries.clear();
         drop(held);
@@ -113,6 +115,11 @@ impl Window {
             offers < RECEIVE_OFFERS && held.bytes < RECEIVE_WINDOW_BYTES
         })
         .await
+    }
+
+    /// How many records it holds.
+    pub(crate) fn records(&self) -> u64 {
+        self.0.held().records
     }
 
     /// Waits until everything is acknowledged.
@@ -151,7 +158,8 @@ impl Window {
         offer: Offer,
     ) -> Result<u64, Withdrawn> {
         let bytes = records.iter().map(|record| record.body.len() as u64);
-        let overhead = records.len() as u64 * RECORD_OVERHEAD_BYTES;
+        let records = records.len() as u64;
+        let overhead = records * RECORD_OVERHEAD_BYTES;
         // A delivery has a weight also when its records have none.
         let bytes = bytes.sum::<u64>() + overhead + size_of::<Delivered>() as u64;
         let mut held = self.0.held();
@@ -160,10 +168,12 @@ impl Window {
         }
         held.last += 1;
         held.bytes += bytes;
+        held.records += records;
         *held.per_child.entry(child).or_default() += 1;
         let number = held.last;
         let mailboxes = Arc::clone(mailboxes);
-        held.deliveries.push_back(Delivered { number, child, bytes, mailboxes, offer });
+        let delivered = Delivered { number, child, bytes, records, mailboxes, offer };
+        held.deliveries.push_back(delivered);
         Ok(number)
     }
 
@@ -175,6 +185,7 @@ impl Window {
             let freed: Vec<_> = held.deliveries.drain(..count).collect();
             for delivery in &freed {
                 held.bytes -= delivery.bytes;
+                held.records -= delivery.records;
                 if let Some(offers) = held.per_child.get_mut(&delivery.child) {
                     *offers -= 1;
                     if *offers == 0 {

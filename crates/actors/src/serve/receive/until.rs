@@ -2,14 +2,17 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use sortie_engine::receive::{Candidates, Part, QuestionsOnce, SettledOnce};
 use sortie_engine::wait::{Course, Until, course};
-use sortie_model::{EntryId, Ordinal, Question, State};
-use sortie_wire::session_proto::{Delivery, ReceiveSpec, WaitCount};
+use sortie_model::record::StreamSet;
+use sortie_model::{EntryId, Ordinal, Question, State, limits};
+use sortie_wire::session_proto::{Delivery, ReceiveMode, ReceiveSpec, WaitCount};
+use tokio::time::Instant;
 
 use super::target::Target;
 use super::{Broken, Receive, check};
@@ -20,6 +23,9 @@ use crate::serve::wait::Watched;
 
 /// Batches after which the states are looked at again, however much there is to deliver.
 const BATCHES_AT_ONCE: usize = 64;
+/// How often a receive that waits for another reader's records looks for them: what that one
+/// confirms nobody is told of.
+const LOOK: Duration = Duration::from_millis(50);
 /// A receive that is about so many children of a job looks at each of them, rather than at all that
 /// have something to read.
 const FEW_CHILDREN: usize = 64;
@@ -37,6 +43,7 @@ pub(super) async fn deliver(
     if let Some(count) = spec.tail {
         flow.start_at_tails(count).await?;
     }
+    let mut patience = Patience::of(spec);
     loop {
         // Marked as seen before the states are read, and these before the mailboxes: a state can be
         // seen only when all output before it is stored, so what it ends is found below.
@@ -58,7 +65,11 @@ pub(super) async fn deliver(
         flow.tell(news).await?;
         match course {
             _ if !drained => {}
-            Course::Over => return Ok(None),
+            Course::Over => {
+                if !flow.is_elsewhere(&mut patience).await? {
+                    return Ok(None);
+                }
+            }
             Course::Blocked(place) => return Ok(Some(place)),
             Course::Waiting => {
                 flow.receive.outlet.flush().await?;
@@ -69,6 +80,22 @@ pub(super) async fn deliver(
                 }
             }
         }
+    }
+}
+
+/// For how long a receive that takes everything waits at its end for what another reader has in
+/// hand: that one may be dead, and then it comes here.
+enum Patience {
+    /// Not at all: it reads only, or does not take everything.
+    None,
+    Whole,
+    Until(Instant),
+}
+
+impl Patience {
+    fn of(spec: &ReceiveSpec) -> Self {
+        let takes = matches!(spec.mode, ReceiveMode::TakeUntil { .. });
+        if takes && spec.streams == StreamSet::ALL { Self::Whole } else { Self::None }
     }
 }
 
@@ -246,6 +273,37 @@ impl<'r, 'a> Flow<'r, 'a> {
             queue.waits = false;
         }
         self.look_at(place);
+    }
+
+    /// Everything was delivered that is not in another reader's hand. Says whether something is,
+    /// and was waited for: it may be here now.
+    async fn is_elsewhere(&mut self, patience: &mut Patience) -> Result<bool, Broken> {
+        let until = match patience {
+            Patience::None => return Ok(false),
+            Patience::Until(until) => *until,
+            Patience::Whole => Instant::now() + limits::LOST_AFTER,
+        };
+        let targets = self.receive.targets.iter();
+        let unread: u64 = targets.map(|target| target.job.mailboxes.unread().records).sum();
+        if unread <= self.receive.window.records() {
+            return Ok(false);
+        }
+        self.receive.outlet.flush().await?;
+        self.receive.window.emptied().await?;
+        let wanted = |target: &Target| target.next_unread(Ordinal(0), Ordinal(u32::MAX));
+        let held = |target: &Target| match &target.part {
+            Part::Whole => wanted(target).is_some(),
+            Part::Children(some) => some.iter().any(|ordinal| {
+                target.wants(*ordinal) && target.job.mailboxes.summary(*ordinal).unread.records > 0
+            }),
+        };
+        let mut there = self.receive.targets.iter().filter(|it| !it.job.mailboxes.is_removed());
+        if !there.any(held) || Instant::now() >= until {
+            return Ok(false);
+        }
+        *patience = Patience::Until(until);
+        tokio::time::sleep(LOOK).await;
+        Ok(true)
     }
 
     fn look_at_all(&mut self) {
