@@ -223,8 +223,10 @@ impl Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
+        // One that a command started is not our child.
+        let started = self.daemon.is_none() && self.path().join("node.addr").exists();
         self.kill_daemon();
-        if self.keeps_processes() {
+        if started || self.keeps_processes() {
             // They outlive a node that is killed, and end with one that is stopped.
             let _ = self.sortie(&["node", "stop"]);
         }

@@ -11,8 +11,9 @@ use sortie_model::view::NodeState;
 use crate::args::reach::Reach;
 use crate::args::work::node_name;
 use crate::exit::Cause;
-use crate::failure::Failure;
+use crate::failure::{ErrorStyle, Failure};
 use crate::own_node;
+use crate::reconnect::{Outcome, reconnecting};
 
 /// What saying goodbye may take.
 const GOODBYE: Duration = Duration::from_millis(500);
@@ -25,6 +26,7 @@ pub(crate) struct Connection {
     client: Client,
     embedded: Option<Embedded>,
     session: Option<String>,
+    outcome: Outcome,
 }
 
 impl Connection {
@@ -33,14 +35,28 @@ impl Connection {
         Self::open_with(reach, &Registry::new()).await
     }
 
+    /// The same, for what only reads or waits: it goes on when the connection breaks.
+    pub(crate) async fn open_lasting(reach: &Reach, style: ErrorStyle) -> Result<Self, Failure> {
+        let Self { client, embedded, session, .. } = Self::open(reach).await?;
+        let is_own = reach.is_own_node() && embedded.is_none();
+        let own = if is_own { Some(own_node::home_paths()?) } else { None };
+        let (client, outcome) = reconnecting(client, own, style);
+        Ok(Self { client, embedded, session, outcome })
+    }
+
+    /// Why a command failed, as far as reconnecting knows more.
+    pub(crate) fn explain(&self, failure: impl Into<Failure>) -> Failure {
+        self.outcome.explain(failure.into())
+    }
+
     /// The same; the nodes of a throw-away cluster can run the functions of the registry.
     pub(crate) async fn open_with(reach: &Reach, registry: &Registry) -> Result<Self, Failure> {
-        let session = reach.session.clone();
+        let (session, outcome) = (reach.session.clone(), Outcome::default());
         if let Some(count) = reach.embedded {
             let embedded = Embedded::start_with(count, registry).await?;
             let none = || Failure::internal("an embedded cluster has at least one node");
             let client = embedded.client().ok_or_else(none)?;
-            return Ok(Self { client, embedded: Some(embedded), session: None });
+            return Ok(Self { client, embedded: Some(embedded), session: None, outcome });
         }
         let paths = own_node::home_paths()?;
         let client = match &reach.node {
@@ -49,7 +65,7 @@ impl Connection {
                 connect_to(&paths, target).await.map_err(|failure| failure.of(target))?
             }
         };
-        Ok(Self { client, embedded: None, session })
+        Ok(Self { client, embedded: None, session, outcome })
     }
 
     /// The client.

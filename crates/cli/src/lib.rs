@@ -31,6 +31,7 @@ mod known_sessions;
 mod logging;
 mod own_node;
 mod program;
+mod reconnect;
 mod render;
 mod settle;
 mod signals;

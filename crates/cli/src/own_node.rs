@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -87,6 +88,35 @@ pub(crate) async fn connect_running(paths: &HomePaths) -> Result<Client, Connect
     Client::connect_home(paths, limits::CONNECT_TIME).await
 }
 
+/// How the user's own node stands for who lost it.
+pub(crate) enum Standing {
+    /// It answers, or is there and does not yet.
+    There,
+    /// It was stopped, or is being started: that is left to whoever does it.
+    Withdrawn,
+    /// It was killed.
+    Killed(ConnectError),
+}
+
+/// Looks whether the user's own node is there.
+pub(crate) async fn look(paths: &HomePaths) -> Standing {
+    if !matches!(paths.announced(), Ok(Some(_))) {
+        return Standing::Withdrawn;
+    }
+    match Client::connect_home(paths, limits::CONNECT_TIME).await {
+        Ok(client) => client.close().await,
+        Err(error @ ConnectError::NotRunning) => return Standing::Killed(error),
+        Err(_) => {}
+    }
+    Standing::There
+}
+
+/// Starts the user's own node again, which was killed.
+pub(crate) async fn start_again(paths: &HomePaths, before: ConnectError) -> Result<(), Failure> {
+    start(paths, before).await?.close().await;
+    Ok(())
+}
+
 /// Whether starting a node may help: none runs, or one left its address behind when it was killed.
 const fn may_be_absent(error: &ConnectError) -> bool {
     match error {
@@ -141,7 +171,7 @@ impl Starting {
         let file = open_log(&log).map_err(|error| cannot(&shown, &error))?;
         let log_begin = file.metadata().map_or(0, |facts| facts.len());
         let again = file.try_clone().map_err(|error| cannot(&shown, &error))?;
-        let program = std::env::current_exe().map_err(|error| cannot("our program", &error))?;
+        let program = our_program().map_err(|error| cannot("our program", &error))?;
         let mut command = Command::new(&program);
         command.args(["node", "run", "--background"]);
         command.stdin(Stdio::null()).stdout(file).stderr(again);
@@ -224,6 +254,14 @@ impl Starting {
         let line = text.lines().rfind(|line| line.starts_with("sortie: "))?;
         Some(one_line(line.trim_start_matches("sortie: ")).into_owned())
     }
+}
+
+/// Where our program lies. One that was replaced while it ran is the new one.
+fn our_program() -> io::Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let replaced = program.as_os_str().as_bytes().strip_suffix(b" (deleted)");
+    let replaced = replaced.map(|path| PathBuf::from(OsStr::from_bytes(path)));
+    Ok(replaced.filter(|path| path.is_file()).unwrap_or(program))
 }
 
 /// The folder of a home is not there and cannot be made.

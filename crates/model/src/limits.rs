@@ -1,11 +1,13 @@
 //! Every bound of the system, with its unit. What happens at a bound is said here and tested where
 //! it is enforced; `docs/semantics.md` gives the rules for users.
 
+mod client;
 mod kept;
 mod store;
 
 use std::time::Duration;
 
+pub use client::*;
 pub use kept::*;
 pub use store::*;
 
@@ -384,9 +386,6 @@ pub const RECEIVE_WINDOW_BYTES: u64 = 16 * MIB as u64;
 /// Offers of one mailbox that one receive holds at once. Less than [`OFFERS_PER_MAILBOX`], so that
 /// a reader that does not acknowledge leaves others a place.
 pub const RECEIVE_OFFERS: u32 = 12;
-/// Children whose results a reader in child order receives ahead of their turn: a batch of each is
-/// held, and the rest waits in their mailboxes.
-pub const RESULTS_AHEAD: usize = 16;
 /// Failed children whose reasons a receive reports; how many there are stands in the job's tally.
 pub const FAILURES_SHOWN: usize = 1_000;
 /// What the entries of one answer take, in bytes: a longer list is cut, and says so by its total.

@@ -11,6 +11,7 @@ use sortie_wire::session_proto::{Answer, Ask, SessionOptions, SessionRef};
 use crate::answer::{Busy, Diagnosis, JoinOffer, Pong};
 use crate::error::{ConnectError, RequestError};
 use crate::home::{HomeError, HomePaths};
+use crate::reconnect::Reconnect;
 use crate::route::{Remote, Route, Whose};
 use crate::session::Session;
 
@@ -39,7 +40,8 @@ impl UserIdentity {
 /// Cheap to clone; clones share one connection. It is closed when the last clone, and the last
 /// handle on a session that came from it, is dropped: temporary sessions then end, `default` does
 /// not notice, and the idle time of the others begins (`docs/semantics.md`, sections 4 and 4.1). A
-/// connection that broke is made again by the next request, within the same time-out.
+/// connection that broke is made again by the next request, within the same time-out; what was
+/// under way ends with [`RequestError::Lost`], unless it is a [`Client::reconnecting`] one.
 #[derive(Debug, Clone)]
 pub struct Client {
     route: Route,
@@ -97,6 +99,25 @@ impl Client {
         let whose = (node, Whose::Elsewhere);
         let remote = Remote::connect(address, identity, whose, timeout).await?;
         Ok(Self { route: Route::Link(Arc::new(remote)) })
+    }
+
+    /// The same client, whose requests go on when its connection breaks, where that does no harm
+    /// (`docs/semantics.md`, section 4.3): it dials the node until it answers, for
+    /// [`limits::RECONNECT_TIME`](crate::limits::RECONNECT_TIME) unless said otherwise, and what
+    /// reads or waits goes on behind what it has handed out, nothing lost and nothing twice. That
+    /// is: [`Session::wait`], [`Session::receive`] and the streams of jobs,
+    /// [`Session::watch`], the queries, a [`Session::stop`] that waits, and a start without input,
+    /// by its key. Everything else, and everything in a temporary session, ends with
+    /// [`RequestError::Lost`] as ever. So does what was asked of a node that was stopped.
+    ///
+    /// Clones, and what came from this client before, go on in the same way; the first call counts.
+    /// Of a node in this process it changes nothing.
+    #[must_use]
+    pub fn reconnecting(self, how: Reconnect) -> Self {
+        if let Route::Link(remote) = &self.route {
+            remote.go_on(how);
+        }
+        self
     }
 
     /// Closes the connection so that the node knows at once, and waits until it can, at most

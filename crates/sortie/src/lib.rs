@@ -36,6 +36,8 @@
 //! * [`Client::open_session`] opens a session that outlives this program, on any node, and
 //!   [`Client::connect_session`] comes back to it, also from another machine: its jobs run on
 //!   meanwhile, and their results wait (`docs/semantics.md`, section 4.1).
+//! * [`Client::reconnecting`] has what reads and waits go on when the connection to a node breaks,
+//!   or the node is replaced (`docs/semantics.md`, section 4.3).
 //! * A job of a task is awaited for all of its results; [`Job::results`] gives them as they come,
 //!   each with its child.
 //! * [`Job::stream`], [`Job::values`], [`Job::receive`] and [`Receiver`] are four ways to the
@@ -75,6 +77,7 @@ mod nested;
 mod node;
 mod program;
 mod receiver;
+mod reconnect;
 mod registry;
 mod route;
 mod scope;
@@ -104,6 +107,7 @@ pub use nested::TaskSession;
 pub use node::{Node, NodeStartError, Refusal, StartFault, init};
 pub use program::init_with;
 pub use receiver::{ReceiveEnd, ReceiveItem, Receiver};
+pub use reconnect::{Dialling, Reconnect, ReconnectWatch};
 pub use registry::Registry;
 pub use scope::{JobScope, scope};
 pub use session::Session;

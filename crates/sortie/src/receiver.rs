@@ -1,7 +1,9 @@
 //! Receiving: batches of records as they come, and their acknowledgement.
 
+pub(crate) mod again;
+mod departures;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::FutureExt;
 use sortie_actors::data::exchange::{ClientEnd, ClientReceiver, ClientSender, ToClient, ToServer};
@@ -11,9 +13,13 @@ use sortie_wire::session_proto::{Answer, Delivery, Entries, Failure, Source};
 use sortie_wire::{ErrorCode, RemoteError};
 
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
 
 use crate::error::RequestError;
+use crate::receiver::again::Again;
+use crate::receiver::departures::Departure;
+use crate::route::again::is_loss;
+
+pub(crate) use departures::Departures;
 
 /// Deliveries that may be marked as written out before the node is told, while more are ready. Less
 /// than the offers that a mailbox can have in flight, so waiting never starves the node of room.
@@ -25,7 +31,9 @@ pub(crate) const UNCONFIRMED_DELIVERIES: u64 = 8;
 pub enum ReceiveItem {
     /// Records of one child, in order: at most
     /// [`limits::BATCH_RECORDS`](crate::limits::BATCH_RECORDS) of them and about
-    /// [`limits::BATCH_BYTES`](crate::limits::BATCH_BYTES).
+    /// [`limits::BATCH_BYTES`](crate::limits::BATCH_BYTES). None at all where they came before the
+    /// connection broke ([`Client::reconnecting`](crate::Client::reconnecting)), and are to be
+    /// acknowledged once more.
     Records {
         /// What to give to [`Receiver::acknowledge`]; 0 needs none.
         number: u64,
@@ -54,6 +62,11 @@ pub enum ReceiveItem {
 }
 
 impl ReceiveItem {
+    /// Whether it brings no records, where it is about records.
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Records { records, .. } if records.is_empty())
+    }
+
     fn encoded(self) -> Self {
         match self {
             Self::Records { number, source, records } => {
@@ -122,12 +135,28 @@ pub struct Receiver {
     confirmed: u64,
     /// A frame is being written to a link.
     confirming: bool,
+    /// How it goes on when the connection breaks; none where it ends.
+    again: Option<Box<Again>>,
 }
 
 impl Receiver {
     pub(crate) const fn new(end: ClientEnd) -> Self {
-        let end = Some(end);
-        Self { end, departures: None, over: false, marked: 0, confirmed: 0, confirming: false }
+        Self {
+            end: Some(end),
+            departures: None,
+            over: false,
+            marked: 0,
+            confirmed: 0,
+            confirming: false,
+            again: None,
+        }
+    }
+
+    /// The same; it goes on when the connection breaks.
+    pub(crate) fn lasting(end: ClientEnd, again: Box<Again>) -> Self {
+        let mut receiver = Self::new(end);
+        receiver.again = Some(again);
+        receiver
     }
 
     /// The same, known to those who receive from the same job when it is dropped.
@@ -155,11 +184,34 @@ impl Receiver {
 
     /// The same, with live values as they are.
     pub(crate) async fn next_as_it_is(&mut self) -> Result<Option<ReceiveItem>, RequestError> {
-        let item = self.advance().await;
+        let item = self.go_on().await;
         if item.is_err() {
-            self.end = None;
+            (self.end, self.again) = (None, None);
         }
         item
+    }
+
+    /// The next item that is new, behind a reconnection if need be.
+    async fn go_on(&mut self) -> Result<Option<ReceiveItem>, RequestError> {
+        loop {
+            if let Some(again) = self.again.as_mut().filter(|again| again.is_broken()) {
+                self.end = Some(again.open().await?);
+                (self.confirmed, self.confirming) = (again.base(), false);
+            }
+            let item = self.advance().await;
+            match (item, &mut self.again) {
+                (Err(error), Some(again)) if is_loss(&error) && again.can_go_on() => {
+                    self.end = None;
+                    again.break_off();
+                }
+                (Ok(Some(item)), Some(again)) => {
+                    if let Some(item) = again.pass(item) {
+                        return Ok(Some(item));
+                    }
+                }
+                (item, _) => return item,
+            }
+        }
     }
 
     async fn advance(&mut self) -> Result<Option<ReceiveItem>, RequestError> {
@@ -227,6 +279,16 @@ impl Receiver {
     }
 
     async fn conclude(&mut self) -> Result<(), RequestError> {
+        let concluded = self.conclude_here().await;
+        match (concluded, self.again.take()) {
+            (Err(error), Some(again)) if is_loss(&error) && again.can_go_on() => {
+                Box::pin(again.settle()).await
+            }
+            (concluded, _) => concluded,
+        }
+    }
+
+    async fn conclude_here(&mut self) -> Result<(), RequestError> {
         self.confirm().await?;
         let Some(ClientEnd { sender, mut receiver }) = self.end.take() else { return Ok(()) };
         sender.finish().await?;
@@ -268,6 +330,7 @@ impl Receiver {
     }
 
     async fn confirm(&mut self) -> Result<(), RequestError> {
+        let before = self.again.as_ref().map_or(0, |again| again.base());
         let Some(end) = &mut self.end else { return Ok(()) };
         if self.confirming {
             // An earlier call was dropped while it wrote: its frame may be cut.
@@ -275,7 +338,8 @@ impl Receiver {
         }
         if self.marked > self.confirmed {
             self.confirming = matches!(end.sender, ClientSender::Away(_));
-            if let Err(error) = end.sender.send(ToServer::Acknowledged(self.marked)).await {
+            let number = self.marked.saturating_sub(before);
+            if let Err(error) = end.sender.send(ToServer::Acknowledged(number)).await {
                 // The node hears no more: it is gone, or it has said why.
                 let refused = refusal(&mut end.receiver).await;
                 return Err(refused.map_or_else(|| error.into(), RequestError::from));
@@ -318,45 +382,6 @@ async fn refusal(receiver: &mut ClientReceiver) -> Option<RemoteError> {
 async fn leave(ClientEnd { sender, mut receiver }: ClientEnd) {
     if sender.finish().await.is_ok() {
         while let Ok(Some(_)) = receiver.next().await {}
-    }
-}
-
-/// Receives of one job that were dropped and whose end the node may not have heard. A receive that
-/// began before would find their records neither there nor to come.
-#[derive(Debug, Default)]
-pub(crate) struct Departures {
-    leaving: AtomicUsize,
-    left: Notify,
-}
-
-impl Departures {
-    /// Waits until there are none.
-    pub(crate) async fn over(&self) {
-        loop {
-            let left = self.left.notified();
-            tokio::pin!(left);
-            left.as_mut().enable();
-            if self.leaving.load(Ordering::Acquire) == 0 {
-                return;
-            }
-            left.await;
-        }
-    }
-}
-
-struct Departure(Arc<Departures>);
-
-impl Departure {
-    fn new(departures: Arc<Departures>) -> Self {
-        departures.leaving.fetch_add(1, Ordering::AcqRel);
-        Self(departures)
-    }
-}
-
-impl Drop for Departure {
-    fn drop(&mut self) {
-        self.0.leaving.fetch_sub(1, Ordering::AcqRel);
-        self.0.left.notify_waiters();
     }
 }
 

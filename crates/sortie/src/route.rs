@@ -1,7 +1,9 @@
 //! The way from a client to the node that serves it.
 
+pub(crate) mod again;
+
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use sortie_actors::data::exchange::{ClientEnd, ClientReceiver, ToClient};
@@ -18,6 +20,10 @@ use tokio::task::AbortHandle;
 use crate::client::UserIdentity;
 use crate::error::{ConnectError, RequestError};
 use crate::home::HomePaths;
+
+/// What a node said last before its process ended is read within this time: that it shuts down, for
+/// one.
+const LAST_WORD: Duration = Duration::from_millis(20);
 
 /// The way to a node. Every request is an exchange of its own, so a slow answer delays no other.
 #[derive(Debug, Clone)]
@@ -93,6 +99,8 @@ pub(crate) struct Remote {
     connected: Mutex<Connected>,
     /// Held while a connection that broke is made again, so that it is made once.
     redial: tokio::sync::Mutex<()>,
+    /// How requests go on that it broke; none where they end.
+    again: OnceLock<again::Again>,
 }
 
 /// Where a node is, for the client.
@@ -152,6 +160,7 @@ impl Remote {
             whose,
             connected: Mutex::new(connected),
             redial: tokio::sync::Mutex::new(()),
+            again: OnceLock::new(),
         })
     }
 
@@ -164,13 +173,29 @@ impl Remote {
         if let Some(link) = self.link_if_up() {
             return Ok(link);
         }
-        let dialled = self.endpoint.dial(&self.address, self.expect, self.timeout).await?;
+        let dialled = self.dial().await?;
         let link = dialled.0.clone();
+        self.connect_as(Connected::keep(dialled, &self.whose));
+        Ok(link)
+    }
+
+    /// Dials once, at home where the node is by now.
+    async fn dial(&self) -> Result<(Link, ControlReceiver), ConnectError> {
+        let address = match &self.whose {
+            Whose::Home(paths) => paths.announced()?.ok_or(ConnectError::NotRunning)?,
+            Whose::Elsewhere => self.address.clone(),
+        };
+        Ok(self.endpoint.dial(&address, self.expect, self.timeout).await?)
+    }
+
+    fn connect_as(&self, connected: Connected) {
+        *self.connected() = connected;
+    }
+
+    fn connected(&self) -> MutexGuard<'_, Connected> {
         // Nobody panics while holding the lock; a poisoned one would hold a whole value all the
         // same.
-        let connected = Connected::keep(dialled, &self.whose);
-        *self.connected.lock().unwrap_or_else(PoisonError::into_inner) = connected;
-        Ok(link)
+        self.connected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The client's end of an exchange, which says where children are as the client reads it.
@@ -182,7 +207,7 @@ impl Remote {
     }
 
     fn link_if_up(&self) -> Option<Link> {
-        let connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
+        let connected = self.connected();
         (!connected.link.is_closed()).then(|| connected.link.clone())
     }
 
@@ -214,8 +239,11 @@ async fn keep(link: Link, mut control: ControlReceiver, process: Option<u32>) {
                 Some(Err(error)) => link.close(CloseCode::GARBAGE, &error.to_string()),
                 None => return,
             },
-            // What it said before its end has arrived by now.
-            () = &mut ended => return link.close(CloseCode::SILENT, "its process has ended"),
+            // What it said before its end has arrived by now, and is to be read.
+            () = &mut ended => {
+                let _ = tokio::time::timeout(LAST_WORD, link.closed()).await;
+                return link.close(CloseCode::SILENT, "its process has ended");
+            }
             _ = beat.tick() => {
                 if link.silence() > limits::LOST_AFTER {
                     // It was killed or is frozen. The transport would notice only much later.
@@ -231,4 +259,4 @@ async fn keep(link: Link, mut control: ControlReceiver, process: Option<u32>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,6 +1,7 @@
 //! A session: the scope in which verbs act, one method each.
 
 mod held;
+mod lasting;
 mod start;
 mod suspend;
 
@@ -15,6 +16,7 @@ use sortie_wire::session_proto::{
     Answer, Ask, Entries, Explanation, Plan, ReceiveSpec, SessionRef, WaitSpec,
 };
 use sortie_wire::{ErrorCode, RemoteError};
+use tokio::sync::OnceCell;
 
 use crate::answer::{StopReturns, Unfinished, Waited};
 use crate::child::Child;
@@ -51,6 +53,8 @@ struct Inner {
     route: Route,
     reference: SessionRef,
     presence: Option<Presence>,
+    /// This very session, for requests that may have to be repeated.
+    firm: OnceCell<SessionRef>,
 }
 
 /// What shows the node that there is a handle.
@@ -63,7 +67,7 @@ struct Presence {
 
 impl Session {
     pub(crate) fn new(route: Route, reference: SessionRef) -> Self {
-        Self { inner: Arc::new(Inner { route, reference, presence: None }) }
+        Self::made(route, reference, None)
     }
 
     pub(crate) async fn open_temporary(route: Route) -> Result<Self, RequestError> {
@@ -82,7 +86,12 @@ impl Session {
         };
         let reference = reference(&view);
         let presence = Some(Presence { view, _exchange: exchange });
-        Ok(Self { inner: Arc::new(Inner { route, reference, presence }) })
+        Ok(Self::made(route, reference, presence))
+    }
+
+    fn made(route: Route, reference: SessionRef, presence: Option<Presence>) -> Self {
+        let firm = OnceCell::new();
+        Self { inner: Arc::new(Inner { route, reference, presence, firm }) }
     }
 
     /// What the node said of this session when it was opened or connected to; none of a session
@@ -167,6 +176,9 @@ impl Session {
     /// # Cancel safety
     /// Cancel safe: nothing is taken before it is acknowledged.
     pub async fn receive(&self, spec: ReceiveSpec) -> Result<Receiver, RequestError> {
+        if let Some(mut again) = self.receive_on(&spec).await? {
+            return Ok(Receiver::lasting(again.open().await?, again));
+        }
         Ok(Receiver::new(self.open(Ask::Receive(Box::new(spec))).await?))
     }
 
@@ -181,9 +193,9 @@ impl Session {
     /// # Cancel safety
     /// Cancel safe: waiting changes nothing.
     pub async fn wait(&self, spec: WaitSpec) -> Result<Waited, RequestError> {
-        match self.ask(Ask::Wait(spec)).await? {
-            Answer::Waited { entries, timed_out } => Ok(Waited { entries, timed_out }),
-            _ => Err(RequestError::Unexpected),
+        match self.lasting() {
+            Some(remote) => self.wait_on(remote, spec).await,
+            None => lasting::waited(self.ask(Ask::Wait(spec)).await),
         }
     }
 
@@ -203,7 +215,10 @@ impl Session {
         returns: StopReturns,
     ) -> Result<Entries, RequestError> {
         let wait = returns == StopReturns::WhenFinished;
-        self.entries(Ask::Stop { selection, how, wait }).await
+        match self.lasting().filter(|_| wait) {
+            Some(remote) => self.stop_on(remote, (selection, how)).await,
+            None => self.entries(Ask::Stop { selection, how, wait }).await,
+        }
     }
 
     /// Removes finished jobs with everything of theirs (`docs/semantics.md`, section 3.5); the
@@ -291,7 +306,11 @@ impl Session {
     /// # Cancel safety
     /// Cancel safe: it changes nothing.
     pub async fn watch(&self, selection: Selection) -> Result<Happenings, RequestError> {
-        Ok(Happenings::new(self.open(Ask::Watch { selection }).await?))
+        let end = self.open(Ask::Watch { selection: selection.clone() }).await?;
+        Ok(match self.watch_on(selection).await? {
+            Some(again) => Happenings::lasting(end, again),
+            None => Happenings::new(end),
+        })
     }
 
     /// Monitors jobs and children that exist (`docs/semantics.md`, section 5.2): one notice for
@@ -325,17 +344,10 @@ impl Session {
     }
 
     pub(crate) async fn open(&self, ask: Ask) -> Result<ClientEnd, RequestError> {
-        self.inner.route.open(self.inner.reference.clone(), ask).await
-    }
-
-    pub(crate) async fn ask(&self, ask: Ask) -> Result<Answer, RequestError> {
-        self.inner.route.ask(self.inner.reference.clone(), ask).await
+        self.open_in(self.inner.reference.clone(), ask).await
     }
 
     async fn entries(&self, ask: Ask) -> Result<Entries, RequestError> {
-        match self.ask(ask).await? {
-            Answer::Entries(entries) => Ok(entries),
-            _ => Err(RequestError::Unexpected),
-        }
+        lasting::entries(self.ask(ask).await)
     }
 }

@@ -25,13 +25,23 @@ use crate::signals::Interrupts;
 use crate::verbs::results::{PlainExits, Shape, Style, check_format, conclude};
 use crate::verbs::{Nothing, report_troubles, show, unless_interrupted, with_progress};
 
+/// How long we look at what was named, when the time for more is over.
+const LAST_LOOK: Duration = Duration::from_secs(2);
+
 pub(super) async fn run(args: ReceiveArgs) -> Result<u8, Failure> {
     check_format(&args.look)?;
     let spec = args.spec()?;
     let mut interrupts = Interrupts::listen()?;
-    let connecting = Connection::open(&args.reach);
+    let style = args.look.error_style();
+    let connecting = async {
+        match args.waits() {
+            true => Connection::open_lasting(&args.reach, style).await,
+            false => Connection::open(&args.reach).await,
+        }
+    };
     let connection = unless_interrupted(connecting, &mut interrupts).await?;
     let done = take(&args, spec, (connection.session(), interrupts)).await;
+    let done = done.map_err(|failure| connection.explain(failure));
     // However it ended: what we have not confirmed is on offer again at once, and not only when
     // the node has noticed that we are gone.
     connection.close().await;
@@ -49,7 +59,10 @@ async fn take(
     let Some(end) = receive(args, spec, (&session, &mut interrupts)).await? else {
         // What names nothing is said even so; the end of the receive would have said it.
         let query = Query { selection, limit: 1, ..Query::default() };
-        let mut outcome = report_troubles(&session.get(query).await?, nothing, &args.look);
+        let looked = tokio::time::timeout(LAST_LOOK, session.get(query)).await;
+        // A node that is gone has nothing to say.
+        let entries = looked.ok().and_then(Result::ok).unwrap_or_default();
+        let mut outcome = report_troubles(&entries, nothing, &args.look);
         Failure::wait_ran_out().report(args.look.error_style());
         outcome.note(Cause::WaitRanOut);
         return Ok(outcome.status(args.verdict.rule(Rule::Table), args.verdict.failures()));

@@ -102,8 +102,12 @@ pub(super) async fn start(
     look: &Look,
     registry: &Registry,
 ) -> Result<u8, Failure> {
-    let connection = Connection::open_with(reach, registry).await?;
-    submit(submission, &connection.session(), look).await?;
+    let connection = match reach.embedded {
+        Some(_) => Connection::open_with(reach, registry).await?,
+        None => Connection::open_lasting(reach, look.error_style()).await?,
+    };
+    let submitted = submit(submission, &connection.session(), look).await;
+    submitted.map_err(|failure| connection.explain(failure))?;
     connection.close().await;
     Ok(0)
 }

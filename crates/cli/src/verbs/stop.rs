@@ -17,10 +17,11 @@ pub(super) async fn run(args: StopArgs) -> Result<u8, Failure> {
         if args.now { StopSpec::NOW } else { StopSpec { signal: args.signal, grace: args.grace } };
     let returns = if args.no_wait { StopReturns::AtOnce } else { StopReturns::WhenFinished };
     let selection = args.pick.selection()?;
-    let connection = Connection::open(&args.reach).await?;
+    let connection = Connection::open_lasting(&args.reach, args.look.error_style()).await?;
     let (session, screen) = (connection.session(), Screen::of_stderr());
     let stop = session.stop(selection.clone(), how, returns);
-    let entries = with_progress(&session, &selection, &screen, stop).await?;
+    let entries = with_progress(&session, &selection, &screen, stop).await;
+    let entries = entries.map_err(|error| connection.explain(error))?;
     connection.close().await;
     show_entries(&entries, &args.look)?;
     let mut outcome = report_troubles(&entries, Nothing::of(args.allow_empty), &args.look);

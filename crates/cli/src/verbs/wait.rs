@@ -25,7 +25,7 @@ pub(super) async fn run(args: WaitArgs) -> Result<u8, Failure> {
         finished: args.force,
         timeout: args.timeout,
     };
-    let connection = Connection::open(&args.reach).await?;
+    let connection = Connection::open_lasting(&args.reach, args.look.error_style()).await?;
     let session = connection.session();
     let (selection, screen) = (spec.selection.clone(), Screen::of_stderr());
     let waiting = async {
@@ -34,7 +34,8 @@ pub(super) async fn run(args: WaitArgs) -> Result<u8, Failure> {
             never = paused::watch(&session, &selection, &args.look) => match never {},
         }
     };
-    let waited = with_progress(&session, &selection, &screen, waiting).await?;
+    let waited = with_progress(&session, &selection, &screen, waiting).await;
+    let waited = waited.map_err(|error| connection.explain(error))?;
     let nothing = Nothing::of(args.verdict.allow_empty);
     let mut outcome = report_troubles(&waited.entries, nothing, &args.look);
     if waited.timed_out {

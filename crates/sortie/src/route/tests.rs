@@ -14,24 +14,24 @@ use crate::home::{Home, HomePaths};
 use crate::receiver::ReceiveItem;
 use crate::receiver::tests::soon;
 
-const TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 /// Where no answer comes.
 const SHORT: Duration = Duration::from_millis(200);
 
 /// A home whose node listens, as far as links go.
-struct Listening {
+pub(crate) struct Listening {
     _directory: tempfile::TempDir,
-    home: Home,
-    paths: HomePaths,
-    endpoint: Endpoint,
-    arrivals: Arrivals,
+    pub(crate) home: Home,
+    pub(crate) paths: HomePaths,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) arrivals: Arrivals,
 }
 
 fn facts() -> LocalFacts {
     LocalFacts { incarnation: Incarnation(1), program: "test".to_owned(), address: None }
 }
 
-fn listening() -> Listening {
+pub(crate) fn listening() -> Listening {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let paths = HomePaths::within(directory.path().join("home"));
     let mut home = Home::create_or_open(paths.clone(), None, "alice").expect("a new home");
@@ -42,7 +42,7 @@ fn listening() -> Listening {
     Listening { _directory: directory, home, paths, endpoint, arrivals }
 }
 
-async fn arrival(arrivals: &mut Arrivals) -> (Link, ControlReceiver) {
+pub(crate) async fn arrival(arrivals: &mut Arrivals) -> (Link, ControlReceiver) {
     match soon(arrivals.next()).await.expect("the endpoint is there") {
         Arrival::Link(link, control) => (link, control),
         Arrival::Join(_) => panic!("a link, not a join"),
@@ -50,7 +50,7 @@ async fn arrival(arrivals: &mut Arrivals) -> (Link, ControlReceiver) {
 }
 
 /// Answers one request of a link.
-async fn answer_one(link: &Link, answer: Answer) -> Request {
+pub(crate) async fn answer_one(link: &Link, answer: Answer) -> Request {
     let (sender, receiver) = soon(link.accept_bi()).await.expect("a request comes");
     let (request, end) = soon(ServerEnd::accept(sender, receiver)).await.expect("a request");
     end.sender.finish_with(answer).await.expect("the client waits");

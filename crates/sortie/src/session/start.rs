@@ -5,6 +5,7 @@ use futures_core::Stream;
 use futures_util::StreamExt;
 use serde::Serialize;
 use sortie_actors::data::exchange::ClientEnd;
+use sortie_engine::reconnect::{Repeat, repeat};
 use sortie_model::spec::{BodySpec, Fan, Hosting, InputSpec, RunIn, TaskTypes};
 use sortie_model::{IdempotencyKey, JobSpec, JobView};
 use sortie_wire::session_proto::{Answer, Ask};
@@ -14,6 +15,7 @@ use crate::command::Command;
 use crate::error::{EncodeError, Misuse, RequestError, encode_value};
 use crate::input::{InputSender, ItemSender, TerminalSender};
 use crate::job::JobBuilder;
+use crate::route::again::is_loss;
 use crate::route::answer;
 use crate::session::Session;
 use crate::task::TaskFn;
@@ -224,11 +226,27 @@ impl Session {
             spec.hosting = Hosting::Temporary;
         }
         let key = key.unwrap_or_else(|| Uuid::now_v7().into());
-        let mut end = self.open(Ask::Start { key, spec: Box::new(spec) }).await?;
-        match answer(&mut end.receiver).await? {
-            Answer::Started(view) => Ok((*view, end)),
-            _ => Err(RequestError::Unexpected),
+        let ask = Ask::Start { key, spec: Box::new(spec) };
+        let Some(remote) = self.lasting().filter(|_| repeat(&ask) == Repeat::Whole) else {
+            return started(self.open(ask).await?).await;
+        };
+        let firm = self.firm(remote).await?;
+        loop {
+            let over = remote.present();
+            let asked = async { started(self.open_in(firm.clone(), ask.clone()).await?).await };
+            match asked.await {
+                // The key makes it the same start.
+                Err(error) if is_loss(&error) => remote.again(over, error).await?,
+                done => return done,
+            }
         }
+    }
+}
+
+async fn started(mut end: ClientEnd) -> Result<(JobView, ClientEnd), RequestError> {
+    match answer(&mut end.receiver).await? {
+        Answer::Started(view) => Ok((*view, end)),
+        _ => Err(RequestError::Unexpected),
     }
 }
 

@@ -42,9 +42,9 @@ pub enum Event {
         /// The job.
         job: EntryId,
     },
-    /// The watcher was too slow.
+    /// The watcher was too slow, or its connection broke.
     Missed {
-        /// How many events it did not get.
+        /// How many events it did not get; 0 where nobody knows.
         count: u64,
     },
     /// A life of a child ended, or a job; once for each. Only a monitor is told.

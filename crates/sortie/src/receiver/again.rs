@@ -1,0 +1,203 @@
+//! A receive that goes on when its connection breaks (`docs/semantics.md`, section 4.3).
+//!
+//! Behind a reconnection another receive of the same entries begins, whose deliveries are numbered
+//! on behind those that were handed out. What comes again and was seen is left out; it is
+//! acknowledged with the delivery that it came in, and so only by a caller who has written out
+//! everything before.
+
+use std::sync::Arc;
+
+use sortie_actors::data::exchange::ClientEnd;
+use sortie_engine::seen::{Memory, Seen};
+use sortie_model::selector::{Selection, Selector};
+use sortie_model::view::EntryView;
+use sortie_model::{EntryId, Record};
+use sortie_wire::ErrorCode;
+use sortie_wire::session_proto::{Ask, ReceiveMode, ReceiveSpec, SessionRef};
+
+use crate::error::RequestError;
+use crate::receiver::{ReceiveEnd, ReceiveItem, Receiver};
+use crate::route::Remote;
+use crate::route::again::{Over, is_loss};
+use crate::session::Session;
+
+/// What a receive needs to go on.
+#[derive(Debug)]
+pub(crate) struct Again {
+    session: Session,
+    remote: Arc<Remote>,
+    firm: SessionRef,
+    spec: ReceiveSpec,
+    seen: Seen,
+    over: Over,
+    /// Whether the connection broke and the next receive has not begun.
+    broken: bool,
+    /// Whether only the last lines were asked for: what comes before those that were shown of a
+    /// child is left out.
+    from_tail: bool,
+    /// Deliveries of earlier receives have numbers up to this one.
+    base: u64,
+    /// The highest number that was handed out.
+    last: u64,
+    /// Jobs that are to be removed once everything of them is received.
+    finished: Vec<Selector>,
+}
+
+impl Again {
+    /// A receive that has not begun. Its session and selection must mean the same ones later.
+    pub(crate) fn new(
+        session: &Session,
+        remote: &Arc<Remote>,
+        (firm, spec): (SessionRef, ReceiveSpec),
+    ) -> Box<Self> {
+        Box::new(Self {
+            session: session.clone(),
+            remote: Arc::clone(remote),
+            over: remote.present(),
+            from_tail: spec.tail.is_some(),
+            firm,
+            spec,
+            seen: Seen::default(),
+            broken: false,
+            base: 0,
+            last: 0,
+            finished: Vec::new(),
+        })
+    }
+
+    /// Begins the receive, or the next one.
+    ///
+    /// # Errors
+    /// [`RequestError`]; a loss only where no connection came up in time.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: the next call goes on.
+    pub(crate) async fn open(&mut self) -> Result<ClientEnd, RequestError> {
+        loop {
+            if self.broken {
+                self.remote.again(self.over, RequestError::Lost).await?;
+                self.broken = false;
+            }
+            self.over = self.remote.present();
+            let ask = Ask::Receive(Box::new(self.spec.clone()));
+            match self.session.open_in(self.firm.clone(), ask).await {
+                Err(error) if is_loss(&error) => self.broken = true,
+                opened => return opened,
+            }
+        }
+    }
+
+    /// The connection broke: from here on another receive begins.
+    pub(super) fn break_off(&mut self) {
+        (self.broken, self.base, self.spec.tail) = (true, self.last, None);
+    }
+
+    pub(super) const fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Whether the receive can go on: it knows all that it has seen.
+    pub(super) fn can_go_on(&self) -> bool {
+        self.seen.memory() == Memory::Complete
+    }
+
+    /// The number below which deliveries belong to receives before.
+    pub(super) const fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// What is new of an item; none where nothing is and nothing is to be acknowledged.
+    pub(super) fn pass(&mut self, item: ReceiveItem) -> Option<ReceiveItem> {
+        match item {
+            ReceiveItem::Records { number, source, mut records } => {
+                self.leave_out_seen(source.child, &mut records);
+                if number == 0 {
+                    let item = ReceiveItem::Records { number, source, records };
+                    return Some(item).filter(|item| !item.is_empty());
+                }
+                let number = self.base.saturating_add(number);
+                self.last = self.last.max(number);
+                Some(ReceiveItem::Records { number, source, records })
+            }
+            ReceiveItem::Settled { id, state } => {
+                let is_new = self.seen.is_settled_now(id);
+                is_new.then_some(ReceiveItem::Settled { id, state })
+            }
+            ReceiveItem::End(end) => {
+                self.note_end(&end);
+                Some(ReceiveItem::End(end))
+            }
+            asked @ ReceiveItem::Asked { .. } => Some(asked),
+        }
+    }
+
+    fn leave_out_seen(&mut self, child: EntryId, records: &mut Vec<Record>) {
+        if self.can_go_on() {
+            let shown = self.seen.first(child).filter(|_| self.from_tail);
+            records.retain(|record| {
+                let left_out = shown.is_some_and(|first| record.seq < first);
+                !left_out && self.seen.is_new(child, record.seq)
+            });
+        }
+    }
+
+    fn note_end(&mut self, end: &ReceiveEnd) {
+        if self.spec.auto_remove {
+            let jobs = end.entries.entries.iter().filter_map(|entry| match entry {
+                EntryView::Job(job) if job.state.is_finished() => Some(job.instance.0),
+                _ => None,
+            });
+            self.finished = jobs.map(Selector::Instance).collect();
+        }
+    }
+
+    /// The connection broke before the node had noted what was acknowledged last: it is taken again
+    /// and acknowledged, without being handed out.
+    ///
+    /// # Errors
+    /// [`RequestError`]: no connection came up in time, or another client has the session.
+    pub(super) async fn settle(mut self) -> Result<(), RequestError> {
+        if matches!(self.spec.mode, ReceiveMode::Keep | ReceiveMode::Follow) {
+            return Ok(());
+        }
+        self.break_off();
+        let spec = ReceiveSpec::new(self.spec.selection.clone(), ReceiveMode::Take);
+        self.spec = ReceiveSpec { streams: self.spec.streams, on: self.spec.on.take(), ..spec };
+        loop {
+            let taken = match self.open().await {
+                Ok(end) => self.take_seen(Receiver::new(end)).await,
+                Err(error) => return Err(error),
+            };
+            match taken {
+                Err(error) if is_loss(&error) => self.broken = true,
+                Err(error) if has_another(&error) => return Err(error),
+                // What is gone with its session, or was removed, does not come again.
+                _ => break,
+            }
+        }
+        if !self.finished.is_empty() {
+            let selection = Selection::of(std::mem::take(&mut self.finished));
+            let remove = Ask::Remove { selection, force: false };
+            // It may have been done before the connection broke.
+            let _ = self.session.ask_in(self.firm, remove).await;
+        }
+        Ok(())
+    }
+
+    /// Acknowledges what was seen, up to what was not.
+    async fn take_seen(&self, mut receiver: Receiver) -> Result<(), RequestError> {
+        while let Some(item) = receiver.next().await? {
+            let ReceiveItem::Records { number, source, records } = item else { continue };
+            if !records.iter().all(|record| self.seen.has(source.child, record.seq)) {
+                break;
+            }
+            receiver.acknowledge(number);
+        }
+        receiver.finish().await
+    }
+}
+
+/// Whether another client has the session: what was written counts for nothing.
+fn has_another(error: &RequestError) -> bool {
+    matches!(error.code(), ErrorCode::SessionTaken | ErrorCode::SessionBusy)
+}

@@ -1,0 +1,129 @@
+//! A connection that broke is made again, for requests that may be repeated. What is decided is
+//! `sortie_engine::reconnect`'s.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use sortie_engine::reconnect::{Loss, News, Next, Reconnect as Rule};
+use sortie_link::{Backoff, CloseCode, CloseReason, Link, Peer};
+use sortie_model::NodeName;
+use sortie_model::reason::ReachStep;
+use tokio::time::Instant;
+
+use crate::error::{ConnectError, RequestError};
+use crate::reconnect::{Dialling, Reconnect};
+use crate::route::{Connected, Remote};
+
+/// How a client goes on when its connection breaks.
+#[derive(Debug)]
+pub(super) struct Again {
+    policy: Reconnect,
+    rule: Mutex<Rule>,
+    began: Instant,
+    backoff: Backoff,
+}
+
+impl Again {
+    pub(super) fn new(policy: Reconnect) -> Self {
+        let rule = Mutex::new(Rule::new(policy.patience));
+        // Clients of one node, which lose it at once, do not come back at once.
+        let backoff = Backoff::new(u64::from(std::process::id()));
+        Self { policy, rule, began: Instant::now(), backoff }
+    }
+
+    fn decide<T>(&self, what: impl FnOnce(&mut Rule, Duration) -> T) -> T {
+        let mut rule = self.rule.lock().unwrap_or_else(PoisonError::into_inner);
+        what(&mut rule, self.began.elapsed())
+    }
+}
+
+/// The number of a connection: a request that fails says over which one it went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Over(u64);
+
+/// Whether the error says that the connection is gone, and not what the node thinks of the request.
+pub(crate) const fn is_loss(error: &RequestError) -> bool {
+    matches!(error, RequestError::Lost | RequestError::Unreachable(_))
+}
+
+impl Remote {
+    /// From here on a connection that breaks is made again. The first word counts.
+    pub(crate) fn go_on(&self, policy: Reconnect) {
+        let _ = self.again.set(Again::new(policy));
+    }
+
+    /// Whether a connection that breaks is made again.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.again.get().is_some()
+    }
+
+    /// The connection at present.
+    pub(crate) fn present(&self) -> Over {
+        Over(self.connected().link.id())
+    }
+
+    /// Returns when there is another connection than that one, over which a request was lost.
+    ///
+    /// # Errors
+    /// The error of that request: where the connection is up still, so that it was not that; where
+    /// the node said goodbye; and where no connection comes up in time.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: the next call goes on with the same loss.
+    pub(crate) async fn again(&self, over: Over, lost: RequestError) -> Result<(), RequestError> {
+        let Some(again) = self.again.get() else { return Err(lost) };
+        let _redial = self.redial.lock().await;
+        let link = self.connected().link.clone();
+        if !link.is_closed() {
+            return if Over(link.id()) == over { Err(lost) } else { Ok(()) };
+        }
+        let name = name_of(&link);
+        let (mut next, news) = again.decide(|rule, now| rule.on_lost(how(&link), now));
+        if news == News::Lost
+            && let Some(name) = &name
+        {
+            again.policy.watch.lost(name, again.policy.patience);
+        }
+        while let Next::Dial { attempt } = next {
+            if attempt > 0 {
+                tokio::time::sleep(again.backoff.wait(attempt)).await;
+            }
+            if again.policy.watch.before_dial().await == Dialling::GiveUp {
+                return Err(lost);
+            }
+            match self.dial().await {
+                Ok(dialled) => {
+                    self.connect_as(Connected::keep(dialled, &self.whose));
+                    let news = again.decide(Rule::on_up);
+                    if let (News::Connected, Some(name)) = (news, &name) {
+                        again.policy.watch.connected(name);
+                    }
+                    return Ok(());
+                }
+                Err(error) => next = again.decide(|rule, now| after(rule, &error, now)),
+            }
+        }
+        Err(lost)
+    }
+}
+
+fn after(rule: &mut Rule, error: &ConnectError, now: Duration) -> Next {
+    rule.on_dial_failed(error.step().unwrap_or(ReachStep::Connect), now)
+}
+
+fn name_of(link: &Link) -> Option<NodeName> {
+    match link.peer() {
+        Peer::Node { name, .. } => Some(name.clone()),
+        _ => None,
+    }
+}
+
+fn how(link: &Link) -> Loss {
+    match link.close_reason() {
+        Some(CloseReason::There { code: CloseCode::SHUTDOWN, .. }) => Loss::Goodbye,
+        _ => Loss::Broken,
+    }
+}
+
+#[cfg(test)]
+mod tests;
