@@ -306,3 +306,26 @@ fn what_does_not_outlive_its_node_writes_nothing_to_the_journal() {
     start(&home, &["--", "true"]);
     assert_ne!(state(), before, "a start that outlives it does");
 }
+
+#[test]
+fn what_the_disk_did_not_take_in_time_is_not_lost_with_its_node() {
+    let mut home = Home::running("solo", &[]);
+    // In the place of the folder for output: nothing can be written there.
+    let output = home.path().join("sessions").join("output");
+    fs::write(&output, "").expect("a file");
+    start(&home, &["--", "sh", "-c", "seq 1 20000; exit 7"]);
+    wait_for("its end", || (state(&home, "1") == "failed").then_some(()));
+    let kept = home.sortie(&["receive", "--keep", "1"]);
+    assert_eq!((kept.code, kept.lines().len()), (0, 20_000));
+    home.kill_daemon();
+    fs::remove_file(&output).expect("a file");
+    home.live_again("solo");
+    let ran = home.sortie(&["receive", "--wait", "1"]);
+    assert_eq!((ran.code, ran.out), (100, numbers(20_000)));
+    assert_eq!(entry(&home, "2")["exit_code"], 7);
+    home.live_again("solo");
+    assert_eq!(
+        (home.sortie(&["receive", "1"]).out, state(&home, "1")),
+        ("".into(), "failed".into())
+    );
+}

@@ -1,6 +1,7 @@
 //! The executive of one submission: a shell around `sortie_engine::parent_job`.
 
 mod finding;
+mod keep;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,15 +13,11 @@ use sortie_engine::parent_job::{
 };
 use sortie_model::reason::ReachStep;
 use sortie_model::spec::{StopSpec, Throttle};
-use sortie_model::{
-    ChildKey, EntryId, Motion, NodeId, Ordinal, QuestionNumber, State, Timestamp, limits,
-};
-use sortie_store::journal::{Change, JobFacts};
+use sortie_model::{EntryId, Motion, NodeId, Ordinal, QuestionNumber, State, Timestamp};
+use sortie_store::journal::JobFacts;
 use sortie_wire::host_proto::ChildSet;
 use tokio::sync::oneshot;
 
-use crate::data::durable::output::output_of;
-use crate::data::durable::{Kept, in_requests, rows_of};
 use crate::data::job::{ChildReports, JobShared};
 use crate::data::map_feed::MapFeed;
 use crate::data::session::{News, SessionShared};
@@ -110,6 +107,8 @@ pub(crate) struct ParentJobArguments {
     pub(crate) kept: Option<JobFacts>,
     /// Children of which the disk did not take what they are now.
     pub(crate) unkept: BTreeSet<Ordinal>,
+    /// Those of them whose end waits for their output, which the disk did not take in time.
+    pub(crate) late: BTreeSet<Ordinal>,
 }
 
 impl ParentJobMessage {
@@ -122,14 +121,6 @@ impl ParentJobMessage {
             _ => None,
         }
     }
-}
-
-/// The children whose life has ended by that.
-fn lives_that_ended(effects: &Effects) -> impl Iterator<Item = Ordinal> {
-    effects.iter().filter_map(|effect| match effect {
-        JobEffect::Changed(ordinal, _, state, _) if state.is_finished() => Some(*ordinal),
-        _ => None,
-    })
 }
 
 pub(crate) use finding::Finding;
@@ -197,6 +188,17 @@ fn apply(
 }
 
 impl ParentJobArguments {
+    pub(crate) fn new(job: &Arc<JobShared>, session: &Arc<SessionShared>) -> Self {
+        Self {
+            job: Arc::clone(job),
+            session: Arc::clone(session),
+            feed: None,
+            kept: None,
+            unkept: BTreeSet::new(),
+            late: BTreeSet::new(),
+        }
+    }
+
     fn decide(&self, message: ParentJobMessage) -> Effects {
         let (mut effects, mut distrusted) = (Effects::new(), None);
         let reported = match &message {
@@ -265,62 +267,6 @@ impl ParentJobArguments {
             self.session.distrust(node);
         }
         effects
-    }
-
-    /// Keeps what was decided, before it is carried out.
-    async fn keep(&mut self, effects: &Effects) {
-        let Some(durable) = self.job.durable.clone() else { return };
-        let (runs, ended, mut facts, touched) = {
-            let mut rows = self.job.rows_mut();
-            let mut touched = rows.take_touched();
-            touched.append(&mut self.unkept);
-            // Of one that starts again at once, a life has ended all the same.
-            let ended = touched.iter().copied().filter(|child| rows.has_ended(*child));
-            let ended: BTreeSet<Ordinal> = ended.chain(lives_that_ended(effects)).collect();
-            let settled = ended.iter().filter(|child| rows.is_settled(**child));
-            settled.for_each(|child| self.job.checkpoints.forget(*child));
-            let facts = self.job.facts_to_keep(&rows);
-            (rows_of(&rows, &touched), ended, facts, touched)
-        };
-        let is_still = |child| self.job.rows().child_state(child) == Some(State::Suspended);
-        if let Some(wait) = self.job.keep_checkpoints(&durable, is_still).await {
-            self.job.wake_after(wait);
-        }
-        let (session, job) = (durable.instance(), self.job.identity.instance);
-        let next_id = Some(self.session.table().next_id());
-        // What they said is on the disk when their ends are.
-        let (mut changes, there) = output_of(&self.job, ended).await;
-        changes.extend(in_requests(&runs).map(|runs| Change::ChildrenChanged {
-            session,
-            job,
-            runs,
-            next_id,
-        }));
-        // Whether anything is unread of a finished job is said last by who reads it last.
-        let finished = facts.finished().is_some();
-        let _one_by_one = if finished { Some(self.job.committing.lock().await) } else { None };
-        if finished {
-            facts = self.job.facts_to_keep(&self.job.rows());
-        }
-        let unread = finished && facts.unread;
-        if self.kept.as_ref() != Some(&facts) {
-            let facts = Box::new(facts.clone());
-            changes.push(Change::JobChanged { session, job: self.job.identity.id, facts });
-        }
-        self.kept = Some(facts);
-        match durable.keep(changes).await {
-            Kept::Yes => {
-                self.job.say_unread(unread);
-                for ordinal in there {
-                    self.session.node.guardians.forget(ChildKey { job, ordinal });
-                }
-            }
-            Kept::NotYet => {
-                (self.unkept, self.kept) = (touched, None);
-                self.job.wake_after(limits::JOURNAL_RESERVE_RETRY);
-            }
-            Kept::Never => {}
-        }
     }
 
     /// Carries out what was decided.

@@ -1,7 +1,6 @@
 //! A session: starts its jobs one by one, removes them, ends. Its actor supervises the parent jobs;
 //! its decisions are `sortie_engine::session`'s.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
@@ -151,13 +150,8 @@ pub(crate) async fn start(stay: &Stay, order: StartOrder) -> Result<Started, Rem
     let feed = rows.is_open().then(MapFeed::new);
     let mailboxes = mailboxes_of(session, durable, instance);
     let job = JobShared::new(rows, mailboxes, input, session);
-    let arguments = ParentJobArguments {
-        job: Arc::clone(&job),
-        session: Arc::clone(session),
-        feed: feed.clone(),
-        kept: None,
-        unkept: BTreeSet::new(),
-    };
+    let mut arguments = ParentJobArguments::new(&job, session);
+    arguments.feed = feed.clone();
     let (own, supervisor) = (arguments.clone(), supervisor.get_cell());
     let spawned = ParentJobActor::spawn_linked(None, ParentJobActor, own, supervisor).await;
     let (actor, _) = spawned.map_err(|_| wait::ended(session))?;

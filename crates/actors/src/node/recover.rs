@@ -1,7 +1,7 @@
 //! The start of a node with a home: its sessions and their jobs are as they were
 //! (`docs/semantics.md`, section 4.2).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -379,13 +379,7 @@ async fn recover_job(
     if job.rows().state().is_finished() {
         return Ok(None);
     }
-    let arguments = ParentJobArguments {
-        job: Arc::clone(&job),
-        session: Arc::clone(session),
-        feed: None,
-        kept: None,
-        unkept: BTreeSet::new(),
-    };
+    let arguments = ParentJobArguments::new(&job, session);
     let over = || RecoverError::Session(wait::ended(session));
     let supervisor = session.actor().ok_or_else(over)?.get_cell();
     let spawned = ParentJobActor::spawn_linked(None, ParentJobActor, arguments, supervisor).await;

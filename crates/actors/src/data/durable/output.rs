@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use sortie_engine::mailbox::Tally;
 use sortie_engine::parent_job::ParentJob;
 use sortie_model::record::OutputRule;
+use sortie_model::spec::BodySpec;
 use sortie_model::{JobInstance, Ordinal, limits};
 use sortie_store::Store;
 use sortie_store::journal::{Change, Cursor, Dropped, JobFacts, JournalError};
@@ -43,25 +44,28 @@ pub(crate) fn mailboxes(
 
 /// What these children, which have ended, said: it is in files when this returns, or comes back to
 /// be kept with their ends. A disk that takes nothing is not waited for without end: then it is
-/// kept when the disk takes it again. Says also of which nothing is missing.
+/// kept when the disk takes it again. Those that were waited for before, the `late` ones, are not
+/// waited for again. Says also of which nothing is missing.
 pub(crate) async fn output_of(
     job: &JobShared,
-    ended: BTreeSet<Ordinal>,
-) -> (Vec<Change>, Vec<Ordinal>) {
+    ended: &BTreeSet<Ordinal>,
+    late: &BTreeSet<Ordinal>,
+) -> (Vec<Change>, BTreeSet<Ordinal>) {
     let instance = job.identity.instance;
     let persist = |ordinal: Ordinal| {
         let mailboxes = Arc::clone(&job.mailboxes);
+        let wait = if late.contains(&ordinal) { Duration::ZERO } else { limits::OUTPUT_WAIT };
         async move {
             let persisting = mailboxes.persist(ordinal);
-            (ordinal, tokio::time::timeout(limits::OUTPUT_WAIT, persisting).await)
+            (ordinal, tokio::time::timeout(wait, persisting).await)
         }
     };
-    let mut there = Vec::new();
+    let mut there = BTreeSet::new();
     let (mut outputs, mut bytes, mut cursors) = (Vec::new(), 0, Vec::new());
     let mut changes = Vec::new();
-    for (ordinal, persisted) in join_all(ended.into_iter().map(persist)).await {
+    for (ordinal, persisted) in join_all(ended.iter().copied().map(persist)).await {
         let Ok(persisted) = persisted else { continue };
-        there.push(ordinal);
+        there.insert(ordinal);
         match persisted {
             Persisted::Nothing => {}
             Persisted::Inline(block) => {
@@ -152,6 +156,23 @@ fn pages<T>(
 }
 
 impl JobShared {
+    /// Processes that have ended and whose output is not on the disk: to the journal they have not,
+    /// so that after this node's death both come once more from who keeps them, the guardian or
+    /// another node. What a function said is in this node's memory alone, and its end is kept.
+    pub(crate) fn late(
+        &self,
+        touched: &BTreeSet<Ordinal>,
+        ended: &BTreeSet<Ordinal>,
+        there: &BTreeSet<Ordinal>,
+    ) -> BTreeSet<Ordinal> {
+        let rows = self.rows();
+        if matches!(rows.spec().body, BodySpec::Task { .. }) {
+            return BTreeSet::new();
+        }
+        let missing = ended.difference(there).copied();
+        missing.filter(|child| touched.contains(child) && rows.has_ended(*child)).collect()
+    }
+
     /// Keeps what children on other nodes have said: their nodes forget it when they hear that it
     /// is stored. A disk that takes nothing is waited for; false when it will never be there.
     pub(crate) async fn keep_said(&self, children: &BTreeSet<Ordinal>) -> bool {

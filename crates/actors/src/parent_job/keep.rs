@@ -1,0 +1,89 @@
+//! What a job that outlives its node has in the node's journal of what it decided.
+
+use std::collections::BTreeSet;
+
+use sortie_engine::parent_job::{Effects, JobEffect};
+use sortie_model::{ChildKey, Ordinal, State, limits};
+use sortie_store::journal::Change;
+
+use super::ParentJobArguments;
+use crate::data::durable::output::output_of;
+use crate::data::durable::{Kept, in_requests, rows_of};
+
+/// The children whose life has ended by that.
+fn lives_that_ended(effects: &Effects) -> impl Iterator<Item = Ordinal> {
+    effects.iter().filter_map(|effect| match effect {
+        JobEffect::Changed(ordinal, _, state, _) if state.is_finished() => Some(*ordinal),
+        _ => None,
+    })
+}
+
+impl ParentJobArguments {
+    /// Keeps what was decided, before it is carried out.
+    pub(super) async fn keep(&mut self, effects: &Effects) {
+        let Some(durable) = self.job.durable.clone() else { return };
+        let (ended, touched) = {
+            let mut rows = self.job.rows_mut();
+            let mut touched = rows.take_touched();
+            touched.append(&mut self.unkept);
+            // Of one that starts again at once, a life has ended all the same.
+            let ended = touched.iter().copied().filter(|child| rows.has_ended(*child));
+            let ended: BTreeSet<Ordinal> = ended.chain(lives_that_ended(effects)).collect();
+            let settled = ended.iter().filter(|child| rows.is_settled(**child));
+            settled.for_each(|child| self.job.checkpoints.forget(*child));
+            (ended, touched)
+        };
+        let is_still = |child| self.job.rows().child_state(child) == Some(State::Suspended);
+        if let Some(wait) = self.job.keep_checkpoints(&durable, is_still).await {
+            self.job.wake_after(wait);
+        }
+        let (session, job) = (durable.instance(), self.job.identity.instance);
+        let next_id = Some(self.session.table().next_id());
+        // What they said is on the disk when their ends are.
+        let (mut changes, there) = output_of(&self.job, &ended, &self.late).await;
+        self.late = self.job.late(&touched, &ended, &there);
+        let (runs, mut facts) = {
+            let rows = self.job.rows();
+            let said = touched.difference(&self.late).copied().collect();
+            (rows_of(&rows, &said), self.job.facts_to_keep(&rows))
+        };
+        changes.extend(in_requests(&runs).map(|runs| Change::ChildrenChanged {
+            session,
+            job,
+            runs,
+            next_id,
+        }));
+        // Whether anything is unread of a finished job is said last by who reads it last.
+        let finished = facts.finished().is_some();
+        let _one_by_one = if finished { Some(self.job.committing.lock().await) } else { None };
+        if finished {
+            facts = self.job.facts_to_keep(&self.job.rows());
+        }
+        let unread = finished && facts.unread;
+        if finished && !self.late.is_empty() {
+            self.kept = None;
+        } else if self.kept.as_ref() != Some(&facts) {
+            self.kept = Some(facts.clone());
+            let facts = Box::new(facts);
+            changes.push(Change::JobChanged { session, job: self.job.identity.id, facts });
+        }
+        match durable.keep(changes).await {
+            Kept::Yes => {
+                self.unkept.clone_from(&self.late);
+                if self.late.is_empty() {
+                    self.job.say_unread(unread);
+                } else {
+                    self.job.wake_after(limits::JOURNAL_RESERVE_RETRY);
+                }
+                for ordinal in there {
+                    self.session.node.guardians.forget(ChildKey { job, ordinal });
+                }
+            }
+            Kept::NotYet => {
+                (self.unkept, self.kept) = (touched, None);
+                self.job.wake_after(limits::JOURNAL_RESERVE_RETRY);
+            }
+            Kept::Never => {}
+        }
+    }
+}
