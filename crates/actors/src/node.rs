@@ -109,6 +109,9 @@ pub enum NodeError {
     /// What it keeps of its sessions cannot be taken up.
     #[error(transparent)]
     Recover(#[from] RecoverError),
+    /// Its default session cannot be opened.
+    #[error("the session `default` cannot be opened: {0}")]
+    Session(sortie_wire::RemoteError),
     /// The actor system refused.
     #[error("the node's actors cannot be started")]
     Actors,
@@ -284,7 +287,7 @@ impl NodeHandle {
         // Set once, here.
         let _ = node.root.set(root);
         node.take_up().await?;
-        node.open_default_session().await.map_err(|_| NodeError::Actors)?;
+        node.open_default_session().await.map_err(NodeError::Session)?;
         // Set once, here.
         let _ = node.begun.set(());
         starting.succeeded();

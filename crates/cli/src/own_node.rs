@@ -26,6 +26,9 @@ const OTHERS_START_TIME: Duration = Duration::from_secs(3);
 /// What a node of ours must not inherit: it would take our place for its children's.
 const OUR_PLACE: [&str; 4] = ["SORTIE_SESSION", "SORTIE_JOB", "SORTIE_CHILD", "SORTIE_NODE"];
 
+/// What a node needs of the disk to say why it cannot start, in bytes.
+const LEAST_ROOM: u64 = 16 * 1024;
+
 /// Said where no node of a home starts whose processes run on.
 pub(crate) const LEFT_RUNNING: &str =
     "processes of its sessions run on, and `sortie node stop` ends them";
@@ -234,13 +237,28 @@ impl Starting {
             return Failure::usage(format_args!("cannot start a node of our own: {line}"));
         }
         let parts = [last, self.last_line()];
-        let why = parts.into_iter().flatten().collect::<Vec<_>>().join("; ");
+        let mut parts: Vec<String> = parts.into_iter().flatten().collect();
+        parts.extend(self.silence().filter(|_| parts.is_empty()));
+        let why = parts.join("; ");
         let log = format!("its log is {}", self.log.display());
         Failure::unreachable(format_args!("cannot start a node of our own: {why}")).hint(match self
             .guardian
         {
             Some(_) => format!("{log}; {LEFT_RUNNING}"),
             None => log,
+        })
+    }
+
+    /// What there is to say of a node that ended without a word.
+    fn silence(&self) -> Option<String> {
+        let folder = self.log.parent()?;
+        let room = rustix::fs::statvfs(folder).map(|disk| disk.f_bavail * disk.f_frsize);
+        Some(match (room, self.ended) {
+            (Ok(room), _) if room < LEAST_ROOM => {
+                format!("the disk of {} has no room left", folder.display())
+            }
+            (_, Some(status)) => format!("it ended without a word ({status})"),
+            (_, None) => "it said nothing".to_owned(),
         })
     }
 

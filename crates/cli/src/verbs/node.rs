@@ -80,7 +80,7 @@ async fn serve(args: NodeRunArgs, registry: &Registry) -> Result<u8, Failure> {
 /// Why the node does not start, and how what an earlier one left can be ended.
 fn not_started(error: NodeStartError, paths: &HomePaths) -> Failure {
     let failure = Failure::from(error);
-    if failure.hint.is_none() && paths.guardian().is_some() {
+    if failure.hint.is_none() && paths.keeps_processes() {
         return failure.hint(LEFT_RUNNING);
     }
     failure
