@@ -105,6 +105,7 @@ const fn is_about_the_node(ask: &Ask) -> bool {
             | Ask::Nodes { .. }
             | Ask::Ping { .. }
             | Ask::StopNode
+            | Ask::LeaveNode
             | Ask::SetLabels { .. }
             | Ask::ClusterInit { .. }
             | Ask::ClusterToken

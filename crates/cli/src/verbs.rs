@@ -69,7 +69,10 @@ pub(crate) fn perform(cli: Cli, registry: &Registry) -> u8 {
 const fn prints(verb: &Verb) -> bool {
     use crate::args::nodes::NodeVerb;
 
-    !matches!(verb, Verb::Send(_) | Verb::Node(NodeVerb::Run(_) | NodeVerb::Stop(_)))
+    !matches!(
+        verb,
+        Verb::Send(_) | Verb::Node(NodeVerb::Run(_) | NodeVerb::Stop(_) | NodeVerb::Restart(_))
+    )
 }
 
 /// A client needs one thread; nodes in our process want more.

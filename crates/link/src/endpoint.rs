@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use sortie_model::limits;
+use sortie_wire::close::CloseCode;
 use sortie_wire::permit::Role;
 use tokio::sync::mpsc;
 
@@ -202,13 +203,18 @@ impl Endpoint {
         }
     }
 
-    /// Closes every link with that text and waits until the other sides can know, at most
-    /// [`limits::CLOSE_TIME`]. What was sent and not yet delivered is lost.
+    /// Closes every link with that text, since this program shuts down, and waits until the other
+    /// sides can know, at most [`limits::CLOSE_TIME`]. What was sent and not yet delivered is lost.
     pub async fn close(&self, text: &str) {
+        self.close_as(CloseCode::SHUTDOWN, text).await;
+    }
+
+    /// The same for that reason.
+    pub async fn close_as(&self, code: CloseCode, text: &str) {
         self.0.closing.store(true, Ordering::Release);
         match &self.0.net {
-            Net::Quic(net) => net.close(text).await,
-            Net::Memory(net) => net.close(text),
+            Net::Quic(net) => net.close(code, text).await,
+            Net::Memory(net) => net.close(code, text),
         }
     }
 

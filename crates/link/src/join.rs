@@ -98,7 +98,7 @@ pub async fn join(
             return Err(DialError::NoAnswer { address: address.to_owned(), waited: wait }.into());
         }
     };
-    net.close("").await;
+    net.close(CloseCode::SHUTDOWN, "").await;
     match answer {
         JoinAnswer::Granted(grant) => joined(*grant, token, plea)
             .map_err(|fault| JoinError::Answer { address: address.to_owned(), fault }),

@@ -140,12 +140,12 @@ impl QuicNet {
 
     /// A node waits until its connections are gone on both sides. A client, which is short-lived,
     /// waits only until its socket took the packets that say so.
-    pub(crate) async fn close(&self, text: &str) {
+    pub(crate) async fn close(&self, code: CloseCode, text: &str) {
         let Sockets { listening, dialling, dialled } = self.lock().clone();
-        dialled.iter().for_each(|connection| connection.close(CloseCode::SHUTDOWN, text));
+        dialled.iter().for_each(|connection| connection.close(code, text));
         for endpoint in listening.iter().chain(&dialling) {
             endpoint.set_server_config(None);
-            endpoint.close(VarInt::from_u32(CloseCode::SHUTDOWN.0), text.as_bytes());
+            endpoint.close(VarInt::from_u32(code.0), text.as_bytes());
         }
         let told = async {
             if listening.is_empty() {

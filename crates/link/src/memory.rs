@@ -196,7 +196,7 @@ impl MemoryNet {
     }
 
     /// Closes every connection of this endpoint and takes it off the network.
-    pub(crate) fn close(&self, text: &str) {
+    pub(crate) fn close(&self, code: CloseCode, text: &str) {
         let mut registry = self.network.lock();
         if registry.number_at(&self.address) == Some(self.number) {
             registry.endpoints.remove(&self.address);
@@ -204,7 +204,7 @@ impl MemoryNet {
         for (ends, cable) in &mut registry.cables {
             if ends.contains(&self.address) {
                 for connection in &cable.connections {
-                    connection.close_from(&self.address, CloseCode::SHUTDOWN, text);
+                    connection.close_from(&self.address, code, text);
                 }
             }
         }

@@ -257,6 +257,23 @@ impl Client {
         }
     }
 
+    /// Ends this node as its death would, but in good order: sessions that outlive it, their jobs
+    /// and processes run on, and the next node of its home takes them up (`docs/semantics.md`,
+    /// section 4.2); everything else ends. Clients that go on ([`Client::reconnecting`]) wait for
+    /// that node. Returns when it has agreed, before that is done.
+    ///
+    /// # Errors
+    /// [`RequestError`]; [`ErrorCode::Usage`](crate::ErrorCode::Usage) from a node without a home.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have been carried out; it can be repeated.
+    pub async fn leave_node(&self) -> Result<(), RequestError> {
+        match self.ask(Ask::LeaveNode).await? {
+            Answer::Done => Ok(()),
+            _ => Err(RequestError::Unexpected),
+        }
+    }
+
     /// Sets labels of a node, at most [`limits::LABELS_PER_NODE`](crate::limits::LABELS_PER_NODE)
     /// in all; an empty value removes one. Returns the node as it is then. Only the node that holds
     /// the cluster's CA can do it, for any member.

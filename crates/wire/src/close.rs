@@ -32,6 +32,8 @@ impl CloseCode {
     pub const SILENT: Self = Self(10);
     /// The peer was removed from the cluster, or its identity was.
     pub const REMOVED: Self = Self(11);
+    /// The program ends, and what outlives it waits for its next life.
+    pub const RETURNS: Self = Self(12);
 
     /// The sentence for people.
     pub const fn sentence(self) -> &'static str {
@@ -48,6 +50,7 @@ impl CloseCode {
             Self::REFUSED => "the hello was refused",
             Self::SILENT => "silent for too long",
             Self::REMOVED => "removed from the cluster",
+            Self::RETURNS => "its next life takes its place",
             _ => "a reason this version does not know",
         }
     }

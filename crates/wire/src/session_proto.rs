@@ -196,6 +196,9 @@ pub enum Ask {
         /// [`SUSPEND_WAIT`](sortie_model::limits::SUSPEND_WAIT).
         wait: bool,
     },
+    /// Answer: [`Answer::Done`], then the node ends as by its death: what outlives it runs on, and
+    /// is taken up by the next node of its home. A node without a home refuses.
+    LeaveNode,
 }
 
 /// A message to a child.

@@ -1,18 +1,20 @@
 //! The end of a node.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use futures_util::future::join_all;
-use sortie_model::limits;
+use sortie_link::CloseCode;
 use sortie_model::spec::StopSpec;
+use sortie_model::{NodeId, SessionInstance, limits};
 use sortie_wire::host_proto::ChildSet;
 use tokio::runtime::Handle;
 
 use crate::data::session::SessionShared;
 use crate::host::HostMessage;
-use crate::node::NodeShared;
 use crate::node::guardians::Parting;
+use crate::node::{Hosted, NodeShared};
 use crate::parent_job::ParentJobMessage;
 
 /// A node whose start is under way: one that fails, or is dropped, leaves nothing running.
@@ -40,11 +42,7 @@ impl Drop for Starting<'_> {
 impl NodeShared {
     /// Ends the node, once; who asks again waits for that. To be run by a future that nobody drops.
     pub(crate) async fn shut_down(&self) {
-        let hosts = {
-            let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-            let first = !self.ending.swap(true, Ordering::AcqRel);
-            first.then(|| std::mem::take(&mut *hosts))
-        };
+        let Some(hosts) = self.begin_end() else { return self.wait_until_over().await };
         // Those who wait in one are told that it is the node that ends.
         let (kept, others): (Vec<_>, Vec<_>) =
             self.sessions.all().into_iter().partition(|session| session.durable.is_some());
@@ -58,11 +56,6 @@ impl NodeShared {
         }
         let first = first.into_iter().filter(|_| self.begun.get().is_some());
         join_all(first.map(|session| self.wind_down(session))).await;
-        let Some(hosts) = hosts else {
-            // The sender lives as long as the node.
-            let _ = self.over.subscribe().wait_for(|over| *over).await;
-            return;
-        };
         let hosts: Vec<_> = hosts.into_values().map(|hosted| hosted.host).collect();
         for host in &hosts {
             let _ = host.cast(HostMessage::Over);
@@ -86,11 +79,54 @@ impl NodeShared {
         if let Some(root) = self.root.get() {
             root.kill();
         }
-        if let Some(store) = self.store.clone() {
-            // The next node of this home may begin, whoever still has a handle on this one.
-            let _ = tokio::task::spawn_blocking(move || store.close()).await;
+        self.close_store().await;
+        self.over.send_replace(true);
+    }
+
+    /// Ends the node as its death would, once, but with all that it knows on the disk: what
+    /// outlives it runs on and is left to the next one. To be run by a future that nobody drops.
+    pub(crate) async fn leave(&self) {
+        let Some(_hosts) = self.begin_end() else { return self.wait_until_over().await };
+        for session in self.sessions.all() {
+            if session.durable.is_none() {
+                self.end_session(&session);
+            }
+        }
+        // Nobody is told how anything ends from here on: what is not known goes on. Who does not
+        // hear that notices it by the silence.
+        let told = self.endpoint.close_as(CloseCode::RETURNS, "its next life takes its place");
+        let left = async {
+            // Nothing is noted any more, so nothing that the end of this process does to what it
+            // runs itself is: the next one finds out what became of it.
+            self.close_store().await;
+            let parted = self.guardians.part(Parting::Leave);
+            let _ = tokio::time::timeout(limits::CLOSE_TIME, parted).await;
+        };
+        let (_, ()) = tokio::join!(tokio::time::timeout(limits::LEAVE_TIME, told), left);
+        if let Some(root) = self.root.get() {
+            root.kill();
         }
         self.over.send_replace(true);
+    }
+
+    /// The hosts of other nodes' sessions, for who ends the node; none for who comes later. No host
+    /// is made any more.
+    fn begin_end(&self) -> Option<BTreeMap<(SessionInstance, NodeId), Hosted>> {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = !self.ending.swap(true, Ordering::AcqRel);
+        first.then(|| std::mem::take(&mut *hosts))
+    }
+
+    async fn wait_until_over(&self) {
+        // The sender lives as long as the node.
+        let _ = self.over.subscribe().wait_for(|over| *over).await;
+    }
+
+    /// The next node of this home may begin, whoever still has a handle on this one.
+    async fn close_store(&self) {
+        if let Some(store) = self.store.clone() {
+            let _ = tokio::task::spawn_blocking(move || store.close()).await;
+        }
     }
 
     /// What is unfinished in a session that outlives the node is killed, and its end kept.

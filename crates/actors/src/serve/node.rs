@@ -18,6 +18,8 @@ use crate::serve::refuse;
 
 /// How long `node get` waits for a node that it has no link to.
 const LOOK: Duration = Duration::from_secs(2);
+/// The answer to who ends the node goes out first; the links are closed after it.
+const BEFORE_THE_END: Duration = Duration::from_millis(50);
 /// A clock that differs by more is worth a word.
 const CLOCK_TOLERANCE_MICROS: u64 = 30_000_000;
 
@@ -31,9 +33,20 @@ pub(super) async fn answer(node: &Arc<NodeShared>, by: &Asker, ask: Ask) -> Answ
         Ask::StopNode => {
             let node = Arc::clone(node);
             tokio::spawn(async move {
-                // The answer goes out first; the links are closed after it.
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                tokio::time::sleep(BEFORE_THE_END).await;
                 node.shut_down().await;
+            });
+            Ok(Answer::Done)
+        }
+        Ask::LeaveNode if node.store.is_none() => {
+            let text = "this node has no home, so nothing of it can outlive it";
+            Err(RemoteError::new(ErrorCode::Usage, text).hint("`sortie node stop` ends it"))
+        }
+        Ask::LeaveNode => {
+            let node = Arc::clone(node);
+            tokio::spawn(async move {
+                tokio::time::sleep(BEFORE_THE_END).await;
+                node.leave().await;
             });
             Ok(Answer::Done)
         }

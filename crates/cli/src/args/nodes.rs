@@ -15,7 +15,9 @@ pub(crate) enum NodeVerb {
     /// Run a node in the foreground.
     Run(Box<NodeRunArgs>),
     /// End our own node: what runs in its sessions is stopped, what they have is kept.
-    Stop(Box<NodeAskArgs>),
+    Stop(Box<NodeStopArgs>),
+    /// Replace our own node by one of this program: jobs of its sessions run on.
+    Restart(Box<NodeRestartArgs>),
     /// List the cluster's nodes.
     Get(Box<NodeGetArgs>),
     /// Measure the way to a node.
@@ -47,9 +49,19 @@ pub(crate) struct NodeRunArgs {
     pub(crate) background: bool,
 }
 
+/// Arguments of `node restart`.
+#[derive(Debug, Args)]
+pub(crate) struct NodeRestartArgs {
+    #[command(flatten)]
+    pub(crate) look: Look,
+}
+
 /// Arguments of `node stop`.
 #[derive(Debug, Args)]
-pub(crate) struct NodeAskArgs {
+pub(crate) struct NodeStopArgs {
+    /// Let jobs of its sessions run on, for the next node of its home.
+    #[arg(long)]
+    pub(crate) keep: bool,
     /// Another node: its name, or host:port.
     #[arg(long, value_name = "NODE")]
     pub(crate) node: Option<String>,

@@ -84,6 +84,7 @@ impl Verb {
             Self::Tree(args) => &args.look,
             Self::Doctor(args) => &args.look,
             Self::Node(NodeVerb::Stop(args)) => &args.look,
+            Self::Node(NodeVerb::Restart(args)) => &args.look,
             Self::Node(NodeVerb::Get(args)) => &args.look,
             Self::Node(NodeVerb::Ping(args)) => &args.look,
             Self::Node(NodeVerb::Labels(args)) => &args.look,

@@ -7,10 +7,11 @@ use serde_json::json;
 use sortie::{ConnectError, HomePaths, Node, NodeStartError, Registry};
 
 use crate::args::nodes::{
-    NodeAskArgs, NodeGetArgs, NodeLabelsArgs, NodePingArgs, NodeRunArgs, NodeVerb,
+    NodeGetArgs, NodeLabelsArgs, NodePingArgs, NodeRunArgs, NodeStopArgs, NodeVerb,
 };
 use crate::args::read::expression;
 use crate::connect::{Connection, connect_to};
+use crate::exit::Cause;
 use crate::failure::Failure;
 use crate::logging::{Unasked, log_to_stderr};
 use crate::own_node::{self, LEFT_RUNNING, eprintln_quietly};
@@ -107,14 +108,16 @@ fn user_name() -> String {
 pub(super) async fn ask(verb: NodeVerb, registry: &Registry) -> Result<u8, Failure> {
     match verb {
         NodeVerb::Run(args) => serve(*args, registry).await,
+        NodeVerb::Stop(args) if args.keep => leave(args.node.as_deref()).await,
         NodeVerb::Stop(args) => stop(*args).await,
+        NodeVerb::Restart(_) => restart().await,
         NodeVerb::Get(args) => get(*args).await,
         NodeVerb::Ping(args) => ping(*args).await,
         NodeVerb::Labels(args) => labels(*args).await,
     }
 }
 
-async fn stop(args: NodeAskArgs) -> Result<u8, Failure> {
+async fn stop(args: NodeStopArgs) -> Result<u8, Failure> {
     let paths = own_node::home_paths()?;
     if let Some(target) = &args.node {
         connect_to(&paths, target).await?.stop_node().await?;
@@ -136,6 +139,44 @@ async fn stop(args: NodeAskArgs) -> Result<u8, Failure> {
         Err(error) => return Err(error.into()),
     }
     wait_until_gone(&paths).await
+}
+
+/// Ends a node, and lets run on what outlives it.
+async fn leave(target: Option<&str>) -> Result<u8, Failure> {
+    let paths = own_node::home_paths()?;
+    if let Some(target) = target {
+        connect_to(&paths, target).await?.leave_node().await?;
+        return Ok(0);
+    }
+    match own_node::connect_running(&paths).await {
+        Ok(client) => {
+            client.leave_node().await.map_err(|error| not_asked(error.into(), &paths))?;
+            wait_until_gone(&paths).await
+        }
+        Err(ConnectError::NotRunning) => {
+            eprintln_quietly("sortie: no node of yours runs");
+            Ok(0)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What to do about a node that hangs up: one of before there was such a request.
+fn not_asked(failure: Failure, paths: &HomePaths) -> Failure {
+    match paths.last_holder() {
+        Some(process) if failure.cause == Cause::NodeLost => failure.hint(format!(
+            "a node of an older version cannot be asked that: after `kill -9 {process}` the next \
+             command starts one of this version, and jobs of its sessions run on"
+        )),
+        _ => failure,
+    }
+}
+
+/// Replaces our own node by one of this program.
+async fn restart() -> Result<u8, Failure> {
+    leave(None).await?;
+    own_node::connect(&own_node::home_paths()?).await?.close().await;
+    Ok(0)
 }
 
 /// Ends what a node that was killed left running, where no node of the home starts.

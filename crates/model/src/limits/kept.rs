@@ -38,3 +38,6 @@ pub const GUARDIAN_LAUNCH_PAUSE: Duration = Duration::from_secs(1);
 /// Children that the next guardian is to forget when one has died; what of more is kept is removed
 /// when their node starts again.
 pub const CHILDREN_OWED_TO_GUARDIAN: usize = 65_536;
+/// How long a node that leaves what outlives it to its next life waits for the other sides to hear
+/// that its links are closed.
+pub const LEAVE_TIME: Duration = Duration::from_millis(100);

@@ -67,6 +67,7 @@ async fn a_node_asks_only_while_it_may_execute_children_of_the_session_and_only_
         Ask::Watch { selection: everything },
         Ask::OpenTemporary,
         Ask::StopNode,
+        Ask::LeaveNode,
         Ask::ClusterToken,
     ];
     for one in refused {

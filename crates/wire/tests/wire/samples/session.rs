@@ -122,6 +122,7 @@ fn ask_name(ask: &Ask) -> &'static str {
         Ask::Nodes { .. } => "Nodes",
         Ask::Ping { .. } => "Ping",
         Ask::StopNode => "StopNode",
+        Ask::LeaveNode => "LeaveNode",
         Ask::SetLabels { .. } => "SetLabels",
         Ask::ClusterInit { .. } => "ClusterInit",
         Ask::ClusterToken => "ClusterToken",

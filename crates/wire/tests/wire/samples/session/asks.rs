@@ -169,6 +169,7 @@ fn about_nodes() -> Vec<(&'static str, Request)> {
         ask("all nodes", Ask::Nodes { expression: None }),
         ask("ping", Ask::Ping { node: Some(node_name("b")) }),
         ask("stop node", Ask::StopNode),
+        ask("leave node", Ask::LeaveNode),
         ask("set labels", Ask::SetLabels { node: node_name("b"), labels }),
         ask("cluster init", Ask::ClusterInit { advertise: Some(text("10.0.0.1:4433")) }),
         ask("cluster token", Ask::ClusterToken),
