@@ -285,3 +285,36 @@ fn a_watch_ends_as_what_waits_when_its_node_or_its_session_ends() {
         assert_eq!(ended.status.code(), Some(code), "{started} jobs: {ended:?}");
     }
 }
+
+#[test]
+fn a_verb_acts_in_each_of_several_sessions_and_shows_whose_its_ids_are() {
+    let (a, b) = (Home::running("a", &[]), Home::running("b", &[]));
+    join_all(&[&a, &b]);
+    assert_eq!(a.sortie(&["session", "new", "--name", "work"]).code, 0);
+    assert_eq!(a.sortie(&["session", "new", "--name", "web", "--on", "a,b"]).code, 0);
+    let ran = a.sortie(&["start", "--session", "w*", "--", "sh", "-c", "echo $SORTIE_NODE"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let ids = |ran: &Ran| {
+        let lines = ran.out.lines().filter(|line| !line.starts_with("ID "));
+        let mut ids: Vec<String> =
+            lines.filter_map(|line| Some(line.split_whitespace().next()?.to_owned())).collect();
+        ids.sort();
+        ids
+    };
+    assert_eq!(ids(&ran), ["web@a:1", "web@b:1", "work:1"]);
+    let ran = a.sortie(&["wait", "--session", "w*", "1", "--timeout", "60s"]);
+    assert_eq!((ran.code, ids(&ran).len()), (0, 3), "{ran:?}");
+    let ran = a.sortie(&["receive", "--session", "work,web", "1"]);
+    let mut lines = ran.lines();
+    lines.sort_unstable();
+    assert_eq!((ran.code, lines), (0, vec!["a", "a", "b"]), "{ran:?}");
+    // A name that is none's, before anything is done; what one lacks keeps no other from its turn.
+    let ran = a.sortie(&["remove", "--session", "work,none", "1"]);
+    assert_eq!((ran.code, ran.err.contains("there is no session `none`")), (4, true), "{ran:?}");
+    assert_eq!(a.sortie(&["start", "--session", "work", "--", "true"]).code, 0);
+    let ran = a.sortie(&["get", "--session", "web,work", "3"]);
+    assert_eq!((ran.code, ids(&ran)), (4, vec!["work:3".to_owned()]), "{ran:?}");
+    let ran = a.sortie(&["invoke", "--session", "web,work", "--", "true"]);
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
+    assert_eq!(a.sortie(&["get", "--session", "x*"]).code, 0);
+}

@@ -52,7 +52,7 @@ pub(crate) struct Cli {
 }
 
 /// What to do.
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Subcommand, Clone)]
 pub(crate) enum Verb {
     /// Start a job, print it, return at once.
     Start(Box<StartArgs>),
@@ -160,7 +160,7 @@ fn command(program: &str) -> clap::Command {
 }
 
 /// Arguments of `start`.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Clone)]
 pub(crate) struct StartArgs {
     /// What to run, where and how.
     #[command(flatten)]
@@ -180,7 +180,7 @@ pub(crate) struct StartArgs {
 }
 
 /// The command: everything from the first word that is not an option.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Clone)]
 pub(crate) struct CommandWords {
     /// The command and its arguments; with `--script`, the script's arguments.
     #[arg(value_name = "CMD", trailing_var_arg = true)]
@@ -188,7 +188,7 @@ pub(crate) struct CommandWords {
 }
 
 /// Arguments of `get`.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Clone)]
 pub(crate) struct GetArgs {
     #[command(flatten)]
     pub(crate) pick: Pick,
@@ -227,7 +227,7 @@ pub(crate) struct GetArgs {
 }
 
 /// Arguments of `wait`.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Clone)]
 pub(crate) struct WaitArgs {
     #[command(flatten)]
     pub(crate) pick: Picked,
@@ -252,7 +252,7 @@ pub(crate) struct WaitArgs {
 }
 
 /// Arguments of `stop`.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Clone)]
 pub(crate) struct StopArgs {
     #[command(flatten)]
     pub(crate) pick: Picked,
@@ -278,7 +278,7 @@ pub(crate) struct StopArgs {
 }
 
 /// Arguments of `remove`.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Clone)]
 pub(crate) struct RemoveArgs {
     #[command(flatten)]
     pub(crate) pick: Picked,
@@ -295,7 +295,7 @@ pub(crate) struct RemoveArgs {
 }
 
 /// Arguments of `throttle`.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Clone)]
 pub(crate) struct ThrottleArgs {
     #[command(flatten)]
     pub(crate) pick: Picked,
@@ -319,7 +319,7 @@ pub(crate) struct ThrottleArgs {
 }
 
 /// Arguments of `explain`.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Clone)]
 pub(crate) struct ExplainArgs {
     /// A job or a child.
     #[arg(value_name = "SEL", default_value = "last")]
@@ -331,7 +331,7 @@ pub(crate) struct ExplainArgs {
 }
 
 /// Arguments of `tree`.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Clone)]
 pub(crate) struct TreeArgs {
     #[command(flatten)]
     pub(crate) pick: Pick,
@@ -342,7 +342,7 @@ pub(crate) struct TreeArgs {
 }
 
 /// Arguments of `watch`.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Clone)]
 pub(crate) struct WatchArgs {
     #[command(flatten)]
     pub(crate) pick: Pick,
@@ -351,7 +351,7 @@ pub(crate) struct WatchArgs {
 }
 
 /// Arguments of `doctor`.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Clone)]
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
     pub(crate) look: Look,

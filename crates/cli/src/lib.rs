@@ -34,6 +34,7 @@ mod program;
 mod reconnect;
 mod render;
 mod settle;
+mod several;
 mod signals;
 mod task_input;
 mod terminal;

@@ -45,6 +45,7 @@ use crate::render::out::print;
 use crate::render::progress::Screen;
 use crate::render::sheet::Sheet;
 use crate::settle::settle;
+use crate::several::{in_each, several};
 use crate::signals::Interrupts;
 
 /// Does what was asked, reports what went wrong, and says with which status to exit.
@@ -112,6 +113,20 @@ const fn hosts_nodes(verb: &Verb) -> bool {
 }
 
 async fn dispatch(mut verb: Verb, registry: &Registry) -> Result<u8, Failure> {
+    let style = error_style(&verb);
+    let meant = match verb.reach_mut() {
+        Some(reach) => interruptible(several(reach, style)).await?,
+        None => None,
+    };
+    match meant {
+        None => in_one_session(verb, registry).await,
+        Some(meant) => {
+            in_each(&verb, &meant, style, async |one| in_one_session(one, registry).await).await
+        }
+    }
+}
+
+async fn in_one_session(mut verb: Verb, registry: &Registry) -> Result<u8, Failure> {
     let style = error_style(&verb);
     let mut whose = Whose::default();
     let named = match verb.reach_mut() {
@@ -250,7 +265,7 @@ fn show_entries(entries: &Entries, look: &Look) -> Result<(), Failure> {
     if only_trouble && look.format().is_none() {
         return Ok(());
     }
-    show(&listing::entries(entries, look.whose), look)
+    show(&listing::entries(entries, look), look)
 }
 
 /// Prints a list.
@@ -268,7 +283,7 @@ fn show_job(view: &JobView, look: &Look) -> Result<(), Failure> {
     }
     let entries = vec![EntryView::Job(view.clone())];
     let entries = Entries { entries, total: 1, troubles: Vec::new() };
-    show(&listing::entries(&entries, look.whose), look)
+    show(&listing::entries(&entries, look), look)
 }
 
 /// The selection of one job.

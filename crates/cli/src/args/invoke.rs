@@ -9,7 +9,7 @@ use crate::args::terminal::TerminalArgs;
 use crate::args::work::Work;
 
 /// Arguments of `invoke`.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Clone)]
 pub(crate) struct InvokeArgs {
     /// What to run, where and how.
     #[command(flatten)]

@@ -10,7 +10,7 @@ use crate::args::reach::Reach;
 use crate::args::values::label;
 
 /// Verbs about nodes.
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Subcommand, Clone)]
 pub(crate) enum NodeVerb {
     /// Run a node in the foreground.
     Run(Box<NodeRunArgs>),
@@ -27,7 +27,7 @@ pub(crate) enum NodeVerb {
 }
 
 /// Arguments of `node run`.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Clone)]
 pub(crate) struct NodeRunArgs {
     /// Where to listen, as host:port; port 0 chooses one and keeps it.
     #[arg(long, value_name = "ADDR")]
@@ -50,14 +50,14 @@ pub(crate) struct NodeRunArgs {
 }
 
 /// Arguments of `node restart`.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Clone)]
 pub(crate) struct NodeRestartArgs {
     #[command(flatten)]
     pub(crate) look: Look,
 }
 
 /// Arguments of `node stop`.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Clone)]
 pub(crate) struct NodeStopArgs {
     /// Let jobs of its sessions run on, for the next node of its home.
     #[arg(long)]
@@ -70,7 +70,7 @@ pub(crate) struct NodeStopArgs {
 }
 
 /// Arguments of `node get`.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Clone)]
 pub(crate) struct NodeGetArgs {
     /// Which nodes.
     #[arg(value_name = "EXPR")]
@@ -82,7 +82,7 @@ pub(crate) struct NodeGetArgs {
 }
 
 /// Arguments of `node ping`.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Clone)]
 pub(crate) struct NodePingArgs {
     /// Which node; our own if none.
     #[arg(value_name = "NODE")]
@@ -94,7 +94,7 @@ pub(crate) struct NodePingArgs {
 }
 
 /// Arguments of `node labels`.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Clone)]
 pub(crate) struct NodeLabelsArgs {
     /// Which node.
     #[arg(value_name = "NODE")]
@@ -109,7 +109,7 @@ pub(crate) struct NodeLabelsArgs {
 }
 
 /// Verbs about clusters.
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Subcommand, Clone)]
 pub(crate) enum ClusterVerb {
     /// Make our node reachable for others, and print what they type to join.
     Init {

@@ -11,7 +11,7 @@ use crate::render::sheet::{Format, Wanted};
 use crate::render::table::{self, terminal_width};
 
 /// How the answer is written.
-#[derive(Debug, Args, Clone)]
+#[derive(Debug, Args, Clone, Default)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct Look {
     /// The format.
@@ -35,6 +35,9 @@ pub(crate) struct Look {
     /// Whose sessions the answer is about.
     #[arg(skip)]
     pub(crate) whose: Whose,
+    /// The session that is meant, where several are: ids are shown behind it.
+    #[arg(skip)]
+    pub(crate) session: Option<String>,
 }
 
 /// Whose sessions an answer is about: by itself, a number means one of our own node's, and a job of
@@ -49,9 +52,10 @@ pub(crate) enum Whose {
 }
 
 /// When to use colours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum When {
     /// On a terminal, unless the environment says otherwise.
+    #[default]
     Auto,
     /// Always.
     Always,

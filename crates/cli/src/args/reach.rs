@@ -13,7 +13,7 @@ use crate::args::sessions::SessionVerb;
 #[derive(Debug, Args, Clone, Default)]
 #[command(next_help_heading = "Session")]
 pub(crate) struct Reach {
-    /// The session; `default` on our own node unless said otherwise.
+    /// The session; `default` on our own node unless said otherwise. Several: `a,b`, or a glob.
     #[arg(long, value_name = "S", env = "SORTIE_SESSION", hide_env_values = true)]
     pub(crate) session: Option<String>,
     /// Talk to another node's sessions: its name, or host:port.

@@ -16,7 +16,7 @@ use crate::args::values::{duration, moment};
 use crate::failure::Failure;
 
 /// Arguments of `receive` and `logs`.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Clone)]
 pub(crate) struct ReceiveArgs {
     #[command(flatten)]
     pub(crate) pick: Picked,

@@ -7,7 +7,7 @@ use crate::args::reach::Reach;
 use crate::task_input::InputFormat;
 
 /// Arguments of `send`.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Clone)]
 pub(crate) struct SendArgs {
     /// The child, or the job of the only child that asks.
     #[arg(value_name = "CHILD")]

@@ -11,7 +11,7 @@ use crate::args::reach::Reach;
 use crate::args::values::{duration, size};
 
 /// Verbs about sessions.
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Subcommand, Clone)]
 pub(crate) enum SessionVerb {
     /// Open a session that outlives this command, and hold it.
     New(Box<SessionNewArgs>),
@@ -28,7 +28,7 @@ pub(crate) enum SessionVerb {
 }
 
 /// Arguments of `session new`.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Clone)]
 pub(crate) struct SessionNewArgs {
     /// Its name; `session<id>` unless said otherwise.
     #[arg(long, value_name = "N")]
@@ -53,7 +53,7 @@ pub(crate) struct SessionNewArgs {
 }
 
 /// Arguments of `session get`.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Clone)]
 pub(crate) struct SessionGetArgs {
     /// Only those of this node: its name, or host:port.
     #[arg(long, value_name = "NODE")]
@@ -63,7 +63,7 @@ pub(crate) struct SessionGetArgs {
 }
 
 /// A session by name, where it need not be known to this home yet.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Clone)]
 pub(crate) struct SessionPickArgs {
     /// Its name, its number or its identity.
     #[arg(value_name = "SESSION")]
@@ -76,7 +76,7 @@ pub(crate) struct SessionPickArgs {
 }
 
 /// Arguments of `session connect`.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Clone)]
 pub(crate) struct SessionConnectArgs {
     /// Take it over if another client holds it.
     #[arg(long)]
@@ -86,7 +86,7 @@ pub(crate) struct SessionConnectArgs {
 }
 
 /// Arguments of `session env`.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Clone)]
 pub(crate) struct SessionEnvArgs {
     /// Variables to set; NAME alone takes our own value.
     #[arg(value_name = "NAME=VALUE")]

@@ -7,7 +7,7 @@ use crate::args::pick::Picked;
 use crate::args::reach::Reach;
 
 /// Arguments of `suspend` and of `resume`.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Clone)]
 pub(crate) struct SuspendArgs {
     #[command(flatten)]
     pub(crate) pick: Picked,

@@ -11,7 +11,7 @@ pub(crate) struct TerminalArgs {
 }
 
 /// Arguments of `enter`.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Clone)]
 pub(crate) struct EnterArgs {
     /// A node, by its name or as host:port; or else a session, by its name, number or identity.
     #[arg(value_name = "NODE|SESSION")]

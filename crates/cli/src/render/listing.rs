@@ -7,7 +7,7 @@ use sortie::answer::Entries;
 use sortie_model::view::{EntryView, NodeState, Tally};
 use sortie_model::{ChildView, JobView, NodeView, State, Timestamp};
 
-use crate::args::output::Whose;
+use crate::args::output::{Look, Whose};
 use crate::render::json;
 use crate::render::sheet::{Column, Item, Sheet, columns};
 use crate::render::table::Tone;
@@ -34,9 +34,12 @@ const JOB_COLUMNS: &[Column] = columns![
 ];
 const JOB_STATE: usize = 3;
 
-/// Jobs and children; children directly below their job are indented.
-pub(crate) fn entries(entries: &Entries, whose: Whose) -> Sheet {
+/// Jobs and children; children directly below their job are indented. Where several sessions are
+/// asked each id is shown behind its session.
+pub(crate) fn entries(entries: &Entries, look: &Look) -> Sheet {
     let mut parent = None;
+    // Of several sessions a number alone means nothing.
+    let whose = if look.session.is_some() { Whose::Others } else { look.whose };
     let mut items = Vec::with_capacity(entries.entries.len());
     for entry in &entries.entries {
         items.push(match entry {
@@ -47,7 +50,12 @@ pub(crate) fn entries(entries: &Entries, whose: Whose) -> Sheet {
             EntryView::Child(view) => child(view, usize::from(parent == Some(view.parent)), whose),
         });
     }
+    if let Some(session) = &look.session {
+        let ids = items.iter_mut().filter_map(|item: &mut Item| item.cells.first_mut());
+        ids.for_each(|id| *id = format!("{session}:{id}"));
+    }
     let mut more = Vec::new();
+    more.extend(look.session.as_ref().map(|session| ("session", json!(session))));
     if entries.total > entries.entries.len() as u64 {
         more.push(("total", json!(entries.total)));
     }

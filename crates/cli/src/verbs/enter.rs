@@ -119,6 +119,7 @@ fn shell(reach: Reach, words: &[&str]) -> InvokeArgs {
         verbose: false,
         color: When::Auto,
         whose: Whose::default(),
+        session: None,
     };
     InvokeArgs {
         work: Work { drain: Some(Duration::ZERO), ..Work::default() },

@@ -91,7 +91,7 @@ async fn prepare(
     }
     if args.job_first {
         let query = Query { selection: spec.selection.clone(), ..Query::default() };
-        show(&listing::entries(&session.get(query).await?, args.look.whose), &args.look)?;
+        show(&listing::entries(&session.get(query).await?, &args.look), &args.look)?;
     }
     Ok(())
 }

@@ -79,7 +79,9 @@ fn both() -> Entries {
 fn render(format: Format, columns: &[&str]) -> String {
     let columns = columns.iter().map(|name| (*name).to_owned()).collect();
     let wanted = Wanted { format, columns, ids_only: false };
-    entries(&both(), Whose::OwnNodes).render(&wanted, PLAIN).expect("known columns")
+    entries(&both(), &crate::args::output::Look::default())
+        .render(&wanted, PLAIN)
+        .expect("known columns")
 }
 
 #[test]
@@ -104,8 +106,9 @@ fn wide_says_how_far_a_job_is_and_why_a_child_failed() {
 fn columns_are_chosen_and_ordered_by_name() {
     assert_eq!(render(Format::Table, &["state", "id"]), "STATE     ID\nRunning   1\n  Failed  2\n");
     let wanted = Wanted { columns: vec!["colour".to_owned()], ..Wanted::default() };
-    let failure =
-        entries(&both(), Whose::OwnNodes).render(&wanted, PLAIN).expect_err("no such column");
+    let failure = entries(&both(), &crate::args::output::Look::default())
+        .render(&wanted, PLAIN)
+        .expect_err("no such column");
     assert!(failure.hint.is_some_and(|hint| hint.contains("has_more_data")));
 }
 
@@ -123,7 +126,10 @@ fn csv_is_quoted_and_keeps_the_words_of_json() {
 fn names_and_ids_are_one_a_line() {
     assert_eq!(render(Format::Name, &[]), "web\nJob2\n");
     let wanted = Wanted { ids_only: true, ..Wanted::default() };
-    assert_eq!(entries(&both(), Whose::OwnNodes).render(&wanted, PLAIN).as_deref(), Ok("1\n2\n"));
+    assert_eq!(
+        entries(&both(), &crate::args::output::Look::default()).render(&wanted, PLAIN).as_deref(),
+        Ok("1\n2\n")
+    );
 }
 
 const JOB_JSON: &str = concat!(
@@ -200,7 +206,8 @@ fn a_list_is_a_document_or_an_object_a_line() {
 fn a_cut_answer_says_how_many_there_are() {
     let cut = Entries { total: 9, ..both() };
     let wanted = Wanted { format: Format::Json, ..Wanted::default() };
-    let document = entries(&cut, Whose::OwnNodes).render(&wanted, PLAIN).expect("JSON");
+    let document =
+        entries(&cut, &crate::args::output::Look::default()).render(&wanted, PLAIN).expect("JSON");
     assert!(document.ends_with(",\"total\":9}\n"), "{document}");
 }
 
