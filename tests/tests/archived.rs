@@ -91,6 +91,36 @@ fn a_page_of_archived_jobs_is_what_it_was() {
 }
 
 #[test]
+fn jobs_that_leave_memory_while_their_node_lives_are_what_they_were() {
+    let home = Home::running("solo", &[]);
+    history(&home);
+    let (before, said) = (pages(&home), harmless(&home));
+    // Finished jobs with so many children that none of those before stays beside them.
+    for _ in 0..9 {
+        let many = ["start", "-q", "--map", "-", "-j", "1", "--", "sleep", "97531"];
+        let started = home.by_shell("seq 10000 | \"$@\"", &many);
+        let id = started.out.trim();
+        wait_for("children that wait", || {
+            (entry(&home, id)["children_total"].as_u64() >= Some(8_192)).then_some(())
+        });
+        ok(&home, &["stop", id, "--now"]);
+        ok(&home, &["remove", id]);
+    }
+    for (before, after) in before.iter().zip(pages(&home)) {
+        assert_eq!(before, &after);
+    }
+    for (before, after) in said.iter().zip(harmless(&home)) {
+        assert_eq!(before, &after);
+    }
+    let numbers: String = (1..=100_000).map(|number| format!("{number}\n")).collect();
+    assert!(ok(&home, &["receive", "7"]).out == numbers, "each line once");
+    assert_eq!(entry(&home, "7")["has_more_data"], false);
+    let all = home.sortie(&["receive", "all", "--wait", "--auto-remove"]);
+    assert_eq!((all.code, all.out.lines().count()), (100, 2), "{all:?}");
+    assert_eq!(ok(&home, &["get", "-q"]).out, "");
+}
+
+#[test]
 fn what_archived_jobs_said_is_taken_once_over_many_lives() {
     let mut home = Home::running("solo", &[]);
     history(&home);

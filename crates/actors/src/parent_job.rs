@@ -103,7 +103,7 @@ pub(crate) struct ParentJobArguments {
     pub(crate) session: Arc<SessionShared>,
     /// Where a map's items come from.
     pub(crate) feed: Option<MapFeed>,
-    /// What was kept of the job last.
+    /// What was kept of the job last; none if it is not known, or nothing is kept.
     pub(crate) kept: Option<JobFacts>,
     /// Children of which the disk did not take what they are now.
     pub(crate) unkept: BTreeSet<Ordinal>,
@@ -165,6 +165,19 @@ impl Actor for ParentJobActor {
         // One whose last word the disk did not take stays and says it again.
         if state.job.rows().state().is_finished() && state.unkept.is_empty() {
             myself.stop(None);
+        }
+        Ok(())
+    }
+
+    async fn post_stop(
+        &self,
+        _: ActorRef<ParentJobMessage>,
+        state: &mut ParentJobArguments,
+    ) -> Result<(), ActorProcessingErr> {
+        // What the journal does not have stays in memory.
+        if state.kept.as_ref().is_some_and(|facts| facts.finished().is_some()) {
+            state.job.drops_ended().await;
+            state.session.put_some_away(&state.job);
         }
         Ok(())
     }

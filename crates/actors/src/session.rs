@@ -18,7 +18,7 @@ use sortie_wire::session_proto::Event;
 use sortie_wire::{ErrorCode, RemoteError};
 use tokio::sync::oneshot;
 
-use crate::data::durable::{Durable, Kept, first_children, job_entry, output};
+use crate::data::durable::{Durable, Kept, first_children, job_entry, job_facts, output};
 use crate::data::input_log::{InputLog, Pace};
 use crate::data::job::JobShared;
 use crate::data::mailboxes::JobMailboxes;
@@ -148,10 +148,10 @@ pub(crate) async fn start(stay: &Stay, order: StartOrder) -> Result<Started, Rem
         return again(session, before).await;
     }
     let feed = rows.is_open().then(MapFeed::new);
-    let mailboxes = mailboxes_of(session, durable, instance);
-    let job = JobShared::new(rows, mailboxes, input, session);
+    let kept = durable.map(|_| job_facts(&rows, false, false));
+    let job = JobShared::new(rows, mailboxes_of(session, durable, instance), input, session);
     let mut arguments = ParentJobArguments::new(&job, session);
-    arguments.feed = feed.clone();
+    (arguments.feed, arguments.kept) = (feed.clone(), kept);
     let (own, supervisor) = (arguments.clone(), supervisor.get_cell());
     let spawned = ParentJobActor::spawn_linked(None, ParentJobActor, own, supervisor).await;
     let (actor, _) = spawned.map_err(|_| wait::ended(session))?;

@@ -174,7 +174,12 @@ pub fn select<J: JobFacts, A: JobFacts>(
     let mut places = found.places;
     if selection.has_filters() {
         let command = selection.command.as_ref().map(Glob::matcher);
-        places.retain(|place| passes(*place, &selection.states, command.as_ref(), table));
+        places.retain(|place| match place {
+            Place::Job(id) => {
+                table.facts(*id).is_some_and(|job| passes(job, &selection.states, command.as_ref()))
+            }
+            Place::Child(..) => false,
+        });
     }
     Selected { places, troubles }
 }
@@ -348,17 +353,10 @@ fn find_instance<J: JobFacts, A: JobFacts>(
     })
 }
 
-fn passes<J: JobFacts, A: JobFacts>(
-    place: Place,
-    states: &[State],
-    command: Option<&Matcher>,
-    table: &SessionTable<J, A>,
-) -> bool {
-    let Place::Job(id) = place else { return false };
-    table.facts(id).is_some_and(|job| {
-        (states.is_empty() || states.contains(&job.state()))
-            && command.is_none_or(|command| command.is_match(&job.command()))
-    })
+/// Whether a job passes the filters of a selection.
+fn passes(job: &dyn JobFacts, states: &[State], command: Option<&Matcher>) -> bool {
+    (states.is_empty() || states.contains(&job.state()))
+        && command.is_none_or(|command| command.is_match(&job.command()))
 }
 
 /// The error of who wants one entry, where the selector names none.

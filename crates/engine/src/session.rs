@@ -10,7 +10,7 @@ use std::time::Duration;
 use sortie_model::{EntryId, IdempotencyKey, JobInstance, JobSpec, Ordinal, limits};
 use sortie_wire::codec::encoded_length;
 
-pub use archived::Run;
+pub use archived::{Lingering, Run};
 
 /// A moment on the node's monotonic clock, from its start.
 pub type Uptime = Duration;

@@ -256,8 +256,8 @@ pub const REPORTS_AHEAD: usize = 1_024;
 pub const DRAIN: Duration = Duration::from_secs(2);
 /// Pipes between us and a process that writes much.
 pub const PIPE_BYTES: usize = MIB;
-/// Process children of one node that run at once; more wait in their host's queue.
-pub const PROCESSES_PER_NODE: usize = 4_096;
+/// Process children of one session that run on a node at once; more wait in their host's queue.
+pub const PROCESSES_PER_NODE: usize = 6_144;
 /// Function children of one group; an ended one's few words are freed with the last of its group.
 pub const SLOTS_PER_GROUP: usize = 256;
 /// Input bytes on their way to one child, and how far a writer is ahead of the slowest child when

@@ -1,5 +1,5 @@
 //! A finished job that lies in the journal only: what its session has of it in memory, about 100
-//! bytes, and how it is shown.
+//! bytes and its command, and how it is shown.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -25,6 +25,8 @@ pub(crate) struct Archived {
     end: Timestamp,
     /// Its given name.
     name: Option<Box<str>>,
+    /// What was submitted, if it is short.
+    command: Option<Box<str>>,
     /// Where its children are, if their numbers do not follow its own.
     apart: Option<Box<[Run]>>,
     children: u32,
@@ -55,6 +57,7 @@ impl Archived {
             instance: entry.instance,
             end,
             name: Some(entry.name.as_str()).filter(|name| *name != default).map(Box::from),
+            command: short(&entry.command),
             apart,
             children: u32::try_from(children).unwrap_or(limits::CHILDREN_PER_JOB),
             state: entry.facts.state,
@@ -81,6 +84,7 @@ impl Archived {
             instance: job.identity.instance,
             end,
             name: JobFacts::name(job).map(Box::from),
+            command: short(&JobFacts::command(job)),
             apart: apart.then(|| {
                 let children = (0..children).map(Ordinal);
                 gathered(children.filter_map(|it| Some((rows.child_id(it)?, it, 1)))).into()
@@ -95,6 +99,11 @@ impl Archived {
     /// Where children are whose numbers do not follow the job's own.
     pub(crate) fn apart(&self) -> &[Run] {
         self.apart.as_deref().unwrap_or_default()
+    }
+
+    /// Whether its command has to be read from the disk.
+    pub(crate) const fn has_long_command(&self) -> bool {
+        self.command.is_none()
     }
 
     /// Whether a child failed.
@@ -148,6 +157,11 @@ impl Archived {
     }
 }
 
+/// A command, if it stays in memory.
+fn short(command: &str) -> Option<Box<str>> {
+    (command.len() <= limits::ARCHIVED_COMMAND_BYTES).then(|| command.into())
+}
+
 /// Where the children of a job are that were read from an input.
 fn runs(durable: &Durable, job: JobInstance) -> Result<Vec<Run>, JournalError> {
     let (mut all, mut from) = (Vec::new(), Ordinal(0));
@@ -181,6 +195,9 @@ impl JobFacts for Archived {
     }
 
     fn command(&self) -> Cow<'_, str> {
+        if let Some(command) = &self.command {
+            return Cow::Borrowed(command);
+        }
         let entry = self.entry().ok().flatten();
         Cow::Owned(entry.map(|entry| entry.command).unwrap_or_default())
     }

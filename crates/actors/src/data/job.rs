@@ -4,7 +4,9 @@ mod facts;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
 use std::time::Duration;
 
 use ractor::{ActorCell, ActorRef};
@@ -49,8 +51,8 @@ pub(crate) struct JobShared {
     actor: OnceLock<ActorRef<ParentJobMessage>>,
     /// Of its functions on this node.
     pub(crate) checkpoints: Arc<Checkpoints>,
-    /// Keeps what its output policy drops.
-    drops: OnceLock<Option<Committing>>,
+    /// Keeps what its output policy drops, while it has an actor.
+    drops: Mutex<Option<Committing>>,
 }
 
 /// What children reported beside their records: first what began, then what asks, then what was
@@ -96,7 +98,7 @@ impl JobShared {
             command: rows.spec().command.clone(),
             here: session.node.me.id,
             committing: tokio::sync::Mutex::default(),
-            drops: OnceLock::new(),
+            drops: Mutex::default(),
             checkpoints: Arc::default(),
             durable: session.durable.clone().filter(|_| rows.spec().hosting == Hosting::Persistent),
             supervised: rows.is_supervised(),
@@ -128,7 +130,20 @@ impl JobShared {
     pub(crate) fn set_actor(self: &Arc<Self>, actor: ActorRef<ParentJobMessage>) {
         // Set once, right after the spawn; a second set cannot happen.
         let _ = self.actor.set(actor);
-        let _ = self.drops.set(Committing::of_drops(self));
+        *self.drops() = Committing::of_drops(self);
+    }
+
+    fn drops(&self) -> MutexGuard<'_, Option<Committing>> {
+        self.drops.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its actor has ended, and nothing of it is dropped any more: what was is kept when this
+    /// returns.
+    pub(crate) async fn drops_ended(&self) {
+        let drops = self.drops().take();
+        if drops.is_some() {
+            self.commit_cursors().await;
+        }
     }
 
     /// The job's actor, if it has one: also one that has ended by now.

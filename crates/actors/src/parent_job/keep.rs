@@ -83,7 +83,7 @@ impl ParentJobArguments {
                 (self.unkept, self.kept) = (touched, None);
                 self.job.wake_after(limits::JOURNAL_RESERVE_RETRY);
             }
-            Kept::Never => {}
+            Kept::Never => self.kept = None,
         }
     }
 }

@@ -64,7 +64,8 @@ pub(super) async fn views(
                     Some(EntryView::Job(view))
                 }
                 None => {
-                    let job = session.table().job(*id).cloned();
+                    // It may have been put away since the rows were looked at.
+                    let job = session.bring(*id).await?;
                     job.map(|job| EntryView::Job(job_view(session, &job, ids)))
                 }
             },

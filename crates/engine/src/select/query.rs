@@ -2,11 +2,11 @@
 
 use std::cmp::Reverse;
 
-use sortie_model::selector::Query;
+use sortie_model::selector::{Glob, Query, Selection};
 use sortie_model::{EntryId, Ordinal, Timestamp, limits};
 use sortie_wire::session_proto::Trouble;
 
-use super::{JobFacts, Selected, select};
+use super::{JobFacts, Selected, passes, select};
 use crate::session::{Place, SessionTable};
 
 /// One page of what a query finds.
@@ -20,30 +20,67 @@ pub struct Page {
     pub troubles: Vec<Trouble>,
 }
 
-/// Runs a query. A page has at most [`limits::PAGE_MOST`] entries, whatever is asked for.
+/// Runs a query. A page has at most [`limits::PAGE_MOST`] entries, whatever is asked for. One that
+/// names nothing and wants no children looks at each job once, and takes memory for its page.
 pub fn run<J: JobFacts, A: JobFacts>(query: &Query, table: &SessionTable<J, A>) -> Page {
+    let about_children = query.children || !query.child_states.is_empty();
+    if query.selection.selectors.is_empty() && !about_children {
+        return of_all_jobs(query, table);
+    }
     let Selected { mut places, troubles } = select(&query.selection, table);
     add_children(query, table, &mut places);
     if let Some(wanted) = query.has_more_data {
         places.retain(|place| has_more_data(*place, table) == wanted);
     }
-    if query.before.is_some() || query.after.is_some() {
-        places.retain(|place| {
-            end_time(*place, table).is_some_and(|end| {
-                query.before.is_none_or(|before| end < before)
-                    && query.after.is_none_or(|after| end > after)
-            })
-        });
-    }
+    places.retain(|place| is_in_time(query, || end_time(*place, table)));
     if let Some(newest) = query.newest {
         keep_newest(newest as usize, table, &mut places);
     }
     places.sort_unstable_by_key(shown_order);
-    let total = places.len() as u64;
-    let offset = usize::try_from(query.offset).unwrap_or(usize::MAX);
+    Page { troubles, ..page_of(query, places) }
+}
+
+/// The page of what was found, in the order in which it is shown.
+fn page_of(query: &Query, found: impl IntoIterator<Item = Place>) -> Page {
     let limit = (query.limit as usize).min(limits::PAGE_MOST);
-    let places = places.into_iter().skip(offset).take(limit).collect();
-    Page { places, total, troubles }
+    let (mut places, mut total) = (Vec::new(), 0);
+    for place in found {
+        if total >= query.offset && places.len() < limit {
+            places.push(place);
+        }
+        total += 1;
+    }
+    Page { places, total, troubles: Vec::new() }
+}
+
+/// The page of a query that is about jobs only, and about all.
+fn of_all_jobs<J: JobFacts, A: JobFacts>(query: &Query, table: &SessionTable<J, A>) -> Page {
+    let Selection { states, command, .. } = &query.selection;
+    let command = command.as_ref().map(Glob::matcher);
+    let found = table.all().filter(|(_, job)| {
+        query.has_more_data.is_none_or(|wanted| job.has_more_data() == wanted)
+            && is_in_time(query, || job.end_time())
+            && passes(*job, states, command.as_ref())
+    });
+    let Some(newest) = query.newest.map(|newest| newest as usize) else {
+        return page_of(query, found.map(|(id, _)| Place::Job(id)));
+    };
+    let mut by_age: Vec<_> = found.map(|(id, job)| (age(job.end_time(), Some(id)), id)).collect();
+    if newest < by_age.len() {
+        by_age.select_nth_unstable(newest);
+        by_age.truncate(newest);
+    }
+    by_age.sort_unstable_by_key(|(_, id)| *id);
+    page_of(query, by_age.into_iter().map(|(_, id)| Place::Job(id)))
+}
+
+/// Whether it ended when the query says; what is unfinished never did.
+fn is_in_time(query: &Query, end: impl FnOnce() -> Option<Timestamp>) -> bool {
+    (query.before.is_none() && query.after.is_none())
+        || end().is_some_and(|end| {
+            query.before.is_none_or(|before| end < before)
+                && query.after.is_none_or(|after| end > after)
+        })
 }
 
 /// Adds direct children of the selected jobs: all, or those in one of the states asked for.
@@ -97,7 +134,13 @@ fn end_time<J: JobFacts, A: JobFacts>(
     }
 }
 
-/// Unfinished entries count as newest; of equals the one that was made later.
+/// What makes an entry newer than another: it sorts before it. Unfinished ones count as newest; of
+/// equals the one that was made later.
+fn age(end: Option<Timestamp>, made: Option<EntryId>) -> impl Ord {
+    (Reverse(end.is_none()), Reverse(end), Reverse(made))
+}
+
+/// Keeps the newest so many.
 fn keep_newest<J: JobFacts, A: JobFacts>(
     count: usize,
     table: &SessionTable<J, A>,
@@ -112,7 +155,7 @@ fn keep_newest<J: JobFacts, A: JobFacts>(
             Place::Job(id) => Some(*id),
             Place::Child(id, child) => table.facts(*id).and_then(|job| job.child_id(*child)),
         };
-        (Reverse(end.is_none()), Reverse(end), Reverse(made))
+        age(end, made)
     };
     places.sort_by_cached_key(by_age);
     places.truncate(count);

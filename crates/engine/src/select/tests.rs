@@ -459,7 +459,41 @@ fn an_archived_job_has_no_place_in_the_list_of_those_that_move() {
     assert!(!table.bring_back((EntryId(6), gone.instance()), gone.clone(), &runs(&gone)));
 }
 
+#[test]
+fn an_archived_job_is_found_by_its_identity_also_when_the_clock_was_set_back() {
+    let mut table = session();
+    let ids = [1, 4, 6, 8].map(EntryId);
+    let find = |table: &Table| ids.map(|id| table.find_instance(instance(id)));
+    archive(&mut table, &[0, 1, 2, 3]);
+    assert_eq!(find(&table), ids.map(Some));
+    assert_eq!(table.find_instance(instance(EntryId(5))), None);
+    let rows: Vec<FakeJob> = table.all_archived().map(|(_, row)| row.clone()).collect();
+    table.put_archived(ids.into_iter().rev().zip(rows).collect());
+    assert_eq!(find(&table), [8, 6, 4, 1].map(|id| Some(EntryId(id))));
+    table.put_archived(std::collections::BTreeMap::new());
+    assert_eq!(find(&table), [None; 4]);
+}
+
 proptest! {
+    #[test]
+    fn no_word_and_all_find_the_same_jobs(
+        made in made(),
+        turns in prop::collection::vec(0..6_usize, 0..6),
+        query in query(),
+        command in prop::option::of("x|\\*y|z"),
+        (offset, limit) in (0..3_u64, 0..5_u32),
+    ) {
+        let mut table = table(&made);
+        archive(&mut table, &turns);
+        let command = command.map(Glob);
+        let selection = Selection { selectors: Vec::new(), command, ..query.selection };
+        let query = Query { selection, children: false, child_states: vec![], ..query };
+        let none = Query { offset, limit, ..query };
+        let mut all = none.clone();
+        all.selection.selectors = vec![Selector::All];
+        prop_assert_eq!(run(&none, &table), run(&all, &table));
+    }
+
     #[test]
     fn a_query_does_not_see_what_is_archived(
         made in made(),

@@ -1,9 +1,10 @@
 //! Jobs of a session that are finished and lie elsewhere: the table has a short row of each, which
 //! says what selections ask, and the job itself is brought back when it is needed.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, VecDeque};
 
-use sortie_model::{EntryId, JobInstance, Ordinal};
+use sortie_model::{EntryId, JobInstance, Ordinal, limits};
 
 use crate::select::JobFacts;
 use crate::session::{Place, SessionTable};
@@ -11,6 +12,34 @@ use crate::session::{Place, SessionTable};
 /// Where children of a job are among the numbers of its session: the first one's number, its
 /// place in the job, and how many follow.
 pub type Run = (EntryId, Ordinal, u64);
+
+/// Finished jobs that could be archived and are in memory, the longest there first.
+#[derive(Debug, Default)]
+pub struct Lingering {
+    jobs: VecDeque<(EntryId, u32)>,
+    children: u64,
+}
+
+impl Lingering {
+    /// One more is in memory, with so many children.
+    pub fn add(&mut self, id: EntryId, children: u32) {
+        self.jobs.push_back((id, children));
+        self.children += u64::from(children);
+    }
+
+    /// The longest there, while they are more than [`limits::JOBS_BROUGHT`], or have more children
+    /// than [`limits::CHILDREN_BROUGHT`]: it is to be archived, or added again. One that is alone
+    /// stays.
+    pub fn surplus(&mut self) -> Option<(EntryId, u32)> {
+        let (jobs, children) = (self.jobs.len(), self.children);
+        if jobs <= 1 || (jobs <= limits::JOBS_BROUGHT && children <= limits::CHILDREN_BROUGHT) {
+            return None;
+        }
+        let (id, children) = self.jobs.pop_front()?;
+        self.children -= u64::from(children);
+        Some((id, children))
+    }
+}
 
 impl<J, A> SessionTable<J, A> {
     /// Puts archived jobs in, in place of all that are archived. Numbers of their children that
@@ -146,12 +175,51 @@ impl<J: JobFacts, A: JobFacts> SessionTable<J, A> {
         last.max(self.archived.last_key_value().map(|(id, _)| *id))
     }
 
-    /// The job with that identity, archived or not. Looks at each archived one.
+    /// The job with that identity, archived or not. Identities ascend with numbers, unless a clock
+    /// was set back: an archived one is looked for by halving first, and among all after that.
     pub fn find_instance(&self, instance: JobInstance) -> Option<EntryId> {
         if let Some(id) = self.instances.get(&instance) {
             return Some(*id);
         }
+        let (mut low, mut high) = (0, self.archived.last_key_value().map_or(0, |(id, _)| id.0));
+        while low <= high {
+            let middle = low + (high - low) / 2;
+            let (id, row) = self.archived.range(EntryId(middle)..).next()?;
+            match row.instance().cmp(&instance) {
+                Ordering::Equal => return Some(*id),
+                Ordering::Less => low = id.0.saturating_add(1),
+                Ordering::Greater if middle == 0 => break,
+                Ordering::Greater => high = middle - 1,
+            }
+        }
         let mut rows = self.archived.iter();
         rows.find_map(|(id, row)| (row.instance() == instance).then_some(*id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Adds jobs with so many children each, and takes the surplus after each; those that stay.
+    fn check(jobs: usize, children: u32, stay: usize) {
+        let mut lingering = Lingering::default();
+        for id in 0..jobs {
+            lingering.add(EntryId(id as u64), children);
+            while let Some((gone, of)) = lingering.surplus() {
+                assert_eq!((gone, of), (EntryId((id - lingering.jobs.len()) as u64), children));
+            }
+        }
+        assert_eq!(lingering.jobs.len(), stay);
+        assert_eq!(lingering.children, stay as u64 * u64::from(children));
+    }
+
+    #[test]
+    fn finished_jobs_stay_in_memory_up_to_a_bound_of_jobs_and_one_of_children() {
+        check(10, 1, 10);
+        check(3 * limits::JOBS_BROUGHT, 1, limits::JOBS_BROUGHT);
+        check(3 * limits::JOBS_BROUGHT, 0, limits::JOBS_BROUGHT);
+        check(10, limits::CHILDREN_BROUGHT as u32 / 4, 4);
+        check(10, limits::CHILDREN_PER_JOB, 1);
     }
 }

@@ -69,9 +69,14 @@ pub const OUTPUT_RETRY: Duration = Duration::from_millis(500);
 pub const OUTPUT_REMOVED_AT_ONCE: usize = 64;
 
 // History.
-/// Finished jobs of one session that were brought back into memory and stay there for who reads
+/// Finished jobs of one session that stay in memory, or were brought back into it, for who reads
 /// them next; beyond it those go that are there longest, as soon as nobody uses them.
 pub const JOBS_BROUGHT: usize = 1_024;
+/// Children that those jobs have together; beyond it the same go, but for the last one.
+pub const CHILDREN_BROUGHT: u64 = 65_536;
+/// A command of a finished job that stays in memory when the job does not, in bytes: a filter by
+/// command reads longer ones from the disk.
+pub const ARCHIVED_COMMAND_BYTES: usize = 128;
 /// Finished jobs that one receive has brought back into memory at once; it reads the others after
 /// them.
 pub const JOBS_RECEIVED_AT_ONCE: usize = 64;

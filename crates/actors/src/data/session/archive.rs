@@ -1,13 +1,13 @@
 //! Finished jobs of a session that lie in its journal: they are found there, brought back into
-//! memory when they are read, and put away again when nobody reads them.
+//! memory when they are read, and put away again when nobody reads them. Those that finished in
+//! this life of the node are put away, too.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sortie_engine::select::{self, Page, Selected};
-use sortie_engine::session::SessionTable;
+use sortie_engine::session::{Lingering, SessionTable};
 use sortie_model::selector::{Query, Selection};
-use sortie_model::{EntryId, JobInstance, limits};
+use sortie_model::{EntryId, JobInstance};
 use sortie_store::journal::{JobEntry, JournalError};
 use sortie_wire::{ErrorCode, RemoteError};
 
@@ -19,16 +19,16 @@ use crate::node::recover::kept_job;
 /// The jobs of a session.
 pub(crate) type Jobs = SessionTable<Arc<JobShared>, Archived>;
 
-/// Jobs that are put away, or are found to be in use, for each that is brought back.
+/// Jobs that are put away, or are found to be in use, for each that is brought back or finishes.
 const PUT_AWAY_AT_ONCE: usize = 8;
 
-/// What a session knows of the jobs that it brought back.
+/// What a session knows of the jobs that it brought back, or could put away.
 #[derive(Debug, Default)]
 pub(super) struct Brought {
     /// Held while one is read, or removed.
     reading: tokio::sync::Mutex<()>,
-    /// Those in memory, the longest there first.
-    jobs: Mutex<VecDeque<EntryId>>,
+    /// Those in memory.
+    jobs: Mutex<Lingering>,
 }
 
 /// What a client is told where the journal cannot be read.
@@ -41,7 +41,7 @@ impl SessionShared {
     /// What a selection names. Where that is a matter of the disk, nobody waits for it.
     pub(crate) async fn select(&self, selection: &Selection) -> Selected {
         let selection = selection.clone();
-        let on_disk = selection.command.is_some();
+        let on_disk = self.reads_commands(&selection);
         self.search(on_disk, move |jobs| select::select(&selection, jobs)).await
     }
 
@@ -49,11 +49,17 @@ impl SessionShared {
     pub(crate) async fn query(&self, query: &Query) -> Page {
         let names_children = query.children || !query.selection.selectors.is_empty();
         let times = query.before.is_some() || query.after.is_some() || query.newest.is_some();
-        let on_disk = query.selection.command.is_some()
+        let on_disk = self.reads_commands(&query.selection)
             || !query.child_states.is_empty()
             || (names_children && (times || query.has_more_data.is_some()));
         let query = query.clone();
         self.search(on_disk, move |jobs| select::run(&query, jobs)).await
+    }
+
+    /// Whether commands have to be read from the disk for it.
+    fn reads_commands(&self, selection: &Selection) -> bool {
+        let long = |table: &Jobs| table.all_archived().any(|(_, row)| row.has_long_command());
+        selection.command.is_some() && long(&self.table())
     }
 
     /// Looks for something in the table, or in a copy of it, off the runtime's workers.
@@ -102,7 +108,7 @@ impl SessionShared {
         if !brought {
             return Ok(None);
         }
-        self.put_some_away(id);
+        self.put_some_away(&job);
         Ok(Some(job))
     }
 
@@ -145,20 +151,17 @@ impl SessionShared {
         self.brought.reading.lock().await
     }
 
-    /// One more is in memory: beyond [`limits::JOBS_BROUGHT`] those go that are there longest and
-    /// that nobody uses.
-    fn put_some_away(&self, new: EntryId) {
-        let mut jobs = self.brought.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        jobs.push_back(new);
+    /// A job is in memory that has finished, and of which the journal has all. Some go that are
+    /// there longest and that nobody uses, if there are too many.
+    pub(crate) fn put_some_away(&self, new: &JobShared) {
+        let mut lingering = self.brought.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        lingering.add(new.identity.id, new.rows().children());
         for _ in 0..PUT_AWAY_AT_ONCE {
-            if jobs.len() <= limits::JOBS_BROUGHT {
-                return;
-            }
-            let Some(id) = jobs.pop_front() else { return };
+            let Some((id, children)) = lingering.surplus() else { return };
             let mut table = self.table_mut();
             let gone = table.archive(id, Archived::of_idle);
             if gone.is_none() && table.job(id).is_some() {
-                jobs.push_back(id);
+                lingering.add(id, children);
             }
             drop(table);
             drop(gone);
