@@ -6,6 +6,8 @@
 
 pub mod bare;
 pub mod cluster;
+pub mod history;
+pub mod home;
 pub mod measure;
 pub mod peer;
 pub mod proc_figures;

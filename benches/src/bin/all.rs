@@ -8,7 +8,7 @@ use sortie_benches::report::{HEADING, line};
 use sortie_benches::{Outcome, Row};
 
 /// The programs, in the order of their rows.
-const SCENARIOS: [&str; 15] = [
+const SCENARIOS: [&str; 17] = [
     "process_jobs",
     "in_process_children",
     "task_latency",
@@ -24,6 +24,8 @@ const SCENARIOS: [&str; 15] = [
     "restarts",
     "live_values",
     "journal",
+    "history",
+    "long_life",
 ];
 
 fn main() -> ExitCode {

@@ -3,33 +3,21 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::mpsc;
-use std::time::Instant;
 
-use bytes::Bytes;
-use redb::{Database, ReadableDatabase, TableDefinition};
+use redb::{Database, ReadableDatabase};
+use sortie_benches::history::{
+    BARE, ROW_BYTES, SESSION, answered, bare_commits, fill, job, session, timed,
+};
 use sortie_benches::measure::quantile;
 use sortie_benches::{Bound, Options, Outcome, Row, Size, run};
-use sortie_model::spec::BodySpec;
-use sortie_model::view::Kind;
-use sortie_model::{
-    EntryId, JobInstance, JobSpec, SessionId, SessionInstance, State, Timestamp, limits,
-};
-use sortie_store::journal::{
-    Change, Durability, JobEntry, JobFacts, JobPlan, Journal, JournalBounds, JournalError, NewJob,
-    Order, SessionEntry, SpecDigest,
-};
-use uuid::Uuid;
+use sortie_model::{EntryId, State, limits};
+use sortie_store::journal::{Change, Durability, Journal, JournalBounds, Order};
 
 const STARTS: u64 = 1_000;
 const HISTORY: u64 = 100_000;
 const FULL_HISTORY: u64 = 1_000_000;
 const PAGES: usize = 20;
 const OPENINGS: usize = 3;
-const SESSION: SessionInstance = SessionInstance(Uuid::from_u128(1));
-const BARE: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("bare");
-/// What a job takes in the journal's table of jobs, in bytes.
-const ROW_BYTES: usize = 200;
 
 fn main() -> ExitCode {
     run(async |options: Options| tokio::task::spawn_blocking(move || scenario(options)).await?)
@@ -49,7 +37,7 @@ fn scenario(options: Options) -> Outcome<Vec<Row>> {
     answered(|done| journal.change(vec![session], Durability::Durable, done))?;
     let database = Database::create(&bare)?;
     let starts = starts(&journal)?;
-    let commits = bare_commits(&database)?;
+    let commits = bare_commits(&database, FULL_HISTORY, STARTS)?;
     fill(&journal, jobs)?;
     fill_bare(&database, jobs)?;
     let (pages, bare_pages) = (pages(&journal)?, bare_pages(&database)?);
@@ -83,58 +71,6 @@ fn scenario(options: Options) -> Outcome<Vec<Row>> {
     ])
 }
 
-fn session() -> SessionEntry {
-    SessionEntry {
-        id: SessionId(1),
-        instance: SESSION,
-        name: "default".to_owned(),
-        owner: "bench".to_owned(),
-        created: Timestamp(0),
-        next_id: EntryId(1),
-        epoch: 0,
-        idle_timeout: None,
-        disconnected: None,
-        output: Default::default(),
-        directory: None,
-        environment: Vec::new(),
-    }
-}
-
-fn job(number: u64, state: State) -> Outcome<NewJob> {
-    let body = BodySpec::Script { text: Bytes::from_static(b"echo done"), arguments: Vec::new() };
-    let end = state.is_finished().then_some(Timestamp(number.cast_signed()));
-    let instance = JobInstance(Uuid::from_u128(u128::from(number) + 1_000));
-    let entry = JobEntry {
-        id: EntryId(2 * number + 1),
-        instance,
-        name: format!("Job{}", 2 * number + 1),
-        command: format!("echo job number {number}"),
-        kind: Kind::Background,
-        created: Timestamp(0),
-        known_children: 1,
-        facts: JobFacts { state, end, ..JobFacts::default() },
-    };
-    let spec = JobSpec::new("echo done", body);
-    let plan = JobPlan { spec, nodes: Vec::new() };
-    let next_id = EntryId(2 * number + 3);
-    let key = instance.0.to_string().try_into()?;
-    let (digest, children) = (SpecDigest::of(&plan.spec)?, Vec::new());
-    Ok(NewJob { session: SESSION, key, entry, plan, digest, children, next_id })
-}
-
-type Done<T> = Box<dyn FnOnce(Result<T, JournalError>) + Send>;
-
-fn answered<T: Send + 'static>(
-    ask: impl FnOnce(Done<T>) -> Result<(), JournalError>,
-) -> Outcome<T> {
-    let (told, answer) = mpsc::sync_channel(1);
-    ask(Box::new(move |done| {
-        // The other end waits below.
-        let _ = told.send(done);
-    }))?;
-    Ok(answer.recv()??)
-}
-
 /// One start after the other, each in ms.
 fn starts(journal: &Journal) -> Outcome<Vec<f64>> {
     let measured = (0..STARTS).map(|number| {
@@ -142,44 +78,6 @@ fn starts(journal: &Journal) -> Outcome<Vec<f64>> {
         timed(|| answered(|done| journal.start(new, done)).map(|_| ()))
     });
     measured.collect()
-}
-
-/// As many commits of one row, each in ms.
-fn bare_commits(database: &Database) -> Outcome<Vec<f64>> {
-    let measured = (0..STARTS).map(|number| {
-        timed(|| {
-            let mut transaction = database.begin_write()?;
-            transaction.set_quick_repair(true);
-            let key = (FULL_HISTORY + number).to_be_bytes();
-            transaction.open_table(BARE)?.insert(&key[..], &[7; ROW_BYTES][..])?;
-            Ok(transaction.commit()?)
-        })
-    });
-    measured.collect()
-}
-
-/// Many starts at once: they are gathered.
-fn fill(journal: &Journal, jobs: u64) -> Outcome<()> {
-    let (told, answers) = mpsc::channel();
-    let mut answered = 0;
-    for number in 0..jobs {
-        let told = told.clone();
-        let new = job(number, State::Completed)?;
-        // No more than the queue holds is under way.
-        while number - answered >= limits::JOURNAL_QUEUE as u64 / 2 {
-            let _: Result<_, JournalError> = answers.recv()?;
-            answered += 1;
-        }
-        journal.start(new, move |started| {
-            // The other end is there until all are answered.
-            let _ = told.send(started);
-        })?;
-    }
-    for _ in answered..jobs {
-        answers.recv()??;
-    }
-    let kept = journal.history()?.jobs;
-    if kept == jobs { Ok(()) } else { Err(format!("{kept} of {jobs} jobs are kept").into()) }
 }
 
 fn fill_bare(database: &Database, rows: u64) -> Outcome<()> {
@@ -248,11 +146,4 @@ fn copy(from: &Path, to: &PathBuf) -> Outcome<()> {
         std::fs::copy(from.join(name), to.join(name))?;
     }
     Ok(())
-}
-
-/// How long it takes, in ms.
-fn timed(act: impl FnOnce() -> Outcome<()>) -> Outcome<f64> {
-    let begun = Instant::now();
-    act()?;
-    Ok(begun.elapsed().as_secs_f64() * 1e3)
 }
