@@ -269,8 +269,9 @@ impl Receiver {
     /// Ends the receive: what was acknowledged is freed, the rest comes again to the next receive.
     ///
     /// # Errors
-    /// [`RequestError`] when the connection is lost, or when another client has taken the session
-    /// over ([`ErrorCode::SessionTaken`]); then some of the acknowledged records may come again.
+    /// [`RequestError`] when the connection is lost, when another client has taken the session over
+    /// ([`ErrorCode::SessionTaken`]), or when the node's disk does not take what was acknowledged
+    /// ([`ErrorCode::Storage`]); then some of the acknowledged records may come again.
     ///
     /// # Cancel safety
     /// As for an error.
@@ -294,15 +295,18 @@ impl Receiver {
         sender.finish().await?;
         // The node ends its side when what was acknowledged is freed and noted: where it breaks off
         // some of it may come again. Before it hears of our end it may send more, which stays
-        // there. But where it says that another client has the session, what was acknowledged
-        // counts for nothing.
-        let mut parted = None;
+        // there. But where it says that another client has the session, or that it is not noted
+        // what was acknowledged, that counts for nothing.
+        let counts = |error: &RemoteError| {
+            matches!(error.code, ErrorCode::SessionTaken | ErrorCode::Storage)
+        };
+        let mut refused = None;
         while let Some(message) = receiver.next().await? {
             if let ToClient::Delivery(Delivery::Refused(error)) = message {
-                parted = Some(error).filter(|error| error.code == ErrorCode::SessionTaken);
+                refused = Some(error).filter(counts);
             }
         }
-        parted.map_or(Ok(()), |error| Err(error.into()))
+        refused.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// Tells the node what was acknowledged, or takes the next message if that is sooner: a node

@@ -27,14 +27,27 @@ pub(crate) const PAGE: usize = 4_096;
 /// The pause before a request that found the journal busy is made again.
 const BUSY_PAUSE: Duration = Duration::from_millis(2);
 
-/// Whether something is on the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Whether something is on the disk, the better first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kept {
     Yes,
     /// The disk is full: it may be there when it is tried again.
     NotYet,
     /// The journal takes nothing any more.
     Never,
+}
+
+impl Kept {
+    /// What a reader is told whose confirmation is not on the disk: some may come again.
+    pub(crate) fn of_confirmation(self) -> Result<(), RemoteError> {
+        let (text, hint) = match self {
+            Self::Yes => return Ok(()),
+            Self::NotYet => ("the disk is full", "free some space"),
+            Self::Never => ("the journal failed", "the node has to be started again"),
+        };
+        let text = format!("{text}, and that this was received is not noted: it may come again");
+        Err(RemoteError::new(ErrorCode::Storage, text).hint(hint))
+    }
 }
 
 /// Where one session's things are kept.

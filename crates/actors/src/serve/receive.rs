@@ -104,8 +104,8 @@ pub(super) async fn receive(
     if over == Over::ClientEnded {
         drop(window);
         // That our side ends tells it that all it confirmed is free, and stays so.
-        committing.finish().await;
-        return outlet.finish().await;
+        outlet.renew();
+        return conclude(committing, outlet).await;
     }
     // What the client has in hand it may still confirm. That we end our side tells it that all it
     // confirmed is free.
@@ -119,11 +119,16 @@ pub(super) async fn receive(
     };
     drop(window);
     match confirmed {
-        Ok(()) => {
-            committing.finish().await;
-            outlet.finish().await
-        }
+        Ok(()) => conclude(committing, outlet).await,
         Err(Withdrawn) => refuse(outlet, stay.parted().await).await,
+    }
+}
+
+/// Ends it, once it is noted what was confirmed; refuses it where that cannot be noted.
+async fn conclude(committing: Committing, outlet: Outlet) -> Result<(), ExchangeError> {
+    match committing.finish().await.of_confirmation() {
+        Ok(()) => outlet.finish().await,
+        Err(error) => refuse(outlet, error).await,
     }
 }
 

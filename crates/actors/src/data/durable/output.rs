@@ -222,16 +222,16 @@ impl JobShared {
         JobFacts { dropped, ..job_facts(rows, unread, self.with_errors()) }
     }
 
-    /// Keeps how far its readers have confirmed: it is on the disk when this returns.
-    pub(crate) async fn commit_cursors(&self) {
-        let Some(durable) = &self.durable else { return };
+    /// Keeps how far its readers have confirmed. What is not kept is tried again by the next call.
+    pub(crate) async fn commit_cursors(&self) -> Kept {
+        let Some(durable) = &self.durable else { return Kept::Yes };
         // What another call has taken is kept when the lock is free.
         let _one_by_one = self.committing.lock().await;
         loop {
             let cursors = self.mailboxes.take_moved(PAGE);
             let emptied = self.was_emptied();
             if cursors.is_empty() && !emptied {
-                return;
+                return Kept::Yes;
             }
             let (job, moved) = (self.identity.instance, cursors.clone());
             let mut changes = vec![Change::CursorsMoved { job, cursors: moved }];
@@ -247,9 +247,10 @@ impl JobShared {
                     }
                     self.mailboxes.cursors_committed(&cursors);
                 }
-                // With the next reader, or the next end.
-                Kept::NotYet => return self.mailboxes.moved_again(&cursors),
-                Kept::Never => self.say_unread(false),
+                kept => {
+                    self.mailboxes.moved_again(&cursors);
+                    return kept;
+                }
             }
         }
     }
@@ -260,7 +261,7 @@ impl JobShared {
 pub(crate) struct Committing {
     jobs: Arc<Mutex<Vec<Arc<JobShared>>>>,
     done: Option<oneshot::Sender<()>>,
-    task: Option<JoinHandle<()>>,
+    task: Option<JoinHandle<Kept>>,
 }
 
 impl Committing {
@@ -280,11 +281,9 @@ impl Committing {
                     () = tokio::time::sleep(COMMIT_PAUSE) => false,
                 };
                 let now = all.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                for job in now {
-                    job.commit_cursors().await;
-                }
+                let kept = commit(&now).await;
                 if last {
-                    return;
+                    return kept;
                 }
             }
         });
@@ -302,13 +301,13 @@ impl Committing {
         }
     }
 
-    /// Everything that was confirmed of these is kept when this returns; they are not read any
-    /// more.
-    pub(crate) async fn finish_some(&self, jobs: &[Arc<JobShared>]) {
-        for job in jobs {
-            job.commit_cursors().await;
+    /// Keeps what was confirmed of these. If it is kept they are not read any more.
+    pub(crate) async fn finish_some(&self, jobs: &[Arc<JobShared>]) -> Kept {
+        let kept = commit(jobs).await;
+        if kept == Kept::Yes {
+            self.jobs().retain(|job| !jobs.iter().any(|other| Arc::ptr_eq(job, other)));
         }
-        self.jobs().retain(|job| !jobs.iter().any(|other| Arc::ptr_eq(job, other)));
+        kept
     }
 
     /// Keeps what the output policy drops of a job, until this is dropped; none where nothing is.
@@ -321,23 +320,36 @@ impl Committing {
         let task = tokio::spawn(async move {
             while !mailboxes.is_removed() {
                 tokio::select! {
-                    _ = &mut over => return,
+                    _ = &mut over => return Kept::Yes,
                     () = mailboxes.moved() => tokio::time::sleep(COMMIT_PAUSE).await,
                 }
-                let Some(job) = job.upgrade() else { return };
-                job.commit_cursors().await;
+                let Some(job) = job.upgrade() else { return Kept::Yes };
+                if job.commit_cursors().await == Kept::Never {
+                    return Kept::Never;
+                }
             }
+            Kept::Yes
         });
         Some(Self { jobs: Arc::default(), done: Some(done), task: Some(task) })
     }
 
-    /// Everything that was confirmed is kept when this returns. Dropping it does the same, without
-    /// anybody waiting.
-    pub(crate) async fn finish(mut self) {
+    /// Keeps everything that was confirmed, and says whether it is. Dropping it does the same,
+    /// without anybody waiting.
+    pub(crate) async fn finish(mut self) -> Kept {
         drop(self.done.take());
-        if let Some(task) = self.task.take() {
+        match self.task.take() {
             // A panic in it is told by the runtime.
-            let _ = task.await;
+            Some(task) => task.await.unwrap_or(Kept::Never),
+            None => Kept::Yes,
         }
     }
+}
+
+/// Keeps what was confirmed of each of these jobs. Says of the worst how it went.
+async fn commit(jobs: &[Arc<JobShared>]) -> Kept {
+    let mut worst = Kept::Yes;
+    for job in jobs {
+        worst = worst.max(job.commit_cursors().await);
+    }
+    worst
 }

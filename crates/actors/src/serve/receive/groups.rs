@@ -105,7 +105,7 @@ impl Groups<'_> {
             // They go from memory only when the journal knows what was taken.
             outlet.flush().await?;
             window.emptied().await?;
-            committing.finish_some(&brought).await;
+            committing.finish_some(&brought).await.of_confirmation()?;
         }
         Ok(blocked.and_then(|place| ends.get(place).copied()))
     }

@@ -55,6 +55,11 @@ impl Outlet {
         self.way.clone()
     }
 
+    /// Begins anew with a client that wants nothing of what was gathered.
+    pub(super) fn renew(&mut self) {
+        (self.gathered, self.bytes, self.way) = (Vec::new(), 0, Way::default());
+    }
+
     /// What the client can be given of live values: in another process it needs bytes.
     pub(super) const fn live_values(&self) -> LiveValues {
         match self.sender {
