@@ -39,6 +39,11 @@ impl Ended {
         self.state == "failed" && self.reason.contains(&format!("\"{code}\""))
     }
 
+    /// Whether it ended in that state, with that exit status if one is said.
+    pub(crate) fn was(&self, state: &str, exit_code: Option<i64>) -> bool {
+        self.state == state && exit_code.is_none_or(|code| self.exit_code == Some(code))
+    }
+
     fn sentence(&self) -> String {
         let Self { state, exit_code, signal, reason } = self;
         format!("{state} with status {exit_code:?}, signal {signal:?}, reason {reason}")
@@ -75,14 +80,14 @@ pub(crate) fn item(
     notes: &Notes,
 ) -> Result<(), Violation> {
     let (times, wanted) = (notes.starts(), item.plan.lives);
-    let queued_when_stopped = ended.state == "stopped" && item.stop_asked && times == 0;
-    if times != wanted && !queued_when_stopped {
+    let is_stopped = ended.state == "stopped" && item.stop_asked;
+    if times != wanted && !(is_stopped && times < wanted) {
         return Err(Violation::Starts { item: whose.item, job: whose.job, times, wanted });
     }
     let (output, error) = item.plan.output();
-    let exactness = if item.plan.end == End::IsStopped {
+    let exactness = if is_stopped || item.plan.end == End::IsStopped {
         check_stopped(item, whose, ended)?;
-        Exactness::AtLeast(notes.written())
+        Exactness::AtLeast(written(item, times, notes))
     } else {
         check_end(item, whose, ended)?;
         Exactness::All
@@ -102,6 +107,15 @@ pub(crate) fn item(
         }
     }
     Ok(())
+}
+
+/// How many lines of a stopped item were written for certain in all its lives. What stands in the
+/// note of a later life may be the earlier one's.
+fn written(item: &Item, times: u64, notes: &Notes) -> u64 {
+    match times {
+        0 | 1 => notes.written(),
+        _ => (times - 1) * item.plan.lines(),
+    }
 }
 
 /// Checks an item that ended with its guardian: it began once at most, and what came of it is a

@@ -18,6 +18,7 @@ pub(crate) fn run(home: &Home, options: &Options) -> Result<String, Violation> {
     let begun = Instant::now();
     let killed = || fleet.tally.clients_killed.load(Ordering::Relaxed);
     fleet.run(|| {
+        fleet.fill();
         while killed() < options.kills && begun.elapsed() < options.time && !fleet.has_failed() {
             // tidy: waits because the commands of the fleet do the work
             std::thread::sleep(std::time::Duration::from_millis(50));

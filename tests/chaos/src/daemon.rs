@@ -12,6 +12,12 @@ use crate::violation::Violation;
 /// How long what is not wanted any more may take to be gone.
 const GONE_TIME: Duration = Duration::from_secs(20);
 
+/// How long an item lives at most where so many are to run all the time, in milliseconds.
+const LONG_LIVES: u64 = 1_800_000;
+
+/// Kills between two lines that say how far a run is.
+const REPORT: u64 = 100;
+
 /// How long a command may take that only sees to it that a node runs.
 const AWAKE_TIME: Duration = Duration::from_secs(20);
 
@@ -25,20 +31,21 @@ pub(crate) fn run(home: &Home, options: &Options) -> Result<String, Violation> {
     let mut kills = 0;
     fleet.run(|| {
         let is_over = || fleet.has_failed();
-        kills = kill_again_and_again(home, options, is_over, || numbers(&fleet))?;
+        fleet.fill();
+        kills = kill_again_and_again(&[home], options, is_over, || numbers(&fleet))?;
         Ok(())
     })?;
     nothing_left(home)?;
     Ok(format!("{kills} kills of the node, {}", numbers(&fleet)))
 }
 
-/// Kills the node at random moments, as often or as long as the options say or until it is over.
-/// Returns how often.
+/// Kills the nodes of these homes, one of them or all, at random moments, as often or as long as
+/// the options say or until it is over. Returns how often.
 ///
 /// # Errors
 /// When a command fails that only needs a node.
 pub(crate) fn kill_again_and_again(
-    home: &Home,
+    homes: &[&Home],
     options: &Options,
     is_over: impl Fn() -> bool,
     so_far: impl Fn() -> String,
@@ -46,7 +53,9 @@ pub(crate) fn kill_again_and_again(
     let (begun, mut random) = (Instant::now(), Random::new(options.seed, 1 << 41));
     let (over, mut kills) = (AtomicBool::new(false), 0);
     std::thread::scope(|scope| {
-        let waker = scope.spawn(|| keep_awake(home, &over));
+        let over = &over;
+        let awake = |home| scope.spawn(move || keep_awake(home, over));
+        let wakers: Vec<_> = homes.iter().copied().map(awake).collect();
         while kills < options.kills && begun.elapsed() < options.time && !is_over() {
             let pause = match random.within(0..=9) {
                 0 => random.millis(20),
@@ -55,14 +64,19 @@ pub(crate) fn kill_again_and_again(
             };
             // tidy: waits because the moment of a kill is random
             std::thread::sleep(pause);
-            let killed = home.kill_daemon();
-            kills += u64::from(killed);
-            if killed && kills.is_multiple_of(100) {
+            // Each of them, or all at once.
+            let chosen = random.within(0..=homes.len() as u64);
+            let is_chosen = |place: usize| place as u64 == chosen || chosen == homes.len() as u64;
+            let chosen = homes.iter().enumerate().filter(|(place, _)| is_chosen(*place));
+            let before = kills;
+            kills += chosen.filter(|(_, home)| home.kill_daemon()).count() as u64;
+            if before / REPORT < kills / REPORT {
                 eprintln!("chaos: {kills} kills, {}", so_far());
             }
         }
         over.store(true, Ordering::SeqCst);
-        waker.join().unwrap_or(Ok(()))
+        let ends = wakers.into_iter().map(|waker| waker.join().unwrap_or(Ok(())));
+        ends.fold(Ok(()), Result::and)
     })?;
     Ok(kills)
 }
@@ -83,11 +97,13 @@ fn keep_awake(home: &Home, over: &AtomicBool) -> Result<(), Violation> {
 
 /// The fleet of a run, by its size.
 pub(crate) fn fleet_size(options: &Options, killed: Killed) -> Size {
-    let (together, most_millis) = match options.size {
-        RunSize::Short => (24, 2_500),
-        RunSize::Long => (200, 60_000),
+    let (together, most_millis) = match (options.size, options.running) {
+        (RunSize::Short, _) => (24, 2_500),
+        (RunSize::Long, 0) => (200, 60_000),
+        (RunSize::Long, _) => (usize::MAX, LONG_LIVES),
     };
-    Size { seed: options.seed, together, most_millis, workers: 8, killed }
+    let (seed, running) = (options.seed, options.running);
+    Size { seed, together, running, most_millis, workers: 8, killed }
 }
 
 /// What a fleet came to, as words.
@@ -105,7 +121,8 @@ pub(crate) fn numbers(fleet: &Fleet<'_>) -> String {
     .map(|count| count.load(Ordering::Relaxed));
     format!(
         "{items} jobs, {starts} starts, {lines} lines in {records} records ({again} came again), \
-         {commands} commands, {cut_off} of them cut off"
+         {commands} commands, {cut_off} of them cut off{}",
+        fleet.at_least()
     )
 }
 

@@ -2,6 +2,7 @@
 //! by one command at a time.
 
 mod acts;
+mod crowd;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,6 +14,7 @@ use crate::item::Plan;
 use crate::ledger::Ledger;
 use crate::random::Random;
 use crate::violation::{Violation, machine};
+use crowd::Crowd;
 
 /// How many items a fleet has, and how they are asked for.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +22,8 @@ pub(crate) struct Size {
     pub(crate) seed: u64,
     /// Items that run at the same time.
     pub(crate) together: usize,
+    /// Processes of items that run at every moment; as it comes if 0.
+    pub(crate) running: u64,
     /// How long an item lives at most, in milliseconds.
     pub(crate) most_millis: u64,
     /// Commands at the same time.
@@ -37,7 +41,12 @@ pub(crate) enum Killed {
     Clients,
     /// The node's guardian, and now and then the node with it.
     Guardian,
+    /// The node, the other one on which everything runs, or both.
+    Either,
 }
+
+/// The node on which everything runs under [`Killed::Either`].
+pub(crate) const OTHER: &str = "b";
 
 /// What a fleet came to.
 #[derive(Debug, Default)]
@@ -52,6 +61,8 @@ pub(crate) struct Tally {
     pub(crate) clients_killed: AtomicU64,
     /// Items that ended with the guardian.
     pub(crate) lost: AtomicU64,
+    /// Items whose node was away for too long to begin with.
+    pub(crate) unreached: AtomicU64,
 }
 
 /// An item under way.
@@ -98,6 +109,7 @@ pub(crate) struct Fleet<'a> {
     next: AtomicU64,
     draining: AtomicBool,
     failed: AtomicBool,
+    crowd: Crowd,
     pub(crate) tally: Tally,
 }
 
@@ -124,6 +136,7 @@ impl<'a> Fleet<'a> {
             next: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             failed: AtomicBool::new(false),
+            crowd: Crowd::default(),
             tally: Tally::default(),
         })
     }
@@ -150,6 +163,9 @@ impl<'a> Fleet<'a> {
             let work = |worker| self.guarded(|| self.work(worker));
             let workers: Vec<_> =
                 (0..self.size.workers).map(|worker| scope.spawn(move || work(worker))).collect();
+            if self.size.running > 0 {
+                scope.spawn(|| self.count());
+            }
             let besides = self.guarded(beside);
             self.drain();
             let ends = workers.into_iter().map(|worker| worker.join().unwrap_or(Ok(())));
@@ -195,7 +211,7 @@ impl<'a> Fleet<'a> {
     fn take(&self, random: &mut Random) -> Option<Item> {
         let mut waiting = self.waiting();
         let room = self.under_way.load(Ordering::SeqCst) < self.size.together as u64;
-        if room && !self.draining.load(Ordering::SeqCst) {
+        if room && self.has_place() && !self.draining.load(Ordering::SeqCst) {
             self.under_way.fetch_add(1, Ordering::SeqCst);
             let plan = self.next_plan();
             return Some(Item::new(plan));

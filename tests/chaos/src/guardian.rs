@@ -28,6 +28,7 @@ pub(crate) fn run(home: &Home, options: &Options) -> Result<String, Violation> {
     let mut random = Random::new(options.seed, 1 << 42);
     let mut kills = 0;
     fleet.run(|| {
+        fleet.fill();
         while kills < most && begun.elapsed() < options.time && !fleet.has_failed() {
             // tidy: waits because the moment of a kill is random
             std::thread::sleep(random.millis(PAUSE));

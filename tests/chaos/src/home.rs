@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,8 @@ const SHOWN: usize = 600;
 pub(crate) struct Home {
     folder: PathBuf,
     binary: PathBuf,
+    /// Words before each command of this home.
+    through: Vec<String>,
     /// Raised before and after each kill of its node: a command that sees none has no excuse.
     kills: AtomicU64,
 }
@@ -73,7 +75,13 @@ impl Home {
     /// When the folder cannot be made.
     pub(crate) fn new(folder: PathBuf, binary: PathBuf) -> Result<Self, Violation> {
         std::fs::create_dir_all(&folder).map_err(machine("a folder for a home"))?;
-        Ok(Self { folder, binary, kills: AtomicU64::new(0) })
+        Ok(Self { folder, binary, through: Vec::new(), kills: AtomicU64::new(0) })
+    }
+
+    /// The same, with words before each command.
+    pub(crate) fn through(mut self, words: Vec<String>) -> Self {
+        self.through = words;
+        self
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -82,7 +90,14 @@ impl Home {
 
     /// A command in this home.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(&self.binary);
+        let mut command = match self.through.split_first() {
+            None => Command::new(&self.binary),
+            Some((first, more)) => {
+                let mut command = Command::new(first);
+                command.args(more).arg(&self.binary);
+                command
+            }
+        };
         command.env("SORTIE_HOME", &self.folder).env("NO_COLOR", "1").args(words);
         command.stdin(Stdio::null());
         command
@@ -173,6 +188,31 @@ impl Home {
         if ran.code == Some(0) { Ok(()) } else { Err(ran.refused()) }
     }
 
+    /// Runs its node under that name, which may not listen yet.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub(crate) fn run_node(&self, name: &str, more: &[&str]) -> Result<Child, Violation> {
+        let words = ["node", "run", "--name", name, "--listen", "127.0.0.1:0"];
+        let mut command = self.command(&[&words[..], more].concat());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().map_err(machine("a node"))
+    }
+
+    /// Makes a cluster of its node and the others', which listen.
+    ///
+    /// # Errors
+    /// When one is refused.
+    pub(crate) fn joined_by(&self, others: &[&Self]) -> Result<(), Violation> {
+        let mut offer = self.json(&["cluster", "init"])?;
+        for home in others {
+            let text = |key: &str| offer.get(key).and_then(Value::as_str).unwrap_or_default();
+            home.must(&["cluster", "join", text("address"), "--token", text("token")])?;
+            offer = self.json(&["cluster", "token"])?;
+        }
+        Ok(())
+    }
+
     /// Where its node listens, as soon as it does.
     ///
     /// # Errors
@@ -207,7 +247,8 @@ impl Home {
         killed
     }
 
-    /// The processes that have this home in their environment.
+    /// The processes that have this home in their environment, or a path below it in their words:
+    /// those on other nodes have an environment of their own.
     pub(crate) fn processes(&self) -> Vec<Pid> {
         let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
@@ -216,6 +257,10 @@ impl Home {
     }
 
     fn owns(&self, pid: Pid) -> bool {
+        let below = format!("{}/", self.folder.display());
+        if command_line(pid).is_some_and(|line| line.contains(&below)) {
+            return true;
+        }
         let path = format!("/proc/{}/environ", pid.as_raw_nonzero());
         let variables = std::fs::read(path).unwrap_or_default();
         let wanted = format!("SORTIE_HOME={}", self.folder.display());

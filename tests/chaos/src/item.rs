@@ -15,6 +15,8 @@ pub(crate) const WORD: &str = "item";
 const IDLE: &str = "idle";
 /// Bytes of a long line, without its number.
 const LONG_LINE: u64 = 3_000;
+/// Milliseconds of a minute.
+const MINUTE: u64 = 60_000;
 /// The status with which a life ends after which another one follows.
 const FAILED_LIFE: u8 = 9;
 
@@ -58,7 +60,7 @@ impl Plan {
         // A failure would begin another life.
         let end = if lives > 1 { End::Exits(0) } else { end };
         let lines = if random.once_in(10) { 400 } else { 12 };
-        let count = random.within(1..=20);
+        let count = random.within(1..=20 * (most_millis / MINUTE).max(1));
         let pause = random.within(0..=most_millis) / (count * lives);
         let bursts = (0..count).map(|_| (random.within(0..=lines), random.millis(2 * pause)));
         let bursts = bursts.collect();
@@ -105,6 +107,12 @@ impl Plan {
             .chain(whose)
             .chain([most_millis.to_string()])
             .collect()
+    }
+
+    /// Whether a command line is that of an item's own process, of those that note there.
+    pub(crate) fn is_of(line: &str, notes: &Path) -> bool {
+        let program = std::env::current_exe().unwrap_or_default();
+        line.starts_with(&format!("{} {WORD} {} ", program.display(), notes.display()))
     }
 
     /// Words that only the processes of this item have in their command line, in this order.

@@ -7,8 +7,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use crate::home::{Home, PATIENCE};
 use crate::ledger::Record;
 use crate::lines::{self, Intake, LINE_BYTES};
@@ -36,16 +34,14 @@ struct Course {
 }
 
 impl Course {
-    const fn of(options: &Options) -> Self {
+    fn of(options: &Options) -> Self {
         let bytes = options.mebibytes * MEBIBYTE;
-        match options.size {
-            Size::Short => {
-                Self { bytes, cuts: 4, takeovers: 2, cut_millis: 1_500, pause_millis: 1_500 }
-            }
-            Size::Long => {
-                Self { bytes, cuts: 200, takeovers: 20, cut_millis: 60_000, pause_millis: 5_000 }
-            }
-        }
+        let cut_millis = u64::try_from(options.cut.as_millis()).unwrap_or(u64::MAX);
+        let (cuts, takeovers, pause_millis) = match options.size {
+            Size::Short => (4, 2, 1_500),
+            Size::Long => (200, 20, 5_000),
+        };
+        Self { bytes, cuts, takeovers, cut_millis, pause_millis }
     }
 }
 
@@ -137,22 +133,13 @@ impl Stage {
         stage.run(two, "two", &[])?;
         stage.run(&stage.node, "node", &["--advertise", &address])?;
         stage.relay.pass_to(stage.node.address()?).map_err(machine("a relay"))?;
-        let mut offer = one.json(&["cluster", "init"])?;
-        for home in [two, &stage.node] {
-            let text = |key: &str| offer.get(key).and_then(Value::as_str).unwrap_or_default();
-            let words = ["cluster", "join", text("address"), "--token", text("token")];
-            home.must(&words)?;
-            offer = one.json(&["cluster", "token"])?;
-        }
+        one.joined_by(&[two, &stage.node])?;
         Ok(stage)
     }
 
     /// Runs a node, and waits until it listens.
     fn run(&self, home: &Home, name: &str, more: &[&str]) -> Result<(), Violation> {
-        let words = ["node", "run", "--name", name, "--listen", "127.0.0.1:0"];
-        let mut command = home.command(&[&words[..], more].concat());
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        let daemon = command.spawn().map_err(machine("a node"))?;
+        let daemon = home.run_node(name, more)?;
         self.daemons.lock().unwrap_or_else(PoisonError::into_inner).push(daemon);
         home.address().map(|_| ())
     }

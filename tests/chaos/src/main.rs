@@ -1,10 +1,14 @@
 //! Chaos: real nodes, processes and commands, of which some are killed at random moments, and what
 //! must be true afterwards all the same (`docs/contributing.md`). `cargo xtask chaos` runs it.
 
+mod apart;
 mod check;
 mod clients;
 mod daemon;
+mod disk;
+mod elsewhere;
 mod fleet;
+mod full;
 mod guardian;
 mod home;
 mod item;
@@ -60,6 +64,10 @@ fn run(scenario: Scenario, options: &Options) -> Result<String, Violation> {
         Scenario::Guardian => guardian::run(&home, options),
         Scenario::Links => links::run(&home, options),
         Scenario::Map => map::run(&home, options),
+        Scenario::Apart => apart::run(&home, options),
+        Scenario::Full => full::run(&home, options),
+        Scenario::Disk => disk::run(&home, options),
+        Scenario::Elsewhere => elsewhere::run(&home, options),
     };
     home.end();
     if went.is_err() {

@@ -62,7 +62,7 @@ pub(crate) fn run(home: &Home, options: &Options) -> Result<String, Violation> {
     let kills = std::thread::scope(|scope| {
         let workers: Vec<_> =
             (0..TOGETHER as u64).map(|worker| scope.spawn(move || work(worker))).collect();
-        let kills = kill_again_and_again(home, options, is_over, || tally.sentence());
+        let kills = kill_again_and_again(&[home], options, is_over, || tally.sentence());
         over.store(true, Ordering::SeqCst);
         let ends = workers.into_iter().map(|worker| worker.join().unwrap_or(Ok(())));
         ends.fold(kills, |kills, end| end.and(kills))

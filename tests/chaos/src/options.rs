@@ -5,16 +5,20 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub(crate) const USAGE: &str =
     "usage: chaos [--binary PATH] [--short] [--scenario NAME]... [--seed N] [--kills N]
-             [--minutes N] [--mebibytes N]
+             [--minutes N] [--mebibytes N] [--cut-seconds N] [--running N]
 
   --binary PATH    the `sortie` command; the one beside this program unless said otherwise
   --short          every scenario for some seconds
-  --scenario NAME  daemon, clients, guardian, links, map; every one unless said otherwise
+  --scenario NAME  daemon, clients, guardian, links, map, elsewhere, disk, full, apart; every
+                   one unless said otherwise
   --seed N         what is done follows from it; another one each time unless said
   --kills N        kills of each scenario, of the guardian a tenth; 1,000 unless said otherwise
   --minutes N      how long each scenario goes on at most until it comes to its end; 60 unless
                    said otherwise
-  --mebibytes N    what goes through links that are cut; 10,240 unless said otherwise";
+  --mebibytes N    what goes through links that are cut; 10,240 unless said otherwise
+  --running N      processes of jobs that run at every moment of a long run under kills, for up
+                   to half an hour each; as it comes unless said
+  --cut-seconds N  how long a cut lasts at most; 60 unless said otherwise";
 
 /// Kills of each scenario.
 const KILLS: (u64, u64) = (8, 1_000);
@@ -24,6 +28,9 @@ const TIME: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs(
 /// What goes through links that are cut, in MiB.
 const MEBIBYTES: (u64, u64) = (16, 10_240);
 
+/// How long a cut lasts at most.
+const CUT: (Duration, Duration) = (Duration::from_millis(1_500), Duration::from_secs(60));
+
 /// A scenario, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scenario {
@@ -32,11 +39,24 @@ pub(crate) enum Scenario {
     Guardian,
     Links,
     Map,
+    Elsewhere,
+    Disk,
+    Full,
+    Apart,
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Daemon, Self::Clients, Self::Guardian, Self::Links, Self::Map];
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Daemon,
+        Self::Clients,
+        Self::Guardian,
+        Self::Links,
+        Self::Map,
+        Self::Elsewhere,
+        Self::Disk,
+        Self::Full,
+        Self::Apart,
+    ];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -45,6 +65,10 @@ impl Scenario {
             Self::Guardian => "guardian",
             Self::Links => "links",
             Self::Map => "map",
+            Self::Elsewhere => "elsewhere",
+            Self::Disk => "disk",
+            Self::Full => "full",
+            Self::Apart => "apart",
         }
     }
 }
@@ -66,6 +90,9 @@ pub(crate) struct Options {
     pub(crate) kills: u64,
     pub(crate) time: Duration,
     pub(crate) mebibytes: u64,
+    pub(crate) cut: Duration,
+    /// None as 0.
+    pub(crate) running: u64,
 }
 
 impl Options {
@@ -82,6 +109,8 @@ impl Options {
             kills: of_size(KILLS.0, KILLS.1),
             time: if size == Size::Short { TIME.0 } else { TIME.1 },
             mebibytes: of_size(MEBIBYTES.0, MEBIBYTES.1),
+            cut: if size == Size::Short { CUT.0 } else { CUT.1 },
+            running: 0,
         };
         let mut words = words.iter();
         while let Some(word) = words.next() {
@@ -93,6 +122,8 @@ impl Options {
                 "--kills" => options.kills = number(words.next())?,
                 "--mebibytes" => options.mebibytes = number(words.next())?,
                 "--minutes" => options.time = Duration::from_secs(60 * number(words.next())?),
+                "--running" => options.running = number(words.next())?,
+                "--cut-seconds" => options.cut = Duration::from_secs(number(words.next())?),
                 "--scenario" => {
                     let name = words.next()?;
                     let found = Scenario::ALL.into_iter().find(|known| known.name() == name)?;

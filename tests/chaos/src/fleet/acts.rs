@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::{Fleet, Item, Killed, Went};
+use super::{Fleet, Item, Killed, OTHER, Went};
 use crate::check::{self, Ended};
 use crate::home::Ran;
 use crate::item::{End, Notes};
@@ -29,14 +29,19 @@ impl Fleet<'_> {
         }
         match random.within(0..=23) {
             0 | 1 => self.start(item, random),
-            2 | 3 if item.plan.end == End::IsStopped => self.stop(item, job),
+            2 | 3 if item.plan.end == End::IsStopped || self.is_cut_short() => self.stop(item, job),
             4 if !self.is_draining() => self.move_on(item, job, "suspend"),
             2..=15 => self.receive(item, whose, random).map(|_| Went::On),
             _ => self.look(item, whose, random),
         }
     }
 
-    fn is_draining(&self) -> bool {
+    /// Whether items are stopped that would live on for long.
+    fn is_cut_short(&self) -> bool {
+        self.is_draining() && self.size.running > 0
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
     }
 
@@ -44,7 +49,7 @@ impl Fleet<'_> {
     fn killed_after(&self, random: &mut Random, within: u64) -> Option<Duration> {
         let once_in = match self.size.killed {
             Killed::Clients => 2,
-            Killed::Node => 8,
+            Killed::Node | Killed::Either => 8,
             Killed::Guardian => return None,
         };
         (!self.is_draining() && random.once_in(once_in)).then(|| random.millis(within))
@@ -69,6 +74,9 @@ impl Fleet<'_> {
         if item.plan.lives > 1 {
             words.extend(["--restart", "transient", "--intensity", "100/1s"]);
             words.extend(["--restart-delay", "20ms"]);
+        }
+        if self.size.killed == Killed::Either {
+            words.extend(["--on", OTHER]);
         }
         words.push("--");
         let process = item.plan.words(&self.notes, self.size.most_millis);
@@ -133,8 +141,12 @@ impl Fleet<'_> {
         }
         let ran = self.run_one(&words, killed)?;
         let reader = if ran.may_come_again() { Reader::CutOff } else { Reader::Confirmed };
-        // 100 to 102 say how the job ended, 124 that it did not.
-        if reader == Reader::Confirmed && !matches!(ran.code, Some(0 | 100 | 102 | 124)) {
+        // 100 to 102 say how the job ended, 124 that it did not, 125 that its node was not reached.
+        let is_known = match ran.code {
+            Some(125) => self.size.killed == Killed::Either,
+            code => matches!(code, Some(0 | 100 | 102 | 124)),
+        };
+        if reader == Reader::Confirmed && !is_known {
             return Err(ran.refused());
         }
         let read = records(&ran)?;
@@ -178,6 +190,9 @@ impl Fleet<'_> {
         if self.size.killed == Killed::Guardian && is_lost {
             self.tally.lost.fetch_add(1, Ordering::Relaxed);
             check::lost(item, whose, &notes)?;
+        } else if self.size.killed == Killed::Either && end.is_of("unreachable") {
+            self.tally.unreached.fetch_add(1, Ordering::Relaxed);
+            check::never_began(item, whose, &notes)?;
         } else {
             check::item(item, whose, &end, &notes)?;
         }
