@@ -363,6 +363,13 @@ impl NodeHandle {
         let _ = tokio::spawn(async move { node.shut_down().await }).await;
     }
 
+    /// Ends the node as its death would, but in order: what outlives it runs on for the next one.
+    pub async fn leave(&self) {
+        let node = Arc::clone(&self.node);
+        // As above.
+        let _ = tokio::spawn(async move { node.leave().await }).await;
+    }
+
     /// Resolves when the node has ended, also because a client asked for it.
     ///
     /// # Cancel safety

@@ -238,7 +238,7 @@ mod tests {
     use crate::known_sessions::tests::known;
 
     fn there() -> Vec<Found> {
-        let found = |number, name: &str, host: &str, node: Option<&str>| Found {
+        let found = |number: usize, name: &str, host: &str, node: Option<&str>| Found {
             host: host.to_owned(),
             node: node.map(str::to_owned),
             number: node.is_none().then(|| number.to_string()),

@@ -275,7 +275,8 @@ impl NodeBuilder {
         };
         let handle = NodeHandle::start(config).await.map_err(NodeStartError::from_node)?;
         if let Err(error) = make_known(&handle, self.join.as_ref(), parts.home.as_deref()) {
-            handle.shut_down().await;
+            // Nobody asked for the end of what an earlier node of this home left running.
+            handle.leave().await;
             return Err(error);
         }
         Ok(Node::new(handle, parts.home))

@@ -25,6 +25,10 @@ struct Kept {
     changed: BTreeSet<Ordinal>,
     /// When the first of those changed.
     since: Option<Instant>,
+    /// The job is woken when they are due.
+    waking: bool,
+    /// The disk did not take them: they are not tried before.
+    not_before: Option<Instant>,
 }
 
 impl Kept {
@@ -36,7 +40,7 @@ impl Kept {
 
 impl Checkpoints {
     /// Keeps a value in the place of the child's one before. Where there is no room for it, that
-    /// one stays. Says whether it is the first change since the journal had all.
+    /// one stays. Says whether the job is to be woken for it.
     pub(crate) fn keep(&self, child: (Ordinal, ChildIncarnation), value: Bytes) -> bool {
         let mut kept = self.kept();
         let (ordinal, incarnation) = child;
@@ -47,9 +51,8 @@ impl Checkpoints {
         }
         kept.bytes = bytes;
         kept.by_child.insert(ordinal, (incarnation, value));
-        let first = kept.since.is_none();
         kept.change(ordinal);
-        first
+        !std::mem::replace(&mut kept.waking, true)
     }
 
     /// The last value of the child's incarnations before that one.
@@ -85,6 +88,9 @@ impl Checkpoints {
     /// Whether the journal is to be told: one of these changed, or some did a while ago.
     fn is_due(&self, at_once: impl Fn(Ordinal) -> bool, now: Instant) -> bool {
         let kept = self.kept();
+        if kept.not_before.is_some_and(|moment| now < moment) {
+            return false;
+        }
         let long = |since| now.duration_since(since) >= limits::CHECKPOINT_PAUSE;
         kept.since.is_some_and(long) || kept.changed.iter().copied().any(at_once)
     }
@@ -103,13 +109,22 @@ impl Checkpoints {
             kept.changed.remove(&ordinal);
             some.push((ordinal, checkpoint));
         }
-        kept.since = None;
+        (kept.since, kept.waking, kept.not_before) = (None, false, None);
         some
     }
 
-    fn put_back(&self, ordinals: impl IntoIterator<Item = Ordinal>) {
+    /// The disk did not take these. Says when they are tried again.
+    fn put_back(&self, ordinals: impl IntoIterator<Item = Ordinal>) -> Duration {
         let mut kept = self.kept();
         ordinals.into_iter().for_each(|ordinal| kept.change(ordinal));
+        kept.not_before = Some(Instant::now() + limits::JOURNAL_RESERVE_RETRY);
+        kept.waking = true;
+        limits::JOURNAL_RESERVE_RETRY
+    }
+
+    /// Whether the disk did not take some when it was tried last.
+    fn is_refused(&self) -> bool {
+        self.kept().not_before.is_some()
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -145,22 +160,21 @@ impl JobShared {
             let live = checkpoints.iter().filter(|(_, checkpoint)| checkpoint.is_some());
             let children: BTreeSet<Ordinal> = live.map(|(ordinal, _)| *ordinal).collect();
             let ordinals: Vec<Ordinal> = checkpoints.iter().map(|(ordinal, _)| *ordinal).collect();
-            let said = tokio::time::timeout(limits::OUTPUT_WAIT, self.keep_said(&children));
-            let kept = match said.await {
-                Ok(true) => durable.keep(vec![Change::CheckpointsReached { job, checkpoints }]),
-                Ok(false) => return None,
-                Err(_) => {
-                    self.checkpoints.put_back(ordinals);
-                    return Some(limits::JOURNAL_RESERVE_RETRY);
+            // Who waited once in vain only looks.
+            let refused = self.checkpoints.is_refused();
+            let wait = if refused { limits::OUTPUT_LOOK } else { limits::OUTPUT_WAIT };
+            let said = self.keep_output(durable, &children);
+            let kept = match tokio::time::timeout(wait, said).await {
+                Ok(OnDisk::Yes) => {
+                    durable.keep(vec![Change::CheckpointsReached { job, checkpoints }]).await
                 }
+                Ok(kept) => kept,
+                Err(_) => OnDisk::NotYet,
             };
-            match kept.await {
+            match kept {
                 OnDisk::Yes => {}
                 OnDisk::Never => return None,
-                OnDisk::NotYet => {
-                    self.checkpoints.put_back(ordinals);
-                    return Some(limits::JOURNAL_RESERVE_RETRY);
-                }
+                OnDisk::NotYet => return Some(self.checkpoints.put_back(ordinals)),
             }
         }
     }
@@ -221,7 +235,11 @@ mod tests {
         kept.forget(Ordinal(0));
         kept.forget(Ordinal(7));
         assert_eq!(kept.take_changed(), [(Ordinal(0), None), (Ordinal(1), last(b"b"))]);
-        assert!(kept.keep(of(1), Bytes::from_static(b"d")), "the journal had all");
+        kept.forget(Ordinal(1));
+        assert!(
+            kept.keep(of(1), Bytes::from_static(b"d")),
+            "nobody is woken for what is forgotten"
+        );
         let next = Checkpoints::default();
         next.restore([(Ordinal(1), (ChildIncarnation(0), Bytes::from_static(b"d")))]);
         assert_eq!(next.take_changed(), []);
@@ -256,5 +274,9 @@ mod tests {
         kept.keep((CHILD, ChildIncarnation(0)), Bytes::new());
         assert!(!kept.is_due(|_| false, now) && kept.is_due(|child| child == CHILD, now));
         assert!(kept.is_due(|_| false, Instant::now() + limits::CHECKPOINT_PAUSE));
+        let all = kept.take_changed();
+        let again = kept.put_back(all.into_iter().map(|(child, _)| child));
+        assert!(kept.is_refused() && !kept.is_due(|_| true, now));
+        assert!(kept.is_due(|_| true, Instant::now() + again));
     }
 }

@@ -122,6 +122,13 @@ impl Window {
         self.0.held().records
     }
 
+    /// How many of them are of that job.
+    pub(crate) fn records_of(&self, mailboxes: &Arc<JobMailboxes>) -> u64 {
+        let held = self.0.held();
+        let of_job = held.deliveries.iter().filter(|it| Arc::ptr_eq(&it.mailboxes, mailboxes));
+        of_job.map(|delivery| delivery.records).sum()
+    }
+
     /// Waits until everything is acknowledged.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use sortie_store::journal::Change;
 
 use super::ParentJobArguments;
 use crate::data::durable::output::output_of;
-use crate::data::durable::{Kept, in_requests, rows_of};
+use crate::data::durable::{Durable, Kept, in_requests, rows_of};
 
 /// The children whose life has ended by that.
 fn lives_that_ended(effects: &Effects) -> impl Iterator<Item = Ordinal> {
@@ -33,15 +33,16 @@ impl ParentJobArguments {
             settled.for_each(|child| self.job.checkpoints.forget(*child));
             (ended, touched)
         };
-        let is_still = |child| self.job.rows().child_state(child) == Some(State::Suspended);
-        if let Some(wait) = self.job.keep_checkpoints(&durable, is_still).await {
-            self.job.wake_after(wait);
-        }
+        self.keep_reached(&durable).await;
         let (session, job) = (durable.instance(), self.job.identity.instance);
         let next_id = Some(self.session.table().next_id());
         // What they said is on the disk when their ends are.
         let (mut changes, there) = output_of(&self.job, &ended, &self.late).await;
-        self.late = self.job.late(&touched, &ended, &there);
+        // What keeps it ends with its node: then the end alone is better than none.
+        self.late = match self.session.is_over() {
+            true => BTreeSet::new(),
+            false => self.job.late(&touched, &ended, &there),
+        };
         let (runs, mut facts) = {
             let rows = self.job.rows();
             let said = touched.difference(&self.late).copied().collect();
@@ -84,6 +85,18 @@ impl ParentJobArguments {
                 self.job.wake_after(limits::JOURNAL_RESERVE_RETRY);
             }
             Kept::Never => self.kept = None,
+        }
+    }
+
+    /// Keeps the checkpoints that are due: at once those of children that stand still, and all when
+    /// the job is over.
+    async fn keep_reached(&self, durable: &Durable) {
+        let at_once = |child| {
+            let rows = self.job.rows();
+            rows.state().is_finished() || rows.child_state(child) == Some(State::Suspended)
+        };
+        if let Some(wait) = self.job.keep_checkpoints(durable, at_once).await {
+            self.job.wake_after(wait);
         }
     }
 }

@@ -15,13 +15,13 @@ mod until;
 
 use std::collections::HashSet;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sortie_engine::receive::{self as rule, Part, parts};
 use sortie_engine::session::Place;
 use sortie_model::nodeset::NodeExpr;
 use sortie_model::{EntryId, NodeName, Seq};
-use sortie_wire::session_proto::{Delivery, Entries, ReceiveMode, ReceiveSpec, Trouble};
+use sortie_wire::session_proto::{Delivery, ReceiveMode, ReceiveSpec, Trouble};
 use sortie_wire::{ErrorCode, RemoteError};
 
 use crate::data::durable::output::Committing;
@@ -74,9 +74,10 @@ pub(super) async fn receive(
     };
     let committing = Committing::of(taken_from(stay.session(), &spec).await);
     let way = outlet.way();
+    let to_remove = OnceLock::new();
     let over = {
         let held = (&window, &committing);
-        let mut deliver = pin!(deliver(stay, &spec, &mut outlet, held));
+        let mut deliver = pin!(deliver(stay, &spec, &mut outlet, (held, &to_remove)));
         tokio::select! {
             biased;
             gone = hear(&mut receiver, &window) => {
@@ -105,7 +106,7 @@ pub(super) async fn receive(
         drop(window);
         // That our side ends tells it that all it confirmed is free, and stays so.
         outlet.renew();
-        return conclude(committing, outlet).await;
+        return conclude(committing, outlet, (stay, None)).await;
     }
     // What the client has in hand it may still confirm. That we end our side tells it that all it
     // confirmed is free.
@@ -119,15 +120,23 @@ pub(super) async fn receive(
     };
     drop(window);
     match confirmed {
-        Ok(()) => conclude(committing, outlet).await,
+        Ok(()) => conclude(committing, outlet, (stay, to_remove.get())).await,
         Err(Withdrawn) => refuse(outlet, stay.parted().await).await,
     }
 }
 
-/// Ends it, once it is noted what was confirmed; refuses it where that cannot be noted.
-async fn conclude(committing: Committing, outlet: Outlet) -> Result<(), ExchangeError> {
+/// Ends it, once it is noted what was confirmed, and what was read is removed; refuses it where
+/// that cannot be noted.
+async fn conclude(
+    committing: Committing,
+    outlet: Outlet,
+    (stay, to_remove): (&Stay, Option<&Vec<EntryId>>),
+) -> Result<(), ExchangeError> {
     match committing.finish().await.of_confirmation() {
-        Ok(()) => outlet.finish().await,
+        Ok(()) => {
+            remove_read(stay.session(), to_remove).await;
+            outlet.finish().await
+        }
         Err(error) => refuse(outlet, error).await,
     }
 }
@@ -151,9 +160,9 @@ async fn deliver(
     stay: &Stay,
     spec: &ReceiveSpec,
     outlet: &mut Outlet,
-    held: (&Window, &Committing),
+    (held, to_remove): ((&Window, &Committing), &OnceLock<Vec<EntryId>>),
 ) -> Result<(), ExchangeError> {
-    let last = match run(stay, spec, outlet, held).await {
+    let last = match run(stay, spec, outlet, (held, to_remove)).await {
         Ok(end) => end,
         Err(Broken::Refused(error)) => Delivery::Refused(error),
         // The caller says it.
@@ -181,12 +190,13 @@ async fn hear(receiver: &mut ServerReceiver, window: &Window) -> Result<(), Exch
     Ok(())
 }
 
-/// Delivers everything but the end, which it returns.
+/// Delivers everything but the end, which it returns; and says what is to be removed once the
+/// reader has confirmed it. A reader may confirm only when it knows the end.
 async fn run(
     stay: &Stay,
     spec: &ReceiveSpec,
     outlet: &mut Outlet,
-    (window, committing): (&Window, &Committing),
+    ((window, committing), to_remove): ((&Window, &Committing), &OnceLock<Vec<EntryId>>),
 ) -> Result<Delivery, Broken> {
     rule::check(spec)?;
     let session = stay.session();
@@ -205,9 +215,10 @@ async fn run(
     let failures = all.failures.into_all();
     let mut entries = get::listed(session, selected).await?;
     if spec.auto_remove && deadlock.is_none() {
-        outlet.flush().await?;
-        window.emptied().await?;
-        remove_read(session, &parts, &mut entries).await;
+        let (read, left) = read_jobs(session, &parts, window);
+        entries.troubles.extend(left.into_iter().map(still_unread));
+        // Set once, here.
+        let _ = to_remove.set(read);
     }
     Ok(Delivery::End { failures, entries, deadlock })
 }
@@ -300,18 +311,29 @@ fn ends(targets: &[Target]) -> Vec<Place> {
     ends.collect()
 }
 
-/// Removes the jobs that are finished and of which nothing is left.
-async fn remove_read(session: &SessionShared, parts: &[(EntryId, Part)], entries: &mut Entries) {
-    for (id, _) in parts.iter().filter(|(_, part)| *part == Part::Whole) {
-        let finished = {
-            let table = session.table();
-            table.facts(*id).map(|job| (job.state().is_finished(), job.has_more_data()))
-        };
-        match finished {
-            Some((true, true)) => entries.troubles.push(still_unread(*id)),
+/// The jobs that are finished and of which nothing is left but what is in the window; and those of
+/// which another reader has something.
+fn read_jobs(
+    session: &SessionShared,
+    parts: &[(EntryId, Part)],
+    window: &Window,
+) -> (Vec<EntryId>, Vec<EntryId>) {
+    let table = session.table();
+    let whole = parts.iter().filter(|(_, part)| *part == Part::Whole).map(|(id, _)| *id);
+    let finished = whole.filter(|id| table.facts(*id).is_some_and(|it| it.state().is_finished()));
+    finished.partition(|id| match table.job(*id) {
+        Some(job) => job.mailboxes.unread().records <= window.records_of(&job.mailboxes),
+        None => table.facts(*id).is_some_and(|job| !job.has_more_data()),
+    })
+}
+
+/// Removes the jobs of which nothing is left.
+async fn remove_read(session: &SessionShared, read: Option<&Vec<EntryId>>) {
+    for id in read.into_iter().flatten() {
+        let is_read = session.table().facts(*id).is_some_and(|job| !job.has_more_data());
+        if is_read {
             // Somebody else may have been faster; gone is gone.
-            Some((true, false)) => drop(remove::drop_job(session, *id).await),
-            _ => {}
+            let _ = remove::drop_job(session, *id).await;
         }
     }
 }

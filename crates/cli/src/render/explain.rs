@@ -7,6 +7,7 @@ use sortie_model::{State, Timestamp};
 
 use crate::program;
 use crate::render::clean::{line_of_bytes, one_line};
+use crate::render::failures::place;
 use crate::render::json::child_name;
 use crate::render::listing::{progress, time};
 use crate::render::tree::restarts;
@@ -103,7 +104,7 @@ fn children(lines: &mut Lines, explanation: &Explanation) {
 fn child(lines: &mut Lines, explained: &ChildExplanation, errors_left: &mut usize) {
     let view = &explained.child;
     let mut sentence =
-        format!("{} {} on {}: {}", view.id, child_name(view), view.location, view.state);
+        format!("{} {} on {}: {}", view.id, child_name(view), place(&view.location), view.state);
     if let Some(reason) = &view.reason {
         let _ = write!(sentence, ", {reason}");
     }

@@ -23,7 +23,7 @@ pub(crate) enum Detail {
 pub(crate) fn sentences(failures: &[Failure], detail: Detail) -> Vec<String> {
     if detail == Detail::EachChild {
         let each = |failure: &Failure| {
-            format!("{} (child {}): {}", failure.location, failure.child, failure.reason)
+            format!("{} (child {}): {}", place(&failure.location), failure.child, failure.reason)
         };
         return failures.iter().map(|failure| one_line(&each(failure)).into_owned()).collect();
     }
@@ -50,8 +50,13 @@ pub(crate) fn sentences(failures: &[Failure], detail: Detail) -> Vec<String> {
     lines
 }
 
+/// Where a child is, as people read it: an input that nobody took has no node.
+pub(crate) const fn place(location: &str) -> &str {
+    if location.is_empty() { "no node yet" } else { location }
+}
+
 fn folded(group: &[&Failure], reason: &str) -> String {
-    let nodes = fold(group.iter().map(|failure| failure.location.as_str()));
+    let nodes = fold(group.iter().map(|failure| place(&failure.location)));
     let count = match group.len() {
         1 => String::new(),
         count => format!(" ({count})"),

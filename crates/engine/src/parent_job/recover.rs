@@ -248,6 +248,9 @@ impl ParentJob {
                 (_, Found::NeverBegan | Found::Gone | Found::AtCheckpoint) if told => {
                     self.end_here(ordinal, Verdict::Stopped, now, effects);
                 }
+                (Phase::Suspended, Found::AtCheckpoint) if items_lost => {
+                    self.end_here(ordinal, Verdict::Failed(Reason::InputLost), now, effects);
+                }
                 (Phase::Suspended, Found::AtCheckpoint) => self.suspensions.park(ordinal),
                 (Phase::Sent, Found::NeverBegan) if items_lost => {
                     self.end_here(ordinal, Verdict::Failed(Reason::InputLost), now, effects);

@@ -35,6 +35,8 @@ pub const JOURNAL_PURGE_ROWS: usize = 512;
 /// How long the end of a child waits until what it said is on the disk: one that takes nothing
 /// holds up its job no longer than that, and the output is kept when it takes some again.
 pub const OUTPUT_WAIT: Duration = Duration::from_secs(2);
+/// The same where it was waited for in vain before.
+pub const OUTPUT_LOOK: Duration = Duration::from_millis(100);
 /// How long the checkpoint of a function that runs may wait until it is in the journal of its node;
 /// that of one that stands still does not.
 pub const CHECKPOINT_PAUSE: Duration = Duration::from_secs(1);

@@ -44,8 +44,8 @@ pub(crate) fn mailboxes(
 
 /// What these children, which have ended, said: it is in files when this returns, or comes back to
 /// be kept with their ends. A disk that takes nothing is not waited for without end: then it is
-/// kept when the disk takes it again. Those that were waited for before, the `late` ones, are not
-/// waited for again. Says also of which nothing is missing.
+/// kept when the disk takes it again. Those that were waited for before, the `late` ones, are only
+/// looked at. Says also of which nothing is missing.
 pub(crate) async fn output_of(
     job: &JobShared,
     ended: &BTreeSet<Ordinal>,
@@ -54,7 +54,7 @@ pub(crate) async fn output_of(
     let instance = job.identity.instance;
     let persist = |ordinal: Ordinal| {
         let mailboxes = Arc::clone(&job.mailboxes);
-        let wait = if late.contains(&ordinal) { Duration::ZERO } else { limits::OUTPUT_WAIT };
+        let wait = if late.contains(&ordinal) { limits::OUTPUT_LOOK } else { limits::OUTPUT_WAIT };
         async move {
             let persisting = mailboxes.persist(ordinal);
             (ordinal, tokio::time::timeout(wait, persisting).await)
@@ -103,7 +103,9 @@ pub(crate) async fn restore(job: &JobShared, store: &Store) -> Result<(), Journa
     let instance = job.identity.instance;
     let cursors = pages(|from| store.journal().cursors(instance, from, PAGE))?;
     let mut outputs = pages(|from| store.journal().outputs(instance, from, PAGE))?;
-    job.checkpoints.restore(pages(|from| store.journal().checkpoints(instance, from, PAGE))?);
+    if !job.rows().state().is_finished() {
+        job.checkpoints.restore(pages(|from| store.journal().checkpoints(instance, from, PAGE))?);
+    }
     let children = job.rows().children();
     let has_files = store.output().has_job(instance);
     for ordinal in (0..children).map(Ordinal) {
@@ -195,6 +197,23 @@ impl JobShared {
     }
 
     /// Keeps what of that is little: as it is now, and behind what was kept before.
+    /// Keeps what these children have said so far; not how far it was taken.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: what it began may be kept all the same.
+    pub(crate) async fn keep_output(
+        &self,
+        durable: &Durable,
+        children: &BTreeSet<Ordinal>,
+    ) -> Kept {
+        for ordinal in children {
+            if self.mailboxes.small(*ordinal).is_none() {
+                self.mailboxes.persist_so_far(*ordinal).await;
+            }
+        }
+        self.keep_small(durable, children).await
+    }
+
     async fn keep_small(&self, durable: &Durable, children: &BTreeSet<Ordinal>) -> Kept {
         let _one_by_one = self.committing.lock().await;
         let mut outputs = Vec::new();

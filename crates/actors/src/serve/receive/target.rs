@@ -52,6 +52,19 @@ impl Target {
         })
     }
 
+    /// How many records its children to be read have, those in readers' hands included.
+    pub(super) fn unread(&self) -> u64 {
+        if self.part == Part::Whole && self.on.is_none() {
+            return self.job.mailboxes.unread().records;
+        }
+        let (mut from, mut unread) = (Ordinal(0), 0);
+        while let Some(child) = self.next_unread(from, Ordinal(u32::MAX)) {
+            unread += self.job.mailboxes.summary(child).unread.records;
+            from = Ordinal(child.0.saturating_add(1));
+        }
+        unread
+    }
+
     /// The first child to be read, from that one on and before `end`, that has something unread.
     pub(super) fn next_unread(&self, from: Ordinal, end: Ordinal) -> Option<Ordinal> {
         let mut from = from;

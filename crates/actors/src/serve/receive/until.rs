@@ -283,24 +283,13 @@ impl<'r, 'a> Flow<'r, 'a> {
             Patience::Until(until) => *until,
             Patience::Whole => Instant::now() + limits::LOST_AFTER,
         };
-        let targets = self.receive.targets.iter();
-        let unread: u64 = targets.map(|target| target.job.mailboxes.unread().records).sum();
-        if unread <= self.receive.window.records() {
+        let there = self.receive.targets.iter().filter(|it| !it.job.mailboxes.is_removed());
+        let unread: u64 = there.map(Target::unread).sum();
+        // What the reader itself has not confirmed may be all.
+        if unread <= self.receive.window.records() || Instant::now() >= until {
             return Ok(false);
         }
         self.receive.outlet.flush().await?;
-        self.receive.window.emptied().await?;
-        let wanted = |target: &Target| target.next_unread(Ordinal(0), Ordinal(u32::MAX));
-        let held = |target: &Target| match &target.part {
-            Part::Whole => wanted(target).is_some(),
-            Part::Children(some) => some.iter().any(|ordinal| {
-                target.wants(*ordinal) && target.job.mailboxes.summary(*ordinal).unread.records > 0
-            }),
-        };
-        let mut there = self.receive.targets.iter().filter(|it| !it.job.mailboxes.is_removed());
-        if !there.any(held) || Instant::now() >= until {
-            return Ok(false);
-        }
         *patience = Patience::Until(until);
         tokio::time::sleep(LOOK).await;
         Ok(true)

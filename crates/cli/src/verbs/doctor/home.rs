@@ -61,7 +61,17 @@ fn check_room(findings: &mut Findings, folder: &Path) {
     let free = disk.f_bavail.saturating_mul(disk.f_frsize) >> 20;
     let reserve = limits::DISK_RESERVE_BYTES.min(size / 20) >> 20;
     let finding = format!("{free} MiB are free at {}", folder.display());
-    if free < reserve {
+    let sessions = folder.join("sessions");
+    let journal = limits::JOURNAL_RESERVE_BYTES >> 20;
+    let without = !sessions.join("reserve").exists();
+    if without && sessions.join("journal").exists() {
+        // Free it is because a node gave it up.
+        let finding = format!("{finding}, and the journal lacks its {journal} MiB of reserve");
+        findings.problem("disk", &finding, Some("make room: nothing starts until then"));
+    } else if without && free <= journal {
+        let finding = format!("{finding}: a node needs {journal} MiB for its journal's reserve");
+        findings.problem("disk", &finding, Some("make room"));
+    } else if free < reserve {
         let finding = format!("{finding}, less than the {reserve} MiB that output leaves free");
         findings.problem("disk", &finding, Some("make room: output waits in memory until then"));
     } else {

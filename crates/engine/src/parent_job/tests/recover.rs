@@ -1,6 +1,6 @@
 //! A job that outlived its node.
 
-use sortie_model::restart::RestartType;
+use sortie_model::restart::{Intensity, RestartType};
 
 use super::*;
 
@@ -211,6 +211,7 @@ fn a_function_that_stood_still_stays_so_and_its_resume_is_its_next_life() {
     for restart in [RestartType::Temporary, RestartType::Permanent] {
         let mut asked = spec(per_node(2), None);
         asked.restart.restart = restart;
+        asked.restart.intensity = Intensity::new(9, Duration::from_secs(5)).expect("in bounds");
         let (job, kept) = parked(asked);
         let second = if restart == RestartType::Temporary { Failed } else { NotStarted };
         assert_eq!(states(&job), [Suspended, second]);
@@ -234,6 +235,23 @@ fn a_function_that_stood_still_stays_so_and_its_resume_is_its_next_life() {
         let ended = if restart == RestartType::Temporary { Completed } else { NotStarted };
         assert_eq!(job.child_state(Ordinal(0)), Some(ended));
     }
+}
+
+#[test]
+fn a_function_of_a_map_has_no_input_to_go_on_with() {
+    let asked = spec(Fan::Spread, None);
+    let (mut job, _) = accept(asked, 1);
+    job.note_touched();
+    let (mut effects, mut kept) = (Effects::new(), Kept::default());
+    job.on_items(vec![Bytes::from_static(b"1")], EntryId(2), NOW, &mut effects);
+    job.on_report(node(0), &[begin(0)], vec![], &mut effects).expect("true");
+    job.on_move(ChildSet::All, Motion::Suspended, NOW, &mut effects);
+    let number = last_order(&effects);
+    job.on_moved(node(0), &[still(0, number)], NOW, &mut effects).expect("true");
+    kept.take(&mut job);
+    let mut job = back(&job, &kept);
+    job.on_recovered(node(0), |_, _| Found::AtCheckpoint, NOW, &mut effects);
+    assert_eq!(job.child_failure(Ordinal(0)), Some((Reason::InputLost, None)));
 }
 
 #[test]
