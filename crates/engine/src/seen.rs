@@ -3,15 +3,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sortie_model::{EntryId, Seq, limits};
+use sortie_model::{EntryId, Record, Seq, Timestamp, limits};
 
 /// Records that were seen, by child and sequence number, and entries that were said to have
 /// settled. What follows what was seen lengthens its stretch, so there are about as many stretches
 /// as children, however much they write.
+///
+/// A number whose record is younger than all that was seen of its child is another record's: the
+/// node was killed before it had noted the first, and the child's next life took the number again.
 #[derive(Debug, Default)]
 pub struct Seen {
     /// By child and first number: the number after the last.
     spans: BTreeMap<(EntryId, Seq), Seq>,
+    /// By child: when the youngest record that was seen of it was made.
+    youngest: BTreeMap<EntryId, Timestamp>,
     settled: BTreeSet<EntryId>,
 }
 
@@ -26,23 +31,44 @@ pub enum Memory {
 
 impl Seen {
     /// A record of a child comes; says whether it comes for the first time.
-    pub fn is_new(&mut self, child: EntryId, seq: Seq) -> bool {
-        let before = self.spans.range(..=(child, seq)).next_back();
-        let before = before.filter(|((owner, _), _)| *owner == child);
-        let (first, end) = match before {
-            Some((_, end)) if *end > seq => return false,
-            Some(((_, first), end)) if *end == seq => (*first, seq.after(1)),
-            _ => (seq, seq.after(1)),
-        };
+    pub fn is_new(&mut self, child: EntryId, record: &Record) -> bool {
+        if self.has(child, record) {
+            return false;
+        }
+        let (seq, time) = (record.seq, record.time);
+        if self.stretch(child, seq).is_some_and(|(_, end)| end > seq) {
+            self.forget_from(child, seq);
+        }
+        let youngest = self.youngest.entry(child).or_insert(time);
+        *youngest = time.max(*youngest);
+        let before = self.stretch(child, seq).filter(|(_, end)| *end == seq);
+        let first = before.map_or(seq, |(first, _)| first);
+        let end = seq.after(1);
         let end = self.spans.remove(&(child, end)).unwrap_or(end);
         self.spans.insert((child, first), end);
         true
     }
 
     /// Whether the record was seen.
-    pub fn has(&self, child: EntryId, seq: Seq) -> bool {
-        let before = self.spans.range(..=(child, seq)).next_back();
-        before.is_some_and(|((owner, _), end)| *owner == child && *end > seq)
+    pub fn has(&self, child: EntryId, record: &Record) -> bool {
+        let is_known = self.stretch(child, record.seq).is_some_and(|(_, end)| end > record.seq);
+        is_known && self.youngest.get(&child).is_some_and(|youngest| *youngest >= record.time)
+    }
+
+    /// The last stretch of a child that begins with that number or before.
+    fn stretch(&self, child: EntryId, seq: Seq) -> Option<(Seq, Seq)> {
+        let ((owner, first), end) = self.spans.range(..=(child, seq)).next_back()?;
+        (*owner == child).then_some((*first, *end))
+    }
+
+    /// These numbers are other records' by now.
+    fn forget_from(&mut self, child: EntryId, seq: Seq) {
+        let mut later = self.spans.split_off(&(child, seq));
+        let mut others = later.split_off(&(EntryId(child.0.saturating_add(1)), Seq(0)));
+        self.spans.append(&mut others);
+        if let Some((first, _)) = self.stretch(child, seq) {
+            self.spans.insert((child, first), seq);
+        }
     }
 
     /// The first record of a child that was seen: what comes before it was left out on purpose.
@@ -68,20 +94,47 @@ impl Seen {
 mod tests {
     use std::collections::BTreeSet;
 
+    use bytes::Bytes;
     use proptest::prelude::*;
+    use sortie_model::{Body, Stream};
 
     use super::*;
+
+    fn made_at(time: i64, seq: u64) -> Record {
+        let body = Body::Bytes(Bytes::new());
+        Record { seq: Seq(seq), stream: Stream::Output, time: Timestamp(time), body }
+    }
+
+    fn record(seq: u64) -> Record {
+        made_at(5, seq)
+    }
+
+    #[test]
+    fn a_number_that_was_taken_again_is_another_record() {
+        let (mut seen, child) = (Seen::default(), EntryId(2));
+        (0..4).for_each(|seq| assert!(seen.is_new(child, &made_at(seq, seq as u64))));
+        assert!(seen.is_new(EntryId(3), &record(2)));
+        assert!(!seen.is_new(child, &made_at(2, 2)), "the same again");
+        // Its next life goes on behind what its node remembered.
+        assert!(!seen.has(child, &made_at(9, 2)));
+        for seq in 2..6 {
+            assert!(seen.is_new(child, &made_at(9, seq)), "{seq}");
+            assert!(!seen.is_new(child, &made_at(9, seq)), "{seq}");
+        }
+        assert!(seen.has(child, &made_at(1, 1)) && seen.has(EntryId(3), &record(2)));
+        assert_eq!(seen.spans.len(), 2);
+    }
 
     #[test]
     fn what_follows_lengthens_and_what_was_missing_joins() {
         let mut seen = Seen::default();
         let child = EntryId(2);
         for seq in [0, 1, 2, 5, 6, 4, 3] {
-            assert!(seen.is_new(child, Seq(seq)), "{seq}");
+            assert!(seen.is_new(child, &record(seq)), "{seq}");
         }
         assert_eq!(seen.spans.len(), 1);
-        assert!((0..7).all(|seq| !seen.is_new(child, Seq(seq))));
-        assert!(seen.is_new(EntryId(3), Seq(3)), "another child's numbers are its own");
+        assert!((0..7).all(|seq| !seen.is_new(child, &record(seq))));
+        assert!(seen.is_new(EntryId(3), &record(3)), "another child's numbers are its own");
         assert_eq!((seen.first(child), seen.first(EntryId(4))), (Some(Seq(0)), None));
     }
 
@@ -89,9 +142,9 @@ mod tests {
     fn a_reader_that_cannot_remember_all_says_so() {
         let mut seen = Seen::default();
         let most = limits::READER_SPANS as u64;
-        (0..most).for_each(|seq| assert!(seen.is_new(EntryId(1), Seq(2 * seq))));
+        (0..most).for_each(|seq| assert!(seen.is_new(EntryId(1), &record(2 * seq))));
         assert_eq!(seen.memory(), Memory::Complete);
-        seen.is_new(EntryId(1), Seq(2 * most));
+        seen.is_new(EntryId(1), &record(2 * most));
         assert_eq!(seen.memory(), Memory::Full);
     }
 
@@ -108,8 +161,8 @@ mod tests {
         ) {
             let (mut seen, mut set) = (Seen::default(), BTreeSet::new());
             for (child, seq) in records {
-                prop_assert_eq!(seen.has(EntryId(child), Seq(seq)), set.contains(&(child, seq)));
-                prop_assert_eq!(seen.is_new(EntryId(child), Seq(seq)), set.insert((child, seq)));
+                prop_assert_eq!(seen.has(EntryId(child), &record(seq)), set.contains(&(child, seq)));
+                prop_assert_eq!(seen.is_new(EntryId(child), &record(seq)), set.insert((child, seq)));
                 let first = set.range((child, 0)..(child + 1, 0)).next().map(|(_, seq)| Seq(*seq));
                 prop_assert_eq!(seen.first(EntryId(child)), first);
             }

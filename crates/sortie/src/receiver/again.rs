@@ -132,13 +132,17 @@ impl Again {
     }
 
     fn leave_out_seen(&mut self, child: EntryId, records: &mut Vec<Record>) {
-        if self.can_go_on() {
-            let shown = self.seen.first(child).filter(|_| self.from_tail);
-            records.retain(|record| {
-                let left_out = shown.is_some_and(|first| record.seq < first);
-                !left_out && self.seen.is_new(child, record.seq)
-            });
-        }
+        // What cannot be remembered cannot come again, but what was may still be coming.
+        let remembers = self.can_go_on();
+        let shown = self.seen.first(child).filter(|_| self.from_tail && remembers);
+        records.retain(|record| {
+            let left_out = shown.is_some_and(|first| record.seq < first);
+            let is_new = match remembers {
+                true => self.seen.is_new(child, record),
+                false => !self.seen.has(child, record),
+            };
+            !left_out && is_new
+        });
     }
 
     fn note_end(&mut self, end: &ReceiveEnd) {
@@ -188,7 +192,7 @@ impl Again {
     async fn take_seen(&self, mut receiver: Receiver) -> Result<(), RequestError> {
         while let Some(item) = receiver.next().await? {
             let ReceiveItem::Records { number, source, records } = item else { continue };
-            if !records.iter().all(|record| self.seen.has(source.child, record.seq)) {
+            if !records.iter().all(|record| self.seen.has(source.child, record)) {
                 break;
             }
             receiver.acknowledge(number);

@@ -68,9 +68,9 @@ impl SessionShared {
     ) {
         let again = {
             let rows = job.rows();
-            let again = children
-                .iter()
-                .filter_map(|child| rows.again(*child, job.mailboxes.summary(*child).next));
+            let again = children.iter();
+            let again =
+                again.filter_map(|child| rows.again(*child, job.mailboxes.begin_life(*child)));
             again.collect()
         };
         self.start_on(job, node, ChildBatch::Again(again));

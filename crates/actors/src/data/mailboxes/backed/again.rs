@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sortie_model::{Ordinal, Record, Stream};
+use sortie_model::{Ordinal, Record, Seq, Stream};
 
 use super::super::{AppendError, Appended, JobMailboxes, is_possible};
 
@@ -43,6 +43,21 @@ impl JobMailboxes {
             return self.append(ordinal, record.seq, vec![record]).await;
         }
         self.append(ordinal, record.seq, vec![record]).await
+    }
+
+    /// Another life of the child begins, of which nothing was said: the number of its first record.
+    /// That is behind all that was taken before the node ended, even where it was never stored: a
+    /// reader knows records by their numbers.
+    pub fn begin_life(&self, ordinal: Ordinal) -> Seq {
+        let next = self.summary(ordinal).next;
+        let Some(backed) = &self.backed else { return next };
+        let taken = backed.table().children.get(&ordinal).map(|child| child.cursor().taken);
+        let next = taken.map_or(next, |taken| taken.highest().max(next));
+        if is_possible(ordinal) {
+            self.skip_to(ordinal, next);
+            backed.forget_before(ordinal, next);
+        }
+        next
     }
 
     /// Whether the mailbox is that of an earlier life of the node, and some of what that one had

@@ -136,6 +136,27 @@ fn what_was_taken_is_not_offered_again_once_the_journal_knows() {
 }
 
 #[test]
+fn the_next_life_of_a_child_takes_no_number_that_was_taken() {
+    let disk = TestDisk::new();
+    let life = Life::begin(&disk);
+    life.add(CHILD, mixed(0, 5, 30));
+    assert_eq!(life.job().begin_life(CHILD), Seq(5), "behind what is here");
+    assert_eq!(seqs(&life.take(CHILD, OUTPUT)), [0, 2, 3]);
+    life.commit_cursors();
+    drop(life);
+    let life = Life::begin(&disk);
+    life.restore(CHILD, false).unwrap();
+    assert_eq!(life.job().summary(CHILD).next, Seq(0), "nothing was stored");
+    assert_eq!(life.job().begin_life(CHILD), Seq(4));
+    let job = life.job();
+    for record in mixed(4, 2, 30) {
+        life.run(async { job.append_again(CHILD, record).await }).unwrap();
+    }
+    assert_eq!(life.kept(CHILD), mixed(4, 2, 30));
+    assert_eq!(life.job().begin_life(CHILD), Seq(6));
+}
+
+#[test]
 fn a_child_that_runs_on_sends_what_is_not_here() {
     let disk = TestDisk::new();
     let life = Life::begin(&disk);
