@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
+use std::pin::pin;
 use std::time::Duration;
 
 use sortie::answer::{Failure as ChildFailure, Source};
@@ -50,17 +51,23 @@ pub(crate) async fn deliver(
     broken_off: impl Future<Output = Failure>,
 ) -> Result<ReceiveEnd, Failure> {
     let (mut writer, mut held) = (Writer::begin(sink), Held::default());
+    let mut broken_off = pin!(broken_off);
     let end = tokio::select! {
         biased;
         end = write_all(&mut bring, &mut held, &mut writer) => end,
-        why = broken_off => {
+        why = &mut broken_off => {
             let kept = writer.break_off(&why).await;
             confirm(bring, held, kept).await;
             return Err(why);
         }
     };
     let end = match end {
-        Ok(end) => bring.receiver.finish().await.map(|()| end).map_err(Failure::from),
+        // The node may be gone, and what was written is to be noted by the one that comes.
+        Ok(end) => tokio::select! {
+            biased;
+            done = bring.receiver.finish() => done.map(|()| end).map_err(Failure::from),
+            why = broken_off => Err(why),
+        },
         Err(why) => Err(why),
     };
     if let Err(why) = &end {

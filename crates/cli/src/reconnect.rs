@@ -24,7 +24,7 @@ pub(crate) struct Outcome(Arc<Mutex<Option<Failure>>>);
 impl Outcome {
     /// Why a command failed: where our own node cannot be started again, that.
     pub(crate) fn explain(&self, failure: Failure) -> Failure {
-        if failure.cause != Cause::NodeLost {
+        if !matches!(failure.cause, Cause::NodeLost | Cause::NotReached) {
             return failure;
         }
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or(failure)
@@ -99,7 +99,10 @@ impl ReconnectWatch for Watch {
                 }
             };
             match own_node::start_again(own, killed).await {
-                Ok(()) => Dialling::GoOn,
+                Ok(()) => {
+                    self.set_gone(None);
+                    Dialling::GoOn
+                }
                 Err(failure) => {
                     self.outcome.note(failure);
                     Dialling::GiveUp

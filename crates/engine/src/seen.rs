@@ -82,6 +82,11 @@ impl Seen {
         self.settled.insert(entry)
     }
 
+    /// Whether it was said to have settled.
+    pub fn has_settled(&self, entry: EntryId) -> bool {
+        self.settled.contains(&entry)
+    }
+
     /// Whether more may be remembered.
     pub fn memory(&self) -> Memory {
         let most = limits::READER_SPANS;
@@ -161,8 +166,9 @@ mod tests {
         ) {
             let (mut seen, mut set) = (Seen::default(), BTreeSet::new());
             for (child, seq) in records {
-                prop_assert_eq!(seen.has(EntryId(child), &record(seq)), set.contains(&(child, seq)));
-                prop_assert_eq!(seen.is_new(EntryId(child), &record(seq)), set.insert((child, seq)));
+                let (own, this) = (EntryId(child), record(seq));
+                prop_assert_eq!(seen.has(own, &this), set.contains(&(child, seq)));
+                prop_assert_eq!(seen.is_new(own, &this), set.insert((child, seq)));
                 let first = set.range((child, 0)..(child + 1, 0)).next().map(|(_, seq)| Seq(*seq));
                 prop_assert_eq!(seen.first(EntryId(child)), first);
             }

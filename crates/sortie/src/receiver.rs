@@ -194,7 +194,8 @@ impl Receiver {
     /// The next item that is new, behind a reconnection if need be.
     async fn go_on(&mut self) -> Result<Option<ReceiveItem>, RequestError> {
         loop {
-            if let Some(again) = self.again.as_mut().filter(|again| again.is_broken()) {
+            let over = self.over;
+            if let Some(again) = self.again.as_mut().filter(|again| again.is_broken() && !over) {
                 self.end = Some(again.open().await?);
                 (self.confirmed, self.confirming) = (again.base(), false);
             }
@@ -280,13 +281,21 @@ impl Receiver {
     }
 
     async fn conclude(&mut self) -> Result<(), RequestError> {
-        let concluded = self.conclude_here().await;
-        match (concluded, self.again.take()) {
-            (Err(error), Some(again)) if is_loss(&error) && again.can_go_on() => {
-                Box::pin(again.settle()).await
-            }
-            (concluded, _) => concluded,
-        }
+        let concluded = match &self.again {
+            Some(again) if again.is_broken() => Err(RequestError::Lost),
+            _ => self.conclude_here().await,
+        };
+        self.end = None;
+        let at = (self.marked, self.over);
+        let concluded = match self.again.as_mut() {
+            Some(again) => match again.is_to_settle(&concluded, at) {
+                true => Box::pin(again.settle()).await,
+                false => concluded,
+            },
+            None => concluded,
+        };
+        self.again = None;
+        concluded
     }
 
     async fn conclude_here(&mut self) -> Result<(), RequestError> {

@@ -97,7 +97,7 @@ pub(crate) struct Remote {
     timeout: Duration,
     whose: Whose,
     connected: Mutex<Connected>,
-    /// Held while a connection that broke is made again, so that it is made once.
+    /// Held while a connection that broke is dialled, so that it is made once.
     redial: tokio::sync::Mutex<()>,
     /// How requests go on that it broke; none where they end.
     again: OnceLock<again::Again>,
@@ -174,8 +174,9 @@ impl Remote {
             return Ok(link);
         }
         let dialled = self.dial().await?;
-        let link = dialled.0.clone();
+        let (before, link) = (self.connected().link.clone(), dialled.0.clone());
         self.connect_as(Connected::keep(dialled, &self.whose));
+        self.is_up(&before);
         Ok(link)
     }
 

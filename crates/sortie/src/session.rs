@@ -306,8 +306,10 @@ impl Session {
     /// # Cancel safety
     /// Cancel safe: it changes nothing.
     pub async fn watch(&self, selection: Selection) -> Result<Happenings, RequestError> {
+        // Before it begins: what is lost of it over another connection is lost over this one.
+        let over = self.lasting().map(|remote| remote.present());
         let end = self.open(Ask::Watch { selection: selection.clone() }).await?;
-        Ok(match self.watch_on(selection).await? {
+        Ok(match self.watch_on(selection, over).await? {
             Some(again) => Happenings::lasting(end, again),
             None => Happenings::new(end),
         })

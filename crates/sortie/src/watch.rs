@@ -43,11 +43,11 @@ pub(crate) struct WatchAgain {
 impl WatchAgain {
     pub(crate) fn new(
         session: &Session,
-        remote: &Arc<Remote>,
+        (remote, over): (&Arc<Remote>, Over),
         (firm, selection): (SessionRef, Selection),
     ) -> Self {
         let (session, remote) = (session.clone(), Arc::clone(remote));
-        Self { over: remote.present(), session, remote, firm, selection }
+        Self { session, remote, firm, selection, over }
     }
 
     /// Watches again. Cancel safe.

@@ -10,6 +10,8 @@ use sortie_model::selector::{Query, Selection, Selector};
 use sortie_model::spec::{BodySpec, Placement};
 use sortie_model::view::EntryView;
 
+use tokio::time::Instant;
+
 use crate::args::output::Look;
 use crate::args::read::ReceiveArgs;
 use crate::args::values::os_bytes;
@@ -53,10 +55,20 @@ async fn take(
     mut spec: ReceiveSpec,
     (session, mut interrupts): (Session, Interrupts),
 ) -> Result<u8, Failure> {
-    unless_interrupted(prepare(args, &mut spec, &session), &mut interrupts).await?;
+    // What no clock shows is no limit.
+    let over = args.timeout.and_then(|time| Instant::now().checked_add(time));
+    let mut breaks = Breaks { over, interrupts: &mut interrupts };
+    let received = match breaks.unless(prepare(args, &mut spec, &session)).await {
+        Ok(()) => receive(args, spec.clone(), (&session, &mut breaks)).await,
+        Err(why) => Err(why),
+    };
+    let received = match received {
+        Err(failure) if failure.cause == Cause::WaitRanOut => None,
+        done => Some(done?),
+    };
     let nothing = Nothing::of(args.verdict.allow_empty);
-    let selection = spec.selection.clone();
-    let Some(end) = receive(args, spec, (&session, &mut interrupts)).await? else {
+    let Some(end) = received else {
+        let selection = spec.selection;
         // What names nothing is said even so; the end of the receive would have said it.
         let query = Query { selection, limit: 1, ..Query::default() };
         let looked = tokio::time::timeout(LAST_LOOK, session.get(query)).await;
@@ -111,17 +123,17 @@ async fn warn_of_no_node(session: &Session, on: &NodeExpr, look: &Look) -> Resul
     Ok(())
 }
 
-/// The end of the receive; none when its time ran out first.
+/// The end of the receive.
 async fn receive(
     args: &ReceiveArgs,
     mut spec: ReceiveSpec,
-    (session, interrupts): (&Session, &mut Interrupts),
-) -> Result<Option<ReceiveEnd>, Failure> {
+    (session, breaks): (&Session, &mut Breaks<'_>),
+) -> Result<ReceiveEnd, Failure> {
     let looking = shape(session, &spec.selection);
     let style = Style {
         look: &args.look,
         lines: args.lines,
-        shape: unless_interrupted(looking, interrupts).await?,
+        shape: breaks.unless(looking).await?,
         events: if args.events { Events::Say } else { Events::Omit },
     };
     spec.events = spec.events || (args.waits() && style.needs_ends_of_children());
@@ -134,26 +146,42 @@ async fn receive(
     let asker = if args.waits() { at_terminal() } else { None };
     spec.answers = asker.is_some();
     let receiving = async { Ok(session.receive(spec).await?) };
-    let receiver = unless_interrupted(receiving, interrupts).await?;
+    let receiver = breaks.unless(receiving).await?;
     let bring = Bring { receiver, order, acknowledge: Acknowledge::WhenWritten, asker };
-    let delivery = deliver(bring, sink, broken_off(args.timeout, interrupts));
-    match with_progress(session, &selection, &screen, delivery).await {
-        Err(failure) if failure.cause == Cause::WaitRanOut => Ok(None),
-        done => done.map(Some),
-    }
+    let delivery = deliver(bring, sink, breaks.next());
+    with_progress(session, &selection, &screen, delivery).await
 }
 
-/// Why the receive ends before its end: its time is over, or we are interrupted.
-async fn broken_off(timeout: Option<Duration>, interrupts: &mut Interrupts) -> Failure {
-    let time = async {
-        match timeout {
-            Some(limit) => tokio::time::sleep(limit).await,
-            None => std::future::pending().await,
+/// What ends the receive before its end.
+struct Breaks<'a> {
+    /// When its time is over, if it ever is.
+    over: Option<Instant>,
+    interrupts: &'a mut Interrupts,
+}
+
+impl Breaks<'_> {
+    /// Why it ends: its time is over, or we are interrupted.
+    async fn next(&mut self) -> Failure {
+        let time = async {
+            match self.over {
+                Some(over) => tokio::time::sleep_until(over).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = time => Failure::wait_ran_out(),
+            () = self.interrupts.next() => Failure::interrupted("interrupted"),
         }
-    };
-    tokio::select! {
-        () = time => Failure::wait_ran_out(),
-        () = interrupts.next() => Failure::interrupted("interrupted"),
+    }
+
+    async fn unless<T>(
+        &mut self,
+        what: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        tokio::select! {
+            done = what => done,
+            why = self.next() => Err(why),
+        }
     }
 }
 

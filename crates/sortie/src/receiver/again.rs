@@ -32,6 +32,8 @@ pub(crate) struct Again {
     over: Over,
     /// Whether the connection broke and the next receive has not begun.
     broken: bool,
+    /// The connection that broke, until there is another one.
+    lost: Option<Over>,
     /// Whether only the last lines were asked for: what comes before those that were shown of a
     /// child is left out.
     from_tail: bool,
@@ -59,6 +61,7 @@ impl Again {
             spec,
             seen: Seen::default(),
             broken: false,
+            lost: None,
             base: 0,
             last: 0,
             finished: Vec::new(),
@@ -74,22 +77,48 @@ impl Again {
     /// Cancel safe: the next call goes on.
     pub(crate) async fn open(&mut self) -> Result<ClientEnd, RequestError> {
         loop {
-            if self.broken {
-                self.remote.again(self.over, RequestError::Lost).await?;
-                self.broken = false;
+            if let Some(over) = self.lost {
+                self.remote.again(over, RequestError::Lost).await?;
+                self.lost = None;
             }
             self.over = self.remote.present();
             let ask = Ask::Receive(Box::new(self.spec.clone()));
             match self.session.open_in(self.firm.clone(), ask).await {
-                Err(error) if is_loss(&error) => self.broken = true,
-                opened => return opened,
+                Err(error) if is_loss(&error) => self.lost = Some(self.over),
+                opened => {
+                    self.broken = false;
+                    return opened;
+                }
             }
         }
     }
 
     /// The connection broke: from here on another receive begins.
     pub(super) fn break_off(&mut self) {
-        (self.broken, self.base, self.spec.tail) = (true, self.last, None);
+        if !self.broken {
+            (self.broken, self.lost) = (true, Some(self.over));
+            (self.base, self.spec.tail) = (self.last, None);
+        }
+    }
+
+    /// The receive was concluded so, with so much acknowledged, at its end or before: whether it is
+    /// to be settled.
+    pub(super) fn is_to_settle(
+        &mut self,
+        concluded: &Result<(), RequestError>,
+        (acknowledged, over): (u64, bool),
+    ) -> bool {
+        // What was handed out and not acknowledged is to come again.
+        if !self.can_go_on() || acknowledged < self.last {
+            return false;
+        }
+        match concluded {
+            Err(error) if is_loss(error) => self.break_off(),
+            // What was acknowledged before the connection broke may not have come once more.
+            Ok(()) if self.base > 0 && !over => self.broken = true,
+            _ => return false,
+        }
+        true
     }
 
     pub(super) const fn is_broken(&self) -> bool {
@@ -120,7 +149,10 @@ impl Again {
                 Some(ReceiveItem::Records { number, source, records })
             }
             ReceiveItem::Settled { id, state } => {
-                let is_new = self.seen.is_settled_now(id);
+                let is_new = match self.can_go_on() {
+                    true => self.seen.is_settled_now(id),
+                    false => !self.seen.has_settled(id),
+                };
                 is_new.then_some(ReceiveItem::Settled { id, state })
             }
             ReceiveItem::End(end) => {
@@ -146,9 +178,15 @@ impl Again {
     }
 
     fn note_end(&mut self, end: &ReceiveEnd) {
-        if self.spec.auto_remove {
+        let troubles = &end.entries.troubles;
+        if self.spec.auto_remove && end.deadlock.is_none() {
             let jobs = end.entries.entries.iter().filter_map(|entry| match entry {
-                EntryView::Job(job) if job.state.is_finished() => Some(job.instance.0),
+                EntryView::Job(job) if job.state.is_finished() => {
+                    // What the node itself would not remove is another reader's.
+                    let number = job.id.to_string();
+                    let troubled = troubles.iter().any(|trouble| trouble.about == number);
+                    (!troubled).then_some(job.instance.0)
+                }
                 _ => None,
             });
             self.finished = jobs.map(Selector::Instance).collect();
@@ -160,30 +198,36 @@ impl Again {
     ///
     /// # Errors
     /// [`RequestError`]: no connection came up in time, or another client has the session.
-    pub(super) async fn settle(mut self) -> Result<(), RequestError> {
+    ///
+    /// # Cancel safety
+    /// Cancel safe: the next call goes on.
+    pub(super) async fn settle(&mut self) -> Result<(), RequestError> {
         if matches!(self.spec.mode, ReceiveMode::Keep | ReceiveMode::Follow) {
             return Ok(());
         }
-        self.break_off();
         let spec = ReceiveSpec::new(self.spec.selection.clone(), ReceiveMode::Take);
         self.spec = ReceiveSpec { streams: self.spec.streams, on: self.spec.on.take(), ..spec };
         loop {
             let taken = match self.open().await {
-                Ok(end) => self.take_seen(Receiver::new(end)).await,
+                Ok(end) => {
+                    // It is not over before all is taken.
+                    self.broken = true;
+                    self.take_seen(Receiver::new(end)).await
+                }
                 Err(error) => return Err(error),
             };
             match taken {
-                Err(error) if is_loss(&error) => self.broken = true,
+                Err(error) if is_loss(&error) => self.lost = Some(self.over),
                 Err(error) if has_another(&error) => return Err(error),
                 // What is gone with its session, or was removed, does not come again.
                 _ => break,
             }
         }
         if !self.finished.is_empty() {
-            let selection = Selection::of(std::mem::take(&mut self.finished));
+            let selection = Selection::of(self.finished.clone());
             let remove = Ask::Remove { selection, force: false };
             // It may have been done before the connection broke.
-            let _ = self.session.ask_in(self.firm, remove).await;
+            let _ = self.session.ask_in(self.firm.clone(), remove).await;
         }
         Ok(())
     }

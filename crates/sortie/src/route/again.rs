@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::error::{ConnectError, RequestError};
 use crate::reconnect::{Dialling, Reconnect};
-use crate::route::{Connected, Remote};
+use crate::route::Remote;
 
 /// How a client goes on when its connection breaks.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub(super) struct Again {
     rule: Mutex<Rule>,
     began: Instant,
     backoff: Backoff,
+    /// Held by the one request that dials on and on for all of them.
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl Again {
@@ -28,7 +30,8 @@ impl Again {
         let rule = Mutex::new(Rule::new(policy.patience));
         // Clients of one node, which lose it at once, do not come back at once.
         let backoff = Backoff::new(u64::from(std::process::id()));
-        Self { policy, rule, began: Instant::now(), backoff }
+        let turn = tokio::sync::Mutex::new(());
+        Self { policy, rule, began: Instant::now(), backoff, turn }
     }
 
     fn decide<T>(&self, what: impl FnOnce(&mut Rule, Duration) -> T) -> T {
@@ -65,45 +68,49 @@ impl Remote {
     /// Returns when there is another connection than that one, over which a request was lost.
     ///
     /// # Errors
-    /// The error of that request: where the connection is up still, so that it was not that; where
-    /// the node said goodbye; and where no connection comes up in time.
+    /// The error of that request, where the connection is up still, so that it was not that, and
+    /// where the node said goodbye; [`RequestError::Lost`] where no connection comes up in time.
     ///
     /// # Cancel safety
     /// Cancel safe: the next call goes on with the same loss.
     pub(crate) async fn again(&self, over: Over, lost: RequestError) -> Result<(), RequestError> {
         let Some(again) = self.again.get() else { return Err(lost) };
-        let _redial = self.redial.lock().await;
+        let _turn = again.turn.lock().await;
         let link = self.connected().link.clone();
         if !link.is_closed() {
             return if Over(link.id()) == over { Err(lost) } else { Ok(()) };
         }
-        let name = name_of(&link);
         let (mut next, news) = again.decide(|rule, now| rule.on_lost(how(&link), now));
         if news == News::Lost
-            && let Some(name) = &name
+            && let Some(name) = name_of(&link)
         {
-            again.policy.watch.lost(name, again.policy.patience);
+            again.policy.watch.lost(&name, again.policy.patience);
         }
         while let Next::Dial { attempt } = next {
             if attempt > 0 {
                 tokio::time::sleep(again.backoff.wait(attempt)).await;
             }
             if again.policy.watch.before_dial().await == Dialling::GiveUp {
-                return Err(lost);
+                return Err(RequestError::Lost);
             }
-            match self.dial().await {
-                Ok(dialled) => {
-                    self.connect_as(Connected::keep(dialled, &self.whose));
-                    let news = again.decide(Rule::on_up);
-                    if let (News::Connected, Some(name)) = (news, &name) {
-                        again.policy.watch.connected(name);
-                    }
-                    return Ok(());
-                }
+            match self.link().await {
+                Ok(_) => return Ok(()),
                 Err(error) => next = again.decide(|rule, now| after(rule, &error, now)),
+            }
+            if next == Next::GiveUp {
+                return Err(RequestError::Lost);
             }
         }
         Err(lost)
+    }
+
+    /// The connection is up again, whoever made it.
+    pub(super) fn is_up(&self, before: &Link) {
+        let Some(again) = self.again.get() else { return };
+        let news = again.decide(Rule::on_up);
+        if let (News::Connected, Some(name)) = (news, name_of(before)) {
+            again.policy.watch.connected(&name);
+        }
     }
 }
 

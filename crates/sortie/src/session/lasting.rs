@@ -18,7 +18,7 @@ use sortie_wire::session_proto::{
 use crate::answer::Waited;
 use crate::error::RequestError;
 use crate::receiver::again::Again;
-use crate::route::again::is_loss;
+use crate::route::again::{Over, is_loss};
 use crate::route::{Remote, Route};
 use crate::session::Session;
 use crate::watch::WatchAgain;
@@ -91,8 +91,9 @@ impl Session {
     pub(super) async fn watch_on(
         &self,
         selection: Selection,
+        over: Option<Over>,
     ) -> Result<Option<WatchAgain>, RequestError> {
-        let Some(remote) = self.lasting() else { return Ok(None) };
+        let (Some(remote), Some(over)) = (self.lasting(), over) else { return Ok(None) };
         let firm = self.firm(remote).await?;
         let is_open = |word: &Selector| {
             matches!(word, Selector::All | Selector::Range(..) | Selector::Name(_))
@@ -102,7 +103,7 @@ impl Session {
             true => Some(selection),
             false => self.firm_selection(&selection).await?,
         };
-        Ok(selection.map(|selection| WatchAgain::new(self, remote, (firm, selection))))
+        Ok(selection.map(|selection| WatchAgain::new(self, (remote, over), (firm, selection))))
     }
 
     /// Opens a request in that session.
@@ -194,7 +195,8 @@ impl Session {
             let was_last = entries.is_empty() || query.offset >= total;
             found.extend(entries.iter().map(|entry| match entry {
                 EntryView::Job(job) => Selector::Instance(job.instance.0),
-                EntryView::Child(child) => Selector::Instance(child.instance.0),
+                // Its session gives no number twice, and finds a child by it at once.
+                EntryView::Child(child) => Selector::Id(child.id),
             }));
             if was_last || found.len() > limits::REPEATED_ENTRIES {
                 return Ok((found, !troubles.is_empty()));
@@ -210,8 +212,13 @@ impl Session {
     ) -> Result<Waited, RequestError> {
         let began = Instant::now();
         let left = || spec.timeout.map(|timeout| timeout.saturating_sub(began.elapsed()));
-        let firm = self.firm(remote).await?;
-        let Some(selection) = self.firm_selection(&spec.selection).await? else {
+        let meant = async {
+            let firm = self.firm(remote).await?;
+            Ok::<_, RequestError>((firm, self.firm_selection(&spec.selection).await?))
+        };
+        let Some((firm, selection)) = within(left(), meant).await? else { return Ok(ran_out()) };
+        let Some(selection) = selection else {
+            let spec = WaitSpec { timeout: left(), ..spec };
             return waited(self.inner.route.ask(firm, Ask::Wait(spec)).await);
         };
         loop {
@@ -220,16 +227,8 @@ impl Session {
             let ask = WaitSpec { selection, count, finished: spec.finished, timeout: left() };
             match self.inner.route.ask(firm.clone(), Ask::Wait(ask)).await {
                 Err(error) if is_loss(&error) => {
-                    let again = remote.again(over, error);
-                    match left() {
-                        None => again.await?,
-                        Some(left) => match tokio::time::timeout(left, again).await {
-                            Ok(connected) => connected?,
-                            Err(_) => {
-                                let entries = Entries::default();
-                                return Ok(Waited { entries, timed_out: true });
-                            }
-                        },
+                    if within(left(), remote.again(over, error)).await?.is_none() {
+                        return Ok(ran_out());
                     }
                 }
                 answer => return waited(answer),
@@ -270,10 +269,8 @@ impl Session {
         left: Duration,
     ) -> Result<Entries, RequestError> {
         let ask = |ask| self.inner.route.ask(firm.clone(), ask);
-        let limit = limits::PAGE_MOST as u32;
-        let query = Query { selection: selection.clone(), limit, ..Query::default() };
-        let found = entries(ask(Ask::Get(Box::new(query.clone()))).await)?;
-        let untold = found.entries.iter().filter(|entry| !is_told(entry.state()));
+        let found = self.all_of(firm, selection).await?;
+        let untold = found.entries.iter().filter(|entry| !is_told(entry.state(), how));
         let untold = untold.map(|entry| Selector::Id(entry.id()));
         let untold = Selection::of(untold);
         if !untold.selectors.is_empty() {
@@ -286,13 +283,52 @@ impl Session {
             timeout: Some(left),
         };
         waited(ask(Ask::Wait(wait)).await)?;
-        entries(ask(Ask::Get(Box::new(query))).await)
+        self.all_of(firm, selection).await
+    }
+
+    /// All entries that these words mean, which are no more than may be repeated.
+    async fn all_of(
+        &self,
+        firm: &SessionRef,
+        selection: &Selection,
+    ) -> Result<Entries, RequestError> {
+        let limit = limits::PAGE_MOST as u32;
+        let mut query = Query { selection: selection.clone(), limit, ..Query::default() };
+        let mut all = Entries::default();
+        loop {
+            let ask = Ask::Get(Box::new(query.clone()));
+            let page = entries(self.inner.route.ask(firm.clone(), ask).await)?;
+            query.offset = query.offset.saturating_add(page.entries.len() as u64);
+            let was_last = page.entries.is_empty() || query.offset >= page.total;
+            all.entries.extend(page.entries);
+            (all.total, all.troubles) = (page.total, page.troubles);
+            if was_last || all.entries.len() > limits::REPEATED_ENTRIES {
+                return Ok(all);
+            }
+        }
     }
 }
 
-/// Whether an entry in that state needs to hear of no stop.
-const fn is_told(state: State) -> bool {
-    state.is_finished() || matches!(state, State::Stopping)
+/// Whether an entry in that state needs to hear of no such stop. One that may take its time is no
+/// stop at once.
+fn is_told(state: State, how: StopSpec) -> bool {
+    let at_once = how.grace == Some(Duration::ZERO);
+    state.is_finished() || (state == State::Stopping && !at_once)
+}
+
+/// What comes of it; none where the time is over before.
+async fn within<T>(
+    left: Option<Duration>,
+    what: impl Future<Output = Result<T, RequestError>>,
+) -> Result<Option<T>, RequestError> {
+    match left {
+        None => what.await.map(Some),
+        Some(left) => tokio::time::timeout(left, what).await.ok().transpose(),
+    }
+}
+
+fn ran_out() -> Waited {
+    Waited { entries: Entries::default(), timed_out: true }
 }
 
 pub(super) fn waited(answer: Result<Answer, RequestError>) -> Result<Waited, RequestError> {

@@ -6,12 +6,14 @@ use sortie_actors::data::exchange::{ServerEnd, ToClient, ToServer};
 use sortie_link::ControlReceiver;
 use sortie_model::record::OutputRule;
 use sortie_model::selector::{Selection, Selector};
-use sortie_model::spec::BodySpec;
-use sortie_model::view::{Availability, SessionState};
-use sortie_model::{EntryId, JobSpec, SessionId, SessionInstance, SessionView, Timestamp};
+use sortie_model::spec::{BodySpec, StopSpec};
+use sortie_model::view::{Availability, EntryView, JobView, Kind, SessionState, Tally};
+use sortie_model::{
+    EntryId, JobInstance, JobSpec, SessionId, SessionInstance, SessionView, State, Timestamp,
+};
 use sortie_wire::session_proto::{
-    Answer, Ask, Delivery, Entries, ReceiveMode, ReceiveSpec, Request, SessionRef, WaitCount,
-    WaitSpec,
+    Answer, Ask, Delivery, Entries, ReceiveMode, ReceiveSpec, Request, SessionRef, Trouble,
+    WaitCount, WaitSpec,
 };
 use sortie_wire::{ErrorCode, RemoteError};
 
@@ -190,6 +192,57 @@ async fn what_the_node_had_not_noted_at_the_end_is_taken_again_and_not_shown() {
 }
 
 #[tokio::test]
+async fn a_receive_that_is_finished_while_it_is_broken_is_settled() {
+    let mut both = both().await;
+    let (mut receiver, mut end) = receiving(&both, TAKES).await;
+    end.sender.send(delivery(1, 0..2)).await.expect("the client reads");
+    assert_eq!(next(&mut receiver).await.expect("records"), (1, vec![0, 1]));
+    both.up.0.close(CloseCode::REPLACED, "the test");
+    let (_, begun) = {
+        // Dropped once it has asked for the next receive.
+        let mut going_on = std::pin::pin!(receiver.next());
+        let asked = tokio::select! {
+            _ = &mut going_on => None,
+            asked = async {
+                both.up = arrival(&mut both.node.arrivals).await;
+                both.request().await
+            } => Some(asked),
+        };
+        asked.expect("nothing came that could be handed out")
+    };
+    receiver.acknowledge(1);
+    let finishing = tokio::spawn(receiver.finish());
+    // It may not have heard yet that the receive had begun.
+    let _ = begun.sender.finish().await;
+    let (request, mut end) = both.request().await;
+    let Ask::Receive(spec) = request.ask else { panic!("a receive, not {request:?}") };
+    assert_eq!(spec.mode, ReceiveMode::Take);
+    for message in [delivery(1, 0..2), the_end()] {
+        end.sender.send(message).await.expect("the client reads");
+    }
+    assert_eq!(acknowledged(&mut end.receiver).await, Some(1));
+    assert_eq!(acknowledged(&mut end.receiver).await, None);
+    end.sender.finish().await.expect("the client waits");
+    soon(finishing).await.expect("a task").expect("all is noted");
+}
+
+#[tokio::test]
+async fn what_was_handed_out_and_not_acknowledged_is_not_settled() {
+    let both = both().await;
+    let (mut receiver, mut end) = receiving(&both, TAKES).await;
+    for message in [delivery(1, 0..2), delivery(2, 2..4)] {
+        end.sender.send(message).await.expect("the client reads");
+    }
+    next(&mut receiver).await.expect("records");
+    next(&mut receiver).await.expect("records");
+    receiver.acknowledge(1);
+    both.up.0.close(CloseCode::REPLACED, "the test");
+    let error = soon(receiver.finish()).await.expect_err("some may come again");
+    assert!(matches!(error, RequestError::Lost), "{error}");
+    assert_eq!(both.told.counts(), [0, 0]);
+}
+
+#[tokio::test]
 async fn a_session_that_another_client_has_by_then_ends_the_reader() {
     let mut both = both().await;
     let (mut receiver, _end) = receiving(&both, TAKES).await;
@@ -291,11 +344,100 @@ async fn a_wait_is_over_in_its_time_also_while_nobody_answers() {
     assert_eq!(both.told.counts(), [1, 0]);
 }
 
+fn a_job(id: u64, state: State) -> EntryView {
+    EntryView::Job(JobView {
+        id: EntryId(id),
+        instance: JobInstance(uuid::Uuid::from_u128(u128::from(id))),
+        name: format!("Job{id}"),
+        kind: Kind::Background,
+        state,
+        has_more_data: false,
+        location: "a".to_owned(),
+        command: "true".to_owned(),
+        created: Timestamp(0),
+        begin_time: None,
+        end_time: None,
+        with_errors: false,
+        tally: Tally::default(),
+        children: Vec::new(),
+        session: SessionId(1),
+        stopped_by: None,
+        stop_pending: Vec::new(),
+        notes: Vec::new(),
+        restarts: 0,
+        paused: 0,
+    })
+}
+
+#[tokio::test]
+async fn what_another_reader_has_records_of_is_not_removed() {
+    let mut both = both().await;
+    let spec = ReceiveSpec { auto_remove: true, ..ReceiveSpec::new(one(), TAKES) };
+    let session = both.session.clone();
+    let begun = tokio::spawn(async move { session.receive(spec).await });
+    both.say_sessions().await;
+    let (_, mut end) = both.request().await;
+    let mut receiver = soon(begun).await.expect("a task").expect("a receive");
+    let error = RemoteError::new(ErrorCode::NotFinished, "another reader has records of it");
+    let troubles = vec![Trouble { about: "1".to_owned(), error }];
+    let jobs = [1, 4].map(|id| a_job(id, State::Completed));
+    let entries = Entries { entries: jobs.into(), troubles, ..Entries::default() };
+    let over = Delivery::End { failures: Vec::new(), entries, deadlock: None };
+    end.sender.send(ToClient::Delivery(over)).await.expect("the client reads");
+    assert!(matches!(soon(receiver.next()).await, Ok(Some(ReceiveItem::End(_)))));
+    let finishing = tokio::spawn(receiver.finish());
+    both.break_off(CloseCode::REPLACED).await;
+    let (_, mut end) = both.request().await;
+    end.sender.send(the_end()).await.expect("the client reads");
+    end.sender.finish().await.expect("the client reads");
+    let request = answer_one(&both.up.0, Answer::Entries(Entries::default())).await;
+    let Ask::Remove { selection, force: false } = request.ask else { panic!("{request:?}") };
+    assert_eq!(selection, Selection::of([Selector::Instance(uuid::Uuid::from_u128(4))]));
+    soon(finishing).await.expect("a task").expect("all is noted");
+}
+
+#[tokio::test]
+async fn a_stop_at_once_is_told_again_to_what_may_take_its_time() {
+    let mut both = both().await;
+    let session = both.session.clone();
+    let how = StopSpec { grace: Some(Duration::ZERO), ..StopSpec::default() };
+    let stopping = tokio::spawn(async move {
+        session.stop(one(), how, crate::answer::StopReturns::WhenFinished).await
+    });
+    both.say_sessions().await;
+    let _asked = both.request().await;
+    both.break_off(CloseCode::REPLACED).await;
+    let stops = [(1, State::Stopping), (4, State::Completed)].map(|(id, state)| a_job(id, state));
+    let entries = Entries { entries: stops.into(), total: 2, ..Entries::default() };
+    answer_one(&both.up.0, Answer::Entries(entries)).await;
+    let told = answer_one(&both.up.0, Answer::Entries(Entries::default())).await;
+    assert_eq!(told.ask, Ask::Stop { selection: one(), how, wait: true });
+    both.up.0.close(CloseCode::SHUTDOWN, "the test");
+    let error = soon(stopping).await.expect("a task").expect_err("it is over");
+    assert!(matches!(error, RequestError::Lost), "{error}");
+}
+
+#[tokio::test]
+async fn a_request_that_is_not_repeated_does_not_wait_while_others_dial_on() {
+    let both = both().await;
+    let session = both.session.clone();
+    let waiting = tokio::spawn(async move { session.get(Default::default()).await });
+    both.say_sessions().await;
+    let _asked = both.request().await;
+    both.node.home.take_address_back().expect("it is gone");
+    both.up.0.close(CloseCode::REPLACED, "the test");
+    let removed = both.session.remove(one(), crate::answer::Unfinished::Refuse);
+    let error = soon(removed).await.expect_err("nobody is there");
+    assert!(matches!(error, RequestError::Lost | RequestError::Unreachable(_)), "{error}");
+    assert!(!waiting.is_finished(), "it goes on");
+    waiting.abort();
+}
+
 #[tokio::test]
 async fn what_was_told_to_stop_is_not_told_twice() {
     let mut both = both().await;
     let session = both.session.clone();
-    let how = sortie_model::spec::StopSpec::default();
+    let how = StopSpec::default();
     let stopping = tokio::spawn(async move {
         session.stop(one(), how, crate::answer::StopReturns::WhenFinished).await
     });
