@@ -70,8 +70,8 @@ pub const SPEC_BYTES: usize = 4 * MIB;
 pub const HOST_SPEC_OVERHEAD_BYTES: usize = KIB;
 /// Input that `start` and `invoke --as-job` store for a job, in bytes.
 pub const STORED_INPUT_BYTES: u64 = 4 * GIB;
-/// Idempotency keys that one session remembers; the oldest of finished jobs goes first, and when
-/// all belong to unfinished jobs a start is refused.
+/// Idempotency keys that one session remembers; the oldest of removed jobs goes first, and when all
+/// belong to jobs that are there a start is refused.
 pub const KEYS_PER_SESSION: usize = 65_536;
 /// How long a key is remembered after its job was removed.
 pub const KEY_KEPT: Duration = Duration::from_secs(24 * 3600);
