@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -110,6 +111,11 @@ fn a_time_out_is_kept_while_no_node_is_there() {
     ok(&home, &[&line[..], &[&stubborn]].concat());
     until_it_runs(&willing);
     until_it_runs(&stubborn);
+    // A guardian is told of a time-out once the node has heard that the process runs.
+    wait_for("both to be known", || {
+        let began = |child| entry(&home, child)["begin_time"].is_string();
+        (began("2") && began("4")).then_some(())
+    });
     home.kill_daemon();
     until_it_is_gone(&willing);
     until_it_is_gone(&stubborn);
@@ -128,9 +134,12 @@ fn when_it_ended_is_when_it_ended() {
     let line = "while [ ! -e \"$0\" ]; do sleep 0.02; done";
     ok(&home, &["start", "--", "sh", "-c", line, text]);
     until_it_runs(text);
+    let processes = processes_marked(text);
     home.kill_daemon();
     fs::write(&gate, "").expect("a file");
-    until_it_is_gone(text);
+    // Its guardian has collected it then, and knows when.
+    let is_gone = |process: &u32| !Path::new(&format!("/proc/{process}")).exists();
+    wait_for("its end", || processes.iter().all(is_gone).then_some(()));
     let gone = Timestamp::of(SystemTime::now());
     home.live_again("solo");
     ok(&home, &["wait", "1", "--timeout", "60s"]);
