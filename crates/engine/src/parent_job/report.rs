@@ -1,11 +1,15 @@
 //! What executing nodes report, and what of it is believed.
 
-use sortie_model::{ChildIncarnation, NodeId, Ordinal};
-use sortie_wire::host_proto::{ChildEnd, ChildStart};
+use sortie_model::spec::StopSpec;
+use sortie_model::{ChildIncarnation, NodeId, Ordinal, Reason};
+use sortie_wire::host_proto::{ChildEnd, ChildOutcome, ChildStart, Verdict};
 
 use crate::parent_job::row::{Phase, Row};
 use crate::parent_job::{Effects, FalseReport, ParentJob};
 use crate::placement::NodeIndex;
+
+/// With which a stop ends what its signal did not.
+const KILL: i32 = 9;
 
 impl ParentJob {
     /// A node reported. Reports about finished children are discarded: the owner's word stands.
@@ -50,11 +54,27 @@ impl ParentJob {
                 row.begin = Some(begin);
                 self.begin = Some(self.begin.map_or(begin, |first| first.min(begin)));
             }
-            self.finish(end.ordinal, end.outcome, end.end_time, effects);
+            let outcome = self.with_its_stop(end.ordinal, end.outcome);
+            self.finish(end.ordinal, outcome, end.end_time, effects);
         }
         self.apply_max_fails(now, effects);
         self.advance(now, effects);
         Ok(())
+    }
+
+    /// A child that was told to stop and died of a signal that its stop sends was stopped: its
+    /// node's daemon may have been killed in between, and the next one knows only of the death.
+    fn with_its_stop(&self, ordinal: Ordinal, mut outcome: ChildOutcome) -> ChildOutcome {
+        let told = self.row(ordinal).is_some_and(|row| row.told_to_stop);
+        let sent = self.any_stop().map_or(StopSpec::default().signal, |(how, _)| how.signal);
+        if told
+            && let Verdict::Failed(Reason::Signal { number, core_dumped: false, .. }) =
+                outcome.verdict
+            && [sent, KILL].contains(&number)
+        {
+            outcome.verdict = Verdict::Stopped;
+        }
+        outcome
     }
 
     pub(super) fn row_on(&self, ordinal: Ordinal, node: NodeIndex) -> Option<&Row> {

@@ -400,3 +400,24 @@ proptest! {
         prop_assert_eq!(next.line().in_progress(), 0);
     }
 }
+
+#[test]
+fn who_was_told_to_stop_and_died_of_the_signal_was_stopped() {
+    let died =
+        |number| Verdict::Failed(Reason::Signal { number, name: "X".into(), core_dumped: false });
+    for (told, number, state) in [
+        (true, 15, State::Stopped),
+        (true, 9, State::Stopped),
+        (true, 11, State::Failed),
+        (false, 15, State::Failed),
+    ] {
+        let (mut job, _) = begun(spec(per_node(1), None));
+        let mut effects = Effects::new();
+        job.on_report(node(0), &[begin(0)], vec![], &mut effects).expect("true");
+        if told {
+            job.on_stop(order(ChildSet::All), NOW, &mut effects);
+        }
+        job.on_report(node(0), &[], vec![end(0, died(number))], &mut effects).expect("true");
+        assert_eq!(job.state(), state, "{number}");
+    }
+}
