@@ -23,6 +23,9 @@ use crate::route::{Remote, Route};
 use crate::session::Session;
 use crate::watch::WatchAgain;
 
+/// What a wait may take until its node has said what is meant, however short it is.
+const ASKING_TIME: Duration = Duration::from_secs(2);
+
 /// What the default session of a node is called.
 const DEFAULT: &str = "default";
 
@@ -216,7 +219,9 @@ impl Session {
             let firm = self.firm(remote).await?;
             Ok::<_, RequestError>((firm, self.firm_selection(&spec.selection).await?))
         };
-        let Some((firm, selection)) = within(left(), meant).await? else { return Ok(ran_out()) };
+        // A wait of no time asks all the same.
+        let asking = left().map(|left| left.max(ASKING_TIME));
+        let Some((firm, selection)) = within(asking, meant).await? else { return Ok(ran_out()) };
         let Some(selection) = selection else {
             let spec = WaitSpec { timeout: left(), ..spec };
             return waited(self.inner.route.ask(firm, Ask::Wait(spec)).await);
