@@ -252,7 +252,8 @@ impl Starting {
     /// What there is to say of a node that ended without a word.
     fn silence(&self) -> Option<String> {
         let folder = self.log.parent()?;
-        let room = rustix::fs::statvfs(folder).map(|disk| disk.f_bavail * disk.f_frsize);
+        let room =
+            rustix::fs::statvfs(folder).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
         Some(match (room, self.ended) {
             (Ok(room), _) if room < LEAST_ROOM => {
                 format!("the disk of {} has no room left", folder.display())

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use sortie::{ErrorCode, SessionInstance};
+use sortie::{ErrorCode, NodeName, SessionInstance, SessionView};
 use sortie_model::selector::Glob;
 
 use crate::args::Verb;
@@ -29,7 +29,7 @@ pub(crate) struct Meant {
 /// none.
 ///
 /// # Errors
-/// A word that names no session, and a glob that is not one; nothing was done then.
+/// A word that names no session, or a node that is not reached; nothing was done then.
 pub(crate) async fn several(
     reach: &Reach,
     style: ErrorStyle,
@@ -51,68 +51,83 @@ pub(crate) async fn several(
         known = known_sessions::all(&paths, style);
         without(&mut known, &ours);
     }
-    let here = ours.into_iter().filter(|view| !view.temporary).map(|view| Found {
-        instance: view.instance,
-        number: Some(view.id.to_string()),
-        name: view.name,
-        host: view.node.to_string(),
-        node: None,
-    });
-    choose(words, here.chain(known.into_iter().map(Found::from)).collect()).map(Some)
+    let here = ours.into_iter().filter(|view| !view.temporary).map(Found::Here);
+    choose(words, &here.chain(known.into_iter().map(Found::There)).collect::<Vec<_>>()).map(Some)
 }
 
 /// A session that there is.
-#[derive(Debug, Clone)]
-struct Found {
-    instance: SessionInstance,
+#[derive(Debug)]
+enum Found {
     /// On the node that is asked.
-    number: Option<String>,
-    name: String,
-    host: String,
-    node: Option<String>,
+    Here(SessionView),
+    /// On another one, as the home knows it.
+    There(Known),
 }
 
-impl From<Known> for Found {
-    fn from(known: Known) -> Self {
-        let Known { instance, name, node, host } = known;
-        Self { instance, number: None, name, host: host.to_string(), node: Some(node) }
+impl Found {
+    fn is_called(&self, word: &str) -> bool {
+        match self {
+            Self::Here(view) => view.is_called(word),
+            Self::There(known) => known.is_called(word),
+        }
+    }
+
+    const fn name(&self) -> &String {
+        match self {
+            Self::Here(view) => &view.name,
+            Self::There(known) => &known.name,
+        }
+    }
+
+    const fn instance(&self) -> SessionInstance {
+        match self {
+            Self::Here(view) => view.instance,
+            Self::There(known) => known.instance,
+        }
+    }
+
+    const fn host(&self) -> &NodeName {
+        match self {
+            Self::Here(view) => &view.node,
+            Self::There(known) => &known.host,
+        }
+    }
+
+    fn node(&self) -> Option<String> {
+        match self {
+            Self::Here(_) => None,
+            Self::There(known) => Some(known.node.clone()),
+        }
     }
 }
 
-fn choose(words: &str, there: Vec<Found>) -> Result<Vec<Meant>, Failure> {
+fn choose(words: &str, there: &[Found]) -> Result<Vec<Meant>, Failure> {
     let mut meant: Vec<&Found> = Vec::new();
     for word in words.split(',') {
         let glob = Glob(word.to_owned());
-        let matches: Vec<&Found> = if glob.is_literal() {
-            let is_it = |it: &&Found| {
-                let number = it.number.as_deref() == Some(word);
-                number || it.name == word || it.instance.to_string() == word
-            };
-            there.iter().filter(is_it).collect()
-        } else {
-            there.iter().filter(|it| glob.matches(&it.name)).collect()
+        let is_meant = |it: &&Found| match glob.is_literal() {
+            true => it.is_called(word),
+            false => glob.matches(it.name()),
         };
+        let matches: Vec<&Found> = there.iter().filter(is_meant).collect();
         if matches.is_empty() && glob.is_literal() {
             let text = format!("there is no session `{word}`; nothing was done");
             let failure = Failure::new(Cause::NotFound, ErrorCode::NoSession.as_str(), text);
             return Err(failure.hint("`sortie session get` lists them"));
         }
         for found in matches {
-            if !meant.iter().any(|other| other.instance == found.instance) {
+            if !meant.iter().any(|other| other.instance() == found.instance()) {
                 meant.push(found);
             }
         }
     }
-    let is_twice = |name: &str| meant.iter().filter(|it| it.name == name).count() > 1;
-    let label = |it: &Found| match is_twice(&it.name) {
-        true => format!("{}@{}", it.name, it.host),
-        false => it.name.clone(),
+    let is_twice = |name: &str| meant.iter().filter(|it| it.name() == name).count() > 1;
+    let label = |it: &Found| match is_twice(it.name()) {
+        true => format!("{}@{}", it.name(), it.host()),
+        false => it.name().clone(),
     };
-    let meant = meant.iter().map(|it| Meant {
-        instance: it.instance,
-        node: it.node.clone(),
-        label: label(it),
-    });
+    let meant =
+        meant.iter().map(|it| Meant { instance: it.instance(), node: it.node(), label: label(it) });
     Ok(meant.collect())
 }
 
@@ -172,9 +187,7 @@ impl Verb {
             Self::Receive(args) if args.follow => "receive --follow",
             Self::Logs(args) if args.follow => "logs --follow",
             Self::Wait(args) if args.any || args.count.is_some() => "wait --any",
-            Self::Start(args) if args.work.readers_of_stdin() > 0 => {
-                "start with our standard input"
-            }
+            Self::Start(args) if args.work.reads_stdin() => "start with our standard input",
             _ => return Ok(()),
         };
         let text = format!("`{name}` is for one session, and `--session` names several");
@@ -234,26 +247,31 @@ const fn weight(status: u8) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use sortie_model::SessionId;
+
     use super::*;
     use crate::known_sessions::tests::known;
+    use crate::render::sessions::out_of_reach;
 
     fn there() -> Vec<Found> {
-        let found = |number: usize, name: &str, host: &str, node: Option<&str>| Found {
-            host: host.to_owned(),
-            node: node.map(str::to_owned),
-            number: node.is_none().then(|| number.to_string()),
-            ..Found::from(known(name, number, "b"))
+        let on = |name: &str, number: usize, host: &str| Known {
+            host: host.parse().expect("a name"),
+            ..known(name, number, host)
+        };
+        let here = |number: u32, name: &str| {
+            let view = out_of_reach(&on(name, number as usize, "a"));
+            Found::Here(SessionView { id: SessionId(number), ..view })
         };
         vec![
-            found(1, "default", "a", None),
-            found(2, "web", "a", None),
-            found(3, "web", "b", Some("b")),
-            found(4, "worker", "c", Some("c")),
+            here(1, "default"),
+            here(2, "web"),
+            Found::There(on("web", 3, "b")),
+            Found::There(on("worker", 4, "c")),
         ]
     }
 
     fn labels(words: &str) -> Vec<String> {
-        let meant = choose(words, there()).expect("sessions");
+        let meant = choose(words, &there()).expect("sessions");
         meant.into_iter().map(|it| it.label).collect()
     }
 
@@ -264,20 +282,20 @@ mod tests {
         assert_eq!(labels("W?RKER,web"), ["worker", "web@a", "web@b"]);
         assert_eq!(labels("x*"), Vec::<String>::new());
         assert_eq!(labels("2,1"), ["web", "default"]);
-        assert_eq!(labels(&format!("{},default", there()[2].instance)), ["web", "default"]);
+        assert_eq!(labels(&format!("{},default", there()[2].instance())), ["web", "default"]);
     }
 
     #[test]
     fn a_word_that_names_nothing_is_an_error_before_anything_is_done() {
         for words in ["web,none", "none,web", "web,"] {
-            let failure = choose(words, there()).expect_err("no such session");
+            let failure = choose(words, &there()).expect_err("no such session");
             assert_eq!(failure.cause, Cause::NotFound, "{words}");
         }
     }
 
     #[test]
     fn what_could_not_be_done_decides_the_status() {
-        let meant = choose("default", there()).expect("a session").remove(0);
+        let meant = choose("default", &there()).expect("a session").remove(0);
         let mut together = Together::begin();
         for status in [0, 100, 124, 4, 100] {
             assert!(together.add((Ok(status), &meant), ErrorStyle::Text));

@@ -30,23 +30,18 @@ pub(super) async fn answer(node: &Arc<NodeShared>, by: &Asker, ask: Ask) -> Answ
         }
         Ask::Nodes { expression } => nodes(node, expression.as_ref()).await.map(Answer::Nodes),
         Ask::Ping { node: name } => ping(node, name).await,
-        Ask::StopNode => {
-            let node = Arc::clone(node);
-            tokio::spawn(async move {
-                tokio::time::sleep(BEFORE_THE_END).await;
-                node.shut_down().await;
-            });
-            Ok(Answer::Done)
-        }
         Ask::LeaveNode if node.store.is_none() => {
             let text = "this node has no home, so nothing of it can outlive it";
             Err(RemoteError::new(ErrorCode::Usage, text).hint("`sortie node stop` ends it"))
         }
-        Ask::LeaveNode => {
+        end @ (Ask::StopNode | Ask::LeaveNode) => {
             let node = Arc::clone(node);
             tokio::spawn(async move {
                 tokio::time::sleep(BEFORE_THE_END).await;
-                node.leave().await;
+                match end {
+                    Ask::LeaveNode => node.leave().await,
+                    _ => node.shut_down().await,
+                }
             });
             Ok(Answer::Done)
         }

@@ -231,7 +231,7 @@ impl Work {
         self.readers_of_stdin() > 0
     }
 
-    pub(crate) fn readers_of_stdin(&self) -> usize {
+    fn readers_of_stdin(&self) -> usize {
         let sources = [&self.stdin, &self.map, &self.nodes_file, &self.task.input];
         sources.into_iter().flatten().filter(|word| *word == "-").count()
     }

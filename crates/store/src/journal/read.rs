@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use redb::{ReadTransaction, ReadableDatabase, ReadableTable};
+use serde::de::DeserializeOwned;
 use sortie_model::{
     EntryId, IdempotencyKey, JobInstance, Ordinal, SessionInstance, Timestamp, limits,
 };
@@ -184,18 +185,8 @@ impl Journal {
         from: Ordinal,
         most: usize,
     ) -> Result<Vec<(Ordinal, Bytes)>, JournalError> {
-        self.read(|transaction| {
-            let table = Kept::Outputs.of(transaction)?;
-            let (first, last) = (output_key(job, from), output_key(job, Ordinal(u32::MAX)));
-            let mut outputs = Vec::new();
-            for entry in table.range::<&[u8]>(first.as_slice()..=&last)?.take(page(most)) {
-                let (key, bytes) = entry?;
-                let ordinal = parse_output(key.value()).ok_or(Fault::Entry("outputs"))?;
-                let output: Vec<u8> = Kept::Outputs.unseal(key.value(), bytes.value())?;
-                outputs.push((ordinal, output.into()));
-            }
-            Ok(outputs)
-        })
+        let outputs = self.by_child::<Vec<u8>>(Kept::Outputs, (job, from), most)?;
+        Ok(outputs.into_iter().map(|(ordinal, output)| (ordinal, output.into())).collect())
     }
 
     /// The last checkpoints of a job's children from an ordinal on, at most `most`.
@@ -208,22 +199,38 @@ impl Journal {
         from: Ordinal,
         most: usize,
     ) -> Result<Vec<(Ordinal, Checkpoint)>, JournalError> {
+        let all = self.by_child::<(_, Vec<u8>)>(Kept::Checkpoints, (job, from), most)?;
+        Ok(all
+            .into_iter()
+            .map(|(ordinal, (life, value))| (ordinal, (life, value.into())))
+            .collect())
+    }
+
+    /// Entries of a table that has one for a child, from an ordinal on.
+    fn by_child<T: DeserializeOwned>(
+        &self,
+        kept: Kept,
+        (job, from): (JobInstance, Ordinal),
+        most: usize,
+    ) -> Result<Vec<(Ordinal, T)>, JournalError> {
         self.read(|transaction| {
-            let table = match Kept::Checkpoints.of(transaction) {
-                // Nothing was written yet since a release that had none.
-                Err(Fault::Storage(redb::Error::TableDoesNotExist(_))) => return Ok(Vec::new()),
+            let table = match kept.of(transaction) {
+                // Nothing was written yet since a release that had no such table.
+                Err(Fault::Storage(redb::Error::TableDoesNotExist(_)))
+                    if kept == Kept::Checkpoints =>
+                {
+                    return Ok(Vec::new());
+                }
                 table => table?,
             };
             let (first, last) = (output_key(job, from), output_key(job, Ordinal(u32::MAX)));
-            let mut checkpoints = Vec::new();
+            let mut all = Vec::new();
             for entry in table.range::<&[u8]>(first.as_slice()..=&last)?.take(page(most)) {
                 let (key, bytes) = entry?;
-                let ordinal = parse_output(key.value()).ok_or(Fault::Entry("checkpoints"))?;
-                let (life, value): (_, Vec<u8>) =
-                    Kept::Checkpoints.unseal(key.value(), bytes.value())?;
-                checkpoints.push((ordinal, (life, value.into())));
+                let ordinal = parse_output(key.value()).ok_or(Fault::Entry(kept.name()))?;
+                all.push((ordinal, kept.unseal(key.value(), bytes.value())?));
             }
-            Ok(checkpoints)
+            Ok(all)
         })
     }
 
@@ -292,7 +299,7 @@ impl Journal {
         })
     }
 
-    fn blocks<B: serde::de::DeserializeOwned, R>(
+    fn blocks<B: DeserializeOwned, R>(
         &self,
         kept: Kept,
         job: JobInstance,
@@ -315,7 +322,7 @@ impl Journal {
         })
     }
 
-    fn entry<T: serde::de::DeserializeOwned>(
+    fn entry<T: DeserializeOwned>(
         &self,
         kept: Kept,
         key: &[u8],

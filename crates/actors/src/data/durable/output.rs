@@ -179,11 +179,7 @@ impl JobShared {
     /// is stored. A disk that takes nothing is waited for; false when it will never be there.
     pub(crate) async fn keep_said(&self, children: &BTreeSet<Ordinal>) -> bool {
         let Some(durable) = &self.durable else { return true };
-        for ordinal in children {
-            if self.mailboxes.small(*ordinal).is_none() {
-                self.mailboxes.persist_so_far(*ordinal).await;
-            }
-        }
+        self.write_so_far(children).await;
         // What was taken before it was stored counts as taken from then on.
         self.commit_cursors().await;
         loop {
@@ -196,7 +192,6 @@ impl JobShared {
         }
     }
 
-    /// Keeps what of that is little: as it is now, and behind what was kept before.
     /// Keeps what these children have said so far; not how far it was taken.
     ///
     /// # Cancel safety
@@ -206,14 +201,20 @@ impl JobShared {
         durable: &Durable,
         children: &BTreeSet<Ordinal>,
     ) -> Kept {
+        self.write_so_far(children).await;
+        self.keep_small(durable, children).await
+    }
+
+    /// Has what is too much for the journal in files. Nobody who commits waits for that.
+    async fn write_so_far(&self, children: &BTreeSet<Ordinal>) {
         for ordinal in children {
             if self.mailboxes.small(*ordinal).is_none() {
                 self.mailboxes.persist_so_far(*ordinal).await;
             }
         }
-        self.keep_small(durable, children).await
     }
 
+    /// Keeps what of that is little: as it is now, and behind what was kept before.
     async fn keep_small(&self, durable: &Durable, children: &BTreeSet<Ordinal>) -> Kept {
         let _one_by_one = self.committing.lock().await;
         let mut outputs = Vec::new();
