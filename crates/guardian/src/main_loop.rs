@@ -187,10 +187,6 @@ impl Guardian {
         serves_maker && processes::parent() != Some(self.maker)
     }
 
-    fn may_read(&self) -> bool {
-        self.queued_bytes < limits::GUARDIAN_QUEUE_BYTES && !self.outbox.is_full()
-    }
-
     fn may_start(&self) -> bool {
         !self.queue.is_empty() && !self.outbox.is_full()
     }

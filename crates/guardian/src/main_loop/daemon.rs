@@ -120,6 +120,15 @@ fn refuse(socket: impl AsFd, why: Refusal) {
     }
 }
 
+/// Writes what the socket takes, and says what it is watched for then. Only behind the write is it
+/// known whether requests may come: nothing else would say that there is room again.
+fn write_to(socket: &OwnedFd, outbox: &mut Outbox, queue_has_room: bool) -> EventFlags {
+    let mut interest = EventFlags::empty();
+    interest.set(EventFlags::OUT, outbox.flush(socket) == Flushed::Partly);
+    interest.set(EventFlags::IN, queue_has_room && !outbox.is_full());
+    interest
+}
+
 impl Guardian {
     /// Begins to serve a daemon, which hears of what is kept first.
     pub(super) fn greet(&mut self, mut peer: Peer, begin: &Begin) {
@@ -147,15 +156,9 @@ impl Guardian {
 
     /// Writes what the socket takes, and watches it for what it may do next.
     pub(super) fn flush(&mut self) {
-        let may_read = self.may_read();
+        let queue_has_room = self.queued_bytes < limits::GUARDIAN_QUEUE_BYTES;
         let Some(peer) = &mut self.peer else { return };
-        let mut interest = EventFlags::empty();
-        if self.outbox.flush(&peer.socket) == Flushed::Partly {
-            interest |= EventFlags::OUT;
-        }
-        if may_read {
-            interest |= EventFlags::IN;
-        }
+        let interest = write_to(&peer.socket, &mut self.outbox, queue_has_room);
         if interest != peer.interest {
             // Fails only for what is not watched.
             let _ = self.watcher.change(&peer.socket, Source::Daemon, interest);
@@ -284,5 +287,31 @@ impl Guardian {
         if deadline.is_some_and(|until| until <= Instant::now()) {
             self.on_daemon_gone();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_reads_again_is_heard_again() {
+        let (ours, mut daemon) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        daemon.set_nonblocking(true).unwrap();
+        let (ours, mut outbox) = (OwnedFd::from(ours), Outbox::default());
+        assert_eq!(write_to(&ours, &mut outbox, true), EventFlags::IN);
+        assert_eq!(write_to(&ours, &mut outbox, false), EventFlags::empty());
+        while !outbox.is_full() {
+            outbox.push(&GuardianReport::Refused { why: Refusal::Busy { daemon: 1 } });
+            outbox.flush(&ours);
+        }
+        assert_eq!(write_to(&ours, &mut outbox, true), EventFlags::OUT);
+        let mut read = vec![0; 1 << 16];
+        while daemon.read(&mut read).is_ok() {}
+        assert_eq!(write_to(&ours, &mut outbox, true), EventFlags::IN);
     }
 }
