@@ -65,13 +65,28 @@ fn of_all_jobs<J: JobFacts, A: JobFacts>(query: &Query, table: &SessionTable<J, 
     let Some(newest) = query.newest.map(|newest| newest as usize) else {
         return page_of(query, found.map(|(id, _)| Place::Job(id)));
     };
-    let mut by_age: Vec<_> = found.map(|(id, job)| (age(job.end_time(), Some(id)), id)).collect();
-    if newest < by_age.len() {
-        by_age.select_nth_unstable(newest);
-        by_age.truncate(newest);
+    let by_age = found.map(|(id, job)| (age(job.end_time(), Some(id)), id));
+    let mut newest = least(newest, by_age);
+    newest.sort_unstable_by_key(|(_, id)| *id);
+    page_of(query, newest.into_iter().map(|(_, id)| Place::Job(id)))
+}
+
+/// The least so many of all, in no order. Takes memory for about twice as many.
+fn least<T: Ord>(count: usize, all: impl IntoIterator<Item = T>) -> Vec<T> {
+    let most = count.saturating_mul(2).max(limits::PAGE_MOST);
+    let mut kept = Vec::new();
+    for one in all {
+        kept.push(one);
+        if kept.len() > most {
+            kept.select_nth_unstable(count);
+            kept.truncate(count);
+        }
     }
-    by_age.sort_unstable_by_key(|(_, id)| *id);
-    page_of(query, by_age.into_iter().map(|(_, id)| Place::Job(id)))
+    if kept.len() > count {
+        kept.select_nth_unstable(count);
+        kept.truncate(count);
+    }
+    kept
 }
 
 /// Whether it ended when the query says; what is unfinished never did.
@@ -159,4 +174,21 @@ fn keep_newest<J: JobFacts, A: JobFacts>(
     };
     places.sort_by_cached_key(by_age);
     places.truncate(count);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_of_many_are_those_that_come_first_when_all_are_sorted() {
+        let shuffled = || (0..30_000_u64).map(|number| number * 7_919 % 30_011);
+        let mut sorted: Vec<u64> = shuffled().collect();
+        sorted.sort_unstable();
+        for count in [0, 1, 10, 9_000, 29_999, 30_000, usize::MAX] {
+            let mut found = least(count, shuffled());
+            found.sort_unstable();
+            assert_eq!(found, sorted[..count.min(sorted.len())], "{count}");
+        }
+    }
 }

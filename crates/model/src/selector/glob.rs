@@ -90,6 +90,9 @@ impl Matcher {
 
     /// Whether the whole text matches.
     pub fn is_match(&self, text: &str) -> bool {
+        if !self.ends_alike(text) {
+            return false;
+        }
         let mut rest = text.chars();
         let mut at = 0;
         // Where to go on after a mismatch: behind the last `*`, with one character more given to
@@ -118,8 +121,25 @@ impl Matcher {
             if given.next().is_none() {
                 return false;
             }
+            // What does not go on as the pattern does behind its `*` is given to that, too.
+            if let Some(piece) = self.pieces.get(*behind) {
+                let goes_on = |found| piece.takes(self.case.fold(found));
+                while given.clone().next().is_some_and(|found| !goes_on(found)) {
+                    given.next();
+                }
+            }
             (at, rest) = (*behind, given.clone());
         }
+    }
+
+    /// Whether the text ends with what is behind the last `*`: most texts do not, and are not
+    /// looked at any more then.
+    fn ends_alike(&self, text: &str) -> bool {
+        let mut rest = text.chars();
+        let fixed = self.pieces.iter().rev().take_while(|piece| !matches!(piece, Piece::AnyRun));
+        fixed
+            .into_iter()
+            .all(|piece| rest.next_back().is_some_and(|found| piece.takes(self.case.fold(found))))
     }
 }
 
