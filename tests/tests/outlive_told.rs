@@ -9,10 +9,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use sortie::Timestamp;
 use sortie_tests::jobs::entry;
-use sortie_tests::{Home, processes_marked, wait_for};
+use sortie_tests::{Home, join_all, processes_marked, wait_for};
 
 /// Ignores TERM.
 const STUBBORN: &str = "trap '' TERM; while :; do sleep 0.05; done # $0";
+
+/// Says that it listens (`$1`) and that it was told to end (`$2`), and ends when its gate `$0` opens.
+const LISTENS: &str = "trap ': > \"$2\"' TERM; : > \"$1\"; \
+                       while [ ! -e \"$0\" ]; do sleep 0.02; done; exit 3";
 
 /// A mark of this test in a process's command line.
 fn mark(number: u32) -> String {
@@ -148,5 +152,31 @@ fn when_it_ended_is_when_it_ended() {
         let end = entry["end_time"].as_str().and_then(Timestamp::parse_rfc3339).expect("a time");
         let begin = entry["begin_time"].as_str().and_then(Timestamp::parse_rfc3339);
         assert!(begin.is_some_and(|begin| begin < end) && end <= gone, "{entry}");
+    }
+}
+
+#[test]
+fn what_was_stopped_elsewhere_is_stopped_also_if_nobody_saw_its_end() {
+    let (a, mut b) = (Home::running("a", &[]), Home::running("b", &[]));
+    join_all(&[&a, &b]);
+    for (job, child, limit) in [("1", "2", None), ("3", "4", Some("--output-limit=1MiB"))] {
+        let [gate, ready, told] =
+            ["gate", "ready", "told"].map(|name| b.path().join(format!("{name}{job}")));
+        let texts = [&gate, &ready, &told].map(|path| path.to_str().expect("UTF-8"));
+        let mut line = vec!["start", "--on", "b"];
+        line.extend(limit);
+        line.extend(["--", "sh", "-c", LISTENS]);
+        line.extend(texts);
+        ok(&a, &line);
+        wait_for("its trap", || ready.exists().then_some(()));
+        ok(&a, &["stop", job, "--grace", "60s", "--no-wait"]);
+        wait_for("its signal", || told.exists().then_some(()));
+        b.kill_daemon();
+        fs::write(&gate, "").expect("a file");
+        until_it_is_gone(texts[0]);
+        b.live_again("b");
+        assert_eq!(a.sortie(&["wait", job, "--timeout", "60s"]).code, 102, "{}", entry(&a, child));
+        let end = entry(&a, child);
+        assert_eq!((&end["state"], &end["exit_code"]), (&"stopped".into(), &3.into()), "{end}");
     }
 }

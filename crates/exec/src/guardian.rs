@@ -10,10 +10,12 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use sortie_model::facts::Interruption;
 use sortie_model::{ChildKey, Motion, Seq, limits};
 use sortie_store::segment::OutputDirectory;
 use sortie_wire::guardian_proto::{
-    ChildNumber, Containment, Deadline, GuardianRequest, Keep, SpawnRequest, StandardInput,
+    ChildNumber, Containment, Deadline, GUARDIAN_VERSION_OLDEST, GuardianRequest, Keep,
+    SpawnRequest, StandardInput,
 };
 
 pub use adopt::Adopted;
@@ -342,6 +344,17 @@ impl Hold {
 
     pub(crate) fn signal(&self, number: i32) {
         self.guardian.link.post_droppable(&GuardianRequest::Signal { child: self.child, number });
+    }
+
+    /// Signals it to end.
+    pub(crate) fn interrupt(&self, number: i32, why: Interruption) {
+        let link = &self.guardian.link;
+        if link.version() > GUARDIAN_VERSION_OLDEST {
+            let child = self.child;
+            link.post_droppable(&GuardianRequest::Interrupt { child, number, why });
+        } else {
+            self.signal(number);
+        }
     }
 
     pub(crate) fn move_to(&self, motion: Motion) {

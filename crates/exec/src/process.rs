@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use bytes::{Buf, Bytes};
 use rustix::io::Errno;
-use sortie_model::facts::{MemoryEnd, ProcessEnd, Stage};
+use sortie_model::facts::{Interruption, MemoryEnd, ProcessEnd, Stage};
 use sortie_model::spec::{BodySpec, OsBytes};
 use sortie_model::{Motion, limits};
 use sortie_wire::guardian_proto::{
@@ -155,6 +155,11 @@ impl ProcessControl {
     /// Sends a signal to every process of the tree. Unknown numbers are ignored.
     pub fn signal(&self, number: i32) {
         self.hold.signal(number);
+    }
+
+    /// Signals every process of the tree to end, and says why.
+    pub(crate) fn interrupt(&self, number: i32, why: Interruption) {
+        self.hold.interrupt(number, why);
     }
 
     /// Makes every process of the tree stand still, or lets them go on; [`ProcessControl::moved`]

@@ -147,12 +147,13 @@ async fn start(
 /// files.
 pub async fn resume(
     guardian: &Guardian,
-    adopted: Adopted,
+    mut adopted: Adopted,
     plan: RunPlan,
     (io, stops): (&impl ProcessIo, &Stops),
 ) -> ProcessFacts {
     let (is_lost, has_lost_input) = (adopted.lost, adopted.input_lost);
     let (kill_in, has_ended) = (adopted.kill_in, adopted.ended.is_some());
+    let known = std::mem::take(&mut adopted.interruptions);
     let since = if has_ended { Duration::ZERO } else { adopted.found.elapsed() };
     let ran = adopted.running.saturating_add(since);
     let timeout = plan.timeout.map(|timeout| timeout.saturating_sub(ran));
@@ -171,31 +172,36 @@ pub async fn resume(
     if has_lost_input {
         process.control.kill();
     }
-    // A stop that was told before counts, whatever is known of the end by now.
+    // A stop that was told before counts, unless the end came of something else.
     let early = tokio::select! {
         biased;
         stop = stops.next() => Some(stop),
         () = std::future::ready(()) => None,
     };
     let before = match early {
-        Some(stop) => {
+        Some(stop) if !has_ended || known.is_empty() => {
             let grace = kill_in.map_or(stop.grace, |left| stop.grace.min(left));
             Before::Stopped(Stop { grace, ..stop })
         }
-        // The guardian did what was due while nobody else was there.
-        None if is_asked && timeout == Some(Duration::ZERO) => {
-            Before::Interrupted(Interruption::Timeout, kill_in)
+        _ if !known.is_empty() => {
+            // A stop is told again by who told it, with its grace.
+            let grace = (!known.contains(&Interruption::Stop)).then_some(plan.grace);
+            Before::Interrupted(known, kill_in.or(grace))
         }
-        None if kill_in.is_some() && plan.output_limit.is_some() => {
-            Before::Interrupted(Interruption::OutputLimit, kill_in)
+        // An older guardian does not say why it was signalled. It did itself what was due.
+        _ if is_asked && timeout == Some(Duration::ZERO) => {
+            Before::Interrupted(vec![Interruption::Timeout], kill_in)
         }
-        None => Before::Ran,
+        _ if kill_in.is_some() && plan.output_limit.is_some() => {
+            Before::Interrupted(vec![Interruption::OutputLimit], kill_in)
+        }
+        _ => Before::Ran,
     };
     serve((process, before), RunPlan { timeout, ..plan }, (io, stops), &meter).await
 }
 
 /// What was done to a child before it is served.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 enum Before {
     /// Nothing: it just started.
     Nothing,
@@ -203,8 +209,8 @@ enum Before {
     Stopped(Stop),
     /// It ran, and whoever served it is gone.
     Ran,
-    /// It was asked to end, and is killed then.
-    Interrupted(Interruption, Option<Duration>),
+    /// It was asked to end for these reasons, and is killed then.
+    Interrupted(Vec<Interruption>, Option<Duration>),
 }
 
 async fn serve(
@@ -218,7 +224,7 @@ async fn serve(
     let last_call = [Notify::new(), Notify::new(), Notify::new()];
     let mut pumps = pin!(move_all(output, channel, (io, meter), &last_call));
     let mut pipes = Pipes::Open;
-    let entrusting = match (is_kept, before) {
+    let entrusting = match (is_kept, &before) {
         (false, _) => Entrusting::Nothing,
         (true, Before::Nothing) => Entrusting::Kept { grace: plan.grace, told: Some(None) },
         (true, _) => Entrusting::Kept { grace: plan.grace, told: None },

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use sortie_exec::keep::{KeepPlace, PlaceLock};
+use sortie_model::facts::Interruption;
 use sortie_model::{ChildKey, JobInstance, Seq, Stream, Timestamp, limits};
 use sortie_store::segment::OutputDirectory;
 use sortie_wire::guardian_proto::{ChildNumber, GuardianReport, Keep};
@@ -75,6 +76,8 @@ struct Kept {
     memory: Memory,
     /// What is to be done with it while no daemon is there.
     due: Option<Due>,
+    /// Why it was signalled to end while it ran, each reason once.
+    interruptions: Vec<Interruption>,
     stood: Stood,
 }
 

@@ -149,11 +149,14 @@ impl Guardian {
         // Ends come before requests: a program that has ended was not stopped by what comes now.
         if is_ready(Source::Signals).is_some() {
             let arrived = self.signals.read();
-            if arrived.terminate && self.is_made_by_nobody() {
-                self.on_daemon_gone();
-            }
             if arrived.child {
                 self.collect();
+            }
+            if arrived.terminate
+                && self.is_made_by_nobody()
+                && self.on_daemon_dead() == Progress::Over(Remains::Nothing)
+            {
+                return Ok(Progress::Over(Remains::Nothing));
             }
         }
         if let Some(flags) = is_ready(Source::Daemon)
@@ -216,7 +219,12 @@ impl Guardian {
                 self.next_number = self.next_number.max(request.child.0.saturating_add(1));
                 self.queue.push_back(*request);
             }
-            GuardianRequest::Signal { child, number } => self.orders.signals.push((child, number)),
+            GuardianRequest::Signal { child, number } => {
+                self.orders.signals.push((child, number, None));
+            }
+            GuardianRequest::Interrupt { child, number, why } => {
+                self.orders.signals.push((child, number, Some(why)));
+            }
             GuardianRequest::Kill { child } => {
                 self.end_drain(child);
                 self.orders.kills.push(child);

@@ -13,7 +13,7 @@ mod kept;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use sortie_model::Motion;
-use sortie_model::facts::{MemoryEnd, ProcessEnd, Stage};
+use sortie_model::facts::{Interruption, MemoryEnd, ProcessEnd, Stage};
 use sortie_model::reason::SpawnStep;
 use sortie_model::spec::{OsBytes, WindowSize};
 use sortie_model::{ChildKey, Seq};
@@ -26,7 +26,11 @@ pub use kept::{Deadline, DeadlineAct, Keep, KeptChild, KeptFate, KeptInput, Refu
 /// The version of this protocol. Both ends are one program, so it differs only when the program was
 /// replaced while a daemon, or the children that it kept, ran on. Both say the oldest and the
 /// newest version that they speak, in the first fields of their first message, which stay there.
-pub const GUARDIAN_VERSION: u16 = 3;
+pub const GUARDIAN_VERSION: u16 = 4;
+
+/// The oldest version of a guardian that a daemon goes on with. Version 3 does not know
+/// [`GuardianRequest::Interrupt`], and never says [`GuardianReport::Interrupted`].
+pub const GUARDIAN_VERSION_OLDEST: u16 = 3;
 
 /// A daemon's number for a child, unique within the life of a guardian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -278,6 +282,16 @@ pub enum GuardianRequest {
         /// What, if anything.
         deadline: Option<Deadline>,
     },
+    /// As [`GuardianRequest::Signal`], to end the child. Of a kept child whose last program has not
+    /// ended by then, the next daemon hears why it was signalled.
+    Interrupt {
+        /// The child.
+        child: ChildNumber,
+        /// The signal's number.
+        number: i32,
+        /// Why.
+        why: Interruption,
+    },
 }
 
 /// Whether a signal was sent before an end.
@@ -392,6 +406,14 @@ pub enum GuardianReport {
         child: ChildNumber,
         /// What they do.
         motion: Motion,
+    },
+    /// A child of an earlier daemon was signalled before its end for that reason; the first such
+    /// report is about the first reason. Follows [`GuardianReport::Kept`].
+    Interrupted {
+        /// The child.
+        child: ChildNumber,
+        /// Why.
+        why: Interruption,
     },
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::io::Errno;
+use sortie_model::facts::Interruption;
 use sortie_model::{ChildIncarnation, ChildKey, Motion, Seq, Timestamp, limits};
 use sortie_wire::guardian_proto::{KeptFate, KeptInput};
 use tokio::time::{Instant, sleep};
@@ -47,6 +48,8 @@ pub struct Adopted {
     pub motion: Motion,
     /// When it ended, if it has.
     pub ended: Option<Timestamp>,
+    /// Why it was signalled before its end, as far as its guardian says.
+    pub(crate) interruptions: Vec<Interruption>,
     /// In how long its guardian kills it, when it was found: it was asked to end.
     pub(crate) kill_in: Option<Duration>,
     pub(crate) found: Instant,
@@ -62,7 +65,7 @@ struct Rest {
 
 /// Takes the children that the guardian told of.
 pub(super) fn take(handle: &Arc<Handle>) -> Vec<Adopted> {
-    let adopt = |Found { child, pending, at }: Found| {
+    let adopt = |Found { child, interruptions, pending, at }: Found| {
         let lost = child.fate == KeptFate::Lost;
         let mut hold = Hold::new(Arc::clone(handle), child.number);
         if lost {
@@ -79,6 +82,7 @@ pub(super) fn take(handle: &Arc<Handle>) -> Vec<Adopted> {
             input_lost: child.input == KeptInput::Lost,
             motion: child.motion,
             ended: child.ended,
+            interruptions,
             kill_in: child.kill_in,
             found: at,
             rest: Rest { hold, pending },

@@ -19,7 +19,8 @@ use sortie_model::spec::OsBytes;
 use sortie_store::disk::SystemDisk;
 use sortie_store::segment::OutputDirectory;
 use sortie_wire::guardian_proto::{
-    Containment, ContainmentChoice, GUARDIAN_VERSION, GuardianReport, GuardianRequest, Refusal,
+    Containment, ContainmentChoice, GUARDIAN_VERSION, GUARDIAN_VERSION_OLDEST, GuardianReport,
+    GuardianRequest, Refusal,
 };
 use tokio::sync::{oneshot, watch};
 
@@ -115,7 +116,7 @@ pub(super) async fn open(
     let link = Unused(Some(link));
     let directory = keep.map(|path| OsBytes::try_from(Bytes::copy_from_slice(path_bytes(path))));
     link.post(&GuardianRequest::Start {
-        min: GUARDIAN_VERSION,
+        min: GUARDIAN_VERSION_OLDEST,
         max: GUARDIAN_VERSION,
         containment: options.containment,
         descriptors: raise_descriptor_limit(),
@@ -137,11 +138,11 @@ pub(super) async fn open(
         }
         _ => return Err(LaunchError::NoAnswer),
     };
-    if !(min..=max).contains(&GUARDIAN_VERSION) {
+    if min > GUARDIAN_VERSION || max < GUARDIAN_VERSION_OLDEST {
         return Err(LaunchError::Version { ours: GUARDIAN_VERSION, theirs: max });
     }
     let link = link.used().ok_or(LaunchError::NoAnswer)?;
-    link.begin_at(next);
+    link.greeted(next, max.min(GUARDIAN_VERSION));
     let output = keep
         .map(|path| OutputDirectory::new(Arc::new(SystemDisk), &path.join(crate::keep::OUTPUT)));
     Ok(Opening { link, containment, output })

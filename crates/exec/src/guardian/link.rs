@@ -5,14 +5,17 @@ mod reader;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 use rustix::net::Shutdown;
+use sortie_model::facts::Interruption;
 use sortie_model::{ChildKey, Motion, Seq, limits};
 use sortie_wire::frame::write_message;
-use sortie_wire::guardian_proto::{ChildNumber, GuardianReport, GuardianRequest, KeptChild};
+use sortie_wire::guardian_proto::{
+    ChildNumber, GUARDIAN_VERSION_OLDEST, GuardianReport, GuardianRequest, KeptChild,
+};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, oneshot, watch};
@@ -35,6 +38,8 @@ pub(super) struct Link {
     room: Notify,
     children: Mutex<HashMap<ChildNumber, Slot>>,
     next_child: AtomicU64,
+    /// The version that both ends speak.
+    version: AtomicU16,
     life: watch::Sender<Life>,
     /// Children of an earlier daemon.
     found: Mutex<Vec<Found>>,
@@ -90,6 +95,8 @@ struct Slot {
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) child: KeptChild,
+    /// Why it was signalled before its end.
+    pub(super) interruptions: Vec<Interruption>,
     pub(super) pending: Pending,
     pub(super) at: Instant,
 }
@@ -141,6 +148,7 @@ impl Link {
             room: Notify::new(),
             children: Mutex::default(),
             next_child: AtomicU64::new(1),
+            version: AtomicU16::new(GUARDIAN_VERSION_OLDEST),
             life: watch::Sender::new(Life::Alive),
             found: Mutex::default(),
         });
@@ -198,9 +206,15 @@ impl Link {
         (child, pending)
     }
 
-    /// New children get numbers from there on.
-    pub(super) fn begin_at(&self, next: ChildNumber) {
+    /// New children get numbers from there on, and that version is spoken.
+    pub(super) fn greeted(&self, next: ChildNumber, version: u16) {
         self.next_child.fetch_max(next.0, Ordering::Relaxed);
+        self.version.store(version, Ordering::Relaxed);
+    }
+
+    /// The version that both ends speak.
+    pub(super) fn version(&self) -> u16 {
+        self.version.load(Ordering::Relaxed)
     }
 
     /// The children of an earlier daemon, each once.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sortie_model::Motion;
 use sortie_model::facts::Interruption;
-use sortie_model::spec::TERM;
+use sortie_model::spec::{StopSpec, TERM};
 use sortie_wire::guardian_proto::{Deadline, DeadlineAct};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -126,8 +126,8 @@ impl<'a> Brake<'a> {
 
     /// It was asked to end before this process looks after it, and is killed then, if it has not
     /// ended.
-    pub(super) fn was_interrupted(&mut self, why: Interruption, kill_in: Option<Duration>) {
-        self.interruptions.push(why);
+    pub(super) fn was_interrupted(&mut self, why: Vec<Interruption>, kill_in: Option<Duration>) {
+        self.interruptions = why;
         self.limit = RunLimit::None;
         self.kill_at = kill_in.map(after);
         self.wanted = Motion::Running;
@@ -181,10 +181,11 @@ impl<'a> Brake<'a> {
         }
         if grace.is_zero() {
             self.kill_at = None;
+            self.control.interrupt(StopSpec::NOW.signal, why);
             self.control.kill();
             return;
         }
-        self.control.signal(signal);
+        self.control.interrupt(signal, why);
         self.wanted = Motion::Running;
         if self.asked.unwrap_or(self.does) == Motion::Suspended {
             self.asked = Some(Motion::Running);

@@ -139,7 +139,7 @@ impl Keeper {
 }
 
 impl Kept {
-    const fn is_running(&self) -> bool {
+    pub(super) const fn is_running(&self) -> bool {
         matches!(self.life, Life::Runs)
     }
 }

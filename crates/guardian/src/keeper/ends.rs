@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use sortie_model::facts::Interruption;
 use sortie_model::{Timestamp, limits};
 use sortie_wire::guardian_proto::{
     ChildNumber, GuardianReport, KeptChild, KeptFate, KeptInput, Remainder,
@@ -24,6 +25,16 @@ impl Keeper {
         let exited = Exited { report: exited, ran, at: Some(Timestamp::of(SystemTime::now())) };
         kept.life = Life::Ending { exited, drain_until, rest };
         self.ending.insert(number);
+    }
+
+    /// A child is signalled to end.
+    pub(crate) fn on_interrupted(&mut self, number: ChildNumber, why: Interruption) {
+        if let Some(kept) = self.children.get_mut(&number)
+            && kept.is_running()
+            && !kept.interruptions.contains(&why)
+        {
+            kept.interruptions.push(why);
+        }
     }
 
     /// Nothing is left of a child's tree.
@@ -163,6 +174,9 @@ impl Kept {
                 told.push(GuardianReport::Gone { child: number, left_behind: *left_behind });
             }
         }
+        let interrupted =
+            |why: &Interruption| GuardianReport::Interrupted { child: number, why: *why };
+        told.extend(self.interruptions.iter().map(interrupted));
         told
     }
 }

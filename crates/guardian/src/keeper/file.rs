@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use bytes::BytesMut;
+use sortie_model::facts::Interruption;
 use sortie_model::{ChildKey, limits};
 use sortie_wire::frame::{take_frame, write_message};
 use sortie_wire::guardian_proto::{GuardianReport, KeptChild};
@@ -18,6 +19,8 @@ pub(super) struct ChildFile(PathBuf);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Noted {
     pub(super) child: KeptChild,
+    /// Why it was signalled before its end.
+    pub(super) interruptions: Vec<Interruption>,
     /// How it ended, and how many processes it left behind, if that was known.
     pub(super) end: Option<(GuardianReport, u32)>,
 }
@@ -75,6 +78,7 @@ fn encode(reports: &[GuardianReport]) -> Vec<u8> {
 fn decode(bytes: &[u8]) -> Option<Noted> {
     let mut bytes = BytesMut::from(bytes);
     let (mut child, mut exited, mut end) = (None, None, None);
+    let mut interruptions = Vec::new();
     while let Ok(Some(frame)) = take_frame(&mut bytes, limits::FRAME_BYTES) {
         match frame.open() {
             Ok(GuardianReport::Kept(kept)) => child = Some(*kept),
@@ -82,9 +86,10 @@ fn decode(bytes: &[u8]) -> Option<Noted> {
             Ok(GuardianReport::Gone { left_behind, .. }) => {
                 end = exited.take().map(|exited| (exited, left_behind));
             }
+            Ok(GuardianReport::Interrupted { why, .. }) => interruptions.push(why),
             Ok(_) => {}
             Err(_) => break,
         }
     }
-    child.map(|child| Noted { child, end })
+    child.map(|child| Noted { child, interruptions, end })
 }

@@ -77,7 +77,7 @@ impl Keeper {
 
     /// A child of the guardian before us.
     fn inherit(&mut self, number: ChildNumber, file: ChildFile, noted: Noted) {
-        let Noted { child, end } = noted;
+        let Noted { child, interruptions, end } = noted;
         let key = child.keep.child;
         let mut reader = OutputReader::new(self.directory.clone(), key, Seq(0));
         let one = ReadBounds { records: 1, bytes: 1 };
@@ -105,6 +105,7 @@ impl Keeper {
             life,
             memory: Memory::Wanted,
             due: None,
+            interruptions,
             stood: Stood::default(),
         };
         self.put(number, kept);
@@ -151,6 +152,7 @@ impl Keeper {
             life: Life::Runs,
             memory: Memory::Wanted,
             due: None,
+            interruptions: Vec::new(),
             stood: Stood::default(),
         };
         kept.file.create(&kept.told(number)).map_err(|error| failed(errno(&error)))?;

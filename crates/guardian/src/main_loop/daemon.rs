@@ -185,6 +185,17 @@ impl Guardian {
         last
     }
 
+    /// The process that we serve is dead: what it asked for before is done, also when its socket
+    /// has not become ready yet.
+    pub(super) fn on_daemon_dead(&mut self) -> Progress {
+        if self.has_hung_up() {
+            return self.hear_out();
+        }
+        // Somebody else holds its end.
+        self.on_daemon_gone();
+        Progress::GoesOn
+    }
+
     /// Whether the daemon has closed its socket, also when what it wrote before was not read.
     fn has_hung_up(&self) -> bool {
         self.peer.as_ref().is_some_and(|peer| {

@@ -10,7 +10,7 @@ use sortie_exec::sys::control_group::Population;
 use sortie_exec::sys::processes;
 use sortie_exec::sys::spawn::SpawnFailure;
 use sortie_model::Motion;
-use sortie_model::facts::{MemoryEnd, ProcessEnd, Stage};
+use sortie_model::facts::{Interruption, MemoryEnd, ProcessEnd, Stage};
 use sortie_wire::guardian_proto::{ChildNumber, GuardianReport, Remainder};
 
 use super::{Guardian, weight};
@@ -22,7 +22,8 @@ use crate::tree::{Main, Tree};
 /// What was asked for in this turn.
 #[derive(Debug, Default)]
 pub(super) struct Orders {
-    pub(super) signals: Vec<(ChildNumber, i32)>,
+    /// Each with its number, and why it is sent where that is known.
+    pub(super) signals: Vec<(ChildNumber, i32, Option<Interruption>)>,
     pub(super) kills: Vec<ChildNumber>,
     pub(super) finishes: Vec<ChildNumber>,
     pub(super) withdrawals: Vec<ChildNumber>,
@@ -184,9 +185,9 @@ impl Guardian {
         found
     }
 
-    fn signal(&mut self, signals: &[(ChildNumber, i32)]) {
+    fn signal(&mut self, signals: &[(ChildNumber, i32, Option<Interruption>)]) {
         let mut known = Vec::with_capacity(signals.len());
-        for (number, signal) in signals {
+        for (number, signal, why) in signals {
             let (Some(child), Some(signal)) =
                 (self.children.get_mut(number), processes::signal(*signal))
             else {
@@ -196,6 +197,9 @@ impl Guardian {
                 child.sent = Sent::Kill;
             } else if child.sent == Sent::Nothing {
                 child.sent = Sent::Signal;
+            }
+            if let (Some(why), Some(keeper)) = (why, &mut self.keeper) {
+                keeper.on_interrupted(*number, *why);
             }
             known.push((*number, signal));
         }

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use sortie_model::Motion;
+use sortie_model::facts::Interruption;
 use sortie_wire::guardian_proto::{ChildNumber, DeadlineAct, GuardianReport, StandardInput};
 
 use super::Guardian;
@@ -82,7 +83,7 @@ impl Guardian {
                     self.orders.kills.push(number);
                 }
                 DeadlineAct::Ask { signal, .. } => {
-                    self.orders.signals.push((number, signal));
+                    self.orders.signals.push((number, signal, Some(Interruption::Timeout)));
                     // What stands still would not find it.
                     self.orders.moves.push((number, Motion::Running));
                 }

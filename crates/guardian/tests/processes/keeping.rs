@@ -3,6 +3,7 @@
 pub(crate) mod deaths;
 pub(crate) mod output;
 pub(crate) mod places;
+pub(crate) mod stopped;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};

@@ -6,6 +6,7 @@ use std::sync::PoisonError;
 
 use rustix::io::Errno;
 use sortie_model::Motion;
+use sortie_model::facts::Interruption;
 use sortie_wire::guardian_proto::{
     ChildNumber, GuardianReport, KeptChild, KeptFate, Remainder, StandardInput,
 };
@@ -74,6 +75,7 @@ impl<'a> Reader<'a> {
                 }
             }
             GuardianReport::Kept(child) => self.on_kept(*child),
+            GuardianReport::Interrupted { child, why } => self.on_interrupted(child, why),
             GuardianReport::SpawnFailed { child, step, errno } => {
                 if let Some(slot) = self.link.children().remove(&child)
                     && let Some(spawned) = slot.spawned
@@ -107,7 +109,16 @@ impl<'a> Reader<'a> {
             self.link.children().insert(child.number, slot);
         }
         let mut found = self.link.found.lock().unwrap_or_else(PoisonError::into_inner);
-        found.push(Found { child, pending, at: Instant::now() });
+        let interruptions = Vec::new();
+        found.push(Found { child, interruptions, pending, at: Instant::now() });
+    }
+
+    fn on_interrupted(&self, child: ChildNumber, why: Interruption) {
+        let mut found = self.link.found.lock().unwrap_or_else(PoisonError::into_inner);
+        // It was the last one that was told of.
+        if let Some(last) = found.last_mut().filter(|last| last.child.number == child) {
+            last.interruptions.push(why);
+        }
     }
 
     fn on_spawned(&mut self, child: ChildNumber, pid: u32, count: usize) {

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sortie_model::Motion;
-use sortie_model::facts::{MemoryEnd, ProcessEnd, Stage};
+use sortie_model::facts::{Interruption, MemoryEnd, ProcessEnd, Stage};
 use sortie_model::reason::SpawnStep;
 use sortie_model::{ChildIncarnation, ChildKey, JobInstance, Ordinal, Seq, Timestamp};
 use sortie_wire::guardian_proto::{
@@ -69,6 +69,10 @@ fn requests() -> Vec<(&'static str, GuardianRequest)> {
         ("suspend", GuardianRequest::Move { child: CHILD, motion: Motion::Suspended }),
         ("resume", GuardianRequest::Move { child: CHILD, motion: Motion::Running }),
         ("no deadline", GuardianRequest::Deadline { child: CHILD, deadline: None }),
+        (
+            "interrupt",
+            GuardianRequest::Interrupt { child: CHILD, number: 15, why: Interruption::Stop },
+        ),
         ("kill by then", deadline(DeadlineAct::Kill)),
         ("ask by then", deadline(DeadlineAct::Ask { signal: 15, grace: Duration::from_secs(10) })),
     ]
@@ -132,6 +136,10 @@ fn reports() -> Vec<(&'static str, GuardianReport)> {
         ("gone", GuardianReport::Gone { child: CHILD, left_behind: 2 }),
         ("suspended", GuardianReport::Moved { child: CHILD, motion: Motion::Suspended }),
         ("resumed", GuardianReport::Moved { child: CHILD, motion: Motion::Running }),
+        (
+            "interrupted",
+            GuardianReport::Interrupted { child: CHILD, why: Interruption::OutputLimit },
+        ),
     ]
 }
 
@@ -193,6 +201,7 @@ fn request_name(request: &GuardianRequest) -> &'static str {
         GuardianRequest::End => "End",
         GuardianRequest::Move { .. } => "Move",
         GuardianRequest::Deadline { .. } => "Deadline",
+        GuardianRequest::Interrupt { .. } => "Interrupt",
     }
 }
 
@@ -209,5 +218,6 @@ fn report_name(report: &GuardianReport) -> &'static str {
         GuardianReport::Kept(_) => "Kept",
         GuardianReport::Refused { .. } => "Refused",
         GuardianReport::Moved { .. } => "Moved",
+        GuardianReport::Interrupted { .. } => "Interrupted",
     }
 }
