@@ -47,7 +47,7 @@ pub(crate) enum PeerMessage {
     Beat(u64, Heartbeat),
     /// It answered a resume, over the connection with that number.
     Resumed(u64, Resumed),
-    /// A second went by.
+    /// It is time for the next heartbeat.
     Tick,
 }
 
@@ -280,6 +280,7 @@ impl PeerState {
                 PeerEffect::Lost => self.lost(),
                 PeerEffect::Disconnected => self.disconnected(),
                 PeerEffect::Gone => self.gone(),
+                PeerEffect::Beat => self.beat(),
                 PeerEffect::LeaseOver => {
                     self.node.end_temporary_of(self.id);
                     // A connection that lasts would never tell the owner what was killed here:

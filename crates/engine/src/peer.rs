@@ -36,6 +36,9 @@ pub enum PeerEffect {
     Gone,
     /// It may soon say that what runs here for it is lost: so nothing of it may run any more.
     LeaseOver,
+    /// It said much while this node stood still: it hears at once that it was heard, since its
+    /// lease may be about to end.
+    Beat,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,6 +187,9 @@ impl Peer {
         if self.connection.is_up() {
             self.lease.on_beat(beat)?;
             self.heard = self.heard.max(Some(now));
+            if self.lease.owes_answer() {
+                effects.push(PeerEffect::Beat);
+            }
         }
         Ok(())
     }

@@ -3,12 +3,14 @@
 
 mod client;
 mod kept;
+mod silence;
 mod store;
 
 use std::time::Duration;
 
 pub use client::*;
 pub use kept::*;
+pub use silence::*;
 pub use store::*;
 
 /// One kibibyte in bytes.
@@ -201,23 +203,6 @@ pub const REQUESTS_PER_LINK: usize = 1_024;
 pub const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 /// How long a start waits for the first connection to a node, unless the submission says otherwise.
 pub const CONNECT_TIME: Duration = Duration::from_secs(5);
-/// Time between heartbeats.
-pub const HEARTBEAT: Duration = Duration::from_secs(1);
-/// Silence after which a node is shown as suspect.
-pub const SUSPECT_AFTER: Duration = Duration::from_secs(3);
-/// How old the newest heartbeat of ours may be that an owner is known to have heard: after that the
-/// executing node kills the owner's children.
-pub const LEASE: Duration = Duration::from_secs(8);
-/// Heartbeats of ours on one connection that the peer has not said to have heard; beyond it the
-/// oldest is forgotten, and an answer to it proves nothing. More than there are in a [`LEASE`].
-pub const HEARTBEATS_UNHEARD: usize = 16;
-/// Silence after which the owner ends those children as `node_lost`. Greater than [`LEASE`] by a
-/// margin, and counted from a later moment, so that it never says lost while the child can still
-/// succeed.
-pub const LOST_AFTER: Duration = Duration::from_secs(12);
-/// Silence after which children that run on all the same are shown as disconnected: waiters do not
-/// wait for them any more.
-pub const DISCONNECT_AFTER: Duration = Duration::from_secs(240);
 /// QUIC idle time-out.
 pub const LINK_IDLE: Duration = Duration::from_secs(30);
 /// QUIC keep-alive.

@@ -223,10 +223,10 @@ pub(crate) async fn serve_user(
     }
 }
 
-/// Tells a user's program every second that this node is there, and reads that it is, until the
+/// Tells a user's program twice a second that this node is there, and reads that it is, until the
 /// link ends.
 async fn beat(link: Link, mut control: ControlReceiver) {
-    let mut second = tokio::time::interval(limits::HEARTBEAT);
+    let mut turn = tokio::time::interval(limits::HEARTBEAT);
     let (mut number, mut heard) = (0, 0);
     loop {
         tokio::select! {
@@ -236,7 +236,7 @@ async fn beat(link: Link, mut control: ControlReceiver) {
                 Some(Err(error)) => link.close(CloseCode::GARBAGE, &error.to_string()),
                 None => return,
             },
-            _ = second.tick() => {
+            _ = turn.tick() => {
                 if link.silence() > limits::LEASE {
                     // Its program was killed or is frozen: what it held goes back at once.
                     link.close(CloseCode::SILENT, "silent for too long");

@@ -31,6 +31,8 @@ pub(super) struct Lease {
     last: u64,
     /// The highest number that was heard.
     heard: u64,
+    /// The highest number that was answered.
+    answered: u64,
 }
 
 impl Lease {
@@ -42,12 +44,13 @@ impl Lease {
     pub(super) fn on_up(&mut self, greeted: Uptime) {
         self.since = Some(self.since.map_or(greeted, |since| since.min(greeted)));
         self.unheard = VecDeque::from([(0, greeted)]);
-        (self.last, self.heard) = (0, 0);
+        (self.last, self.heard, self.answered) = (0, 0, 0);
     }
 
     /// The next heartbeat, which goes out now.
     pub(super) fn beat(&mut self, now: Uptime) -> Heartbeat {
         self.last += 1;
+        self.answered = self.heard;
         if self.unheard.len() >= limits::HEARTBEATS_UNHEARD {
             self.unheard.pop_front();
         }
@@ -69,6 +72,11 @@ impl Lease {
             self.since = self.since.map(|since| since.max(sent));
         }
         Ok(())
+    }
+
+    /// Whether so many were heard and not answered that the peer should not wait for the next beat.
+    pub(super) const fn owes_answer(&self) -> bool {
+        self.heard.saturating_sub(self.answered) >= limits::HEARTBEATS_UNANSWERED
     }
 
     /// When it ends, if nothing more is proved; none while nothing may run here.

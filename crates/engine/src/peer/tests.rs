@@ -58,17 +58,39 @@ fn the_lease_counts_from_when_the_newest_heartbeat_was_sent_that_the_owner_heard
     assert_eq!(peer.lease_until(), Some(at(8)));
     assert_eq!((peer.beat(at(1)), peer.beat(at(2))), (beat(1, 0), beat(2, 0)));
     // The owner is heard all the time, and hears nothing: that proves nothing.
-    assert_eq!(peer.on_beat(beat(7, 0), at(3), &mut effects), Ok(()));
-    assert_eq!((peer.lease_until(), peer.beat(at(3))), (Some(at(8)), beat(3, 7)));
-    assert_eq!(peer.on_beat(beat(8, 2), at(6), &mut effects), Ok(()));
+    assert_eq!(peer.on_beat(beat(2, 0), at(3), &mut effects), Ok(()));
+    assert_eq!((peer.lease_until(), peer.beat(at(3))), (Some(at(8)), beat(3, 2)));
+    assert_eq!(peer.on_beat(beat(3, 2), at(6), &mut effects), Ok(()));
     assert_eq!(peer.lease_until(), Some(at(10)));
     peer.on_tick(Some(at(0)), at(10), &mut effects);
     assert_eq!((effects.as_slice(), peer.lease_until()), (&[PeerEffect::LeaseOver][..], None));
     // What is over stays over on this connection.
-    assert_eq!(peer.on_beat(beat(9, 3), at(10), &mut effects), Ok(()));
+    assert_eq!(peer.on_beat(beat(4, 3), at(10), &mut effects), Ok(()));
     assert_eq!((peer.lease_until(), peer.state(at(10))), (None, NodeState::Alive));
     peer.on_up(at(11), at(12), &mut effects);
     assert_eq!(peer.lease_until(), Some(at(19)));
+}
+
+#[test]
+fn who_stood_still_answers_at_once_what_came_meanwhile() {
+    let mut peer = Peer::default();
+    let mut effects = Vec::new();
+    peer.on_up(at(0), at(0), &mut effects);
+    peer.beat(at(1));
+    for (number, answers) in [(1, 0), (2, 0), (3, 1)] {
+        assert_eq!(peer.on_beat(beat(number, 0), at(6), &mut effects), Ok(()));
+        assert_eq!(effects, vec![PeerEffect::Beat; answers]);
+    }
+    assert_eq!(peer.beat(at(6)), beat(2, 3));
+    effects.clear();
+    for number in [4, 5] {
+        assert_eq!(peer.on_beat(beat(number, 2), at(6), &mut effects), Ok(()));
+    }
+    assert_eq!(effects, [], "answers cause no answers");
+    // A new connection owes nothing.
+    peer.on_up(at(7), at(7), &mut effects);
+    assert_eq!(peer.on_beat(beat(1, 0), at(7), &mut effects), Ok(()));
+    assert_eq!(effects, []);
 }
 
 #[test]

@@ -16,3 +16,6 @@ pub const READER_SPANS: usize = 1 << 20;
 /// Children whose results a reader in child order receives ahead of their turn: a batch of each is
 /// held, and the rest waits in their mailboxes.
 pub const RESULTS_AHEAD: usize = 16;
+/// Longest wait between two dials of the node of a client's own home: it is looked at first whether
+/// one runs, so they cost next to nothing.
+pub const REDIAL_HOME_LONGEST: Duration = Duration::from_millis(500);

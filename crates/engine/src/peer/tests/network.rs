@@ -101,6 +101,12 @@ impl World {
             match effect {
                 PeerEffect::Dial { .. } => self.sides[side].dial_at = Some(self.now + 200),
                 PeerEffect::Unreachable(_) | PeerEffect::Disconnected => {}
+                PeerEffect::Beat => {
+                    if let Some(link) = self.sides[side].link {
+                        let beat = self.sides[side].peer.beat(ms(self.now));
+                        self.send(side, link, Word::Beat(beat), second);
+                    }
+                }
                 PeerEffect::LeaseOver => {
                     self.sides[side].runs = false;
                     self.close(side, second);
