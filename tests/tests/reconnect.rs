@@ -166,3 +166,19 @@ fn a_reader_of_another_nodes_session_goes_on_and_an_interrupt_ends_it_at_once() 
     fs::write(&gate, "").expect("a file");
     assert_eq!((takes.end(), takes.out()), (Some(100), numbers(40)), "{}", takes.err());
 }
+
+#[test]
+fn a_foreground_command_in_a_session_that_lasts_goes_on_when_its_node_is_killed() {
+    let mut home = Home::running("solo", &[]);
+    let gate = home.path().join("gate");
+    let gate_text = gate.to_str().expect("UTF-8");
+    let words = ["invoke", "--session", "default", "--", "sh", "-c", COUNTS, gate_text, "40"];
+    let mut runs = Reader::begin(&home, "runs", &words);
+    wait_for("the first half", || runs.wrote(20));
+    home.live_again("solo");
+    fs::write(&gate, "").expect("a file");
+    assert_eq!((runs.end(), runs.out()), (Some(3), numbers(40)), "{}", runs.err());
+    assert!(runs.err().contains("connected to node solo again"), "{}", runs.err());
+    let left = home.json(&["get"]);
+    assert_eq!(left["jobs"].as_array().map(Vec::len), Some(0), "it is removed: {left}");
+}

@@ -58,7 +58,14 @@ pub(super) async fn run(mut args: InvokeArgs, registry: &Registry) -> Result<u8,
         return unless_interrupted(start, &mut interrupts).await;
     }
     check_format(&args.look)?;
-    let connecting = Connection::open_with(&args.reach, registry);
+    // In a session that lasts the job goes on when the connection breaks, and so do we.
+    let lasts = args.reach.session.is_some() && !args.tty && !args.work.reads_stdin();
+    let connecting = async {
+        match lasts {
+            true => Connection::open_lasting(&args.reach, args.look.error_style()).await,
+            false => Connection::open_with(&args.reach, registry).await,
+        }
+    };
     let connection = unless_interrupted(connecting, &mut interrupts).await?;
     foreground(connection, submission, &args, interrupts).await
 }
@@ -90,6 +97,7 @@ pub(super) async fn foreground(
         }
         Err(failure) => Err(failure),
     };
+    let done = done.map_err(|failure| connection.explain(failure));
     connection.close().await;
     done
 }
