@@ -180,13 +180,19 @@ impl Remote {
         Ok(link)
     }
 
-    /// Dials once, at home where the node is by now.
+    /// Dials once, at home where the node is by now. One that ends meanwhile is not waited for.
     async fn dial(&self) -> Result<(Link, ControlReceiver), ConnectError> {
-        let address = match &self.whose {
-            Whose::Home(paths) => paths.announced()?.ok_or(ConnectError::NotRunning)?,
-            Whose::Elsewhere => self.address.clone(),
+        let (address, process) = match &self.whose {
+            Whose::Home(paths) => {
+                (paths.announced()?.ok_or(ConnectError::NotRunning)?, paths.last_holder())
+            }
+            Whose::Elsewhere => (self.address.clone(), None),
         };
-        Ok(self.endpoint.dial(&address, self.expect, self.timeout).await?)
+        tokio::select! {
+            biased;
+            dialled = self.endpoint.dial(&address, self.expect, self.timeout) => Ok(dialled?),
+            () = end_of(process) => Err(ConnectError::NotRunning),
+        }
     }
 
     fn connect_as(&self, connected: Connected) {

@@ -33,6 +33,8 @@ const LONG: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(60)];
 const LOST_TIME: Duration = Duration::from_secs(15);
 /// How long one is heard that hears nothing itself.
 const STILL_HEARD: Duration = Duration::from_secs(8);
+/// How long one must be away to be shown as one that nobody waits for any more.
+const GIVEN_UP: Duration = Duration::from_secs(255);
 /// How long a silence ends nothing at all.
 const HARMLESS: Duration = Duration::from_secs(5);
 /// Within how long the nodes have found each other again.
@@ -66,17 +68,20 @@ pub(crate) fn run(first: &Home, options: &Options) -> Result<String, Violation> 
         Ok(stage) => stage,
         Err(why) => return Ok(format!("skipped, since no network namespace can be made: {why}")),
     };
-    let (lengths, skipped): (&[Duration], _) = match options.size {
-        Size::Short => (&SHORT, 3),
-        Size::Long => (&LONG, 0),
+    let (mut lengths, skipped) = match options.size {
+        Size::Short => (SHORT.to_vec(), 3),
+        Size::Long => (LONG.to_vec(), 0),
     };
+    // A longer one where it is asked for.
+    let longer = options.size == Size::Long && lengths.iter().all(|length| *length < options.cut);
+    lengths.extend(longer.then_some(options.cut));
     let gate = stage.owner.folder().join("gate").display().to_string();
     let own = stage.owner.folder().join("own").display().to_string();
     stage.owner.must(&["start", "--on", "b", "--", "sh", "-c", LINES, &gate, &own])?;
     let mut told = Vec::new();
     for length in lengths {
         for disturbance in DISTURBANCES.into_iter().skip(skipped) {
-            let back = Trial { stage: &stage, disturbance, length: *length }.run()?;
+            let back = Trial { stage: &stage, disturbance, length }.run()?;
             told.push(format!("{disturbance:?} {}s: {:.1}", length.as_secs(), back.as_secs_f64()));
         }
     }
@@ -129,7 +134,8 @@ impl Trial<'_> {
             Ok(shown_as(owner, "b")? == "alive" && shown_as(&self.stage.other, "a")? == "alive")
         })?;
         let back = mended.elapsed();
-        self.runs_on()?;
+        let runs = || Ok(self.shown()? == "running");
+        self.wait_for("what runs there to be shown as running", BACK_TIME, runs)?;
         if self.length <= HARMLESS {
             // It ended nothing; we do.
             if foreground.try_wait().map_err(machine("a command"))?.is_some() {
@@ -215,7 +221,11 @@ impl Trial<'_> {
             std::thread::sleep(LOOK);
         }
         if owner_answers && self.length > LOST_TIME {
-            self.runs_on()?;
+            let wanted = if self.length > GIVEN_UP { "disconnected" } else { "running" };
+            let found = self.shown()?;
+            if found != wanted {
+                return Err(Violation::End { item: 0, job: 1, found, wanted: wanted.to_owned() });
+            }
             if !has_ended {
                 return Err(Violation::Vain {
                     what: "an end that silence has",
@@ -226,16 +236,10 @@ impl Trial<'_> {
         Ok(())
     }
 
-    /// The job of `default` runs on.
-    fn runs_on(&self) -> Result<(), Violation> {
+    /// How what runs there is shown, which is to run on.
+    fn shown(&self) -> Result<String, Violation> {
         let answer = self.stage.owner.json(&["get", "1"])?;
-        match answer.pointer("/jobs/0/state").and_then(Value::as_str) {
-            Some("running") => Ok(()),
-            state => {
-                let (found, wanted) = (format!("{state:?}"), "running".to_owned());
-                Err(Violation::End { item: 0, job: 1, found, wanted })
-            }
-        }
+        Ok(answer.pointer("/jobs/0/state").and_then(Value::as_str).unwrap_or_default().to_owned())
     }
 
     fn wait_for(

@@ -18,7 +18,8 @@ pub(crate) const USAGE: &str =
   --mebibytes N    what goes through links that are cut; 10,240 unless said otherwise
   --running N      processes of jobs that run at every moment of a long run under kills, for up
                    to half an hour each; as it comes unless said
-  --cut-seconds N  how long a cut lasts at most; 60 unless said otherwise";
+  --cut-seconds N  how long a cut lasts at most; 60 unless said otherwise. Of `apart`: one length
+                   more, if it is a longer one";
 
 /// Kills of each scenario.
 const KILLS: (u64, u64) = (8, 1_000);

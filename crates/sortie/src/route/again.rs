@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use sortie_engine::reconnect::{Loss, News, Next, Reconnect as Rule};
 use sortie_link::{Backoff, CloseCode, CloseReason, Link, Peer};
-use sortie_model::NodeName;
 use sortie_model::reason::ReachStep;
+use sortie_model::{NodeName, limits};
 use tokio::time::Instant;
 
 use crate::error::{ConnectError, RequestError};
 use crate::reconnect::{Dialling, Reconnect};
-use crate::route::Remote;
+use crate::route::{Remote, Whose};
 
 /// How a client goes on when its connection breaks.
 #[derive(Debug)]
@@ -88,7 +88,11 @@ impl Remote {
         }
         while let Next::Dial { attempt } = next {
             if attempt > 0 {
-                tokio::time::sleep(again.backoff.wait(attempt)).await;
+                let most = match &self.whose {
+                    Whose::Home(_) => limits::REDIAL_HOME_LONGEST,
+                    Whose::Elsewhere => limits::REDIAL_LONGEST,
+                };
+                tokio::time::sleep(again.backoff.wait(attempt).min(most)).await;
             }
             if again.policy.watch.before_dial().await == Dialling::GiveUp {
                 return Err(RequestError::Lost);
