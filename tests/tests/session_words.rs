@@ -64,8 +64,8 @@ fn what_q_prints_of_a_session_elsewhere_can_be_used_again() {
 fn a_node_that_is_killed_under_an_invoke_is_lost_and_its_document_is_whole() {
     let [a, mut b] = two();
     assert_eq!(a.sortie(&["session", "new", "--on", "b", "--name", "work"]).code, 0);
-    let invoke = ["invoke", "--session", "work", "-o", "json", "--", "sh", "-c"];
-    let invoke: Vec<&str> = invoke.into_iter().chain(["echo one; sleep 1000"]).collect();
+    // Its session is its own, and ends with the node.
+    let invoke = ["invoke", "--node", "b", "-o", "json", "--", "sh", "-c", "echo one; sleep 1000"];
     let mut running = begin(&a, &invoke);
     let (begun, mut out) = first_line(&mut running);
     let mut record = String::new();
