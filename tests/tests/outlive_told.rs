@@ -115,11 +115,6 @@ fn a_time_out_is_kept_while_no_node_is_there() {
     ok(&home, &[&line[..], &[&stubborn]].concat());
     until_it_runs(&willing);
     until_it_runs(&stubborn);
-    // A guardian is told of a time-out once the node has heard that the process runs.
-    wait_for("both to be known", || {
-        let began = |child| entry(&home, child)["begin_time"].is_string();
-        (began("2") && began("4")).then_some(())
-    });
     home.kill_daemon();
     until_it_is_gone(&willing);
     until_it_is_gone(&stubborn);

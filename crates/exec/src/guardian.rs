@@ -161,24 +161,30 @@ impl Guardian {
     /// # Cancel safety
     /// When cancelled, the process is not started, or killed with its tree.
     pub async fn spawn(&self, spec: ProcessSpec) -> Result<Process, SpawnError> {
-        self.begin(spec).await?.wait().await
+        self.begin(spec, None).await?.wait().await
     }
 
-    /// Asks for the start of a process. Waits only while the guardian has too many requests.
+    /// Asks for the start of a process. Waits only while the guardian has too many requests. Of a
+    /// kept one the guardian knows from the start what is due while no daemon is there.
     ///
     /// # Errors
     /// [`SpawnError`] when the request is too large or the guardian is gone.
     ///
     /// # Cancel safety
     /// Cancel safe: when cancelled, nothing was asked for.
-    pub async fn begin(&self, spec: ProcessSpec) -> Result<Starting, SpawnError> {
+    pub async fn begin(
+        &self,
+        spec: ProcessSpec,
+        due: Option<Deadline>,
+    ) -> Result<Starting, SpawnError> {
         let link = &self.0.link;
         let input = spec.input;
         let kept = spec.keep.as_ref().map(|keep| self.kept_output(keep, input)).transpose()?;
         let keeping = if kept.is_some() { Keeping::Kept } else { Keeping::Piped };
         let (child, pending) = link.register(keeping);
         let registered = Registered { link, child: Some(child) };
-        let request = GuardianRequest::Spawn(Box::new(SpawnRequest {
+        let deadline = due.filter(|_| kept.is_some());
+        let mut requests = vec![GuardianRequest::Spawn(Box::new(SpawnRequest {
             child,
             program: spec.program,
             environment: spec.environment,
@@ -186,8 +192,9 @@ impl Guardian {
             input,
             init: spec.init,
             keep: spec.keep,
-        }));
-        link.post_large(&request).await?;
+        }))];
+        requests.extend(deadline.map(|_| GuardianRequest::Deadline { child, deadline }));
+        link.post_large(&requests).await?;
         registered.keep();
         Ok(Starting { hold: Hold::new(Arc::clone(&self.0), child), pending, input, kept })
     }

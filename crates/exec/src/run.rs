@@ -16,7 +16,7 @@ use futures_util::future::join3;
 use sortie_model::facts::{Interruption, ProcessEnd, ProcessFacts};
 use sortie_model::spec::TERM;
 use sortie_model::{Motion, Record, Stream, limits};
-use sortie_wire::guardian_proto::{Disturbance, Remainder};
+use sortie_wire::guardian_proto::{Deadline, Disturbance, Remainder};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -25,7 +25,7 @@ use crate::guardian::{Adopted, Guardian};
 use crate::process::{
     Ended, Ending, Input, Output, Process, ProcessControl, ProcessOutput, ProcessSpec,
 };
-use crate::run::brake::{Brake, Entrusting, Moves, after};
+use crate::run::brake::{Brake, Entrusting, Moves, after, time_out};
 use crate::stop::{Stop, Stops};
 use pumps::{Meter, Source, feed, pump, pump_kept};
 
@@ -102,7 +102,7 @@ pub async fn run(
     plan: RunPlan,
     (io, stops): (&impl ProcessIo, &Stops),
 ) -> ProcessFacts {
-    let (result, early_stop) = start(guardian, spec, stops).await;
+    let (result, early_stop) = start(guardian, spec, &plan, stops).await;
     let process = match result {
         Ok(process) => process,
         Err(error) => {
@@ -120,9 +120,11 @@ pub async fn run(
 async fn start(
     guardian: &Guardian,
     spec: ProcessSpec,
+    plan: &RunPlan,
     stops: &Stops,
 ) -> (Result<Process, SpawnError>, Option<Stop>) {
-    let starting = match guardian.begin(spec).await {
+    let due = plan.timeout.map(|left| Deadline { left, act: time_out(plan.grace) });
+    let starting = match guardian.begin(spec, due).await {
         Ok(starting) => starting,
         Err(error) => return (Err(error), None),
     };

@@ -20,7 +20,7 @@ use sortie_exec::sys::spawn::SpawnFailure;
 use sortie_model::limits;
 use sortie_model::reason::SpawnStep;
 use sortie_wire::guardian_proto::{
-    ChildNumber, GuardianReport, GuardianRequest, Program, SpawnRequest, StandardInput,
+    ChildNumber, Deadline, GuardianReport, GuardianRequest, Program, SpawnRequest, StandardInput,
 };
 
 use crate::child::{Child, Life, Moving, Sent};
@@ -80,7 +80,7 @@ struct Guardian {
     /// Children that do not do yet what they were told.
     moving: HashSet<ChildNumber>,
     /// Children that wait for their start.
-    queue: VecDeque<SpawnRequest>,
+    queue: VecDeque<Waiting>,
     queued_bytes: usize,
     orders: Orders,
     memory: MemoryWatch,
@@ -217,7 +217,7 @@ impl Guardian {
             GuardianRequest::Spawn(request) => {
                 self.queued_bytes += weight(&request);
                 self.next_number = self.next_number.max(request.child.0.saturating_add(1));
-                self.queue.push_back(*request);
+                self.queue.push_back(Waiting { request: *request, deadline: None });
             }
             GuardianRequest::Signal { child, number } => {
                 self.orders.signals.push((child, number, None));
@@ -248,11 +248,7 @@ impl Guardian {
                 }
             }
             GuardianRequest::Move { child, motion } => self.orders.moves.push((child, motion)),
-            GuardianRequest::Deadline { child, deadline } => {
-                if let Some(keeper) = &mut self.keeper {
-                    keeper.set_deadline(child, deadline);
-                }
-            }
+            GuardianRequest::Deadline { child, deadline } => self.set_deadline(child, deadline),
             GuardianRequest::End => return Progress::Over(Remains::Nothing),
         }
         Progress::GoesOn
@@ -263,7 +259,7 @@ impl Guardian {
             if self.outbox.is_full() {
                 return;
             }
-            let Some(request) = self.queue.pop_front() else { return };
+            let Some(Waiting { request, deadline }) = self.queue.pop_front() else { return };
             self.queued_bytes = self.queued_bytes.saturating_sub(weight(&request));
             let number = request.child;
             if let Err(failure) = self.start(request) {
@@ -273,6 +269,8 @@ impl Guardian {
                     keeper.withdraw(number);
                 }
                 self.report_failure(number, failure);
+            } else if deadline.is_some() {
+                self.set_deadline(number, deadline);
             }
         }
     }
@@ -335,6 +333,13 @@ impl Guardian {
             keeper.leave(remains);
         }
     }
+}
+
+/// A child that waits for its start.
+struct Waiting {
+    request: SpawnRequest,
+    /// What is due, counted from its start.
+    deadline: Option<Deadline>,
 }
 
 /// What a waiting child costs, in bytes.

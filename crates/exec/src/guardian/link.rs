@@ -226,11 +226,11 @@ impl Link {
         self.children().remove(&child);
     }
 
-    /// Sends a request once the outbox has room for it.
+    /// Sends requests, in one write, once the outbox has room for them.
     ///
     /// # Errors
-    /// When the request is too large, or the guardian is gone.
-    pub(super) async fn post_large(&self, request: &GuardianRequest) -> Result<(), SpawnError> {
+    /// When a request is too large, or the guardian is gone.
+    pub(super) async fn post_large(&self, requests: &[GuardianRequest]) -> Result<(), SpawnError> {
         while self.outbox().bytes.len() > limits::GUARDIAN_OUTBOX_BYTES {
             let room = self.room.notified();
             if self.outbox().bytes.len() > limits::GUARDIAN_OUTBOX_BYTES {
@@ -240,11 +240,11 @@ impl Link {
                 }
             }
         }
-        let mut frame = Vec::new();
-        if write_message(request, &mut frame).is_err() {
-            return Err(SpawnError::TOO_LARGE);
+        let mut frames = Vec::new();
+        for request in requests {
+            write_message(request, &mut frames).map_err(|_| SpawnError::TOO_LARGE)?;
         }
-        self.put(&frame);
+        self.put(&frames);
         if self.is_alive() { Ok(()) } else { Err(SpawnError::NO_GUARDIAN) }
     }
 

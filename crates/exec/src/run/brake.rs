@@ -21,6 +21,11 @@ pub(super) fn after(duration: Duration) -> Instant {
     now.checked_add(duration).unwrap_or(now + FAR_AWAY)
 }
 
+/// What a time-out brings.
+pub(super) const fn time_out(grace: Duration) -> DeadlineAct {
+    DeadlineAct::Ask { signal: TERM, grace }
+}
+
 /// News about whether a child stands still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Move {
@@ -113,7 +118,7 @@ impl<'a> Brake<'a> {
         let kill = self.kill_at.map(|at| (at, DeadlineAct::Kill));
         let Entrusting::Kept { grace, told } = &mut self.entrusting else { return };
         let ask = match self.limit {
-            RunLimit::Until(at) => Some((at, DeadlineAct::Ask { signal: TERM, grace: *grace })),
+            RunLimit::Until(at) => Some((at, time_out(*grace))),
             RunLimit::None | RunLimit::Paused(_) => None,
         };
         let next = kill.into_iter().chain(ask).min_by_key(|(at, _)| *at);

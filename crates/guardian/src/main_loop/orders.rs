@@ -13,7 +13,7 @@ use sortie_model::Motion;
 use sortie_model::facts::{Interruption, MemoryEnd, ProcessEnd, Stage};
 use sortie_wire::guardian_proto::{ChildNumber, GuardianReport, Remainder};
 
-use super::{Guardian, weight};
+use super::{Guardian, Waiting, weight};
 use crate::child::{Child, Killing, Life, Sent};
 use crate::keeper::Rest;
 use crate::spawn::fork;
@@ -174,7 +174,7 @@ impl Guardian {
         }
         let mut found = HashSet::new();
         let queued_bytes = &mut self.queued_bytes;
-        self.queue.retain(|request| {
+        self.queue.retain(|Waiting { request, .. }| {
             let taken = unknown.remove(&request.child);
             if taken {
                 *queued_bytes = queued_bytes.saturating_sub(weight(request));

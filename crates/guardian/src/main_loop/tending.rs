@@ -4,7 +4,9 @@ use std::os::fd::OwnedFd;
 
 use sortie_model::Motion;
 use sortie_model::facts::Interruption;
-use sortie_wire::guardian_proto::{ChildNumber, DeadlineAct, GuardianReport, StandardInput};
+use sortie_wire::guardian_proto::{
+    ChildNumber, Deadline, DeadlineAct, GuardianReport, StandardInput,
+};
 
 use super::Guardian;
 use crate::keeper::{Keeper, Need};
@@ -17,6 +19,20 @@ impl Guardian {
     pub(super) fn end_drain(&mut self, number: ChildNumber) {
         if let Some(keeper) = &mut self.keeper {
             keeper.end_drain(number);
+        }
+    }
+
+    /// What is due with a child while no daemon is there. Of one that waits for its start it counts
+    /// from there.
+    pub(super) fn set_deadline(&mut self, child: ChildNumber, deadline: Option<Deadline>) {
+        let Some(keeper) = &mut self.keeper else { return };
+        if keeper.is_kept(child) {
+            return keeper.set_deadline(child, deadline);
+        }
+        // As a rule the last one that came.
+        let waiting = self.queue.iter_mut().rev().find(|waiting| waiting.request.child == child);
+        if let Some(waiting) = waiting {
+            waiting.deadline = deadline;
         }
     }
 

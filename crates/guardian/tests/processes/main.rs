@@ -110,6 +110,7 @@ const CASES: &[Case] = &cases![
     keeping::stopped::a_stop_is_one_for_the_next_daemon_whoever_saw_the_end,
     keeping::stopped::what_ended_before_the_signal_came_was_not_stopped,
     keeping::stopped::a_time_out_is_one_for_the_next_daemon,
+    keeping::stopped::a_time_out_is_known_from_the_start,
     keeping::stopped::output_past_its_limit_is_that_for_the_next_daemon,
     keeping::places::two_daemons_cannot_have_the_same_children,
     keeping::places::an_orderly_end_kills_what_is_kept_and_leaves_nothing,

@@ -7,9 +7,10 @@ use std::time::Duration;
 use sortie_exec::{Guardian, RunPlan, Stopper, resume, run, stop_channel};
 use sortie_model::facts::{Interruption, ProcessEnd, ProcessFacts};
 use sortie_model::spec::StopSpec;
+use sortie_wire::guardian_proto::{Deadline, DeadlineAct};
 use tokio::task::JoinHandle;
 
-use super::{KeepDirectory, LONG, Taker, kept};
+use super::{KeepDirectory, LONG, Taker, kept, resume_kept};
 use crate::daemon_death::kill;
 use crate::support::{eventually, mark, marked, with_mark};
 
@@ -141,6 +142,31 @@ pub(crate) async fn a_time_out_is_one_for_the_next_daemon(guardian: Guardian) {
     listener.is_told().await;
     listener.let_go().await;
     assert_eq!(listener.resumed(limited()).await, interrupted(Interruption::Timeout));
+}
+
+pub(crate) async fn a_time_out_is_known_from_the_start(guardian: Guardian) {
+    let directory = KeepDirectory::new(&guardian);
+    let host = directory.launch().await.unwrap();
+    let [limited_mark, mark] = ["known-deadline", "no-deadline"].map(mark);
+    let act = DeadlineAct::Ask { signal: 15, grace: LONG };
+    let due = Some(Deadline { left: Duration::from_millis(200), act });
+    let spec = |mark| marked(mark, "trap 'exit 3' TERM; while :; do sleep 0.01; done");
+    // Their daemon dies before it has heard that they run.
+    let first = host.begin(kept(0, spec(&limited_mark)), due).await.unwrap();
+    let second = host.begin(kept(1, spec(&mark)), None).await.unwrap();
+    let run = || !with_mark(&limited_mark).is_empty() && !with_mark(&mark).is_empty();
+    eventually("both processes", run).await;
+    host.leave().await;
+    drop((first, second));
+    eventually("the time-out", || with_mark(&limited_mark).is_empty()).await;
+    assert!(!with_mark(&mark).is_empty());
+    let next = directory.launch().await.unwrap();
+    let mut adopted = next.take_adopted();
+    adopted.sort_by_key(|one| one.child);
+    let taker = Taker::new(&next, 0);
+    let facts = resume_kept(&next, adopted.remove(0), &taker).await;
+    assert_eq!(facts.interruptions, [Interruption::Timeout], "{facts:?}");
+    next.end().await;
 }
 
 pub(crate) async fn output_past_its_limit_is_that_for_the_next_daemon(guardian: Guardian) {
