@@ -14,7 +14,7 @@ use sortie_tests::{Home, join_all, processes_marked, wait_for};
 /// Ignores TERM.
 const STUBBORN: &str = "trap '' TERM; while :; do sleep 0.05; done # $0";
 
-/// Says that it listens (`$1`) and that it was told to end (`$2`), and ends when its gate `$0` opens.
+/// Says that it listens (`$1`) and that it was told to end (`$2`); ends when its gate `$0` opens.
 const LISTENS: &str = "trap ': > \"$2\"' TERM; : > \"$1\"; \
                        while [ ! -e \"$0\" ]; do sleep 0.02; done; exit 3";
 

@@ -194,9 +194,10 @@ impl ProcessControl {
     }
 
     /// Waits until nothing is left of a kept child and all that it wrote can be read; the guardian
-    /// sees to that by itself. Returns how many processes were left behind.
-    pub(crate) async fn gone(&mut self) -> u32 {
-        let left_behind = (&mut self.gone).await.unwrap_or(0);
+    /// sees to that by itself. Returns how many processes were left behind; none when the guardian
+    /// died before, and some of what the child wrote may have gone with it.
+    pub(crate) async fn gone(&mut self) -> Option<u32> {
+        let left_behind = (&mut self.gone).await.ok();
         self.hold.release();
         left_behind
     }

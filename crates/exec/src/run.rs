@@ -256,20 +256,21 @@ async fn serve(
                 () = sleep_until(drain_until) => break,
             }
         }
-        finish(control, ended, &mut pumps, &mut pipes).await
+        Some(finish(control, ended, &mut pumps, &mut pipes).await)
     };
     if pipes == Pipes::Open {
         // Nobody of the tree can write any more: what is in the pipes now is the rest.
         last_call.iter().for_each(Notify::notify_one);
         pumps.await;
     }
+    let is_whole = left_behind.is_some() && !meter.broken.has_fired();
     ProcessFacts {
         // What was written and cannot be read is as lost as its process would be.
-        end: if meter.broken.has_fired() { ProcessEnd::Lost } else { ended.end },
+        end: if is_whole { ended.end } else { ProcessEnd::Lost },
         stage: ended.stage,
         memory: ended.memory,
         interruptions,
-        left_behind,
+        left_behind: left_behind.unwrap_or(0),
         cut_bytes: meter.cut(),
     }
 }
@@ -336,11 +337,12 @@ async fn attend<'a, T>(
 }
 
 /// Waits until nothing is left of a kept child; its guardian drains its pipes and kills the rest.
+/// None when that died before.
 async fn wait_until_gone<T>(
     mut control: ProcessControl,
     (pumps, pipes): (&mut (impl Future<Output = T> + Unpin), &mut Pipes),
     stops: &Stops,
-) -> u32 {
+) -> Option<u32> {
     let mut cut_at = None;
     loop {
         let due = async {

@@ -1,15 +1,21 @@
 //! The file with what is known of one kept child: the reports that a later daemon gets.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use bytes::BytesMut;
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 use sortie_model::facts::Interruption;
 use sortie_model::{ChildKey, limits};
 use sortie_wire::frame::{take_frame, write_message};
 use sortie_wire::guardian_proto::{GuardianReport, KeptChild};
+
+/// What there is to note of a child's end has so many bytes more, at most, than what there was at
+/// its beginning.
+const MORE_AT_END_BYTES: u64 = 512;
 
 /// A child's file. Dropping this leaves it where it is.
 #[derive(Debug)]
@@ -30,18 +36,27 @@ impl ChildFile {
         Self(directory.join(format!("{}-{:08x}", child.job.0.simple(), child.ordinal.0)))
     }
 
-    /// Makes the file, in place of one of an earlier life of the child.
+    /// Makes the file, in place of one of an earlier life of the child, with room for its end: that
+    /// may come when the disk is full.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's. Nothing is left then.
     pub(super) fn create(&self, reports: &[GuardianReport]) -> io::Result<()> {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
-        options.open(&self.0)?.write_all(&encode(reports))
+        let bytes = encode(reports);
+        let length = bytes.len() as u64;
+        let mut file = options.open(&self.0)?;
+        let written = file.write_all(&bytes);
+        let made = written.and_then(|()| reserve(&file, length, length + MORE_AT_END_BYTES));
+        if made.is_err() {
+            self.remove();
+        }
+        made
     }
 
-    /// Adds what is known since; the last word counts. Without room the child will be called lost
-    /// if this guardian is killed.
+    /// Adds what is known since; the last word counts. Where there is no room, since no room can be
+    /// reserved there, the child will be called lost if this guardian is killed.
     pub(super) fn note(&self, reports: &[GuardianReport]) {
         let file = OpenOptions::new().append(true).open(&self.0);
         let _ = file.and_then(|mut file| file.write_all(&encode(reports)));
@@ -64,6 +79,15 @@ pub(super) fn all(directory: &Path) -> io::Result<Vec<(ChildFile, Noted)>> {
         }
     }
     Ok(found)
+}
+
+/// Takes so many bytes of the disk for a file that ends there; it does not become longer.
+fn reserve(file: &File, end: u64, bytes: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, end, bytes) {
+        Err(errno @ (Errno::NOSPC | Errno::DQUOT)) => Err(errno.into()),
+        // There are file systems that cannot.
+        _ => Ok(()),
+    }
 }
 
 fn encode(reports: &[GuardianReport]) -> Vec<u8> {

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sortie_exec::{Guardian, RunPlan, resume, stop_channel};
+use sortie_exec::{Guardian, Keep, ProcessSpec, RunPlan, resume, stop_channel};
 use sortie_model::facts::{Interruption, ProcessEnd, ProcessFacts};
 use sortie_model::spec::StopSpec;
 use sortie_model::{ChildIncarnation, Seq};
 
 use super::{
-    Daemon, KeepDirectory, LONG, Order, Taker, kept, key, kill_holder, resume_kept, run_kept,
+    Daemon, KeepDirectory, LONG, Order, Taker, keep, kept, key, kill_holder, resume_kept, run_kept,
     text_of, told,
 };
 use crate::support::{eventually, mark, marked, with_mark};
@@ -266,6 +266,29 @@ pub(crate) async fn kept_children_of_a_killed_guardian_are_lost_and_gone(guardia
     next.forget(key(0));
     drop((taker, next, host));
     eventually("the end of everything", || directory.files().is_empty()).await;
+}
+
+pub(crate) async fn an_end_whose_output_a_killed_guardian_read_is_lost(guardian: Guardian) {
+    let directory = KeepDirectory::new(&guardian);
+    let mark = mark("killed-while-reading");
+    let host = directory.launch().await.unwrap();
+    // Its pipes are read on after its end, for what is left of it.
+    let keep = Keep { drain: LONG, ..keep(0) };
+    let spec = marked(&mark, "sleep 1000 & echo said; exit 0");
+    let spec = ProcessSpec { keep: Some(keep), ..spec };
+    let taker = Taker::new(&host, 0);
+    let (facts, ()) = tokio::join!(run_kept(&host, spec, RunPlan::default(), &taker), async {
+        eventually("its output", || !taker.records.lock().unwrap().is_empty()).await;
+        eventually("its end", || with_mark(&mark).len() == 1).await;
+        kill_holder(&directory);
+    });
+    assert_eq!(facts, ProcessFacts::of(ProcessEnd::Lost));
+    assert_eq!(taker.text(), "said\n");
+    // Nobody says something else later.
+    let next = directory.launch().await.unwrap();
+    assert!(next.take_adopted().pop().unwrap().lost);
+    next.end().await;
+    drop(host);
 }
 
 pub(crate) async fn what_a_killed_guardian_left_is_cleared_by_the_next(guardian: Guardian) {

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sortie_exec::{Guardian, Keep, LaunchError, LaunchOptions, ProcessSpec, RunPlan, SpawnError};
-use sortie_model::facts::ProcessFacts;
+use sortie_model::facts::{ProcessEnd, ProcessFacts};
 use sortie_model::limits;
 use sortie_wire::guardian_proto::StandardInput;
 
-use super::{Daemon, KeepDirectory, Order, Taker, keep, kept, run_kept};
-use crate::support::{EXIT_0, command, eventually, mark, shell, with_mark};
+use super::{Daemon, KeepDirectory, Order, Taker, keep, kept, kill_holder, resume_kept, run_kept};
+use crate::support::{EXIT_0, command, eventually, mark, marked, shell, with_mark};
 
 pub(crate) async fn two_daemons_cannot_have_the_same_children(guardian: Guardian) {
     let directory = KeepDirectory::new(&guardian);
@@ -119,6 +119,39 @@ impl Drop for SmallDisk {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
+}
+
+pub(crate) async fn an_end_on_a_full_disk_is_known_without_its_guardian(guardian: Guardian) {
+    let directory = KeepDirectory::new(&guardian);
+    let Some(disk) = SmallDisk::mount(directory.path()) else {
+        println!("(skipped: nothing can be mounted here)");
+        return;
+    };
+    // Dropped first: what is there ends before the disk goes.
+    let directory = directory;
+    let host = directory.launch().await.unwrap();
+    let (ballast, gate) = (disk.0.join("ballast"), directory.beside("gate"));
+    let mark = mark("full-end");
+    let script = format!("while [ ! -e {} ]; do sleep 0.01; done; exit 3", gate.display());
+    // With such a note the end does not fit into the block where the beginning is.
+    let keep = Keep { note: vec![b'n'; 3_900].into(), ..keep(0) };
+    let spec = ProcessSpec { keep: Some(keep), ..marked(&mark, &script) };
+    let taker = Taker { stores: false, ..Taker::new(&host, 0) };
+    let (facts, ()) = tokio::join!(run_kept(&host, spec, RunPlan::default(), &taker), async {
+        eventually("the process", || !with_mark(&mark).is_empty()).await;
+        let full = std::fs::write(&ballast, vec![0; 7 << 20]).unwrap_err();
+        assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+        std::fs::write(&gate, "").unwrap();
+    });
+    let expected = ProcessFacts::of(ProcessEnd::Exited { code: 3 });
+    assert_eq!(facts, expected);
+    kill_holder(&directory);
+    std::fs::remove_file(&ballast).unwrap();
+    let next = directory.launch().await.unwrap();
+    let adopted = next.take_adopted().pop().unwrap();
+    assert_eq!(resume_kept(&next, adopted, &Taker::new(&next, 0)).await, expected);
+    next.end().await;
+    drop((host, disk));
 }
 
 pub(crate) async fn a_full_disk_pauses_kept_children(guardian: Guardian) {
