@@ -119,6 +119,9 @@ fn a_node_that_was_stopped_stays_so_and_ends_who_waits() {
         let code = reader.end();
         assert!(matches!(code, Some(101 | 102)), "{code:?}: {}", reader.err());
         assert!(!reader.err().contains("reconnecting"), "{}", reader.err());
+        if code == Some(101) {
+            assert!(reader.err().contains("node solo shuts down"), "{}", reader.err());
+        }
     }
     assert!(!home.path().join("node.addr").exists(), "nobody started it again");
 }

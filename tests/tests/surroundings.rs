@@ -133,6 +133,33 @@ fn a_home_that_cannot_be_made_is_said_in_one_sentence() {
 }
 
 #[test]
+fn what_of_a_home_is_not_ours_to_use_is_a_usage_error_with_advice() {
+    let mut home = Home::running("solo", &[]);
+    home.kill_daemon();
+    let address = home.path().join("node.addr");
+    let end = home.sortie(&["node", "stop"]);
+    assert_eq!(end.code, 0, "{end:?}");
+    // A folder in a file's place, since whoever runs this may be allowed to read everything.
+    for name in ["node.toml", "lock", "sessions/journal", "node.log", "node.addr"] {
+        let (path, aside) = (home.path().join(name), home.path().join("aside"));
+        let was = fs::rename(&path, &aside).is_ok();
+        fs::create_dir(&path).expect("a folder");
+        let shown = name.trim_end_matches("/journal");
+        check_says(&home.sortie(&["get"]), 2, &[shown, "set SORTIE_HOME"]);
+        fs::remove_dir(&path).expect("it is empty");
+        if was {
+            fs::rename(&aside, &path).expect("a file");
+        }
+    }
+    assert!(!address.exists(), "no node came to be");
+    let begun = home.sortie(&["get", "-o", "json"]);
+    assert_eq!(begun.code, 0, "{begun:?}");
+    let said: serde_json::Value = serde_json::from_str(begun.err.trim_end()).expect("JSON");
+    assert_eq!(said["error"]["code"], "node_started");
+    assert_eq!(home.sortie(&["node", "stop"]).code, 0);
+}
+
+#[test]
 fn a_node_that_was_killed_is_none_and_one_that_hangs_is_named() {
     let mut home = Home::running("solo", &[]);
     let node = home.daemon_pid();

@@ -89,6 +89,14 @@ impl Failure {
         self
     }
 
+    /// The same of a command in the foreground, whose session ends with its connection.
+    pub(crate) fn in_a_temporary_session(mut self) -> Self {
+        if self.hint.as_deref() == Some(AFTER_A_LOSS) {
+            self.hint = Some(NOTHING_AFTER_A_LOSS.to_owned());
+        }
+        self
+    }
+
     /// The same where one entry was wanted: a glob or a range that names nothing is no error there
     /// either.
     pub(crate) fn where_one_is_wanted(mut self, selector: &Selector) -> Self {
@@ -192,6 +200,11 @@ impl From<RequestError> for Failure {
 const AFTER_A_LOSS: &str = "it may have been done: `sortie get` says so, and starts a node of \
                             your own again if that is the one that ended";
 
+/// The same where nothing of it is there any more.
+const NOTHING_AFTER_A_LOSS: &str = "its session ended with the connection; what is started in \
+                                    one that lasts, by `sortie start` or with `--session`, stays \
+                                    there";
+
 /// What to do about a refusal of which the node itself knows no more.
 const fn hint_for_code(code: ErrorCode) -> Option<&'static str> {
     match code {
@@ -213,7 +226,8 @@ impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
         let hint = hint_for(&error);
         let cause = match &error {
-            ConnectError::Home(error) => cause_of_home(error),
+            ConnectError::Home(error) if error.is_mistake() => Cause::Usage,
+            ConnectError::Home(_) => Cause::Internal,
             _ => cause_of(error.code()),
         };
         Self { cause, code: error.code().as_str(), message: chain(&error), hint }
@@ -222,29 +236,37 @@ impl From<ConnectError> for Failure {
 
 impl From<NodeStartError> for Failure {
     fn from(error: NodeStartError) -> Self {
-        let cause = match &error {
-            NodeStartError::Home(error) => cause_of_home(error),
-            NodeStartError::Name(_) | NodeStartError::TaskName(_) => Cause::Usage,
-            _ => Cause::Internal,
+        let failure = match error.is_mistake() {
+            true => Self::usage(chain(&error)),
+            false => Self::internal(chain(&error)),
         };
-        let code = if cause == Cause::Usage { "usage" } else { "internal" };
-        let failure = Self::new(cause, code, chain(&error));
         match error {
             NodeStartError::Home(HomeError::InUse { .. }) => {
                 failure.hint("`sortie node stop` ends that one; `--home DIR` is another home")
             }
+            NodeStartError::Home(error) if is_out_of_reach(&error) => failure.hint(OUT_OF_REACH),
+            NodeStartError::Start(_) if failure.cause == Cause::Usage => failure.hint(OUT_OF_REACH),
             _ => failure,
         }
     }
 }
 
-/// What a home that cannot be used means for the exit status.
-const fn cause_of_home(error: &HomeError) -> Cause {
-    if error.is_mistake() { Cause::Usage } else { Cause::Internal }
+/// What to do about a home of which something cannot be read or written.
+pub(crate) const OUT_OF_REACH: &str =
+    "make it readable and writable for yourself, or set SORTIE_HOME to a folder of yours";
+
+/// Whether something of the home is there and not ours to use.
+fn is_out_of_reach(error: &HomeError) -> bool {
+    matches!(error, HomeError::Read { .. } | HomeError::Write { .. }) && error.is_mistake()
 }
 
 /// What to do when a node could not be connected to.
 fn hint_for(error: &ConnectError) -> Option<String> {
+    if let ConnectError::Home(error) = error
+        && is_out_of_reach(error)
+    {
+        return Some(OUT_OF_REACH.to_owned());
+    }
     let hint = match (error, error.step()?) {
         (ConnectError::Unresponsive { process: Some(process) }, _) => {
             return Some(format!(
@@ -287,6 +309,13 @@ pub(crate) enum ErrorStyle {
     Text,
     /// One JSON object a line, because the output is JSON too.
     Json,
+}
+
+impl ErrorStyle {
+    /// Says on stderr what is no error and changes no exit status.
+    pub(crate) fn notice(self, code: &'static str, sentence: impl fmt::Display) {
+        Failure::new(Cause::NothingMatches, code, sentence).report(self);
+    }
 }
 
 /// What an error of a node means for the exit status.
@@ -342,6 +371,35 @@ mod tests {
         let failure = Failure::from(NodeStartError::TaskName("count".to_owned()));
         assert_eq!(failure.cause, Cause::Usage);
         assert!(failure.message.contains("`count`"), "{failure:?}");
+    }
+
+    #[test]
+    fn a_home_that_is_not_ours_to_use_is_a_mistake_and_a_broken_disk_is_none() {
+        let read = |kind: io::ErrorKind| HomeError::Read { path: "/h".into(), source: kind.into() };
+        let failures = |kind| {
+            let started = Failure::from(NodeStartError::Home(read(kind)));
+            [started, Failure::from(ConnectError::Home(read(kind)))]
+        };
+        for failure in failures(io::ErrorKind::PermissionDenied) {
+            assert_eq!(failure.cause, Cause::Usage);
+            assert_eq!(failure.hint.as_deref(), Some(OUT_OF_REACH));
+        }
+        for failure in failures(io::ErrorKind::StorageFull) {
+            assert_eq!((failure.cause, failure.hint), (Cause::Internal, None));
+        }
+        let exposed = HomeError::Exposed { what: "read", path: "/h/ca.pem".into() };
+        let failure = Failure::from(NodeStartError::Home(exposed));
+        assert!(failure.message.ends_with("`chmod go= /h/ca.pem`"), "{failure:?}");
+    }
+
+    #[test]
+    fn what_a_lost_node_leaves_of_a_foreground_command_is_nothing() {
+        let lost = || Failure::from(RequestError::Lost);
+        assert!(lost().hint.is_some_and(|hint| hint.contains("`sortie get`")));
+        let hint = lost().in_a_temporary_session().hint.expect("a hint");
+        assert!(hint.contains("`sortie start`") && !hint.contains("`sortie get`"), "{hint}");
+        let other = Failure::usage("x").hint("y");
+        assert_eq!(other.clone().in_a_temporary_session(), other);
     }
 
     #[test]

@@ -7,14 +7,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 use sortie::{Client, ConnectError, HomePaths, limits};
 
 use crate::exit::Cause;
-use crate::failure::Failure;
-use crate::program;
+use crate::failure::{ErrorStyle, Failure, OUT_OF_REACH};
 use crate::render::clean::one_line;
 
 /// How long a node that we start may take until it answers.
@@ -32,6 +32,15 @@ const LEAST_ROOM: u64 = 16 * 1024;
 /// Said where no node of a home starts whose processes run on.
 pub(crate) const LEFT_RUNNING: &str =
     "processes of its sessions run on, and `sortie node stop` ends them";
+
+/// How this command says things on stderr: any of its connections may start a node.
+static STYLE: OnceLock<ErrorStyle> = OnceLock::new();
+
+/// What is said of a node that is started on the way is said so.
+pub(crate) fn say_in(style: ErrorStyle) {
+    // A command has one style from its beginning on.
+    let _ = STYLE.set(style);
+}
 
 /// Where this user's home lies, by the environment (`docs/cli.md`, section 3).
 pub(crate) fn home_paths() -> Result<HomePaths, Failure> {
@@ -171,7 +180,12 @@ impl Starting {
             .map_err(|error| unusable(folder, &error))?;
         let log = folder.join("node.log");
         let shown = log.display().to_string();
-        let file = open_log(&log).map_err(|error| cannot(&shown, &error))?;
+        let file = open_log(&log).map_err(|error| match is_of_place(&error) {
+            true => {
+                Failure::usage(format_args!("cannot write {shown}: {error}")).hint(OUT_OF_REACH)
+            }
+            false => cannot(&shown, &error),
+        })?;
         let log_begin = file.metadata().map_or(0, |facts| facts.len());
         let again = file.try_clone().map_err(|error| cannot(&shown, &error))?;
         let program = our_program().map_err(|error| cannot("our program", &error))?;
@@ -223,8 +237,9 @@ impl Starting {
     /// Says so, once, unless it was somebody else's node that answered.
     fn announce(&mut self) {
         if !self.has_ended() {
-            let ending = format!("`{} node stop` ends it", program::name());
-            eprintln_quietly(&format!("sortie: started a node of your own; {ending}"));
+            let style = STYLE.get().copied().unwrap_or(ErrorStyle::Text);
+            let sentence = "started a node of your own; `sortie node stop` ends it";
+            style.notice("node_started", sentence);
         }
     }
 
@@ -233,10 +248,12 @@ impl Starting {
             ConnectError::NotRunning => None,
             error => Some(crate::failure::chain(error)),
         };
-        if let (true, Some(line)) = (self.found_a_mistake(), self.last_line()) {
-            return Failure::usage(format_args!("cannot start a node of our own: {line}"));
+        let (line, hint) = self.last_words().unzip();
+        if let (true, Some(line)) = (self.found_a_mistake(), &line) {
+            let failure = Failure::usage(format_args!("cannot start a node of our own: {line}"));
+            return Failure { hint: hint.flatten(), ..failure };
         }
-        let parts = [last, self.last_line()];
+        let parts = [last, line];
         let mut parts: Vec<String> = parts.into_iter().flatten().collect();
         parts.extend(self.silence().filter(|_| parts.is_empty()));
         let why = parts.join("; ");
@@ -263,15 +280,21 @@ impl Starting {
         })
     }
 
-    /// The last thing that the node said.
-    fn last_line(&self) -> Option<String> {
+    /// The last thing that the node said, and its hint.
+    fn last_words(&self) -> Option<(String, Option<String>)> {
         let mut log = File::open(&self.log).ok()?;
         log.seek(SeekFrom::Start(self.log_begin)).ok()?;
         let mut bytes = Vec::new();
         log.take(64 * 1024).read_to_end(&mut bytes).ok()?;
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        let line = text.lines().rfind(|line| line.starts_with("sortie: "))?;
-        Some(one_line(line.trim_start_matches("sortie: ")).into_owned())
+        let mut hint = None;
+        for line in text.lines().rev() {
+            if let Some(line) = line.strip_prefix("sortie: ") {
+                return Some((one_line(line).into_owned(), hint));
+            }
+            hint = line.strip_prefix("  hint: ").map(|line| one_line(line).into_owned());
+        }
+        None
     }
 }
 
@@ -287,6 +310,13 @@ fn our_program() -> io::Result<PathBuf> {
 fn unusable(folder: &Path, error: &io::Error) -> Failure {
     Failure::usage(format_args!("cannot make the folder {}: {error}", folder.display()))
         .hint("set SORTIE_HOME to a folder of yours")
+}
+
+/// Whether the error is about where a file lies or who may use it, not about the disk.
+fn is_of_place(error: &io::Error) -> bool {
+    use io::ErrorKind::{IsADirectory, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+
+    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | NotADirectory | IsADirectory)
 }
 
 fn open_log(path: impl AsRef<OsStr>) -> io::Result<File> {

@@ -11,8 +11,7 @@ use sortie_model::quantity::show_duration;
 
 use crate::exit::Cause;
 use crate::failure::{ErrorStyle, Failure};
-use crate::own_node::{self, Standing, eprintln_quietly};
-use crate::render::clean::one_line;
+use crate::own_node::{self, Standing};
 
 /// How long our own node is gone before we start it again ourselves.
 const OTHERS_FIRST: Duration = Duration::from_millis(700);
@@ -65,26 +64,17 @@ impl Watch {
         let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
         gone.get_or_insert_with(Instant::now).elapsed() >= OTHERS_FIRST
     }
-
-    fn say(&self, code: &'static str, sentence: &str) {
-        match self.style {
-            ErrorStyle::Text => eprintln_quietly(&format!("sortie: {}", one_line(sentence))),
-            ErrorStyle::Json => {
-                Failure::new(Cause::NothingMatches, code, sentence).report(ErrorStyle::Json);
-            }
-        }
-    }
 }
 
 impl ReconnectWatch for Watch {
     fn lost(&self, node: &NodeName, patience: Duration) {
         let patience = show_duration(patience);
         let sentence = format!("connection to node {node} lost; reconnecting for up to {patience}");
-        self.say("connection_lost", &sentence);
+        self.style.notice("connection_lost", &sentence);
     }
 
     fn connected(&self, node: &NodeName) {
-        self.say("connected_again", &format!("connected to node {node} again"));
+        self.style.notice("connected_again", format_args!("connected to node {node} again"));
     }
 
     fn before_dial(&self) -> Pin<Box<dyn Future<Output = Dialling> + Send + '_>> {

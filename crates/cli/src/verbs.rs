@@ -38,8 +38,7 @@ use crate::args::{Cli, Verb};
 use crate::exit::{Cause, Ends, Failures, Outcome, Rule};
 use crate::failure::{ErrorStyle, Failure, cause_of};
 use crate::logging::{Unasked, log_to_stderr};
-use crate::own_node::eprintln_quietly;
-use crate::render::clean::one_line;
+use crate::own_node;
 use crate::render::listing;
 use crate::render::out::print;
 use crate::render::progress::Screen;
@@ -51,6 +50,7 @@ use crate::signals::Interrupts;
 /// Does what was asked, reports what went wrong, and says with which status to exit.
 pub(crate) fn perform(cli: Cli, registry: &Registry) -> u8 {
     let style = error_style(&cli.verb);
+    own_node::say_in(style);
     let done = match cli.verb {
         verb if prints(&verb) && began_without(StandardStream::Output) => Err(Failure::no_output()),
         Verb::Completions { shell } => completions::run(shell),
@@ -241,13 +241,7 @@ fn report_notes(entries: &Entries, look: &Look) {
     for entry in &entries.entries {
         let EntryView::Job(job) = entry else { continue };
         for note in &job.notes {
-            let sentence = format!("job {}: {note}", job.id);
-            match look.error_style() {
-                ErrorStyle::Text => eprintln_quietly(&format!("sortie: {}", one_line(&sentence))),
-                ErrorStyle::Json => {
-                    Failure::new(Cause::Internal, "note", sentence).report(ErrorStyle::Json);
-                }
-            }
+            look.error_style().notice("note", format_args!("job {}: {note}", job.id));
         }
     }
 }

@@ -25,6 +25,7 @@ use sortie_wire::frame::{self, take_frame};
 use sortie_wire::link_proto::Roster;
 
 use error::DamageKind;
+pub(crate) use error::is_of_place;
 pub use error::{Damage, HomeError, MakeFault, Mistake};
 pub(crate) use groups::Groups;
 pub(crate) use identities::Identities;

@@ -4,14 +4,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use sortie_actors::{NodeError, NodeHandle};
+use sortie_exec::LaunchError;
 use sortie_link::{AuthorityError, CertificateAuthority};
 use sortie_model::name::BadName;
 use sortie_model::{NodeId, NodeName};
+use sortie_store::journal::OpenError;
 use sortie_wire::RemoteError;
 
 use crate::builder::NodeBuilder;
 use crate::client::Client;
-use crate::home::{HomeError, HomeKeeper};
+use crate::home::{HomeError, HomeKeeper, is_of_place};
 use crate::session::Session;
 
 /// A running node in this process.
@@ -71,6 +73,20 @@ enum Fault {
 pub struct Refusal(pub(crate) RemoteError);
 
 impl NodeStartError {
+    /// Whether the user made a mistake that they can correct: one of
+    /// [`HomeError::is_mistake`], or in a name.
+    pub fn is_mistake(&self) -> bool {
+        match self {
+            Self::Name(_) | Self::TaskName(_) => true,
+            Self::Home(error) => error.is_mistake(),
+            Self::Start(StartFault(Fault::Node(
+                NodeError::Store(OpenError::Io { source, .. })
+                | NodeError::Guardian(LaunchError::Keep { source, .. }),
+            ))) => is_of_place(source),
+            _ => false,
+        }
+    }
+
     pub(crate) fn from_node(error: NodeError) -> Self {
         Self::Start(StartFault(Fault::Node(error)))
     }

@@ -132,8 +132,7 @@ impl ChildPort {
         // By itself, so that a caller who gives up leaves no session that nobody knows.
         let runtime = node.runtime.clone();
         let opening = runtime.spawn(async move { open(&port, &node).await });
-        let lost = |_| RemoteError::new(ErrorCode::ShuttingDown, "the node shuts down");
-        opening.await.map_err(lost)?
+        opening.await.map_err(|_| self.job().host_node.shuts_down())?
     }
 
     /// Which child this is, as the session of its own jobs shows it.

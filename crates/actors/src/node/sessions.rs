@@ -225,7 +225,7 @@ impl NodeShared {
     ) -> Result<Arc<SessionShared>, RemoteError> {
         self.sessions.last.fetch_max(identity.id.0, Ordering::Relaxed);
         let session = SessionShared::new(Arc::clone(self), identity, hold, durable);
-        let over = || RemoteError::new(ErrorCode::ShuttingDown, "the node shuts down");
+        let over = || self.shuts_down();
         let root = self.root().ok_or_else(over)?;
         let spawned = SessionActor::spawn_linked(None, SessionActor, Arc::clone(&session), root);
         let (actor, _) = spawned.await.map_err(|_| over())?;

@@ -9,6 +9,7 @@ use sortie_link::CloseCode;
 use sortie_model::spec::StopSpec;
 use sortie_model::{NodeId, SessionInstance, limits};
 use sortie_wire::host_proto::ChildSet;
+use sortie_wire::{ErrorCode, RemoteError};
 use tokio::runtime::Handle;
 
 use crate::data::session::SessionShared;
@@ -75,7 +76,7 @@ impl NodeShared {
                 .await;
         };
         let _ = tokio::time::timeout(limits::CLOSE_TIME, ended).await;
-        self.endpoint.close("the node shuts down").await;
+        self.endpoint.close(&self.shuts_down().message).await;
         if let Some(root) = self.root.get() {
             root.kill();
         }
@@ -152,5 +153,11 @@ impl NodeShared {
     /// Whether the node ends: its sessions then end with it.
     pub(crate) fn is_ending(&self) -> bool {
         self.ending.load(Ordering::Acquire)
+    }
+
+    /// What whoever is under way here is told then.
+    pub(crate) fn shuts_down(&self) -> RemoteError {
+        let text = format!("node {} shuts down", self.me.name());
+        RemoteError::new(ErrorCode::ShuttingDown, text)
     }
 }

@@ -79,6 +79,7 @@ pub(super) async fn close(session: &Arc<SessionShared>, by: &str) -> Answer {
             return refuse(RemoteError::new(ErrorCode::Usage, text));
         }
     };
+    let node = Arc::clone(&session.node);
     let (session, by) = (Arc::clone(session), by.to_owned());
     let closing = tokio::spawn(async move {
         if first {
@@ -91,7 +92,7 @@ pub(super) async fn close(session: &Arc<SessionShared>, by: &str) -> Answer {
     });
     match closing.await {
         Ok(()) => Answer::Done,
-        Err(_) => refuse(RemoteError::new(ErrorCode::ShuttingDown, "the node shuts down")),
+        Err(_) => refuse(node.shuts_down()),
     }
 }
 

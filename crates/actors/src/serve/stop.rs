@@ -32,7 +32,11 @@ pub(super) async fn stop(
         job.tell(ParentJobMessage::Stop { children, how, by });
     }
     if wait {
-        let grace = targets.iter().map(|(job, _)| how.grace.unwrap_or(job.rows().spec().grace));
+        let grace = targets.iter().map(|(job, _)| {
+            let rows = job.rows();
+            let before = rows.stop().and_then(|(before, _)| before.grace);
+            how.grace.or(before).unwrap_or(rows.spec().grace)
+        });
         let most = grace.max().unwrap_or_default().saturating_add(limits::STOP_MARGIN);
         let all = async {
             while !targets.iter().all(|(job, children)| has_ended(job, children)) {

@@ -129,7 +129,7 @@ fn refusal(deadlock: &Deadlock) -> RemoteError {
 /// ends and takes it along.
 pub(crate) fn ended(session: &SessionShared) -> RemoteError {
     if session.node.is_ending() {
-        return RemoteError::new(ErrorCode::ShuttingDown, "the node shuts down");
+        return session.node.shuts_down();
     }
     RemoteError::new(ErrorCode::NoSession, "the session has ended")
 }

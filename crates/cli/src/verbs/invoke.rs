@@ -92,7 +92,7 @@ pub(super) async fn foreground(
             // In a temporary session everything ends with the connection.
             match connection.is_session_named() {
                 true => run.clear_away(done, &mut interrupts).await,
-                false => done,
+                false => done.map_err(Failure::in_a_temporary_session),
             }
         }
         Err(failure) => Err(failure),

@@ -10,8 +10,8 @@ use sortie_model::{EntryId, Reason, Record, State};
 
 use crate::args::invoke::LineArgs;
 use crate::args::output::Look;
-use crate::exit::{Cause, Ends, Outcome};
-use crate::failure::{ErrorStyle, Failure};
+use crate::exit::{Ends, Outcome};
+use crate::failure::Failure;
 use crate::own_node::eprintln_quietly;
 use crate::render::clean::one_line;
 use crate::render::exact::ExactSink;
@@ -198,12 +198,6 @@ fn unexecuted(end: &ReceiveEnd) -> Option<String> {
 fn report_failures(end: &ReceiveEnd, look: &Look) {
     let command = unexecuted(end).map_or_else(String::new, |command| format!(": {command}"));
     for sentence in sentences(&end.failures, look.detail()) {
-        let sentence = format!("{sentence}{command}");
-        match look.error_style() {
-            ErrorStyle::Text => eprintln_quietly(&format!("sortie: {sentence}")),
-            ErrorStyle::Json => {
-                Failure::new(Cause::Internal, "child_failed", sentence).report(ErrorStyle::Json);
-            }
-        }
+        look.error_style().notice("child_failed", format_args!("{sentence}{command}"));
     }
 }

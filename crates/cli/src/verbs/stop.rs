@@ -39,8 +39,9 @@ fn say_what_is_pending(entries: &Entries, returns: StopReturns) {
             && !job.stop_pending.is_empty()
         {
             let nodes: Vec<&str> = job.stop_pending.iter().map(|node| node.as_str()).collect();
+            let whose = if nodes.len() == 1 { "its" } else { "their" };
             eprintln_quietly(&format!(
-                "sortie: job {}: {} cannot be reached now; the stop waits for its return",
+                "sortie: job {}: {} cannot be reached now; the stop waits for {whose} return",
                 job.id,
                 crate::render::fold::fold(nodes)
             ));

@@ -8,9 +8,8 @@ use crate::args::output::Look;
 use crate::args::suspend::SuspendArgs;
 use crate::connect::Connection;
 use crate::exit::{Cause, Failures, Rule};
-use crate::failure::{ErrorStyle, Failure};
+use crate::failure::Failure;
 use crate::own_node::eprintln_quietly;
-use crate::render::clean::one_line;
 use crate::verbs::{Nothing, report_troubles, show_entries};
 
 pub(super) async fn run(args: SuspendArgs, motion: Motion) -> Result<u8, Failure> {
@@ -44,13 +43,7 @@ fn without_warnings(mut entries: Entries) -> (Vec<Trouble>, Entries) {
 
 fn warn(warnings: &[Trouble], look: &Look) {
     for Trouble { error, .. } in warnings {
-        let sentence = format!("warning: {}", error.message);
-        match look.error_style() {
-            ErrorStyle::Text => eprintln_quietly(&format!("sortie: {}", one_line(&sentence))),
-            ErrorStyle::Json => {
-                Failure::new(Cause::Internal, "warning", sentence).report(ErrorStyle::Json);
-            }
-        }
+        look.error_style().notice("warning", format_args!("warning: {}", error.message));
     }
 }
 

@@ -25,7 +25,7 @@ pub struct StopOrder {
 impl ParentJob {
     /// Somebody told the job, or some of its children, to stop.
     pub fn on_stop(&mut self, order: StopOrder, now: Timestamp, effects: &mut Effects) {
-        let StopOrder { children, how, by } = order;
+        let StopOrder { children, how, by } = self.with_grace_of_before(order);
         let everything = matches!(children, ChildSet::All);
         let ordinals: Vec<Ordinal> = match children {
             ChildSet::All => {
@@ -93,6 +93,13 @@ impl ParentJob {
             }
         }
         self.advance(now, effects);
+    }
+
+    /// A stop of what stops already keeps the grace that it has, unless it names another one.
+    fn with_grace_of_before(&self, mut order: StopOrder) -> StopOrder {
+        let before = self.stop().and_then(|(before, _)| before.grace);
+        order.how.grace = order.how.grace.or(before);
+        order
     }
 
     /// Stops the rest once as many children failed as the spec allows. A child that starts again

@@ -166,6 +166,32 @@ fn an_end_that_won_the_race_against_a_stop_stands() {
 }
 
 #[test]
+fn a_stop_of_what_stops_already_keeps_the_grace_that_it_has_unless_it_names_one() {
+    let told = |stops: &[Option<u64>]| {
+        let (mut job, _) = accept(spec(per_node(1), None), 1);
+        let mut effects = Effects::new();
+        assert_eq!(job.on_report(node(0), &[begin(0)], vec![], &mut effects), Ok(()));
+        let mut last = None;
+        for grace in stops {
+            let grace = grace.map(Duration::from_secs);
+            let how = StopSpec { grace, ..StopSpec::default() };
+            let mut effects = Effects::new();
+            job.on_stop(StopOrder { how, ..order(ChildSet::All) }, NOW, &mut effects);
+            last = effects.iter().find_map(|effect| match effect {
+                JobEffect::Stop { how, .. } => Some(how.grace.map(|grace| grace.as_secs())),
+                _ => None,
+            });
+        }
+        last.expect("a stop for its node")
+    };
+    assert_eq!(told(&[None]), None);
+    assert_eq!(told(&[Some(60), None]), Some(60));
+    assert_eq!(told(&[Some(60), None, None]), Some(60));
+    assert_eq!(told(&[Some(60), Some(5)]), Some(5));
+    assert_eq!(told(&[None, None]), None);
+}
+
+#[test]
 fn a_lost_node_ends_its_children_by_what_is_known_of_them() {
     let (mut job, _) = accept(spec(per_node(2), None), 2);
     let mut effects = Effects::new();

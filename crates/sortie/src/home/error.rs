@@ -18,7 +18,7 @@ pub enum HomeError {
         path: PathBuf,
     },
     /// A file or directory can be read or changed by others.
-    #[error("others can {what} {}; take their permissions away or remove it", .path.display())]
+    #[error("others can {what} {0}; take their permissions away: `chmod go= {0}`", .path.display())]
     Exposed {
         /// `read` or `change`.
         what: &'static str,
@@ -151,18 +151,26 @@ impl HomeError {
 
     /// Whether the user made a mistake that they can correct: in a file that people edit, in
     /// permissions, in where the home lies, or in the node's name.
-    pub const fn is_mistake(&self) -> bool {
-        matches!(
-            self,
+    pub fn is_mistake(&self) -> bool {
+        match self {
             Self::Mistake { .. }
-                | Self::Exposed { .. }
-                | Self::OtherName { .. }
-                | Self::Make { .. }
-        )
+            | Self::Exposed { .. }
+            | Self::OtherName { .. }
+            | Self::Make { .. } => true,
+            Self::Read { source, .. } | Self::Write { source, .. } => is_of_place(source),
+            _ => false,
+        }
     }
 
     /// Whether the same home may work later: another node holds it now.
     pub const fn is_retryable(&self) -> bool {
         matches!(self, Self::InUse { .. })
     }
+}
+
+/// Whether the error is about where a file lies or who may use it, not about the disk.
+pub(crate) fn is_of_place(error: &io::Error) -> bool {
+    use io::ErrorKind::{IsADirectory, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+
+    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | NotADirectory | IsADirectory)
 }

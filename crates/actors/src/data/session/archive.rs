@@ -142,7 +142,7 @@ impl SessionShared {
             let found = rows.into_iter().map(|row| Ok(row.entry()?.map(|entry| (row, entry))));
             found.filter_map(Result::transpose).collect::<Result<Vec<_>, JournalError>>()
         });
-        let over = |_| RemoteError::new(ErrorCode::ShuttingDown, "the node shuts down");
+        let over = |_| self.node.shuts_down();
         read.await.map_err(over)?.map_err(|error| unreadable(&error))
     }
 
