@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use sortie_exec::{Guardian, LaunchError, LaunchOptions};
+use sortie_exec::{Adopted, Guardian, LaunchError, LaunchOptions};
 use sortie_model::{ChildKey, Seq, limits};
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::time::Instant;
@@ -30,6 +30,9 @@ pub(crate) struct Guardians {
     /// None where the node hosts no processes.
     options: Option<LaunchOptions>,
     current: RwLock<Option<Guardian>>,
+    /// The one that the node began with, until it was asked what it has from before: it may have
+    /// died by then, and the next one does not tell that again.
+    first: Mutex<Option<Guardian>>,
     /// Held while one is launched.
     launching: AsyncMutex<Launching>,
     /// How many there were: those who wait for the next one look at it.
@@ -50,7 +53,8 @@ impl Guardians {
         };
         let guardians = Arc::new(Self {
             options,
-            current: RwLock::new(first),
+            current: RwLock::new(first.clone()),
+            first: Mutex::new(first),
             launching: AsyncMutex::new(Launching::Allowed),
             lives: watch::Sender::new(1),
             owed: Mutex::default(),
@@ -62,6 +66,13 @@ impl Guardians {
     /// The present one, which may have died; none where the node hosts no processes.
     pub(crate) fn current(&self) -> Option<Guardian> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What was left from before the node began, each child once; none where the node hosts no
+    /// processes. Of those whose guardian died since, that is the end.
+    pub(super) fn take_left(&self) -> Option<Vec<Adopted>> {
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        first.map(|first| first.take_adopted())
     }
 
     /// The present one, or the next where that has died. None where the node hosts no processes,

@@ -16,7 +16,7 @@ use sortie_engine::hold::Hold;
 use sortie_engine::host::Start;
 use sortie_engine::parent_job::{Executor, JobIdentity, KeptChild, KeptJob, Owner, ParentJob};
 use sortie_engine::placement;
-use sortie_exec::{Adopted, Guardian};
+use sortie_exec::Adopted;
 use sortie_model::spec::BodySpec;
 use sortie_model::{ChildKey, EntryId, Motion, Ordinal, State, limits};
 use sortie_store::Store;
@@ -121,8 +121,7 @@ impl NodeShared {
             session.look_after_idle();
         }
         // Only now that nothing can fail: what a start that failed has in hand would be killed.
-        let guardian = self.guardians.current();
-        let mut left = Left::of(guardian.as_ref(), same_boot(store.directory()));
+        let mut left = Left::of(self.guardians.take_left(), same_boot(store.directory()));
         let mut taken_up = Vec::new();
         let mut elsewhere = Vec::new();
         for (session, job) in unfinished {
@@ -223,10 +222,11 @@ pub(super) struct Left {
 }
 
 impl Left {
-    fn of(guardian: Option<&Guardian>, same_boot: bool) -> Self {
-        let adopted = guardian.map(Guardian::take_adopted).unwrap_or_default();
-        let children = adopted.into_iter().map(|adopted| (adopted.child, adopted)).collect();
-        Self { knows_all: same_boot && guardian.is_some(), children }
+    /// What a guardian told, if there is one.
+    fn of(told: Option<Vec<Adopted>>, same_boot: bool) -> Self {
+        let knows_all = same_boot && told.is_some();
+        let told = told.into_iter().flatten();
+        Self { knows_all, children: told.map(|adopted| (adopted.child, adopted)).collect() }
     }
 }
 

@@ -99,6 +99,7 @@ const CASES: &[Case] = &cases![
     daemon_death::what_is_left_when_both_were_killed_ends_with_the_next_start,
     daemon_death::a_daemon_that_is_killed_takes_everything_along,
     keeping::deaths::a_kept_child_goes_on_when_its_daemon_is_killed,
+    keeping::deaths::what_a_guardian_told_before_it_was_killed_is_known_and_lost,
     keeping::deaths::a_kept_child_that_ends_alone_is_told_of_later,
     keeping::deaths::an_adopted_tree_is_stopped,
     keeping::deaths::an_adopted_child_keeps_its_timeout,

@@ -83,6 +83,33 @@ pub(crate) async fn a_kept_child_goes_on_when_its_daemon_is_killed(guardian: Gua
     assert_eq!(directory.files(), Vec::<std::path::PathBuf>::new());
 }
 
+pub(crate) async fn what_a_guardian_told_before_it_was_killed_is_known_and_lost(
+    guardian: Guardian,
+) {
+    let directory = KeepDirectory::new(&guardian);
+    let mark = mark("told-and-lost");
+    let go = directory.beside("go");
+    let order = Order { script: &two_parts(&go), mark: &mark, count: 1, other: None };
+    let daemon = Daemon::start(&guardian, &directory, &order);
+    daemon.says("record 0", 1).await;
+    let before = daemon.kill();
+    let next = directory.launch().await.unwrap();
+    kill_holder(&directory);
+    next.lost().await;
+    // The next guardian is there before anybody asks the dead one.
+    let third = directory.launch().await.unwrap();
+    let adopted = next.take_adopted().pop().unwrap();
+    assert!(!adopted.lost, "it was told as one that runs");
+    let taker = Taker::new(&third, 0);
+    let facts = resume_kept(&third, adopted, &taker).await;
+    assert_eq!(facts, ProcessFacts::of(ProcessEnd::Lost));
+    let all = joined(&before, &taker);
+    assert!(!all.is_empty() && lines(200).starts_with(&all), "{all}");
+    third.forget(key(0));
+    third.end().await;
+    assert_eq!(directory.files(), Vec::<std::path::PathBuf>::new());
+}
+
 pub(crate) async fn a_kept_child_that_ends_alone_is_told_of_later(guardian: Guardian) {
     let directory = KeepDirectory::new(&guardian);
     let mark = mark("ends-alone");
