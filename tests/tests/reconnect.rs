@@ -185,3 +185,22 @@ fn a_foreground_command_in_a_session_that_lasts_goes_on_when_its_node_is_killed(
     let left = home.json(&["get"]);
     assert_eq!(left["jobs"].as_array().map(Vec::len), Some(0), "it is removed: {left}");
 }
+
+#[test]
+fn an_interruption_while_the_node_is_away_stops_the_job_when_it_is_back() {
+    let mut home = Home::running("solo", &[]);
+    let told = home.path().join("told");
+    let line = "trap 'echo > \"$0\"; exit 9' TERM; echo on; while :; do sleep 0.05; done";
+    let words = ["invoke", "--session", "default", "--", "sh", "-c", line];
+    let words: Vec<&str> = words.into_iter().chain(told.to_str()).collect();
+    let mut runs = Reader::begin(&home, "runs", &words);
+    wait_for("the process", || runs.wrote(1));
+    home.kill_daemon();
+    wait_for("the loss", || runs.err().contains("reconnecting").then_some(()));
+    kill_process(Pid::from_child(&runs.child), Signal::INT).expect("it runs");
+    // It starts the next node itself.
+    assert_eq!(runs.end(), Some(130), "{}", runs.err());
+    assert!(told.exists(), "its job was told: {}", runs.err());
+    let left = home.json(&["get"]);
+    assert_eq!(left["jobs"].as_array().map(Vec::len), Some(0), "it is removed: {left}");
+}

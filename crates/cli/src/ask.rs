@@ -126,6 +126,12 @@ impl Asking {
                     error.into()
                 }
             };
+            if failure.cause == Cause::NodeLost {
+                // Where the connection comes back, the question does, too; else the look at it
+                // fails.
+                to_ask.add(child);
+                continue;
+            }
             if failure.cause != Cause::Usage && failure.code != "limit" {
                 return failure;
             }

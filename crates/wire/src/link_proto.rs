@@ -46,7 +46,7 @@ pub struct HelloRefused {
     pub error: RemoteError,
 }
 
-/// Sent every second by both sides.
+/// Sent twice a second by both sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
     /// Counts up from 1 on each connection; the hello or its acknowledgement counts as 0.

@@ -59,7 +59,8 @@ pub(super) async fn run(mut args: InvokeArgs, registry: &Registry) -> Result<u8,
     }
     check_format(&args.look)?;
     // In a session that lasts the job goes on when the connection breaks, and so do we.
-    let lasts = args.reach.session.is_some() && !args.tty && !args.work.reads_stdin();
+    let lasts = args.reach.session.is_some() && args.reach.embedded.is_none();
+    let lasts = lasts && !args.tty && !args.work.reads_stdin();
     let connecting = async {
         match lasts {
             true => Connection::open_lasting(&args.reach, args.look.error_style()).await,
@@ -88,16 +89,18 @@ pub(super) async fn foreground(
             let (session, view) = (&session, &view);
             let run = Run { session, view, args, map, reads_stdin };
             let done = run.to_the_end(feed, &mut interrupts).await;
-            let done = done.map_err(Failure::after_a_start);
+            let done = done.map_err(|failure| connection.explain(failure).after_a_start());
             // In a temporary session everything ends with the connection.
             match connection.is_session_named() {
                 true => run.clear_away(done, &mut interrupts).await,
                 false => done.map_err(Failure::in_a_temporary_session),
             }
         }
-        Err(failure) => Err(failure),
+        Err(failure) if failure.cause == Cause::Interrupted && connection.is_session_named() => {
+            Err(failure.hint("the job may have begun: `sortie get` says so"))
+        }
+        Err(failure) => Err(connection.explain(failure)),
     };
-    let done = done.map_err(|failure| connection.explain(failure));
     connection.close().await;
     done
 }
@@ -191,8 +194,9 @@ impl Run<'_> {
         interrupts: &mut Interrupts,
     ) -> Result<u8, Failure> {
         let id = self.view.id;
+        let others = [ErrorCode::SessionTaken, ErrorCode::SessionBusy].map(ErrorCode::as_str);
         if let Err(failure) = &done
-            && failure.code == ErrorCode::SessionTaken.as_str()
+            && others.contains(&failure.code)
         {
             // It is another client's now.
             let message = format!("{}; job {id} goes on in it", failure.message);
@@ -239,8 +243,10 @@ impl Run<'_> {
             screen.aside(Channel::Err, true, || eprintln_quietly(message));
         }
         let (session, selection) = (self.session.clone(), only(self.view));
-        // Whether it arrived shows in the states that the delivery ends with.
-        drop(tokio::spawn(async move { session.stop(selection, how, StopReturns::AtOnce).await }));
+        // Whether it arrived shows in the states that the delivery ends with. One that waits is
+        // told again where the connection breaks, and we do not wait for it.
+        let when = StopReturns::WhenFinished;
+        drop(tokio::spawn(async move { session.stop(selection, how, when).await }));
         Ok(())
     }
 

@@ -132,8 +132,10 @@ impl<'a> Brake<'a> {
     /// It was asked to end before this process looks after it, and is killed then, if it has not
     /// ended.
     pub(super) fn was_interrupted(&mut self, why: Vec<Interruption>, kill_in: Option<Duration>) {
+        if why.contains(&Interruption::Timeout) {
+            self.limit = RunLimit::None;
+        }
         self.interruptions = why;
-        self.limit = RunLimit::None;
         self.kill_at = kill_in.map(after);
         self.wanted = Motion::Running;
         self.entrust();
