@@ -33,7 +33,11 @@ pub(super) async fn run(args: StopArgs) -> Result<u8, Failure> {
     Ok(outcome.status(Rule::Table, Failures::Count))
 }
 
+/// So many lines are said of what is not finished; of the rest, how many it is.
+const LINES_SAID: usize = 10;
+
 fn say_what_is_pending(entries: &Entries, returns: StopReturns) {
+    let mut unfinished = 0;
     for entry in &entries.entries {
         if let EntryView::Job(job) = entry
             && !job.stop_pending.is_empty()
@@ -46,7 +50,14 @@ fn say_what_is_pending(entries: &Entries, returns: StopReturns) {
                 crate::render::fold::fold(nodes)
             ));
         } else if returns == StopReturns::WhenFinished && !entry.state().is_finished() {
-            eprintln_quietly(&format!("sortie: {} is {} still", entry.id(), entry.state()));
+            unfinished += 1;
+            if unfinished <= LINES_SAID {
+                eprintln_quietly(&format!("sortie: {} is {} still", entry.id(), entry.state()));
+            }
         }
+    }
+    if unfinished > LINES_SAID {
+        let more = unfinished - LINES_SAID;
+        eprintln_quietly(&format!("sortie: {more} more are not finished: `sortie get` shows them"));
     }
 }
