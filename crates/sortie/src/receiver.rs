@@ -2,21 +2,22 @@
 
 pub(crate) mod again;
 mod departures;
+mod ending;
 
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use sortie_actors::data::exchange::{ClientEnd, ClientReceiver, ClientSender, ToClient, ToServer};
+use sortie_actors::data::exchange::{ClientEnd, ClientSender, ToClient, ToServer};
 use sortie_model::view::EntryView;
 use sortie_model::{Deadlock, EntryId, Question, Record, State};
 use sortie_wire::session_proto::{Answer, Delivery, Entries, Failure, Source};
-use sortie_wire::{ErrorCode, RemoteError};
 
 use tokio::runtime::Handle;
 
 use crate::error::RequestError;
 use crate::receiver::again::Again;
 use crate::receiver::departures::Departure;
+use crate::receiver::ending::{Ending, refusal};
 use crate::route::again::is_loss;
 
 pub(crate) use departures::Departures;
@@ -126,6 +127,8 @@ impl ReceiveEnd {
 #[derive(Debug)]
 pub struct Receiver {
     end: Option<ClientEnd>,
+    /// Our side of it is over, and what the node says of that is still to come.
+    ending: Option<Ending>,
     /// Who waits until the node has everything back that was not acknowledged.
     departures: Option<Arc<Departures>>,
     over: bool,
@@ -143,6 +146,7 @@ impl Receiver {
     pub(crate) const fn new(end: ClientEnd) -> Self {
         Self {
             end: Some(end),
+            ending: None,
             departures: None,
             over: false,
             marked: 0,
@@ -174,9 +178,10 @@ impl Receiver {
     /// [`ReceiveEnd::deadlock`].
     ///
     /// # Cancel safety
-    /// No record is lost. Over a link, a call that is dropped in the very moment in which it sends
-    /// an acknowledgement ends the receive: the next call says [`RequestError::Lost`], and what was
-    /// not acknowledged comes again to the next receive.
+    /// No record is lost. A call that is dropped while it waits for what became of the last
+    /// acknowledgements is gone on with by the next. Over a link, a call that is dropped in the
+    /// very moment in which it sends an acknowledgement ends the receive: the next call says
+    /// [`RequestError::Lost`], and what was not acknowledged comes again to the next receive.
     pub async fn next(&mut self) -> Result<Option<ReceiveItem>, RequestError> {
         let item = self.next_as_it_is().await?;
         Ok(item.map(ReceiveItem::encoded))
@@ -271,8 +276,9 @@ impl Receiver {
     ///
     /// # Errors
     /// [`RequestError`] when the connection is lost, when another client has taken the session over
-    /// ([`ErrorCode::SessionTaken`]), or when the node's disk does not take what was acknowledged
-    /// ([`ErrorCode::Storage`]); then some of the acknowledged records may come again.
+    /// ([`SessionTaken`](crate::ErrorCode::SessionTaken)), or when the node's disk does not take
+    /// what was acknowledged ([`Storage`](crate::ErrorCode::Storage)); then some of the
+    /// acknowledged records may come again.
     ///
     /// # Cancel safety
     /// As for an error.
@@ -285,7 +291,7 @@ impl Receiver {
             Some(again) if again.is_broken() => Err(RequestError::Lost),
             _ => self.conclude_here().await,
         };
-        self.end = None;
+        (self.end, self.ending) = (None, None);
         let at = (self.marked, self.over);
         let concluded = match self.again.as_mut() {
             Some(again) => match again.is_to_settle(&concluded, at) {
@@ -300,22 +306,14 @@ impl Receiver {
 
     async fn conclude_here(&mut self) -> Result<(), RequestError> {
         self.confirm().await?;
-        let Some(ClientEnd { sender, mut receiver }) = self.end.take() else { return Ok(()) };
-        sender.finish().await?;
-        // The node ends its side when what was acknowledged is freed and noted: where it breaks off
-        // some of it may come again. Before it hears of our end it may send more, which stays
-        // there. But where it says that another client has the session, or that it is not noted
-        // what was acknowledged, that counts for nothing.
-        let counts = |error: &RemoteError| {
-            matches!(error.code, ErrorCode::SessionTaken | ErrorCode::Storage)
-        };
-        let mut refused = None;
-        while let Some(message) = receiver.next().await? {
-            if let ToClient::Delivery(Delivery::Refused(error)) = message {
-                refused = Some(error).filter(counts);
-            }
+        if let Some(ClientEnd { sender, receiver }) = self.end.take() {
+            self.ending = Some(Ending::new(receiver));
+            sender.finish().await?;
         }
-        refused.map_or(Ok(()), |error| Err(error.into()))
+        match &mut self.ending {
+            Some(ending) => ending.outcome().await,
+            None => Ok(()),
+        }
     }
 
     /// Tells the node what was acknowledged, or takes the next message if that is sooner: a node
@@ -366,35 +364,18 @@ impl Receiver {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
+        let (end, ending) = (self.end.take(), self.ending.take());
+        if end.is_none() && ending.is_none() {
+            return;
+        }
         // Where there is no runtime the end is dropped with the receiver, and nobody waits.
-        if let (Some(end), Some(departures), Ok(runtime)) =
-            (self.end.take(), self.departures.take(), Handle::try_current())
-        {
+        if let (Some(departures), Ok(runtime)) = (self.departures.take(), Handle::try_current()) {
             let departure = Departure::new(departures);
             runtime.spawn(async move {
-                leave(end).await;
+                ending::leave(end, ending).await;
                 drop(departure);
             });
         }
-    }
-}
-
-/// Hears the node out, and answers why it refused, if it did.
-async fn refusal(receiver: &mut ClientReceiver) -> Option<RemoteError> {
-    let mut refused = None;
-    while let Ok(Some(message)) = receiver.next().await {
-        if let ToClient::Delivery(Delivery::Refused(error)) = message {
-            refused = Some(error);
-        }
-    }
-    refused
-}
-
-/// Ends a receive, and waits until the node has heard it: then what was not acknowledged is on
-/// offer again.
-async fn leave(ClientEnd { sender, mut receiver }: ClientEnd) {
-    if sender.finish().await.is_ok() {
-        while let Ok(Some(_)) = receiver.next().await {}
     }
 }
 

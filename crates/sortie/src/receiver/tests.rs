@@ -162,6 +162,29 @@ async fn an_acknowledgement_that_came_too_late_is_an_error_also_behind_the_end()
 }
 
 #[tokio::test]
+async fn a_call_that_is_dropped_at_the_end_is_gone_on_with_by_the_next() {
+    let (mut receiver, mut server) = both();
+    server.sender.send(delivery(1, 0..1)).await.expect("there is room");
+    server.sender.send(the_end()).await.expect("there is room");
+    next_number(&mut receiver).await;
+    assert!(matches!(soon(receiver.next()).await, Ok(Some(ReceiveItem::End(_)))));
+    receiver.acknowledge(1);
+    for _ in 0..3 {
+        assert!(receiver.next().now_or_never().is_none(), "the node has not answered");
+    }
+    assert_eq!(acknowledged(&mut server.receiver).await, Some(1));
+    assert_eq!(acknowledged(&mut server.receiver).await, None);
+    let failed = RemoteError::new(ErrorCode::Storage, "it could not be noted");
+    let refusal = ToClient::Delivery(Delivery::Refused(failed));
+    server.sender.send(refusal).await.expect("there is room");
+    assert!(receiver.next().now_or_never().is_none(), "more may come");
+    drop(server.sender);
+    let error = soon(receiver.next()).await.expect_err("it may come again");
+    assert_eq!(error.code(), ErrorCode::Storage);
+    assert_eq!(soon(receiver.next()).await.expect("over"), None);
+}
+
+#[tokio::test]
 async fn a_refusal_and_a_loss_are_errors_and_nothing_follows() {
     let (mut receiver, server) = both();
     let refusal = RemoteError::new(ErrorCode::Usage, "--keep and --wait exclude each other");
