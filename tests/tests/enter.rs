@@ -165,6 +165,8 @@ fn what_is_started_in_an_entered_node_ends_with_leaving_it() {
     terminal.sees("\"state\":\"running\"");
     terminal.types("echo node=$SORTIE_NODE job=$SORTIE_JOB.\r");
     terminal.sees("node=b job=.");
+    terminal.types("echo at=$(command -v sortie)\r");
+    terminal.sees("at=/");
     let open = |home: &Home| sessions(home).len();
     assert_eq!((open(&a), open(&b)), (1, 3), "one for the shell, and one for its jobs");
     terminal.types("exit 5\r");
@@ -195,6 +197,8 @@ fn a_session_that_was_entered_stays_open() {
     terminal.is_raw();
     terminal.types("echo it=$PLACE\r");
     terminal.sees("it=there");
+    terminal.types("echo at=$(command -v sortie)\r");
+    terminal.sees("at=/");
     terminal.types(format!("{sortie} start --name kept -- echo hello; exit 3\r"));
     let (code, shown) = terminal.end();
     assert_eq!(code, Some(3), "{shown}");

@@ -22,11 +22,22 @@ use crate::verbs::invoke::foreground;
 use crate::verbs::submit::Submission;
 use crate::verbs::unless_interrupted;
 
-/// The login shell of whoever's node it is, in the session that its job is in.
-const SHELL: &str = "exec \"${SHELL:-/bin/sh}\" -l";
-/// The same in the session with the number that follows: the shell itself is no job there.
-const SHELL_IN: &str = "export SORTIE_SESSION=\"$1\"; unset SORTIE_JOB SORTIE_CHILD; \
-                        exec \"${SHELL:-/bin/sh}\" -l";
+/// The login shell of whoever's node it is, in the session that its job is in. Our parent there is
+/// the node's guardian, which is the node's program: where neither the `PATH` nor a profile has
+/// that, its folder comes last. A profile sets the `PATH` anew, so that is done behind it.
+const SHELL: &str = r#"
+shell=${SHELL:-/bin/sh}
+us=$(readlink "/proc/$PPID/exe" 2>/dev/null)
+case ${shell##*/} in
+bash | dash | ksh | sh | zsh)
+    if [ -x "$us" ] && ! command -v "${us##*/}" >/dev/null; then
+        exec "$shell" -l -c 'command -v "$0" >/dev/null && exec "$2" -l
+            PATH=$PATH:$1; export PATH; exec "$2"' "${us##*/}" "${us%/*}" "$shell"
+    fi ;;
+esac
+exec "$shell" -l"#;
+/// Before it, for the session with the number that follows: the shell itself is no job there.
+const IN_SESSION: &str = r#"export SORTIE_SESSION="$1"; unset SORTIE_JOB SORTIE_CHILD"#;
 
 pub(super) async fn run(args: EnterArgs, registry: &Registry) -> Result<u8, Failure> {
     let keyboard = Keyboard::open(args.terminal, "`enter`")?;
@@ -67,7 +78,8 @@ async fn enter_node(
     };
     let (connection, jobs) = unless_interrupted(opening, &mut interrupts).await?;
     let number = number_of(&jobs)?;
-    let args = shell(reach, &["sh", "-c", SHELL_IN, "sh", &number]);
+    let script = format!("{IN_SESSION}{SHELL}");
+    let args = shell(reach, &["sh", "-c", &script, "sh", &number]);
     let submission = Submission::prepare(&args.work, &args.command.words, &args.reach)?;
     let submission = submission.on_terminal(keyboard);
     let left = foreground(connection, submission, &args, interrupts).await;
