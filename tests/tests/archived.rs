@@ -103,7 +103,9 @@ fn jobs_that_leave_memory_while_their_node_lives_are_what_they_were() {
         wait_for("children that wait", || {
             (entry(&home, id)["children_total"].as_u64() >= Some(8_192)).then_some(())
         });
-        ok(&home, &["stop", id, "--now"]);
+        // So many children may take longer than a `stop` waits.
+        ok(&home, &["stop", id, "--now", "--no-wait"]);
+        assert_eq!(home.sortie(&["wait", id]).code, 102);
         ok(&home, &["remove", id]);
     }
     for (before, after) in before.iter().zip(pages(&home)) {
