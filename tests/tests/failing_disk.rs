@@ -1,12 +1,15 @@
 //! A disk that fails under a node's journal (`docs/semantics.md`, section 4.2), by what `strace`
-//! injects. Where that is not there, or may not trace, nothing is tested and said so;
+//! injects, and one that is full under its guardian. Where the former is not there or may not
+//! trace, or nothing can be mounted, nothing is tested and said so;
 //! `cargo xtask chaos --scenario disk` has each call of the journal fail in turn.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-use std::fs;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::{fs, io};
 
-use sortie_tests::jobs::start;
+use serde_json::Value;
+use sortie_tests::jobs::{entry, numbers, start, state};
 use sortie_tests::{Home, wait_for};
 
 /// Has every call fail from now on by which the node's journal is written.
@@ -53,4 +56,65 @@ fn a_receive_whose_confirmation_the_disk_does_not_take_fails_and_comes_again() {
     let again = home.sortie(&["receive", "1"]);
     assert_eq!((again.code, &again.out[..]), (0, "said\n"), "{again:?}");
     assert_eq!(home.sortie(&["receive", "1"]).out, "");
+}
+
+/// A file system of four mebibytes, if we may mount one. Dropping it unmounts it.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(path: PathBuf) -> Option<Self> {
+        fs::create_dir_all(&path).expect("a folder");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=4m,mode=700", "none"]).arg(&path);
+        let mounted = mount.stderr(Stdio::null()).status();
+        mounted.is_ok_and(|status| status.success()).then_some(Self(path))
+    }
+
+    /// Leaves no room at all.
+    fn fill(&self) -> PathBuf {
+        let ballast = self.0.join("ballast");
+        let full = fs::write(&ballast, vec![0; 8 << 20]).expect_err("a full disk");
+        assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+        ballast
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn what_the_guardian_holds_back_on_a_full_disk_is_shown_and_nothing_of_it_is_lost() {
+    let mut home = Home::running("solo", &[]);
+    assert_eq!(home.sortie(&["node", "stop"]).code, 0);
+    home.kill_daemon();
+    let Some(disk) = SmallDisk::mount(home.path().join("sessions/processes")) else {
+        eprintln!("skipped: nothing can be mounted here");
+        return;
+    };
+    home.run("solo", &[]);
+    let go = home.path().join("go");
+    let script = "while [ ! -e \"$0\" ]; do sleep 0.02; done; seq 20000";
+    start(&home, &["--", "sh", "-c", script, go.to_str().expect("UTF-8")]);
+    wait_for("the process", || (state(&home, "1") == "running").then_some(()));
+    assert_eq!(entry(&home, "2")["paused"], Value::Null);
+    let ballast = disk.fill();
+    fs::write(&go, "").expect("a file");
+    let why = "the disk has no room left";
+    wait_for("a pause", || (entry(&home, "2")["paused"] == why).then_some(()));
+    assert_eq!(entry(&home, "1")["paused"], 1);
+    let got = home.sortie(&["get"]);
+    assert!(got.err.contains("`sortie explain 1` says why"), "{got:?}");
+    let explained = home.sortie(&["explain", "1"]);
+    assert!(explained.out.contains(why), "{explained:?}");
+    let checked = home.sortie(&["doctor"]);
+    assert!(checked.code == 1 && checked.out.contains(why), "{checked:?}");
+    fs::remove_file(ballast).expect("it was written");
+    let received = home.sortie(&["receive", "--wait", "1"]);
+    assert_eq!((received.code, received.out), (0, numbers(20_000)));
+    assert_eq!(entry(&home, "2")["paused"], Value::Null);
+    assert_eq!(home.sortie(&["node", "stop"]).code, 0);
+    drop(disk);
 }

@@ -14,7 +14,7 @@ use sortie_model::facts::Interruption;
 use sortie_model::{ChildKey, Motion, Seq, limits};
 use sortie_store::segment::OutputDirectory;
 use sortie_wire::guardian_proto::{
-    ChildNumber, Containment, Deadline, GUARDIAN_VERSION_OLDEST, GuardianRequest, Keep,
+    ChildNumber, Containment, Deadline, GUARDIAN_VERSION_OLDEST, GuardianRequest, Keep, Lack,
     SpawnRequest, StandardInput,
 };
 
@@ -117,11 +117,6 @@ impl Guardian {
         }
     }
 
-    /// The children that a former daemon left, each once. Those that are not taken run on.
-    pub fn take_adopted(&self) -> Vec<Adopted> {
-        adopt::take(&self.0)
-    }
-
     /// The owner of a kept child's output has everything before `next`: it is freed, and the child
     /// may write more.
     pub fn stored(&self, child: ChildKey, next: Seq) {
@@ -137,6 +132,12 @@ impl Guardian {
     /// How the guardian keeps hold of its children.
     pub fn containment(&self) -> &Containment {
         &self.0.containment
+    }
+
+    /// Why it reads nothing at present of what kept children write, if that is so: they pause
+    /// when their pipes are full.
+    pub fn holds_back(&self) -> Option<Lack> {
+        self.0.link.held_back()
     }
 
     /// Whether it still answers.

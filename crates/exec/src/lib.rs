@@ -23,5 +23,5 @@ pub use error::{LaunchError, SpawnError};
 pub use guardian::{Adopted, Guardian, LaunchOptions};
 pub use process::{Process, ProcessSpec};
 pub use run::{ProcessIo, RunPlan, resume, run};
-pub use sortie_wire::guardian_proto::Keep;
+pub use sortie_wire::guardian_proto::{Keep, Lack};
 pub use stop::{StopToken, Stopper, Stops, stop_channel};

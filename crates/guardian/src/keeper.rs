@@ -19,13 +19,13 @@ use sortie_exec::keep::{KeepPlace, PlaceLock};
 use sortie_model::facts::Interruption;
 use sortie_model::{ChildKey, JobInstance, Seq, Stream, Timestamp, limits};
 use sortie_store::segment::OutputDirectory;
-use sortie_wire::guardian_proto::{ChildNumber, GuardianReport, Keep};
+use sortie_wire::guardian_proto::{ChildNumber, GuardianReport, Keep, Lack};
 
 use crate::watch::Watcher;
 use alone::{Due, Stood};
 use disk::Room;
 use file::ChildFile;
-use output::{Flow, Got, Lack, Output};
+use output::{Flow, Got, Output};
 
 /// Everything that is kept.
 #[derive(Debug)]
@@ -49,6 +49,10 @@ pub(crate) struct Keeper {
     room: Room,
     /// Nothing is read before this moment.
     halted_until: Option<Instant>,
+    /// Why nothing was read when it was last halted.
+    lack: Lack,
+    /// Why nothing is read, as the daemon was told last.
+    told: Option<Lack>,
     /// When writing what could not be written is tried again.
     retry_at: Option<Instant>,
     /// When to look whether the directory is still there; none while there is a daemon.
@@ -208,7 +212,7 @@ impl Keeper {
         }
         let now = Instant::now();
         if self.daemon == Daemon::Away && !self.room.is_left(now) {
-            return self.halt(now, watcher);
+            return self.halt(Lack::Room, now, watcher);
         }
         let flow = self.flow();
         let Some(kept) = self.children.get_mut(&number) else { return };
@@ -230,7 +234,7 @@ impl Keeper {
                 let now = Instant::now();
                 self.retry_at.get_or_insert(now + limits::KEPT_RETRY);
                 if lack == Lack::Room || self.unwritten_bytes() > limits::KEPT_UNWRITTEN_BYTES {
-                    self.halt(now, watcher);
+                    self.halt(lack, now, watcher);
                 }
             }
         }
@@ -242,7 +246,8 @@ impl Keeper {
     }
 
     /// Reads nothing for a while.
-    fn halt(&mut self, now: Instant, watcher: &Watcher) {
+    fn halt(&mut self, lack: Lack, now: Instant, watcher: &Watcher) {
+        self.lack = lack;
         let until = now + limits::KEPT_RETRY;
         let had = self.halted_until.replace(until);
         self.retry_at = Some(until);
@@ -333,21 +338,25 @@ impl Keeper {
         let stuck = self.children.iter().filter(|(_, kept)| kept.output.is_stuck());
         self.stuck = stuck.map(|(number, _)| *number).collect();
         if self.halted_until.is_none() && self.daemon == Daemon::Away && !self.room.is_left(now) {
-            self.halt(now, watcher);
+            self.halt(Lack::Room, now, watcher);
         }
         if halted || self.halted_until.is_none() {
             self.watch_all(watcher);
         }
     }
 
-    /// How far those have written that wrote something since this was last asked.
+    /// How far those have written that wrote something since this was last asked, and why nothing
+    /// is read, or that it is again, if that is new.
     pub(crate) fn take_news(&mut self) -> Vec<GuardianReport> {
         let news = std::mem::take(&mut self.news);
+        let why = self.halted_until.map(|_| self.lack);
+        let held = (self.told != why).then_some(GuardianReport::HoldsBack { why });
+        self.told = why;
         let told = news.into_iter().filter_map(|number| {
             let next = self.children.get(&number)?.output.end();
             Some(GuardianReport::Written { child: number, next })
         });
-        told.collect()
+        told.chain(held).collect()
     }
 
     /// All there is to tell a new daemon.

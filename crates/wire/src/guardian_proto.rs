@@ -31,7 +31,8 @@ pub use nul_list::{NulList, Unended};
 pub const GUARDIAN_VERSION: u16 = 4;
 
 /// The oldest version of a guardian that a daemon goes on with. Version 3 does not know
-/// [`GuardianRequest::Interrupt`], and never says [`GuardianReport::Interrupted`].
+/// [`GuardianRequest::Interrupt`], and never says [`GuardianReport::Interrupted`] or
+/// [`GuardianReport::HoldsBack`].
 pub const GUARDIAN_VERSION_OLDEST: u16 = 3;
 
 /// A daemon's number for a child, unique within the life of a guardian.
@@ -337,6 +338,21 @@ pub enum GuardianReport {
         /// Why.
         why: Interruption,
     },
+    /// What kept children write is not read now, or is read again. Until the first such report it
+    /// is read.
+    HoldsBack {
+        /// Why it is not.
+        why: Option<Lack>,
+    },
+}
+
+/// What keeps a guardian from writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Lack {
+    /// The disk is full.
+    Room,
+    /// Something else is wrong with it.
+    Other,
 }
 
 kinds! { GuardianRequest = 400, GuardianReport = 401 }

@@ -2,10 +2,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use sortie_exec::{Adopted, Guardian, LaunchError, LaunchOptions};
+use sortie_exec::{Adopted, Guardian, Lack, LaunchError, LaunchOptions};
 use sortie_model::{ChildKey, Seq, limits};
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::time::Instant;
+
+use crate::data::mailboxes::FullBecause;
 
 /// Whether the next guardian may be launched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +93,15 @@ impl Guardians {
             let next = tokio::time::timeout_at(until, lives.changed());
             next.await.ok()?.ok()?;
         }
+    }
+
+    /// Why nothing is read at present of what kept children write, if that is so.
+    pub(crate) fn holds_back(&self) -> Option<FullBecause> {
+        let guardian = self.current().filter(Guardian::is_alive)?;
+        Some(match guardian.holds_back()? {
+            Lack::Room => FullBecause::DiskFull,
+            Lack::Other => FullBecause::DiskFailed,
+        })
     }
 
     /// The owner of a kept child's output has everything before `next`.

@@ -54,7 +54,7 @@ async fn screen(
     let shown = child.map_or_else(|| worth_showing(job), |ordinal| vec![ordinal]);
     let mut children = Vec::new();
     for ordinal in shown {
-        let Some(view) = get::child_view(job, ordinal) else { continue };
+        let Some(view) = get::child_view(session, job, ordinal) else { continue };
         let errors = view.state == State::Failed || child.is_some();
         let last_errors =
             if errors { last_errors::of(&job.mailboxes, ordinal).await } else { Vec::new() };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sortie_engine::select::{Page, Selected};
 use sortie_engine::session::Place;
 use sortie_model::selector::Query;
+use sortie_model::spec::{BodySpec, InputSpec};
 use sortie_model::view::EntryView;
 use sortie_model::{ChildView, EntryId, JobView, NodeName, Ordinal, Question, limits};
 use sortie_wire::RemoteError;
@@ -13,6 +14,7 @@ use sortie_wire::session_proto::Entries;
 
 use crate::data::archived::Archived;
 use crate::data::job::JobShared;
+use crate::data::mailboxes::FullBecause;
 use crate::data::session::SessionShared;
 
 /// One page of what a query finds.
@@ -102,7 +104,7 @@ async fn child_at(
     if last.as_ref().is_none_or(|job| job.identity.id != id) {
         *last = session.bring(id).await?;
     }
-    Ok(last.as_ref().and_then(|job| child_view(job, ordinal)))
+    Ok(last.as_ref().and_then(|job| child_view(session, job, ordinal)))
 }
 
 /// The number of what is at that place.
@@ -139,15 +141,44 @@ pub(super) fn job_view(session: &SessionShared, job: &JobShared, ids: bool) -> J
     if view.stopped_by.is_some() && !view.state.is_finished() {
         view.stop_pending = stop_pending(session, job);
     }
+    if held_back(session, job).is_some() {
+        let here = u64::from(job.rows().unfinished_on(session.node.me.id));
+        view.paused = view.paused.max(here);
+    }
     cut(&mut view.command);
     view
 }
 
 /// The child as it is shown.
-pub(super) fn child_view(job: &JobShared, place: Ordinal) -> Option<ChildView> {
+pub(super) fn child_view(
+    session: &SessionShared,
+    job: &JobShared,
+    place: Ordinal,
+) -> Option<ChildView> {
     let mut view = job.child_view(place)?;
+    let is_here = job.rows().runs_on(place, session.node.me.id);
+    if view.paused.is_none()
+        && view.begin_time.is_some()
+        && is_here
+        && !view.state.is_finished()
+        && let Some(because) = held_back(session, job)
+    {
+        view.notes.push(format!("output paused: {because}"));
+        view.paused = Some(because.to_string());
+    }
     cut(&mut view.command);
     Some(view)
+}
+
+/// Why this node's guardian reads nothing at present of what the job's children write here, if it
+/// is the guardian that reads it.
+fn held_back(session: &SessionShared, job: &JobShared) -> Option<FullBecause> {
+    let because = session.node.guardians.holds_back()?;
+    let rows = job.rows();
+    let (body, input) = (&rows.spec().body, &rows.spec().input);
+    let is_process = matches!(body, BodySpec::Command { .. } | BodySpec::Script { .. });
+    let is_kept = is_process && !matches!(input, InputSpec::Terminal(_)) && job.durable.is_some();
+    is_kept.then_some(because)
 }
 
 /// Nodes that a stop has not reached because they cannot be reached.

@@ -137,7 +137,10 @@ async fn diagnose(node: &Arc<NodeShared>) -> Diagnosis {
         |guardian| guardian.containment().to_string(),
     );
     let mut checks = vec![match &guardian {
-        Some(guardian) if guardian.is_alive() => check("guardian", true, "running".to_owned()),
+        Some(guardian) if guardian.is_alive() => match node.guardians.holds_back() {
+            None => check("guardian", true, "running".to_owned()),
+            Some(why) => check("guardian", false, format!("it reads no output: {why}")),
+        },
         Some(_) => check(
             "guardian",
             false,

@@ -24,7 +24,7 @@ fn pause_of(entry: &EntryView) -> Option<String> {
     let id = entry.id();
     match entry {
         EntryView::Job(job) if job.paused > 0 => Some(format!(
-            "job {id}: the output of {} of its children is paused: mailbox full",
+            "job {id}: the output of {} of its children is paused; `sortie explain {id}` says why",
             job.paused
         )),
         EntryView::Child(child) => {

@@ -63,8 +63,15 @@ struct Rest {
     pending: Pending,
 }
 
+impl Guardian {
+    /// The children that a former daemon left, each once. Those that are not taken run on.
+    pub fn take_adopted(&self) -> Vec<Adopted> {
+        take(&self.0)
+    }
+}
+
 /// Takes the children that the guardian told of.
-pub(super) fn take(handle: &Arc<Handle>) -> Vec<Adopted> {
+fn take(handle: &Arc<Handle>) -> Vec<Adopted> {
     let adopt = |Found { child, interruptions, pending, at }: Found| {
         let lost = child.fate == KeptFate::Lost;
         let mut hold = Hold::new(Arc::clone(handle), child.number);

@@ -14,7 +14,7 @@ use sortie_model::facts::Interruption;
 use sortie_model::{ChildKey, Motion, Seq, limits};
 use sortie_wire::frame::write_message;
 use sortie_wire::guardian_proto::{
-    ChildNumber, GUARDIAN_VERSION_OLDEST, GuardianReport, GuardianRequest, KeptChild,
+    ChildNumber, GUARDIAN_VERSION_OLDEST, GuardianReport, GuardianRequest, KeptChild, Lack,
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -41,6 +41,8 @@ pub(super) struct Link {
     /// The version that both ends speak.
     version: AtomicU16,
     life: watch::Sender<Life>,
+    /// Why it reads nothing that kept children write, if that is so.
+    held: Mutex<Option<Lack>>,
     /// Children of an earlier daemon.
     found: Mutex<Vec<Found>>,
 }
@@ -150,6 +152,7 @@ impl Link {
             next_child: AtomicU64::new(1),
             version: AtomicU16::new(GUARDIAN_VERSION_OLDEST),
             life: watch::Sender::new(Life::Alive),
+            held: Mutex::default(),
             found: Mutex::default(),
         });
         let (sender, receiver) = oneshot::channel();
@@ -167,6 +170,11 @@ impl Link {
 
     pub(super) fn is_alive(&self) -> bool {
         *self.life.borrow() == Life::Alive
+    }
+
+    /// Why what kept children write is not read now.
+    pub(super) fn held_back(&self) -> Option<Lack> {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) async fn lost(&self) {

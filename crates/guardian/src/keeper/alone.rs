@@ -68,6 +68,8 @@ impl Keeper {
     /// A daemon came, or went. One that went took the rest of its children's input along.
     pub(crate) fn set_daemon(&mut self, daemon: Daemon, watcher: &Watcher) {
         self.daemon = daemon;
+        // The next one hears it anew.
+        self.told = None;
         let soon = Instant::now() + limits::KEPT_PLACE_CHECK;
         self.look_at = (daemon == Daemon::Away).then_some(soon);
         self.watch_all(watcher);

@@ -10,7 +10,7 @@ use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use sortie_model::{Body, ChildKey, Record, Seq, Stream, Timestamp, limits};
 use sortie_store::segment::{Known, OutputDirectory, OutputLog, SegmentError, Taken};
-use sortie_wire::guardian_proto::ChildNumber;
+use sortie_wire::guardian_proto::{ChildNumber, Lack};
 
 use crate::watch::{Source, Watcher};
 
@@ -61,15 +61,6 @@ pub(super) enum Got {
     Nothing,
     /// The pipe is closed.
     End,
-}
-
-/// Why something could not be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lack {
-    /// The disk is full.
-    Room,
-    /// Something else is wrong.
-    Other,
 }
 
 /// How long a log is read further.

@@ -14,7 +14,7 @@ use sortie_exec::sys::spawn::SpawnFailure;
 use sortie_model::reason::SpawnStep;
 use sortie_model::{Seq, limits};
 use sortie_store::segment::{Batch, OutputReader, ReadBounds, SegmentError};
-use sortie_wire::guardian_proto::{ChildNumber, Containment, Keep, Refusal};
+use sortie_wire::guardian_proto::{ChildNumber, Containment, Keep, Lack, Refusal};
 
 use super::alone::Stood;
 use super::disk::Room;
@@ -57,6 +57,8 @@ impl Keeper {
             daemon: Daemon::There,
             room: Room::new(path.to_owned()),
             halted_until: None,
+            lack: Lack::Room,
+            told: None,
             retry_at: None,
             look_at: None,
             scratch: vec![0; limits::RECORD_BYTES],

@@ -110,7 +110,7 @@ fn reports_keep_their_bytes() {
         encode(&kept).expect("small"),
         [b"\x08\x01".as_slice(), &keep_bytes(), b"\x06\x09\x08\x00\x01\x01\x00\x00\x00"].concat()
     );
-    let cases: [(GuardianReport, &[u8]); 10] = [
+    let cases: [(GuardianReport, &[u8]); 12] = [
         (
             GuardianReport::Hello {
                 min: 2,
@@ -149,6 +149,8 @@ fn reports_keep_their_bytes() {
             b"\x04\x01\x00\x06\x01\x00\x01\x01",
         ),
         (GuardianReport::Gone { child, left_behind: 2 }, b"\x05\x01\x02"),
+        (GuardianReport::HoldsBack { why: Some(Lack::Other) }, b"\x0c\x01\x01".as_slice()),
+        (GuardianReport::HoldsBack { why: None }, b"\x0c\x00"),
     ];
     for (report, golden) in cases {
         assert_eq!(encode(&report).expect("small"), golden, "{report:?}");

@@ -91,6 +91,9 @@ impl<'a> Reader<'a> {
                     slot.moved.send_replace(motion);
                 }
             }
+            GuardianReport::HoldsBack { why } => {
+                *self.link.held.lock().unwrap_or_else(PoisonError::into_inner) = why;
+            }
             GuardianReport::Gone { child, left_behind } => {
                 if let Some(slot) = self.link.children().remove(&child) {
                     let _ = slot.gone.send(left_behind);

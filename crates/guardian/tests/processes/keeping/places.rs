@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sortie_exec::{Guardian, Keep, LaunchError, LaunchOptions, ProcessSpec, RunPlan, SpawnError};
+use sortie_exec::{
+    Guardian, Keep, Lack, LaunchError, LaunchOptions, ProcessSpec, RunPlan, SpawnError,
+};
 use sortie_model::facts::{ProcessEnd, ProcessFacts};
 use sortie_model::limits;
 use sortie_wire::guardian_proto::StandardInput;
@@ -180,10 +182,11 @@ pub(crate) async fn a_full_disk_pauses_kept_children(guardian: Guardian) {
     let retried = std::time::Instant::now();
     eventually("two attempts", || retried.elapsed() > limits::KEPT_RETRY * 2).await;
     assert!(total() < 1_200_000 && !done.exists(), "{paused}, then {} bytes", total());
+    assert_eq!(host.holds_back(), Some(Lack::Room));
     std::fs::remove_file(&ballast).unwrap();
     let facts = tokio::time::timeout(Duration::from_secs(20), running).await.unwrap().unwrap();
     assert_eq!(facts, ProcessFacts::of(EXIT_0));
-    assert_eq!(total(), 3_800_006);
+    assert_eq!((total(), host.holds_back()), (3_800_006, None));
     taker.assert_dense(sortie_model::Seq(0));
     host.end().await;
     drop(disk);

@@ -7,7 +7,7 @@ use sortie_model::reason::SpawnStep;
 use sortie_model::{ChildIncarnation, ChildKey, JobInstance, Ordinal, Seq, Timestamp};
 use sortie_wire::guardian_proto::{
     ChildNumber, Containment, ContainmentChoice, Deadline, DeadlineAct, Disturbance,
-    GuardianReport, GuardianRequest, Keep, KeptChild, KeptFate, KeptInput, NulList, Program,
+    GuardianReport, GuardianRequest, Keep, KeptChild, KeptFate, KeptInput, Lack, NulList, Program,
     Refusal, Remainder, SpawnRequest, StandardInput,
 };
 
@@ -140,6 +140,9 @@ fn reports() -> Vec<(&'static str, GuardianReport)> {
             "interrupted",
             GuardianReport::Interrupted { child: CHILD, why: Interruption::OutputLimit },
         ),
+        ("disk full", GuardianReport::HoldsBack { why: Some(Lack::Room) }),
+        ("disk fails", GuardianReport::HoldsBack { why: Some(Lack::Other) }),
+        ("reads again", GuardianReport::HoldsBack { why: None }),
     ]
 }
 
@@ -219,5 +222,6 @@ fn report_name(report: &GuardianReport) -> &'static str {
         GuardianReport::Refused { .. } => "Refused",
         GuardianReport::Moved { .. } => "Moved",
         GuardianReport::Interrupted { .. } => "Interrupted",
+        GuardianReport::HoldsBack { .. } => "HoldsBack",
     }
 }
