@@ -38,7 +38,10 @@ fn pause_of(entry: &EntryView) -> Option<String> {
 fn say(entry: &EntryView, look: &Look) {
     let Some(sentence) = pause_of(entry) else { return };
     Failure::new(Cause::NothingMatches, "output_paused", sentence)
-        .hint(format!("`sortie receive {}` makes room", entry.id()))
+        .hint(format!(
+            "`sortie receive {}` makes room; where the disk is full, `sortie doctor` says which",
+            entry.id()
+        ))
         .report(look.error_style());
 }
 
