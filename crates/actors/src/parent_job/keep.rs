@@ -38,6 +38,7 @@ impl ParentJobArguments {
         let next_id = Some(self.session.table().next_id());
         // What they said is on the disk when their ends are.
         let (mut changes, there) = output_of(&self.job, &ended, &self.late).await;
+        changes.extend(self.job.cut_of(touched.difference(&ended)));
         // What keeps it ends with its node: then the end alone is better than none.
         self.late = match self.session.is_over() {
             true => BTreeSet::new(),

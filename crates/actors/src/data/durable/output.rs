@@ -175,6 +175,19 @@ impl JobShared {
         missing.filter(|child| touched.contains(child) && rows.has_ended(*child)).collect()
     }
 
+    /// Which of these passed their quota, where that is a failure: kept in one step with the stop
+    /// that it comes to, so that they fail also when this node dies then.
+    pub(crate) fn cut_of<'c>(&self, children: impl Iterator<Item = &'c Ordinal>) -> Option<Change> {
+        let children = children.filter(|_| self.mailboxes.may_cut());
+        let cut = children.filter_map(|ordinal| {
+            let dropped = self.mailboxes.lost_to_policy(*ordinal);
+            dropped.cut.then_some((*ordinal, Cursor { dropped, ..Cursor::default() }))
+        });
+        let cursors: Vec<_> = cut.collect();
+        let job = self.identity.instance;
+        (!cursors.is_empty()).then_some(Change::CursorsMoved { job, cursors })
+    }
+
     /// Keeps what children on other nodes have said: their nodes forget it when they hear that it
     /// is stored. A disk that takes nothing is waited for; false when it will never be there.
     pub(crate) async fn keep_said(&self, children: &BTreeSet<Ordinal>) -> bool {
