@@ -84,15 +84,19 @@ pub(crate) fn kill_again_and_again(
 /// Runs one command after the other that needs a node, none for long: those of the fleet may wait
 /// for one that was killed under them.
 fn keep_awake(home: &Home, over: &AtomicBool) -> Result<(), Violation> {
-    while !over.load(Ordering::SeqCst) {
+    loop {
+        // Behind the last kill once more: nobody else starts a node on which others' jobs run.
+        let is_last = over.load(Ordering::SeqCst);
         let ran = home.run_until(&["get", "-q"], Some(AWAKE_TIME))?;
         if !ran.was_cut_off() && ran.code != Some(0) {
             return Err(ran.refused());
         }
+        if is_last {
+            return Ok(());
+        }
         // tidy: waits because a person types, too
         std::thread::sleep(Duration::from_millis(50));
     }
-    Ok(())
 }
 
 /// The fleet of a run, by its size.
