@@ -74,18 +74,20 @@ fn of_all_jobs<J: JobFacts, A: JobFacts>(query: &Query, table: &SessionTable<J, 
 /// The least so many of all, in no order. Takes memory for about twice as many.
 fn least<T: Ord>(count: usize, all: impl IntoIterator<Item = T>) -> Vec<T> {
     let most = count.saturating_mul(2).max(limits::PAGE_MOST);
+    let keep_least = |kept: &mut Vec<T>| {
+        if kept.len() > count {
+            kept.select_nth_unstable(count);
+            kept.truncate(count);
+        }
+    };
     let mut kept = Vec::new();
     for one in all {
         kept.push(one);
         if kept.len() > most {
-            kept.select_nth_unstable(count);
-            kept.truncate(count);
+            keep_least(&mut kept);
         }
     }
-    if kept.len() > count {
-        kept.select_nth_unstable(count);
-        kept.truncate(count);
-    }
+    keep_least(&mut kept);
     kept
 }
 
