@@ -147,6 +147,9 @@ fn an_owner_that_is_killed_again_and_again_finds_them() {
         a.live_again("a");
         assert_eq!(state(&a, "1"), "running");
     }
+    wait_for("what was found there to be shown as that", || {
+        a.sortie(&["explain", "1"]).out.contains("taken over by the next at").then_some(())
+    });
     work.finish(&a, taken);
 }
 

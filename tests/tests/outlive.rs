@@ -29,6 +29,8 @@ fn a_process_runs_on_and_nothing_of_it_is_lost_or_comes_twice() {
         assert_eq!(state(&home, "1"), "running");
         taken.push_str(&home.sortie(&["receive", "1"]).out);
     }
+    let explained = home.sortie(&["explain", "1"]);
+    assert!(explained.out.contains("taken over by the next at"), "{explained:?}");
     fs::write(&gate, "").expect("a file");
     let rest = home.sortie(&["receive", "--wait", "1"]);
     assert_eq!(rest.code, 100, "{rest:?}");

@@ -88,8 +88,9 @@ pub(crate) enum ParentJobMessage {
     Disconnected(NodeId),
     /// A node does not know the job.
     Unknown((NodeId, Unknown), Timestamp),
-    /// A node is there, for the first time or again.
-    Reachable(NodeId),
+    /// A node is there, for the first time or again; and whether it knows what it was told in an
+    /// earlier life, or by an earlier one of ours.
+    Reachable(NodeId, bool),
     /// The node itself is: the job outlived it, and of its children on the node these run.
     Recovered(Finding),
     /// Say so when all that came before is done, and whether it is kept.
@@ -261,7 +262,12 @@ impl ParentJobArguments {
             ParentJobMessage::Disconnected(node) => {
                 rows.on_disconnected(node, now, &mut effects);
             }
-            ParentJobMessage::Reachable(node) => rows.on_reconnected(node, now, &mut effects),
+            ParentJobMessage::Reachable(node, is_later) => {
+                if is_later {
+                    rows.on_adopted(node, now);
+                }
+                rows.on_reconnected(node, now, &mut effects);
+            }
             ParentJobMessage::Recovered(finding) => {
                 let here = self.session.node.me.id;
                 let found = |child, life| finding.of(&self.job, child, life);

@@ -245,7 +245,8 @@ impl PeerState {
             return;
         }
         attachment.inputs.on_all_named(link);
-        session.tell_jobs(id, |_| Some(ParentJobMessage::Reachable(id)));
+        let is_later = life == Life::Later;
+        session.tell_jobs(id, |_| Some(ParentJobMessage::Reachable(id, is_later)));
     }
 
     fn tick(&mut self, effects: &mut Vec<PeerEffect>) {
@@ -347,5 +348,5 @@ fn attach(session: &SessionShared, link: &Link, node: NodeId) {
     if attached != Attached::Ready {
         return;
     }
-    session.tell_jobs(node, |_| Some(ParentJobMessage::Reachable(node)));
+    session.tell_jobs(node, |_| Some(ParentJobMessage::Reachable(node, false)));
 }

@@ -20,7 +20,7 @@ mod stop;
 mod supervise;
 mod suspend;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use sortie_model::spec::{Fan, JobSpec, StopSpec, Throttle};
@@ -161,6 +161,8 @@ pub struct ParentJob {
     end: Option<Timestamp>,
     history: Vec<(State, Timestamp)>,
     notes: Vec<String>,
+    /// Lives that outlived a daemon, and when the next one found them.
+    adopted: BTreeMap<(Ordinal, ChildIncarnation), Timestamp>,
     /// Children that changed, where that is noted.
     touched: Option<BTreeSet<Ordinal>>,
 }
@@ -220,6 +222,7 @@ impl ParentJob {
             end: None,
             history,
             notes: Vec::new(),
+            adopted: BTreeMap::new(),
             touched: None,
         }
     }

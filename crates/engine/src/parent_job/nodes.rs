@@ -309,6 +309,18 @@ impl ParentJob {
         self.advance(now, effects);
     }
 
+    /// The node knows what it was told in an earlier life, or by an earlier one of ours: what ran
+    /// there ran on.
+    pub fn on_adopted(&mut self, node: NodeId, now: Timestamp) {
+        let Some(index) = self.nodes.find(node) else { return };
+        let begun = self.on_node(index).into_iter().filter_map(|ordinal| {
+            let row = self.row(ordinal)?;
+            let runs = row.phase.holds_slot() && row.begin.is_some();
+            runs.then_some((ordinal, row.incarnation))
+        });
+        self.adopted(begun.collect(), now);
+    }
+
     /// A new connection to the node is up: what it may not have heard is said again. Hosts accept a
     /// child once, so a repetition starts nothing twice.
     pub fn on_reconnected(&mut self, node: NodeId, now: Timestamp, effects: &mut Effects) {

@@ -222,6 +222,7 @@ impl ParentJob {
     ) {
         let here = self.nodes.find(here);
         let mut told_here = Vec::new();
+        let mut adopted = BTreeSet::new();
         let items_lost = !matches!(self.spec.fan, Fan::PerNode { .. }) && self.items.is_empty();
         // From the last to the first, so that what goes back keeps its order at the head.
         for ordinal in (0..self.rows.len() as u32).rev().map(Ordinal) {
@@ -235,6 +236,9 @@ impl ParentJob {
                 Some(_) if !elsewhere => found(ordinal, incarnation),
                 _ => Found::Gone,
             };
+            if found == Found::Alive {
+                adopted.insert((ordinal, incarnation));
+            }
             match (row.phase, found) {
                 (Phase::Resting, _) => self.supervise_ended(ordinal, effects),
                 (Phase::Queued, Found::Alive) => self.had_begun(ordinal),
@@ -260,6 +264,7 @@ impl ParentJob {
                 _ => self.fail(ordinal, Reason::NodeLost { since: now }, now, effects),
             }
         }
+        self.adopted(adopted, now);
         self.stop_again(here, told_here, effects);
         if let Some(node) = here {
             self.move_again(node, effects);
@@ -280,6 +285,17 @@ impl ParentJob {
                 effects.push(JobEffect::Close(ordinal));
             }
         }
+    }
+
+    /// These lives outlived a daemon.
+    pub(super) fn adopted(&mut self, lives: BTreeSet<(Ordinal, ChildIncarnation)>, now: Timestamp) {
+        if lives.is_empty() {
+            return;
+        }
+        self.adopted.retain(|life, _| {
+            self.rows.get(life.0.0 as usize).is_some_and(|row| row.incarnation == life.1)
+        });
+        self.adopted.extend(lives.into_iter().map(|life| (life, now)));
     }
 
     /// A child that runs though it waited: that it was sent could not be kept.

@@ -223,7 +223,7 @@ impl ParentJob {
             dropped_records: mailbox.dropped_records,
             dropped_bytes: mailbox.dropped_bytes,
             paused: mailbox.paused,
-            notes: notes_of(outcome, mailbox.notes),
+            notes: self.notes_of(ordinal, outcome, mailbox.notes),
             restarts: row.incarnation.0,
             question: self.question(ordinal),
         })
@@ -297,15 +297,25 @@ impl ParentJob {
         };
         Template::new(words).show(&MapItem { number, bytes: item.clone() }, node)
     }
-}
 
-fn notes_of(outcome: Option<&ChildOutcome>, mut notes: Vec<String>) -> Vec<String> {
-    let Some(outcome) = outcome else { return notes };
-    if outcome.left_behind > 0 {
-        notes.push(format!("{} processes of its tree were left and killed", outcome.left_behind));
+    fn notes_of(
+        &self,
+        ordinal: Ordinal,
+        outcome: Option<&ChildOutcome>,
+        mut notes: Vec<String>,
+    ) -> Vec<String> {
+        let life = self.row(ordinal).map(|row| (ordinal, row.incarnation));
+        if let Some(when) = life.and_then(|life| self.adopted.get(&life)) {
+            notes.push(format!("it outlived a daemon, and was taken over by the next at {when}"));
+        }
+        let Some(outcome) = outcome else { return notes };
+        if outcome.left_behind > 0 {
+            let left = outcome.left_behind;
+            notes.push(format!("{left} processes of its tree were left and killed"));
+        }
+        if outcome.cut_bytes > 0 {
+            notes.push(format!("{} bytes of output were cut off", outcome.cut_bytes));
+        }
+        notes
     }
-    if outcome.cut_bytes > 0 {
-        notes.push(format!("{} bytes of output were cut off", outcome.cut_bytes));
-    }
-    notes
 }

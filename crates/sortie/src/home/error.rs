@@ -25,6 +25,18 @@ pub enum HomeError {
         /// Which.
         path: PathBuf,
     },
+    /// A directory belongs to another user. Also root does not use it: what it would write there
+    /// could not be read by its owner's node.
+    #[error(
+        "{} belongs to another user (uid {owner}): use a home of your own, `SORTIE_HOME=DIR`",
+        .path.display()
+    )]
+    Foreign {
+        /// Which.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
     /// The directory of a home is not there and cannot be made.
     #[error("cannot make the folder {}", .path.display())]
     Make {
@@ -155,6 +167,7 @@ impl HomeError {
         match self {
             Self::Mistake { .. }
             | Self::Exposed { .. }
+            | Self::Foreign { .. }
             | Self::OtherName { .. }
             | Self::Make { .. } => true,
             Self::Read { source, .. } | Self::Write { source, .. } => is_of_place(source),

@@ -18,6 +18,9 @@ pub(super) fn private_dir(path: &Path) -> Result<(), HomeError> {
     made.map_err(|source| HomeError::Make { path: path.to_owned(), source })?;
     let metadata =
         fs::metadata(path).map_err(|source| HomeError::Read { path: path.to_owned(), source })?;
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(HomeError::Foreign { path: path.to_owned(), owner: metadata.uid() });
+    }
     not_exposed(path, &metadata, 0o022, "change")
 }
 

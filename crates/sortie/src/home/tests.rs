@@ -178,6 +178,20 @@ fn secrets_that_others_can_read_are_refused() {
 }
 
 #[test]
+fn a_folder_of_another_user_is_no_home_also_for_root() {
+    let (directory, mut paths) = new_home();
+    paths.config = PathBuf::from("/");
+    if rustix::process::geteuid().is_root() {
+        paths.config = directory.path().join("theirs");
+        std::fs::create_dir(&paths.config).expect("a folder");
+        std::os::unix::fs::chown(&paths.config, Some(54_321), None).expect("root may");
+    }
+    let error = open(&paths).expect_err("it is not ours");
+    assert!(matches!(error, HomeError::Foreign { .. }) && error.is_mistake(), "{error}");
+    assert!(!paths.state.exists());
+}
+
+#[test]
 fn a_node_that_is_alone_can_be_renamed_and_keeps_its_key() {
     let (_directory, paths) = new_home();
     let id = open(&paths).expect("a new home").identities().node_id();

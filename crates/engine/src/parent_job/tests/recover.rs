@@ -88,6 +88,36 @@ fn what_was_found_runs_on_what_never_began_waits_again_and_the_rest_has_failed()
     assert_eq!(job.state(), Running);
 }
 
+fn notes(job: &ParentJob, child: u32) -> Vec<String> {
+    job.child_view(Ordinal(child), MailboxFacts::default())
+        .map(|view| view.notes)
+        .unwrap_or_default()
+}
+
+#[test]
+fn what_outlived_a_daemon_says_so_until_its_next_life() {
+    let (later, mut effects) = (Timestamp(9), Effects::new());
+    let mut spec = spec(per_node(1), None);
+    spec.restart.restart = RestartType::Permanent;
+    let (mut job, _) = accept(spec, 2);
+    job.note_touched();
+    let mut kept = Kept::default();
+    job.on_report(node(0), &[begin(0)], vec![], &mut effects).expect("true");
+    job.on_report(node(1), &[begin(1)], vec![], &mut effects).expect("true");
+    kept.take(&mut job);
+    assert!(notes(&job, 0).is_empty());
+    let mut job = back(&job, &kept);
+    job.on_recovered(node(0), |_, _| Found::Alive, NOW, &mut effects);
+    let said = [format!("it outlived a daemon, and was taken over by the next at {NOW}")];
+    assert_eq!((notes(&job, 0), notes(&job, 1)), (said.to_vec(), Vec::new()));
+    job.on_adopted(node(1), later);
+    let also = [format!("it outlived a daemon, and was taken over by the next at {later}")];
+    assert_eq!((notes(&job, 0), notes(&job, 1)), (said.to_vec(), also.to_vec()));
+    job.on_report(node(0), &[], vec![end(0, failed())], &mut effects).expect("true");
+    job.on_wake(later, &mut effects);
+    assert_eq!((notes(&job, 0), notes(&job, 1)), (Vec::new(), also.to_vec()));
+}
+
 #[test]
 fn a_start_of_which_nobody_knows_is_uncertain_and_is_never_made_twice() {
     let (job, kept) = begun(spec(per_node(2), Some(1)));
