@@ -274,18 +274,22 @@ impl ParentJobArguments {
                 rows.on_recovered(here, found, now, &mut effects);
             }
         }
-        let finished = JobEffect::ParentChanged(rows.state());
-        if let Some(above) = &self.session.identity.above
-            && rows.state().is_finished()
-            && effects.contains(&finished)
-        {
-            above.on_job_finished(&rows);
-        }
+        self.tell_above(&rows, &effects);
         drop(rows);
         if let Some(node) = distrusted {
             self.session.distrust(node);
         }
         effects
+    }
+
+    /// The child that the job is below of hears that it has finished.
+    fn tell_above(&self, rows: &ParentJob, effects: &Effects) {
+        if let Some(above) = &self.session.identity.above
+            && rows.state().is_finished()
+            && effects.contains(&JobEffect::ParentChanged(rows.state()))
+        {
+            above.on_job_finished(rows);
+        }
     }
 
     /// Carries out what was decided.

@@ -221,8 +221,7 @@ impl ParentJob {
         effects: &mut Effects,
     ) {
         let here = self.nodes.find(here);
-        let mut told_here = Vec::new();
-        let mut adopted = BTreeSet::new();
+        let (mut told_here, mut adopted) = (Vec::new(), BTreeSet::new());
         let items_lost = !matches!(self.spec.fan, Fan::PerNode { .. }) && self.items.is_empty();
         // From the last to the first, so that what goes back keeps its order at the head.
         for ordinal in (0..self.rows.len() as u32).rev().map(Ordinal) {
@@ -236,9 +235,7 @@ impl ParentJob {
                 Some(_) if !elsewhere => found(ordinal, incarnation),
                 _ => Found::Gone,
             };
-            if found == Found::Alive {
-                adopted.insert((ordinal, incarnation));
-            }
+            adopted.extend((found == Found::Alive).then_some((ordinal, incarnation)));
             match (row.phase, found) {
                 (Phase::Resting, _) => self.supervise_ended(ordinal, effects),
                 (Phase::Queued, Found::Alive) => self.had_begun(ordinal),
