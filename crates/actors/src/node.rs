@@ -49,7 +49,7 @@ use crate::data::mailboxes::MailboxPool;
 use crate::data::messages::inboxes::NodeInboxes;
 use crate::node::guardians::Guardians;
 use crate::peer::PeerMessage;
-use crate::serve;
+use crate::serve::{self, detach::Detaching};
 use crate::world::World;
 
 /// What is asked of a node's memory failed; the text says what and where.
@@ -149,6 +149,7 @@ pub(crate) struct NodeShared {
     pub(crate) sessions: Sessions,
     /// What outlives it.
     pub(crate) store: Option<Arc<Store>>,
+    pub(crate) detaching: Detaching,
     /// What the node itself runs on, whoever asks.
     pub(crate) runtime: Handle,
     /// What its functions run on.
@@ -263,6 +264,7 @@ impl NodeHandle {
             sights: Sights::default(),
             sessions: Sessions::default(),
             store,
+            detaching: Detaching::new(config.detached),
             runtime: Handle::current(),
             functions: config.functions.unwrap_or_else(Handle::current),
             user: config.user,

@@ -3,6 +3,7 @@
 
 pub(crate) mod above;
 mod answer;
+pub(crate) mod detach;
 mod explain;
 mod get;
 mod monitor;
@@ -111,6 +112,7 @@ const fn is_about_the_node(ask: &Ask) -> bool {
             | Ask::ClusterToken
             | Ask::ClusterJoin { .. }
             | Ask::Diagnose
+            | Ask::Detach(_)
     )
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod reach;
 pub(crate) mod read;
 pub(crate) mod send;
 pub(crate) mod sessions;
+pub(crate) mod start;
 pub(crate) mod supervision;
 pub(crate) mod suspend;
 pub(crate) mod task;
@@ -18,8 +19,6 @@ pub(crate) mod work;
 use std::ffi::OsString;
 use std::time::Duration;
 
-use clap::error::ErrorKind;
-use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use sortie_model::quantity::parse_throttle;
@@ -33,13 +32,13 @@ use crate::args::reach::Reach;
 use crate::args::read::ReceiveArgs;
 use crate::args::send::SendArgs;
 use crate::args::sessions::SessionVerb;
+pub(crate) use crate::args::start::StartArgs;
 use crate::args::suspend::SuspendArgs;
 use crate::args::terminal::EnterArgs;
 pub(crate) use crate::args::values::FileOrStdin;
 use crate::args::values::{duration, moment, signal};
 #[cfg(test)]
 use crate::args::work::Caller;
-use crate::args::work::Work;
 use crate::program;
 
 /// Background, remote and thread jobs over QUIC-linked nodes.
@@ -119,25 +118,12 @@ pub(crate) fn read() -> Result<Cli, clap::Error> {
     let matches = command.try_get_matches_from_mut(std::env::args_os())?;
     let mut cli = Cli::from_arg_matches(&matches)?;
     if let (Verb::Start(args), Some((_, given))) = (&mut cli.verb, matches.subcommand())
-        && args.detached_session
+        && let Some(option) = args.own_session()
     {
         let source = given.value_source("session");
-        args.leave_session(source).map_err(|error| error.format(&mut command))?;
+        args.leave_session(option, source).map_err(|error| error.format(&mut command))?;
     }
     Ok(cli)
-}
-
-impl StartArgs {
-    /// A session of its own leaves the one that only the environment names; one that was asked for
-    /// beside it is a contradiction.
-    fn leave_session(&mut self, source: Option<ValueSource>) -> Result<(), clap::Error> {
-        if source == Some(ValueSource::CommandLine) {
-            let text = "`--detached-session` and `--session` exclude each other\n";
-            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, text));
-        }
-        self.reach.session = None;
-        Ok(())
-    }
 }
 
 /// The command line, with the usage of what is written in one of several ways: a derived one would
@@ -157,26 +143,6 @@ fn command(program: &str) -> clap::Command {
         .mut_subcommand("start", |verb| verb.override_usage(usage("start", &work)))
         .mut_subcommand("invoke", |verb| verb.override_usage(usage("invoke", &work)))
         .mut_subcommand("send", |verb| verb.override_usage(usage("send", &send)))
-}
-
-/// Arguments of `start`.
-#[derive(Debug, Args, Clone)]
-pub(crate) struct StartArgs {
-    /// What to run, where and how.
-    #[command(flatten)]
-    pub(crate) work: Work,
-    /// Print the resolved plan and touch nothing.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// In a session of its own, which is given free: all output waits for whoever connects.
-    #[arg(long, conflicts_with_all = ["embedded", "dry_run"])]
-    pub(crate) detached_session: bool,
-    #[command(flatten)]
-    pub(crate) reach: Reach,
-    #[command(flatten)]
-    pub(crate) look: Look,
-    #[command(flatten)]
-    pub(crate) command: CommandWords,
 }
 
 /// The command: everything from the first word that is not an option.

@@ -16,7 +16,7 @@ use crate::own_node;
 use crate::reconnect::{Outcome, reconnecting};
 
 /// What saying goodbye may take.
-const GOODBYE: Duration = Duration::from_millis(500);
+pub(crate) const GOODBYE: Duration = Duration::from_millis(500);
 
 /// How long a node may take to answer that our own node has just tried to reach in vain.
 const LOST_TIME: Duration = Duration::from_secs(2);
@@ -160,7 +160,16 @@ pub(crate) async fn connect_to(paths: &HomePaths, target: &str) -> Result<Client
 /// Connects to a node that our own has just looked for. One that it did not find is not waited for
 /// as long as others.
 pub(crate) async fn connect_to_node(paths: &HomePaths, node: &NodeView) -> Result<Client, Failure> {
-    let time = if node.state == NodeState::Lost { LOST_TIME } else { limits::CONNECT_TIME };
+    connect_to_node_within(paths, node, limits::CONNECT_TIME).await
+}
+
+/// The same within that time.
+pub(crate) async fn connect_to_node_within(
+    paths: &HomePaths,
+    node: &NodeView,
+    time: Duration,
+) -> Result<Client, Failure> {
+    let time = if node.state == NodeState::Lost { time.min(LOST_TIME) } else { time };
     dial(paths, &node.address, Some(node.id), time).await
 }
 

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod completions;
+mod detach;
 mod doctor;
 mod enter;
 mod explain;

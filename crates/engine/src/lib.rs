@@ -10,6 +10,7 @@ pub mod bonds;
 pub mod broken;
 pub mod child_job;
 pub mod credit;
+pub mod detached;
 pub mod function_end;
 pub mod history;
 pub mod hold;

@@ -254,6 +254,8 @@ impl<T: Clone> Nest<T> {
 #[cfg(test)]
 mod tests {
     use sortie_model::EntryId;
+    use sortie_model::detached::DetachSpec;
+    use sortie_model::spec::{BodySpec, EnvironmentSpec};
 
     use super::*;
 
@@ -286,7 +288,13 @@ mod tests {
             check(other, get(), own, Err(NestRefused::NotItsOwn));
         }
         check(by(1), get(), None, Err(NestRefused::NotItsOwn));
-        for ask in [Ask::Sessions, Ask::StopNode, Ask::ClusterToken, Ask::OpenTemporary] {
+        let detach = DetachSpec {
+            body: BodySpec::Command { words: Vec::new() },
+            directory: None,
+            environment: EnvironmentSpec::default(),
+        };
+        let others = [Ask::Sessions, Ask::StopNode, Ask::ClusterToken, Ask::OpenTemporary];
+        for ask in others.into_iter().chain([Ask::Detach(Box::new(detach))]) {
             check(by(1), ask, own, Err(NestRefused::NotItsOwn));
         }
     }

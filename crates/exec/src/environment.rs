@@ -10,7 +10,9 @@ use sortie_model::NodeName;
 use sortie_model::spec::{EnvironmentSpec, OsBytes};
 use sortie_wire::guardian_proto::NulList;
 
+use crate::guardian::GUARDIAN_VARIABLE;
 use crate::sys::account;
+use crate::sys::marks::TREE_VARIABLE;
 
 /// The `PATH` of a child that inherits no environment.
 const CLEAN_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -53,30 +55,17 @@ impl JobEnvironment {
     /// Later values win. A variable without a name, or with `=` in it, is left out: no process
     /// could find it.
     pub fn new(spec: &EnvironmentSpec, basics: &NodeBasics, place: JobPlace<'_>) -> Self {
-        let clean = if spec.inherited.is_none() { basics.variables() } else { Vec::new() };
         let ours = [
-            ("SORTIE_SESSION", place.session.to_owned()),
-            ("SORTIE_JOB", place.job.to_string()),
-            ("SORTIE_NODE", place.node.as_str().to_owned()),
-        ]
-        .map(|(name, value)| (word(name), word(&value)));
-        let mut ordered: Vec<(&OsBytes, &OsBytes)> = Vec::new();
-        let mut positions: HashMap<&OsBytes, usize> = HashMap::new();
-        let inherited = spec.inherited.iter().flatten();
-        for (name, value) in inherited.chain(&clean).chain(&spec.set).chain(&ours) {
-            if name.as_bytes().is_empty()
-                || name.as_bytes().contains(&b'=')
-                || name.as_bytes() == CHILD_NAME.as_bytes()
-            {
-                continue;
-            }
-            let position = *positions.entry(name).or_insert(ordered.len());
-            match ordered.get_mut(position) {
-                Some(variable) => variable.1 = value,
-                None => ordered.push((name, value)),
-            }
-        }
-        Self(NulList::of_variables(ordered))
+            (SESSION_NAME, place.session.to_owned()),
+            (JOB_NAME, place.job.to_string()),
+            (NODE_NAME, place.node.as_str().to_owned()),
+        ];
+        Self(joined(
+            spec,
+            basics,
+            &ours.map(|(name, value)| (word(name), word(&value))),
+            &[CHILD_NAME],
+        ))
     }
 
     /// The whole environment of the child with that number in its session.
@@ -85,7 +74,45 @@ impl JobEnvironment {
     }
 }
 
-/// Where a process child begins: in the directory that its submission says, taken from the one that
+/// The environment of a detached process: as that of a job's child, but for all that says whose it
+/// is. Nothing of it finds a session, and no kill finds it by a mark.
+pub fn detached_environment(
+    spec: &EnvironmentSpec,
+    basics: &NodeBasics,
+    node: &NodeName,
+) -> NulList {
+    let ours = [(word(NODE_NAME), word(node.as_str()))];
+    let barred = [SESSION_NAME, JOB_NAME, CHILD_NAME, TREE_VARIABLE, GUARDIAN_VARIABLE];
+    joined(spec, basics, &ours, &barred)
+}
+
+/// The base, what the submission sets and what is ours, in one list without what is barred.
+fn joined(
+    spec: &EnvironmentSpec,
+    basics: &NodeBasics,
+    ours: &[(OsBytes, OsBytes)],
+    barred: &[&str],
+) -> NulList {
+    let clean = if spec.inherited.is_none() { basics.variables() } else { Vec::new() };
+    let mut ordered: Vec<(&OsBytes, &OsBytes)> = Vec::new();
+    let mut positions: HashMap<&OsBytes, usize> = HashMap::new();
+    let inherited = spec.inherited.iter().flatten();
+    for (name, value) in inherited.chain(&clean).chain(&spec.set).chain(ours) {
+        let bytes = name.as_bytes();
+        let is_barred = barred.iter().any(|barred| barred.as_bytes() == bytes);
+        if bytes.is_empty() || bytes.contains(&b'=') || is_barred {
+            continue;
+        }
+        let position = *positions.entry(name).or_insert(ordered.len());
+        match ordered.get_mut(position) {
+            Some(variable) => variable.1 = value,
+            None => ordered.push((name, value)),
+        }
+    }
+    NulList::of_variables(ordered)
+}
+
+/// Where a process begins: in the directory that its submission says, taken from the one that
 /// it would begin in otherwise; else there: in the caller's, or in the home of the node's user.
 pub fn working_directory(
     said: Option<&OsBytes>,
@@ -111,7 +138,10 @@ pub fn variables(environment: &NulList) -> BTreeMap<OsString, OsString> {
     pairs.collect()
 }
 
+const SESSION_NAME: &str = "SORTIE_SESSION";
+const JOB_NAME: &str = "SORTIE_JOB";
 const CHILD_NAME: &str = "SORTIE_CHILD";
+const NODE_NAME: &str = "SORTIE_NODE";
 
 impl NodeBasics {
     /// What the system's user database says of the user that runs this process, and the machine's
@@ -207,6 +237,28 @@ mod tests {
             "SORTIE_CHILD=9",
         ];
         check(&spec, &expected);
+    }
+
+    #[test]
+    fn a_detached_process_finds_its_node_and_nothing_of_a_job() {
+        let of_a_child = variables(&[
+            ("A", "1"),
+            ("SORTIE_SESSION", "2"),
+            ("SORTIE_JOB", "3"),
+            ("SORTIE_CHILD", "4"),
+            ("SORTIE_TREE", "5-6"),
+            ("SORTIE_GUARDIAN", "7"),
+            ("SORTIE_NODE", "other"),
+        ]);
+        let spec = EnvironmentSpec {
+            set: [of_a_child.clone(), variables(&[("B", "2")])].concat(),
+            inherited: Some(of_a_child),
+            inherited_directory: None,
+        };
+        let environment = detached_environment(&spec, &basics(), &node());
+        let found: Vec<_> =
+            environment.iter().map(|variable| String::from_utf8_lossy(variable)).collect();
+        assert_eq!(found, ["A=1", "SORTIE_NODE=web3", "B=2"]);
     }
 
     #[test]

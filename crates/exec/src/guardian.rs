@@ -19,9 +19,9 @@ use sortie_wire::guardian_proto::{
 };
 
 pub use adopt::Adopted;
+pub(crate) use launch::raise_descriptor_limit;
 pub use launch::{GUARDIAN_VARIABLE, LaunchOptions, initialise, is_initialised};
 use link::{Keeping, Link, Pending};
-
 use tokio::sync::watch;
 
 use crate::error::{LaunchError, SpawnError};

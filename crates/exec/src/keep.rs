@@ -40,7 +40,8 @@ pub struct KeepPlace {
 #[derive(Debug)]
 pub struct PlaceLock(File);
 
-/// Which process has, or had, the directory.
+/// Which process it is, or was: one that has a directory, for one. Its number alone would say
+/// nothing once it has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// Its process id.
@@ -201,7 +202,7 @@ impl Identity {
         Self::decode(&fs::read(directory.join("guardian")).ok()?)
     }
 
-    /// Whether that guardian lives.
+    /// Whether that process lives.
     pub fn is_alive(&self) -> bool {
         let entry = Pid::from_raw(self.pid).and_then(proc_table::entry);
         proc_table::boot().as_ref() == Some(&self.boot)
@@ -212,9 +213,14 @@ impl Identity {
 
     /// Of this process; none without a readable `/proc`.
     pub fn own(group: Option<PathBuf>) -> Option<Self> {
-        let entry = proc_table::entry(rustix::process::getpid())?;
+        Some(Self { group, ..Self::of(rustix::process::getpid())? })
+    }
+
+    /// Of a process that nobody has collected yet; none without a readable `/proc`.
+    pub fn of(pid: Pid) -> Option<Self> {
+        let entry = proc_table::entry(pid)?;
         let pid = entry.pid.as_raw_nonzero().get();
-        Some(Self { pid, start: entry.start, boot: proc_table::boot()?, group })
+        Some(Self { pid, start: entry.start, boot: proc_table::boot()?, group: None })
     }
 
     /// Kills, once, what that guardian held and left when it was killed. To be repeated until it
@@ -230,7 +236,7 @@ impl Identity {
         }
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut text = format!("{} {} {}\n", self.pid, self.start, self.boot).into_bytes();
         if let Some(group) = &self.group {
             text.extend_from_slice(group.as_os_str().as_bytes());
@@ -238,7 +244,7 @@ impl Identity {
         text
     }
 
-    fn decode(text: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(text: &[u8]) -> Option<Self> {
         let end = text.iter().position(|byte| *byte == b'\n')?;
         let (line, group) = text.split_at_checked(end)?;
         let mut words = std::str::from_utf8(line).ok()?.split(' ');

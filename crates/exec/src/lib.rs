@@ -4,6 +4,7 @@
 //! child with its pipes, [`run()`] drives it from start to end and reports the facts, which the
 //! engine judges. [`sys`] is the operating system below both the daemon and the guardian.
 
+pub mod detach;
 pub mod environment;
 pub mod error;
 pub mod guardian;
@@ -18,7 +19,9 @@ pub mod sys;
 pub mod task;
 pub mod worker;
 
-pub use environment::{JobEnvironment, JobPlace, NodeBasics, working_directory};
+pub use environment::{
+    JobEnvironment, JobPlace, NodeBasics, detached_environment, working_directory,
+};
 pub use error::{LaunchError, SpawnError};
 pub use guardian::{Adopted, Guardian, LaunchOptions};
 pub use process::{Process, ProcessSpec};

@@ -38,15 +38,9 @@ impl Scripts {
     ) -> io::Result<(NulList, ScriptFile)> {
         self.written += 1;
         let name = self.written.to_string();
-        let path = self.directory()?.join(name);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o700).open(&path)?;
-        let script = ScriptFile(path);
-        file.write_all(text)?;
-        let path = os_bytes(script.0.as_os_str().as_bytes())?;
-        let mut words = interpreter(text)?;
-        words.push(path);
-        let arguments: Vec<OsBytes> = arguments.iter().map(os_bytes).collect::<Result<_, _>>()?;
-        Ok((NulList::of_words(words.iter().chain(&arguments)), script))
+        let script = ScriptFile(self.directory()?.join(name));
+        let words = write_at(&script.0, text, arguments)?;
+        Ok((words, script))
     }
 
     fn directory(&mut self) -> io::Result<&Path> {
@@ -55,6 +49,19 @@ impl Scripts {
         }
         self.directory.as_deref().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
+}
+
+/// Writes a script to that new file, and gives the words that run it.
+///
+/// # Errors
+/// When the file is there, or cannot be written.
+pub(crate) fn write_at(path: &Path, text: &[u8], arguments: &NulList) -> io::Result<NulList> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o700).open(path)?;
+    file.write_all(text)?;
+    let mut words = interpreter(text)?;
+    words.push(os_bytes(path.as_os_str().as_bytes())?);
+    let arguments: Vec<OsBytes> = arguments.iter().map(os_bytes).collect::<Result<_, _>>()?;
+    Ok(NulList::of_words(words.iter().chain(&arguments)))
 }
 
 impl Drop for Scripts {

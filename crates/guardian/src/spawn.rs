@@ -8,7 +8,7 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
-use sortie_exec::sys::spawn::{Launch, SpawnFailure, Spawner, Terminal};
+use sortie_exec::sys::spawn::{Launch, Lifetime, SpawnFailure, Spawner, Terminal};
 use sortie_exec::sys::terminal::PseudoTerminal;
 use sortie_model::reason::SpawnStep;
 use sortie_model::spec::OsBytes;
@@ -156,6 +156,7 @@ impl Starter {
             stdio: [input, output.as_fd(), error.as_fd()],
             terminal: *terminal,
             group: entrance.as_ref().map(AsFd::as_fd),
+            lifetime: Lifetime::Ours,
         })
     }
 
@@ -177,6 +178,7 @@ impl Starter {
             // The end of who is controlled by a terminal hangs it up: it is the main program's.
             terminal: Terminal::None,
             group: entrance.as_ref().map(AsFd::as_fd),
+            lifetime: Lifetime::Ours,
         })
     }
 

@@ -3,6 +3,7 @@
 //! This crate does no I/O and depends on nothing of ours. Everything that two floors must agree on
 //! is spelled here once; `docs/semantics.md` says what each word promises.
 
+pub mod detached;
 pub mod facts;
 pub mod id;
 pub mod limits;

@@ -2,6 +2,7 @@
 //! it is enforced; `docs/semantics.md` gives the rules for users.
 
 mod client;
+mod detached;
 mod kept;
 mod silence;
 mod store;
@@ -9,6 +10,7 @@ mod store;
 use std::time::Duration;
 
 pub use client::*;
+pub use detached::*;
 pub use kept::*;
 pub use silence::*;
 pub use store::*;

@@ -60,6 +60,8 @@ struct Parts {
     home: Option<Arc<HomeKeeper>>,
     /// Where sessions are that outlive the node.
     store: Option<PathBuf>,
+    /// Where the logs of detached processes are.
+    detached: Option<PathBuf>,
 }
 
 impl NodeBuilder {
@@ -268,6 +270,7 @@ impl NodeBuilder {
             }),
             directory,
             store: parts.store,
+            detached: parts.detached,
             user: self.user,
             basics,
             keeper: parts.keeper,
@@ -285,7 +288,7 @@ impl NodeBuilder {
     fn at_home(&mut self, paths: HomePaths) -> Result<Parts, NodeStartError> {
         let name = self.name.take().map(|name| name.parse()).transpose()?;
         self.directory.get_or_insert_with(|| paths.state.join("spill"));
-        let store = Some(paths.sessions());
+        let (store, detached) = (Some(paths.sessions()), Some(paths.detached()));
         let home = Home::create_or_open(paths, name, &self.user)?;
         let identities = home.identities();
         let authority =
@@ -311,6 +314,7 @@ impl NodeBuilder {
             keeper: Arc::clone(&keeper) as Arc<dyn Keeper>,
             home: Some(keeper),
             store,
+            detached,
         })
     }
 
@@ -338,6 +342,7 @@ impl NodeBuilder {
             keeper: Arc::new(NoKeeper),
             home: None,
             store: None,
+            detached: None,
         })
     }
 }

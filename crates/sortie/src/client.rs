@@ -355,7 +355,7 @@ impl Client {
         }
     }
 
-    async fn ask(&self, ask: Ask) -> Result<Answer, RequestError> {
+    pub(crate) async fn ask(&self, ask: Ask) -> Result<Answer, RequestError> {
         self.route.ask(SessionRef::Default, ask).await
     }
 

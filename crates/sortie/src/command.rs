@@ -90,6 +90,6 @@ impl Command {
     }
 }
 
-fn word(text: &OsStr) -> Result<OsBytes, NulByte> {
+pub(crate) fn word(text: &OsStr) -> Result<OsBytes, NulByte> {
     OsBytes::try_from(Bytes::copy_from_slice(text.as_bytes()))
 }

@@ -78,6 +78,12 @@ impl HomePaths {
         self.state.join("sessions")
     }
 
+    /// Where the logs of detached processes are, as others are told.
+    pub(crate) fn detached(&self) -> PathBuf {
+        let folder = self.state.join("detached");
+        std::path::absolute(&folder).unwrap_or(folder)
+    }
+
     /// Where the node of this home listens, if one runs and is ready: `host:port`.
     ///
     /// # Errors

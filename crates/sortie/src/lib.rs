@@ -49,6 +49,7 @@
 //!   harm; [`init_with`] is what such a program begins with.
 //! * [`TaskContext::ask`] lets a running function ask; [`Job::questions`] and [`Job::answer`] are
 //!   the other side of it.
+//! * [`Client::detach`] starts a process that belongs to nobody and outlives its node.
 //! * [`scope`] runs code whose jobs cannot outlive it.
 //! * [`TaskSession`] gives a function jobs of its own: so jobs form trees, which stop as a whole.
 //!   [`Job::monitor`], [`Job::bind_to`] and [`JobBuilder::escalating`] are for who supervises.
@@ -67,6 +68,7 @@ mod builder;
 mod child;
 mod client;
 mod command;
+mod detach;
 mod embedded;
 mod error;
 mod home;
@@ -92,6 +94,7 @@ pub use builder::NodeBuilder;
 pub use child::{CallError, Child, SendError};
 pub use client::{Client, UserIdentity};
 pub use command::Command;
+pub use detach::{Detach, DetachError, DetachedProcess};
 pub use embedded::{EMBEDDED_NODES, Embedded};
 pub use error::{
     AnswerError, ConnectError, DialFault, EncodeError, Misuse, RequestError, StartError, ValueError,
@@ -122,6 +125,7 @@ pub use sortie_exec::task::{
     AskError, CheckpointError, EmitError, Live, ShapeError, TaskContext, TaskError, TaskOutput,
     Weight,
 };
+pub use sortie_model::detached::DetachSpec;
 pub use sortie_model::id::{BadKey, BadNodeId};
 pub use sortie_model::limits;
 pub use sortie_model::name::BadName;

@@ -259,6 +259,7 @@ impl Cluster {
             guardian: None,
             directory: PathBuf::from("/nonexistent/sortie-testkit"),
             store: None,
+            detached: None,
             user: USER.to_owned(),
             basics: NodeBasics::of_this_user(),
             keeper: Arc::new(NoKeeper),

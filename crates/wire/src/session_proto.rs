@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use sortie_model::detached::DetachSpec;
 use sortie_model::nodeset::NodeExpr;
 use sortie_model::record::StreamSet;
 use sortie_model::selector::{Query, Selection, Selector};
@@ -199,6 +200,9 @@ pub enum Ask {
     /// Answer: [`Answer::Done`], then the node ends as by its death: what outlives it runs on, and
     /// is taken up by the next node of its home. A node without a home refuses.
     LeaveNode,
+    /// Start a process that belongs to no session. Answer: [`Answer::Detached`] or
+    /// [`Answer::NotDetached`].
+    Detach(Box<DetachSpec>),
 }
 
 /// A message to a child.

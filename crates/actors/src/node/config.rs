@@ -43,6 +43,8 @@ pub struct NodeConfig {
     pub directory: PathBuf,
     /// Where its journal is and the output of sessions that outlive it; none do if none is given.
     pub store: Option<PathBuf>,
+    /// Where the logs of detached processes are; it starts none if none is given.
+    pub detached: Option<PathBuf>,
     /// The user whose node it is.
     pub user: String,
     /// What process children find in a clean environment.

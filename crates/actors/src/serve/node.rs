@@ -14,7 +14,7 @@ use sortie_wire::{ErrorCode, RemoteError};
 
 use crate::data::stay::Asker;
 use crate::node::NodeShared;
-use crate::serve::refuse;
+use crate::serve::{detach, refuse};
 
 /// How long `node get` waits for a node that it has no link to.
 const LOOK: Duration = Duration::from_secs(2);
@@ -57,6 +57,7 @@ pub(super) async fn answer(node: &Arc<NodeShared>, by: &Asker, ask: Ask) -> Answ
             Ok(()) => nodes(node, None).await.map(Answer::Nodes),
             Err(error) => Err(error),
         },
+        Ask::Detach(spec) => detach::answer(node, *spec).await,
         Ask::Diagnose => Ok(Answer::Diagnosis(Box::new(diagnose(node).await))),
         _ => Err(RemoteError::new(ErrorCode::Usage, "no node can answer that")),
     };

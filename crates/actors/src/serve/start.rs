@@ -208,8 +208,8 @@ async fn check(
 }
 
 /// A program shows an error, and not its hint: what to do stands in the sentence.
-const NO_PROCESSES: &str = "this node hosts no processes: call `sortie::init()` first in `main`, \
-                            before there is a runtime or a thread";
+pub(super) const NO_PROCESSES: &str = "this node hosts no processes: call `sortie::init()` \
+                                       first in `main`, before there is a runtime or a thread";
 
 async fn check_here(session: &SessionShared, spec: &JobSpec) -> Result<(), RemoteError> {
     match &spec.body {

@@ -126,6 +126,7 @@ impl House {
             guardian: None,
             directory: directory.path().to_owned(),
             store: None,
+            detached: None,
             user: "ada".to_owned(),
             basics: NodeBasics::of_this_user(),
             keeper: Arc::new(NoKeeper),

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde_json::json;
+use sortie::DetachedProcess;
 use sortie::answer::Entries;
 use sortie_model::view::{EntryView, NodeState, Tally};
 use sortie_model::{ChildView, JobView, NodeView, State, Timestamp};
@@ -213,6 +214,34 @@ pub(crate) fn nodes(views: &[NodeView]) -> Sheet {
         field: "nodes",
         columns: NODE_COLUMNS,
         items: views.iter().map(item).collect(),
+        more: Vec::new(),
+    }
+}
+
+const DETACHED_COLUMNS: &[Column] = columns![
+    "node" "NODE" Always,
+    "pid" "PID" Always,
+    "log" "LOG" Always,
+];
+
+/// Processes that were detached.
+pub(crate) fn detached(processes: &[DetachedProcess]) -> Sheet {
+    let item = |process: &DetachedProcess| {
+        let (node, pid) = (process.node.to_string(), process.pid.to_string());
+        let log = process.log.to_string_lossy().into_owned();
+        Item {
+            json: json!({ "node": node, "pid": process.pid, "log": log }),
+            id: pid.clone(),
+            name: node.clone(),
+            depth: 0,
+            cells: vec![node, pid, log],
+            tone: None,
+        }
+    };
+    Sheet {
+        field: "detached",
+        columns: DETACHED_COLUMNS,
+        items: processes.iter().map(item).collect(),
         more: Vec::new(),
     }
 }

@@ -17,7 +17,7 @@ use crate::render::progress::Screen;
 use crate::signals::Interrupts;
 use crate::verbs::submit::Submission;
 use crate::verbs::{
-    interruptible, only, report_notes, show_job, unless_interrupted, with_progress,
+    detach, interruptible, only, report_notes, show_job, unless_interrupted, with_progress,
 };
 
 pub(super) async fn run(args: StartArgs, registry: &Registry) -> Result<u8, Failure> {
@@ -29,16 +29,19 @@ pub(super) async fn run(args: StartArgs, registry: &Registry) -> Result<u8, Fail
         };
         return interruptible(plan).await;
     }
+    if args.detached {
+        return detach::run(submission.spec, &args.reach, &args.look).await;
+    }
     if args.detached_session {
         // Of a session of its own only the identity means something by itself.
         let look = Look { whose: Whose::Others, ..args.look };
-        return start_detached(submission, &args.reach, &look).await;
+        return start_apart(submission, &args.reach, &look).await;
     }
     interruptible(start(submission, &args.reach, &args.look, registry)).await
 }
 
 /// Starts the job in a session of its own, which waits for whoever connects.
-async fn start_detached(submission: Submission, reach: &Reach, look: &Look) -> Result<u8, Failure> {
+async fn start_apart(submission: Submission, reach: &Reach, look: &Look) -> Result<u8, Failure> {
     let mut interrupts = Interrupts::listen()?;
     let (paths, style) = (own_node::home_paths()?, look.error_style());
     let opening = async {

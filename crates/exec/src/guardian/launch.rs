@@ -188,7 +188,7 @@ impl Drop for Unused {
 
 /// Lets this process open as many descriptors as it may: two or three for each running child.
 /// Returns the limit as it was when this was first called, which is what children are to get.
-fn raise_descriptor_limit() -> Option<u64> {
+pub(crate) fn raise_descriptor_limit() -> Option<u64> {
     static FOUND: OnceLock<Option<u64>> = OnceLock::new();
     *FOUND.get_or_init(|| {
         let found = getrlimit(Resource::Nofile);

@@ -35,6 +35,17 @@ pub struct Launch<'a> {
     pub terminal: Terminal,
     /// The control group in which the child begins.
     pub group: Option<BorrowedFd<'a>>,
+    /// How long it may live.
+    pub lifetime: Lifetime,
+}
+
+/// How long a program may live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// As long as the *thread* that started it.
+    Ours,
+    /// As long as it likes.
+    ItsOwn,
 }
 
 /// Whether a program has a controlling terminal.
@@ -59,8 +70,8 @@ pub struct SpawnFailure {
 /// Starts programs, one at a time.
 ///
 /// The child sees no descriptor but its three, provided that every other one of ours closes on
-/// exec. It dies with the *thread* that started it (`PR_SET_PDEATHSIG`): use it from a thread that
-/// lives as long as its children may.
+/// exec. With [`Lifetime::Ours`] it dies with the *thread* that started it (`PR_SET_PDEATHSIG`):
+/// use it from a thread that lives as long as its children may.
 pub struct Spawner {
     stack: ChildStack,
     descriptors: Option<libc::rlimit>,
@@ -98,6 +109,7 @@ impl Spawner {
             stdio: launch.stdio.map(|descriptor| descriptor.as_raw_fd()),
             descriptors: self.descriptors,
             terminal: launch.terminal,
+            lifetime: launch.lifetime,
             failure: None,
         };
         let pid = self.run(&mut plan, launch.group)?;
@@ -123,6 +135,7 @@ impl Spawner {
             stdio: [-1; 3],
             descriptors: None,
             terminal: Terminal::None,
+            lifetime: Lifetime::Ours,
             failure: None,
         };
         let Ok(pid) = self.run(&mut plan, Some(group)) else { return false };
@@ -152,6 +165,7 @@ struct ChildPlan {
     stdio: [c_int; 3],
     descriptors: Option<libc::rlimit>,
     terminal: Terminal,
+    lifetime: Lifetime,
     /// Written by the child, read by us once it runs or has ended.
     failure: Option<SpawnFailure>,
 }
@@ -177,7 +191,9 @@ unsafe fn enter(plan: &ChildPlan) -> Result<(), SpawnFailure> {
         if libc::setsid() < 0 {
             return Err(fork(errno()));
         }
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        if plan.lifetime == Lifetime::Ours {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        }
         if let Some(limit) = &plan.descriptors {
             // Lowering a limit cannot fail.
             libc::setrlimit(libc::RLIMIT_NOFILE, limit);

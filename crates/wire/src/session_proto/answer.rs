@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use sortie_model::detached::Detached;
+use sortie_model::reason::SpawnStep;
 use sortie_model::view::EntryView;
 use sortie_model::{ChildView, JobView, NodeName, NodeView, SessionView, State, Timestamp};
 
@@ -155,4 +157,13 @@ pub enum Answer {
     Undelivered(Undelivered),
     /// What is set in the session.
     Scope(SessionScope),
+    /// The process runs, and nobody holds it.
+    Detached(Detached),
+    /// The process could not be started.
+    NotDetached {
+        /// What was tried.
+        step: SpawnStep,
+        /// The operating system's error number.
+        errno: i32,
+    },
 }

@@ -2,7 +2,8 @@
 
 use sortie_actors::data::exchange::{ClientEnd, ToClient};
 use sortie_link::{FrameReceiver, FrameSender};
-use sortie_model::spec::{BodySpec, StopSpec};
+use sortie_model::detached::DetachSpec;
+use sortie_model::spec::{BodySpec, EnvironmentSpec, StopSpec};
 use sortie_model::{ChildKey, SessionView};
 use sortie_wire::ErrorCode;
 use sortie_wire::message_proto::MessageKind;
@@ -31,6 +32,12 @@ fn refusal(answer: Answer) -> ErrorCode {
 fn send_to(job: JobInstance) -> Ask {
     let child = ChildKey { job, ordinal: Ordinal(0) };
     Ask::Send(MessageSpec { child, kind: MessageKind::Send, message: vec![7].into() })
+}
+
+fn detached() -> DetachSpec {
+    let words = vec!["true".try_into().expect("no NUL")];
+    let environment = EnvironmentSpec::default();
+    DetachSpec { body: BodySpec::Command { words }, directory: None, environment }
 }
 
 #[tokio::test]
@@ -69,6 +76,7 @@ async fn a_node_asks_only_while_it_may_execute_children_of_the_session_and_only_
         Ask::StopNode,
         Ask::LeaveNode,
         Ask::ClusterToken,
+        Ask::Detach(Box::new(detached())),
     ];
     for one in refused {
         assert_eq!(refusal(ask(&tie, session(), one).await), ErrorCode::Denied);

@@ -1,11 +1,10 @@
 //! What processes of the job find: their environment, their directory, and what runs before them.
 
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 
-use bytes::Bytes;
-use sortie_model::spec::{NulByte, OsBytes};
+use sortie_model::spec::NulByte;
 
+use crate::command::word;
 use crate::job::builder::JobBuilder;
 
 impl<T> JobBuilder<T> {
@@ -66,8 +65,4 @@ impl<T> JobBuilder<T> {
             Ok(())
         })
     }
-}
-
-fn word(text: &OsStr) -> Result<OsBytes, NulByte> {
-    OsBytes::try_from(Bytes::copy_from_slice(text.as_bytes()))
 }

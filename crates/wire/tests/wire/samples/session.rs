@@ -139,6 +139,7 @@ fn ask_name(ask: &Ask) -> &'static str {
         Ask::Scope(_) => "Scope",
         Ask::OpenBelow => "OpenBelow",
         Ask::Suspend { .. } => "Suspend",
+        Ask::Detach(_) => "Detach",
     }
 }
 
@@ -162,6 +163,8 @@ fn answer_name(answer: &Answer) -> &'static str {
         Answer::Reply(_) => "Reply",
         Answer::Undelivered(_) => "Undelivered",
         Answer::Scope(_) => "Scope",
+        Answer::Detached(_) => "Detached",
+        Answer::NotDetached { .. } => "NotDetached",
     }
 }
 

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use sortie_model::detached::Detached;
+use sortie_model::reason::SpawnStep;
 use sortie_model::record::{OutputPolicy, OutputRule};
 use sortie_model::view::{Availability, ChildPlace, NodeState, NodeView, SessionState};
 use sortie_model::{
@@ -155,6 +157,7 @@ pub(super) fn answers() -> Vec<(&'static str, Answer)> {
     let variables = vec![(os(b"A"), os(b"1"))];
     let scope = SessionScope { directory: Some(os(b"/srv")), variables };
     let offer = JoinOffer { address: text("10.0.0.1:4433"), token: text("abc") };
+    let detached = Detached { node: node_name("b"), pid: 70_000, log: os(b"/srv/1.log") };
     vec![
         ("refused", Answer::Refused(refused)),
         ("done", Answer::Done),
@@ -167,6 +170,8 @@ pub(super) fn answers() -> Vec<(&'static str, Answer)> {
         ("explanation", Answer::Explanation(Box::new(explanation()))),
         ("sessions", Answer::Sessions(sessions())),
         ("scope", Answer::Scope(scope)),
+        ("detached", Answer::Detached(detached)),
+        ("not detached", Answer::NotDetached { step: SpawnStep::Exec, errno: 2 }),
         ("nodes", Answer::Nodes(nodes())),
         ("pong", pong(Some(seconds(0)))),
         ("pong of itself", pong(None)),

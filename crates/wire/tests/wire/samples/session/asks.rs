@@ -1,11 +1,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use sortie_model::detached::DetachSpec;
 use sortie_model::record::{OutputPolicy, OutputRule, StreamSet};
 use sortie_model::restart::{Backoff, Intensity, RestartSpec, RestartType, StopSequence, Strategy};
 use sortie_model::selector::{Glob, Query, Selection, Selector};
 use sortie_model::spec::{
-    BodySpec, Escalation, Fan, Hosting, InputSpec, MaxFails, Placement, RunIn, StopSpec, Throttle,
+    BodySpec, EnvironmentSpec, Escalation, Fan, Hosting, InputSpec, MaxFails, Placement, RunIn,
+    StopSpec, Throttle,
 };
 use sortie_model::{
     Bound, ChildKey, EntryId, IdempotencyKey, JobSpec, Motion, Ordinal, QuestionNumber, State,
@@ -181,7 +183,20 @@ fn about_nodes() -> Vec<(&'static str, Request)> {
         ask("monitor", Ask::Monitor { selection: selection() }),
         ask("bind", Ask::Bind { first: Bound::Job(job()), second: Bound::Child(child()) }),
         ask("open below", Ask::OpenBelow),
+        ask("detach", Ask::Detach(Box::new(detached()))),
     ]
+}
+
+fn detached() -> DetachSpec {
+    DetachSpec {
+        body: BodySpec::Command { words: vec![os(b"serve"), os(b"-p")] },
+        directory: Some(os(b"/srv")),
+        environment: EnvironmentSpec {
+            inherited: Some(vec![(os(b"PATH"), os(b"/bin"))]),
+            inherited_directory: Some(os(b"/home/ann")),
+            set: vec![(os(b"A"), os(b"1"))],
+        },
+    }
 }
 
 fn child() -> ChildKey {
