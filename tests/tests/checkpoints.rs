@@ -1,11 +1,15 @@
 //! Functions go on from their last checkpoint after their node was killed (`docs/semantics.md`,
 //! section 4.2).
-#![expect(clippy::expect_used, reason = "a test fails by panicking, also in what its cases share")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, also in what its cases share"
+)]
 
 use std::path::Path;
 
 use sortie_tests::jobs::{entry, start, state};
-use sortie_tests::{Home, Ran, wait_for};
+use sortie_tests::{Home, Ran, join_all, wait_for};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_checking-sortie");
 
@@ -119,4 +123,113 @@ fn one_that_starts_again_goes_on_from_a_checkpoint_that_its_killed_node_kept() {
     });
     assert!(begun > 1);
     assert_eq!(state(&home, "2"), "running");
+}
+
+/// Two nodes with functions, in one cluster, and the folder in which they say how far they are.
+fn two() -> (Home, Home, tempfile::TempDir) {
+    let program = Path::new(PROGRAM);
+    let (mut a, mut b) = (Home::of(program), Home::of(program));
+    a.run("a", &[]);
+    b.run("b", &[]);
+    join_all(&[&a, &b]);
+    (a, b, tempfile::tempdir().expect("a folder"))
+}
+
+/// Waits until the owner knows that the function is not on its node any more.
+fn parked(home: &Home) {
+    wait_for("the node's word that it is gone", || {
+        let notes = entry(home, "2")["notes"].to_string();
+        notes.contains("a resume goes on from its last checkpoint").then_some(())
+    });
+    assert_eq!((state(home, "1"), state(home, "2")), ("suspended".into(), "suspended".into()));
+}
+
+#[test]
+fn one_on_another_node_outlives_that_nodes_end_and_that_of_its_owners() {
+    let (mut a, mut b, folder) = two();
+    stand_still(&a, folder.path(), &["--on", "b"]);
+    let still = steps(folder.path());
+    b.live_again("b");
+    parked(&a);
+    // Its owner's node alone, and then both.
+    a.live_again("a");
+    parked(&a);
+    b.kill_daemon();
+    a.live_again("a");
+    assert_eq!(state(&a, "2"), "suspended");
+    b.live_again("b");
+    parked(&a);
+    assert_eq!(steps(folder.path()), still);
+    ok(&a, &["resume", "1"]);
+    more_steps(folder.path(), 10);
+    assert_eq!(state(&a, "2"), "running");
+    // Also the second life stands still, and outlives another kill.
+    wait_for("the suspension", || (a.sortie(&["suspend", "2"]).code == 0).then_some(()));
+    b.live_again("b");
+    parked(&a);
+    ok(&a, &["resume", "2"]);
+    more_steps(folder.path(), 10);
+    ok(&a, &["stop", "1"]);
+    assert_eq!(numbers(&a), (1..=steps(folder.path())).collect::<Vec<u64>>(), "every step once");
+}
+
+#[test]
+fn one_that_is_resumed_while_its_node_is_away_goes_on_when_that_is_back() {
+    let (a, mut b, folder) = two();
+    stand_still(&a, folder.path(), &["--on", "b"]);
+    b.kill_daemon();
+    ok(&a, &["resume", "--no-wait", "1"]);
+    b.live_again("b");
+    more_steps(folder.path(), 10);
+    ok(&a, &["stop", "1"]);
+    assert_eq!(numbers(&a), (1..=steps(folder.path())).collect::<Vec<u64>>(), "every step once");
+}
+
+#[test]
+fn one_in_the_background_of_another_node_goes_on_from_its_checkpoint() {
+    let (a, mut b, folder) = two();
+    stand_still(&a, folder.path(), &["--on", "b", "--background"]);
+    b.live_again("b");
+    parked(&a);
+    ok(&a, &["resume", "2"]);
+    more_steps(folder.path(), 10);
+    ok(&a, &["stop", "1"]);
+    let mut all = numbers(&a);
+    let before = all.len();
+    all.dedup();
+    assert!(before - all.len() <= 1, "only what it gave behind its checkpoint comes again");
+    assert_eq!(all, (1..=steps(folder.path())).collect::<Vec<u64>>());
+}
+
+#[test]
+fn a_stop_ends_what_stood_still_on_another_node_that_was_killed() {
+    let (a, mut b, folder) = two();
+    stand_still(&a, folder.path(), &["--on", "b"]);
+    b.live_again("b");
+    parked(&a);
+    ok(&a, &["stop", "1"]);
+    assert_eq!((state(&a, "1"), state(&a, "2")), ("stopped".into(), "stopped".into()));
+    assert_eq!(numbers(&a), (1..=steps(folder.path())).collect::<Vec<u64>>());
+}
+
+#[test]
+fn one_that_starts_again_finds_the_checkpoint_that_its_killed_node_told_its_owner() {
+    let (a, mut b, folder) = two();
+    let input = format!("\"{}\"", folder.path().display());
+    start(&a, &["--on", "b", "--task", "steps", "--input", &input, "--restart", "permanent"]);
+    // A checkpoint of one that runs is told a second later, and each step takes 5 ms or more.
+    let begun = wait_for("a life that begins behind the first step", || {
+        more_steps(folder.path(), 400);
+        b.live_again("b");
+        let before = steps(folder.path());
+        wait_for("the next life", || (steps(folder.path()) != before).then_some(()));
+        let ran = a.sortie(&["receive", "--keep", "1"]);
+        let all = ran.lines().into_iter().filter_map(|line| line.trim().parse().ok());
+        let all: Vec<u64> = all.collect();
+        let begun = all.windows(2).find(|pair| pair[1] <= pair[0]).map(|pair| pair[1]);
+        begun.filter(|number| *number > 1)
+    });
+    assert!(begun > 1);
+    assert_eq!(state(&a, "2"), "running");
+    ok(&a, &["stop", "1"]);
 }

@@ -3,6 +3,7 @@
 //! The session's owner may be this very node: then reports go straight to its mailboxes.
 
 mod adopt;
+mod port;
 mod work;
 
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ use crate::child_job::{Chosen, EndedGroups, Group, GroupId, Left, Tell, Work};
 use crate::data::credit::OwnerCredit;
 use crate::data::messages::inboxes::{Inboxes, Way};
 use crate::data::outbox::Outbox;
-use crate::data::port::{ChildPort, JobPort, Target};
+use crate::data::port::{ChildPort, JobPort};
 use crate::data::session::SessionShared;
 pub(crate) use crate::host::adopt::Adoption;
 use crate::node::NodeShared;
@@ -274,6 +275,9 @@ impl HostState {
                     let of_job = self.running.values_mut().filter(|group| group.job == job);
                     of_job.for_each(|group| group.suspend(&children, number, motion));
                 }
+                HostEffect::Reached { job, spec, checkpoints } => {
+                    self.learn(job, &spec, checkpoints);
+                }
                 HostEffect::Moved { job, spec, moved } => {
                     let port = self.port(job, &spec);
                     port.iter().for_each(|port| moved.iter().for_each(|it| port.moved(*it)));
@@ -336,35 +340,6 @@ impl HostState {
     fn answer(&self, answer: &AnswerChild) {
         let of_job = self.running.values().filter(|group| group.job == answer.job);
         of_job.for_each(|group| group.answer(answer));
-    }
-
-    fn port(&mut self, job: JobInstance, spec: &Arc<HostSpec>) -> Option<Arc<JobPort>> {
-        let known = self.ports.get(&job);
-        if let Some(port) = known.filter(|port| Arc::ptr_eq(&port.spec, spec)) {
-            return Some(Arc::clone(port));
-        }
-        // Children that are there already go on with what was known of their job before.
-        let discarded = known.map(|port| Arc::clone(&port.discarded)).unwrap_or_default();
-        let target = match &self.owner {
-            Owner::Here(session) => Target::Here(session.job(job)?),
-            Owner::There(..) => Target::There(Arc::clone(&self.outbox)),
-        };
-        let port = Arc::new(JobPort {
-            job,
-            spec: Arc::clone(spec),
-            host_node: Arc::clone(&self.node),
-            node: self.node.me.name(),
-            world: Arc::clone(&self.node.world),
-            basics: self.node.basics.clone(),
-            inputs: self.node.inputs.of(self.owner_id(), job),
-            inboxes: Arc::clone(&self.inboxes),
-            checkpoints: target.checkpoints(known),
-            target,
-            owner: Arc::clone(&self.credit),
-            discarded,
-        });
-        self.ports.insert(job, Arc::clone(&port));
-        Some(port)
     }
 
     fn never_run(&mut self, job: JobInstance, spec: &Arc<HostSpec>, children: &[Start]) {

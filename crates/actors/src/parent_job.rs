@@ -221,6 +221,7 @@ impl ParentJobArguments {
         };
         let (mut rows, now) = (self.job.rows_mut(), self.session.node.world.now());
         rows.at(self.session.node.uptime());
+        let reached = |child| self.job.keeps_checkpoint(child);
         match message {
             ParentJobMessage::After(_) | ParentJobMessage::Say(_) => {}
             ParentJobMessage::Wake => rows.on_wake(now, &mut effects),
@@ -255,13 +256,13 @@ impl ParentJobArguments {
             ParentJobMessage::Unreachable(node, step) => {
                 rows.on_unreachable(node, step, now, &mut effects);
             }
-            ParentJobMessage::Unknown(said, since) => {
-                rows.on_unknown(said, since, now, &mut effects);
+            ParentJobMessage::Unknown((node, said), since) => {
+                rows.on_unknown((node, said, since), reached, now, &mut effects);
             }
-            ParentJobMessage::Lost(node, since) => rows.on_lost(node, since, now, &mut effects),
-            ParentJobMessage::Disconnected(node) => {
-                rows.on_disconnected(node, now, &mut effects);
+            ParentJobMessage::Lost(node, since) => {
+                rows.on_lost((node, since), reached, now, &mut effects);
             }
+            ParentJobMessage::Disconnected(it) => rows.on_disconnected(it, now, &mut effects),
             ParentJobMessage::Reachable(node, is_later) => {
                 if is_later {
                     rows.on_adopted(node, now);

@@ -16,11 +16,11 @@ use sortie_model::spec::{Hosting, StopSpec};
 use sortie_model::{ChildIncarnation, JobInstance, Motion, Ordinal, Seq, limits};
 use sortie_wire::codec::encoded_length;
 use sortie_wire::host_proto::{
-    ChildBatch, ChildMotion, ChildSet, HostSpec, Resume, StartChildren, StopChildren,
+    Checkpoint, ChildMotion, ChildSet, HostSpec, Resume, StartChildren, StopChildren,
 };
 
 use crate::broken::{Rule, is_broken};
-use crate::host::starts::{FIRST, ordinals, starts};
+use crate::host::starts::starts;
 
 /// A child that may run now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +68,15 @@ pub enum HostEffect {
         number: u64,
         /// What they are to do.
         motion: Motion,
+    },
+    /// Children that are about to run go on from these.
+    Reached {
+        /// Their job.
+        job: JobInstance,
+        /// What they execute.
+        spec: Arc<HostSpec>,
+        /// Each with its child.
+        checkpoints: Vec<(Ordinal, Checkpoint)>,
     },
     /// Report these as doing what they were told: they are queued, and held back or not.
     Moved {
@@ -118,6 +127,9 @@ pub enum BadStart {
     /// A place that no child of a job has.
     #[error("a start names a child past the first {}", limits::CHILDREN_PER_JOB)]
     Ordinal,
+    /// A checkpoint passes [`limits::CHECKPOINT_BYTES`].
+    #[error("a start has a checkpoint of more than {} bytes", limits::CHECKPOINT_BYTES)]
+    Checkpoint,
     /// More children than there is room for.
     #[error("one node has more than {} unfinished children here", limits::HOSTED_CHILDREN)]
     Children,
@@ -164,6 +176,10 @@ impl Host {
         effects: &mut Vec<HostEffect>,
     ) -> Result<(), BadStart> {
         let StartChildren { job: instance, spec, children, .. } = start;
+        let (children, checkpoints) = children.split_checkpoints();
+        if checkpoints.iter().any(|(_, (_, value))| value.len() > limits::CHECKPOINT_BYTES) {
+            return Err(BadStart::Checkpoint);
+        }
         self.check_children(instance, &children, room)?;
         if !self.jobs.contains_key(&instance) {
             let job = self.new_job(*spec.ok_or(BadStart::SpecMissing)?, room)?;
@@ -177,7 +193,11 @@ impl Host {
                 (job.spec, job.spec_bytes, job.partial) = (spec, spec_bytes, false);
             }
         }
-        if let Some(HostedJob { accepted, queued, .. }) = self.jobs.get_mut(&instance) {
+        if let Some(HostedJob { accepted, queued, spec, .. }) = self.jobs.get_mut(&instance) {
+            if !checkpoints.is_empty() {
+                let spec = Arc::clone(spec);
+                effects.push(HostEffect::Reached { job: instance, spec, checkpoints });
+            }
             queued.extend(starts(children).filter(|start| {
                 let latest = accepted.get(&start.ordinal);
                 let is_new = latest.is_none_or(|latest| *latest < start.incarnation);
@@ -209,52 +229,6 @@ impl Host {
         let (accepted, queued, held) = (HashMap::new(), VecDeque::new(), HashSet::new());
         let (spec, partial, running) = (Arc::new(spec), false, 0);
         Ok(HostedJob { spec, partial, spec_bytes, accepted, queued, held, running })
-    }
-
-    /// Looks at a batch before anything is made of it: its range is as long as the owner says.
-    fn check_children(
-        &self,
-        job: JobInstance,
-        children: &ChildBatch,
-        room: Room,
-    ) -> Result<(), BadStart> {
-        let last = match children {
-            ChildBatch::Range { first, step, count, .. } => {
-                let steps = u64::from(count.saturating_sub(1)) * u64::from((*step).max(1));
-                u64::from(first.0) + steps
-            }
-            ChildBatch::Items(items) => {
-                items.iter().map(|item| u64::from(item.ordinal.0)).max().unwrap_or(0)
-            }
-            ChildBatch::Again(some) => {
-                some.iter().map(|again| u64::from(again.ordinal.0)).max().unwrap_or(0)
-            }
-        };
-        if last >= u64::from(limits::CHILDREN_PER_JOB) {
-            return Err(BadStart::Ordinal);
-        }
-        let Room::For(room) = room else { return Ok(()) };
-        // What was accepted before is only said again. Nobody is counted past the room.
-        let most = usize::try_from(room).unwrap_or(usize::MAX).saturating_add(1);
-        let accepted = self.jobs.get(&job).map(|job| &job.accepted);
-        let known = |ordinal, incarnation| {
-            let latest = accepted.and_then(|accepted| accepted.get(&ordinal));
-            latest.is_some_and(|latest| *latest >= incarnation)
-        };
-        let fresh = match children {
-            ChildBatch::Range { first, step, count, .. } => ordinals(*first, *step, *count)
-                .filter(|ordinal| !known(*ordinal, FIRST))
-                .take(most)
-                .count(),
-            ChildBatch::Items(items) => {
-                items.iter().filter(|item| !known(item.ordinal, FIRST)).count()
-            }
-            ChildBatch::Again(some) => {
-                let fresh = some.iter().filter(|again| !known(again.ordinal, again.incarnation));
-                fresh.count()
-            }
-        };
-        if fresh as u64 > room { Err(BadStart::Children) } else { Ok(()) }
     }
 
     /// The owner wants children stopped. A queued one never runs.

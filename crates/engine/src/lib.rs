@@ -36,4 +36,5 @@ pub mod session_scope;
 pub mod suspend;
 pub mod terminal;
 pub mod throttle;
+pub mod untold;
 pub mod wait;

@@ -76,6 +76,10 @@ impl ControlQueue {
         false
     }
 
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.lock().bytes.len()
+    }
+
     pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_one();

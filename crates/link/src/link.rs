@@ -127,6 +127,11 @@ impl Link {
         })
     }
 
+    /// Bytes of control messages that wait to be written.
+    pub fn waiting_bytes(&self) -> usize {
+        self.0.control.waiting_bytes()
+    }
+
     /// Opens a stream towards the peer, which sees it once something was sent. Waits while
     /// [`STREAMS_PER_LINK`](sortie_model::limits::STREAMS_PER_LINK) are open. A stream of higher
     /// `priority` goes first; the control stream goes before all.

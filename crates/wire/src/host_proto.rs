@@ -7,6 +7,7 @@
 //! records before questions, these before suspensions, and these before ends.
 
 mod ask;
+mod checkpoint;
 mod input;
 mod note;
 mod suspend;
@@ -23,6 +24,7 @@ use sortie_model::{
 
 use crate::frame::{Kind, Message};
 pub use crate::host_proto::ask::{AnswerChild, ChildAsk, OpenQuestion};
+pub use crate::host_proto::checkpoint::{Checkpoint, CheckpointHead, Checkpoints, ChildFrom};
 pub use crate::host_proto::input::{
     InputPiece, InputPosition, InputProgress, InputRead, InputRest, InputStream,
 };
@@ -84,6 +86,9 @@ pub enum ChildBatch {
     Items(Vec<ChildItem>),
     /// Children that ran before and ended: each begins a new incarnation.
     Again(Vec<ChildAgain>),
+    /// The same, of which some go on from checkpoints. Only to nodes that speak version
+    /// [`CHECKPOINTS`](crate::version::CHECKPOINTS) or a later one.
+    From(Vec<ChildFrom>),
 }
 
 /// A child that is started again.
@@ -364,5 +369,6 @@ kinds! {
     InputStream = 122,
     InputPiece = 123,
     AnswerChild = 125,
+    Checkpoints = 126,
     SuspendChildren = 109,
 }

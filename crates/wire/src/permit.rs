@@ -7,8 +7,9 @@
 
 use crate::frame::{Kind, Message};
 use crate::host_proto::{
-    Acknowledge, AnswerChild, EndSession, ForgetJob, InputPiece, InputRead, InputStream, Report,
-    ReportStream, Resume, Resumed, StartChildren, StopChildren, SuspendChildren,
+    Acknowledge, AnswerChild, Checkpoints, EndSession, ForgetJob, InputPiece, InputRead,
+    InputStream, Report, ReportStream, Resume, Resumed, StartChildren, StopChildren,
+    SuspendChildren,
 };
 use crate::link_proto::{Heartbeat, MemberUpdate, Roster};
 use crate::message_proto::{FromChild, MessageStream, ToChild};
@@ -80,6 +81,7 @@ const NODES_CONTROL: &[Kind] = &[
 const NODES_UNI: &[Kind] = &[
     ReportStream::KIND,
     Report::KIND,
+    Checkpoints::KIND,
     InputStream::KIND,
     InputPiece::KIND,
     MessageStream::KIND,

@@ -7,7 +7,9 @@ pub const ALPN_LINK: &[u8] = b"sortie/1";
 /// The ALPN name of the join, spoken before a node has a certificate.
 pub const ALPN_JOIN: &[u8] = b"sortie-join/1";
 /// The versions that this program speaks.
-pub const SPOKEN: VersionRange = VersionRange { min: 1, max: 1 };
+pub const SPOKEN: VersionRange = VersionRange { min: 1, max: 2 };
+/// From this version on nodes tell each other checkpoints of functions.
+pub const CHECKPOINTS: u16 = 2;
 
 /// An inclusive range of protocol versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sortie_link::{CloseCode, Link};
 use sortie_model::spec::Hosting;
-use sortie_model::{ChildKey, Incarnation, JobInstance, NodeId, SessionInstance};
+use sortie_model::{ChildKey, Incarnation, JobInstance, NodeId, SessionInstance, limits};
 use sortie_wire::frame::Message;
 use sortie_wire::host_proto::{
     Acknowledge, ChildBatch, ChildPosition, EndSession, ForgetJob, HostSpec, Resume, StartChildren,
 };
+use sortie_wire::version::CHECKPOINTS;
 use tokio::sync::Notify;
 
 use crate::data::input::feed::{InputFeeds, InputTraffic};
@@ -62,6 +63,16 @@ pub(crate) enum Life {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it answers what it was not asked")]
 pub(crate) struct NotAsked;
+
+/// Whether a start is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Begun {
+    Yes,
+    /// There is no connection to say it, or the job has yet to hear what became of those before.
+    No,
+    /// What waits to be written has to go first.
+    Later,
+}
 
 /// Whether a child's end is stored as well as its records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,21 +147,29 @@ impl Attachment {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the node to start children; says whether there is a connection to do so, and the job
-    /// knows what became of those before.
+    /// Tells the node to start children.
     pub(crate) fn send_start(
         &self,
         (job, hosting): (JobInstance, Hosting),
         children: ChildBatch,
         spec: impl Fn() -> Option<Box<HostSpec>>,
-    ) -> bool {
+    ) -> Begun {
         let mut state = self.state();
         let Some(link) = state.link.clone().filter(|link| state.ready && !link.is_closed()) else {
-            return false;
+            return Begun::No;
         };
         if state.unheard.contains_key(&job) {
-            return false;
+            return Begun::No;
         }
+        let children = match children {
+            ChildBatch::From(_) if link.facts().version < CHECKPOINTS => {
+                children.split_checkpoints().0
+            }
+            ChildBatch::From(_) if link.waiting_bytes() > limits::CONTROL_CHECKPOINTS_BYTES => {
+                return Begun::Later;
+            }
+            children => children,
+        };
         let fresh = !state.specified.contains(&job);
         let spec = if fresh { spec() } else { None };
         let start = StartChildren { session: self.session, job, spec, children };
@@ -159,7 +178,7 @@ impl Attachment {
             state.told.insert(job, hosting);
             state.specified.insert(job);
         }
-        true
+        Begun::Yes
     }
 
     /// Tells the node something, if there is a connection; what the rows remember is said again

@@ -31,7 +31,30 @@ struct Kept {
     not_before: Option<Instant>,
 }
 
+/// What became of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// There is no room for it.
+    No,
+    /// It is kept.
+    Yes,
+    /// It is, and its job is to be woken for it.
+    First,
+}
+
 impl Kept {
+    /// Says whether there is room.
+    fn put(&mut self, (ordinal, incarnation): (Ordinal, ChildIncarnation), value: Bytes) -> bool {
+        let before = self.by_child.get(&ordinal).map_or(0, |(_, value)| weight(value));
+        let bytes = self.bytes - before + weight(&value);
+        let fits = bytes <= limits::CHECKPOINTS_BYTES;
+        if fits {
+            self.bytes = bytes;
+            self.by_child.insert(ordinal, (incarnation, value));
+        }
+        fits
+    }
+
     fn change(&mut self, ordinal: Ordinal) {
         self.changed.insert(ordinal);
         self.since.get_or_insert_with(Instant::now);
@@ -40,26 +63,32 @@ impl Kept {
 
 impl Checkpoints {
     /// Keeps a value in the place of the child's one before. Where there is no room for it, that
-    /// one stays. Says whether the job is to be woken for it.
-    pub(crate) fn keep(&self, child: (Ordinal, ChildIncarnation), value: Bytes) -> bool {
+    /// one stays.
+    pub(crate) fn keep(&self, child: (Ordinal, ChildIncarnation), value: Bytes) -> Taken {
         let mut kept = self.kept();
-        let (ordinal, incarnation) = child;
-        let before = kept.by_child.get(&ordinal).map_or(0, |(_, value)| weight(value));
-        let bytes = kept.bytes - before + weight(&value);
-        if bytes > limits::CHECKPOINTS_BYTES {
-            return false;
+        if !kept.put(child, value) {
+            return Taken::No;
         }
-        kept.bytes = bytes;
-        kept.by_child.insert(ordinal, (incarnation, value));
-        kept.change(ordinal);
-        !std::mem::replace(&mut kept.waking, true)
+        kept.change(child.0);
+        match std::mem::replace(&mut kept.waking, true) {
+            true => Taken::Yes,
+            false => Taken::First,
+        }
     }
 
-    /// The last value of the child's incarnations before that one.
-    pub(crate) fn before(&self, (ordinal, now): (Ordinal, ChildIncarnation)) -> Option<Bytes> {
+    /// What the job's node knows of a child that is about to run here. What an incarnation left
+    /// here that it knows is as new as that, or newer.
+    pub(crate) fn learn(&self, ordinal: Ordinal, (incarnation, value): Checkpoint) {
+        let mut kept = self.kept();
+        if kept.by_child.get(&ordinal).is_none_or(|(here, _)| *here < incarnation) {
+            kept.put((ordinal, incarnation), value);
+        }
+    }
+
+    /// The last checkpoint of the child's incarnations before that one.
+    pub(crate) fn before(&self, (ordinal, now): (Ordinal, ChildIncarnation)) -> Option<Checkpoint> {
         let kept = self.kept();
-        let (incarnation, value) = kept.by_child.get(&ordinal)?;
-        (*incarnation < now).then(|| value.clone())
+        kept.by_child.get(&ordinal).filter(|(incarnation, _)| *incarnation < now).cloned()
     }
 
     /// Whether the child came to a checkpoint.
@@ -133,11 +162,16 @@ impl Checkpoints {
 }
 
 impl JobShared {
-    /// A child came to its first checkpoint since the journal had all: it has it in a while.
-    pub(crate) fn checkpoint_reached(&self) {
-        if self.durable.is_some() {
+    /// A child came to a checkpoint: the journal has it in a while, if the job outlives its node.
+    pub(crate) fn keep_checkpoint(&self, child: (Ordinal, ChildIncarnation), value: Bytes) {
+        if self.checkpoints.keep(child, value) == Taken::First && self.durable.is_some() {
             self.wake_after(limits::CHECKPOINT_PAUSE);
         }
+    }
+
+    /// Whether the child came to a checkpoint that the journal has, or is about to have.
+    pub(crate) fn keeps_checkpoint(&self, child: Ordinal) -> bool {
+        self.durable.is_some() && self.checkpoints.has(child)
     }
 
     /// Has what is due of the checkpoints in the journal, at once that of these children; and what
@@ -196,14 +230,30 @@ mod tests {
         let kept = Checkpoints::default();
         let of = |number| (CHILD, ChildIncarnation(number));
         assert_eq!(kept.before(of(1)), None);
+        let last = |life, value| Some((ChildIncarnation(life), Bytes::from_static(value)));
         kept.keep(of(0), Bytes::from_static(b"a"));
         kept.keep(of(0), Bytes::from_static(b"b"));
         assert_eq!(kept.before(of(0)), None);
-        assert_eq!(kept.before(of(1)), Some(Bytes::from_static(b"b")));
-        assert_eq!(kept.before(of(2)), Some(Bytes::from_static(b"b")));
+        assert_eq!(kept.before(of(1)), last(0, b"b"));
+        assert_eq!(kept.before(of(2)), last(0, b"b"));
         kept.keep(of(2), Bytes::from_static(b"c"));
         assert_eq!(kept.before(of(2)), None);
-        assert_eq!(kept.before(of(3)), Some(Bytes::from_static(b"c")));
+        assert_eq!(kept.before(of(3)), last(2, b"c"));
+    }
+
+    #[test]
+    fn what_the_jobs_node_knows_counts_unless_the_same_life_was_here() {
+        let kept = Checkpoints::default();
+        let before = |life| kept.before((CHILD, ChildIncarnation(life)));
+        let value = |life, value| (ChildIncarnation(life), Bytes::from_static(value));
+        kept.learn(CHILD, value(1, b"a"));
+        assert_eq!(before(2), Some(value(1, b"a")));
+        kept.keep((CHILD, ChildIncarnation(2)), Bytes::from_static(b"b"));
+        kept.learn(CHILD, value(2, b"older"));
+        kept.learn(CHILD, value(0, b"much older"));
+        assert_eq!(before(3), Some(value(2, b"b")));
+        kept.learn(CHILD, value(3, b"c"));
+        assert_eq!(before(4), Some(value(3, b"c")));
     }
 
     #[test]
@@ -212,10 +262,13 @@ mod tests {
         let value = |byte: u8| Bytes::from(vec![byte; limits::CHECKPOINT_BYTES]);
         let children = (limits::CHECKPOINTS_BYTES / limits::CHECKPOINT_BYTES) as u32;
         for child in 0..children + 2 {
-            kept.keep((Ordinal(child), ChildIncarnation(0)), value(1));
+            let taken = kept.keep((Ordinal(child), ChildIncarnation(0)), value(1));
+            assert_eq!(taken == Taken::No, child > children - 2, "{child}");
         }
         kept.keep((CHILD, ChildIncarnation(0)), value(2));
-        let before = |child| kept.before((Ordinal(child), ChildIncarnation(1)));
+        kept.learn(Ordinal(children + 1), (ChildIncarnation(0), value(3)));
+        let before =
+            |child| kept.before((Ordinal(child), ChildIncarnation(1))).map(|(_, value)| value);
         assert_eq!(before(0), Some(value(2)));
         assert_eq!(before(children + 1), None);
         assert!(kept.kept().bytes <= limits::CHECKPOINTS_BYTES);
@@ -225,9 +278,9 @@ mod tests {
     fn the_journal_is_told_of_what_changed_once_and_again_if_it_did_not_take_it() {
         let kept = Checkpoints::default();
         let of = |child| (Ordinal(child), ChildIncarnation(0));
-        assert!(kept.keep(of(0), Bytes::from_static(b"a")));
-        assert!(!kept.keep(of(1), Bytes::from_static(b"b")));
-        assert!(!kept.keep(of(0), Bytes::from_static(b"c")));
+        assert_eq!(kept.keep(of(0), Bytes::from_static(b"a")), Taken::First);
+        assert_eq!(kept.keep(of(1), Bytes::from_static(b"b")), Taken::Yes);
+        assert_eq!(kept.keep(of(0), Bytes::from_static(b"c")), Taken::Yes);
         let last = |value| Some((ChildIncarnation(0), Bytes::from_static(value)));
         assert_eq!(kept.take_changed(), [(Ordinal(0), last(b"c")), (Ordinal(1), last(b"b"))]);
         assert_eq!(kept.take_changed(), []);
@@ -236,10 +289,8 @@ mod tests {
         kept.forget(Ordinal(7));
         assert_eq!(kept.take_changed(), [(Ordinal(0), None), (Ordinal(1), last(b"b"))]);
         kept.forget(Ordinal(1));
-        assert!(
-            kept.keep(of(1), Bytes::from_static(b"d")),
-            "nobody is woken for what is forgotten"
-        );
+        let taken = kept.keep(of(1), Bytes::from_static(b"d"));
+        assert_eq!(taken, Taken::First, "nobody is woken for what is forgotten");
         let next = Checkpoints::default();
         next.restore([(Ordinal(1), (ChildIncarnation(0), Bytes::from_static(b"d")))]);
         assert_eq!(next.take_changed(), []);

@@ -49,7 +49,7 @@ pub(crate) struct JobShared {
     said_unread: AtomicBool,
     reported: Mutex<Reported>,
     actor: OnceLock<ActorRef<ParentJobMessage>>,
-    /// Of its functions on this node.
+    /// Of its functions, wherever they run if it outlives its node, else on this node.
     pub(crate) checkpoints: Arc<Checkpoints>,
     /// Keeps what its output policy drops, while it has an actor.
     drops: Mutex<Option<Committing>>,
@@ -176,6 +176,15 @@ impl JobShared {
     pub(crate) fn wake_after(&self, wait: Duration) {
         if let Some(actor) = self.actor.get() {
             actor.send_after(wait, || ParentJobMessage::Wake);
+        }
+    }
+
+    /// Has the actor tell that node later again what it may not have heard.
+    pub(crate) fn hear_again(&self, node: NodeId) {
+        if let Some(actor) = self.actor.get() {
+            actor.send_after(limits::CHECKPOINT_PAUSE, move || {
+                ParentJobMessage::Reachable(node, false)
+            });
         }
     }
 

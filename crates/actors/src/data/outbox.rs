@@ -2,27 +2,33 @@
 //! child's own stream. What the owner has not acknowledged is sent again on the next connection.
 
 mod bulk;
+mod checkpoints;
 mod kept;
+mod pending;
 mod shared;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
+use sortie_engine::untold::Untold;
 use sortie_link::Link;
 use sortie_model::{
-    ChildIncarnation, ChildKey, JobInstance, NodeId, Ordinal, Record, SessionInstance, limits,
+    ChildIncarnation, ChildKey, JobInstance, Motion, NodeId, Ordinal, Record, SessionInstance,
 };
 use sortie_wire::frame::Message;
 use sortie_wire::host_proto::{
-    Acknowledge, ChildAsk, ChildEnd, ChildMotion, ChildStart, RecordRun, Report, Resume,
+    Acknowledge, ChildAsk, ChildEnd, ChildMotion, ChildStart, Report, Resume,
 };
+use sortie_wire::version::CHECKPOINTS;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::data::attachment::say;
 use crate::data::credit::{Held, OwnerCredit};
 pub(crate) use crate::data::outbox::bulk::{Bulk, after_end};
 use crate::data::outbox::kept::KeptChildren;
+use crate::data::outbox::pending::{Head, Pending, Sent};
+pub(crate) use crate::data::outbox::pending::{ask_bytes, weight_of};
 use crate::node::guardians::Guardians;
 
 /// The outbox of one session on this node.
@@ -46,36 +52,17 @@ struct State {
     held: Held,
     last_number: u64,
     bulk: BTreeMap<ChildKey, Arc<Bulk>>,
+    /// The last checkpoints of children.
+    untold: Untold,
+    /// By which the clock of `untold` goes.
+    began: Instant,
+    /// Whether the owner, on the present connection, wants to know of them.
+    tells_checkpoints: bool,
     link: Option<Link>,
     /// Whether the session is over: nobody wants anything of it.
     closed: bool,
     /// Counts connections, so that a sender of an old one ends.
     generation: u64,
-}
-
-/// What a job has to report and has not been put into a frame yet.
-#[derive(Debug, Default)]
-struct Pending {
-    started: Vec<ChildStart>,
-    runs: Vec<RecordRun>,
-    payload: Vec<Bytes>,
-    asked: Vec<ChildAsk>,
-    /// The last word about each child that was suspended or goes on.
-    moved: BTreeMap<Ordinal, ChildMotion>,
-    /// What records and questions weigh against the link's credit, in bytes.
-    weight: usize,
-    /// How many records there are.
-    heads: usize,
-    ended: Vec<ChildEnd>,
-}
-
-/// A report on its way: its frame, to be sent again if need be.
-#[derive(Debug, Clone)]
-struct Sent {
-    number: u64,
-    head: Arc<Report>,
-    payload: Vec<Bytes>,
-    bytes: usize,
 }
 
 impl Outbox {
@@ -90,6 +77,9 @@ impl Outbox {
             held: Held::nothing(Arc::clone(&credit.shared)),
             last_number: 0,
             bulk: BTreeMap::new(),
+            untold: Untold::default(),
+            began: Instant::now(),
+            tells_checkpoints: false,
             link: None,
             closed: false,
             generation: 0,
@@ -111,11 +101,14 @@ impl Outbox {
         let (generation, bulk) = {
             let mut state = self.state();
             state.link = Some(link.clone());
+            state.tells_checkpoints = link.facts().version >= CHECKPOINTS;
             state.generation += 1;
             if let Some(resume) = resume {
                 // A host that begins anew in the same session goes on behind its predecessor: the
                 // owner takes lower numbers for repetitions.
                 state.last_number = state.last_number.max(resume.reports);
+                let now = state.began.elapsed();
+                state.untold.begin_again(now);
             }
             // Under the lock: which connection carries a child is the order of these.
             let bulk: Vec<_> =
@@ -212,9 +205,14 @@ impl Outbox {
 
     /// The child does what it was told to.
     pub(crate) fn moved(&self, job: JobInstance, moved: ChildMotion) {
-        if let Some(pending) = self.state().pending(job) {
+        let mut state = self.state();
+        if moved.motion == Motion::Suspended {
+            state.untold.hurry(ChildKey { job, ordinal: moved.ordinal });
+        }
+        if let Some(pending) = state.pending(job) {
             pending.moved.insert(moved.ordinal, moved);
         }
+        drop(state);
         self.wake.notify_one();
     }
 
@@ -230,9 +228,12 @@ impl Outbox {
 
     /// The child ended, and everything of it rode the shared stream.
     pub(crate) fn ended(&self, job: JobInstance, end: ChildEnd) {
-        if let Some(pending) = self.state().pending(job) {
+        let mut state = self.state();
+        state.untold.hurry(ChildKey { job, ordinal: end.ordinal });
+        if let Some(pending) = state.pending(job) {
             pending.ended.push(end);
         }
+        drop(state);
         self.wake.notify_one();
     }
 
@@ -258,7 +259,8 @@ impl Outbox {
     pub(crate) fn acknowledge(&self, acknowledge: &Acknowledge) {
         self.acknowledge_reports(acknowledge.reports);
         self.acknowledge_children(&acknowledge.children);
-        if !self.state().pending.is_empty() {
+        let state = self.state();
+        if !state.pending.is_empty() || state.untold.is_waiting() {
             // What waited for that, if anything did.
             self.wake.notify_one();
         }
@@ -266,7 +268,10 @@ impl Outbox {
 
     fn acknowledge_reports(&self, number: u64) {
         let stored = self.state().acknowledge_reports(number);
-        stored.iter().for_each(|report| self.kept.reported(report));
+        stored.iter().for_each(|head| match head {
+            Head::Report(report) => self.kept.reported(report),
+            Head::Checkpoints(_) => {}
+        });
     }
 
     fn acknowledge_children(&self, positions: &[sortie_wire::host_proto::ChildPosition]) {
@@ -280,6 +285,7 @@ impl Outbox {
                 if state.bulk.get(&key).is_some_and(|present| Arc::ptr_eq(present, &bulk)) {
                     state.bulk.remove(&key);
                 }
+                state.untold.forget(key, life);
                 drop(state);
                 self.kept.ended(key, life);
             }
@@ -293,14 +299,18 @@ impl Outbox {
         if let Some(pending) = state.pending.remove(&job) {
             state.held.give_back(pending.weight);
         }
+        state.untold.forget_job(job);
         // What was sent and is not stored comes again without it, under its number.
-        let mut back = 0;
-        for sent in state.unacknowledged.iter_mut().filter(|sent| sent.head.job == job) {
-            sent.head = Arc::new(Report::empty(sent.number, job));
+        let State { unacknowledged, held, untold, .. } = &mut *state;
+        for sent in unacknowledged.iter_mut().filter(|sent| sent.head.job() == job) {
+            let nothing = Head::Report(Arc::new(Report::empty(sent.number, job)));
+            let bytes = std::mem::take(&mut sent.bytes);
+            match std::mem::replace(&mut sent.head, nothing) {
+                Head::Report(_) => held.give_back(bytes),
+                Head::Checkpoints(_) => untold.acknowledged(bytes),
+            }
             sent.payload.clear();
-            back += std::mem::take(&mut sent.bytes);
         }
-        state.held.give_back(back);
         let gone: Vec<Arc<Bulk>> =
             state.bulk.values().filter(|b| b.job() == job).cloned().collect();
         state.bulk.retain(|key, _| key.job != job);
@@ -315,6 +325,7 @@ impl Outbox {
         state.pending.clear();
         state.unacknowledged.clear();
         state.held.clear();
+        state.untold = Untold::default();
         state.generation += 1;
         state.link = None;
         let gone: Vec<Arc<Bulk>> = std::mem::take(&mut state.bulk).into_values().collect();
@@ -331,46 +342,15 @@ impl State {
     }
 
     /// Answers the reports that are stored now.
-    fn acknowledge_reports(&mut self, number: u64) -> Vec<Arc<Report>> {
+    fn acknowledge_reports(&mut self, number: u64) -> Vec<Head> {
         let stored = self.unacknowledged.partition_point(|sent| sent.number <= number);
         let stored: Vec<Sent> = self.unacknowledged.drain(..stored).collect();
-        stored.iter().for_each(|sent| self.held.give_back(sent.bytes));
+        stored.iter().for_each(|sent| match sent.head {
+            Head::Report(_) => self.held.give_back(sent.bytes),
+            Head::Checkpoints(_) => self.untold.acknowledged(sent.bytes),
+        });
         stored.into_iter().map(|sent| sent.head).collect()
     }
-}
-
-impl Pending {
-    fn is_nothing(&self) -> bool {
-        let records = self.runs.is_empty() && self.asked.is_empty();
-        records && self.started.is_empty() && self.ended.is_empty() && self.moved.is_empty()
-    }
-
-    fn push(&mut self, ordinal: Ordinal, record: Record) {
-        self.weight += weight_of(record.body.len());
-        self.heads += 1;
-        let seq = record.seq;
-        let run = RecordRun::pack(ordinal, [record], &mut self.payload);
-        match self.runs.last_mut() {
-            Some(last)
-                if last.ordinal == ordinal
-                    && last.first.after(last.records.len() as u64) == seq =>
-            {
-                last.records.extend(run.records);
-            }
-            _ => self.runs.push(run),
-        }
-    }
-}
-
-/// What a record with so many bytes counts against credit: an empty one is not free.
-pub(crate) const fn weight_of(length: usize) -> usize {
-    length + limits::RECORD_OVERHEAD_BYTES as usize
-}
-
-/// What a question with a prompt of so many bytes counts against credit: with it the word that it
-/// is over, which waits for nothing.
-pub(crate) const fn ask_bytes(prompt: usize) -> usize {
-    prompt + 2 * limits::RECORD_OVERHEAD_BYTES as usize
 }
 
 #[cfg(test)]

@@ -297,7 +297,10 @@ impl ChildPort {
         };
         match (&self.shared.target, &state.bulk) {
             (Target::Here(job), _) => job.reported(None, Some(end)),
-            (Target::There(_), Some(bulk)) => bulk.ended(end),
+            (Target::There(outbox), Some(bulk)) => {
+                outbox.hurry(self.key());
+                bulk.ended(end);
+            }
             (Target::There(outbox), None) => outbox.ended(self.shared.job, end),
         }
     }

@@ -7,9 +7,9 @@ use sortie_engine::broken::{Rule, is_broken};
 use sortie_engine::credit::grant;
 use sortie_link::FrameReceiver;
 use sortie_link::{CloseCode, Link};
-use sortie_model::{ChildKey, NodeId, Ordinal, Record, Seq};
+use sortie_model::{ChildKey, NodeId, Ordinal, Record, Seq, limits};
 use sortie_wire::frame::{self, Frame, Message};
-use sortie_wire::host_proto::{ChildPosition, Report, ReportStream};
+use sortie_wire::host_proto::{CheckpointHead, Checkpoints, ChildPosition, Report, ReportStream};
 
 use crate::data::attachment::{Attachment, Ended, Gaps};
 use crate::data::job::{ChildReports, JobShared};
@@ -28,6 +28,8 @@ enum BadReport {
     FalseChild,
     #[error("a report leaves records out")]
     Gap,
+    #[error("a report has a checkpoint of more than {} bytes", limits::CHECKPOINT_BYTES)]
+    Checkpoint,
 }
 
 /// Reads one stream of reports until its end, the connection's, or a report that cannot be true:
@@ -58,6 +60,15 @@ async fn read_all(
     while let Ok(Some(frame)) = stream.next().await {
         if !attachment.is_current(link) {
             return Ok(());
+        }
+        if frame.kind == Checkpoints::KIND && child.is_none() {
+            let (checkpoints, values): (Checkpoints, _) = frame::open_head(frame)?;
+            let number = checkpoints.number;
+            if number > attachment.reports() {
+                store_checkpoints(&session, from, checkpoints, values)?;
+                attachment.stored_report(link, number);
+            }
+            continue;
         }
         let (report, payload): (Report, _) = frame::open_head(frame)?;
         let number = report.number;
@@ -141,6 +152,36 @@ async fn store(
         job.kept().await;
     }
     Ok(true)
+}
+
+/// Keeps checkpoints of a job that outlives this node. What is not said of a life that is on, or
+/// comes without the output before it, is late or a lie, and left alone.
+fn store_checkpoints(
+    session: &SessionShared,
+    from: NodeId,
+    checkpoints: Checkpoints,
+    values: bytes::Bytes,
+) -> Result<(), BadReport> {
+    let Some(job) = session.job(checkpoints.job) else { return Ok(()) };
+    for (head, value) in checkpoints.unpack(values)? {
+        let CheckpointHead { ordinal, incarnation, next, .. } = head;
+        let (knows, is_on) = {
+            let rows = job.rows();
+            let knows = rows.runs_on(ordinal, from) || rows.ran_before(ordinal);
+            (knows, rows.is_life_on(ordinal, incarnation, from))
+        };
+        if !knows {
+            return Err(BadReport::FalseChild);
+        }
+        if value.len() > limits::CHECKPOINT_BYTES {
+            return Err(BadReport::Checkpoint);
+        }
+        let is_whole = || job.mailboxes.summary(ordinal).next >= next;
+        if job.durable.is_some() && is_on && is_whole() {
+            job.keep_checkpoint((ordinal, incarnation), value);
+        }
+    }
+    Ok(())
 }
 
 /// A report of a child's own stream. Its first records may overtake the last ones of the shared

@@ -8,12 +8,13 @@ use sortie_link::{
 };
 use sortie_model::spec::{BodySpec, Hosting, InputSpec, Placement, RunIn};
 use sortie_model::{
-    ChildIncarnation, Incarnation, JobInstance, JobSpec, JobView, Ordinal, QuestionNumber,
+    ChildIncarnation, Incarnation, JobInstance, JobSpec, JobView, Ordinal, QuestionNumber, Seq,
     SessionInstance, State, limits,
 };
 use sortie_wire::frame::{Frame, Message, open_head};
 use sortie_wire::host_proto::{
-    AnswerChild, ChildBatch, EndSession, HostSpec, ReportStream, Resume, Resumed, StartChildren,
+    AnswerChild, CheckpointHead, Checkpoints, ChildAgain, ChildBatch, ChildFrom, EndSession,
+    HostSpec, ReportStream, Resume, Resumed, StartChildren,
 };
 use sortie_wire::link_proto::{Heartbeat, Member};
 use sortie_wire::message_proto::{
@@ -267,6 +268,53 @@ async fn an_inbox_that_claims_what_it_was_not_sent_is_not_believed() {
         assert!(text.contains("claims"), "{text}");
     }
     assert_eq!(house.job(job.id).await.state, State::Running);
+}
+
+#[tokio::test]
+async fn checkpoints_that_no_honest_node_sends_close_the_connection() {
+    let bad = [
+        (9, 3, 3, "does not run on"),
+        (0, 3, 4, "cannot be read"),
+        (0, limits::CHECKPOINT_BYTES + 1, limits::CHECKPOINT_BYTES + 1, "a checkpoint of more"),
+    ];
+    for (ordinal, length, sent, complaint) in bad {
+        // One that has closed a connection dials by itself.
+        let house = House::open().await;
+        let mut liar = Liar::of(&house);
+        start_there(&house, 1).await;
+        let mut tie = liar.dialled().await;
+        let StartChildren { session, job, .. } = tie.hear().await;
+        let mut stream = soon(tie.link.open_uni(0)).await.expect("a stream");
+        stream.send(&ReportStream { session, child: None }).await.expect("the link is up");
+        let (ordinal, incarnation) = (Ordinal(ordinal), ChildIncarnation(0));
+        let length = length as u32;
+        let reached = vec![CheckpointHead { ordinal, incarnation, next: Seq(0), length }];
+        let told = Checkpoints { number: 1, job, reached };
+        stream.send_with_payload(&told, vec![vec![7; sent].into()]).await.expect("sent");
+        let text = tie.called_garbage().await;
+        assert!(text.contains(complaint), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_start_with_a_checkpoint_that_is_too_long_closes_the_connection() {
+    let house = House::open().await;
+    let tie = Liar::of(&house).dial(&house).await;
+    let again = ChildAgain {
+        ordinal: Ordinal(0),
+        id: 2,
+        incarnation: ChildIncarnation(1),
+        next: Seq(0),
+        item: None,
+    };
+    let value = vec![7; limits::CHECKPOINT_BYTES + 1].into();
+    let from = Some((ChildIncarnation(0), value));
+    tie.say(&StartChildren {
+        children: ChildBatch::From(vec![ChildFrom { again, from }]),
+        ..start(1, 1)
+    });
+    let text = tie.called_garbage().await;
+    assert!(text.contains("a checkpoint of more"), "{text}");
 }
 
 #[tokio::test]

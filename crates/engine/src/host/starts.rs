@@ -1,15 +1,15 @@
-//! The children that a start message names, one by one.
+//! The children that a start message names: whether there is room for them, and one by one.
 
-use sortie_model::{ChildIncarnation, Ordinal, Seq};
-use sortie_wire::host_proto::ChildBatch;
+use sortie_model::{ChildIncarnation, JobInstance, Ordinal, Seq, limits};
+use sortie_wire::host_proto::{ChildAgain, ChildBatch};
 
-use crate::host::Start;
+use crate::host::{BadStart, Host, Room, Start};
 
-pub(super) fn ordinals(first: Ordinal, step: u32, count: u32) -> impl Iterator<Item = Ordinal> {
+fn ordinals(first: Ordinal, step: u32, count: u32) -> impl Iterator<Item = Ordinal> {
     (0..count).map(move |index| Ordinal(first.0.saturating_add(index.saturating_mul(step.max(1)))))
 }
 
-pub(super) const FIRST: ChildIncarnation = ChildIncarnation(0);
+const FIRST: ChildIncarnation = ChildIncarnation(0);
 
 /// The children of a batch, one by one.
 pub(super) fn starts(batch: ChildBatch) -> Box<dyn Iterator<Item = Start>> {
@@ -27,12 +27,67 @@ pub(super) fn starts(batch: ChildBatch) -> Box<dyn Iterator<Item = Start>> {
             next: Seq(0),
             item: Some((item.number, item.item)),
         })),
-        ChildBatch::Again(some) => Box::new(some.into_iter().map(|again| Start {
-            ordinal: again.ordinal,
-            id: again.id,
-            incarnation: again.incarnation,
-            next: again.next,
-            item: again.item,
-        })),
+        ChildBatch::Again(some) => Box::new(some.into_iter().map(again)),
+        ChildBatch::From(some) => Box::new(some.into_iter().map(|from| again(from.again))),
+    }
+}
+
+fn again(again: ChildAgain) -> Start {
+    let ChildAgain { ordinal, id, incarnation, next, item } = again;
+    Start { ordinal, id, incarnation, next, item }
+}
+
+impl Host {
+    /// Looks at a batch before anything is made of it: its range is as long as the owner says.
+    pub(super) fn check_children(
+        &self,
+        job: JobInstance,
+        children: &ChildBatch,
+        room: Room,
+    ) -> Result<(), BadStart> {
+        let last = match children {
+            ChildBatch::Range { first, step, count, .. } => {
+                let steps = u64::from(count.saturating_sub(1)) * u64::from((*step).max(1));
+                u64::from(first.0) + steps
+            }
+            ChildBatch::Items(items) => {
+                items.iter().map(|item| u64::from(item.ordinal.0)).max().unwrap_or(0)
+            }
+            ChildBatch::Again(some) => {
+                some.iter().map(|again| u64::from(again.ordinal.0)).max().unwrap_or(0)
+            }
+            ChildBatch::From(some) => {
+                some.iter().map(|from| u64::from(from.again.ordinal.0)).max().unwrap_or(0)
+            }
+        };
+        if last >= u64::from(limits::CHILDREN_PER_JOB) {
+            return Err(BadStart::Ordinal);
+        }
+        let Room::For(room) = room else { return Ok(()) };
+        // What was accepted before is only said again. Nobody is counted past the room.
+        let most = usize::try_from(room).unwrap_or(usize::MAX).saturating_add(1);
+        let accepted = self.jobs.get(&job).map(|job| &job.accepted);
+        let known = |ordinal, incarnation| {
+            let latest = accepted.and_then(|accepted| accepted.get(&ordinal));
+            latest.is_some_and(|latest| *latest >= incarnation)
+        };
+        let fresh = match children {
+            ChildBatch::Range { first, step, count, .. } => ordinals(*first, *step, *count)
+                .filter(|ordinal| !known(*ordinal, FIRST))
+                .take(most)
+                .count(),
+            ChildBatch::Items(items) => {
+                items.iter().filter(|item| !known(item.ordinal, FIRST)).count()
+            }
+            ChildBatch::Again(some) => {
+                let fresh = some.iter().filter(|again| !known(again.ordinal, again.incarnation));
+                fresh.count()
+            }
+            ChildBatch::From(some) => {
+                let again = some.iter().map(|from| &from.again);
+                again.filter(|again| !known(again.ordinal, again.incarnation)).count()
+            }
+        };
+        if fresh as u64 > room { Err(BadStart::Children) } else { Ok(()) }
     }
 }

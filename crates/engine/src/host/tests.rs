@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use sortie_model::spec::{BodySpec, EnvironmentSpec, Hosting, InputSpec, OsBytes};
 use sortie_model::{NodeName, SessionInstance};
-use sortie_wire::host_proto::{ChildItem, SuspendChildren};
+use sortie_wire::host_proto::{ChildAgain, ChildBatch, ChildFrom, ChildItem, SuspendChildren};
 use uuid::Uuid;
 
 use super::*;
@@ -53,6 +53,35 @@ fn the_same_start_twice_runs_a_child_once() {
     assert_eq!(host.on_start(start(0, 3), ROOM, &mut effects), Ok(()));
     assert_eq!(host.on_start(start(1, 4), ROOM, &mut effects), Ok(()));
     assert_eq!(ran(&effects), [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn the_checkpoint_from_which_a_child_goes_on_is_there_before_it_runs() {
+    let again = |ordinal, incarnation| ChildAgain {
+        ordinal: Ordinal(ordinal),
+        id: 2,
+        incarnation: ChildIncarnation(incarnation),
+        next: Seq(9),
+        item: None,
+    };
+    let from = |value: Bytes| {
+        let from = Some((ChildIncarnation(0), value));
+        let first = ChildFrom { again: again(0, 1), from };
+        ChildBatch::From(vec![first, ChildFrom { again: again(1, 1), from: None }])
+    };
+    let value = Bytes::from_static(b"a");
+    let (mut host, mut effects) = (Host::new(8), Vec::new());
+    let start = |value| StartChildren { children: from(value), ..start(0, 0) };
+    assert_eq!(host.on_start(start(value.clone()), ROOM, &mut effects), Ok(()));
+    let [HostEffect::Reached { checkpoints, .. }, HostEffect::Run { children, .. }] = &effects[..]
+    else {
+        panic!("the checkpoint, then the run: {effects:?}");
+    };
+    assert_eq!(checkpoints, &[(Ordinal(0), (ChildIncarnation(0), value))]);
+    let lives: Vec<_> = children.iter().map(|it| (it.ordinal.0, it.incarnation.0)).collect();
+    assert_eq!(lives, [(0, 1), (1, 1)]);
+    let long = vec![0; limits::CHECKPOINT_BYTES + 1].into();
+    assert_eq!(host.on_start(start(long), ROOM, &mut effects), Err(BadStart::Checkpoint));
 }
 
 #[test]

@@ -238,19 +238,26 @@ impl ParentJob {
     }
 
     /// The node was silent so long that its children cannot succeed any more: each ends, and what
-    /// it says later is discarded.
+    /// it says later is discarded. A function that stood still goes on from its checkpoint when it
+    /// is resumed, where that is `reached`: known here.
     pub fn on_lost(
         &mut self,
-        node: NodeId,
-        since: Timestamp,
+        (node, since): (NodeId, Timestamp),
+        reached: impl Fn(Ordinal) -> bool,
         now: Timestamp,
         effects: &mut Effects,
     ) {
         let Some(index) = self.nodes.find(node) else { return };
         self.nodes.set_gone(index, ReachStep::Connect);
+        let mut parked = Vec::new();
         for ordinal in self.on_node(index) {
             let Some(row) = self.rows.get(ordinal.0 as usize) else { continue };
             let reason = match row.phase {
+                Phase::Suspended if reached(ordinal) && self.inputs_are_lost() => Reason::InputLost,
+                Phase::Suspended if reached(ordinal) => {
+                    parked.push(ordinal);
+                    continue;
+                }
                 Phase::Queued => {
                     self.line.withdraw(ordinal);
                     Reason::Unreachable { step: ReachStep::Connect }
@@ -261,22 +268,23 @@ impl ParentJob {
             };
             self.fail(ordinal, reason, now, effects);
         }
+        self.park(&parked, effects);
         self.apply_max_fails(now, effects);
         self.advance(now, effects);
     }
 
     /// The node says that it does not know this job: what is said to run there does not. If it
-    /// never heard of it, what was sent may be sent again.
+    /// never heard of it, what was sent may be sent again. `reached` as in [`Self::on_lost`].
     pub fn on_unknown(
         &mut self,
-        (node, said): (NodeId, Unknown),
-        since: Timestamp,
+        (node, said, since): (NodeId, Unknown, Timestamp),
+        reached: impl Fn(Ordinal) -> bool,
         now: Timestamp,
         effects: &mut Effects,
     ) {
         let is_process = !matches!(self.spec.body, BodySpec::Task { .. });
         if said.expired || (said.later && !(said.remembers && is_process)) {
-            return self.on_lost(node, since, now, effects);
+            return self.on_lost((node, since), reached, now, effects);
         }
         let Some(index) = self.nodes.find(node) else { return };
         for ordinal in self.on_node(index) {
@@ -316,7 +324,7 @@ impl ParentJob {
         let begun = self.on_node(index).into_iter().filter_map(|ordinal| {
             let row = self.row(ordinal)?;
             let runs = row.phase.holds_slot() && row.begin.is_some();
-            runs.then_some((ordinal, row.incarnation))
+            (runs && !self.is_parked(ordinal)).then_some((ordinal, row.incarnation))
         });
         self.adopted(begun.collect(), now);
     }

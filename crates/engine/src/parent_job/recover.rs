@@ -222,7 +222,7 @@ impl ParentJob {
     ) {
         let here = self.nodes.find(here);
         let (mut told_here, mut adopted) = (Vec::new(), BTreeSet::new());
-        let items_lost = !matches!(self.spec.fan, Fan::PerNode { .. }) && self.items.is_empty();
+        let items_lost = self.inputs_are_lost();
         // From the last to the first, so that what goes back keeps its order at the head.
         for ordinal in (0..self.rows.len() as u32).rev().map(Ordinal) {
             let Some(row) = self.row(ordinal) else { continue };
@@ -282,6 +282,11 @@ impl ParentJob {
                 effects.push(JobEffect::Close(ordinal));
             }
         }
+    }
+
+    /// Whether the job's children had inputs that are not there any more: none starts again.
+    pub(super) fn inputs_are_lost(&self) -> bool {
+        !matches!(self.spec.fan, Fan::PerNode { .. }) && self.items.is_empty()
     }
 
     /// These lives outlived a daemon.

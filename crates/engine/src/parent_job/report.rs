@@ -97,4 +97,10 @@ impl ParentJob {
     pub fn runs_on(&self, ordinal: Ordinal, node: NodeId) -> bool {
         self.nodes.find(node).is_some_and(|node| self.row_on(ordinal, node).is_some())
     }
+
+    /// Whether that life of the child is on, on that node.
+    pub fn is_life_on(&self, ordinal: Ordinal, life: ChildIncarnation, node: NodeId) -> bool {
+        let row = self.nodes.find(node).and_then(|node| self.row_on(ordinal, node));
+        row.is_some_and(|row| row.incarnation == life && row.phase.holds_slot())
+    }
 }

@@ -184,7 +184,7 @@ impl ParentJob {
     /// Functions whose last life ended with their node go on from their checkpoints. They kept
     /// their slots.
     fn begin_again(&mut self, parked: &[Ordinal], effects: &mut Effects) {
-        self.lives_on = true;
+        self.lives_on |= !parked.is_empty();
         let mut there: BTreeMap<NodeIndex, Vec<Ordinal>> = BTreeMap::new();
         for ordinal in parked.iter().copied() {
             self.suspensions.forget(ordinal);
@@ -198,8 +198,24 @@ impl ParentJob {
             }
         }
         for (node, ordinals) in there {
+            // It may be there again since it was found to be gone.
+            self.nodes.retry(node);
             self.start_on(node, &ordinals, effects);
         }
+    }
+
+    /// Functions that stood still are not there any more, but their checkpoints are. One that its
+    /// node was to let go on does so at once.
+    pub(super) fn park(&mut self, ordinals: &[Ordinal], effects: &mut Effects) {
+        let mut go_on = Vec::new();
+        for ordinal in ordinals.iter().copied() {
+            let order = self.suspensions.by_child.get(&ordinal).map(|it| it.order.motion);
+            self.suspensions.park(ordinal);
+            if order == Some(Motion::Running) {
+                go_on.push(ordinal);
+            }
+        }
+        self.begin_again(&go_on, effects);
     }
 
     /// Whether the child ended with its node while it stood still, and goes on from its checkpoint

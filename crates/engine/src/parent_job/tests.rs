@@ -61,6 +61,7 @@ fn started(effects: &[JobEffect]) -> BTreeMap<u32, Vec<u32>> {
             }
             ChildBatch::Items(items) => list.extend(items.iter().map(|item| item.ordinal.0)),
             ChildBatch::Again(some) => list.extend(some.iter().map(|again| again.ordinal.0)),
+            ChildBatch::From(some) => list.extend(some.iter().map(|from| from.again.ordinal.0)),
         }
     }
     by_node
@@ -196,7 +197,7 @@ fn a_lost_node_ends_its_children_by_what_is_known_of_them() {
     let (mut job, _) = accept(spec(per_node(2), None), 2);
     let mut effects = Effects::new();
     assert_eq!(job.on_report(node(0), &[begin(0)], vec![], &mut effects), Ok(()));
-    job.on_lost(node(0), Timestamp(7), NOW, &mut effects);
+    job.on_lost((node(0), Timestamp(7)), |_| false, NOW, &mut effects);
     let reason = |ordinal| job.child_failure(Ordinal(ordinal)).map(|(reason, _)| reason);
     assert_eq!(reason(0), Some(Reason::NodeLost { since: Timestamp(7) }));
     assert_eq!(reason(2), Some(Reason::StartUncertain));
@@ -367,7 +368,7 @@ proptest! {
                 }
                 Step::Lost(at) => {
                     running.retain(|_, node| *node != at);
-                    job.on_lost(node(at), NOW, NOW, &mut effects);
+                    job.on_lost((node(at), NOW), |_| false, NOW, &mut effects);
                 }
                 Step::Throttle(most) => {
                     limit = limit.max(most);

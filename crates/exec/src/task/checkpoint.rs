@@ -43,9 +43,9 @@ impl TaskContext {
     /// ([`resumed_from`](TaskContext::resumed_from)). Where a job's checkpoints on a node take more
     /// than [`limits::CHECKPOINTS_BYTES`] together, the value before stays.
     ///
-    /// In a job that outlives its node the value does, too, if the function runs on that node: it
-    /// is in the node's journal before a child that stands still is called `Suspended`, else within
-    /// [`limits::CHECKPOINT_PAUSE`].
+    /// In a job that outlives its node the value does, too, and an incarnation on any node finds
+    /// it: it is in the journal of the job's node before a child that stands still is called
+    /// `Suspended`, else within [`limits::CHECKPOINT_PAUSE`], and as long again from another node.
     ///
     /// # Errors
     /// [`CheckpointError`] when the value cannot be encoded, or is larger than

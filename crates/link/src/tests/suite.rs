@@ -9,6 +9,7 @@ use sortie_wire::frame::open_head;
 use sortie_wire::host_proto::InputPiece;
 use sortie_wire::link_proto::{Heartbeat, MemberUpdate};
 use sortie_wire::session_proto::{Acknowledged, Answer};
+use sortie_wire::version::SPOKEN;
 use sortie_wire::{Message, frame};
 
 use super::*;
@@ -58,7 +59,7 @@ async fn both_ends_know_each_other_from_their_certificates(carrier: Carrier) {
         let facts = link.facts();
         assert_eq!(facts.incarnation, Incarnation(7));
         assert_eq!(facts.program, "0.1.0-test");
-        assert_eq!(facts.version, 1);
+        assert_eq!(facts.version, SPOKEN.max);
         assert!(facts.clock_skew.abs() < 10_000_000);
         assert_eq!(facts.dialled, dialled);
     }

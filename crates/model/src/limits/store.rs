@@ -40,6 +40,14 @@ pub const OUTPUT_LOOK: Duration = Duration::from_millis(100);
 /// How long the checkpoint of a function that runs may wait until it is in the journal of its node;
 /// that of one that stands still does not.
 pub const CHECKPOINT_PAUSE: Duration = Duration::from_secs(1);
+/// Checkpoints on their way to the node that keeps them, of one session's functions on another one,
+/// in bytes; the others wait, and the last one of each child counts.
+pub const CHECKPOINTS_AHEAD_BYTES: usize = MIB;
+/// What a checkpoint on its way counts beside its value, in bytes.
+pub const CHECKPOINT_OVERHEAD_BYTES: usize = 256;
+/// Bytes that wait to be written to a control stream beyond which starts with checkpoints are not
+/// added to them, and are tried again later.
+pub const CONTROL_CHECKPOINTS_BYTES: usize = 8 * MIB;
 /// How long a node that is stopped waits until the ends of its jobs are on the disk, with what they
 /// said: longer than [`OUTPUT_WAIT`]. What takes longer counts as stopped, and its last output is
 /// lost.

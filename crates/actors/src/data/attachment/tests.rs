@@ -1,5 +1,7 @@
+use bytes::Bytes;
 use sortie_engine::peer::Holds;
-use sortie_model::{Ordinal, Seq, limits};
+use sortie_model::{ChildIncarnation, Ordinal, Seq, limits};
+use sortie_wire::host_proto::{ChildAgain, ChildFrom};
 use uuid::Uuid;
 
 use super::*;
@@ -125,15 +127,15 @@ async fn a_job_that_must_hear_of_a_loss_starts_nothing_before() {
     assert_eq!(attachment.resumed(&ends.here, &[JOB]), Ok(Life::Same));
     let again = || ChildBatch::Again(Vec::new());
     // The answer is known, and the word of it is on its way to the job.
-    assert!(!attachment.send_start((JOB, Hosting::Temporary), again(), || None));
+    assert_eq!(attachment.send_start((JOB, Hosting::Temporary), again(), || None), Begun::No);
     let other = JobInstance(Uuid::from_u128(8));
-    assert!(attachment.send_start((other, Hosting::Temporary), again(), || None));
+    assert_eq!(attachment.send_start((other, Hosting::Temporary), again(), || None), Begun::Yes);
     // A word about the way there is one more.
     attachment.must_hear(JOB);
     attachment.heard(JOB);
-    assert!(!attachment.send_start((JOB, Hosting::Temporary), again(), || None));
+    assert_eq!(attachment.send_start((JOB, Hosting::Temporary), again(), || None), Begun::No);
     attachment.heard(JOB);
-    assert!(attachment.send_start((JOB, Hosting::Temporary), again(), || None));
+    assert_eq!(attachment.send_start((JOB, Hosting::Temporary), again(), || None), Begun::Yes);
 }
 
 #[tokio::test]
@@ -143,17 +145,15 @@ async fn what_a_job_must_hear_outlives_the_node_that_is_lost_again() {
     attachment.must_hear(JOB);
     assert_eq!(attachment.lost(), BTreeSet::from([JOB]));
     assert_eq!(attachment.attach(&ends.here).0, Attached::Ready);
-    assert!(!attachment.send_start(
-        (JOB, Hosting::Temporary),
-        ChildBatch::Again(Vec::new()),
-        || None
-    ));
+    assert_eq!(
+        attachment.send_start((JOB, Hosting::Temporary), ChildBatch::Again(Vec::new()), || None),
+        Begun::No
+    );
     attachment.heard(JOB);
-    assert!(attachment.send_start(
-        (JOB, Hosting::Temporary),
-        ChildBatch::Again(Vec::new()),
-        || None
-    ));
+    assert_eq!(
+        attachment.send_start((JOB, Hosting::Temporary), ChildBatch::Again(Vec::new()), || None),
+        Begun::Yes
+    );
 }
 
 #[tokio::test]
@@ -161,7 +161,8 @@ async fn a_node_in_a_new_life_starts_nothing_of_a_job_before_it_heard_of_the_ear
     let (first, second) = (linked().await, linked_in(Incarnation(2)).await);
     let attachment = attachment();
     let start = |job| {
-        attachment.send_start((job, Hosting::Temporary), ChildBatch::Again(Vec::new()), || None)
+        let children = ChildBatch::Again(Vec::new());
+        attachment.send_start((job, Hosting::Temporary), children, || None) == Begun::Yes
     };
     assert_eq!(attachment.attach(&first.here).0, Attached::Ready);
     assert!(start(JOB));
@@ -181,8 +182,8 @@ async fn what_outlives_silence_is_asked_for_whatever_happened_to_its_node() {
     let (kept, short) = (JOB, JobInstance(Uuid::from_u128(8)));
     assert_eq!(attachment.attach(&first.here).0, Attached::Ready);
     let again = || ChildBatch::Again(Vec::new());
-    assert!(attachment.send_start((kept, Hosting::Persistent), again(), || None));
-    assert!(attachment.send_start((short, Hosting::Temporary), again(), || None));
+    assert_eq!(attachment.send_start((kept, Hosting::Persistent), again(), || None), Begun::Yes);
+    assert_eq!(attachment.send_start((short, Hosting::Temporary), again(), || None), Begun::Yes);
     attachment.stored_child(&first.here, position(0, 5), Ended::No);
     assert_eq!(attachment.lost(), BTreeSet::from([short]));
     assert_eq!((attachment.holds(), attachment.has_told(short)), (Holds::Something, false));
@@ -201,7 +202,7 @@ async fn a_node_that_ended_takes_along_what_outlives_silence() {
     attachment.attach(&ends.here);
     let start =
         |hosting| attachment.send_start((JOB, hosting), ChildBatch::Again(Vec::new()), || None);
-    assert!(start(Hosting::Persistent));
+    assert_eq!(start(Hosting::Persistent), Begun::Yes);
     assert_eq!(attachment.lost(), BTreeSet::new());
     assert_eq!(attachment.gone(), BTreeSet::from([JOB]));
     assert_eq!(attachment.holds(), Holds::Nothing);
@@ -214,7 +215,7 @@ async fn a_node_that_was_away_hears_of_the_end_of_what_outlives_its_silence() {
     let attachment = attachment();
     attachment.attach(&first.here);
     let job = (JOB, Hosting::Persistent);
-    assert!(attachment.send_start(job, ChildBatch::Again(Vec::new()), || None));
+    assert_eq!(attachment.send_start(job, ChildBatch::Again(Vec::new()), || None), Begun::Yes);
     first.here.close(CloseCode::SILENT, "cut");
     attachment.forget(&ForgetJob { session: attachment.session, job: JOB });
     assert_eq!((attachment.owes(), attachment.holds()), (true, Holds::Something));
@@ -224,7 +225,7 @@ async fn a_node_that_was_away_hears_of_the_end_of_what_outlives_its_silence() {
     assert_eq!(frame.open::<Resume>().expect("a resume").jobs, []);
     assert_eq!((attachment.owes(), attachment.holds()), (false, Holds::Nothing));
     assert_eq!(attachment.resumed(&second.here, &[]), Ok(Life::Same));
-    assert!(attachment.send_start(job, ChildBatch::Again(Vec::new()), || None));
+    assert_eq!(attachment.send_start(job, ChildBatch::Again(Vec::new()), || None), Begun::Yes);
     second.here.close(CloseCode::SILENT, "cut");
     attachment.end();
     assert!(attachment.owes());
@@ -232,4 +233,32 @@ async fn a_node_that_was_away_hears_of_the_end_of_what_outlives_its_silence() {
     let frame = third.there_control.next().await.expect("a word");
     assert_eq!(frame.open::<EndSession>(), Ok(EndSession { session: attachment.session }));
     assert!(!attachment.owes());
+}
+
+#[tokio::test]
+async fn starts_with_checkpoints_wait_where_too_much_is_to_be_written() {
+    let ends = linked().await;
+    let attachment = attachment();
+    attachment.attach(&ends.here);
+    let again = ChildAgain {
+        ordinal: Ordinal(0),
+        id: 2,
+        incarnation: ChildIncarnation(1),
+        next: Seq(0),
+        item: None,
+    };
+    let value = Bytes::from(vec![7; limits::CHECKPOINT_BYTES]);
+    let from = ChildFrom { again, from: Some((ChildIncarnation(0), value)) };
+    let start = || {
+        let children = ChildBatch::From(vec![from.clone(); 16]);
+        attachment.send_start((JOB, Hosting::Persistent), children, || None)
+    };
+    // Nobody reads at the other end, and what its transport takes is less than that.
+    let most = 4 * limits::CONTROL_CHECKPOINTS_BYTES / limits::CHECKPOINTS_AHEAD_BYTES;
+    let begun: Vec<Begun> = (0..most).map(|_| start()).collect();
+    assert_eq!((begun.first(), begun.last()), (Some(&Begun::Yes), Some(&Begun::Later)));
+    assert!(!ends.here.is_closed());
+    let nothing = ChildBatch::Again(Vec::new());
+    let said = attachment.send_start((JOB, Hosting::Persistent), nothing, || None);
+    assert_eq!(said, Begun::Yes, "what has no checkpoints does not wait");
 }

@@ -110,6 +110,11 @@ impl Bulk {
         state.discarded || state.has_room(weight_of(length))
     }
 
+    /// Whether the owner has all records before that number.
+    pub(super) fn is_stored(&self, next: Seq) -> bool {
+        self.state().records.front().is_none_or(|record| record.seq >= next)
+    }
+
     /// What the child asks now, behind its records before `next`.
     pub(crate) fn asked(&self, next: Seq, ask: ChildAsk) {
         let mut state = self.state();

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use sortie_link::FrameSender;
 use sortie_link::Link;
-use sortie_model::limits;
+use sortie_model::{ChildKey, JobInstance, limits};
 use sortie_wire::host_proto::{Report, ReportStream};
+use sortie_wire::version::CHECKPOINTS;
 use tokio::time::Instant;
 
-use crate::data::outbox::{Outbox, Pending, Sent, State, ask_bytes, weight_of};
+use crate::data::outbox::{Head, Outbox, Pending, Sent, State, ask_bytes, weight_of};
 
 /// Writes reports until the connection or the session ends.
 pub(super) async fn send(outbox: Arc<Outbox>, link: Link, generation: u64) {
@@ -18,9 +19,10 @@ pub(super) async fn send(outbox: Arc<Outbox>, link: Link, generation: u64) {
     if stream.send(&ReportStream { session, child: None }).await.is_err() {
         return;
     }
+    let tells = link.facts().version >= CHECKPOINTS;
     let again: Vec<Sent> = outbox.state().unacknowledged.iter().cloned().collect();
     for report in again {
-        if write(&mut stream, report).await.is_err() {
+        if write(&mut stream, tells, report).await.is_err() {
             return;
         }
     }
@@ -30,25 +32,29 @@ pub(super) async fn send(outbox: Arc<Outbox>, link: Link, generation: u64) {
             // Children that can run now report with this one, in one frame: nothing waits for more.
             tokio::task::yield_now().await;
         }
-        let fresh = {
+        let (fresh, due) = {
             let mut state = outbox.state();
             if state.generation != generation {
                 // The wake-up may have been meant for the sender that came after.
                 outbox.wake.notify_one();
                 return;
             }
-            take_pending(&mut state)
+            let fresh = take_pending(&mut state);
+            let due = state.untold.due().filter(|_| state.tells_checkpoints);
+            (fresh, due.map(|due| state.began + due))
         };
         if fresh.is_empty() {
             tokio::select! {
                 biased;
                 () = outbox.wake.notified() => {}
+                // tidy: waits because a checkpoint is told a while after it was reached.
+                () = at(due) => {}
                 _ = link.closed() => return,
             }
         }
         last = Some(Instant::now()).filter(|_| !fresh.is_empty()).or(last);
         for report in fresh {
-            if write(&mut stream, report).await.is_err() {
+            if write(&mut stream, tells, report).await.is_err() {
                 return;
             }
         }
@@ -58,34 +64,73 @@ pub(super) async fn send(outbox: Arc<Outbox>, link: Link, generation: u64) {
 /// Above the children's own streams, below control.
 const PRIORITY: i32 = 10;
 
-async fn write(stream: &mut FrameSender, report: Sent) -> Result<(), ()> {
-    stream.send_with_payload(report.head.as_ref(), report.payload).await.map_err(|_| ())
+async fn at(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn write(
+    stream: &mut FrameSender,
+    tells_checkpoints: bool,
+    Sent { head, payload, .. }: Sent,
+) -> Result<(), ()> {
+    let sent = match &head {
+        Head::Report(report) => stream.send_with_payload(report.as_ref(), payload).await,
+        // Told over another connection; the owner does not know such words on this one.
+        Head::Checkpoints(_) if !tells_checkpoints => return Ok(()),
+        Head::Checkpoints(told) => stream.send_with_payload(told.as_ref(), payload).await,
+    };
+    sent.map_err(|_| ())
 }
 
 pub(super) fn take_pending(state: &mut State) -> Vec<Sent> {
+    let mut reached = state.take_reached();
     let pending = std::mem::take(&mut state.pending);
     let mut fresh = Vec::new();
     // Words that cost no credit wait where the owner stores nothing, the last one of each child.
     let waits = state.unacknowledged.len() >= limits::REPORTS_AHEAD;
     for (job, mut pending) in pending {
-        if waits && !pending.moved.is_empty() {
-            let moved = std::mem::take(&mut pending.moved);
-            state.pending.insert(job, Pending { moved, ..Pending::default() });
-            if pending.is_nothing() {
-                continue;
-            }
+        let waits = |ordinal| waits || state.holds_back(ChildKey { job, ordinal });
+        let (wait, moved): (BTreeMap<_, _>, _) =
+            std::mem::take(&mut pending.moved).into_iter().partition(|(child, _)| waits(*child));
+        pending.moved = moved;
+        if !wait.is_empty() {
+            state.pending.insert(job, Pending { moved: wait, ..Pending::default() });
         }
-        for Pending { started, runs, payload, weight, ended, asked, moved, .. } in cut(pending) {
-            state.last_number = state.last_number.saturating_add(1);
-            let number = state.last_number;
-            let moved = moved.into_values().collect();
-            let records = runs;
-            let head = Arc::new(Report { number, job, started, records, ended, asked, moved });
-            fresh.push(Sent { number, head, payload, bytes: weight });
+        for end in &pending.ended {
+            state.untold.forget(ChildKey { job, ordinal: end.ordinal }, end.incarnation);
         }
+        let mut behind = Pending::default();
+        let told = reached.remove(&job);
+        if told.is_some() {
+            // What was said before a checkpoint goes before it, and what it holds back behind it.
+            behind.moved = std::mem::take(&mut pending.moved);
+            behind.ended = std::mem::take(&mut pending.ended);
+        }
+        report(state, job, pending, &mut fresh);
+        fresh.extend(told.map(|told| state.tell(job, told)));
+        report(state, job, behind, &mut fresh);
     }
+    fresh.extend(reached.into_iter().map(|(job, told)| state.tell(job, told)));
     state.unacknowledged.extend(fresh.iter().cloned());
     fresh
+}
+
+/// Reports about a job that say that, if it is anything.
+fn report(state: &mut State, job: JobInstance, pending: Pending, fresh: &mut Vec<Sent>) {
+    if pending.is_nothing() {
+        return;
+    }
+    for Pending { started, runs, payload, weight, ended, asked, moved, .. } in cut(pending) {
+        state.last_number = state.last_number.saturating_add(1);
+        let number = state.last_number;
+        let moved = moved.into_values().collect();
+        let report = Report { number, job, started, records: runs, ended, asked, moved };
+        let head = Head::Report(Arc::new(report));
+        fresh.push(Sent { number, head, payload, bytes: weight });
+    }
 }
 
 /// Bytes of records in one report, so that it fits a frame with its heads.

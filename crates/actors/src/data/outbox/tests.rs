@@ -1,8 +1,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use sortie_model::{Body, ChildIncarnation, NodeId, Seq, Stream, Timestamp};
-use sortie_wire::host_proto::{ChildPosition, OpenQuestion};
+use bytes::Bytes;
+use sortie_engine::untold::Reached;
+use sortie_model::{Body, ChildIncarnation, NodeId, Seq, Stream, Timestamp, limits};
+use sortie_wire::host_proto::{ChildOutcome, ChildPosition, OpenQuestion, Verdict};
 use uuid::Uuid;
 
 use super::*;
@@ -150,6 +152,14 @@ async fn large_results_leave_room_for_small_ones() {
     writer.abort();
 }
 
+/// The reports among what is to be sent.
+fn reports_of(sent: &[Sent]) -> impl Iterator<Item = &Report> {
+    sent.iter().filter_map(|sent| match &sent.head {
+        Head::Report(report) => Some(report.as_ref()),
+        Head::Checkpoints(_) => None,
+    })
+}
+
 #[tokio::test]
 async fn a_host_that_begins_anew_numbers_its_reports_behind_those_that_are_stored() {
     let (link, _kept) = crate::data::attachment::tests::link().await;
@@ -187,9 +197,9 @@ async fn questions_that_gather_are_cut_into_reports_that_fit_and_give_their_cred
     let sent = shared::take_pending(&mut outbox.state());
     assert!(sent.len() > 1, "one report is too large for a frame");
     let asked: Vec<u32> =
-        sent.iter().flat_map(|report| &report.head.asked).map(|ask| ask.ordinal.0).collect();
+        reports_of(&sent).flat_map(|report| &report.asked).map(|ask| ask.ordinal.0).collect();
     assert_eq!(asked, (0..children as u32).collect::<Vec<_>>());
-    let frames = sent.iter().map(|report| sortie_wire::codec::encoded_length(report.head.as_ref()));
+    let frames = reports_of(&sent).map(sortie_wire::codec::encoded_length);
     assert!(frames.into_iter().all(|length| length.expect("it fits") < limits::FRAME_BYTES / 2));
     let (reports, children) = (sent.len() as u64, Vec::new());
     outbox.acknowledge(&Acknowledge { session: outbox.session, reports, children });
@@ -203,7 +213,7 @@ async fn words_about_suspensions_wait_for_an_owner_that_stores_nothing_one_for_e
     let outbox = Outbox::new((NODE, SessionInstance(Uuid::from_u128(1))), &credit, None);
     let moved = |child, number| {
         let (ordinal, incarnation) = (Ordinal(child), ChildIncarnation(0));
-        ChildMotion { ordinal, incarnation, number, motion: sortie_model::Motion::Suspended }
+        ChildMotion { ordinal, incarnation, number, motion: Motion::Suspended }
     };
     let take = || shared::take_pending(&mut outbox.state());
     for number in 0..2 * limits::REPORTS_AHEAD as u64 {
@@ -214,15 +224,131 @@ async fn words_about_suspensions_wait_for_an_owner_that_stores_nothing_one_for_e
     let incarnation = ChildIncarnation(0);
     outbox.started(JOB, ChildStart { ordinal: Ordinal(0), incarnation, time: Timestamp(0) });
     let sent = take();
-    assert_eq!(sent.iter().map(|report| report.head.moved.len()).collect::<Vec<_>>(), [0]);
+    assert_eq!(reports_of(&sent).map(|report| report.moved.len()).collect::<Vec<_>>(), [0]);
     let children = limits::FRAME_ITEMS as u32 + 1;
     (1..children).for_each(|child| outbox.moved(JOB, moved(child, 1)));
     assert!(take().is_empty());
     let (reports, none) = (limits::REPORTS_AHEAD as u64, Vec::new());
     outbox.acknowledge(&Acknowledge { session: outbox.session, reports, children: none });
     let sent = take();
-    let words: Vec<_> = sent.iter().flat_map(|report| report.head.moved.clone()).collect();
+    let words: Vec<_> = reports_of(&sent).flat_map(|report| report.moved.clone()).collect();
     let last = moved(0, 2 * limits::REPORTS_AHEAD as u64 - 1);
     assert_eq!((words.len(), words.first()), (children as usize, Some(&last)));
-    assert!(sent.iter().all(|report| report.head.moved.len() <= limits::FRAME_ITEMS));
+    assert!(reports_of(&sent).all(|report| report.moved.len() <= limits::FRAME_ITEMS));
+}
+
+/// An outbox whose owner wants to know of checkpoints, or not, and the credit of its owner.
+fn telling(tells: bool) -> (Arc<Outbox>, Arc<OwnerCredit>) {
+    let credit: Arc<OwnerCredit> = PerNode::default().of(NodeId([1; 16]));
+    let outbox = Outbox::new((NODE, SessionInstance(Uuid::from_u128(1))), &credit, None);
+    outbox.state().tells_checkpoints = tells;
+    (outbox, credit)
+}
+
+fn record(seq: u64) -> Record {
+    let body = Body::Bytes(Bytes::from_static(b"x"));
+    Record { seq: Seq(seq), stream: Stream::Output, time: Timestamp(0), body }
+}
+
+fn reached(next: u64, length: usize) -> Reached {
+    let value = Bytes::from(vec![7; length]);
+    Reached { incarnation: ChildIncarnation(0), next: Seq(next), value }
+}
+
+fn still(ordinal: u32) -> ChildMotion {
+    let (ordinal, incarnation) = (Ordinal(ordinal), ChildIncarnation(0));
+    ChildMotion { ordinal, incarnation, number: 1, motion: Motion::Suspended }
+}
+
+/// What is to be sent now: the numbers of records, checkpoints, words about suspensions and ends.
+fn sent(outbox: &Outbox) -> Vec<(usize, usize, usize, usize)> {
+    let sent = shared::take_pending(&mut outbox.state());
+    let of = sent.iter().map(|sent| match &sent.head {
+        Head::Report(report) => (report.records.len(), 0, report.moved.len(), report.ended.len()),
+        Head::Checkpoints(told) => {
+            let lengths = told.reached.iter().map(|head| head.length as usize);
+            assert!(lengths.eq(sent.payload.iter().map(Bytes::len)));
+            (0, told.reached.len(), 0, 0)
+        }
+    });
+    of.collect()
+}
+
+fn acknowledge(outbox: &Outbox, children: Vec<ChildPosition>) {
+    let reports = outbox.state().last_number;
+    outbox.acknowledge(&Acknowledge { session: outbox.session, reports, children });
+}
+
+#[tokio::test]
+async fn a_checkpoint_goes_behind_what_was_said_before_it_and_ahead_of_what_it_holds_back() {
+    let (outbox, _credit) = telling(true);
+    outbox.try_record((JOB, Ordinal(0)), record(0), &mut None).expect("room");
+    outbox.reached(KEY, reached(1, 5));
+    assert_eq!(sent(&outbox), [(1, 0, 0, 0)], "of one that runs it waits");
+    outbox.try_record((JOB, Ordinal(0)), record(1), &mut None).expect("room");
+    outbox.reached(KEY, reached(2, 5));
+    outbox.moved(JOB, still(0));
+    assert_eq!(sent(&outbox), [(1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0)]);
+    outbox.reached(KEY, reached(2, 5));
+    let (begin_time, outcome) = (None, ChildOutcome::of(Verdict::Stopped));
+    let (incarnation, end, end_time) = (ChildIncarnation(0), Seq(2), Timestamp(0));
+    let ordinal = Ordinal(0);
+    let end = ChildEnd { ordinal, incarnation, end, begin_time, end_time, outcome };
+    outbox.ended(JOB, end);
+    assert_eq!(sent(&outbox), [(0, 1, 0, 0), (0, 0, 0, 1)]);
+    // Of a life that is over nothing is told again.
+    let (link, _kept) = crate::data::attachment::tests::link().await;
+    let session = outbox.session;
+    let resume = Resume { session, reports: 0, children: Vec::new(), jobs: vec![JOB] };
+    outbox.attach(&link, Some(&resume));
+    assert!(outbox.state().tells_checkpoints && !outbox.state().untold.is_waiting());
+    // What nobody wants any more takes no room.
+    outbox.forget(JOB);
+    outbox.reached(KEY, reached(0, limits::CHECKPOINT_BYTES));
+    outbox.moved(JOB, still(0));
+    assert_eq!(sent(&outbox), [(0, 1, 0, 0), (0, 0, 1, 0)]);
+}
+
+#[tokio::test]
+async fn checkpoints_on_their_way_are_bounded_and_words_about_their_children_wait_with_them() {
+    let (outbox, _credit) = telling(true);
+    let children = 2 * (limits::CHECKPOINTS_AHEAD_BYTES / limits::CHECKPOINT_BYTES) as u32;
+    for child in 0..children {
+        let key = ChildKey { job: JOB, ordinal: Ordinal(child) };
+        outbox.reached(key, reached(0, limits::CHECKPOINT_BYTES));
+        outbox.moved(JOB, still(child));
+    }
+    let mut told = 0;
+    while told < children as usize {
+        let [(0, some, 0, 0), (0, 0, words, 0)] = sent(&outbox)[..] else { panic!("both") };
+        assert!(
+            some == words && some * limits::CHECKPOINT_BYTES <= limits::CHECKPOINTS_AHEAD_BYTES
+        );
+        assert_eq!(sent(&outbox), [], "there is no room");
+        told += some;
+        acknowledge(&outbox, Vec::new());
+    }
+    assert_eq!(told, children as usize);
+}
+
+#[tokio::test]
+async fn a_checkpoint_waits_for_the_output_before_it_that_has_a_stream_of_its_own() {
+    let (outbox, _credit) = telling(true);
+    let bulk = outbox.open_bulk(KEY);
+    bulk.try_record(record(0), &mut None).expect("room");
+    outbox.reached(KEY, reached(1, 5));
+    outbox.moved(JOB, still(0));
+    assert_eq!(sent(&outbox), [(0, 0, 1, 0)], "that it stands still is so, all the same");
+    let (next, credit) = (Seq(1), u32::MAX);
+    let position = ChildPosition { job: JOB, ordinal: Ordinal(0), next, credit };
+    acknowledge(&outbox, vec![position]);
+    assert_eq!(sent(&outbox), [(0, 1, 0, 0)]);
+}
+
+#[tokio::test]
+async fn an_owner_of_an_earlier_version_hears_nothing_of_checkpoints() {
+    let (outbox, _credit) = telling(false);
+    outbox.reached(KEY, reached(0, 5));
+    outbox.moved(JOB, still(0));
+    assert_eq!(sent(&outbox), [(0, 0, 1, 0)]);
 }

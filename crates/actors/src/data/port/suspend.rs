@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sortie_engine::suspend::{Fresh, Orders};
+use sortie_engine::untold::Reached;
+use sortie_model::spec::Hosting;
 use sortie_model::{ChildIncarnation, Motion, Ordinal};
 use sortie_wire::host_proto::ChildMotion;
 use tokio::time::Instant;
 
-use crate::data::checkpoints::Checkpoints;
+use crate::data::checkpoints::{Checkpoints, Taken};
 use crate::data::port::{ChildPort, JobPort, Target};
 
 /// Where a child stands with such orders.
@@ -135,17 +137,27 @@ impl ChildPort {
         }
     }
 
-    /// The child's function is at a checkpoint with that value.
+    /// The child's function is at a checkpoint with that value. The node of a job that outlives it
+    /// is told.
     pub(crate) fn keep_checkpoint(&self, value: Bytes) {
-        let first = self.shared.checkpoints.keep(self.life(), value);
-        if let (true, Target::Here(job)) = (first, &self.shared.target) {
-            job.checkpoint_reached();
+        let outbox = match &self.shared.target {
+            Target::Here(job) => return job.keep_checkpoint(self.life(), value),
+            Target::There(outbox) => outbox,
+        };
+        let taken = self.shared.checkpoints.keep(self.life(), value.clone());
+        let persistent = self.shared.spec.hosting == Hosting::Persistent;
+        // Under the lock, so that nothing follows the end.
+        let state = self.state();
+        if taken != Taken::No && persistent && !state.ended && !self.shared.is_discarded() {
+            let (incarnation, next) = (self.incarnation, state.next);
+            outbox.reached(self.key(), Reached { incarnation, next, value });
         }
     }
 
-    /// The last value that an incarnation of the child before this one kept, on this node.
+    /// The last value that an incarnation of the child before this one kept, as far as this node
+    /// knows.
     pub(crate) fn last_checkpoint(&self) -> Option<Bytes> {
-        self.shared.checkpoints.before(self.life())
+        self.shared.checkpoints.before(self.life()).map(|(_, value)| value)
     }
 
     const fn life(&self) -> (Ordinal, ChildIncarnation) {

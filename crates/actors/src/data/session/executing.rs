@@ -5,11 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sortie_engine::parent_job::{Executor, MotionOrder, NodeIndex, Owner, QuestionKey};
 use sortie_model::spec::StopSpec;
-use sortie_model::{NodeId, Ordinal};
+use sortie_model::{NodeId, Ordinal, limits};
 use sortie_wire::host_proto::{
-    AnswerChild, ChildBatch, ChildSet, ForgetJob, StartChildren, StopChildren, SuspendChildren,
+    AnswerChild, ChildBatch, ChildFrom, ChildSet, ForgetJob, StartChildren, StopChildren,
+    SuspendChildren,
 };
 
+use crate::data::attachment::Begun;
 use crate::data::job::JobShared;
 use crate::data::session::SessionShared;
 use crate::host::HostMessage;
@@ -41,10 +43,12 @@ impl SessionShared {
             return;
         }
         let attachment = self.attachment(id);
-        let sent = attachment
-            .send_start((instance, job.hosting()), children, || spec(Executor::OtherNode));
-        if !sent {
-            self.reach(job, node);
+        match attachment
+            .send_start((instance, job.hosting()), children, || spec(Executor::OtherNode))
+        {
+            Begun::Yes => {}
+            Begun::Later => job.hear_again(id),
+            Begun::No => self.reach(job, node),
         }
     }
 
@@ -71,9 +75,26 @@ impl SessionShared {
             let again = children.iter();
             let again =
                 again.filter_map(|child| rows.again(*child, job.mailboxes.begin_life(*child)));
-            again.collect()
+            again.collect::<Vec<_>>()
         };
-        self.start_on(job, node, ChildBatch::Again(again));
+        let here = job.rows().node_id(node) == Some(self.node.me.id);
+        if here || job.durable.is_none() {
+            return self.start_on(job, node, ChildBatch::Again(again));
+        }
+        // Its node goes on from what is kept here.
+        let (mut some, mut bytes) = (Vec::new(), 0);
+        for again in again {
+            let from = job.checkpoints.before((again.ordinal, again.incarnation));
+            bytes += from.as_ref().map_or(0, |(_, value)| value.len());
+            some.push(ChildFrom { again, from });
+            if bytes >= limits::CHECKPOINTS_AHEAD_BYTES {
+                self.start_on(job, node, ChildBatch::From(std::mem::take(&mut some)));
+                bytes = 0;
+            }
+        }
+        if !some.is_empty() {
+            self.start_on(job, node, ChildBatch::From(some));
+        }
     }
 
     /// Stops children on a node. On a node that is away the rows remember it.

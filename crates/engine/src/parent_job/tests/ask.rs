@@ -117,7 +117,7 @@ fn a_question_ends_with_its_node_and_outlives_a_connection() {
     let again = JobEffect::Answer { node: NodeIndex(0), key, answer: Bytes::from_static(b"\xc3") };
     assert_eq!(effects, [again]);
     assert_eq!(job.asking().collect::<Vec<_>>(), [(Ordinal(1), QuestionNumber(1))]);
-    job.on_lost(node(0), NOW, NOW, &mut Effects::new());
+    job.on_lost((node(0), NOW), |_| false, NOW, &mut Effects::new());
     assert_eq!((job.asking().count(), job.state()), (0, State::Failed));
     assert_eq!(job.answered(key), Answered::Missed);
     let reason = job.child_failure(Ordinal(1)).map(|(reason, _)| reason);

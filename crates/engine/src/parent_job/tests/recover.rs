@@ -16,7 +16,7 @@ impl Kept {
     }
 }
 
-fn kept_job(job: &ParentJob) -> KeptJob {
+pub(super) fn kept_job(job: &ParentJob) -> KeptJob {
     KeptJob {
         identity: job.identity().clone(),
         spec: job.spec().clone(),

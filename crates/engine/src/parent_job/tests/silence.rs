@@ -102,7 +102,7 @@ fn what_ended_while_its_node_was_away_ends_once_it_is_heard() {
     let ended = vec![end(0, Verdict::Completed)];
     assert_eq!(job.on_report(node(0), &[], ended, &mut Effects::new()), Ok(()));
     assert_eq!(states(&job), [Some(State::Completed), Some(State::Disconnected)]);
-    job.on_unknown((node(0), KNOWN), NOW, NOW, &mut Effects::new());
+    job.on_unknown((node(0), KNOWN, NOW), |_| false, NOW, &mut Effects::new());
     let reason = job.child_failure(Ordinal(1)).map(|(reason, _)| reason);
     assert_eq!((reason, job.state()), (Some(Reason::NodeLost { since: NOW }), State::Failed));
 }
@@ -113,7 +113,7 @@ fn fate(said: Unknown, body: BodySpec) -> (Option<Reason>, Option<Reason>) {
     let spec = JobSpec { body, ..spec(per_node(2), None) };
     let (mut job, _) = accept(spec, 1);
     assert_eq!(job.on_report(node(0), &[begin(1)], vec![], &mut Effects::new()), Ok(()));
-    job.on_unknown((node(0), said), NOW, NOW, &mut Effects::new());
+    job.on_unknown((node(0), said, NOW), |_| false, NOW, &mut Effects::new());
     let reason = |ordinal| job.child_failure(Ordinal(ordinal)).map(|(reason, _)| reason);
     (reason(0), reason(1))
 }

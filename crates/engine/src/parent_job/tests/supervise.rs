@@ -122,7 +122,7 @@ fn a_lost_node_is_a_failure_and_its_child_is_sent_there_again() {
     let (mut job, _) = accept(supervised(RestartType::Permanent, Strategy::OneForOne, 9), 2);
     (0..2).for_each(|child| drop(report(&mut job, child, None)));
     let mut effects = Effects::new();
-    job.on_lost(node(1), NOW, NOW, &mut effects);
+    job.on_lost((node(1), NOW), |_| false, NOW, &mut effects);
     assert_eq!((again(&effects), job.state()), (vec![], State::Running));
     assert!(effects.contains(&JobEffect::Reach(NodeIndex(1))), "{effects:?}");
     assert!(!effects.contains(&JobEffect::Close(Ordinal(1))));
@@ -138,7 +138,7 @@ fn what_is_stopped_before_its_node_is_heard_again_was_never_sent() {
     let (mut job, _) = accept(supervised(RestartType::Permanent, Strategy::OneForAll, 9), 2);
     (0..2).for_each(|child| drop(report(&mut job, child, None)));
     let mut all = Effects::new();
-    job.on_lost(node(1), NOW, NOW, &mut all);
+    job.on_lost((node(1), NOW), |_| false, NOW, &mut all);
     all.extend(report(&mut job, 0, Some(Verdict::Stopped)));
     all.extend(report(&mut job, 0, Some(failed())));
     assert_eq!(job.rows[1].incarnation, ChildIncarnation(2));
@@ -246,7 +246,7 @@ fn a_stop_ends_a_child_at_once_that_waits_for_a_lost_node() {
     let (mut job, _) = accept(supervised(RestartType::Permanent, Strategy::OneForOne, 9), 2);
     (0..2).for_each(|child| drop(report(&mut job, child, None)));
     let mut effects = Effects::new();
-    job.on_lost(node(1), NOW, NOW, &mut effects);
+    job.on_lost((node(1), NOW), |_| false, NOW, &mut effects);
     job.on_stop(order(ChildSet::Some(vec![Ordinal(1)])), NOW, &mut effects);
     assert_eq!(job.child_state(Ordinal(1)), Some(State::Stopped));
     assert_eq!((job.is_settled(Ordinal(1)), job.stop()), (true, None));

@@ -132,10 +132,74 @@ fn a_lost_node_ends_its_suspended_children() {
     let mut job = running(1);
     tell(&mut job, ChildSet::All, Suspended);
     moved(&mut job, moves(0, 1, Suspended));
-    job.on_lost(node(0), Timestamp(7), NOW, &mut Effects::new());
+    job.on_lost((node(0), Timestamp(7)), |_| false, NOW, &mut Effects::new());
     let reason = job.child_failure(Ordinal(0)).map(|(reason, _)| reason);
     assert_eq!(reason, Some(Reason::NodeLost { since: Timestamp(7) }));
     assert_eq!(job.state(), State::Failed);
+}
+
+/// Two functions on a node of which the first stands still, and the node knows nothing of them
+/// any more; the first one's checkpoint is known here.
+fn parked_elsewhere(spec: JobSpec, before: impl FnOnce(&mut ParentJob)) -> (ParentJob, Effects) {
+    let (mut job, _) = accept(spec, 1);
+    let started = [begin(0), begin(1)];
+    assert_eq!(job.on_report(node(0), &started, vec![], &mut Effects::new()), Ok(()));
+    tell(&mut job, one(0), Suspended);
+    moved(&mut job, moves(0, 1, Suspended));
+    before(&mut job);
+    let mut effects = Effects::new();
+    let said = Unknown { expired: false, later: true, remembers: false };
+    job.on_unknown((node(0), said, NOW), |child| child == Ordinal(0), NOW, &mut effects);
+    (job, effects)
+}
+
+#[test]
+fn a_function_elsewhere_that_stood_still_outlives_its_nodes_memory_of_it() {
+    let (mut job, effects) = parked_elsewhere(spec(per_node(2), None), |_| {});
+    assert!(job.is_parked(Ordinal(0)));
+    assert_eq!(job.child_state(Ordinal(0)), Some(State::Suspended));
+    assert_eq!(job.child_state(Ordinal(1)), Some(State::Failed));
+    assert!(!effects.iter().any(|effect| matches!(effect, JobEffect::StartAgain { .. })));
+    // The node is asked for once more: it may be there again.
+    let (unmoved, effects) = tell(&mut job, one(0), Running);
+    assert_eq!(unmoved, []);
+    assert!(effects.contains(&JobEffect::Reach(NodeIndex(0))), "{effects:?}");
+    let mut effects = Effects::new();
+    job.on_reconnected(node(0), NOW, &mut effects);
+    let children = vec![Ordinal(0)];
+    assert!(effects.contains(&JobEffect::StartAgain { node: NodeIndex(0), children }));
+    let life = ChildIncarnation(1);
+    assert_eq!(job.again(Ordinal(0), sortie_model::Seq(0)).map(|it| it.incarnation), Some(life));
+    assert!(job.is_life_on(Ordinal(0), life, node(0)));
+    assert!(!job.is_life_on(Ordinal(0), ChildIncarnation(0), node(0)), "that one is over");
+    assert!(
+        !job.is_life_on(Ordinal(0), life, node(7)) && !job.is_life_on(Ordinal(9), life, node(0))
+    );
+}
+
+#[test]
+fn one_that_was_to_go_on_when_its_node_forgot_it_does_so_at_once() {
+    let (job, effects) = parked_elsewhere(spec(per_node(2), None), |job| {
+        tell(job, one(0), Running);
+        assert_eq!(job.child_state(Ordinal(0)), Some(State::Suspended), "its node has not said so");
+    });
+    assert!(effects.contains(&JobEffect::Reach(NodeIndex(0))), "{effects:?}");
+    assert!(!job.is_parked(Ordinal(0)));
+    assert_eq!(job.child_state(Ordinal(0)), Some(State::NotStarted));
+}
+
+#[test]
+fn one_of_a_map_whose_inputs_are_gone_has_nothing_to_go_on_with() {
+    let (mut job, _) = accept(spec(Fan::Spread, None), 1);
+    job.on_items(items(1), EntryId(2), NOW, &mut Effects::new());
+    assert_eq!(job.on_report(node(0), &[begin(0)], vec![], &mut Effects::new()), Ok(()));
+    tell(&mut job, one(0), Suspended);
+    moved(&mut job, moves(0, 1, Suspended));
+    job.note_touched();
+    let kept = job.kept(Ordinal(0)).expect("a row");
+    let mut job = ParentJob::recover(recover::kept_job(&job), vec![(Ordinal(0), kept)]);
+    job.on_lost((node(0), NOW), |_| true, NOW, &mut Effects::new());
+    assert_eq!(job.child_failure(Ordinal(0)), Some((Reason::InputLost, None)));
 }
 
 #[test]

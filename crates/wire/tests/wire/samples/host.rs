@@ -7,11 +7,11 @@ use sortie_model::{
     ChildIncarnation, Motion, Ordinal, QuestionNumber, Reason, Seq, Stream, Timestamp,
 };
 use sortie_wire::host_proto::{
-    Acknowledge, AnswerChild, ChildAgain, ChildAsk, ChildBatch, ChildEnd, ChildItem, ChildMotion,
-    ChildOutcome, ChildPosition, ChildSet, ChildStart, EndSession, ForgetJob, HostSpec, InputPiece,
-    InputPosition, InputProgress, InputRead, InputRest, InputStream, OpenQuestion, RecordHead,
-    RecordRun, Report, ReportStream, Resume, Resumed, StartChildren, StopChildren, SuspendChildren,
-    Verdict,
+    Acknowledge, AnswerChild, CheckpointHead, Checkpoints, ChildAgain, ChildAsk, ChildBatch,
+    ChildEnd, ChildFrom, ChildItem, ChildMotion, ChildOutcome, ChildPosition, ChildSet, ChildStart,
+    EndSession, ForgetJob, HostSpec, InputPiece, InputPosition, InputProgress, InputRead,
+    InputRest, InputStream, OpenQuestion, RecordHead, RecordRun, Report, ReportStream, Resume,
+    Resumed, StartChildren, StopChildren, SuspendChildren, Verdict,
 };
 
 use super::words::{TIME, job, node_name, os, seconds, session, text, window};
@@ -66,6 +66,10 @@ fn starts() -> Vec<Sample> {
         item: Some((8, item.item.clone())),
     };
     let items = StartChildren { children: ChildBatch::Items(vec![item]), ..range(None, 0, 1) };
+    let value = Bytes::from_static(b"\x93\x02");
+    let from = ChildFrom { again: again.clone(), from: Some((ChildIncarnation(1), value)) };
+    let first = ChildFrom { again: again.clone(), from: None };
+    let from = StartChildren { children: ChildBatch::From(vec![from, first]), ..range(None, 0, 1) };
     let again = StartChildren { children: ChildBatch::Again(vec![again]), ..range(None, 0, 1) };
     let script =
         BodySpec::Script { text: Bytes::from_static(b"echo hi\n"), arguments: vec![os(b"one")] };
@@ -85,6 +89,7 @@ fn starts() -> Vec<Sample> {
         plain("a range", range(None, 70_000, 2)),
         plain("items", items),
         plain("again", again),
+        plain("from a checkpoint", from),
     ]
 }
 
@@ -250,9 +255,20 @@ fn inputs() -> Vec<Sample> {
     ]
 }
 
+fn checkpoints() -> Sample {
+    let reached = |ordinal, length| CheckpointHead {
+        ordinal: Ordinal(ordinal),
+        incarnation: ChildIncarnation(3),
+        next: Seq(70_000),
+        length,
+    };
+    let reached = vec![reached(5, 2), reached(300, 0)];
+    head("two checkpoints", Checkpoints { number: 13, job: job(), reached }, b"\x93\x01")
+}
+
 pub(super) fn samples() -> Vec<Sample> {
     let report = vec![head("start, records, ends", report(), b"abc\x93\x01")];
-    [starts(), stops(), positions(), report, inputs(), vec![answer()], suspensions()]
+    [starts(), stops(), positions(), report, inputs(), vec![answer(), checkpoints()], suspensions()]
         .into_iter()
         .flatten()
         .collect()
