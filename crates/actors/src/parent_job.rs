@@ -18,6 +18,7 @@ use sortie_store::journal::JobFacts;
 use sortie_wire::host_proto::ChildSet;
 use tokio::sync::oneshot;
 
+use crate::data::durable::Kept;
 use crate::data::job::{ChildReports, JobShared};
 use crate::data::map_feed::MapFeed;
 use crate::data::session::{News, SessionShared};
@@ -52,6 +53,8 @@ pub(crate) enum ParentJobMessage {
         /// The number of the first one's first child.
         first_id: EntryId,
     },
+    /// More of the input is on the disk: say when the journal knows it.
+    InputStored(oneshot::Sender<Kept>),
     /// The map's input is at its end.
     InputEnd,
     /// The client died before the end of its input.
@@ -156,9 +159,18 @@ impl Actor for ParentJobActor {
             let _ = done.send(state.unkept.is_empty());
             return Ok(());
         }
+        if let ParentJobMessage::InputStored(done) = message {
+            let kept = state.keep(&Effects::new()).await;
+            let _ = done.send(kept);
+            return Ok(());
+        }
         let about = message.about();
         let effects = state.decide(message);
-        state.keep(&effects).await;
+        let kept = state.keep(&effects).await;
+        if kept == Kept::Never && state.session.node.is_ending() {
+            // What is not noted any more is the next node's to decide, and not to be begun.
+            return Ok(());
+        }
         if let Some(node) = about {
             state.session.attachment(node).heard(state.job.identity.instance);
         }
@@ -178,6 +190,9 @@ impl Actor for ParentJobActor {
         // What the journal does not have stays in memory.
         if state.kept.as_ref().is_some_and(|facts| facts.finished().is_some()) {
             state.job.drops_ended().await;
+            if let Some(log) = &state.job.input {
+                log.close();
+            }
             state.session.put_some_away(&state.job);
         }
         Ok(())
@@ -223,7 +238,9 @@ impl ParentJobArguments {
         rows.at(self.session.node.uptime());
         let reached = |child| self.job.keeps_checkpoint(child);
         match message {
-            ParentJobMessage::After(_) | ParentJobMessage::Say(_) => {}
+            ParentJobMessage::After(_)
+            | ParentJobMessage::Say(_)
+            | ParentJobMessage::InputStored(_) => {}
             ParentJobMessage::Wake => rows.on_wake(now, &mut effects),
             ParentJobMessage::ReportedHere => {
                 if let Some((here, reports)) = reported {
@@ -236,7 +253,7 @@ impl ParentJobArguments {
                 distrusted = applied.is_err().then_some(node);
             }
             ParentJobMessage::Answer { to, answer, reply } => {
-                // Who asked may be gone; the answer goes its way.
+                // Who asked may be gone, here and below; it goes its way.
                 let _ = reply.send(rows.on_answer(to, answer, now, &mut effects));
             }
             ParentJobMessage::Items { items, first_id } => {
@@ -249,7 +266,6 @@ impl ParentJobArguments {
             }
             ParentJobMessage::OverQuota(ordinal) => rows.on_over_quota(ordinal, now, &mut effects),
             ParentJobMessage::Move { children, motion, reply } => {
-                // Who asked may be gone; the order goes its way.
                 let _ = reply.send(rows.on_move(children, motion, now, &mut effects));
             }
             ParentJobMessage::Throttle(throttle) => rows.set_throttle(throttle, now, &mut effects),

@@ -10,7 +10,7 @@ use sortie_engine::parent_job::{JobIdentity, ParentJob};
 use sortie_engine::placement::known_children;
 use sortie_engine::select::JobFacts;
 use sortie_engine::session::{StartDecision, StartRefused};
-use sortie_model::spec::{Fan, Hosting, StopSpec};
+use sortie_model::spec::{Fan, Hosting, InputSpec, StopSpec};
 use sortie_model::{EntryId, IdempotencyKey, JobInstance, JobSpec, NodeId, NodeName, Ordinal};
 use sortie_store::journal::{self, Change, JobPlan, NewJob, SpecDigest};
 use sortie_wire::host_proto::ChildSet;
@@ -139,7 +139,7 @@ pub(crate) async fn start(stay: &Stay, order: StartOrder) -> Result<Started, Rem
         session: session.identity.id,
         created: session.node.world.now(),
     };
-    let input = input_of(session, &spec, known, pace);
+    let input = input_of(session, &spec, (identity.instance, known), pace);
     let (instance, mut effects) = (identity.instance, Vec::new());
     let mut rows = ParentJob::accept(identity, *spec, nodes, &mut effects);
     if let (Some(durable), Some(digest)) = (durable, digest)
@@ -275,13 +275,19 @@ fn decide(
 fn input_of(
     session: &SessionShared,
     spec: &JobSpec,
-    known: u64,
+    (job, known): (JobInstance, u64),
     pace: Pace,
 ) -> Option<Arc<InputLog>> {
     let map = !matches!(spec.fan, Fan::PerNode { .. });
     let readers = if map { 1 } else { known };
     let takes = map || spec.input.is_fed();
-    takes.then(|| InputLog::new(&session.node.input_directory, pace, readers))
+    // What is typed at a terminal is for whoever listens now.
+    let lasts = map || spec.input == InputSpec::Stream;
+    let lasts = lasts && spec.hosting == Hosting::Persistent;
+    takes.then(|| match session.durable.as_ref().filter(|_| lasts) {
+        Some(durable) => InputLog::lasting(durable.store().inputs().begin(job), readers),
+        None => InputLog::new(&session.node.input_directory, pace, readers),
+    })
 }
 
 fn refusal(refused: &StartRefused) -> RemoteError {
@@ -341,9 +347,10 @@ fn end(session: &SessionShared) {
         let by = "the end of its session".to_owned();
         job.tell(ParentJobMessage::Stop { children: ChildSet::All, how: StopSpec::NOW, by });
         // What outlives the node stays on its disk.
-        if !(session.durable.is_some() && session.node.is_ending()) {
-            job.mailboxes.remove_all();
+        if session.durable.is_some() && session.node.is_ending() {
+            continue;
         }
+        job.mailboxes.remove_all();
         if let Some(log) = &job.input {
             log.close();
         }

@@ -37,7 +37,7 @@ pub use crate::parent_job::host_spec::{Executor, Owner};
 pub use crate::parent_job::life::Lives;
 use crate::parent_job::nodes::Nodes;
 pub use crate::parent_job::nodes::Unknown;
-pub use crate::parent_job::recover::{Found, KeptChild, KeptJob};
+pub use crate::parent_job::recover::{Found, KeptChild, KeptItems, KeptJob};
 use crate::parent_job::row::{Phase, Row};
 pub use crate::parent_job::show::MailboxFacts;
 pub use crate::parent_job::stop::StopOrder;

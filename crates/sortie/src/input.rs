@@ -20,7 +20,8 @@ pub use terminal::TerminalSender;
 /// Sending waits while the node has no room, so memory stays bounded however fast the caller is: in
 /// a temporary session at most [`limits::INPUT_WINDOW_BYTES`](crate::limits::INPUT_WINDOW_BYTES)
 /// ahead of the slowest child, in others until it is stored, at most
-/// [`limits::STORED_INPUT_BYTES`](crate::limits::STORED_INPUT_BYTES) that were not read yet.
+/// [`limits::STORED_INPUT_BYTES`](crate::limits::STORED_INPUT_BYTES) in all: on the node's disk,
+/// where it outlives the node.
 /// Dropping a sender without [`InputSender::finish`] tells the node that the input is lost:
 /// children that still read fail with [`Reason::InputLost`](crate::Reason::InputLost).
 #[derive(Debug)]

@@ -9,6 +9,7 @@ pub mod disk;
 pub mod error;
 pub mod input_file;
 pub mod journal;
+pub mod lasting_input;
 pub mod mailbox_file;
 pub mod record_log;
 pub mod recover;
@@ -18,6 +19,7 @@ pub mod spool;
 pub mod stream_log;
 
 pub use error::SpoolError;
+pub use lasting_input::{InputDirectory, InputError, InputMark, LastingInput};
 pub use mailbox_file::MailboxFile;
 pub use record_log::{Backward, Damaged, Entry, Forward, Loaded, Next, put_record, split_record};
 pub use recover::{RecoverError, RecoveredJob, Store};

@@ -9,6 +9,7 @@ use sortie_model::{ChildKey, EntryId, IdempotencyKey, JobInstance, Seq, SessionI
 
 use crate::disk::{Disk, SystemDisk};
 use crate::journal::{Cursor, JobEntry, JobPlan, Journal, JournalBounds, JournalError, OpenError};
+use crate::lasting_input::InputDirectory;
 use crate::segment::{Known, OutputDirectory, OutputLog, OutputReader, SegmentError, Swept};
 
 /// Why something that was kept cannot be had.
@@ -21,6 +22,9 @@ pub enum RecoverError {
     /// A segment says.
     #[error(transparent)]
     Output(#[from] SegmentError),
+    /// The directory of inputs cannot be looked through.
+    #[error("cannot remove inputs that no job reads")]
+    Input(#[source] std::io::Error),
 }
 
 impl RecoverError {
@@ -29,6 +33,7 @@ impl RecoverError {
         match self {
             Self::Journal(error) => error.is_retryable(),
             Self::Output(error) => error.is_retryable(),
+            Self::Input(_) => true,
         }
     }
 }
@@ -52,6 +57,7 @@ pub struct Store {
     directory: PathBuf,
     journal: Journal,
     output: OutputDirectory,
+    inputs: InputDirectory,
 }
 
 impl Store {
@@ -73,8 +79,9 @@ impl Store {
         bounds: JournalBounds,
     ) -> Result<Self, OpenError> {
         let journal = Journal::open_on(Arc::clone(&disk), directory, bounds)?;
-        let output = OutputDirectory::new(disk, &directory.join("output"));
-        Ok(Self { directory: directory.to_owned(), journal, output })
+        let output = OutputDirectory::new(Arc::clone(&disk), &directory.join("output"));
+        let inputs = InputDirectory::new(disk, &directory.join("input"));
+        Ok(Self { directory: directory.to_owned(), journal, output, inputs })
     }
 
     /// Where all of it is.
@@ -97,6 +104,30 @@ impl Store {
     /// Where output is: a guardian writes it by itself.
     pub const fn output(&self) -> &OutputDirectory {
         &self.output
+    }
+
+    /// Where inputs are.
+    pub const fn inputs(&self) -> &InputDirectory {
+        &self.inputs
+    }
+
+    /// Removes inputs that no unfinished job reads: of a removal, or an end, that was cut short. A
+    /// job's input has to begin after its start was acknowledged; then this can go on while jobs
+    /// start.
+    ///
+    /// # Errors
+    /// [`RecoverError`]; what was removed is gone.
+    pub fn remove_left_inputs(&self) -> Result<(), RecoverError> {
+        for job in self.inputs.jobs().map_err(RecoverError::Input)? {
+            let place = self.journal.job_place(job)?;
+            let found = place.map(|(session, id)| self.journal.job(session, id)).transpose()?;
+            let is_read =
+                found.flatten().is_some_and(|(_, entry)| entry.facts.finished().is_none());
+            if !is_read {
+                self.inputs.remove(job).map_err(RecoverError::Input)?;
+            }
+        }
+        Ok(())
     }
 
     /// Jobs of a session that are not finished and have higher numbers than `after`, ascending, at

@@ -6,7 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use sortie_model::{Ordinal, limits};
+use sortie_store::LastingInput;
 use sortie_store::input_file::InputFile;
+use sortie_store::journal::InputState;
+use sortie_store::lasting_input::InputSync;
 use tokio::sync::Notify;
 
 /// Whether the client waits for the readers, or stores everything and goes.
@@ -57,11 +60,59 @@ pub(crate) struct InputLog {
     pace: Pace,
     /// How many readers there will be; the prefix that all of them have read is freed.
     readers: u64,
+    /// An earlier life of the node stored it, and may have handed it out.
+    is_of_before: bool,
+}
+
+/// Where the bytes are.
+#[derive(Debug)]
+enum Place {
+    /// With the node.
+    Fleeting(InputFile),
+    /// With its home, all of them until the job is over.
+    Lasting(LastingInput, InputState),
+}
+
+impl Place {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Fleeting(file) => file.len(),
+            Self::Lasting(input, _) => input.len(),
+        }
+    }
+
+    /// Bytes that take room.
+    fn kept(&self) -> u64 {
+        match self {
+            Self::Fleeting(file) => file.kept(),
+            Self::Lasting(input, _) => input.len(),
+        }
+    }
+
+    fn append(&mut self, bytes: Bytes) -> std::io::Result<()> {
+        match self {
+            Self::Fleeting(file) => file.append(bytes),
+            Self::Lasting(input, _) => input.append(&bytes),
+        }
+    }
+
+    fn read(&self, offset: u64, most: usize) -> std::io::Result<Bytes> {
+        match self {
+            Self::Fleeting(file) => file.read(offset, most),
+            Self::Lasting(input, _) => input.read(offset, most),
+        }
+    }
+
+    fn free_below(&mut self, offset: u64) {
+        if let Self::Fleeting(file) = self {
+            file.free_below(offset);
+        }
+    }
 }
 
 #[derive(Debug)]
 struct State {
-    file: InputFile,
+    file: Place,
     end: End,
     /// Where each present reader is.
     reading: HashMap<Ordinal, u64>,
@@ -74,28 +125,79 @@ struct State {
 
 impl InputLog {
     pub(crate) fn new(directory: &Path, pace: Pace, readers: u64) -> Arc<Self> {
+        Self::of(Place::Fleeting(InputFile::new(directory)), pace, readers, false)
+    }
+
+    /// That of a new job which outlives its node.
+    pub(crate) fn lasting(input: LastingInput, readers: u64) -> Arc<Self> {
+        let place = Place::Lasting(input, InputState::Nothing);
+        Self::of(place, Pace::Store, readers, false)
+    }
+
+    /// What an earlier life of the node stored.
+    pub(crate) fn recovered(input: LastingInput, stored: InputState) -> Arc<Self> {
+        let log = Self::of(Place::Lasting(input, stored), Pace::Store, u64::MAX, true);
+        match stored {
+            InputState::Whole(_) => log.finish(),
+            InputState::Begun(_) | InputState::Nothing => log.lose(),
+        }
+        log
+    }
+
+    fn of(file: Place, pace: Pace, readers: u64, is_of_before: bool) -> Arc<Self> {
         let state = State {
-            file: InputFile::new(directory),
+            file,
             end: End::NotYet,
             reading: HashMap::new(),
             came: 0,
             known: HashSet::new(),
             closed: false,
         };
-        Arc::new(Self { state: Mutex::new(state), changed: Notify::new(), pace, readers })
+        let (state, changed) = (Mutex::new(state), Notify::new());
+        Arc::new(Self { state, changed, pace, readers, is_of_before })
     }
 
     /// What an earlier life of the node did not hand over went with it.
     pub(crate) fn lost(directory: &Path) -> Arc<Self> {
-        let log = Self::new(directory, Pace::Store, u64::MAX);
+        let place = Place::Fleeting(InputFile::new(directory));
+        let log = Self::of(place, Pace::Store, u64::MAX, true);
         log.lose();
         log
     }
 
-    /// Whether it was lost before anybody read of it here.
-    pub(crate) fn is_gone(&self) -> bool {
+    /// Whether somebody may have read of it that an earlier life of the node had.
+    pub(crate) const fn is_of_before(&self) -> bool {
+        self.is_of_before
+    }
+
+    /// What of it is on the disk, as the journal is to know it.
+    pub(crate) fn stored(&self) -> InputState {
+        match self.state().file {
+            Place::Fleeting(_) => InputState::Nothing,
+            Place::Lasting(_, stored) => stored,
+        }
+    }
+
+    /// Whether it is stored for longer than the node lives.
+    pub(crate) fn lasts(&self) -> bool {
         let state = self.state();
-        state.end == End::Lost && state.file.is_empty()
+        !state.closed && matches!(state.file, Place::Lasting(..))
+    }
+
+    /// What brings all that was written so far to the disk, if it is to last.
+    pub(crate) fn sync(&self) -> Option<InputSync> {
+        let mut state = self.state();
+        match &mut state.file {
+            Place::Lasting(input, _) => Some(input.sync()),
+            Place::Fleeting(_) => None,
+        }
+    }
+
+    /// So much is on the disk.
+    pub(crate) fn set_stored(&self, now: InputState) {
+        if let Place::Lasting(_, stored) = &mut self.state().file {
+            *stored = now;
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -149,9 +251,13 @@ impl InputLog {
     /// Nobody wants the input any more: what is stored is freed, a writer learns it.
     pub(crate) fn close(&self) {
         let mut state = self.state();
-        state.closed = true;
         let length = state.file.len();
         state.file.free_below(length);
+        if let (Place::Lasting(input, _), false) = (&state.file, state.closed) {
+            // What cannot be removed now is when the node starts.
+            let _ = input.remove();
+        }
+        state.closed = true;
         drop(state);
         self.changed.notify_waiters();
     }

@@ -1,6 +1,7 @@
 //! What the data plane and the readers share of one job: its rows, its mailboxes, its news.
 
 mod facts;
+mod input;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

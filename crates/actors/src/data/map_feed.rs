@@ -31,14 +31,15 @@ impl MapFeed {
     }
 }
 
-/// Reads items from the job's input while the parent wants them.
+/// Reads items from the job's input while the parent wants them, behind those of the children that
+/// it has.
 pub(crate) async fn run(
     feed: MapFeed,
     mut reader: InputReader,
     session: Arc<SessionShared>,
     job: Arc<JobShared>,
 ) {
-    let (mut items, mut told) = (Items::default(), 0);
+    let (mut items, mut told) = (Items::default(), u64::from(job.rows().children()));
     loop {
         // One permit at the least, then all that are there: a message carries many items.
         let Ok(permit) = feed.0.acquire().await else { return };
@@ -67,16 +68,21 @@ pub(crate) async fn run(
 
 /// Items as `sortie_wire::map_items` packs them, cut wherever the input was read.
 #[derive(Debug, Default)]
-struct Items {
+pub(crate) struct Items {
     buffer: BytesMut,
 }
 
 impl Items {
-    fn push(&mut self, bytes: &[u8]) {
+    /// The bytes of what was not taken.
+    pub(crate) fn left(&self) -> u64 {
+        self.buffer.len() as u64
+    }
+
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
-    fn take(&mut self, most: usize) -> Vec<Bytes> {
+    pub(crate) fn take(&mut self, most: usize) -> Vec<Bytes> {
         let mut items = Vec::new();
         while items.len() < most {
             let Some(length) = self.buffer.first_chunk::<4>() else { break };

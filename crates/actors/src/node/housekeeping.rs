@@ -16,8 +16,11 @@ use crate::serve::remove;
 /// How often the node looks what of its history is too old or too much.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
 
-/// Removes output whose job is gone.
+/// Removes output whose job is gone, and inputs whose job is over.
 fn sweep(store: &Store) {
+    if let Err(error) = store.remove_left_inputs() {
+        tracing::warn!(%error, "inputs of jobs that are over cannot be removed");
+    }
     let swept = store.orphans().and_then(|mut orphans| {
         while orphans.step(PAGE)? == Swept::More {}
         Ok(())

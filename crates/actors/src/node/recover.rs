@@ -1,11 +1,11 @@
 //! The start of a node with a home: its sessions and their jobs are as they were
 //! (`docs/semantics.md`, section 4.2).
 
+mod boot;
+mod input;
+
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use sortie_engine::host::Start;
 use sortie_engine::parent_job::{Executor, JobIdentity, KeptChild, KeptJob, Owner, ParentJob};
 use sortie_engine::placement;
 use sortie_exec::Adopted;
-use sortie_model::spec::BodySpec;
+use sortie_model::spec::{BodySpec, Fan};
 use sortie_model::{ChildKey, EntryId, Motion, Ordinal, State, limits};
 use sortie_store::Store;
 use sortie_store::journal::{
@@ -33,10 +33,11 @@ use sortie_engine::session::Run;
 use crate::child_job::Survivor;
 use crate::data::archived::Archived;
 use crate::data::durable::{Durable, PAGE, kept_child, output};
-use crate::data::input_log::InputLog;
 use crate::data::job::JobShared;
+use crate::data::map_feed::{self, MapFeed};
 use crate::data::session::{SessionIdentity, SessionShared};
 use crate::host::{Adoption, HostMessage};
+use crate::node::recover::boot::{note_boot, same_boot};
 use crate::node::{NodeError, NodeShared};
 use crate::parent_job::{Finding, ParentJobActor, ParentJobArguments, ParentJobMessage};
 use crate::serve::wait;
@@ -187,32 +188,6 @@ impl NodeShared {
     }
 }
 
-/// What the machine calls its present life.
-const BOOT: &str = "/proc/sys/kernel/random/boot_id";
-
-/// Whether the machine runs since before the node's present life.
-fn same_boot(directory: &Path) -> bool {
-    let noted = fs::read(directory.join("boot"));
-    fs::read(BOOT).is_ok_and(|boot| noted.is_ok_and(|noted| noted == boot))
-}
-
-/// Notes the machine's life for the next node.
-fn note_boot(directory: &Path) {
-    let note = || {
-        let (new, boot) = (directory.join("boot.new"), fs::read(BOOT)?);
-        let mut options = fs::OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        file.write_all(&boot)?;
-        file.sync_all()?;
-        fs::rename(&new, directory.join("boot"))
-    };
-    if !same_boot(directory)
-        && let Err(error) = note()
-    {
-        tracing::warn!(%error, "the machine's life cannot be noted");
-    }
-}
-
 /// Children that a guardian has from before, and that nobody has asked for yet.
 pub(super) struct Left {
     /// A guardian notes a child before it starts it, so whom it does not tell of never began;
@@ -315,8 +290,17 @@ fn kept_children(
     Ok((children, places))
 }
 
-/// A job as the journal has it, with what its children said, and where they are; none if it was
-/// removed.
+/// A job as the journal has it.
+pub(crate) struct FromJournal {
+    /// With what its children said.
+    pub(crate) job: Arc<JobShared>,
+    /// Where its children are.
+    pub(crate) places: Vec<Run>,
+    /// Where its input is read on, if it is an open map.
+    reads_from: u64,
+}
+
+/// A job as the journal has it; none if it was removed.
 ///
 /// # Errors
 /// [`JournalError`].
@@ -324,12 +308,15 @@ pub(crate) async fn kept_job(
     session: &SessionShared,
     store: &Arc<Store>,
     entry: JobEntry,
-) -> Result<Option<(Arc<JobShared>, Vec<Run>)>, JournalError> {
+) -> Result<Option<FromJournal>, JournalError> {
     let Some(plan) = store.journal().plan(session.identity.instance, entry.id)? else {
         // It was removed meanwhile.
         return Ok(None);
     };
     let (children, places) = kept_children(store, &entry, &plan)?;
+    let per_item = if matches!(plan.spec.fan, Fan::Each) { plan.nodes.len().max(1) } else { 1 };
+    let items = children.last().map_or(0, |(last, _)| last.0 as usize / per_item + 1);
+    let input = input::left(session, store, (&entry, &plan.spec), items).await;
     let (spec, nodes, facts) = (plan.spec, plan.nodes, entry.facts);
     let kept = KeptJob {
         identity: JobIdentity {
@@ -350,20 +337,19 @@ pub(crate) async fn kept_job(
         begin: facts.begin,
         end: facts.end,
         restarts: facts.restarts,
+        items: input.items,
     };
     let mut rows = ParentJob::recover(kept, children);
     rows.note_touched();
     let mailboxes =
         output::mailboxes(&session.node, store, (entry.instance, session.identity.output));
-    let fed = rows.spec().input.is_fed();
-    let input = fed.then(|| InputLog::lost(&session.node.input_directory));
-    let job = JobShared::new(rows, mailboxes, input, session);
+    let job = JobShared::new(rows, mailboxes, input.log, session);
     if facts.with_errors {
         job.note_streams([sortie_model::Stream::Error]);
     }
     job.say_unread(facts.unread && facts.state.is_finished());
     output::restore(&job, store).await?;
-    Ok(Some((job, places)))
+    Ok(Some(FromJournal { job, places, reads_from: input.from }))
 }
 
 /// Takes a job up again; gives it if it is not finished, and then it waits for the word what was
@@ -373,13 +359,20 @@ async fn recover_job(
     store: &Arc<Store>,
     entry: JobEntry,
 ) -> Result<Option<Arc<JobShared>>, RecoverError> {
-    let Some((job, places)) = kept_job(session, store, entry).await? else { return Ok(None) };
+    let Some(found) = kept_job(session, store, entry).await? else { return Ok(None) };
+    let FromJournal { job, places, reads_from } = found;
     let JobIdentity { id, instance, .. } = job.identity;
     session.table_mut().put_back(id, instance, Arc::clone(&job), &places);
     if job.rows().state().is_finished() {
         return Ok(None);
     }
-    let arguments = ParentJobArguments::new(&job, session);
+    let mut arguments = ParentJobArguments::new(&job, session);
+    if let (true, Some(log)) = (job.rows().is_open(), &job.input) {
+        let (feed, reader) = (MapFeed::new(), log.reader(Ordinal(0)));
+        reader.advance_to(reads_from);
+        arguments.feed = Some(feed.clone());
+        tokio::spawn(map_feed::run(feed, reader, Arc::clone(session), Arc::clone(&job)));
+    }
     let over = || RecoverError::Session(wait::ended(session));
     let supervisor = session.actor().ok_or_else(over)?.get_cell();
     let spawned = ParentJobActor::spawn_linked(None, ParentJobActor, arguments, supervisor).await;

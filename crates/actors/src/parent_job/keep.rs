@@ -20,8 +20,8 @@ fn lives_that_ended(effects: &Effects) -> impl Iterator<Item = Ordinal> {
 
 impl ParentJobArguments {
     /// Keeps what was decided, before it is carried out.
-    pub(super) async fn keep(&mut self, effects: &Effects) {
-        let Some(durable) = self.job.durable.clone() else { return };
+    pub(super) async fn keep(&mut self, effects: &Effects) -> Kept {
+        let Some(durable) = self.job.durable.clone() else { return Kept::Yes };
         let (ended, touched) = {
             let mut rows = self.job.rows_mut();
             let mut touched = rows.take_touched();
@@ -69,7 +69,8 @@ impl ParentJobArguments {
             let facts = Box::new(facts);
             changes.push(Change::JobChanged { session, job: self.job.identity.id, facts });
         }
-        match durable.keep(changes).await {
+        let kept = durable.keep(changes).await;
+        match kept {
             Kept::Yes => {
                 self.unkept.clone_from(&self.late);
                 if self.late.is_empty() {
@@ -87,6 +88,7 @@ impl ParentJobArguments {
             }
             Kept::Never => self.kept = None,
         }
+        kept
     }
 
     /// Keeps the checkpoints that are due: at once those of children that stand still, and all when

@@ -9,12 +9,14 @@ use sortie_exec::working_directory;
 use sortie_model::restart::RestartSpec;
 use sortie_model::spec::{BodySpec, Escalation, Fan, Hosting, InputSpec, OsBytes, Placement};
 use sortie_model::view::NodeState;
-use sortie_model::{IdempotencyKey, JobSpec, NodeId, NodeName};
+use sortie_model::{IdempotencyKey, JobSpec, NodeId, NodeName, limits};
 use sortie_wire::session_proto::{Answer, Plan};
 use sortie_wire::{ErrorCode, RemoteError, map_items};
+use tokio::time::Instant;
 
 use crate::data::exchange::{ExchangeError, ServerEnd, ServerReceiver, ToClient, ToServer};
 use crate::data::input_log::{InputLog, Pace};
+use crate::data::job::JobShared;
 use crate::data::session::SessionShared;
 use crate::data::stay::{Asker, Stay};
 use crate::node::NodeShared;
@@ -98,7 +100,15 @@ pub(super) async fn start(
     let taken = tokio::select! {
         biased;
         error = stay.parted(), if stay.is_held() => Err(error),
-        taken = take_input(&log, shape, receiver) => taken,
+        taken = take_input(&job, &log, shape, receiver) => taken,
+    };
+    let taken = match taken {
+        Ok(()) => job.keep_input(&log, true).await,
+        Err(error) => {
+            // Why the rest is lost was said already.
+            let _ = job.keep_input(&log, false).await;
+            Err(error)
+        }
     };
     match taken {
         Ok(()) => {
@@ -122,12 +132,23 @@ enum Shape {
 }
 
 async fn take_input(
+    job: &JobShared,
     log: &InputLog,
     shape: Shape,
     mut receiver: ServerReceiver,
 ) -> Result<(), RemoteError> {
+    // When what came is to be certain, though the rest of it may take long to come.
+    let mut due = None;
     loop {
-        let message = receiver.next().await;
+        let message = tokio::select! {
+            biased;
+            () = at(due), if due.is_some() => {
+                job.keep_input(log, false).await?;
+                due = None;
+                continue;
+            }
+            message = receiver.next() => message,
+        };
         let Ok(Some(ToServer::Input { bytes, last })) = message else {
             let text = "the client died before the end of its input";
             return Err(RemoteError::new(ErrorCode::Gone, text));
@@ -148,6 +169,9 @@ async fn take_input(
             use crate::data::input_log::InputError;
             match log.write(bytes).await {
                 // The job has what it needs; the rest is read and forgotten.
+                Ok(()) if log.lasts() => {
+                    due.get_or_insert_with(|| Instant::now() + limits::INPUT_KEPT);
+                }
                 Ok(()) | Err(InputError::Unwanted) => {}
                 Err(error @ InputError::TooLarge) => {
                     return Err(RemoteError::new(ErrorCode::Limit, error.to_string()));
@@ -160,6 +184,12 @@ async fn take_input(
         if last {
             return Ok(());
         }
+    }
+}
+
+async fn at(due: Option<Instant>) {
+    if let Some(due) = due {
+        tokio::time::sleep_until(due).await;
     }
 }
 
@@ -194,8 +224,8 @@ async fn check(
         _ => {}
     }
     let children = sortie_engine::placement::known_children(&spec.fan, nodes.len() as u32);
-    if children.is_some_and(|count| count > u64::from(sortie_model::limits::CHILDREN_PER_JOB)) {
-        let most = sortie_model::limits::CHILDREN_PER_JOB;
+    if children.is_some_and(|count| count > u64::from(limits::CHILDREN_PER_JOB)) {
+        let most = limits::CHILDREN_PER_JOB;
         return usage(&format!("a job has at most {most} children"));
     }
     if let Err(error) = check_terminal(spec, children) {

@@ -253,7 +253,9 @@ impl ParentJob {
         for ordinal in self.on_node(index) {
             let Some(row) = self.rows.get(ordinal.0 as usize) else { continue };
             let reason = match row.phase {
-                Phase::Suspended if reached(ordinal) && self.inputs_are_lost() => Reason::InputLost,
+                Phase::Suspended if reached(ordinal) && self.lacks_item(ordinal) => {
+                    Reason::InputLost
+                }
                 Phase::Suspended if reached(ordinal) => {
                     parked.push(ordinal);
                     continue;

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use sortie_model::facts::WaitsFor;
 use sortie_model::restart::Strategy;
 use sortie_model::spec::{Fan, JobSpec, StopSpec, Throttle};
 use sortie_model::{
-    ChildIncarnation, EntryId, NodeId, NodeName, Ordinal, Reason, State, Timestamp,
+    ChildIncarnation, EntryId, NodeId, NodeName, Ordinal, Reason, State, Timestamp, limits,
 };
 use sortie_wire::host_proto::{ChildOutcome, ChildSet, Verdict};
 
@@ -61,6 +62,21 @@ pub struct KeptJob {
     pub end: Option<Timestamp>,
     /// How often children started again.
     pub restarts: u64,
+    /// What is known again of a map's items.
+    pub items: KeptItems,
+}
+
+/// The items of a map, after its node ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum KeptItems {
+    /// It is no map, or is over.
+    #[default]
+    None,
+    /// Those of which there are children, from the first, as far as they are certain; the next ones
+    /// are read when they are wanted.
+    Known(Vec<Bytes>),
+    /// Their node did not keep them.
+    Lost,
 }
 
 /// What the node finds of a child that was to run on it.
@@ -135,11 +151,10 @@ impl ParentJob {
     /// nothing was kept wait for their turn; those of an input are the kept ones. Nothing starts
     /// before [`Self::on_recovered`].
     pub fn recover(job: KeptJob, children: Vec<(Ordinal, KeptChild)>) -> Self {
-        let KeptJob { identity, spec, nodes, told, stop, throttle, begin, end, restarts } = job;
+        let KeptJob { identity, spec, nodes, told, stop, throttle, begin, end, restarts, items } =
+            job;
         let known = placement::known_children(&spec.fan, nodes.len() as u32);
         let mut this = Self::empty(identity, spec, nodes);
-        // Its client is gone, and with it what was not read.
-        this.open = false;
         if let Some(throttle) = throttle {
             this.line.set_limit(throttle);
         }
@@ -160,6 +175,15 @@ impl ParentJob {
                 this.suspensions.recover(ordinal, row.phase);
             }
         }
+        match items {
+            KeptItems::None => {}
+            KeptItems::Lost => this.note("what was not read of its input was lost".to_owned()),
+            KeptItems::Known(items) => {
+                let has_room = rows < u64::from(limits::CHILDREN_PER_JOB);
+                this.open = has_room && this.told != Told::Stop && !this.gave_up();
+                this.items = items;
+            }
+        }
         this.take_up_rows();
         if let Some(supervision) = &mut this.supervision {
             supervision.set_restarts(restarts);
@@ -171,6 +195,13 @@ impl ParentJob {
             this.history.extend(end.map(|end| (this.state, end)));
         }
         this
+    }
+
+    /// Whether a child started again too often.
+    fn gave_up(&self) -> bool {
+        let mut outcomes = self.rows.iter().filter_map(|row| row.outcome.as_deref());
+        outcomes
+            .any(|outcome| matches!(outcome.verdict, Verdict::Failed(Reason::RestartLimit { .. })))
     }
 
     /// The other nodes that were told of unfinished children.
@@ -222,7 +253,6 @@ impl ParentJob {
     ) {
         let here = self.nodes.find(here);
         let (mut told_here, mut adopted) = (Vec::new(), BTreeSet::new());
-        let items_lost = self.inputs_are_lost();
         // From the last to the first, so that what goes back keeps its order at the head.
         for ordinal in (0..self.rows.len() as u32).rev().map(Ordinal) {
             let Some(row) = self.row(ordinal) else { continue };
@@ -239,7 +269,7 @@ impl ParentJob {
             match (row.phase, found) {
                 (Phase::Resting, _) => self.supervise_ended(ordinal, effects),
                 (Phase::Queued, Found::Alive) => self.had_begun(ordinal),
-                (Phase::Queued, _) if items_lost => {
+                (Phase::Queued, _) if self.lacks_item(ordinal) => {
                     self.line.withdraw(ordinal);
                     self.end_here(ordinal, Verdict::Failed(Reason::InputLost), now, effects);
                 }
@@ -249,13 +279,12 @@ impl ParentJob {
                 (_, Found::NeverBegan | Found::Gone | Found::AtCheckpoint) if told => {
                     self.end_here(ordinal, Verdict::Stopped, now, effects);
                 }
-                (Phase::Suspended, Found::AtCheckpoint) if items_lost => {
+                (Phase::Suspended, Found::AtCheckpoint) | (Phase::Sent, Found::NeverBegan)
+                    if self.lacks_item(ordinal) =>
+                {
                     self.end_here(ordinal, Verdict::Failed(Reason::InputLost), now, effects);
                 }
                 (Phase::Suspended, Found::AtCheckpoint) => self.suspensions.park(ordinal),
-                (Phase::Sent, Found::NeverBegan) if items_lost => {
-                    self.end_here(ordinal, Verdict::Failed(Reason::InputLost), now, effects);
-                }
                 (Phase::Sent, Found::NeverBegan) => self.send_back(ordinal),
                 (Phase::Sent, _) => self.fail(ordinal, Reason::StartUncertain, now, effects),
                 _ => self.fail(ordinal, Reason::NodeLost { since: now }, now, effects),
@@ -266,7 +295,9 @@ impl ParentJob {
         if let Some(node) = here {
             self.move_again(node, effects);
         }
-        self.supervise_closed();
+        if !self.open {
+            self.supervise_closed();
+        }
         if self.told == Told::Stop {
             let (how, by) = self.stop.take().unwrap_or_default();
             let children = ChildSet::All;
@@ -284,11 +315,6 @@ impl ParentJob {
         }
     }
 
-    /// Whether the job's children had inputs that are not there any more: none starts again.
-    pub(super) fn inputs_are_lost(&self) -> bool {
-        !matches!(self.spec.fan, Fan::PerNode { .. }) && self.items.is_empty()
-    }
-
     /// These lives outlived a daemon.
     pub(super) fn adopted(&mut self, lives: BTreeSet<(Ordinal, ChildIncarnation)>, now: Timestamp) {
         if lives.is_empty() {
@@ -298,6 +324,11 @@ impl ParentJob {
             self.rows.get(life.0.0 as usize).is_some_and(|row| row.incarnation == life.1)
         });
         self.adopted.extend(lives.into_iter().map(|life| (life, now)));
+    }
+
+    /// Whether it is a map's child whose item is not known any more: it cannot start again.
+    pub(super) fn lacks_item(&self, ordinal: Ordinal) -> bool {
+        !matches!(self.spec.fan, Fan::PerNode { .. }) && self.item(ordinal).is_none()
     }
 
     /// A child that runs though it waited: that it was sent could not be kept.

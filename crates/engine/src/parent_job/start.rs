@@ -64,29 +64,34 @@ impl ParentJob {
 
     /// The same for children that did not run before.
     fn start_first_on(&self, node: NodeIndex, ordinals: &[Ordinal], effects: &mut Effects) {
-        if ordinals.is_empty() {
-            return;
-        }
-        if self.items.is_empty() {
-            let step = match ordinals {
+        // One whose item its node did not keep starts without: where it runs already it is known.
+        let (with_item, without): (Vec<_>, Vec<_>) =
+            ordinals.iter().copied().partition(|ordinal| self.item(*ordinal).is_some());
+        self.start_items_on(node, &with_item, effects);
+        self.start_plain_on(node, &without, effects);
+    }
+
+    /// As few ranges as they are.
+    fn start_plain_on(&self, node: NodeIndex, ordinals: &[Ordinal], effects: &mut Effects) {
+        let mut rest = ordinals;
+        while let [first, ..] = rest {
+            let step = match rest {
                 [first, second, ..] => second.0 - first.0,
                 _ => 1,
             };
-            let even = ordinals.windows(2).all(|pair| match pair {
+            let even = rest.windows(2).take_while(|pair| match pair {
                 [a, b] => b.0 - a.0 == step,
-                _ => true,
+                _ => false,
             });
-            if let (true, Some(first)) = (even, ordinals.first()) {
-                let children = ChildBatch::Range {
-                    first: *first,
-                    step,
-                    count: ordinals.len() as u32,
-                    id_base: self.identity.id.0 + 1,
-                };
-                effects.push(JobEffect::Start { node, children });
-                return;
-            }
+            let count = 1 + even.count();
+            let id_base = self.identity.id.0 + 1;
+            let children = ChildBatch::Range { first: *first, step, count: count as u32, id_base };
+            effects.push(JobEffect::Start { node, children });
+            rest = rest.get(count..).unwrap_or_default();
         }
+    }
+
+    fn start_items_on(&self, node: NodeIndex, ordinals: &[Ordinal], effects: &mut Effects) {
         for some in ordinals.chunks(limits::FRAME_ITEMS) {
             let mut items = Vec::new();
             let mut bytes = 0;

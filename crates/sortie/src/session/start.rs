@@ -77,8 +77,8 @@ impl Session {
     /// [`Session::task_map`] does: inputs are pulled one by one, after the start, by a future of
     /// the runtime that started the job. A temporary session ([`Client::temporary`]) takes them as
     /// it needs them, within [`limits::INPUT_WINDOW_BYTES`](crate::limits::INPUT_WINDOW_BYTES) of
-    /// its children. A persistent one, as `default` is, stores them as they come, in memory and
-    /// then on disk, up to [`limits::STORED_INPUT_BYTES`](crate::limits::STORED_INPUT_BYTES), so
+    /// its children. A persistent one, as `default` is, stores them as they come, on the node's
+    /// disk, up to [`limits::STORED_INPUT_BYTES`](crate::limits::STORED_INPUT_BYTES), so
     /// that the job needs this program no more (`docs/semantics.md`, section 3.1); its children
     /// read that store as places free. In neither are there more children at once than may be in
     /// progress: one comes to be when its input is read. An input is at most

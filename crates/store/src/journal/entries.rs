@@ -15,6 +15,7 @@ use sortie_model::{
 use sortie_wire::codec;
 use sortie_wire::host_proto::ChildOutcome;
 
+use crate::lasting_input::InputMark;
 use crate::segment::Taken;
 
 /// A session (`docs/semantics.md`, section 1.1).
@@ -121,21 +122,16 @@ pub enum Told {
     Suspend,
 }
 
-/// Where the job's input is.
+/// What of the job's input is on the disk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum InputState {
-    /// It takes none, or all of it was read.
+    /// Nothing.
     #[default]
-    Done,
-    /// More may come.
-    Open,
-    /// All was stored, and so many bytes of it were read.
-    Stored {
-        /// Bytes.
-        read: u64,
-    },
-    /// The client died before its end.
-    Lost,
+    Nothing,
+    /// So much, and more may come.
+    Begun(InputMark),
+    /// All of it.
+    Whole(InputMark),
 }
 
 /// What changes of a job.
@@ -165,7 +161,7 @@ pub struct JobFacts {
     pub stop: Option<(StopSpec, String)>,
     /// Another throttle than it was submitted with.
     pub throttle: Option<Throttle>,
-    /// Where its input is.
+    /// What of its input is on the disk.
     pub input: InputState,
     /// Bytes of disk that its output has, as far as the journal was told.
     pub output_bytes: u64,
@@ -187,7 +183,7 @@ impl JobFacts {
             told: Told::Nothing,
             stop: None,
             throttle: None,
-            input: InputState::Done,
+            input: InputState::Nothing,
             output_bytes: 0,
         }
     }

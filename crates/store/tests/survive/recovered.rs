@@ -74,3 +74,23 @@ fn output_without_a_job_is_removed_in_steps() {
     let left: Vec<_> = store.output().jobs().expect("readable").collect();
     assert_eq!(left, [child(0).job]);
 }
+
+#[test]
+fn inputs_that_no_unfinished_job_reads_are_removed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path());
+    let journal = store.journal();
+    change(journal, vec![Change::SessionOpened(Box::new(session()))]).expect("opened");
+    for number in 0..2 {
+        start(journal, new_job(number)).expect("accepted");
+    }
+    change(journal, ended(1)).expect("stored");
+    // Of one that goes on, of one that is over, and of one that nobody knows.
+    for number in 0..3 {
+        let mut input = store.inputs().begin(child(number).job);
+        input.append(b"some").expect("room");
+    }
+    store.remove_left_inputs().expect("a disk that works");
+    let left: Vec<_> = store.inputs().jobs().expect("a list").collect();
+    assert_eq!(left, [child(0).job]);
+}

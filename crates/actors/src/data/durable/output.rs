@@ -252,7 +252,8 @@ impl JobShared {
         let unread = self.mailboxes.unread().records > 0;
         let Tally { records, bytes } = self.mailboxes.dropped();
         let dropped = Dropped { records, bytes, cut: false };
-        JobFacts { dropped, ..job_facts(rows, unread, self.with_errors()) }
+        let input = self.input.as_ref().map(|log| log.stored()).unwrap_or_default();
+        JobFacts { dropped, input, ..job_facts(rows, unread, self.with_errors()) }
     }
 
     /// Keeps how far its readers have confirmed. What is not kept is tried again by the next call.

@@ -77,7 +77,7 @@ impl InputFeeds {
             (None, None) => return Ok(()),
             (None, Some(log)) => {
                 let feed = Feed::new(log.reader(key.ordinal), Arc::clone(&self.traffic));
-                if log.is_gone() {
+                if log.is_of_before() {
                     // An earlier life of this node sent it what it has.
                     feed.state().ever_sent = u64::MAX;
                 }

@@ -14,7 +14,7 @@ use sortie_wire::{ErrorCode, RemoteError};
 use crate::data::archived::Archived;
 use crate::data::job::JobShared;
 use crate::data::session::SessionShared;
-use crate::node::recover::kept_job;
+use crate::node::recover::{FromJournal, kept_job};
 
 /// The jobs of a session.
 pub(crate) type Jobs = SessionTable<Arc<JobShared>, Archived>;
@@ -101,7 +101,8 @@ impl SessionShared {
         let Some(entry) = entry else { return Ok(None) };
         let instance = entry.instance;
         let kept = kept_job(self, durable.store(), entry).await;
-        let Some((job, places)) = kept.map_err(|error| unreadable(&error))? else {
+        let Some(FromJournal { job, places, .. }) = kept.map_err(|error| unreadable(&error))?
+        else {
             return Ok(None);
         };
         let brought = self.table_mut().bring_back((id, instance), Arc::clone(&job), &places);

@@ -27,6 +27,7 @@ pub(super) fn kept_job(job: &ParentJob) -> KeptJob {
         begin: job.begin_time(),
         end: job.end_time(),
         restarts: job.restarts(),
+        items: KeptItems::None,
     }
 }
 
@@ -338,6 +339,117 @@ fn an_input_that_was_sent_and_certainly_did_not_begin_is_lost_and_not_uncertain(
         assert_eq!(job.child_failure(child), Some((reason, None)), "{child:?}");
     }
     assert_eq!((started(&effects), job.state()), (BTreeMap::new(), State::Failed));
+}
+
+/// The same with what is known again of its map's items.
+fn back_with(job: &ParentJob, kept: &Kept, items: KeptItems) -> ParentJob {
+    let children = kept.0.iter().map(|(ordinal, child)| (*ordinal, child.clone()));
+    let mut next = ParentJob::recover(KeptJob { items, ..kept_job(job) }, children.collect());
+    next.note_touched();
+    next
+}
+
+/// The items that go out, by child.
+fn sent_items(effects: &Effects) -> BTreeMap<u32, (u64, Vec<u8>)> {
+    let batches = effects.iter().filter_map(|effect| match effect {
+        JobEffect::Start { children: ChildBatch::Items(items), .. } => Some(items),
+        _ => None,
+    });
+    let each = batches.flatten();
+    each.map(|item| (item.ordinal.0, (item.number, item.item.to_vec()))).collect()
+}
+
+#[test]
+fn a_map_reads_on_behind_the_lines_that_have_children() {
+    let (mut job, mut kept) = begun(spec(Fan::Spread, Some(2)));
+    let mut effects = Effects::new();
+    job.on_items(items(4), EntryId(2), NOW, &mut effects);
+    job.on_report(node(0), &[begin(0)], vec![], &mut effects).expect("true");
+    kept.take(&mut job);
+    let mut job = back_with(&job, &kept, KeptItems::Known(items(4)));
+    effects.clear();
+    let found = |child: Ordinal, _| match child.0 {
+        0 => Found::Alive,
+        _ => Found::NeverBegan,
+    };
+    job.on_recovered(node(0), found, NOW, &mut effects);
+    use State::{NotStarted, Running};
+    assert_eq!(states(&job), [Running, NotStarted, NotStarted, NotStarted]);
+    // The one that its node never heard of goes first, with its own line.
+    let second = items(4)[1].to_vec();
+    assert_eq!(sent_items(&effects), BTreeMap::from([(1, (2, second))]));
+    assert!(job.is_open() && effects.iter().any(|effect| matches!(effect, JobEffect::Want(_))));
+    effects.clear();
+    job.on_items(items(1), EntryId(9), NOW, &mut effects);
+    assert_eq!((job.children(), job.item(Ordinal(4)).map(|(number, _)| number)), (5, Some(5)));
+    job.on_input_end(NOW, &mut effects);
+    for child in 0..5 {
+        let started = [begin(child)];
+        let _ =
+            job.on_report(node(0), &started, vec![end(child, Verdict::Completed)], &mut effects);
+    }
+    assert_eq!((states(&job), job.state()), (vec![State::Completed; 5], State::Completed));
+}
+
+#[test]
+fn lines_that_are_not_certain_are_lost_and_those_before_run() {
+    let (mut job, mut kept) = begun(spec(Fan::Spread, Some(1)));
+    let mut effects = Effects::new();
+    job.on_items(items(4), EntryId(2), NOW, &mut effects);
+    kept.take(&mut job);
+    let mut job = back_with(&job, &kept, KeptItems::Known(items(2)));
+    effects.clear();
+    job.on_recovered(node(0), |_, _| Found::NeverBegan, NOW, &mut effects);
+    use State::{Failed, NotStarted};
+    assert_eq!(states(&job), [NotStarted, NotStarted, Failed, Failed]);
+    assert_eq!(job.child_failure(Ordinal(3)), Some((Reason::InputLost, None)));
+    assert_eq!(sent_items(&effects).len(), 1);
+}
+
+#[test]
+fn what_went_to_another_node_without_a_line_that_is_known_never_gets_another_one() {
+    let (mut job, _) = accept(spec(Fan::Spread, None), 2);
+    job.note_touched();
+    let (mut effects, mut kept) = (Effects::new(), Kept::default());
+    job.on_items(items(4), EntryId(2), NOW, &mut effects);
+    kept.take(&mut job);
+    let mut job = back_with(&job, &kept, KeptItems::Known(items(1)));
+    effects.clear();
+    job.on_recovered(node(0), |_, _| Found::Alive, NOW, &mut effects);
+    job.on_reconnected(node(1), NOW, &mut effects);
+    let plain = effects.iter().filter_map(|effect| match effect {
+        JobEffect::Start { children: ChildBatch::Range { first, step, count, .. }, .. } => {
+            Some((first.0, *step, *count))
+        }
+        _ => None,
+    });
+    assert_eq!(
+        (plain.collect::<Vec<_>>(), sent_items(&effects)),
+        (vec![(1, 2, 2)], BTreeMap::new())
+    );
+}
+
+#[test]
+fn a_map_that_was_told_to_stop_gave_up_or_is_lost_reads_no_more() {
+    let (mut job, mut kept) = begun(spec(Fan::Spread, Some(1)));
+    let mut effects = Effects::new();
+    job.on_items(items(2), EntryId(2), NOW, &mut effects);
+    kept.take(&mut job);
+    assert!(back_with(&job, &kept, KeptItems::Known(items(2))).is_open());
+    let lost = back_with(&job, &kept, KeptItems::Lost);
+    assert!(!lost.is_open());
+    let notes = lost.view(false, false, false).notes;
+    assert_eq!(notes, ["what was not read of its input was lost"]);
+    let reason =
+        Reason::RestartLimit { restarts: 1, period: Duration::from_secs(1), last: "".into() };
+    let outcome = ChildOutcome::of(Verdict::Failed(reason));
+    let mut gave_up = Kept(kept.0.clone());
+    if let Some(child) = gave_up.0.get_mut(&Ordinal(0)) {
+        child.outcome = Some(Box::new(outcome));
+    }
+    assert!(!back_with(&job, &gave_up, KeptItems::Known(items(2))).is_open());
+    job.on_stop(order(ChildSet::All), NOW, &mut effects);
+    assert!(!back_with(&job, &kept, KeptItems::Known(items(2))).is_open());
 }
 
 #[test]

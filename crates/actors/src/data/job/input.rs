@@ -1,0 +1,45 @@
+//! Input of a job that outlives its node, on its way to the disk.
+
+use std::io;
+
+use sortie_store::journal::InputState;
+use sortie_wire::{ErrorCode, RemoteError};
+use tokio::sync::oneshot;
+
+use crate::data::durable::Kept;
+use crate::data::input_log::InputLog;
+use crate::data::job::JobShared;
+use crate::parent_job::ParentJobMessage;
+
+impl JobShared {
+    /// Keeps what came of its input so far, if it is to last; `whole` says that this is all. It is
+    /// on the disk, and in the journal, when this returns.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Storage`]; what was kept before is still certain, and nothing more ever is.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it may be kept all the same.
+    pub(crate) async fn keep_input(&self, log: &InputLog, whole: bool) -> Result<(), RemoteError> {
+        // Nobody reads that of a job that is over.
+        let Some(sync) = log.sync().filter(|_| log.lasts()) else { return Ok(()) };
+        let synced = tokio::task::spawn_blocking(move || sync.wait()).await;
+        let mark = synced.unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()));
+        let mark = mark.map_err(|error| refusal(&error.to_string()))?;
+        log.set_stored(if whole { InputState::Whole(mark) } else { InputState::Begun(mark) });
+        let (done, kept) = oneshot::channel();
+        self.tell(ParentJobMessage::InputStored(done));
+        match kept.await {
+            // A job that is over needs it no more.
+            Ok(Kept::Yes) | Err(_) => Ok(()),
+            Ok(Kept::NotYet) => Err(refusal("the disk is full")),
+            Ok(Kept::Never) => Err(refusal("the journal failed")),
+        }
+    }
+}
+
+fn refusal(why: &str) -> RemoteError {
+    let text = format!("the input cannot be stored: {why}");
+    RemoteError::new(ErrorCode::Storage, text)
+        .hint("what came before it runs, and the rest is lost")
+}

@@ -1,0 +1,148 @@
+//! The stored input of a job outlives its node (`docs/semantics.md`, sections 3.1 and 4.2).
+#![expect(clippy::expect_used, reason = "a test fails by panicking, also in what its cases share")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+use sortie_tests::jobs::{entry, start, state};
+use sortie_tests::{Home, join_all, wait_for};
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+/// Two nodes of one cluster.
+fn two() -> (Home, Home) {
+    let (a, b) = (Home::running("a", &[]), Home::running("b", &[]));
+    join_all(&[&a, &b]);
+    (a, b)
+}
+
+/// How often each line was run.
+fn runs(ran: &Path) -> BTreeMap<String, u32> {
+    let mut runs = BTreeMap::new();
+    for line in fs::read_to_string(ran).unwrap_or_default().lines() {
+        *runs.entry(line.to_owned()).or_default() += 1;
+    }
+    runs
+}
+
+fn each_once(lines: u32) -> BTreeMap<String, u32> {
+    (1..=lines).map(|line| (format!("{line} {line}"), 1)).collect()
+}
+
+fn inputs(home: &Home) -> usize {
+    fs::read_dir(home.path().join("sessions/input")).map_or(0, Iterator::count)
+}
+
+/// Runs a line: notes it with its number, and takes its time.
+const NOTE: &str = "echo $1 $2 >> \"$0\"; sleep 0.03";
+
+#[test]
+fn each_line_of_a_map_runs_once_whatever_happens_to_the_nodes() {
+    const LINES: u32 = 300;
+    let (mut a, mut b) = two();
+    let (list, ran) = (a.path().join("list"), a.path().join("ran"));
+    let lines: String = (1..=LINES).map(|line| format!("{line}\n\n")).collect();
+    fs::write(&list, lines).expect("a file");
+    let words = ["-j", "8", "--on", "*", "--map", text(&list), "--", "sh", "-c", NOTE, text(&ran)];
+    start(&a, &[&words[..], &["{}", "{#}"]].concat());
+    for round in 1..=5 {
+        wait_for("some more lines", || (runs(&ran).len() >= round * 40).then_some(()));
+        match round {
+            3 => b.live_again("b"),
+            // The node behind it is none that this test can kill.
+            5 => assert_eq!(a.sortie(&["node", "restart"]).code, 0),
+            _ => a.live_again("a"),
+        }
+    }
+    let ran_all = a.sortie(&["wait", "1"]);
+    assert_eq!(ran_all.code, 0, "{ran_all:?}");
+    assert_eq!(runs(&ran), each_once(LINES));
+    let job = entry(&a, "1");
+    assert_eq!((&job["state"], &job["children_total"]), (&"completed".into(), &LINES.into()));
+    wait_for("the file to go", || (inputs(&a) == 0).then_some(()));
+}
+
+#[test]
+fn lines_that_wait_and_those_that_were_not_read_run_after_a_kill() {
+    let mut home = Home::running("solo", &[]);
+    let (list, gate, ran) =
+        (home.path().join("list"), home.path().join("gate"), home.path().join("ran"));
+    let line = "while [ ! -e \"$3\" ]; do sleep 0.02; done; echo $1 $2 >> \"$0\"";
+    // More than is read ahead.
+    const LINES: u32 = 1_500;
+    let lines: String = (1..=LINES).map(|line| format!("{line}\n")).collect();
+    fs::write(&list, lines).expect("a file");
+    let words = ["-j", "2", "--key", "once", "--map", text(&list), "--", "sh", "-c", line];
+    let words = [&words[..], &[text(&ran), "{}", "{#}", text(&gate)]].concat();
+    start(&home, &words);
+    home.live_again("solo");
+    // The same key takes its input once.
+    start(&home, &words);
+    let throttle = home.sortie(&["throttle", "1", "--throttle", "40"]);
+    assert_eq!(throttle.code, 0, "{throttle:?}");
+    fs::write(&gate, "").expect("a file");
+    let all = home.sortie(&["wait", "1"]);
+    assert_eq!(all.code, 0, "{all:?}");
+    assert_eq!(runs(&ran), each_once(LINES));
+}
+
+/// A client that has sent so much of an input, and is still there.
+fn sending(home: &Home, words: &[&str], input: &str) -> Child {
+    let mut client = home.command(words).stdin(Stdio::piped()).spawn().expect("a command");
+    let pipe = client.stdin.as_mut().expect("a pipe");
+    pipe.write_all(input.as_bytes()).expect("a reader");
+    client
+}
+
+#[test]
+fn of_a_client_that_dies_in_the_middle_what_came_runs_and_the_rest_is_said_to_be_lost() {
+    let mut home = Home::running("solo", &[]);
+    let (gate, ran) = (home.path().join("gate"), home.path().join("ran"));
+    let line = "while [ ! -e \"$3\" ]; do sleep 0.02; done; echo $1 $2 >> \"$0\"";
+    let words = ["start", "-j", "1", "--map", "-", "--", "sh", "-c", line, text(&ran), "{}", "{#}"];
+    let words = [&words[..], &[text(&gate)]].concat();
+    let mut client = sending(&home, &words, "1\n2\n3\n4\n5\n");
+    wait_for("the last line's child", || (home.sortie(&["get", "6"]).code == 0).then_some(()));
+    client.kill().expect("a client");
+    client.wait().expect("an end");
+    wait_for("the end of its input", || (entry(&home, "1")["children_total"] == 5).then_some(()));
+    home.live_again("solo");
+    fs::write(&gate, "").expect("a file");
+    let all = home.sortie(&["wait", "1"]);
+    assert_eq!(all.code, 0, "{all:?}");
+    assert_eq!(runs(&ran), each_once(5));
+    let notes = entry(&home, "1")["notes"].to_string();
+    assert!(notes.contains("the client died before the end of its input"), "{notes}");
+}
+
+#[test]
+fn an_input_that_is_damaged_is_lost_and_never_read_wrong() {
+    let mut home = Home::running("solo", &[]);
+    let (list, gate, ran) =
+        (home.path().join("list"), home.path().join("gate"), home.path().join("ran"));
+    fs::write(&list, "1\n2\n3\n").expect("a file");
+    let line = "while [ ! -e \"$3\" ]; do sleep 0.02; done; echo $1 $2 >> \"$0\"";
+    let words = ["-j", "1", "--map", text(&list), "--", "sh", "-c", line, text(&ran)];
+    start(&home, &[&words[..], &["{}", "{#}", text(&gate)]].concat());
+    wait_for("its start", || (state(&home, "2") == "running").then_some(()));
+    home.kill_daemon();
+    let files = fs::read_dir(home.path().join("sessions/input")).expect("a directory");
+    for file in files {
+        let path = file.expect("a name").path();
+        let mut bytes = fs::read(&path).expect("a file");
+        *bytes.last_mut().expect("bytes") ^= 1;
+        fs::write(&path, bytes).expect("a file");
+    }
+    home.live_again("solo");
+    fs::write(&gate, "").expect("a file");
+    assert_eq!(home.sortie(&["wait", "1"]).code, 100);
+    assert_eq!(runs(&ran), each_once(1));
+    for child in ["3", "4"] {
+        assert_eq!(entry(&home, child)["reason"]["code"], "input_lost");
+    }
+}
