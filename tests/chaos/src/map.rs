@@ -1,5 +1,6 @@
 //! The node is killed under jobs of many children, one for each line of a map, of which few run at
-//! a time. A line that no process had begun with may be lost with the node, and says so.
+//! a time. Every line runs whose client was told that they are stored; of another one's a line may
+//! be lost, and says so.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -78,6 +79,8 @@ struct Batch<'a> {
     /// The numbers of its children's plans.
     numbers: Vec<u64>,
     throttle: u64,
+    /// Its client was told that all lines are stored.
+    stored: bool,
     ledgers: BTreeMap<u64, Ledger>,
 }
 
@@ -92,7 +95,14 @@ impl<'a> Batch<'a> {
             .filter(Plan::ends_by_itself);
         let numbers = plans.map(|plan| plan.number).collect();
         let throttle = random.within(1..=4);
-        Self { home, seed: options.seed, numbers, throttle, ledgers: BTreeMap::new() }
+        Self {
+            home,
+            seed: options.seed,
+            numbers,
+            throttle,
+            stored: false,
+            ledgers: BTreeMap::new(),
+        }
     }
 
     fn run(mut self, tally: &Tally) -> Result<(), Violation> {
@@ -102,7 +112,12 @@ impl<'a> Batch<'a> {
         let lines: String = self.numbers.iter().map(|number| format!("{number}\n")).collect();
         std::fs::write(&list, lines).map_err(machine("a list"))?;
         let job = self.start(first, &list.display().to_string())?;
-        let children = self.wait(Whose { item: first, job })?;
+        let whose = Whose { item: first, job };
+        let children = self.wait(whose)?;
+        if self.stored && children.len() != self.numbers.len() {
+            let (times, wanted) = (children.len() as u64, self.numbers.len() as u64);
+            return Err(Violation::Starts { item: first, job, times, wanted });
+        }
         for child in &children {
             let lost = self.check(child, job)?;
             tally.lost.fetch_add(u64::from(lost), Ordering::Relaxed);
@@ -112,7 +127,7 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    fn start(&self, first: u64, list: &str) -> Result<u64, Violation> {
+    fn start(&mut self, first: u64, list: &str) -> Result<u64, Violation> {
         let (key, throttle) = (format!("map-{}-{first}", self.seed), self.throttle.to_string());
         let plan = Plan::new(self.seed, first, MOST_MILLIS);
         let mut process = plan.words(&self.home.folder().join("notes"), MOST_MILLIS);
@@ -121,10 +136,12 @@ impl<'a> Batch<'a> {
         }
         let mut words = vec!["start", "-q", "--key", &key, "-j", &throttle, "--map", list, "--"];
         words.extend(process.iter().map(String::as_str));
+        // A key that is used again takes no input.
+        self.stored = true;
         loop {
             let ran = self.home.run(&words)?;
             match ran.out.trim().parse::<u64>() {
-                _ if ran.was_cut_off() => {}
+                _ if ran.was_cut_off() => self.stored = false,
                 Ok(job) if ran.code == Some(0) => return Ok(job),
                 _ => return Err(ran.refused()),
             }
@@ -165,7 +182,7 @@ impl<'a> Batch<'a> {
         let notes = Notes::of(&self.home.folder().join("notes"), child.number);
         let mut item = Item::new(Plan::new(self.seed, child.number, MOST_MILLIS));
         item.ledger = self.ledgers.remove(&child.id).unwrap_or_default();
-        if child.ended.is_of("input_lost") {
+        if child.ended.is_of("input_lost") && !self.stored {
             check::never_began(&item, whose, &notes)?;
             return Ok(true);
         }
