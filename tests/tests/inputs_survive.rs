@@ -65,6 +65,7 @@ fn each_line_of_a_map_runs_once_whatever_happens_to_the_nodes() {
     let job = entry(&a, "1");
     assert_eq!((&job["state"], &job["children_total"]), (&"completed".into(), &LINES.into()));
     wait_for("the file to go", || (inputs(&a) == 0).then_some(()));
+    assert_eq!(a.sortie(&["node", "stop"]).code, 0);
 }
 
 #[test]
