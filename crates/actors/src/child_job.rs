@@ -7,6 +7,7 @@
 //! child's port, not through here.
 
 mod function;
+mod open_input;
 pub(crate) mod process;
 mod worker;
 

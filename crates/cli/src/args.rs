@@ -2,6 +2,7 @@
 
 pub(crate) mod invoke;
 pub(crate) mod nodes;
+pub(crate) mod open_input;
 pub(crate) mod output;
 pub(crate) mod pick;
 pub(crate) mod reach;

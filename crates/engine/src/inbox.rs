@@ -211,6 +211,11 @@ impl Inbox {
         words
     }
 
+    /// The owner's node lives anew: nobody there waits for an answer to what was sent before.
+    pub fn forget_calls(&mut self) {
+        self.calls.clear();
+    }
+
     /// There is a new connection to the owner: what it may not have heard is to be said again.
     pub fn tell_again(&mut self) {
         let answered = self.calls.iter().filter(|(_, call)| matches!(call, Call::Answered(_)));

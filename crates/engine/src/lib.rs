@@ -25,6 +25,7 @@ pub mod parent_job;
 pub mod peer;
 pub mod placement;
 pub mod post;
+pub mod prompt;
 pub mod receive;
 pub mod reconnect;
 pub mod restart;

@@ -154,7 +154,17 @@ impl Post {
             if let Some(earlier) = &self.open {
                 self.on_over(earlier.incarnation, Over::Ended, effects);
             }
-            self.open = Some(Open::new(incarnation, connection));
+            // What it took before this node heard of it was sent by an earlier life of this node.
+            let (accepted, taken) = match word {
+                InboxWord::Open { accepted, taken } => (accepted, taken),
+                InboxWord::Closed { accepted } => (accepted, accepted),
+                InboxWord::Answer { .. } => (0, 0),
+            };
+            let untaken = accepted.checked_sub(taken).ok_or(FalseWord)?;
+            if untaken > limits::INBOX_MESSAGES as u64 {
+                return Err(FalseWord);
+            }
+            self.open = Some(Open::new((incarnation, connection), (accepted, taken)));
         }
         let Some(open) = self.open.as_mut().filter(|open| open.incarnation == incarnation) else {
             return Ok(());
@@ -213,16 +223,16 @@ impl Post {
     /// That life of the child, and each before it, is over: what was numbered for it fails.
     pub fn on_over(&mut self, life: ChildIncarnation, why: Over, effects: &mut Vec<PostEffect>) {
         self.over = self.over.max(Some(life));
-        let Some(open) = self.open.take_if(|open| open.incarnation <= life) else { return };
-        let Open { flying, mut calls, accepted, .. } = open;
-        let undelivered = |arrived| why.undelivered(arrived);
-        for (letter, number) in flying.into_iter().zip(accepted + 1..) {
-            calls.remove(&number);
-            let failed = letter.ticket.map(|it| (it, undelivered(Arrived::Maybe)));
-            effects.extend(failed.map(|(ticket, why)| PostEffect::Failed(ticket, why)));
+        if let Some(open) = self.open.take_if(|open| open.incarnation <= life) {
+            open.fail(why, effects);
         }
-        for ticket in calls.into_values().flatten() {
-            effects.push(PostEffect::Failed(ticket, undelivered(Arrived::Yes)));
+    }
+
+    /// The child's node lives anew, and with it the child's inbox, which begins anew if the child
+    /// runs on: what was numbered for the one before fails.
+    pub fn on_reborn(&mut self, effects: &mut Vec<PostEffect>) {
+        if let Some(open) = self.open.take() {
+            open.fail(Over::NodeLost, effects);
         }
     }
 
@@ -259,19 +269,38 @@ impl Post {
 }
 
 impl Open {
-    const fn new(incarnation: ChildIncarnation, connection: u64) -> Self {
+    /// One that has accepted and taken so many. Those that it has not taken may be as long as any.
+    fn new(
+        (incarnation, connection): (ChildIncarnation, u64),
+        (accepted, taken): (u64, u64),
+    ) -> Self {
+        let untaken: VecDeque<usize> = (taken..accepted).map(|_| limits::MESSAGE_BYTES).collect();
         Self {
             incarnation,
             connection,
-            accepted: 0,
-            taken: 0,
-            sent: 0,
+            accepted,
+            taken,
+            sent: accepted,
             flying: VecDeque::new(),
             flying_bytes: 0,
-            untaken: VecDeque::new(),
-            untaken_bytes: 0,
+            untaken_bytes: untaken.iter().sum(),
+            untaken,
             calls: BTreeMap::new(),
             closed: false,
+        }
+    }
+
+    /// Its senders are told that it takes nothing more.
+    fn fail(self, why: Over, effects: &mut Vec<PostEffect>) {
+        let Self { flying, mut calls, accepted, .. } = self;
+        let undelivered = |arrived| why.undelivered(arrived);
+        for (letter, number) in flying.into_iter().zip(accepted + 1..) {
+            calls.remove(&number);
+            let failed = letter.ticket.map(|it| (it, undelivered(Arrived::Maybe)));
+            effects.extend(failed.map(|(ticket, why)| PostEffect::Failed(ticket, why)));
+        }
+        for ticket in calls.into_values().flatten() {
+            effects.push(PostEffect::Failed(ticket, undelivered(Arrived::Yes)));
         }
     }
 

@@ -18,7 +18,7 @@ use sortie_wire::guardian_proto::{
     SpawnRequest, StandardInput,
 };
 
-pub use adopt::Adopted;
+pub use adopt::{Adopted, AdoptedInput};
 pub(crate) use launch::raise_descriptor_limit;
 pub use launch::{GUARDIAN_VARIABLE, LaunchOptions, initialise, is_initialised};
 use link::{Keeping, Link, Pending};

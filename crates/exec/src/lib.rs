@@ -23,7 +23,7 @@ pub use environment::{
     JobEnvironment, JobPlace, NodeBasics, detached_environment, working_directory,
 };
 pub use error::{LaunchError, SpawnError};
-pub use guardian::{Adopted, Guardian, LaunchOptions};
+pub use guardian::{Adopted, AdoptedInput, Guardian, LaunchOptions};
 pub use process::{Process, ProcessSpec};
 pub use run::{ProcessIo, RunPlan, resume, run};
 pub use sortie_wire::guardian_proto::{Keep, Lack};

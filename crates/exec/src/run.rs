@@ -153,7 +153,7 @@ pub async fn resume(
     plan: RunPlan,
     (io, stops): (&impl ProcessIo, &Stops),
 ) -> ProcessFacts {
-    let (is_lost, has_lost_input) = (adopted.lost, adopted.input_lost);
+    let (is_lost, has_lost_input) = (adopted.lost, adopted.input.is_lost());
     let (kill_in, has_ended) = (adopted.kill_in, adopted.ended.is_some());
     let known = std::mem::take(&mut adopted.interruptions);
     let since = if has_ended { Duration::ZERO } else { adopted.found.elapsed() };

@@ -126,7 +126,7 @@ enum Input {
     /// Held open besides the daemon.
     Held(OwnedFd),
     /// Held open, and the daemon that had the rest is gone.
-    Lost { _held: OwnedFd },
+    Lost(OwnedFd),
 }
 
 /// Whether a child is still to be remembered.
@@ -359,9 +359,9 @@ impl Keeper {
         told.chain(held).collect()
     }
 
-    /// All there is to tell a new daemon.
-    pub(crate) fn story(&self) -> Vec<GuardianReport> {
-        self.children.iter().flat_map(|(number, kept)| kept.told(*number)).collect()
+    /// All there is to tell a new daemon, each with the descriptors that it takes.
+    pub(crate) fn story(&self) -> Vec<(GuardianReport, Vec<OwnedFd>)> {
+        self.children.iter().flat_map(|(number, kept)| kept.handed(*number)).collect()
     }
 
     /// Gives the directory up. Unless there is something that a later daemon may ask for, nothing

@@ -260,6 +260,8 @@ pub const INPUT_UNTOLD_BYTES: u64 = 64 * KIB as u64;
 // Questions.
 /// The prompt of a child's question, in bytes; a longer one is an error of `ask`.
 pub const PROMPT_BYTES: usize = 4 * KIB;
+/// The mark of a process's prompt, in bytes; a longer one is refused.
+pub const PROMPT_MARK_BYTES: usize = 256;
 /// The encoded answer to a child's question, in bytes; a longer one is refused.
 pub const ANSWER_BYTES: usize = 64 * KIB;
 /// The encoded value of a function's checkpoint, in bytes; a longer one is an error of

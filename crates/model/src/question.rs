@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EntryId, Timestamp};
+use crate::{EntryId, Timestamp, limits};
 
 /// A question's number: from 1 in each incarnation of its child. 0 stands for no question.
 #[derive(
@@ -57,5 +57,74 @@ impl fmt::Display for Deadlock {
             }
             None => write!(f, "{blocked} is blocked: it waits for input that nobody has given"),
         }
+    }
+}
+
+/// The text with which a process's unfinished line ends when it asks (`docs/semantics.md`, section
+/// 2.3): at least one byte and at most [`limits::PROMPT_MARK_BYTES`], on one line.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PromptMark(String);
+
+/// A text that is no mark of a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadPromptMark {
+    /// Every line ends with it.
+    #[error("the mark of a prompt is empty")]
+    Empty,
+    /// It is longer than [`limits::PROMPT_MARK_BYTES`].
+    #[error("the mark of a prompt has at most {} bytes", limits::PROMPT_MARK_BYTES)]
+    TooLong,
+    /// A line that is finished asks nothing.
+    #[error("the mark of a prompt is within one line")]
+    Newline,
+}
+
+impl PromptMark {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for PromptMark {
+    type Error = BadPromptMark;
+
+    fn try_from(text: String) -> Result<Self, BadPromptMark> {
+        match text.len() {
+            0 => Err(BadPromptMark::Empty),
+            length if length > limits::PROMPT_MARK_BYTES => Err(BadPromptMark::TooLong),
+            _ if text.contains('\n') => Err(BadPromptMark::Newline),
+            _ => Ok(Self(text)),
+        }
+    }
+}
+
+impl std::str::FromStr for PromptMark {
+    type Err = BadPromptMark;
+
+    fn from_str(text: &str) -> Result<Self, BadPromptMark> {
+        Self::try_from(text.to_owned())
+    }
+}
+
+impl From<PromptMark> for String {
+    fn from(mark: PromptMark) -> Self {
+        mark.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_of_a_prompt_is_short_and_within_a_line() {
+        let mark = |text: String| text.parse::<PromptMark>();
+        assert_eq!(mark(String::new()), Err(BadPromptMark::Empty));
+        assert_eq!(mark("? \n".to_owned()), Err(BadPromptMark::Newline));
+        let longest = "x".repeat(limits::PROMPT_MARK_BYTES);
+        assert_eq!(mark(longest.clone()).map(String::from), Ok(longest.clone()));
+        assert_eq!(mark(longest + "x"), Err(BadPromptMark::TooLong));
     }
 }

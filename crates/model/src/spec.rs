@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::nodeset::NodeExpr;
+use crate::question::PromptMark;
 use crate::restart::{RestartSpec, StopSequence};
 use crate::{JobName, limits};
 
@@ -154,7 +155,7 @@ impl Default for Throttle {
 }
 
 /// What the children read on their standard input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum InputSpec {
     /// Nothing: at its end from the start.
     None,
@@ -163,12 +164,23 @@ pub enum InputSpec {
     /// What is typed at a terminal of that size at first. The only child's standard streams are one
     /// pseudo terminal, which controls it.
     Terminal(WindowSize),
+    /// What is written to each child while it runs (`docs/semantics.md`, section 3.7): its input
+    /// stays open until somebody closes it.
+    Open {
+        /// With what its output ends when the child waits for an answer; unknown if none.
+        prompt: Option<PromptMark>,
+    },
 }
 
 impl InputSpec {
     /// Whether something follows the submission.
-    pub const fn is_fed(self) -> bool {
-        !matches!(self, Self::None)
+    pub const fn is_fed(&self) -> bool {
+        matches!(self, Self::Stream | Self::Terminal(_))
+    }
+
+    /// Whether it can be written to while the child runs.
+    pub const fn is_open(&self) -> bool {
+        matches!(self, Self::Open { .. })
     }
 }
 

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sortie_actors::data::exchange::{ClientEnd, ToClient};
 use sortie_exec::inbox::{MessageError, encode_message};
 use sortie_exec::task::{ShapeError, read_value};
-use sortie_model::{ChildKey, JobInstance, Ordinal};
+use sortie_model::{ChildKey, JobInstance, Ordinal, limits};
 use sortie_wire::message_proto::{Arrived, MessageKind, Undelivered};
 use sortie_wire::session_proto::{Answer, Ask, MessageSpec};
 use tokio::sync::Mutex;
@@ -148,11 +149,67 @@ impl Child {
         }
     }
 
+    /// Writes to the standard input of a process whose job keeps it open
+    /// ([`JobBuilder::open_input`](crate::JobBuilder::open_input)). Returns once all of it is in
+    /// the pipe; whether the process reads it is another question. Waits while the child does not
+    /// run yet, starts again, or reads nothing while its pipe is full. It travels in pieces of
+    /// [`limits::MESSAGE_BYTES`], behind what this sender sent before.
+    ///
+    /// # Errors
+    /// [`SendError`], as for [`Child::send`]; [`SendError::InputClosed`] where the process, or
+    /// somebody else, has closed the input. What came before it may have been written. The node
+    /// refuses it with [`ErrorCode::Usage`](crate::ErrorCode::Usage) where the input is not open,
+    /// and with [`ErrorCode::NotAsking`](crate::ErrorCode::NotAsking) where the child is a
+    /// function.
+    ///
+    /// # Cancel safety
+    /// When dropped, some of it may have been written, in order.
+    pub async fn write_input(&self, bytes: impl Into<Bytes>) -> Result<(), SendError> {
+        let mut rest = bytes.into();
+        let _turn = self.turn.lock().await;
+        loop {
+            let piece = rest.split_to(rest.len().min(limits::MESSAGE_BYTES));
+            self.post_input(MessageKind::Write, piece).await?;
+            if rest.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Closes the standard input of such a process, behind what this sender wrote before: the
+    /// process finds its end there. What is written afterwards is an error.
+    ///
+    /// # Errors
+    /// As for [`Child::write_input`].
+    ///
+    /// # Cancel safety
+    /// When dropped, it may have been closed.
+    pub async fn close_input(&self) -> Result<(), SendError> {
+        let _turn = self.turn.lock().await;
+        self.post_input(MessageKind::CloseInput, Bytes::new()).await
+    }
+
+    async fn post_input(&self, kind: MessageKind, piece: Bytes) -> Result<(), SendError> {
+        let (mut answer, mut exchange) = self.post(kind, piece).await?;
+        if answer == Answer::Accepted {
+            answer = next(&mut exchange).await?;
+        }
+        match answer {
+            Answer::Reply(_) => Ok(()),
+            Answer::Undelivered(Undelivered::Unreadable) => Err(SendError::InputClosed),
+            // It ended before it was all in the pipe.
+            Answer::Undelivered(Undelivered::Unanswered) => {
+                Err(SendError::Ended { arrived: Arrived::Maybe })
+            }
+            other => Err(unexpected(other)),
+        }
+    }
+
     /// Sends a request and waits for its first answer.
     async fn post(
         &self,
         kind: MessageKind,
-        message: bytes::Bytes,
+        message: Bytes,
     ) -> Result<(Answer, ClientEnd), SendError> {
         let ask = Ask::Send(MessageSpec { child: self.key, kind, message });
         let mut exchange = self.session.open(ask).await?;
@@ -205,6 +262,10 @@ pub enum SendError {
         /// What is known of the message.
         arrived: Arrived,
     },
+    /// The standard input of the process is closed: it did so itself, or somebody else did. Of what
+    /// was written some may be in the pipe.
+    #[error("the child's standard input is closed")]
+    InputClosed,
     /// The session's node refused, or could not be asked.
     #[error(transparent)]
     Request(#[from] RequestError),
@@ -216,6 +277,7 @@ impl SendError {
         match self {
             Self::Ended { arrived } | Self::NodeLost { arrived } => *arrived,
             Self::Message(_) => Arrived::No,
+            Self::InputClosed => Arrived::Maybe,
             Self::Request(error) => match error {
                 RequestError::Refused(_) | RequestError::Unreachable(_) => Arrived::No,
                 _ => Arrived::Maybe,
@@ -229,7 +291,7 @@ impl SendError {
         match self {
             Self::Request(error) => error.is_retryable(),
             Self::NodeLost { .. } => true,
-            Self::Message(_) | Self::Ended { .. } => false,
+            Self::Message(_) | Self::Ended { .. } | Self::InputClosed => false,
         }
     }
 }

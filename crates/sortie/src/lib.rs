@@ -131,6 +131,7 @@ pub use sortie_model::limits;
 pub use sortie_model::name::BadName;
 pub use sortie_model::nodeset::{BadNodeExpr, NodeExpr};
 pub use sortie_model::quantity::BadQuantity;
+pub use sortie_model::question::BadPromptMark;
 pub use sortie_model::reason::{LimitKind, ReachStep, SpawnStep, WorkerFault};
 pub use sortie_model::record::live::LiveValue;
 pub use sortie_model::record::{OutputPolicy, OutputRule, StreamSet, UnknownStream};

@@ -55,6 +55,13 @@ pub enum MessageKind {
     Send,
     /// That the child answers it.
     Call,
+    /// That it is in the pipe that is the child's standard input, which is open
+    /// ([`InputSpec::Open`](sortie_model::spec::InputSpec)). Said by clients only: on its way to
+    /// the child it is a call.
+    Write,
+    /// That the pipe is closed, behind what came before. Said by clients only, with no message: on
+    /// its way to the child it is an empty call.
+    CloseInput,
 }
 
 /// From the owner to the inbox of a child.
@@ -125,7 +132,8 @@ pub enum AnswerKind {
     Value,
     /// Not at all: the child let go of the call, or ended.
     Unanswered,
-    /// Its message is not of the type that the child takes, or the answer is no value.
+    /// Its message is not of the type that the child takes, or the answer is no value. Of a
+    /// process: its standard input is closed.
     Unreadable,
 }
 
@@ -147,7 +155,8 @@ pub enum Undelivered {
     },
     /// The child took the call and let go of it without an answer.
     Unanswered,
-    /// The message is not of the type that the child takes, or its answer is no value.
+    /// The message is not of the type that the child takes, or its answer is no value. Of a
+    /// process: its standard input is closed.
     Unreadable,
 }
 

@@ -12,6 +12,7 @@ use sortie_exec::{
     Guardian, JobEnvironment, JobPlace, ProcessIo, ProcessSpec, RunPlan, Stopper, stop_channel,
     working_directory,
 };
+use sortie_model::facts::ProcessFacts;
 use sortie_model::reason::SpawnStep;
 use sortie_model::spec::{BodySpec, InputSpec, OsBytes, StopSpec};
 use sortie_model::{Body, Motion, Reason, Record, Stream};
@@ -19,6 +20,7 @@ use sortie_wire::guardian_proto::{NulList, StandardInput};
 use sortie_wire::host_proto::{ChildOutcome, HostSpec, Verdict};
 use tokio::sync::Mutex;
 
+use crate::child_job::open_input::OpenInput;
 use crate::child_job::{Ending, Left, Slot, Survivor};
 use crate::data::input::ChildInput;
 use crate::data::port::{ChildPort, JobPort, Target};
@@ -47,8 +49,9 @@ pub(super) fn run(
         };
         let io = Io::new(Arc::clone(&this), own);
         let plan = plan(&this.job().spec);
-        let facts = sortie_exec::run(&guardian, spec, plan, (&io, &stops)).await;
+        let facts = io.serve(sortie_exec::run(&guardian, spec, plan, (&io, &stops))).await;
         let outcome = outcome(&facts, this.job().spec.timeout);
+        this.settle().await;
         let lost = io.input_lost.load(Ordering::Acquire);
         this.ended(if lost { lost_its_input(outcome) } else { outcome });
     });
@@ -62,15 +65,18 @@ pub(super) fn resume(
     child: Survivor,
     left: Left,
 ) -> Slot {
-    let Survivor { start, begin, stop, motion, adopted } = child;
+    let Survivor { start, begin, stop, motion, mut adopted } = child;
     let port = ChildPort::new(Arc::clone(port), &start);
+    if !port.job().spec.input.is_open() {
+        adopted.input.lose_open();
+    }
     port.was_before(begin, adopted.ended, adopted.running);
     let ending = Ending::new(Arc::clone(&port), left);
     let (stopper, stops) = stop_channel(port.job().spec.grace);
     let (guardian, this, own) = (guardian.clone(), Arc::clone(&port), stopper.clone());
     let future = tokio::spawn(async move {
         let _ending = ending;
-        let input_lost = adopted.input_lost;
+        let input_lost = adopted.input.is_lost();
         // Before anything is heard of it: an end that is known already was that of the stop.
         if let Some(how) = stop {
             own.stop(how);
@@ -78,8 +84,9 @@ pub(super) fn resume(
         own.move_to(motion);
         let io = Io::resumed(Arc::clone(&this), own);
         let plan = plan(&this.job().spec);
-        let facts = sortie_exec::resume(&guardian, adopted, plan, (&io, &stops)).await;
+        let facts = io.serve(sortie_exec::resume(&guardian, adopted, plan, (&io, &stops))).await;
         let outcome = outcome(&facts, this.job().spec.timeout);
+        this.settle().await;
         this.ended(if input_lost { lost_its_input(outcome) } else { outcome });
     });
     Slot { port, future: future.abort_handle(), stop: Some(stopper), abort_at: None }
@@ -115,7 +122,7 @@ fn process_spec(port: &JobPort, child: Start) -> Result<ProcessSpec, Reason> {
         directory: Some(directory),
         input: match spec.input {
             InputSpec::None => StandardInput::Null,
-            InputSpec::Stream => StandardInput::Pipe,
+            InputSpec::Stream | InputSpec::Open { .. } => StandardInput::Pipe,
             InputSpec::Terminal(size) => StandardInput::Terminal(size),
         },
         init: init.map_err(|error| refused(&error))?,
@@ -148,31 +155,58 @@ struct Io {
     stopper: Stopper,
     input: Mutex<Option<ChildInput>>,
     input_lost: AtomicBool,
+    open: Option<OpenInput>,
 }
 
 impl Io {
     fn new(port: Arc<ChildPort>, stopper: Stopper) -> Self {
-        let input = Mutex::new(ChildInput::open(&port));
-        Self { port, stopper, input, input_lost: AtomicBool::new(false) }
+        let input = ChildInput::open(&port);
+        Self::with(port, stopper, input)
     }
 
     /// That of a process whose input is what it got before.
     fn resumed(port: Arc<ChildPort>, stopper: Stopper) -> Self {
-        Self { port, stopper, input: Mutex::new(None), input_lost: AtomicBool::new(false) }
+        Self::with(port, stopper, None)
+    }
+
+    fn with(port: Arc<ChildPort>, stopper: Stopper, input: Option<ChildInput>) -> Self {
+        let (input, input_lost) = (Mutex::new(input), AtomicBool::new(false));
+        let open = OpenInput::of(&port);
+        Self { port, stopper, input, input_lost, open }
+    }
+
+    /// Waits for the end of the process, and answers what comes for an input that is closed.
+    async fn serve(&self, run: impl Future<Output = ProcessFacts>) -> ProcessFacts {
+        let Some(open) = &self.open else { return run.await };
+        tokio::select! {
+            biased;
+            facts = run => facts,
+            never = open.refuse_rest() => match never {},
+        }
     }
 }
 
 impl ProcessIo for Io {
     fn started(&self, _: u32) {
         self.port.began();
+        if let Some(open) = &self.open {
+            open.begin();
+        }
     }
 
     async fn write(&self, stream: Stream, bytes: Bytes) {
-        self.port.record(stream, Body::Bytes(bytes)).await;
+        self.port.record(stream, Body::Bytes(bytes.clone())).await;
+        if let Some(open) = &self.open {
+            open.on_output(stream, &bytes).await;
+        }
     }
 
     async fn keep(&self, record: Record) {
+        let (stream, bytes) = (record.stream, record.body.bytes());
         self.port.store_kept(record).await;
+        if let Some(open) = &self.open {
+            open.on_output(stream, &bytes).await;
+        }
     }
 
     fn moved(&self, motion: Motion) {
@@ -180,6 +214,9 @@ impl ProcessIo for Io {
     }
 
     async fn next_input(&self) -> Option<Bytes> {
+        if let Some(open) = &self.open {
+            return open.next().await;
+        }
         let mut input = self.input.lock().await;
         match input.as_mut()?.next().await {
             Ok(bytes) => bytes,
@@ -192,6 +229,9 @@ impl ProcessIo for Io {
     }
 
     async fn input_closed(&self) {
+        if let Some(open) = &self.open {
+            open.close();
+        }
         // The owner goes on without it.
         *self.input.lock().await = None;
     }

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use sortie_engine::parent_job::{Answered, NotAsking, QuestionKey};
 use sortie_engine::select::nothing_named;
 use sortie_engine::session::Place;
+use sortie_exec::task::read_value;
 use sortie_model::selector::{Selection, Selector};
+use sortie_model::spec::BodySpec;
 use sortie_model::{EntryId, Ordinal, QuestionNumber, State, limits};
 use sortie_wire::session_proto::Answer;
 use sortie_wire::{ErrorCode, RemoteError};
@@ -35,6 +37,11 @@ pub(super) async fn answer(
         Err(error) => return refuse(error),
     };
     let id = job.rows().child_id(ordinal).unwrap_or(job.identity.id);
+    let is_line = || read_value::<String>(&answer).is_ok();
+    if !matches!(job.rows().spec().body, BodySpec::Task { .. }) && !is_line() {
+        let text = format!("{id} is a program: the answer to its prompt is a text");
+        return refuse(RemoteError::new(ErrorCode::Usage, text));
+    }
     let mut changes = session.changes();
     let (reply, said) = oneshot::channel();
     job.tell(ParentJobMessage::Answer { to: (ordinal, number), answer, reply });

@@ -1,9 +1,10 @@
 //! `send` and `call`: a message to a running child, and what comes of it.
 
+use bytes::Bytes;
 use sortie_engine::parent_job::Lives;
 use sortie_engine::post::TooManySenders;
 use sortie_model::spec::BodySpec;
-use sortie_model::{Ordinal, limits};
+use sortie_model::{JobSpec, Ordinal, limits};
 use sortie_wire::message_proto::{Arrived, MessageKind, Undelivered};
 use sortie_wire::session_proto::{Answer, MessageSpec};
 use sortie_wire::{ErrorCode, RemoteError};
@@ -23,7 +24,7 @@ pub(super) async fn send(
     end: ServerEnd,
 ) -> Result<(), ExchangeError> {
     let ServerEnd { mut sender, receiver: _receiver } = end;
-    let kind = spec.kind;
+    let answers = spec.kind != MessageKind::Send;
     let entered = tokio::select! {
         biased;
         error = stay.parted(), if stay.is_held() => Err(refuse(error)),
@@ -44,7 +45,7 @@ pub(super) async fn send(
             () = sender.abandoned() => return Ok(()),
         };
         let last = match told {
-            Told::Accepted if kind == MessageKind::Call => {
+            Told::Accepted if answers => {
                 sender.send(ToClient::Answer(Answer::Accepted)).await?;
                 continue;
             }
@@ -57,18 +58,19 @@ pub(super) async fn send(
 }
 
 async fn enter(session: &SessionShared, spec: MessageSpec) -> Result<Letter, Answer> {
-    let MessageSpec { child, kind, message } = spec;
+    let MessageSpec { child, kind: spec_kind, message } = spec;
     if message.len() > limits::MESSAGE_BYTES {
         let text = format!("a message has at most {} bytes", limits::MESSAGE_BYTES);
         return Err(refuse(RemoteError::new(ErrorCode::Usage, text)));
     }
     let nothing = || refuse(RemoteError::new(ErrorCode::NotFound, "there is no such child"));
     let job = session.bring_instance(child.job).await.map_err(refuse)?.ok_or_else(nothing)?;
-    if !matches!(job.rows().spec().body, BodySpec::Task { .. }) {
-        let text = "the child is a program: it has standard input, and no inbox";
-        return Err(refuse(RemoteError::new(ErrorCode::Usage, text)));
-    }
+    let kind = accepted_as(spec_kind, job.rows().spec()).map_err(refuse)?;
     let lives = lives(session, &job, child.ordinal).await.ok_or_else(nothing)?;
+    if spec_kind == MessageKind::Write && message.is_empty() {
+        // An empty call would close the input.
+        return Err(Answer::Reply(Bytes::new()));
+    }
     if !lives.more {
         return Err(Answer::Undelivered(lives.why.undelivered(Arrived::No)));
     }
@@ -79,6 +81,29 @@ async fn enter(session: &SessionShared, spec: MessageSpec) -> Result<Letter, Ans
         return Err(Answer::Undelivered(Undelivered::Ended { arrived: Arrived::Maybe }));
     }
     Ok(letter)
+}
+
+/// As what a message travels to a child of that job, if it takes such a message.
+fn accepted_as(kind: MessageKind, spec: &JobSpec) -> Result<MessageKind, RemoteError> {
+    let usage = |text| RemoteError::new(ErrorCode::Usage, text);
+    match (&spec.body, kind) {
+        (BodySpec::Task { .. }, MessageKind::Write | MessageKind::CloseInput) => {
+            let text = "the child is a function: it has no standard input";
+            Err(RemoteError::new(ErrorCode::NotAsking, text))
+        }
+        (BodySpec::Task { .. }, kind) => Ok(kind),
+        // Its answer is that the bytes are in the pipe.
+        (_, MessageKind::Write | MessageKind::CloseInput) if spec.input.is_open() => {
+            Ok(MessageKind::Call)
+        }
+        (_, MessageKind::Write | MessageKind::CloseInput) => {
+            Err(usage("the standard input of the child is not open")
+                .hint("`sortie start --open-stdin` opens that of a command"))
+        }
+        (_, MessageKind::Send | MessageKind::Call) => {
+            Err(usage("the child is a program: it has standard input, and no inbox"))
+        }
+    }
 }
 
 /// How the lives of the child stand. One whose input was not read yet is waited for.

@@ -218,6 +218,9 @@ async fn check(
         _ if spec.escalation == Escalation::FailsChild && session.identity.above.is_none() => {
             return usage("only a job that a child starts takes a child along");
         }
+        BodySpec::Task { .. } if spec.input.is_open() => {
+            return usage("a function has no standard input that could stay open");
+        }
         BodySpec::Task { .. } if spec.init.is_some() => {
             return usage("--init runs before a command, not before a function");
         }

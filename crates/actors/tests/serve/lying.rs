@@ -261,6 +261,11 @@ async fn an_inbox_that_claims_what_it_was_not_sent_is_not_believed() {
         let mut stream = tie.messages(session, MessageFlow::FromChildren).await;
         // What is no child of this node is not heard.
         let nobody = ChildLife { ordinal: Ordinal(9), ..first_life(instance) };
+        // From its first word on it is known what it was sent; before, an earlier life of the house
+        // may have sent it something.
+        let (child, begun) = (first_life(instance), InboxWord::Open { accepted: 0, taken: 0 });
+        let first = FromChild { child, what: begun };
+        stream.send_with_payload(&first, Vec::new()).await.expect("sent");
         for child in [nobody, first_life(instance)] {
             stream.send_with_payload(&FromChild { child, what }, Vec::new()).await.expect("sent");
         }

@@ -18,12 +18,12 @@ pub(crate) struct InvokeArgs {
     #[arg(long)]
     pub(crate) as_job: bool,
     /// Attach our standard input; short for `--stdin -`.
-    #[arg(short = 'i', long, conflicts_with_all = ["stdin", "task"])]
+    #[arg(short = 'i', long, conflicts_with_all = ["stdin", "task", "open_stdin"])]
     pub(crate) attach: bool,
     /// Give the only child a pseudo terminal, at which ours is: our keys go there as they are.
     #[arg(short = 't', long, conflicts_with_all = [
         "stdin", "task", "map", "as_job", "job_name", "gather", "prefix", "no_prefix", "output",
-        "json", "columns", "quiet",
+        "json", "columns", "quiet", "open_stdin",
     ])]
     pub(crate) tty: bool,
     #[command(flatten)]

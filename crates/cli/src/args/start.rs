@@ -10,7 +10,7 @@ use crate::args::reach::Reach;
 use crate::args::work::Work;
 
 /// What makes sense for jobs only, and for nodes that have a home.
-const OF_JOBS: [&str; 24] = [
+const OF_JOBS: [&str; 25] = [
     "detached_session",
     "embedded",
     "name",
@@ -23,6 +23,7 @@ const OF_JOBS: [&str; 24] = [
     "fail_fast",
     "init",
     "stdin",
+    "open_stdin",
     "map",
     "each",
     "null",

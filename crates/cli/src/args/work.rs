@@ -18,6 +18,7 @@ use sortie_model::spec::{
 use sortie_model::{IdempotencyKey, JobSpec, limits};
 
 use crate::args::FileOrStdin;
+use crate::args::open_input::OpenInput;
 use crate::args::read::expression;
 use crate::args::supervision::Supervision;
 use crate::args::task::Task;
@@ -90,6 +91,8 @@ pub(crate) struct Work {
     /// What the children read: a file, or `-` for our standard input.
     #[arg(long, value_name = "FILE", conflicts_with = "map")]
     pub(crate) stdin: Option<OsString>,
+    #[command(flatten)]
+    pub(crate) open: OpenInput,
     /// Send this script and run it there; the words that follow are its arguments.
     #[arg(long, value_name = "FILE")]
     pub(crate) script: Option<PathBuf>,
@@ -198,7 +201,10 @@ impl Work {
             placement: self.placement()?,
             fan,
             throttle: self.throttle.unwrap_or_default(),
-            input: if self.stdin.is_some() { InputSpec::Stream } else { InputSpec::None },
+            input: match self.stdin {
+                Some(_) => InputSpec::Stream,
+                None => self.open.spec(),
+            },
             timeout: self.timeout,
             grace: self.grace.unwrap_or(limits::GRACE),
             drain: self.drain.unwrap_or(limits::DRAIN),

@@ -57,6 +57,10 @@ pub(super) async fn run(mut args: InvokeArgs, registry: &Registry) -> Result<u8,
         let start = start::start(submission, &args.reach, &args.look, registry);
         return unless_interrupted(start, &mut interrupts).await;
     }
+    if args.work.open.is_for_send() && args.reach.session.is_none() {
+        return Err(Failure::usage("nobody could write to the open input of this command")
+            .hint("`--as-job` returns the job, for `sortie send`; `-i` passes our own input on"));
+    }
     check_format(&args.look)?;
     // In a session that lasts the job goes on when the connection breaks, and so do we.
     let lasts = args.reach.session.is_some() && args.reach.embedded.is_none();

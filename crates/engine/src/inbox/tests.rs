@@ -107,3 +107,19 @@ fn a_closed_inbox_lets_go_of_what_was_not_taken_and_hears_nothing_more() {
     assert_eq!(inbox.on_posted(Posted::Closed, NOTHING), Ok(()));
     assert!(inbox.is_settled());
 }
+
+#[test]
+fn an_owner_that_lives_anew_hears_of_no_call_from_before_and_may_send_as_many_again() {
+    let mut inbox = Inbox::default();
+    for number in 1..=limits::CALLS_PER_CHILD as u64 {
+        call(&mut inbox, number).expect("room");
+        inbox.take().expect("a message");
+    }
+    inbox.answer(1, (AnswerKind::Unanswered, NOTHING));
+    inbox.forget_calls();
+    inbox.tell_again();
+    inbox.answer(2, (AnswerKind::Unanswered, NOTHING));
+    let most = limits::CALLS_PER_CHILD as u64;
+    assert_eq!(words(&mut inbox), [open(most, most)]);
+    assert_eq!(call(&mut inbox, most + 1), Ok(()));
+}

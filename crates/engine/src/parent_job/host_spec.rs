@@ -38,7 +38,7 @@ impl ParentJob {
         HostSpec {
             body: spec.body.clone(),
             template: !matches!(spec.fan, Fan::PerNode { .. }),
-            input: spec.input,
+            input: spec.input.clone(),
             timeout: spec.timeout,
             grace: spec.grace,
             drain: spec.drain,

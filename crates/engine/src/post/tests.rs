@@ -336,3 +336,54 @@ fn nobody_waits_for_a_child_whose_node_is_lost_and_what_is_on_its_way_arrives_al
     post.on_word((FIRST, 2), word, &mut effects).expect("a true word");
     assert_eq!((effects.as_slice(), numbers(&mut post, 2)), (&[][..], vec![2]));
 }
+
+#[test]
+fn an_inbox_that_an_earlier_owner_wrote_to_goes_on_from_there() {
+    let mut post = Post::default();
+    post.enter(CALL, Bytes::new()).expect("a place");
+    assert_eq!(opened(&mut post, 7, 5), []);
+    assert_eq!(numbers(&mut post, 1), [8]);
+    // What the earlier one was told is said again, and nobody here waits for it.
+    let answer = |number| (InboxWord::Answer { number, how: AnswerKind::Value }, Bytes::new());
+    let mut effects = Vec::new();
+    post.on_word((FIRST, 1), answer(6), &mut effects).expect("a true word");
+    assert_eq!(effects, []);
+    post.on_word((FIRST, 1), answer(8), &mut effects).expect("a true word");
+    assert_eq!(effects.len(), 2, "accepted and answered");
+    assert_eq!(opened(&mut post, 8, 8), []);
+}
+
+#[test]
+fn an_inbox_whose_first_word_claims_more_than_it_holds_lies() {
+    let most = limits::INBOX_MESSAGES as u64;
+    let first = |accepted, taken| {
+        let word = (InboxWord::Open { accepted, taken }, Bytes::new());
+        Post::default().on_word((FIRST, 1), word, &mut Vec::new())
+    };
+    assert_eq!(first(most + 9, 9), Ok(()));
+    assert_eq!(first(most + 10, 9), Err(FalseWord));
+    assert_eq!(first(8, 9), Err(FalseWord));
+}
+
+#[test]
+fn an_inbox_that_begins_anew_in_the_same_life_of_its_child_is_sent_nothing_twice() {
+    let mut post = Post::default();
+    let tickets = [SEND, CALL, CALL].map(|kind| post.enter(kind, Bytes::new()).expect("a place"));
+    opened(&mut post, 0, 0);
+    assert_eq!(numbers(&mut post, 1), [1, 2, 3]);
+    opened(&mut post, 2, 2);
+    let waits = post.enter(CALL, Bytes::new()).expect("a place");
+    let mut effects = Vec::new();
+    post.on_reborn(&mut effects);
+    let lost = |ticket, arrived| PostEffect::Failed(ticket, Undelivered::NodeLost { arrived });
+    effects.sort_by_key(|effect| format!("{effect:?}"));
+    assert_eq!(effects, [lost(tickets[1], Arrived::Yes), lost(tickets[2], Arrived::Maybe)]);
+    let word = (InboxWord::Open { accepted: 0, taken: 0 }, Bytes::new());
+    post.on_word((FIRST, 2), word, &mut Vec::new()).expect("a true word");
+    let sent = post.next(2).expect("what waited");
+    assert_eq!((sent.number, sent.kind), (1, CALL));
+    let word = (InboxWord::Open { accepted: 1, taken: 0 }, Bytes::new());
+    let mut effects = Vec::new();
+    post.on_word((FIRST, 2), word, &mut effects).expect("a true word");
+    assert_eq!(effects, [PostEffect::Accepted(waits)]);
+}

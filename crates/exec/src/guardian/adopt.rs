@@ -18,7 +18,7 @@ use super::{Guardian, Handle, Hold};
 use crate::error::LaunchError;
 use crate::keep::KeepPlace;
 use crate::kept::{KeptOutput, KeptReader};
-use crate::process::{Ending, Process, ProcessControl, ProcessOutput};
+use crate::process::{Ending, Input, Process, ProcessControl, ProcessOutput};
 
 /// The pause between two attempts to reach a guardian that begins, or ends.
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
@@ -42,8 +42,8 @@ pub struct Adopted {
     pub first: Seq,
     /// The guardian died, and the child with it: no end is known, but what it wrote is there.
     pub lost: bool,
-    /// The rest of its input died with the former daemon: it waits in vain, and is killed.
-    pub input_lost: bool,
+    /// What of its input the former daemon had not written died with that.
+    pub input: AdoptedInput,
     /// Whether it stands still.
     pub motion: Motion,
     /// When it ended, if it has.
@@ -54,6 +54,31 @@ pub struct Adopted {
     pub(crate) kill_in: Option<Duration>,
     pub(crate) found: Instant,
     rest: Rest,
+}
+
+/// What became of an adopted child's input.
+#[derive(Debug)]
+pub enum AdoptedInput {
+    /// It has all of it, or never had any.
+    Whole,
+    /// The rest is lost: it waits in vain, and is killed.
+    Lost,
+    /// The same, but it can be written to further, which is what happens.
+    Open(Input),
+}
+
+impl AdoptedInput {
+    /// An input of which nothing may be missing: of one that can be written to further it is.
+    pub fn lose_open(&mut self) {
+        if matches!(self, Self::Open(_)) {
+            *self = Self::Lost;
+        }
+    }
+
+    /// Whether the child waits in vain.
+    pub const fn is_lost(&self) -> bool {
+        matches!(self, Self::Lost)
+    }
 }
 
 /// What is private about an adopted child.
@@ -72,7 +97,7 @@ impl Guardian {
 
 /// Takes the children that the guardian told of.
 fn take(handle: &Arc<Handle>) -> Vec<Adopted> {
-    let adopt = |Found { child, interruptions, pending, at }: Found| {
+    let adopt = |Found { child, stdin, interruptions, pending, at }: Found| {
         let lost = child.fate == KeptFate::Lost;
         let mut hold = Hold::new(Arc::clone(handle), child.number);
         if lost {
@@ -86,7 +111,11 @@ fn take(handle: &Arc<Handle>) -> Vec<Adopted> {
             running: child.running,
             first: child.oldest,
             lost,
-            input_lost: child.input == KeptInput::Lost,
+            input: match (child.input, stdin.map(Input::new)) {
+                (KeptInput::Whole, _) => AdoptedInput::Whole,
+                (KeptInput::Handed, Some(Ok(end))) => AdoptedInput::Open(end),
+                (KeptInput::Lost | KeptInput::Handed, _) => AdoptedInput::Lost,
+            },
             motion: child.motion,
             ended: child.ended,
             interruptions,
@@ -109,7 +138,10 @@ impl Adopted {
             control: ProcessControl { hold, gone, moved, pid: self.pid },
             ending: Ending { receiver: ended, known: None },
             output: ProcessOutput::Kept(KeptOutput::new(reader, written)),
-            stdin: None,
+            stdin: match self.input {
+                AdoptedInput::Open(end) => Some(end),
+                AdoptedInput::Whole | AdoptedInput::Lost => None,
+            },
             channel: None,
         })
     }

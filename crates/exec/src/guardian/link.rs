@@ -97,6 +97,8 @@ struct Slot {
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) child: KeptChild,
+    /// The other end of its stdin, if that was handed over.
+    pub(super) stdin: Option<OwnedFd>,
     /// Why it was signalled before its end.
     pub(super) interruptions: Vec<Interruption>,
     pub(super) pending: Pending,

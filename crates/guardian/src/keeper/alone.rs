@@ -65,7 +65,8 @@ impl Stood {
 }
 
 impl Keeper {
-    /// A daemon came, or went. One that went took the rest of its children's input along.
+    /// A daemon came, or went. One that went took the rest of its children's input along; one that
+    /// came was [handed](Keeper::story) what is held of their pipes.
     pub(crate) fn set_daemon(&mut self, daemon: Daemon, watcher: &Watcher) {
         self.daemon = daemon;
         // The next one hears it anew.
@@ -75,12 +76,13 @@ impl Keeper {
         self.watch_all(watcher);
         if daemon == Daemon::Away {
             self.news.clear();
-            for kept in self.children.values_mut() {
-                kept.input = match std::mem::replace(&mut kept.input, Input::Whole) {
-                    Input::Held(end) => Input::Lost { _held: end },
-                    other => other,
-                };
-            }
+        }
+        for kept in self.children.values_mut() {
+            kept.input = match (std::mem::replace(&mut kept.input, Input::Whole), daemon) {
+                (Input::Held(end), Daemon::Away) => Input::Lost(end),
+                (Input::Lost(end), Daemon::There) => Input::Held(end),
+                (other, _) => other,
+            };
         }
     }
 

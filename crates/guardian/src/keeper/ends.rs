@@ -1,5 +1,6 @@
 //! The ends of kept children, and what there is to tell of them.
 
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant, SystemTime};
 
 use sortie_model::facts::Interruption;
@@ -136,6 +137,21 @@ impl Kept {
         }
     }
 
+    /// What there is to tell of it, with the other end of its stdin if the daemon that had it is
+    /// gone. Where no descriptor is left to be had it stays lost.
+    pub(super) fn handed(&self, number: ChildNumber) -> Vec<(GuardianReport, Vec<OwnedFd>)> {
+        let mut told: Vec<_> =
+            self.told(number).into_iter().map(|report| (report, Vec::new())).collect();
+        if let Input::Lost(end) = &self.input
+            && let Ok(end) = end.try_clone()
+            && let Some((GuardianReport::Kept(kept), descriptors)) = told.first_mut()
+        {
+            kept.input = KeptInput::Handed;
+            descriptors.push(end);
+        }
+        told
+    }
+
     /// What there is to tell of it.
     pub(super) fn told(&self, number: ChildNumber) -> Vec<GuardianReport> {
         let (running, ended, fate) = match &self.life {
@@ -150,7 +166,7 @@ impl Kept {
         };
         let input = match self.input {
             Input::Whole | Input::Held(_) => KeptInput::Whole,
-            Input::Lost { .. } => KeptInput::Lost,
+            Input::Lost(_) => KeptInput::Lost,
         };
         let kept = KeptChild {
             number,

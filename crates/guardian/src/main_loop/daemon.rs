@@ -134,8 +134,8 @@ impl Guardian {
     pub(super) fn greet(&mut self, mut peer: Peer, begin: &Begin) {
         let served = begin.is_understood();
         if served && let Some(keeper) = &mut self.keeper {
-            for report in keeper.story() {
-                self.outbox.push(&report);
+            for (report, descriptors) in keeper.story() {
+                self.outbox.push_with(&report, descriptors);
             }
             keeper.set_daemon(Daemon::There, &self.watcher);
         }

@@ -259,11 +259,13 @@ enum Feed {
 }
 
 const fn feed_of(spec: &JobSpec) -> Result<Option<Feed>, Misuse> {
-    match (&spec.fan, spec.input) {
-        (Fan::PerNode { .. }, InputSpec::None) => Ok(None),
+    match (&spec.fan, &spec.input) {
+        (Fan::PerNode { .. }, InputSpec::None | InputSpec::Open { .. }) => Ok(None),
         (Fan::PerNode { .. }, InputSpec::Stream) => Ok(Some(Feed::Bytes)),
         (Fan::PerNode { .. }, InputSpec::Terminal(_)) => Ok(Some(Feed::Terminal)),
-        (Fan::Spread | Fan::Each, InputSpec::None) => Ok(Some(Feed::Items)),
+        (Fan::Spread | Fan::Each, InputSpec::None | InputSpec::Open { .. }) => {
+            Ok(Some(Feed::Items))
+        }
         (Fan::Spread | Fan::Each, InputSpec::Stream | InputSpec::Terminal(_)) => {
             Err(Misuse::InputOfMap)
         }

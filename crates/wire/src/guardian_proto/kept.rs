@@ -77,8 +77,12 @@ pub enum DeadlineAct {
 pub enum KeptInput {
     /// It has all of it, or never had any.
     Whole,
-    /// The rest of it died with the daemon. The child waits for it.
+    /// The rest of it died with the daemon. The child waits for it, in vain: there is no descriptor
+    /// for its pipe.
     Lost,
+    /// What the daemon had not written died with it. The other end of the child's stdin comes
+    /// along, as a descriptor: the next daemon may write on.
+    Handed,
 }
 
 /// Whether a kept child's end can be known.

@@ -63,7 +63,7 @@ pub(super) fn from_inboxes(inboxes: &Arc<Inboxes>, way: &Way) -> AbortHandle {
 
 /// Both directions within this node.
 async fn within(inboxes: &Inboxes, session: &SessionShared) {
-    let (courier, node) = (Courier::new(WITHIN), session.node.me.id);
+    let (courier, node) = (Courier::new(WITHIN, session.node.me.incarnation), session.node.me.id);
     loop {
         let outcome = tokio::select! {
             biased;
@@ -161,7 +161,7 @@ async fn listen(
     (link, peer): (&Link, NodeId),
     stream: &mut FrameReceiver,
 ) -> Result<(), BadStream> {
-    let courier = Courier::new(link.id());
+    let courier = Courier::new(link.id(), link.facts().incarnation);
     let speaking =
         tokio::spawn(speak(session.identity.instance, link.clone(), Arc::clone(&courier)));
     let _speaking = Carrier(speaking.abort_handle());

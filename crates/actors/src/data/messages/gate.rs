@@ -13,7 +13,7 @@ use sortie_wire::message_proto::{
 };
 use tokio::sync::Notify;
 
-use crate::data::messages::inboxes::Inboxes;
+use crate::data::messages::inboxes::{Inboxes, OwnerLife};
 
 /// The inbox of one child in one life.
 #[derive(Debug)]
@@ -66,8 +66,12 @@ impl Gate {
         words.into_iter().map(word).collect()
     }
 
-    pub(super) fn tell_again(&self) {
-        self.inbox().tell_again();
+    pub(super) fn tell_again(&self, owner: OwnerLife) {
+        let mut inbox = self.inbox();
+        if owner == OwnerLife::Another {
+            inbox.forget_calls();
+        }
+        inbox.tell_again();
     }
 
     pub(super) fn nobody_hears(&self) {

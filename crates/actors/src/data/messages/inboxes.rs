@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use bytes::Bytes;
 use sortie_engine::inbox::BadMessage;
 use sortie_link::Link;
-use sortie_model::{ChildKey, NodeId, SessionInstance};
+use sortie_model::{ChildKey, Incarnation, NodeId, SessionInstance};
 use sortie_wire::message_proto::{ChildLife, FromChild, ToChild};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -26,6 +26,14 @@ pub(crate) enum Way {
     Away,
 }
 
+/// Whether the owner's node is the one that was heard before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OwnerLife {
+    Same,
+    /// It was killed or replaced meanwhile.
+    Another,
+}
+
 /// Inboxes that are open, or whose owner has not heard everything.
 #[derive(Debug)]
 pub(crate) struct Inboxes {
@@ -37,6 +45,8 @@ pub(crate) struct Inboxes {
 #[derive(Debug)]
 struct State {
     way: Way,
+    /// The life of the owner's node, once it was heard.
+    owner: Option<Incarnation>,
     gates: BTreeMap<ChildKey, Arc<Gate>>,
     /// Those that have something to say.
     fresh: BTreeSet<ChildKey>,
@@ -59,7 +69,11 @@ enum Hearing {
 impl Inboxes {
     pub(crate) fn new(session: SessionInstance, way: Way) -> Arc<Self> {
         let (gates, fresh, hearing) = (BTreeMap::new(), BTreeSet::new(), Hearing::Yes);
-        let state = Mutex::new(State { way, gates, fresh, carrier: None, hearing });
+        let owner = match &way {
+            Way::There(link) => Some(link.facts().incarnation),
+            Way::Here(_) | Way::Away => None,
+        };
+        let state = Mutex::new(State { way, owner, gates, fresh, carrier: None, hearing });
         Arc::new(Self { session, state, news: Notify::new() })
     }
 
@@ -112,10 +126,15 @@ impl Inboxes {
         let mut state = self.state();
         state.way = Way::There(link.clone());
         state.hearing = Hearing::Yes;
+        let life = link.facts().incarnation;
+        let owner = match state.owner.replace(life) {
+            Some(before) if before != life => OwnerLife::Another,
+            _ => OwnerLife::Same,
+        };
         if let Some(carrier) = state.carrier.take() {
             carrier.abort();
             let State { gates, fresh, .. } = &mut *state;
-            gates.values().for_each(|gate| gate.tell_again());
+            gates.values().for_each(|gate| gate.tell_again(owner));
             fresh.extend(gates.keys());
             state.carrier = Some(carry::from_inboxes(self, &state.way));
         }

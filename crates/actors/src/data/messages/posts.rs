@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use sortie_engine::parent_job::Lives;
 use sortie_engine::post::{FalseWord, Over, Post, PostEffect, Sending, Ticket, TooManySenders};
-use sortie_model::{ChildIncarnation, ChildKey, NodeId, Ordinal, limits};
+use sortie_model::{ChildIncarnation, ChildKey, Incarnation, NodeId, Ordinal, limits};
 use sortie_wire::message_proto::{
     ChildLife, FromChild, InboxWord, MessageKind, Posted, ToChild, Undelivered,
 };
@@ -46,6 +46,8 @@ struct State {
     post: Post,
     senders: BTreeMap<Ticket, mpsc::Sender<Told>>,
     courier: Option<Arc<Courier>>,
+    /// In which life the child's node was when its inbox spoke last.
+    life: Option<Incarnation>,
     /// Whether the child waits in its courier's line.
     in_line: bool,
 }
@@ -203,6 +205,9 @@ impl ChildPost {
         said: (InboxWord, Bytes),
     ) -> Result<(), FalseWord> {
         let (mut state, mut effects) = (self.state(), Vec::new());
+        if state.life.replace(courier.life).is_some_and(|before| before != courier.life) {
+            state.post.on_reborn(&mut effects);
+        }
         let result = state.post.on_word((incarnation, courier.id), said, &mut effects);
         state.tell(effects);
         result?;
@@ -258,6 +263,8 @@ impl State {
 pub(super) struct Courier {
     /// The connection's number.
     id: u64,
+    /// The life of the node at its other end.
+    life: Incarnation,
     line: Mutex<Line>,
     news: Notify,
 }
@@ -283,8 +290,8 @@ enum Errand {
 pub(super) struct TooMuchToSay;
 
 impl Courier {
-    pub(super) fn new(id: u64) -> Arc<Self> {
-        Arc::new(Self { id, line: Mutex::default(), news: Notify::new() })
+    pub(super) fn new(id: u64, life: Incarnation) -> Arc<Self> {
+        Arc::new(Self { id, life, line: Mutex::default(), news: Notify::new() })
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {
@@ -361,7 +368,7 @@ mod tests {
 
     #[test]
     fn what_waits_to_be_confirmed_is_bounded() {
-        let courier = Courier::new(1);
+        let courier = Courier::new(1, Incarnation(1));
         let (job, incarnation) = (JobInstance(uuid::Uuid::nil()), ChildIncarnation(0));
         let child = ChildLife { job, ordinal: Ordinal(0), incarnation };
         let answer = |number| InboxWord::Answer { number, how: AnswerKind::Value };

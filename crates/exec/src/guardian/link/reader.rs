@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use sortie_model::Motion;
 use sortie_model::facts::Interruption;
 use sortie_wire::guardian_proto::{
-    ChildNumber, GuardianReport, KeptChild, KeptFate, Remainder, StandardInput,
+    ChildNumber, GuardianReport, KeptChild, KeptFate, KeptInput, Remainder, StandardInput,
 };
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -103,7 +103,9 @@ impl<'a> Reader<'a> {
     }
 
     /// A child of an earlier daemon. What died with its guardian has no news.
-    fn on_kept(&self, child: KeptChild) {
+    fn on_kept(&mut self, child: KeptChild) {
+        let handed = child.input == KeptInput::Handed;
+        let stdin = handed.then(|| self.descriptors.pop_front()).flatten();
         let (slot, pending) = slot(Keeping::Kept);
         if child.motion != Motion::Running {
             slot.moved.send_replace(child.motion);
@@ -113,7 +115,7 @@ impl<'a> Reader<'a> {
         }
         let mut found = self.link.found.lock().unwrap_or_else(PoisonError::into_inner);
         let interruptions = Vec::new();
-        found.push(Found { child, interruptions, pending, at: Instant::now() });
+        found.push(Found { child, stdin, interruptions, pending, at: Instant::now() });
     }
 
     fn on_interrupted(&self, child: ChildNumber, why: Interruption) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sortie_exec::{Guardian, Keep, ProcessSpec, RunPlan, resume, stop_channel};
+use sortie_exec::{AdoptedInput, Guardian, Keep, ProcessSpec, RunPlan, resume, stop_channel};
 use sortie_model::facts::{Interruption, ProcessEnd, ProcessFacts};
 use sortie_model::spec::StopSpec;
 use sortie_model::{ChildIncarnation, Seq};
@@ -71,7 +71,7 @@ pub(crate) async fn a_kept_child_goes_on_when_its_daemon_is_killed(guardian: Gua
     let adopted = adopted.pop().unwrap();
     assert_eq!((adopted.child, adopted.incarnation), (key(0), ChildIncarnation(1)));
     assert_eq!((adopted.note.as_ref(), adopted.lost), (b"note 0".as_slice(), false));
-    assert!(adopted.running > Duration::ZERO && !adopted.input_lost);
+    assert!(adopted.running > Duration::ZERO && !adopted.input.is_lost());
     let taker = Taker::new(&next, 0);
     let (facts, ()) = tokio::join!(resume_kept(&next, adopted, &taker), async {
         std::fs::write(&go, "").unwrap();
@@ -354,8 +354,11 @@ pub(crate) async fn input_that_died_with_the_daemon_is_not_taken_for_its_end(gua
     // One that takes none of its children leaves them as they are.
     drop(directory.launch().await.unwrap());
     let next = directory.launch().await.unwrap();
-    let adopted = next.take_adopted().pop().unwrap();
-    assert!(adopted.input_lost && !with_mark(&mark).is_empty());
+    let mut adopted = next.take_adopted().pop().unwrap();
+    assert!(matches!(adopted.input, AdoptedInput::Open(_)));
+    // The rest of a stream is nowhere, though its pipe can be written to.
+    adopted.input.lose_open();
+    assert!(adopted.input.is_lost() && !with_mark(&mark).is_empty());
     let taker = Taker::new(&next, 0);
     let plan = RunPlan { timeout: Some(LONG), ..RunPlan::default() };
     let (_stopper, stops) = stop_channel(plan.grace);

@@ -2,7 +2,8 @@
 
 use std::ffi::OsStr;
 
-use sortie_model::spec::NulByte;
+use sortie_model::question::BadPromptMark;
+use sortie_model::spec::{InputSpec, NulByte};
 
 use crate::command::word;
 use crate::job::builder::JobBuilder;
@@ -12,6 +13,27 @@ impl<T> JobBuilder<T> {
     /// function that has it is refused.
     pub fn init(self, command: impl Into<String>) -> Self {
         self.with(|spec| spec.init = Some(command.into()))
+    }
+
+    /// Keeps the standard input of each process child open, so that it can be written to while the
+    /// child runs ([`Child::write_input`](crate::Child::write_input)), until it is closed
+    /// ([`Child::close_input`](crate::Child::close_input)). A job of a function that has it is
+    /// refused.
+    pub fn open_input(self) -> Self {
+        self.with(|spec| spec.input = InputSpec::Open { prompt: None })
+    }
+
+    /// The same, for processes that ask: a child whose output ends with that text, on a line that
+    /// is not finished, is blocked until somebody answers it
+    /// ([`Session::answer`](crate::Session::answer)) or writes to its input (`docs/semantics.md`,
+    /// section 2.3).
+    ///
+    /// # Errors
+    /// [`BadPromptMark`] when it is empty, longer than
+    /// [`limits::PROMPT_MARK_BYTES`](crate::limits::PROMPT_MARK_BYTES), or has a newline.
+    pub fn open_input_with_prompt(self, mark: &str) -> Result<Self, BadPromptMark> {
+        let prompt = Some(mark.parse()?);
+        Ok(self.with(|spec| spec.input = InputSpec::Open { prompt }))
     }
 
     /// The working directory of process children; without it, the one that is set in the session

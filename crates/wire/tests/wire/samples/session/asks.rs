@@ -77,6 +77,10 @@ fn spec() -> JobSpec {
     }
 }
 
+fn open_input() -> InputSpec {
+    InputSpec::Open { prompt: Some("? ".parse().unwrap()) }
+}
+
 fn starts() -> Vec<(&'static str, Request)> {
     let start = |label, spec| ask(label, Ask::Start { key: key(), spec: Box::new(spec) });
     let script = BodySpec::Script { text: Bytes::from_static(b"hi"), arguments: vec![os(b"a")] };
@@ -94,6 +98,7 @@ fn starts() -> Vec<(&'static str, Request)> {
         start("start a command", spec()),
         start("start a script", of_script),
         start("start on a terminal", JobSpec { input: InputSpec::Terminal(window()), ..spec() }),
+        start("start with open input", JobSpec { input: open_input(), ..spec() }),
         start("start a task", of_task),
         ask("dry run", Ask::DryRun { spec: Box::new(spec()) }),
     ]
@@ -214,7 +219,12 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
     ];
     let message = Bytes::from_static(b"\x93\x01\x02\x03");
     let send = |kind| Ask::Send(MessageSpec { child: child(), kind, message: message.clone() });
-    let sends = vec![ask("send", send(MessageKind::Send)), ask("call", send(MessageKind::Call))];
+    let sends = vec![
+        ask("send", send(MessageKind::Send)),
+        ask("call", send(MessageKind::Call)),
+        ask("write", send(MessageKind::Write)),
+        ask("close input", send(MessageKind::CloseInput)),
+    ];
     let all = [opens, starts(), reads(), changes(), about_nodes(), sends, about_sessions()];
     all.into_iter().flatten().collect()
 }
