@@ -325,7 +325,8 @@ impl ParentJob {
         let Some(index) = self.nodes.find(node) else { return };
         let begun = self.on_node(index).into_iter().filter_map(|ordinal| {
             let row = self.row(ordinal)?;
-            let runs = row.phase.holds_slot() && row.begin.is_some();
+            // Of a life that did not begin yet, that is when the one before did.
+            let runs = row.phase.holds_slot() && !row.phase.is_sent() && row.begin.is_some();
             (runs && !self.is_parked(ordinal)).then_some((ordinal, row.incarnation))
         });
         self.adopted(begun.collect(), now);

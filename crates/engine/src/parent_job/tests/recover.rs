@@ -117,6 +117,9 @@ fn what_outlived_a_daemon_says_so_until_its_next_life() {
     job.on_report(node(0), &[], vec![end(0, failed())], &mut effects).expect("true");
     job.on_wake(later, &mut effects);
     assert_eq!((notes(&job, 0), notes(&job, 1)), (Vec::new(), also.to_vec()));
+    // One that is about to begin there did not outlive anything, though one before it ran.
+    job.on_adopted(node(0), later);
+    assert_eq!((job.child_state(Ordinal(0)), notes(&job, 0)), (Some(State::NotStarted), vec![]));
 }
 
 #[test]
