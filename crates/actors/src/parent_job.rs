@@ -87,6 +87,8 @@ pub(crate) enum ParentJobMessage {
     Unreachable(NodeId, ReachStep),
     /// A node is lost.
     Lost(NodeId, Timestamp),
+    /// A node's version does not know what the job asks for.
+    TooOld(NodeId),
     /// A node has been silent for so long that its children are not waited for.
     Disconnected(NodeId),
     /// A node does not know the job.
@@ -278,6 +280,7 @@ impl ParentJobArguments {
             ParentJobMessage::Lost(node, since) => {
                 rows.on_lost((node, since), reached, now, &mut effects);
             }
+            ParentJobMessage::TooOld(it) => rows.on_too_old(it, now, &mut effects),
             ParentJobMessage::Disconnected(it) => rows.on_disconnected(it, now, &mut effects),
             ParentJobMessage::Reachable(node, is_later) => {
                 if is_later {

@@ -104,7 +104,8 @@ pub enum Reason {
     },
     /// The kernel killed the process for memory.
     Oom,
-    /// A rule forbids it. There are no such rules in this release.
+    /// A rule forbids it: in this release only that a node of an older version is asked for nothing
+    /// that it does not know.
     Denied {
         /// The rule's name.
         rule: String,

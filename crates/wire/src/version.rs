@@ -10,6 +10,8 @@ pub const ALPN_JOIN: &[u8] = b"sortie-join/1";
 pub const SPOKEN: VersionRange = VersionRange { min: 1, max: 2 };
 /// From this version on nodes tell each other checkpoints of functions.
 pub const CHECKPOINTS: u16 = 2;
+/// From this version on a node knows standard inputs that are left open.
+pub const OPEN_INPUT: u16 = 2;
 
 /// An inclusive range of protocol versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

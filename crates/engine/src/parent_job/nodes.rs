@@ -237,6 +237,28 @@ impl ParentJob {
         self.advance(now, effects);
     }
 
+    /// The node speaks a version of the protocol that does not know what the job asks for: nothing
+    /// of it was sent there, nor ever is.
+    pub fn on_too_old(&mut self, node: NodeId, now: Timestamp, effects: &mut Effects) {
+        let Some(index) = self.nodes.find(node) else { return };
+        for ordinal in self.on_node(index) {
+            let Some(row) = self.rows.get(ordinal.0 as usize) else { continue };
+            match row.phase {
+                phase if phase.is_sent() && row.told_to_stop => {
+                    self.end_here(ordinal, Verdict::Stopped, now, effects);
+                    continue;
+                }
+                Phase::Queued => self.line.withdraw(ordinal),
+                phase if phase.is_sent() => {}
+                _ => continue,
+            }
+            let rule = "open-stdin: its node speaks an older version".to_owned();
+            self.fail(ordinal, Reason::Denied { rule }, now, effects);
+        }
+        self.apply_max_fails(now, effects);
+        self.advance(now, effects);
+    }
+
     /// The node was silent so long that its children cannot succeed any more: each ends, and what
     /// it says later is discarded. A function that stood still goes on from its checkpoint when it
     /// is resumed, where that is `reached`: known here.

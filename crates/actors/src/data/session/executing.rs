@@ -10,11 +10,13 @@ use sortie_wire::host_proto::{
     AnswerChild, ChildBatch, ChildFrom, ChildSet, ForgetJob, StartChildren, StopChildren,
     SuspendChildren,
 };
+use sortie_wire::version::OPEN_INPUT;
 
 use crate::data::attachment::Begun;
 use crate::data::job::JobShared;
 use crate::data::session::SessionShared;
 use crate::host::HostMessage;
+use crate::parent_job::ParentJobMessage;
 
 impl SessionShared {
     /// Starts children on a node: here through memory, elsewhere over the link once it is up.
@@ -43,6 +45,9 @@ impl SessionShared {
             return;
         }
         let attachment = self.attachment(id);
+        if job.rows().spec().input.is_open() && attachment.is_older_than(OPEN_INPUT) {
+            return job.tell(ParentJobMessage::TooOld(id));
+        }
         match attachment
             .send_start((instance, job.hosting()), children, || spec(Executor::OtherNode))
         {

@@ -137,3 +137,17 @@ fn what_may_have_run_is_not_said_again() {
     assert_eq!(fate(remembers, command()), again);
     assert_eq!(fate(remembers, task()), uncertain);
 }
+
+#[test]
+fn a_node_that_is_too_old_for_a_job_ends_only_its_own_children_of_it() {
+    let (mut job, _) = accept(spec(per_node(1), None), 2);
+    let mut effects = Effects::new();
+    job.on_report(node(0), &[begin(0)], vec![], &mut effects).expect("true");
+    job.on_too_old(node(1), NOW, &mut effects);
+    assert_eq!(job.child_state(Ordinal(0)), Some(State::Running));
+    let why = job.child_failure(Ordinal(1)).map(|(reason, _)| reason.to_string());
+    let said = "not permitted by rule open-stdin: its node speaks an older version";
+    assert_eq!(why.as_deref(), Some(said));
+    job.on_too_old(node(0), NOW, &mut effects);
+    assert_eq!(job.child_state(Ordinal(0)), Some(State::Running), "what runs there is known");
+}
