@@ -63,7 +63,8 @@ pub enum DetachError {
 }
 
 impl DetachError {
-    /// Whether the same may succeed later.
+    /// Whether the same may succeed later. It has no key: after [`RequestError::Lost`] the process
+    /// may run, and the same once more starts another one.
     pub const fn is_retryable(&self) -> bool {
         match self {
             Self::Nul(_) => false,
@@ -169,8 +170,9 @@ impl Client {
     /// [`ErrorCode::NoGuardian`](crate::ErrorCode::NoGuardian) when the node hosts no processes;
     /// [`ErrorCode::Limit`](crate::ErrorCode::Limit) when the processes of all logs run, or others
     /// take too long to start; [`ErrorCode::Storage`](crate::ErrorCode::Storage) when there is no
-    /// room for the log. A process that does not start in time is
-    /// [`ErrorCode::Internal`](crate::ErrorCode::Internal), and may begin yet.
+    /// room for the log; [`ErrorCode::Version`](crate::ErrorCode::Version) when the node is too
+    /// old. A process that does not start in time, or whose starter was killed, is
+    /// [`ErrorCode::Internal`](crate::ErrorCode::Internal), and may run all the same.
     ///
     /// # Cancel safety
     /// A dropped call may have started it, and nobody then knows which process it is.

@@ -10,10 +10,13 @@ use sortie_actors::data::exchange::{ClientEnd, ClientReceiver, ToClient};
 use sortie_actors::{NodeHandle, WayAbove};
 use sortie_exec::sys::ended::ended;
 use sortie_exec::worker::WorkerNode;
-use sortie_link::{CloseCode, ControlReceiver, Endpoint, Expect, Link, LocalFacts, Peer};
+use sortie_link::{
+    CloseCode, ControlReceiver, Endpoint, Expect, Link, LocalFacts, Peer, PeerFacts,
+};
 use sortie_model::{Incarnation, NodeId, Timestamp, limits};
 use sortie_wire::link_proto::Heartbeat;
 use sortie_wire::session_proto::{Answer, Ask, Request, SessionRef};
+use sortie_wire::version::DETACH;
 use sortie_wire::{ErrorCode, RemoteError};
 use tokio::task::AbortHandle;
 
@@ -53,6 +56,7 @@ impl Route {
             Self::Local(node) => Ok(node.open(request)),
             Self::Link(remote) => {
                 let link = remote.link().await?;
+                check_version(&request.ask, link.facts())?;
                 let (sender, receiver) = link.open_bi().await.map_err(|_| RequestError::Lost)?;
                 let end = ClientEnd::away(sender, receiver, &request).await?;
                 Ok(remote.placing(&link, end))
@@ -72,6 +76,15 @@ impl Route {
         let mut end = self.open(session, ask).await?;
         answer(&mut end.receiver).await
     }
+}
+
+/// A node does not answer what its version does not know: to who asked it would look like a loss.
+fn check_version(ask: &Ask, node: &PeerFacts) -> Result<(), RemoteError> {
+    if !matches!(ask, Ask::Detach(_)) || node.version >= DETACH {
+        return Ok(());
+    }
+    let text = format!("the node's program, {}, is too old to detach processes", node.program);
+    Err(RemoteError::new(ErrorCode::Version, text).hint("bring the older program up to date"))
 }
 
 fn no_exchange(error: std::io::Error) -> RequestError {

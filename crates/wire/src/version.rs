@@ -12,6 +12,8 @@ pub const SPOKEN: VersionRange = VersionRange { min: 1, max: 2 };
 pub const CHECKPOINTS: u16 = 2;
 /// From this version on a node knows standard inputs that are left open.
 pub const OPEN_INPUT: u16 = 2;
+/// From this version on a node detaches processes.
+pub const DETACH: u16 = 2;
 
 /// An inclusive range of protocol versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

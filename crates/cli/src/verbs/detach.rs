@@ -148,7 +148,7 @@ fn spec_for(spec: &JobSpec, surroundings: Surroundings) -> DetachSpec {
 
 /// What to do when a node is gone before it has answered.
 const AFTER_A_LOSS: &str = "it may run all the same: the folder `detached` of that node's state \
-                            has its log; a node of an older version cannot be asked at all";
+                            has its log";
 
 fn fault(error: DetachError) -> Fault {
     match error {

@@ -38,14 +38,14 @@ impl TaskContext {
     /// not suspended goes on at once. A background function needs no checkpoint to be suspended:
     /// its process is frozen wherever it is.
     ///
-    /// The last value is kept on the child's node for as long as its job is there: an incarnation
-    /// of the child that starts again on that node finds it
-    /// ([`resumed_from`](TaskContext::resumed_from)). Where a job's checkpoints on a node take more
-    /// than [`limits::CHECKPOINTS_BYTES`] together, the value before stays.
+    /// The next incarnation of the child finds the last value
+    /// ([`resumed_from`](TaskContext::resumed_from)): in a job that outlives its node wherever it
+    /// starts, in others if it starts on the same node. Where a job's checkpoints on a node take
+    /// more than [`limits::CHECKPOINTS_BYTES`] together, the value before stays.
     ///
-    /// In a job that outlives its node the value does, too, and an incarnation on any node finds
-    /// it: it is in the journal of the job's node before a child that stands still is called
-    /// `Suspended`, else within [`limits::CHECKPOINT_PAUSE`], and as long again from another node.
+    /// A job that outlives its node has the value in the journal of its own node: before a child
+    /// that stands still is called `Suspended`, else within [`limits::CHECKPOINT_PAUSE`], and as
+    /// long again from another node.
     ///
     /// # Errors
     /// [`CheckpointError`] when the value cannot be encoded, or is larger than
@@ -70,8 +70,9 @@ impl TaskContext {
         Ok(())
     }
 
-    /// The value of the last checkpoint that the child came to before it was started again, if it
-    /// was, on this node. None once this incarnation has come to one of its own.
+    /// The value of the last checkpoint that the child came to before it was started again, as far
+    /// as it was kept ([`checkpoint`](TaskContext::checkpoint)). None once this incarnation has
+    /// come to one of its own.
     ///
     /// # Errors
     /// [`ShapeError`] when it is no `T`.

@@ -3,8 +3,10 @@ use std::net::UdpSocket;
 use sortie_actors::data::exchange::{ServerEnd, ToClient};
 use sortie_link::{Arrival, Arrivals, CertificateAuthority, CloseCode, NodeKey};
 use sortie_model::NodeName;
+use sortie_model::detached::DetachSpec;
 use sortie_model::reason::ReachStep;
 use sortie_model::selector::Selection;
+use sortie_model::spec::{BodySpec, EnvironmentSpec};
 use sortie_wire::session_proto::{Delivery, Entries, ReceiveMode, ReceiveSpec};
 use sortie_wire::{ErrorCode, RemoteError};
 
@@ -143,6 +145,22 @@ async fn a_refusal_crosses_with_its_code_and_hint() {
     answer_one(&link, Answer::Refused(refusal)).await;
     let error = soon(asking).await.expect("it ends").expect_err("it is refused");
     assert_eq!((error.code(), error.hint()), (ErrorCode::NoAuthority, Some("ask n1")));
+}
+
+#[tokio::test]
+async fn a_node_that_is_too_old_to_detach_is_not_asked_to() {
+    let mut node = listening();
+    let _client = soon(Client::connect_home(&node.paths, TIMEOUT)).await.expect("it listens");
+    let (link, _control) = arrival(&mut node.arrivals).await;
+    let older = PeerFacts { version: 1, program: "0.0.9".to_owned(), ..link.facts().clone() };
+    let body = BodySpec::Command { words: Vec::new() };
+    let environment = EnvironmentSpec::default();
+    let detach = Ask::Detach(Box::new(DetachSpec { body, directory: None, environment }));
+    assert_eq!(check_version(&detach, link.facts()), Ok(()));
+    assert_eq!(check_version(&Ask::StopNode, &older), Ok(()));
+    let refused = check_version(&detach, &older).expect_err("it does not know the request");
+    assert_eq!(refused.code, ErrorCode::Version);
+    assert!(refused.message.contains("0.0.9"), "{refused}");
 }
 
 #[tokio::test]
