@@ -77,11 +77,11 @@ pub enum DetachError {
     /// The process could not be started.
     #[error(transparent)]
     Spawn(#[from] SpawnError),
-    /// The starter could not be executed, or not be told what to start.
+    /// The starter could not be executed.
     #[error("could not execute the program again to start the process")]
     Execute(#[source] io::Error),
-    /// It ended without a word.
-    #[error("the starter of the process ended without a word")]
+    /// It was killed, and did not say what became of the process: that may have begun.
+    #[error("what starts the process ended without saying what became of it")]
     Silent,
     /// It did not come to an end in time: the process may begin yet.
     #[error(
@@ -91,11 +91,18 @@ pub enum DetachError {
     TooLate,
 }
 
+impl DetachError {
+    /// Whether the process may run all the same, now or a while later.
+    pub const fn may_run(&self) -> bool {
+        matches!(self, Self::Silent | Self::TooLate)
+    }
+}
+
 /// Starts a process that belongs to nobody, with a log that was just made, and returns its id once
 /// its program runs. Blocks, for [`limits::DETACH_TIME`] at most.
 ///
 /// # Errors
-/// [`DetachError`]; only after [`DetachError::TooLate`] the process may begin yet.
+/// [`DetachError`]; [`DetachError::may_run`] says whether there may be a process.
 pub fn detach(mut order: DetachOrder, log: File) -> Result<u32, DetachError> {
     if !is_initialised() {
         // Its main would run once more, and perhaps detach the same again.
@@ -113,14 +120,16 @@ pub fn detach(mut order: DetachOrder, log: File) -> Result<u32, DetachError> {
         let _ = starter.0.kill();
     }
     drop(starter);
-    match report {
-        Ok(report) => match codec::decode(NO_KIND, &report) {
-            Ok(DetachReport::Started { pid }) => Ok(pid),
-            Ok(DetachReport::Failed { step, errno }) => Err(SpawnError { step, errno }.into()),
-            Err(_) => Err(DetachError::Silent),
-        },
+    outcome(report)
+}
+
+/// What a starter's report says, or its absence.
+fn outcome(report: io::Result<Vec<u8>>) -> Result<u32, DetachError> {
+    match report.map(|report| codec::decode(NO_KIND, &report)) {
+        Ok(Ok(DetachReport::Started { pid })) => Ok(pid),
+        Ok(Ok(DetachReport::Failed { step, errno })) => Err(SpawnError { step, errno }.into()),
         Err(error) if is_late(&error) => Err(DetachError::TooLate),
-        Err(error) => Err(DetachError::Execute(error)),
+        Ok(Err(_)) | Err(_) => Err(DetachError::Silent),
     }
 }
 
@@ -251,5 +260,32 @@ mod tests {
         let until = Instant::now() + limits::DETACH_TIME;
         let error = converse(ours, b"order", until).expect_err("too much");
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn a_process_may_run_unless_its_starter_says_that_it_does_not() {
+        let until = Instant::now() + limits::DETACH_TIME;
+        // Killed before it has read the order, and after that.
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        drop(theirs);
+        let before = outcome(converse(ours, b"order", until)).expect_err("nobody is there");
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+        let starter = std::thread::spawn(move || {
+            let mut order = Vec::new();
+            theirs.read_to_end(&mut order).map(|_| order)
+        });
+        let after = outcome(converse(ours, b"order", until)).expect_err("it says nothing");
+        assert_eq!(starter.join().expect("it ends").expect("it reads"), b"order");
+        for error in [before, after] {
+            assert!(matches!(error, DetachError::Silent) && error.may_run(), "{error}");
+        }
+        let late = outcome(Err(io::ErrorKind::TimedOut.into())).expect_err("late");
+        assert!(matches!(late, DetachError::TooLate) && late.may_run(), "{late}");
+        let failed = DetachReport::Failed { step: SpawnStep::Exec, errno: 2 };
+        let failed = outcome(Ok(codec::encode(&failed).expect("short"))).expect_err("it failed");
+        assert!(matches!(failed, DetachError::Spawn(_)) && !failed.may_run(), "{failed}");
+        let started = DetachReport::Started { pid: 7 };
+        let started = outcome(Ok(codec::encode(&started).expect("short")));
+        assert_eq!(started.expect("it runs"), 7);
     }
 }

@@ -35,8 +35,8 @@ fn work(mut socket: DetachSocket) -> io::Result<()> {
     let order = socket.order()?;
     socket.report(match start(&order) {
         Ok(pid) => {
-            // Without it the log counts as that of a process that has ended, which runs all the
-            // same. It is the last thing that a full disk is to stop.
+            // Without it nobody knows whether the log's process runs, so that the log goes before
+            // that of one that does. It is the last thing that a full disk is to stop.
             let _ = order.log.note(pid);
             DetachReport::Started { pid: pid.as_raw_nonzero().get().cast_unsigned() }
         }

@@ -52,7 +52,7 @@ const ANSWER_TIME: Duration = limits::DETACH_TIME.saturating_mul(2);
 /// Starts the process.
 ///
 /// # Errors
-/// A refusal; nothing was started then, unless the sentence says that it may begin yet.
+/// A refusal; nothing was started then, unless the sentence says that it may run all the same.
 pub(super) async fn answer(node: &NodeShared, spec: DetachSpec) -> Result<Answer, RemoteError> {
     let usage = |refused: DetachRefused| RemoteError::new(ErrorCode::Usage, refused.to_string());
     check(&spec).map_err(usage)?;
@@ -109,14 +109,14 @@ fn start(
     let (log, file) = log_in(folder, id)?;
     match detach(order(log.clone()), file) {
         Ok(pid) => Ok(Ok((pid, log.path()))),
-        Err(DetachError::TooLate) => {
+        Err(error) if error.may_run() => {
             let path = log.path();
             let path = String::from_utf8_lossy(path.as_bytes()).into_owned();
-            let text = format!("{}; if it begins yet, its log is {path}", DetachError::TooLate);
+            let text = format!("{error}; if it runs all the same, its log is {path}");
             Err(RemoteError::new(ErrorCode::Internal, text))
         }
         Err(error) => {
-            // Nobody writes to it. One that cannot be removed counts as over, and goes in its turn.
+            // Nobody writes to it. One that cannot be removed goes in its turn.
             let _ = log.remove();
             match error {
                 DetachError::Spawn(failed) => Ok(Err(failed)),
@@ -141,11 +141,19 @@ fn log_in(folder: &Path, id: &str) -> Result<(DetachLog, std::fs::File), RemoteE
     };
     let place = DetachFolder::prepare(folder).map_err(fault)?;
     let logs = place.logs().map_err(fault)?;
-    let go = make_room(&logs, limits::DETACHED_LOGS, DetachLog::is_over).map_err(|no_room| {
-        let text = format!("{no_room}, and their node keeps no more logs than that");
-        let hint = format!("end one: {} says which process writes to which log", folder.display());
-        RemoteError::new(ErrorCode::Limit, text).hint(hint)
-    })?;
+    let most = limits::DETACHED_LOGS;
+    // One whose process is not known goes only where none is surely over.
+    let go = make_room(&logs, most, |log| log.is_over() == Some(true))
+        .or_else(|_| make_room(&logs, most, |log| log.is_over() != Some(false)))
+        .map_err(|no_room| {
+            let text = format!("{no_room}, and their node keeps no more logs than that");
+            let place = folder.display();
+            let hint = format!(
+                "end one of them: `{place}/ID.process` begins with the process id of the one that \
+                 writes `{place}/ID.log`"
+            );
+            RemoteError::new(ErrorCode::Limit, text).hint(hint)
+        })?;
     go.into_iter().try_for_each(DetachLog::remove).map_err(fault)?;
     place.make(id).map_err(fault)
 }
@@ -162,20 +170,28 @@ mod tests {
         let own = rustix::process::getpid();
         for number in 0..limits::DETACHED_LOGS {
             let (log, _) = place.make(&format!("{number:05}")).expect("made");
+            // Of two nobody knows whether they run, and two are over.
             if number != 1 && number != 3 {
                 log.note(own).expect("noted");
             }
+            if number == 5 || number == 7 {
+                let over = folder.join(format!("{number:05}.process"));
+                std::fs::write(over, "1 0 no-boot\n").expect("written");
+            }
         }
         let count = || place.logs().expect("logs").len();
-        for (id, gone) in [("90001", "00001"), ("90002", "00003")] {
-            let (log, _) = log_in(&folder, id).expect("one is over");
+        let in_turn = ["00005", "00007", "00001", "00003"];
+        for (id, gone) in ["90001", "90002", "90003", "90004"].into_iter().zip(in_turn) {
+            let (log, _) = log_in(&folder, id).expect("one need not run");
             log.note(own).expect("noted");
             assert_eq!(count(), limits::DETACHED_LOGS);
             assert!(!folder.join(gone).with_extension("log").exists(), "{gone}");
         }
-        let refused = log_in(&folder, "90003").expect_err("all of them run");
+        let refused = log_in(&folder, "90005").expect_err("all of them run");
         assert_eq!(refused.code, ErrorCode::Limit);
         assert!(refused.message.contains("1024"), "{refused}");
+        let hint = refused.hint.unwrap_or_default();
+        assert!(hint.contains("/ID.process` begins with the process id"), "{hint}");
         assert_eq!(count(), limits::DETACHED_LOGS, "nothing was made, and nothing removed");
     }
 }

@@ -35,13 +35,20 @@ pub struct DetachFolder(PathBuf);
 pub struct DetachLog(OsBytes);
 
 impl DetachFolder {
-    /// The folder, made if it is not there, for its owner alone.
+    /// The folder, made if it is not there, for its owner alone. What is left of logs that somebody
+    /// has removed goes.
     ///
     /// # Errors
     /// The system's; [`io::ErrorKind::PermissionDenied`] for a folder of another user.
     pub fn prepare(path: &Path) -> io::Result<Self> {
         let place = KeepPlace::prepare(path)?;
-        Ok(Self(place.path().to_owned()))
+        let folder = Self(place.path().to_owned());
+        // A log is made before them, so that of what is found first it is there by now.
+        let beside = [folder.with(NOTE)?, folder.with(SCRIPT)?].concat();
+        let logs = folder.logs()?;
+        let mut left = beside.iter().filter(|of| logs.binary_search(of).is_err());
+        left.try_for_each(DetachLog::remove)?;
+        Ok(folder)
     }
 
     /// The logs in it, oldest first.
@@ -49,15 +56,20 @@ impl DetachFolder {
     /// # Errors
     /// The system's.
     pub fn logs(&self) -> io::Result<Vec<DetachLog>> {
-        let mut logs = Vec::new();
+        self.with(LOG)
+    }
+
+    /// Those of which there is a file of that kind, oldest first.
+    fn with(&self, kind: &str) -> io::Result<Vec<DetachLog>> {
+        let mut found = Vec::new();
         for entry in fs::read_dir(&self.0)? {
             let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == LOG) {
-                logs.push(DetachLog::at(path.with_extension(""))?);
+            if path.extension().is_some_and(|extension| extension == kind) {
+                found.push(DetachLog::at(path.with_extension(""))?);
             }
         }
-        logs.sort_unstable();
-        Ok(logs)
+        found.sort_unstable();
+        Ok(found)
     }
 
     /// Makes the log of a process to come, for its owner alone.
@@ -102,14 +114,14 @@ impl DetachLog {
         file.write_all(&process.encode())
     }
 
-    /// Whether its process has ended. One that was noted nowhere counts so: its starter was killed,
-    /// or the disk was full.
-    pub fn is_over(&self) -> bool {
-        let noted = fs::read(self.file(NOTE)).ok();
-        !noted.and_then(|text| Identity::decode(&text)).is_some_and(|process| process.is_alive())
+    /// Whether its process has ended. None where no process was noted: its starter was killed, or
+    /// the disk was full, and the process may run all the same.
+    pub fn is_over(&self) -> Option<bool> {
+        let noted = fs::read(self.file(NOTE)).ok()?;
+        Identity::decode(&noted).map(|process| !process.is_alive())
     }
 
-    /// Removes all of it.
+    /// Removes all of it that is there.
     ///
     /// # Errors
     /// The system's, about the log.
@@ -117,7 +129,11 @@ impl DetachLog {
         // They are not always there, and mean nothing without the log.
         let _ = fs::remove_file(self.file(NOTE));
         let _ = fs::remove_file(self.file(SCRIPT));
-        fs::remove_file(self.file(LOG))
+        match fs::remove_file(self.file(LOG)) {
+            // Somebody was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
     }
 
     fn file(&self, kind: &str) -> PathBuf {
@@ -145,14 +161,14 @@ mod tests {
         assert!(folder.make("0001").is_err(), "it is there");
         fs::write(path.join("0003.else"), "").expect("written");
         assert_eq!(folder.logs().expect("logs"), [first.clone(), second.clone()]);
-        assert!(first.is_over(), "nobody noted a process");
+        assert_eq!(first.is_over(), None, "nobody noted a process");
 
         first.note(rustix::process::getpid()).expect("noted");
-        assert!(!first.is_over());
+        assert_eq!(first.is_over(), Some(false));
         let other_start = Identity::own(None).expect("a /proc");
         let other_start = Identity { start: other_start.start + 1, ..other_start };
         fs::write(path.join("0002.process"), other_start.encode()).expect("written");
-        assert!(second.is_over(), "its number is another process's by now");
+        assert_eq!(second.is_over(), Some(true), "its number is another process's by now");
 
         fs::write(path.join("0001.script"), "").expect("written");
         for file in ["0001.log", "0001.process"] {
@@ -162,6 +178,26 @@ mod tests {
         first.remove().expect("removed");
         second.remove().expect("removed");
         assert_eq!(fs::read_dir(&path).expect("there").count(), 1);
-        assert!(first.remove().is_err(), "it is gone");
+        first.remove().expect("it is gone, as it is to be");
+    }
+
+    #[test]
+    fn what_is_left_of_a_log_that_somebody_removed_goes_with_the_next_look() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let folder = DetachFolder::prepare(directory.path()).expect("ours");
+        let names = |log: &str, others: [&str; 2]| {
+            [log, others[0], others[1]].map(|kind| directory.path().join(kind))
+        };
+        let left = names("1.log", ["1.process", "1.script"]);
+        let whole = names("2.log", ["2.process", "2.script"]);
+        let other = directory.path().join("3.else");
+        left.iter().chain(&whole).chain([&other]).for_each(|file| {
+            fs::write(file, "").expect("written");
+        });
+        fs::remove_file(&left[0]).expect("it was there");
+        DetachFolder::prepare(directory.path()).expect("ours");
+        assert!(left.iter().all(|file| !file.exists()), "{left:?}");
+        assert!(whole.iter().chain([&other]).all(|file| file.exists()), "{whole:?}");
+        assert_eq!(folder.logs().expect("logs").len(), 1);
     }
 }
