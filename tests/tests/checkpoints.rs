@@ -186,6 +186,23 @@ fn one_that_is_resumed_while_its_node_is_away_goes_on_when_that_is_back() {
 }
 
 #[test]
+fn one_whose_node_is_known_to_have_ended_waits_for_it_once_it_is_resumed() {
+    let (mut a, mut b, folder) = two();
+    stand_still(&a, folder.path(), &["--on", "b", "--connect-timeout", "1"]);
+    b.live_again("b");
+    parked(&a);
+    b.kill_daemon();
+    ok(&a, &["resume", "--no-wait", "1"]);
+    // The order outlives its owner's node, too.
+    a.live_again("a");
+    assert_eq!(state(&a, "2"), "suspended");
+    b.live_again("b");
+    more_steps(folder.path(), 10);
+    ok(&a, &["stop", "1"]);
+    assert_eq!(numbers(&a), (1..=steps(folder.path())).collect::<Vec<u64>>(), "every step once");
+}
+
+#[test]
 fn one_in_the_background_of_another_node_goes_on_from_its_checkpoint() {
     let (a, mut b, folder) = two();
     stand_still(&a, folder.path(), &["--on", "b", "--background"]);

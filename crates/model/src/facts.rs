@@ -31,15 +31,16 @@ pub enum ProcessEnd {
     Lost,
 }
 
-/// What a child that has not started waits for.
+/// What a child that has not started waits for, or a function that stood still when its node ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum WaitsFor {
     /// Its turn; one that has started waits for nothing, and says so, too.
     #[default]
     Slot,
-    /// Its next incarnation: the one before has ended.
+    /// Its next incarnation: the one before has ended. Of one that stands still that is a resume.
     Restart,
-    /// The word of its node that it began: it was told to start it, or is about to be.
+    /// The word of its node that it began: it was told to start it, or is about to be. One
+    /// that stands still was resumed.
     Node,
 }
 

@@ -198,7 +198,7 @@ impl ParentJob {
         effects: &mut Effects,
     ) {
         let Some(index) = self.nodes.find(node) else { return };
-        if !self.nodes.set_gone(index, step) && !self.is_supervised() {
+        if !self.nodes.set_gone(index, step) && !self.may_live_again() {
             return;
         }
         let spread = matches!(self.spec.fan, sortie_model::spec::Fan::Spread);
@@ -292,7 +292,7 @@ impl ParentJob {
             };
             self.fail(ordinal, reason, now, effects);
         }
-        self.park(&parked, effects);
+        self.park(index, &parked, effects);
         self.apply_max_fails(now, effects);
         self.advance(now, effects);
     }
@@ -314,6 +314,7 @@ impl ParentJob {
         for ordinal in self.on_node(index) {
             let phase = self.row(ordinal).map(|row| row.phase);
             match phase {
+                _ if self.is_parked(ordinal) => {}
                 Some(phase) if phase.is_sent() => self.unsuspended(ordinal, effects),
                 Some(phase) if phase.holds_slot() => {
                     self.fail(ordinal, Reason::NodeLost { since }, now, effects);
@@ -358,6 +359,7 @@ impl ParentJob {
     /// child once, so a repetition starts nothing twice.
     pub fn on_reconnected(&mut self, node: NodeId, now: Timestamp, effects: &mut Effects) {
         let Some(index) = self.nodes.find(node) else { return };
+        self.begin_resumed(index, effects);
         self.nodes.heard(index);
         let mut sent = Vec::new();
         let mut stopping = Vec::new();

@@ -29,7 +29,7 @@ pub struct KeptChild {
     pub incarnation: ChildIncarnation,
     /// Its state.
     pub state: State,
-    /// If it has not started, what for.
+    /// If it has not started, or is not there where it stood still, what for.
     pub waits_for: WaitsFor,
     /// It was told to stop.
     pub told_to_stop: bool,
@@ -100,6 +100,7 @@ impl ParentJob {
         let waits_for = match row.phase {
             Phase::Resting => WaitsFor::Restart,
             Phase::Sent | Phase::Held | Phase::Unheard => WaitsFor::Node,
+            Phase::Suspended => self.suspensions.waits_for(ordinal),
             _ => WaitsFor::Slot,
         };
         Some(KeptChild {
@@ -170,9 +171,10 @@ impl ParentJob {
         }
         for (ordinal, child) in children {
             if let Some(row) = this.rows.get_mut(ordinal.0 as usize) {
+                let waits_for = child.waits_for;
                 *row = row_of(child);
                 this.lives_on |= row.incarnation > ChildIncarnation(0);
-                this.suspensions.recover(ordinal, row.phase);
+                this.suspensions.recover(ordinal, row.phase, waits_for);
             }
         }
         match items {
@@ -258,11 +260,11 @@ impl ParentJob {
             let Some(row) = self.row(ordinal) else { continue };
             let (told, incarnation) = (row.told_to_stop, row.incarnation);
             let elsewhere = row.node.is_some_and(|node| Some(node) != here);
-            if elsewhere && row.phase.holds_slot() {
+            if elsewhere && row.phase.holds_slot() && !self.is_parked(ordinal) {
                 continue;
             }
             let found = match row.node {
-                Some(_) if !elsewhere => found(ordinal, incarnation),
+                Some(_) if !elsewhere || self.is_parked(ordinal) => found(ordinal, incarnation),
                 _ => Found::Gone,
             };
             adopted.extend((found == Found::Alive).then_some((ordinal, incarnation)));
@@ -284,7 +286,7 @@ impl ParentJob {
                 {
                     self.end_here(ordinal, Verdict::Failed(Reason::InputLost), now, effects);
                 }
-                (Phase::Suspended, Found::AtCheckpoint) => self.suspensions.park(ordinal),
+                (Phase::Suspended, Found::AtCheckpoint) => self.park_found(ordinal, elsewhere),
                 (Phase::Sent, Found::NeverBegan) => self.send_back(ordinal),
                 (Phase::Sent, _) => self.fail(ordinal, Reason::StartUncertain, now, effects),
                 _ => self.fail(ordinal, Reason::NodeLost { since: now }, now, effects),

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sortie_model::facts::WaitsFor;
 use sortie_model::{ChildIncarnation, Motion, NodeId, Ordinal, Timestamp};
 use sortie_wire::host_proto::{ChildMotion, ChildSet};
 
@@ -39,7 +40,16 @@ pub(super) struct Suspensions {
     held: u64,
     /// Functions that ended with their node while they stood still at a checkpoint: a resume is
     /// their next life.
-    parked: BTreeSet<Ordinal>,
+    parked: BTreeMap<Ordinal, Parked>,
+}
+
+/// Where a function was that ended with its node while it stood still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Parked {
+    /// On the job's own node: it can begin again at once.
+    Here,
+    /// On another, which may be away when it is resumed: it begins again when that is heard.
+    Elsewhere,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -60,16 +70,34 @@ impl Suspensions {
         })
     }
 
-    /// A child that was told to stand still before its node ended is told so again.
-    pub(super) fn recover(&mut self, ordinal: Ordinal, phase: Phase) {
+    /// A child that was told to stand still before its node ended is told so again, unless it was
+    /// not there any more even then.
+    pub(super) fn recover(&mut self, ordinal: Ordinal, phase: Phase, waits_for: WaitsFor) {
         let does = match phase {
             Phase::Suspending => Motion::Running,
             Phase::Suspended => Motion::Suspended,
             _ => return,
         };
         self.number = 1;
-        let order = MotionOrder { number: self.number, motion: Motion::Suspended };
+        let parked = phase == Phase::Suspended && waits_for != WaitsFor::Slot;
+        let motion = match waits_for {
+            WaitsFor::Node if parked => Motion::Running,
+            _ => Motion::Suspended,
+        };
+        let order = MotionOrder { number: self.number, motion };
         self.by_child.insert(ordinal, Suspension { order, heeded: false, does });
+        if parked {
+            self.park(ordinal, Parked::Elsewhere);
+        }
+    }
+
+    /// What is kept of a child that stands still, beside that.
+    pub(super) fn waits_for(&self, ordinal: Ordinal) -> WaitsFor {
+        match self.by_child.get(&ordinal).map(|it| it.order.motion) {
+            Some(Motion::Running) if self.is_parked(ordinal) => WaitsFor::Node,
+            Some(Motion::Suspended) if self.is_parked(ordinal) => WaitsFor::Restart,
+            _ => WaitsFor::Slot,
+        }
     }
 
     pub(super) fn forget(&mut self, ordinal: Ordinal) {
@@ -79,15 +107,15 @@ impl Suspensions {
 
     /// A function that stood still is not there any more, but its checkpoint is: nobody is to be
     /// told of it before its resume.
-    pub(super) fn park(&mut self, ordinal: Ordinal) {
+    fn park(&mut self, ordinal: Ordinal, at: Parked) {
         if let Some(it) = self.by_child.get_mut(&ordinal) {
             it.heeded = true;
-            self.parked.insert(ordinal);
+            self.parked.insert(ordinal, at);
         }
     }
 
     pub(super) fn is_parked(&self, ordinal: Ordinal) -> bool {
-        self.parked.contains(&ordinal)
+        self.parked.contains_key(&ordinal)
     }
 
     /// A child goes from a phase to another.
@@ -139,9 +167,7 @@ impl ParentJob {
         let (parked, ordinals): (Vec<_>, Vec<_>) =
             ordinals.into_iter().partition(|ordinal| self.suspensions.is_parked(*ordinal));
         let begin_again = motion == Motion::Running && !parked.is_empty();
-        if begin_again {
-            self.begin_again(&parked, effects);
-        }
+        self.order_parked(&parked, order, effects);
         for ordinal in ordinals {
             let Some(node) = self.order_one(ordinal, order, effects) else { continue };
             if let Some(list) = there.get_mut(node.0 as usize) {
@@ -181,41 +207,80 @@ impl ParentJob {
         }
     }
 
-    /// Functions whose last life ended with their node go on from their checkpoints. They kept
-    /// their slots.
+    /// Notes the order to functions whose last life ended with their node. On the job's own node a
+    /// resume is their next life at once; others are asked for first.
+    fn order_parked(&mut self, parked: &[Ordinal], order: MotionOrder, effects: &mut Effects) {
+        let (mut here, mut elsewhere): (BTreeMap<_, Vec<_>>, _) =
+            (BTreeMap::new(), BTreeSet::new());
+        for ordinal in parked.iter().copied() {
+            self.touch(ordinal);
+            if let Some(it) = self.suspensions.by_child.get_mut(&ordinal) {
+                it.order = order;
+            }
+            let Some(node) = self.row(ordinal).and_then(|row| row.node) else { continue };
+            if self.suspensions.parked.get(&ordinal) == Some(&Parked::Here) {
+                here.entry(node).or_default().push(ordinal);
+            } else {
+                elsewhere.insert(node);
+            }
+        }
+        if order.motion == Motion::Suspended {
+            return;
+        }
+        for (node, ordinals) in here {
+            self.begin_again(&ordinals, effects);
+            self.start_on(node, &ordinals, effects);
+        }
+        effects.extend(elsewhere.into_iter().map(JobEffect::Reach));
+    }
+
+    /// Functions whose last life ended with their node are to go on from their checkpoints. They
+    /// kept their slots.
     fn begin_again(&mut self, parked: &[Ordinal], effects: &mut Effects) {
         self.lives_on |= !parked.is_empty();
-        let mut there: BTreeMap<NodeIndex, Vec<Ordinal>> = BTreeMap::new();
         for ordinal in parked.iter().copied() {
             self.suspensions.forget(ordinal);
             let Some(row) = self.row_mut(ordinal) else { continue };
             row.incarnation = ChildIncarnation(row.incarnation.0.saturating_add(1));
-            let (node, incarnation) = (row.node, row.incarnation);
+            let incarnation = row.incarnation;
             self.supervise_life(ordinal, incarnation);
             self.set_phase(ordinal, Phase::Sent, effects);
-            if let Some(node) = node {
-                there.entry(node).or_default().push(ordinal);
-            }
-        }
-        for (node, ordinals) in there {
-            // It may be there again since it was found to be gone.
-            self.nodes.retry(node);
-            self.start_on(node, &ordinals, effects);
         }
     }
 
-    /// Functions that stood still are not there any more, but their checkpoints are. One that its
-    /// node was to let go on does so at once.
-    pub(super) fn park(&mut self, ordinals: &[Ordinal], effects: &mut Effects) {
-        let mut go_on = Vec::new();
-        for ordinal in ordinals.iter().copied() {
-            let order = self.suspensions.by_child.get(&ordinal).map(|it| it.order.motion);
-            self.suspensions.park(ordinal);
-            if order == Some(Motion::Running) {
-                go_on.push(ordinal);
-            }
+    /// The node is there: those of it that were resumed since they ended are to be told to it.
+    pub(super) fn begin_resumed(&mut self, node: NodeIndex, effects: &mut Effects) {
+        let resumed = self.resumed_on(node);
+        if !resumed.is_empty() {
+            self.nodes.retry(node);
+            self.begin_again(&resumed, effects);
         }
-        self.begin_again(&go_on, effects);
+    }
+
+    /// Functions that ended with that node while they stood still, and were resumed since.
+    fn resumed_on(&self, node: NodeIndex) -> Vec<Ordinal> {
+        let on = |ordinal| self.row(ordinal).is_some_and(|row| row.node == Some(node));
+        let parked = self.suspensions.parked.keys().copied().filter(|ordinal| on(*ordinal));
+        parked.filter(|ordinal| self.suspensions.waits_for(*ordinal) == WaitsFor::Node).collect()
+    }
+
+    /// Functions that stood still are not on that node any more, but their checkpoints are known.
+    /// Those that it was to let go on do so when it is heard.
+    pub(super) fn park(&mut self, node: NodeIndex, ordinals: &[Ordinal], effects: &mut Effects) {
+        for ordinal in ordinals.iter().copied() {
+            self.touch(ordinal);
+            self.suspensions.park(ordinal, Parked::Elsewhere);
+        }
+        if !self.resumed_on(node).is_empty() {
+            effects.push(JobEffect::Reach(node));
+        }
+    }
+
+    /// The same for one whose checkpoint was found again with the job.
+    pub(super) fn park_found(&mut self, ordinal: Ordinal, elsewhere: bool) {
+        let at = if elsewhere { Parked::Elsewhere } else { Parked::Here };
+        self.touch(ordinal);
+        self.suspensions.park(ordinal, at);
     }
 
     /// Whether the child ended with its node while it stood still, and goes on from its checkpoint

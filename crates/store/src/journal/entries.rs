@@ -211,7 +211,7 @@ pub struct ChildFacts {
     pub incarnation: ChildIncarnation,
     /// Its state.
     pub state: State,
-    /// If it has not started, what for.
+    /// If it has not started, or is not there where it stood still, what for.
     pub waits_for: WaitsFor,
     /// It was told to stop.
     pub told_to_stop: bool,

@@ -4,13 +4,17 @@ use super::ask::running;
 use super::*;
 use crate::suspend::{Fresh, Orders};
 
-fn tell(job: &mut ParentJob, children: ChildSet, motion: Motion) -> (Vec<Unmoved>, Effects) {
+pub(super) fn tell(
+    job: &mut ParentJob,
+    children: ChildSet,
+    motion: Motion,
+) -> (Vec<Unmoved>, Effects) {
     let mut effects = Effects::new();
     let unmoved = job.on_move(children, motion, NOW, &mut effects);
     (unmoved, effects)
 }
 
-fn one(ordinal: u32) -> ChildSet {
+pub(super) fn one(ordinal: u32) -> ChildSet {
     ChildSet::Some(vec![Ordinal(ordinal)])
 }
 
@@ -140,7 +144,10 @@ fn a_lost_node_ends_its_suspended_children() {
 
 /// Two functions on a node of which the first stands still, and the node knows nothing of them
 /// any more; the first one's checkpoint is known here.
-fn parked_elsewhere(spec: JobSpec, before: impl FnOnce(&mut ParentJob)) -> (ParentJob, Effects) {
+pub(super) fn parked_elsewhere(
+    spec: JobSpec,
+    before: impl FnOnce(&mut ParentJob),
+) -> (ParentJob, Effects) {
     let (mut job, _) = accept(spec, 1);
     let started = [begin(0), begin(1)];
     assert_eq!(job.on_report(node(0), &started, vec![], &mut Effects::new()), Ok(()));
@@ -160,7 +167,7 @@ fn a_function_elsewhere_that_stood_still_outlives_its_nodes_memory_of_it() {
     assert_eq!(job.child_state(Ordinal(0)), Some(State::Suspended));
     assert_eq!(job.child_state(Ordinal(1)), Some(State::Failed));
     assert!(!effects.iter().any(|effect| matches!(effect, JobEffect::StartAgain { .. })));
-    // The node is asked for once more: it may be there again.
+    // The node is asked for once more, and hears of it if it is there again.
     let (unmoved, effects) = tell(&mut job, one(0), Running);
     assert_eq!(unmoved, []);
     assert!(effects.contains(&JobEffect::Reach(NodeIndex(0))), "{effects:?}");
@@ -178,12 +185,16 @@ fn a_function_elsewhere_that_stood_still_outlives_its_nodes_memory_of_it() {
 }
 
 #[test]
-fn one_that_was_to_go_on_when_its_node_forgot_it_does_so_at_once() {
-    let (job, effects) = parked_elsewhere(spec(per_node(2), None), |job| {
+fn one_that_was_to_go_on_when_its_node_forgot_it_does_so_once_that_is_heard() {
+    let (mut job, effects) = parked_elsewhere(spec(per_node(2), None), |job| {
         tell(job, one(0), Running);
         assert_eq!(job.child_state(Ordinal(0)), Some(State::Suspended), "its node has not said so");
     });
     assert!(effects.contains(&JobEffect::Reach(NodeIndex(0))), "{effects:?}");
+    let mut effects = Effects::new();
+    job.on_reconnected(node(0), NOW, &mut effects);
+    let children = vec![Ordinal(0)];
+    assert!(effects.contains(&JobEffect::StartAgain { node: NodeIndex(0), children }));
     assert!(!job.is_parked(Ordinal(0)));
     assert_eq!(job.child_state(Ordinal(0)), Some(State::NotStarted));
 }
