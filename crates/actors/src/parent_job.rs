@@ -96,6 +96,8 @@ pub(crate) enum ParentJobMessage {
     /// A node is there, for the first time or again; and whether it knows what it was told in an
     /// earlier life, or by an earlier one of ours.
     Reachable(NodeId, bool),
+    /// What was to be said to a node found no room a while ago.
+    SayAgain(NodeId),
     /// The node itself is: the job outlived it, and of its children on the node these run.
     Recovered(Finding),
     /// Say so when all that came before is done, and whether it is kept.
@@ -166,6 +168,15 @@ impl Actor for ParentJobActor {
             let _ = done.send(kept);
             return Ok(());
         }
+        let message = match message {
+            ParentJobMessage::SayAgain(node) => {
+                if !state.session.attachment(node).says_again(state.job.identity.instance) {
+                    return Ok(());
+                }
+                ParentJobMessage::Reachable(node, false)
+            }
+            message => message,
+        };
         let about = message.about();
         let effects = state.decide(message);
         let kept = state.keep(&effects).await;
@@ -232,16 +243,15 @@ impl ParentJobArguments {
 
     fn decide(&self, message: ParentJobMessage) -> Effects {
         let (mut effects, mut distrusted) = (Effects::new(), None);
-        let reported = match &message {
-            ParentJobMessage::ReportedHere => Some(self.job.take_reported()),
-            _ => None,
-        };
+        let here = matches!(message, ParentJobMessage::ReportedHere);
+        let reported = here.then(|| self.job.take_reported());
         let (mut rows, now) = (self.job.rows_mut(), self.session.node.world.now());
         rows.at(self.session.node.uptime());
         let reached = |child| self.job.keeps_checkpoint(child);
         match message {
             ParentJobMessage::After(_)
             | ParentJobMessage::Say(_)
+            | ParentJobMessage::SayAgain(_)
             | ParentJobMessage::InputStored(_) => {}
             ParentJobMessage::Wake => rows.on_wake(now, &mut effects),
             ParentJobMessage::ReportedHere => {
@@ -289,9 +299,8 @@ impl ParentJobArguments {
                 rows.on_reconnected(node, now, &mut effects);
             }
             ParentJobMessage::Recovered(finding) => {
-                let here = self.session.node.me.id;
                 let found = |child, life| finding.of(&self.job, child, life);
-                rows.on_recovered(here, found, now, &mut effects);
+                rows.on_recovered(self.session.node.me.id, found, now, &mut effects);
             }
         }
         self.tell_above(&rows, &effects);

@@ -16,6 +16,7 @@ use sortie_wire::host_proto::{
 use sortie_wire::version::CHECKPOINTS;
 use tokio::sync::Notify;
 
+pub(crate) use crate::data::attachment::told::Begun;
 use crate::data::input::feed::{InputFeeds, InputTraffic};
 
 /// One session on one other node.
@@ -64,16 +65,6 @@ pub(crate) enum Life {
 #[error("it answers what it was not asked")]
 pub(crate) struct NotAsked;
 
-/// Whether a start is on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Begun {
-    Yes,
-    /// There is no connection to say it, or the job has yet to hear what became of those before.
-    No,
-    /// What waits to be written has to go first.
-    Later,
-}
-
 /// Whether a child's end is stored as well as its records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
@@ -99,6 +90,8 @@ struct State {
     /// Jobs that have yet to hear what became of their children there, and how many such words are
     /// on their way: what such a job started now would be taken for what was lost before.
     unheard: BTreeMap<JobInstance, u32>,
+    /// Jobs that are woken in a while, since not all that they had to say found room.
+    waiting: BTreeSet<JobInstance>,
     /// Jobs whose spec went over the present connection.
     specified: BTreeSet<JobInstance>,
     /// The last report of the shared stream that is stored.
@@ -166,7 +159,8 @@ impl Attachment {
                 children.split_checkpoints().0
             }
             ChildBatch::From(_) if link.waiting_bytes() > limits::CONTROL_CHECKPOINTS_BYTES => {
-                return Begun::Later;
+                let first = state.waiting.insert(job);
+                return if first { Begun::Later } else { Begun::Waits };
             }
             children => children,
         };
@@ -203,6 +197,7 @@ impl Attachment {
         let told = state.told.remove(&forget.job);
         state.owes |= told == Some(Hosting::Persistent) && !state.is_up();
         state.unheard.remove(&forget.job);
+        state.waiting.remove(&forget.job);
         state.specified.remove(&forget.job);
         state.positions.retain(|key, _| key.job != forget.job);
         state.fresh.retain(|key, _| key.job != forget.job);

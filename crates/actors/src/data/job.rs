@@ -180,12 +180,10 @@ impl JobShared {
         }
     }
 
-    /// Has the actor tell that node later again what it may not have heard.
-    pub(crate) fn hear_again(&self, node: NodeId) {
+    /// Has the actor tell that node in a while what found no room.
+    pub(crate) fn say_again(&self, node: NodeId) {
         if let Some(actor) = self.actor.get() {
-            actor.send_after(limits::CHECKPOINT_PAUSE, move || {
-                ParentJobMessage::Reachable(node, false)
-            });
+            actor.send_after(limits::CHECKPOINT_PAUSE, move || ParentJobMessage::SayAgain(node));
         }
     }
 

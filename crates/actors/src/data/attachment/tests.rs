@@ -256,9 +256,15 @@ async fn starts_with_checkpoints_wait_where_too_much_is_to_be_written() {
     // Nobody reads at the other end, and what its transport takes is less than that.
     let most = 4 * limits::CONTROL_CHECKPOINTS_BYTES / limits::CHECKPOINTS_AHEAD_BYTES;
     let begun: Vec<Begun> = (0..most).map(|_| start()).collect();
-    assert_eq!((begun.first(), begun.last()), (Some(&Begun::Yes), Some(&Begun::Later)));
+    assert_eq!((begun.first(), begun.last()), (Some(&Begun::Yes), Some(&Begun::Waits)));
     assert!(!ends.here.is_closed());
+    // The job is woken for all of them once, and again only when it is awake.
+    assert_eq!(begun.iter().filter(|begun| **begun == Begun::Later).count(), 1);
+    assert!(attachment.says_again(JOB) && !attachment.says_again(JOB));
+    assert_eq!((start(), start()), (Begun::Later, Begun::Waits));
     let nothing = ChildBatch::Again(Vec::new());
     let said = attachment.send_start((JOB, Hosting::Persistent), nothing, || None);
     assert_eq!(said, Begun::Yes, "what has no checkpoints does not wait");
+    ends.here.close(CloseCode::SILENT, "cut");
+    assert!(!attachment.says_again(JOB), "there is no connection to say it");
 }

@@ -9,6 +9,18 @@ use sortie_model::spec::Hosting;
 
 use crate::data::attachment::{Attachment, Gaps, State};
 
+/// Whether a start is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Begun {
+    Yes,
+    /// There is no connection to say it, or the job has yet to hear what became of those before.
+    No,
+    /// What waits to be written has to go first: the job is to be woken for it in a while.
+    Later,
+    /// The same, and the job is woken already.
+    Waits,
+}
+
 impl State {
     pub(super) fn holds(&self) -> bool {
         self.told.values().any(|hosting| *hosting == Hosting::Persistent)
@@ -17,7 +29,7 @@ impl State {
     /// Everything that the node was told of is gone; answers the jobs.
     pub(super) fn forget_all(&mut self) -> BTreeSet<JobInstance> {
         let before = std::mem::take(self);
-        self.unheard = before.unheard;
+        (self.unheard, self.waiting) = (before.unheard, before.waiting);
         before.told.into_keys().collect()
     }
 
@@ -66,6 +78,13 @@ impl Attachment {
                 state.unheard.remove(&job);
             }
         }
+    }
+
+    /// The job is awake, since not all that it had to say found room: whether it can say it now. If
+    /// not, it says it anyway when the node is there again.
+    pub(crate) fn says_again(&self, job: JobInstance) -> bool {
+        let mut state = self.state();
+        state.waiting.remove(&job) && state.ready && state.is_up()
     }
 
     /// An earlier life of this node told the node of the job, which may still execute it.

@@ -25,8 +25,8 @@ impl SessionShared {
         job: &JobShared,
         node: NodeIndex,
         children: ChildBatch,
-    ) {
-        let Some(id) = job.rows().node_id(node) else { return };
+    ) -> Begun {
+        let Some(id) = job.rows().node_id(node) else { return Begun::No };
         let (session, instance) = (self.identity.instance, job.identity.instance);
         let spec = |executor| {
             let level = self.identity.above.as_ref().map_or(0, |above| above.level);
@@ -42,19 +42,21 @@ impl SessionShared {
                 spec,
                 children,
             }));
-            return;
+            return Begun::Yes;
         }
         let attachment = self.attachment(id);
         if job.rows().spec().input.is_open() && attachment.is_older_than(OPEN_INPUT) {
-            return job.tell(ParentJobMessage::TooOld(id));
+            job.tell(ParentJobMessage::TooOld(id));
+            return Begun::No;
         }
-        match attachment
-            .send_start((instance, job.hosting()), children, || spec(Executor::OtherNode))
-        {
-            Begun::Yes => {}
-            Begun::Later => job.hear_again(id),
+        let spec = || spec(Executor::OtherNode);
+        let begun = attachment.send_start((instance, job.hosting()), children, spec);
+        match begun {
+            Begun::Yes | Begun::Waits => {}
+            Begun::Later => job.say_again(id),
             Begun::No => self.reach(job, node),
         }
+        begun
     }
 
     /// Asks for a connection to a node of the job, which hears whether there is one.
@@ -84,22 +86,15 @@ impl SessionShared {
         };
         let here = job.rows().node_id(node) == Some(self.node.me.id);
         if here || job.durable.is_none() {
-            return self.start_on(job, node, ChildBatch::Again(again));
+            self.start_on(job, node, ChildBatch::Again(again));
+            return;
         }
         // Its node goes on from what is kept here.
-        let (mut some, mut bytes) = (Vec::new(), 0);
-        for again in again {
+        let children = again.into_iter().map(|again| {
             let from = job.checkpoints.before((again.ordinal, again.incarnation));
-            bytes += from.as_ref().map_or(0, |(_, value)| value.len());
-            some.push(ChildFrom { again, from });
-            if bytes >= limits::CHECKPOINTS_AHEAD_BYTES {
-                self.start_on(job, node, ChildBatch::From(std::mem::take(&mut some)));
-                bytes = 0;
-            }
-        }
-        if !some.is_empty() {
-            self.start_on(job, node, ChildBatch::From(some));
-        }
+            ChildFrom { again, from }
+        });
+        in_batches(children, |some| self.start_on(job, node, ChildBatch::From(some)));
     }
 
     /// Stops children on a node. On a node that is away the rows remember it.
@@ -168,6 +163,60 @@ impl SessionShared {
             } else {
                 self.attachment(id).forget(&forget);
             }
+        }
+    }
+}
+
+/// Sends them in batches of about that size up to the first that is not sent: the job says that one
+/// and what follows again.
+fn in_batches(
+    children: impl Iterator<Item = ChildFrom>,
+    mut send: impl FnMut(Vec<ChildFrom>) -> Begun,
+) {
+    let (mut some, mut bytes) = (Vec::new(), 0);
+    for child in children {
+        bytes += child.from.as_ref().map_or(0, |(_, value)| value.len());
+        some.push(child);
+        if bytes >= limits::CHECKPOINTS_AHEAD_BYTES {
+            bytes = 0;
+            if send(std::mem::take(&mut some)) != Begun::Yes {
+                return;
+            }
+        }
+    }
+    if !some.is_empty() {
+        send(some);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sortie_model::{ChildIncarnation, Seq};
+    use sortie_wire::host_proto::ChildAgain;
+
+    use super::*;
+
+    #[test]
+    fn what_follows_a_batch_that_found_no_room_is_not_tried() {
+        let per_batch = limits::CHECKPOINTS_AHEAD_BYTES / limits::CHECKPOINT_BYTES;
+        let value = Bytes::from(vec![7; limits::CHECKPOINT_BYTES]);
+        let child = |ordinal: usize| {
+            let (incarnation, next) = (ChildIncarnation(1), Seq(0));
+            let (ordinal, id) = (Ordinal(ordinal as u32), 2);
+            let again = ChildAgain { ordinal, id, incarnation, next, item: None };
+            ChildFrom { again, from: Some((ChildIncarnation(0), value.clone())) }
+        };
+        let tried = |answers: &[Begun]| {
+            let (mut answers, mut tried) = (answers.iter(), Vec::new());
+            in_batches((0..3 * per_batch + 1).map(child), |some| {
+                tried.push(some.len());
+                *answers.next().expect("it goes on only after a batch that is sent")
+            });
+            tried
+        };
+        assert_eq!(tried(&[Begun::Yes; 4]), [per_batch, per_batch, per_batch, 1]);
+        for refused in [Begun::No, Begun::Later, Begun::Waits] {
+            assert_eq!(tried(&[Begun::Yes, refused]), [per_batch, per_batch]);
         }
     }
 }
