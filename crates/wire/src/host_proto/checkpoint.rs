@@ -37,7 +37,7 @@ pub struct CheckpointHead {
 }
 
 impl Checkpoints {
-    /// Each with its value.
+    /// Each with its value, which does not keep the payload.
     ///
     /// # Errors
     /// [`DecodeError`] when the payload is not as long as the values are said to be.
@@ -50,7 +50,10 @@ impl Checkpoints {
             return Err(DecodeError::Malformed { kind: Self::KIND });
         }
         let values = self.reached.into_iter();
-        Ok(values.map(move |head| (head, payload.split_to(head.length as usize))))
+        Ok(values.map(move |head| {
+            let value = payload.split_to(head.length as usize);
+            (head, Bytes::copy_from_slice(&value))
+        }))
     }
 }
 
@@ -98,13 +101,16 @@ mod tests {
             job: JobInstance(Uuid::from_u128(1)),
             reached: vec![head(0, lengths[0]), head(1, lengths[1])],
         };
-        let payload = || Bytes::from_static(b"abc");
+        let bytes = Bytes::from_static(b"abc");
+        let payload = || bytes.clone();
         let got: Vec<_> = two([1, 2]).unpack(payload()).expect("as long").collect();
         let expected = [(0, &b"a"[..]), (1, b"bc")];
         for ((head, value), (ordinal, bytes)) in got.iter().zip(expected) {
             assert_eq!((head.ordinal.0, &value[..]), (ordinal, bytes));
         }
         assert_eq!(got.len(), 2);
+        let frame = bytes.as_ptr_range();
+        assert!(got.iter().all(|(_, value)| !frame.contains(&value.as_ptr())), "a copy each");
         for lengths in [[1, 1], [1, 3], [u32::MAX, u32::MAX]] {
             assert!(two(lengths).unpack(payload()).is_err(), "{lengths:?}");
         }
