@@ -21,6 +21,7 @@ use sortie_wire::host_proto::{
 
 use crate::broken::{Rule, is_broken};
 use crate::host::starts::starts;
+use crate::untold::weight;
 
 /// A child that may run now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,6 +131,12 @@ pub enum BadStart {
     /// A checkpoint passes [`limits::CHECKPOINT_BYTES`].
     #[error("a start has a checkpoint of more than {} bytes", limits::CHECKPOINT_BYTES)]
     Checkpoint,
+    /// All checkpoints together pass [`limits::HOSTED_CHECKPOINTS_BYTES`].
+    #[error(
+        "the checkpoints of one session have more than {} bytes",
+        limits::HOSTED_CHECKPOINTS_BYTES
+    )]
+    Checkpoints,
     /// More children than there is room for.
     #[error("one node has more than {} unfinished children here", limits::HOSTED_CHILDREN)]
     Children,
@@ -143,6 +150,8 @@ struct HostedJob {
     spec_bytes: usize,
     /// The latest incarnation of each child.
     accepted: HashMap<Ordinal, ChildIncarnation>,
+    /// What the checkpoint that each began from takes, in bytes.
+    learned: HashMap<Ordinal, usize>,
     queued: VecDeque<Start>,
     /// Those of the queued that do not run before they are told to go on.
     held: HashSet<Ordinal>,
@@ -155,6 +164,8 @@ pub struct Host {
     jobs: BTreeMap<JobInstance, HostedJob>,
     /// What the jobs' specs take, in bytes.
     specs: usize,
+    /// What the checkpoints that came with starts take, in bytes.
+    learned: usize,
     processes: usize,
     most_processes: usize,
 }
@@ -162,7 +173,7 @@ pub struct Host {
 impl Host {
     /// A host that runs at most so many processes at once.
     pub fn new(most_processes: usize) -> Self {
-        Self { jobs: BTreeMap::new(), specs: 0, processes: 0, most_processes }
+        Self { jobs: BTreeMap::new(), specs: 0, learned: 0, processes: 0, most_processes }
     }
 
     /// The owner wants children started.
@@ -176,10 +187,7 @@ impl Host {
         effects: &mut Vec<HostEffect>,
     ) -> Result<(), BadStart> {
         let StartChildren { job: instance, spec, children, .. } = start;
-        let (children, checkpoints) = children.split_checkpoints();
-        if checkpoints.iter().any(|(_, (_, value))| value.len() > limits::CHECKPOINT_BYTES) {
-            return Err(BadStart::Checkpoint);
-        }
+        let (children, checkpoints) = self.split_checkpoints(instance, children, room)?;
         self.check_children(instance, &children, room)?;
         if !self.jobs.contains_key(&instance) {
             let job = self.new_job(*spec.ok_or(BadStart::SpecMissing)?, room)?;
@@ -193,8 +201,15 @@ impl Host {
                 (job.spec, job.spec_bytes, job.partial) = (spec, spec_bytes, false);
             }
         }
-        if let Some(HostedJob { accepted, queued, spec, .. }) = self.jobs.get_mut(&instance) {
+        if let Some(HostedJob { accepted, learned, queued, spec, .. }) =
+            self.jobs.get_mut(&instance)
+        {
             if !checkpoints.is_empty() {
+                for (ordinal, (_, value)) in &checkpoints {
+                    let bytes = weight(value);
+                    let before = learned.insert(*ordinal, bytes).unwrap_or(0);
+                    self.learned = self.learned + bytes - before;
+                }
                 let spec = Arc::clone(spec);
                 effects.push(HostEffect::Reached { job: instance, spec, checkpoints });
             }
@@ -226,9 +241,10 @@ impl Host {
                 return Err(BadStart::Specs);
             }
         }
-        let (accepted, queued, held) = (HashMap::new(), VecDeque::new(), HashSet::new());
+        let (accepted, learned) = (HashMap::new(), HashMap::new());
+        let (queued, held) = (VecDeque::new(), HashSet::new());
         let (spec, partial, running) = (Arc::new(spec), false, 0);
-        Ok(HostedJob { spec, partial, spec_bytes, accepted, queued, held, running })
+        Ok(HostedJob { spec, partial, spec_bytes, accepted, learned, queued, held, running })
     }
 
     /// The owner wants children stopped. A queued one never runs.
@@ -268,6 +284,7 @@ impl Host {
     pub fn on_forget(&mut self, job: JobInstance, effects: &mut Vec<HostEffect>) {
         if let Some(hosted) = self.jobs.remove(&job) {
             self.specs = self.specs.saturating_sub(hosted.spec_bytes);
+            self.learned -= hosted.learned.values().sum::<usize>();
             if is_process(&hosted.spec) {
                 self.processes = self.processes.saturating_sub(hosted.running as usize);
             }
@@ -290,7 +307,7 @@ impl Host {
     pub fn on_over(&mut self, effects: &mut Vec<HostEffect>) {
         let jobs = std::mem::take(&mut self.jobs);
         effects.extend(jobs.into_keys().map(HostEffect::Discard));
-        (self.specs, self.processes) = (0, 0);
+        (self.specs, self.learned, self.processes) = (0, 0, 0);
     }
 
     /// The owner is back: which of its jobs are not known here. Those that it does not name are

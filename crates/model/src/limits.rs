@@ -102,6 +102,9 @@ pub const HOSTED_CHILDREN: u64 = 4_000_000;
 /// What the specs of one session's jobs that are hosted here take, in bytes; a start that passes
 /// it closes the connection as garbage.
 pub const HOSTED_SPECS_BYTES: usize = GIB as usize;
+/// What the checkpoints take, in bytes, that came with the starts of one session's functions here;
+/// a start that passes it closes the connection as garbage.
+pub const HOSTED_CHECKPOINTS_BYTES: usize = GIB as usize;
 
 // Mailboxes, in bytes unless said otherwise.
 /// What one mailbox keeps in memory before it writes to its file.

@@ -28,6 +28,7 @@ impl Host {
             partial,
             spec_bytes,
             accepted: HashMap::new(),
+            learned: HashMap::new(),
             queued: VecDeque::new(),
             held: HashSet::new(),
             running: 0,

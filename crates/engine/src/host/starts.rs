@@ -1,9 +1,10 @@
 //! The children that a start message names: whether there is room for them, and one by one.
 
 use sortie_model::{ChildIncarnation, JobInstance, Ordinal, Seq, limits};
-use sortie_wire::host_proto::{ChildAgain, ChildBatch};
+use sortie_wire::host_proto::{Checkpoint, ChildAgain, ChildBatch, ChildFrom};
 
 use crate::host::{BadStart, Host, Room, Start};
+use crate::untold::weight;
 
 fn ordinals(first: Ordinal, step: u32, count: u32) -> impl Iterator<Item = Ordinal> {
     (0..count).map(move |index| Ordinal(first.0.saturating_add(index.saturating_mul(step.max(1)))))
@@ -38,6 +39,34 @@ fn again(again: ChildAgain) -> Start {
 }
 
 impl Host {
+    /// The children of a batch, and the checkpoints of those of them that were not accepted yet:
+    /// the others have begun.
+    pub(super) fn split_checkpoints(
+        &self,
+        job: JobInstance,
+        children: ChildBatch,
+        room: Room,
+    ) -> Result<(ChildBatch, Vec<(Ordinal, Checkpoint)>), BadStart> {
+        let ChildBatch::From(mut some) = children else { return Ok((children, Vec::new())) };
+        let mut values = some.iter().filter_map(|it| it.from.as_ref());
+        if values.any(|(_, value)| value.len() > limits::CHECKPOINT_BYTES) {
+            return Err(BadStart::Checkpoint);
+        }
+        let accepted = self.jobs.get(&job).map(|job| &job.accepted);
+        for ChildFrom { again, from } in &mut some {
+            let latest = accepted.and_then(|accepted| accepted.get(&again.ordinal));
+            if latest.is_some_and(|latest| *latest >= again.incarnation) {
+                *from = None;
+            }
+        }
+        let (children, checkpoints) = ChildBatch::From(some).split_checkpoints();
+        let bytes: usize = checkpoints.iter().map(|(_, (_, value))| weight(value)).sum();
+        if room != Room::Own && self.learned + bytes > limits::HOSTED_CHECKPOINTS_BYTES {
+            return Err(BadStart::Checkpoints);
+        }
+        Ok((children, checkpoints))
+    }
+
     /// Looks at a batch before anything is made of it: its range is as long as the owner says.
     pub(super) fn check_children(
         &self,

@@ -84,6 +84,52 @@ fn the_checkpoint_from_which_a_child_goes_on_is_there_before_it_runs() {
     assert_eq!(host.on_start(start(long), ROOM, &mut effects), Err(BadStart::Checkpoint));
 }
 
+/// A start of the children from that one on in that life, each with a checkpoint of that value.
+fn from(job: u128, children: std::ops::Range<u32>, life: u32, value: &Bytes) -> StartChildren {
+    let some = children.map(|ordinal| {
+        let (ordinal, incarnation) = (Ordinal(ordinal), ChildIncarnation(life));
+        let again = ChildAgain { ordinal, id: 2, incarnation, next: Seq(9), item: None };
+        ChildFrom { again, from: Some((ChildIncarnation(life - 1), value.clone())) }
+    });
+    let (job, children) = (JobInstance(Uuid::from_u128(job)), ChildBatch::From(some.collect()));
+    StartChildren { job, children, ..start(0, 0) }
+}
+
+#[test]
+fn a_child_that_was_accepted_brings_no_other_checkpoint() {
+    let (mut host, mut effects) = (Host::new(8), Vec::new());
+    let value = Bytes::from_static(b"a");
+    assert_eq!(host.on_start(from(1, 0..1, 1, &value), ROOM, &mut effects), Ok(()));
+    effects.clear();
+    let again = from(1, 0..1, 1, &Bytes::from_static(b"b"));
+    assert_eq!(host.on_start(again, ROOM, &mut effects), Ok(()));
+    assert_eq!(effects, []);
+    assert_eq!(host.on_start(from(1, 0..1, 2, &value), ROOM, &mut effects), Ok(()));
+    assert!(matches!(effects[..], [HostEffect::Reached { .. }, HostEffect::Run { .. }]));
+}
+
+#[test]
+fn the_checkpoints_of_a_session_take_only_so_much() {
+    let (mut host, mut effects) = (Host::new(8), Vec::new());
+    let value = Bytes::from(vec![7; limits::CHECKPOINT_BYTES]);
+    let per_job = 1000;
+    let most = (limits::HOSTED_CHECKPOINTS_BYTES / weight(&value)) as u128 / u128::from(per_job);
+    let room = Room::For(u64::MAX);
+    for job in 0..most {
+        let start = from(job, 0..per_job, 1, &value);
+        assert_eq!(host.on_start(start, room, &mut effects), Ok(()));
+        effects.clear();
+    }
+    let next = || from(most, 0..per_job, 1, &value);
+    assert_eq!(host.on_start(next(), room, &mut effects), Err(BadStart::Checkpoints));
+    assert_eq!(effects, []);
+    // A next life's takes the place of the one before, and what is forgotten makes room.
+    assert_eq!(host.on_start(from(0, 0..9, 2, &value), room, &mut effects), Ok(()));
+    assert_eq!(host.on_start(from(0, 0..9, 2, &value), room, &mut effects), Ok(()));
+    host.on_forget(JobInstance(Uuid::from_u128(0)), &mut effects);
+    assert_eq!(host.on_start(next(), room, &mut effects), Ok(()));
+}
+
 #[test]
 fn more_processes_than_allowed_wait_in_order() {
     let mut host = Host::new(2);
