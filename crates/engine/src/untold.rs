@@ -179,6 +179,11 @@ impl Untold {
         values.is_some_and(|values| stored(child, values.last().next))
     }
 
+    /// Whether a checkpoint of the child waits to be told.
+    pub fn waits(&self, child: ChildKey) -> bool {
+        self.untold.contains(&child)
+    }
+
     /// When the next ones are to be told at the latest, if that does not wait for room.
     pub fn due(&self) -> Option<Uptime> {
         self.since.filter(|_| !self.full).map(|since| since + limits::CHECKPOINT_PAUSE)

@@ -54,6 +54,8 @@ struct State {
     bulk: BTreeMap<ChildKey, Arc<Bulk>>,
     /// The last checkpoints of children.
     untold: Untold,
+    /// Ends that go a way of their own, and wait until the last checkpoint before them is stored.
+    ends: BTreeMap<ChildKey, (Arc<Bulk>, ChildEnd)>,
     /// By which the clock of `untold` goes.
     began: Instant,
     /// Whether the owner, on the present connection, wants to know of them.
@@ -78,6 +80,7 @@ impl Outbox {
             last_number: 0,
             bulk: BTreeMap::new(),
             untold: Untold::default(),
+            ends: BTreeMap::new(),
             began: Instant::now(),
             tells_checkpoints: false,
             link: None,
@@ -116,6 +119,11 @@ impl Outbox {
             if resume.is_some() {
                 // An owner that began anew names none of those that it had pause.
                 bulk.iter().for_each(|(bulk, _)| bulk.unpause());
+            }
+            if !state.tells_checkpoints {
+                std::mem::take(&mut state.ends)
+                    .into_values()
+                    .for_each(|(bulk, end)| bulk.ended(end));
             }
             (state.generation, bulk)
         };
@@ -270,7 +278,7 @@ impl Outbox {
         let stored = self.state().acknowledge_reports(number);
         stored.iter().for_each(|head| match head {
             Head::Report(report) => self.kept.reported(report),
-            Head::Checkpoints(_) => {}
+            Head::Checkpoints(told) => self.told(told),
         });
     }
 
@@ -300,6 +308,7 @@ impl Outbox {
             state.held.give_back(pending.weight);
         }
         state.untold.forget_job(job);
+        state.ends.retain(|child, _| child.job != job);
         // What was sent and is not stored comes again without it, under its number.
         let State { unacknowledged, held, untold, .. } = &mut *state;
         for sent in unacknowledged.iter_mut().filter(|sent| sent.head.job() == job) {
@@ -326,6 +335,7 @@ impl Outbox {
         state.unacknowledged.clear();
         state.held.clear();
         state.untold = Untold::default();
+        state.ends.clear();
         state.generation += 1;
         state.link = None;
         let gone: Vec<Arc<Bulk>> = std::mem::take(&mut state.bulk).into_values().collect();

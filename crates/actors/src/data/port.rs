@@ -298,8 +298,7 @@ impl ChildPort {
         match (&self.shared.target, &state.bulk) {
             (Target::Here(job), _) => job.reported(None, Some(end)),
             (Target::There(outbox), Some(bulk)) => {
-                outbox.hurry(self.key());
-                bulk.ended(end);
+                outbox.ended_apart(self.key(), bulk, end);
             }
             (Target::There(outbox), None) => outbox.ended(self.shared.job, end),
         }

@@ -208,11 +208,15 @@ async fn store_own(
         return Err(BadReport::FalseChild);
     }
     if !runs {
-        // It was started again elsewhere: its former node may forget it.
-        if let Some(end) = report.ended.first() {
-            let (job, ordinal, next) = (key.job, key.ordinal, after_end(end.end));
-            let position = ChildPosition { job, ordinal, next, credit: grant(u64::MAX) };
-            attachment.stored_child(link, position, Ended::Yes);
+        // It was started again elsewhere: its former node may forget it, and what it said.
+        let said = report.records.last().map(|run| run.first.after(run.records.len() as u64));
+        let (next, stored) = match report.ended.first() {
+            Some(end) => (Some(after_end(end.end)), Ended::Yes),
+            None => (said, Ended::No),
+        };
+        if let Some(next) = next {
+            let (job, ordinal, credit) = (key.job, key.ordinal, grant(u64::MAX));
+            attachment.stored_child(link, ChildPosition { job, ordinal, next, credit }, stored);
         }
         return Ok(());
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sortie_engine::untold::{Reached, weight};
 use sortie_model::{ChildKey, JobInstance, Ordinal, Seq};
-use sortie_wire::host_proto::{CheckpointHead, Checkpoints};
+use sortie_wire::host_proto::{CheckpointHead, Checkpoints, ChildEnd};
 
 use crate::data::outbox::{Bulk, Head, Outbox, Sent, State};
 
@@ -31,10 +31,32 @@ impl Outbox {
         }
     }
 
-    /// The child has ended, and its end goes a way of its own.
-    pub(crate) fn hurry(&self, child: ChildKey) {
-        self.state().untold.hurry(child);
+    /// The child ended, and its end goes a way of its own, on which it would overtake the last
+    /// checkpoint.
+    pub(crate) fn ended_apart(&self, child: ChildKey, bulk: &Arc<Bulk>, end: ChildEnd) {
+        let mut state = self.state();
+        state.untold.hurry(child);
+        if state.closed || !state.tells_checkpoints || state.is_told(child) {
+            drop(state);
+            return bulk.ended(end);
+        }
+        state.ends.insert(child, (Arc::clone(bulk), end));
+        drop(state);
         self.wake.notify_one();
+    }
+
+    /// The owner has these; ends that waited for the last of their children go out.
+    pub(super) fn told(&self, told: &Checkpoints) {
+        let mut state = self.state();
+        for head in &told.reached {
+            let child = ChildKey { job: told.job, ordinal: head.ordinal };
+            if state.ends.contains_key(&child)
+                && state.is_told(child)
+                && let Some((bulk, end)) = state.ends.remove(&child)
+            {
+                bulk.ended(end);
+            }
+        }
     }
 }
 
@@ -49,6 +71,23 @@ impl State {
             }
         }
         by_job
+    }
+
+    /// Whether the owner has the child's last checkpoint.
+    fn is_told(&self, child: ChildKey) -> bool {
+        let mut sent = self.unacknowledged.iter().filter(|sent| sent.head.job() == child.job);
+        let is_on_its_way = sent.any(|sent| match &sent.head {
+            Head::Report(_) => false,
+            Head::Checkpoints(told) => {
+                told.reached.iter().any(|head| head.ordinal == child.ordinal)
+            }
+        });
+        !is_on_its_way && !self.untold.waits(child)
+    }
+
+    /// Whether the child's end waits for its last checkpoint to be told first.
+    pub(super) fn holds_end(&self, child: ChildKey) -> bool {
+        self.tells_checkpoints && self.untold.waits(child)
     }
 
     /// Whether a word about the child waits for its checkpoint to be told first.

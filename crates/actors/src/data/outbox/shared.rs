@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sortie_link::FrameSender;
 use sortie_link::Link;
 use sortie_model::{ChildKey, JobInstance, limits};
-use sortie_wire::host_proto::{Report, ReportStream};
+use sortie_wire::host_proto::{ChildEnd, Report, ReportStream};
 use sortie_wire::version::CHECKPOINTS;
 use tokio::time::Instant;
 
@@ -96,8 +96,12 @@ pub(super) fn take_pending(state: &mut State) -> Vec<Sent> {
         let (wait, moved): (BTreeMap<_, _>, _) =
             std::mem::take(&mut pending.moved).into_iter().partition(|(child, _)| waits(*child));
         pending.moved = moved;
-        if !wait.is_empty() {
-            state.pending.insert(job, Pending { moved: wait, ..Pending::default() });
+        let holds = |end: &ChildEnd| state.holds_end(ChildKey { job, ordinal: end.ordinal });
+        let (held, ended): (Vec<_>, _) =
+            std::mem::take(&mut pending.ended).into_iter().partition(holds);
+        pending.ended = ended;
+        if !wait.is_empty() || !held.is_empty() {
+            state.pending.insert(job, Pending { moved: wait, ended: held, ..Pending::default() });
         }
         for end in &pending.ended {
             state.untold.forget(ChildKey { job, ordinal: end.ordinal }, end.incarnation);

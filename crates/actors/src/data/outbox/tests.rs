@@ -290,11 +290,7 @@ async fn a_checkpoint_goes_behind_what_was_said_before_it_and_ahead_of_what_it_h
     outbox.moved(JOB, still(0));
     assert_eq!(sent(&outbox), [(1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0)]);
     outbox.reached(KEY, reached(2, 5));
-    let (begin_time, outcome) = (None, ChildOutcome::of(Verdict::Stopped));
-    let (incarnation, end, end_time) = (ChildIncarnation(0), Seq(2), Timestamp(0));
-    let ordinal = Ordinal(0);
-    let end = ChildEnd { ordinal, incarnation, end, begin_time, end_time, outcome };
-    outbox.ended(JOB, end);
+    outbox.ended(JOB, end(0, 2));
     assert_eq!(sent(&outbox), [(0, 1, 0, 0), (0, 0, 0, 1)]);
     // Of a life that is over nothing is told again.
     let (link, _kept) = crate::data::attachment::tests::link().await;
@@ -329,6 +325,61 @@ async fn checkpoints_on_their_way_are_bounded_and_words_about_their_children_wai
         acknowledge(&outbox, Vec::new());
     }
     assert_eq!(told, children as usize);
+}
+
+fn end(ordinal: u32, next: u64) -> ChildEnd {
+    let (begin_time, outcome) = (None, ChildOutcome::of(Verdict::Stopped));
+    let (incarnation, end, end_time) = (ChildIncarnation(0), Seq(next), Timestamp(0));
+    ChildEnd { ordinal: Ordinal(ordinal), incarnation, end, begin_time, end_time, outcome }
+}
+
+#[tokio::test]
+async fn an_end_waits_for_the_checkpoint_before_it_that_finds_no_room() {
+    let (outbox, _credit) = telling(true);
+    let children = 2 * (limits::CHECKPOINTS_AHEAD_BYTES / limits::CHECKPOINT_BYTES) as u32;
+    for child in 0..children {
+        let key = ChildKey { job: JOB, ordinal: Ordinal(child) };
+        outbox.reached(key, reached(0, limits::CHECKPOINT_BYTES));
+        outbox.ended(JOB, end(child, 0));
+    }
+    let mut told = 0;
+    while told < children as usize {
+        let [(0, some, 0, 0), (0, 0, 0, ends)] = sent(&outbox)[..] else { panic!("both") };
+        assert_eq!(some, ends);
+        assert_eq!(sent(&outbox), [], "there is no room");
+        told += some;
+        acknowledge(&outbox, Vec::new());
+    }
+    assert_eq!(told, children as usize);
+}
+
+#[tokio::test]
+async fn an_end_on_a_stream_of_its_own_waits_until_the_checkpoint_before_it_is_stored() {
+    let (outbox, _credit) = telling(true);
+    let bulk = outbox.open_bulk(KEY);
+    bulk.try_record(record(0), &mut None).expect("room");
+    outbox.reached(KEY, reached(1, 5));
+    outbox.ended_apart(KEY, &bulk, end(0, 1));
+    assert_eq!((sent(&outbox), bulk.has_ended()), (vec![], false));
+    let (next, credit) = (Seq(1), u32::MAX);
+    let position = ChildPosition { job: JOB, ordinal: Ordinal(0), next, credit };
+    acknowledge(&outbox, vec![position]);
+    assert_eq!((sent(&outbox), bulk.has_ended()), (vec![(0, 1, 0, 0)], false));
+    acknowledge(&outbox, Vec::new());
+    assert!(bulk.has_ended());
+    // One that has none waits for nothing.
+    let other = ChildKey { job: JOB, ordinal: Ordinal(1) };
+    let bulk = outbox.open_bulk(other);
+    outbox.ended_apart(other, &bulk, end(1, 0));
+    assert!(bulk.has_ended());
+    // What nobody wants any more is not kept.
+    let third = ChildKey { job: JOB, ordinal: Ordinal(2) };
+    let bulk = outbox.open_bulk(third);
+    outbox.reached(third, reached(0, 5));
+    outbox.ended_apart(third, &bulk, end(2, 0));
+    assert!(!bulk.has_ended());
+    outbox.forget(JOB);
+    assert!(outbox.state().ends.is_empty());
 }
 
 #[tokio::test]
