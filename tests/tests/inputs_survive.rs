@@ -147,3 +147,41 @@ fn an_input_that_is_damaged_is_lost_and_never_read_wrong() {
         assert_eq!(entry(&home, child)["reason"]["code"], "input_lost");
     }
 }
+
+/// What the node has open among the stored inputs, also what is removed already.
+fn open_inputs(home: &Home) -> usize {
+    let inputs = home.path().join("sessions/input");
+    let descriptors = fs::read_dir(format!("/proc/{}/fd", home.daemon_pid())).expect("a process");
+    let names = descriptors.filter_map(|name| fs::read_link(name.ok()?.path()).ok());
+    names.filter(|name| name.starts_with(&inputs)).count()
+}
+
+#[test]
+fn what_the_system_does_not_give_is_read_by_the_next_start_and_then_takes_no_room() {
+    let mut home = Home::running("solo", &[]);
+    let (list, gate, ran) =
+        (home.path().join("list"), home.path().join("gate"), home.path().join("ran"));
+    fs::write(&list, "1\n2\n3\n").expect("a file");
+    let line = "while [ ! -e \"$3\" ]; do sleep 0.02; done; echo $1 $2 >> \"$0\"";
+    let words = ["-j", "1", "--map", text(&list), "--", "sh", "-c", line, text(&ran)];
+    start(&home, &[&words[..], &["{}", "{#}", text(&gate)]].concat());
+    assert_eq!(open_inputs(&home), 1);
+    home.kill_daemon();
+    let mut files = fs::read_dir(home.path().join("sessions/input")).expect("a directory");
+    let file = files.next().expect("an input").expect("a name").path();
+    let aside = home.path().join("aside");
+    fs::rename(&file, &aside).expect("a file");
+    // What cannot be read, whoever asks.
+    fs::create_dir(&file).expect("a directory");
+    let refused = home.sortie(&["node", "run", "--name", "solo", "--listen", "127.0.0.1:0"]);
+    assert!(refused.code != 0 && refused.err.contains(text(&file)), "{refused:?}");
+    assert!(refused.err.contains("start the node again"), "{refused:?}");
+    fs::remove_dir(&file).expect("a directory");
+    fs::rename(&aside, &file).expect("a file");
+    home.live_again("solo");
+    fs::write(&gate, "").expect("a file");
+    let all = home.sortie(&["wait", "1"]);
+    assert_eq!(all.code, 0, "{all:?}");
+    assert_eq!(runs(&ran), each_once(3));
+    wait_for("the room to be free", || (inputs(&home) + open_inputs(&home) == 0).then_some(()));
+}

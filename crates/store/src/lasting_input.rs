@@ -4,7 +4,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -66,8 +66,8 @@ impl InputDirectory {
 
     /// The input of a new job, with nothing in it; its file is made by the first byte.
     pub fn begin(&self, job: JobInstance) -> LastingInput {
-        let (directory, end) = (self.clone(), InputMark::default());
-        LastingInput { directory, job, file: None, end, unnamed: false }
+        let (directory, end, synced) = (self.clone(), InputMark::default(), Arc::default());
+        LastingInput { directory, job, file: None, end, synced }
     }
 
     /// The input that an earlier node stored, up to the mark. Reads all of it: it is what was
@@ -115,6 +115,11 @@ impl InputDirectory {
         }))
     }
 
+    fn sync_names(&self) -> io::Result<()> {
+        self.disk.sync_directory(&self.root)?;
+        self.root.parent().map_or(Ok(()), |above| self.disk.sync_directory(above))
+    }
+
     /// Removes a job's input. One that is not there is no error.
     ///
     /// # Errors
@@ -140,8 +145,18 @@ pub struct LastingInput {
     file: Option<Arc<dyn DiskFile>>,
     /// What was appended, on the disk or on its way there.
     end: InputMark,
-    /// Its name may not be on the disk.
-    unnamed: bool,
+    synced: Arc<Mutex<Synced>>,
+}
+
+/// What the waits for the disk brought so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Synced {
+    /// The file's name may not be on the disk.
+    #[default]
+    Unnamed,
+    Named,
+    /// The system says so once: what a later wait says is worth nothing.
+    Failed,
 }
 
 impl LastingInput {
@@ -165,7 +180,6 @@ impl LastingInput {
             None => {
                 let (disk, path) = (&self.directory.disk, self.directory.path(self.job));
                 disk.make_directory(&self.directory.root)?;
-                self.unnamed = true;
                 self.file.insert(disk.open(&path, Access::Write)?.into())
             }
         };
@@ -190,10 +204,13 @@ impl LastingInput {
     }
 
     /// What brings all that was appended so far to the disk.
-    pub fn sync(&mut self) -> InputSync {
-        // Once is enough: a wait that fails leaves nothing that a later one could rest on.
-        let named = std::mem::take(&mut self.unnamed).then(|| self.directory.clone());
-        InputSync { file: self.file.clone(), named, mark: self.end }
+    pub fn sync(&self) -> InputSync {
+        InputSync {
+            file: self.file.clone(),
+            directory: self.directory.clone(),
+            mark: self.end,
+            synced: Arc::clone(&self.synced),
+        }
     }
 
     /// Removes the file.
@@ -209,26 +226,28 @@ impl LastingInput {
 #[derive(Debug)]
 pub struct InputSync {
     file: Option<Arc<dyn DiskFile>>,
-    named: Option<InputDirectory>,
+    directory: InputDirectory,
     mark: InputMark,
+    synced: Arc<Mutex<Synced>>,
 }
 
 impl InputSync {
     /// Returns what is certain then. Blocks while the disk works.
     ///
     /// # Errors
-    /// The system's: nobody knows what is on the disk, and no later success says it.
+    /// The system's: nobody knows what is on the disk, and every later wait for this input fails,
+    /// too.
     pub fn wait(self) -> io::Result<InputMark> {
-        if let Some(file) = self.file {
-            file.sync()?;
-        }
-        if let Some(directory) = self.named {
-            directory.disk.sync_directory(&directory.root)?;
-            if let Some(above) = directory.root.parent() {
-                directory.disk.sync_directory(above)?;
-            }
-        }
-        Ok(self.mark)
+        let Some(file) = &self.file else { return Ok(self.mark) };
+        // One at a time: the failure of one is not to be missed by another.
+        let mut synced = self.synced.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = match *synced {
+            Synced::Unnamed => file.sync().and_then(|()| self.directory.sync_names()),
+            Synced::Named => file.sync(),
+            Synced::Failed => Err(io::Error::other("an earlier wait for the disk failed")),
+        };
+        *synced = if done.is_ok() { Synced::Named } else { Synced::Failed };
+        done.map(|()| self.mark)
     }
 }
 

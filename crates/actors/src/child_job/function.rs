@@ -3,6 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use sortie_engine::function_end::FunctionResult;
 use sortie_engine::host::Start;
@@ -44,12 +45,23 @@ pub(super) fn fail(port: &Arc<JobPort>, child: &Start, reason: Reason, left: Lef
     Slot { port, future: future.abort_handle(), stop: None, abort_at: None }
 }
 
+/// What a function's child is given: its map's item, or what was submitted.
+pub(super) fn input_of<'a>(spec: &'a HostSpec, child: &'a Start) -> Result<&'a Bytes, Reason> {
+    match (&spec.body, &child.item) {
+        (BodySpec::Task { .. }, Some((_, item))) => Ok(item),
+        // It ran before, with an item that its node did not outlive.
+        (BodySpec::Task { .. }, None) if spec.template => Err(Reason::InputLost),
+        (BodySpec::Task { input, .. }, None) => Ok(input),
+        _ => Err(Reason::UnknownTask { name: String::new() }),
+    }
+}
+
 async fn call(port: &Arc<ChildPort>, task: &dyn Task, child: &Start) -> ChildOutcome {
     let spec = Arc::clone(&port.job().spec);
-    let BodySpec::Task { input, .. } = &spec.body else {
-        return ChildOutcome::of(Verdict::Failed(Reason::UnknownTask { name: String::new() }));
+    let input = match input_of(&spec, child) {
+        Ok(input) => input,
+        Err(reason) => return ChildOutcome::of(Verdict::Failed(reason)),
     };
-    let input = child.item.as_ref().map_or(input, |(_, item)| item);
     let context = TaskContext::new(Arc::clone(port) as Arc<_>);
     // The call itself may panic before there is a future.
     let started = std::panic::catch_unwind(AssertUnwindSafe(|| task.call(context, input)));
@@ -117,3 +129,6 @@ fn result_of(ended: std::thread::Result<TaskResult>) -> Result<Option<Body>, Fun
         Err(panic) => Err(FunctionResult::Panicked(panicked(panic.as_ref()))),
     }
 }
+
+#[cfg(test)]
+mod tests;

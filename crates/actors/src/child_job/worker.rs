@@ -25,6 +25,7 @@ use sortie_wire::worker_proto::{WorkerEnd, WorkerInbox, WorkerMessage, WorkerOrd
 use tokio::sync::{Mutex, Notify};
 
 use self::exchange::Exchanges;
+use crate::child_job::function::input_of;
 use crate::child_job::process::{plan, surroundings};
 use crate::child_job::{Ending, Left, Slot};
 use crate::data::messages::gate::Gate;
@@ -113,10 +114,10 @@ async fn run_along(
 
 fn order(port: &ChildPort, child: &Start) -> Result<Bytes, Reason> {
     let (port, resumed) = (port.job(), port.last_checkpoint());
-    let BodySpec::Task { name, input, types, .. } = &port.spec.body else {
+    let BodySpec::Task { name, types, .. } = &port.spec.body else {
         return Err(Reason::UnknownTask { name: String::new() });
     };
-    let input = child.item.as_ref().map_or(input, |(_, item)| item);
+    let input = input_of(&port.spec, child)?;
     let order = WorkerOrder {
         name: name.clone(),
         types: *types,

@@ -1,5 +1,9 @@
 //! A job's input between the client that sends it and the children, or the map, that read it.
 
+mod place;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,6 +15,8 @@ use sortie_store::input_file::InputFile;
 use sortie_store::journal::InputState;
 use sortie_store::lasting_input::InputSync;
 use tokio::sync::Notify;
+
+use self::place::Place;
 
 /// Whether the client waits for the readers, or stores everything and goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,52 +68,6 @@ pub(crate) struct InputLog {
     readers: u64,
     /// An earlier life of the node stored it, and may have handed it out.
     is_of_before: bool,
-}
-
-/// Where the bytes are.
-#[derive(Debug)]
-enum Place {
-    /// With the node.
-    Fleeting(InputFile),
-    /// With its home, all of them until the job is over.
-    Lasting(LastingInput, InputState),
-}
-
-impl Place {
-    fn len(&self) -> u64 {
-        match self {
-            Self::Fleeting(file) => file.len(),
-            Self::Lasting(input, _) => input.len(),
-        }
-    }
-
-    /// Bytes that take room.
-    fn kept(&self) -> u64 {
-        match self {
-            Self::Fleeting(file) => file.kept(),
-            Self::Lasting(input, _) => input.len(),
-        }
-    }
-
-    fn append(&mut self, bytes: Bytes) -> std::io::Result<()> {
-        match self {
-            Self::Fleeting(file) => file.append(bytes),
-            Self::Lasting(input, _) => input.append(&bytes),
-        }
-    }
-
-    fn read(&self, offset: u64, most: usize) -> std::io::Result<Bytes> {
-        match self {
-            Self::Fleeting(file) => file.read(offset, most),
-            Self::Lasting(input, _) => input.read(offset, most),
-        }
-    }
-
-    fn free_below(&mut self, offset: u64) {
-        if let Self::Fleeting(file) = self {
-            file.free_below(offset);
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -173,23 +133,21 @@ impl InputLog {
     /// What of it is on the disk, as the journal is to know it.
     pub(crate) fn stored(&self) -> InputState {
         match self.state().file {
-            Place::Fleeting(_) => InputState::Nothing,
+            Place::Fleeting(_) | Place::Gone => InputState::Nothing,
             Place::Lasting(_, stored) => stored,
         }
     }
 
     /// Whether it is stored for longer than the node lives.
     pub(crate) fn lasts(&self) -> bool {
-        let state = self.state();
-        !state.closed && matches!(state.file, Place::Lasting(..))
+        matches!(self.state().file, Place::Lasting(..))
     }
 
     /// What brings all that was written so far to the disk, if it is to last.
     pub(crate) fn sync(&self) -> Option<InputSync> {
-        let mut state = self.state();
-        match &mut state.file {
+        match &self.state().file {
             Place::Lasting(input, _) => Some(input.sync()),
-            Place::Fleeting(_) => None,
+            Place::Fleeting(_) | Place::Gone => None,
         }
     }
 
@@ -251,15 +209,11 @@ impl InputLog {
     /// Nobody wants the input any more: what is stored is freed, a writer learns it.
     pub(crate) fn close(&self) {
         let mut state = self.state();
-        let length = state.file.len();
-        state.file.free_below(length);
-        if let (Place::Lasting(input, _), false) = (&state.file, state.closed) {
-            // What cannot be removed now is when the node starts.
-            let _ = input.remove();
-        }
+        let gone = std::mem::replace(&mut state.file, Place::Gone);
         state.closed = true;
         drop(state);
         self.changed.notify_waiters();
+        gone.remove();
     }
 
     #[cfg(test)]

@@ -23,6 +23,7 @@ use sortie_store::Store;
 use sortie_store::journal::{
     JobEntry, JobPlan, JournalBounds, JournalError, OpenError, SessionEntry, Told,
 };
+use sortie_store::lasting_input::InputError;
 use sortie_wire::RemoteError;
 use sortie_wire::session_proto::ScopeChange;
 use tokio::sync::oneshot;
@@ -55,6 +56,12 @@ pub enum RecoverError {
     /// A session cannot be opened.
     #[error("a session cannot be opened again: {0}")]
     Session(RemoteError),
+    /// The system does not give an input, which may be as it was.
+    #[error(
+        "the stored input of a job cannot be read now: start the node again, or move the file \
+         away to go on without it"
+    )]
+    Input(#[from] InputError),
 }
 
 /// Opens what outlives the node, if anything does; a large journal is read off the runtime's
@@ -303,12 +310,12 @@ pub(crate) struct FromJournal {
 /// A job as the journal has it; none if it was removed.
 ///
 /// # Errors
-/// [`JournalError`].
+/// [`RecoverError::Journal`], [`RecoverError::Input`].
 pub(crate) async fn kept_job(
     session: &SessionShared,
     store: &Arc<Store>,
     entry: JobEntry,
-) -> Result<Option<FromJournal>, JournalError> {
+) -> Result<Option<FromJournal>, RecoverError> {
     let Some(plan) = store.journal().plan(session.identity.instance, entry.id)? else {
         // It was removed meanwhile.
         return Ok(None);
@@ -316,7 +323,7 @@ pub(crate) async fn kept_job(
     let (children, places) = kept_children(store, &entry, &plan)?;
     let per_item = if matches!(plan.spec.fan, Fan::Each) { plan.nodes.len().max(1) } else { 1 };
     let items = children.last().map_or(0, |(last, _)| last.0 as usize / per_item + 1);
-    let input = input::left(session, store, (&entry, &plan.spec), items).await;
+    let input = input::left(session, store, (&entry, &plan.spec), items).await?;
     let (spec, nodes, facts) = (plan.spec, plan.nodes, entry.facts);
     let kept = KeptJob {
         identity: JobIdentity {

@@ -90,9 +90,13 @@ pub const ARCHIVED_COMMAND_BYTES: usize = 128;
 /// Finished jobs that one receive has brought back into memory at once; it reads the others after
 /// them.
 pub const JOBS_RECEIVED_AT_ONCE: usize = 64;
-/// How long input of a job that outlives its node may have come before it is on the disk; what
-/// came at the node's death within that time may be lost.
+/// How long input of a job that outlives its node may have come before it is brought to the disk;
+/// what came within that time before the node's death, and the time that the disk takes, may be
+/// lost.
 pub const INPUT_KEPT: Duration = Duration::from_millis(100);
+/// How often the start of a node tries to read a stored input that the system does not give,
+/// before it fails.
+pub const INPUT_OPEN_TRIES: u32 = 10;
 /// Finished jobs that a node keeps, all sessions together; beyond it the longest finished go.
 pub const HISTORY_JOBS: u64 = 1_000_000;
 /// How long a node keeps a finished job.

@@ -75,6 +75,32 @@ fn a_write_that_failed_is_made_again_at_the_same_place() {
 }
 
 #[test]
+fn a_wait_that_failed_is_followed_by_none_that_is_believed() {
+    // The file's own, and those of the names of it and of its directory.
+    for at in 0..3 {
+        let disk = SimulatedDisk::default();
+        let mut input = directory(&disk).begin(JOB);
+        input.append(&piece(0)).expect("room");
+        disk.fail(at, Fault::Broken);
+        input.sync().wait().expect_err("a disk that fails");
+        assert!(disk.has_failed(), "call {at}");
+        input.append(&piece(1)).expect("room");
+        input.sync().wait().expect_err("nobody knows what is on the disk");
+    }
+}
+
+#[test]
+fn the_name_is_on_the_disk_also_if_the_first_wait_never_came_to_it() {
+    let disk = SimulatedDisk::default();
+    let mut input = directory(&disk).begin(JOB);
+    input.append(&piece(0)).expect("room");
+    drop(input.sync());
+    let mark = input.sync().wait().expect("a disk that works");
+    let found = directory(&disk.after_a_crash()).open(JOB, mark).expect("all of it");
+    assert_eq!(content(&found), pieces(1));
+}
+
+#[test]
 fn what_lies_behind_the_mark_is_not_there() {
     let disk = SimulatedDisk::default();
     let mut input = directory(&disk).begin(JOB);
@@ -107,7 +133,7 @@ fn a_file_that_is_missing_short_or_another_is_never_read() {
 #[test]
 fn an_input_without_a_byte_has_no_file() {
     let disk = SimulatedDisk::default();
-    let mut input = directory(&disk).begin(JOB);
+    let input = directory(&disk).begin(JOB);
     assert_eq!(input.sync().wait().expect("nothing to do"), InputMark::default());
     assert_eq!(disk.paths(), Vec::<PathBuf>::new());
     let found = directory(&disk).open(JOB, InputMark::default()).expect("nothing");

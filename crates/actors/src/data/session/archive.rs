@@ -14,7 +14,7 @@ use sortie_wire::{ErrorCode, RemoteError};
 use crate::data::archived::Archived;
 use crate::data::job::JobShared;
 use crate::data::session::SessionShared;
-use crate::node::recover::{FromJournal, kept_job};
+use crate::node::recover::{FromJournal, RecoverError, kept_job};
 
 /// The jobs of a session.
 pub(crate) type Jobs = SessionTable<Arc<JobShared>, Archived>;
@@ -32,7 +32,7 @@ pub(super) struct Brought {
 }
 
 /// What a client is told where the journal cannot be read.
-pub(crate) fn unreadable(error: &JournalError) -> RemoteError {
+pub(crate) fn unreadable(error: &dyn std::fmt::Display) -> RemoteError {
     let text = format!("the journal of this node cannot be read: {error}");
     RemoteError::new(ErrorCode::Storage, text).hint("`sortie doctor` says more")
 }
@@ -101,10 +101,11 @@ impl SessionShared {
         let Some(entry) = entry else { return Ok(None) };
         let instance = entry.instance;
         let kept = kept_job(self, durable.store(), entry).await;
-        let Some(FromJournal { job, places, .. }) = kept.map_err(|error| unreadable(&error))?
-        else {
-            return Ok(None);
-        };
+        let kept = kept.map_err(|error| match error {
+            RecoverError::Journal(error) => unreadable(&error),
+            error => unreadable(&error),
+        });
+        let Some(FromJournal { job, places, .. }) = kept? else { return Ok(None) };
         let brought = self.table_mut().bring_back((id, instance), Arc::clone(&job), &places);
         if !brought {
             return Ok(None);

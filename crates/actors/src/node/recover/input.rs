@@ -2,17 +2,22 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use sortie_engine::parent_job::KeptItems;
 use sortie_model::spec::Fan;
 use sortie_model::{JobSpec, limits};
 use sortie_store::journal::{InputState, JobEntry};
+use sortie_store::lasting_input::InputError;
 use sortie_store::{InputMark, LastingInput, Store};
 
 use crate::data::input_log::InputLog;
 use crate::data::map_feed::Items;
 use crate::data::session::SessionShared;
+
+/// The pause before an input that the system did not give is asked for again.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What is left of a job's input.
 #[derive(Debug, Default)]
@@ -24,34 +29,52 @@ pub(super) struct LeftInput {
     pub(super) from: u64,
 }
 
-/// Looks for the input of a job with so many children, if it takes any.
+/// Looks for the input of a job with so many children, if it takes any. One that is damaged is
+/// lost.
+///
+/// # Errors
+/// [`InputError::Io`]: it may be there when it is looked for again.
 pub(super) async fn left(
     session: &SessionShared,
     store: &Arc<Store>,
     (entry, spec): (&JobEntry, &JobSpec),
     items: usize,
-) -> LeftInput {
+) -> Result<LeftInput, InputError> {
     let map = !matches!(spec.fan, Fan::PerNode { .. });
     if !map && !spec.input.is_fed() || entry.facts.finished().is_some() {
-        return LeftInput::default();
+        return Ok(LeftInput::default());
     }
     let (InputState::Begun(mark) | InputState::Whole(mark)) = entry.facts.input else {
-        return lost(session, map);
+        return Ok(lost(session, map));
     };
-    let (own, job) = (Arc::clone(store), entry.instance);
-    let read = move || read(&own, job, mark, map.then_some(items));
-    // A large one takes its time, and blocks.
-    let found = tokio::task::spawn_blocking(read).await;
-    let found = found.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::Interrupted).into()));
-    match found {
-        Ok((input, items, from)) => {
-            let log = Some(InputLog::recovered(input, entry.facts.input));
-            LeftInput { log, items: items.map(KeptItems::Known).unwrap_or_default(), from }
-        }
-        Err(error) => {
-            let (error, job) = (error.as_ref(), entry.id.0);
-            tracing::error!(error, job, "what was stored of a job's input is lost");
-            lost(session, map)
+    let job = entry.instance;
+    let mut tries = 1;
+    loop {
+        let own = Arc::clone(store);
+        let read = move || read(&own, job, mark, map.then_some(items));
+        // A large one takes its time, and blocks.
+        let found = tokio::task::spawn_blocking(read).await;
+        let found = found.unwrap_or_else(|_| {
+            let (file, source) = (store.inputs().path(job), io::ErrorKind::Interrupted.into());
+            Err(InputError::Io { file, source })
+        });
+        match found {
+            Ok((input, items, from)) => {
+                let log = Some(InputLog::recovered(input, entry.facts.input));
+                let items = items.map(KeptItems::Known).unwrap_or_default();
+                return Ok(LeftInput { log, items, from });
+            }
+            // It need not be the file: other things may be short, for a moment.
+            Err(InputError::Io { .. }) if tries < limits::INPUT_OPEN_TRIES => {
+                tries += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(error @ InputError::Io { .. }) => return Err(error),
+            Err(error) => {
+                let (error, job) = (&error as &dyn std::error::Error, entry.id.0);
+                tracing::error!(error, job, "what was stored of a job's input is lost");
+                return Ok(lost(session, map));
+            }
         }
     }
 }
@@ -61,15 +84,13 @@ fn lost(session: &SessionShared, map: bool) -> LeftInput {
     LeftInput { log, items: if map { KeptItems::Lost } else { KeptItems::None }, from: 0 }
 }
 
-type Failed = Box<dyn std::error::Error + Send + Sync>;
-
 /// The input, at most so many items of it if it is a map's, and where these end.
 fn read(
     store: &Store,
     job: sortie_model::JobInstance,
     mark: InputMark,
     items: Option<usize>,
-) -> Result<(LastingInput, Option<Vec<Bytes>>, u64), Failed> {
+) -> Result<(LastingInput, Option<Vec<Bytes>>, u64), InputError> {
     let input = store.inputs().open(job, mark)?;
     let Some(most) = items else { return Ok((input, None, 0)) };
     let (mut packed, mut known, mut from) = (Items::default(), Vec::new(), 0);
@@ -78,7 +99,9 @@ fn read(
         if known.len() == most {
             break;
         }
-        let piece = input.read(from, limits::RECORD_BYTES)?;
+        let piece = input.read(from, limits::RECORD_BYTES);
+        let failed = |source| InputError::Io { file: store.inputs().path(job), source };
+        let piece = piece.map_err(failed)?;
         if piece.is_empty() {
             break;
         }
