@@ -10,7 +10,8 @@ use std::thread::JoinHandle;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
-use sortie_tests::{Home, Ran, wait_for};
+use sortie_tests::jobs::state;
+use sortie_tests::{Home, Ran, join_all, wait_for};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_asking-sortie");
 const PROMPT: &str = "what is your name?";
@@ -319,4 +320,24 @@ fn send_to_who_does_not_ask_is_a_mistake_that_is_said() {
     assert_eq!(home.sortie(&["stop", "last"]).code, 0);
     check_refused(&refused(&["2", "hello"]), 2, &["2 asks nothing", "Stopped"]);
     check_refused(&refused(&["2", "--input-format", "json", "hello"]), 2, &["is no JSON"]);
+}
+
+#[test]
+fn what_is_asked_on_another_node_is_known_to_the_next_life_of_its_owner() {
+    let mut a = Home::running("a", &[]);
+    let b = Home::running("b", &[]);
+    join_all(&[&a, &b]);
+    let line = "printf 'name? '; read name; echo \"$name\"";
+    let words = ["--on", "b", "--open-stdin", "--prompt", "? ", "--", "sh", "-c", line];
+    start(&a, &words);
+    for _ in 0..2 {
+        wait_for("the question", || (state(&a, "2") == "blocked").then_some(()));
+        a.live_again("a");
+    }
+    wait_for("the question", || (state(&a, "2") == "blocked").then_some(()));
+    assert_eq!(a.sortie(&["wait", "1"]).code, 105);
+    let sent = a.sortie(&["send", "2", "Anna"]);
+    assert_eq!(sent.code, 0, "{sent:?}");
+    let got = a.sortie(&["receive", "--wait", "1"]);
+    assert_eq!((got.code, &got.out[..]), (0, "name? Anna\n"), "{got:?}");
 }

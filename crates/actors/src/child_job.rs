@@ -162,6 +162,11 @@ impl Group {
         }
     }
 
+    /// Says once more what children ask.
+    pub(crate) fn ask_again(&self) {
+        self.slots.values().for_each(|slot| slot.port.ask_again());
+    }
+
     /// Ends functions that did not return within their grace. Gives when that of the next one is
     /// over.
     pub(crate) fn abort_due(&mut self, now: Instant) -> Option<Instant> {

@@ -175,11 +175,6 @@ impl Attachment {
         Begun::Yes
     }
 
-    /// Whether the node is connected, and speaks only versions before that one.
-    pub(crate) fn is_older_than(&self, version: u16) -> bool {
-        self.state().link.as_ref().is_some_and(|link| link.facts().version < version)
-    }
-
     /// Tells the node something, if there is a connection; what the rows remember is said again
     /// after a reconnection.
     pub(crate) fn send<M: Message>(&self, message: &M) {

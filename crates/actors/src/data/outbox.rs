@@ -206,7 +206,9 @@ impl Outbox {
         }
         let pending = state.pending.entry(job).or_default();
         pending.weight += weight;
-        pending.asked.push(ask);
+        if !pending.asked.contains(&ask) {
+            pending.asked.push(ask);
+        }
         drop(state);
         self.wake.notify_one();
     }

@@ -26,6 +26,8 @@ pub(super) struct Asks {
 #[derive(Debug, Default)]
 struct State {
     asking: Asking,
+    /// What was asked last.
+    open: Option<OpenQuestion>,
     /// The answer that came last, until it is picked up.
     answer: Option<Bytes>,
 }
@@ -71,8 +73,19 @@ impl ChildPort {
         let number = state.asking.ask()?;
         state.answer = None;
         let open = OpenQuestion { prompt, time: self.shared.world.now() };
+        state.open = Some(open.clone());
         self.say_asking(&state.asking, Some(open), held);
         Some(number)
+    }
+
+    /// Says once more what is asked, if something is: an owner that began anew knows nothing of it,
+    /// and to the one that was told it is no news.
+    pub(crate) fn ask_again(&self) {
+        let Some(asks) = self.asks.get() else { return };
+        let state = asks.state();
+        if state.asking.is_open(state.asking.numbers().0) {
+            self.say_asking(&state.asking, state.open.clone(), None);
+        }
     }
 
     /// The answer to a question; none once it was withdrawn, or its child has ended.

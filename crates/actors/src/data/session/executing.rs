@@ -45,7 +45,9 @@ impl SessionShared {
             return Begun::Yes;
         }
         let attachment = self.attachment(id);
-        if job.rows().spec().input.is_open() && attachment.is_older_than(OPEN_INPUT) {
+        let link = self.node.sights.get(id).and_then(|sight| sight.link);
+        let is_old = link.is_some_and(|link| link.facts().version < OPEN_INPUT);
+        if is_old && job.rows().spec().input.is_open() {
             job.tell(ParentJobMessage::TooOld(id));
             return Begun::No;
         }
