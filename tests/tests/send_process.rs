@@ -1,6 +1,8 @@
 //! `sortie send` to processes whose standard input stays open (`docs/semantics.md`, section 3.7).
 
 use std::fs;
+use std::io::Write;
+use std::process::Stdio;
 
 use sortie_tests::jobs::{entry, state};
 use sortie_tests::{Home, Ran, join_all, wait_for};
@@ -102,6 +104,8 @@ fn what_cannot_be_written_is_an_error_that_says_why() {
     // Nobody could write to what runs in the foreground.
     let ran = home.sortie(&["invoke", "--open-stdin", "--", "cat"]);
     check_refused(&ran, &["nobody could write", "--as-job"]);
+    let ran = home.sortie(&["invoke", "--open-stdin", "--prompt", "? ", "--", "cat"]);
+    check_refused(&ran, &["nobody could write", "--as-job"]);
     let ran = home.sortie(&["start", "--open-stdin", "--stdin", "f", "--", "cat"]);
     check_refused(&ran, &["cannot be used with"]);
     check_refused(&home.sortie(&["send", "2"]), &["required"]);
@@ -128,6 +132,21 @@ fn each_child_has_an_input_of_its_own_also_on_other_nodes_and_in_a_map() {
         send(a, &[child, "--eof", child]);
     }
     ends_with(a, "4", "5\none\n6\ntwo\n");
+}
+
+#[test]
+fn a_map_that_may_grow_does_not_stand_for_its_first_child() {
+    let home = Home::running("solo", &[]);
+    let mut start = home.command(["start", "--open-stdin", "--map", "-", "--", "cat"]);
+    let mut start = start.stdin(Stdio::piped()).spawn().expect("a program to run");
+    let mut lines = start.stdin.take().expect("a pipe");
+    lines.write_all(b"-\n").expect("an open pipe");
+    wait_for("a child", || (home.sortie(&["get", "2"]).code == 0).then_some(()));
+    check_refused(&home.sortie(&["send", "1", "--eof"]), &["no child alone"]);
+    drop(lines);
+    assert!(start.wait().expect("an end").success());
+    send(&home, &["1", "--eof", "alone"]);
+    ends_with(&home, "1", "alone\n");
 }
 
 #[test]
@@ -235,4 +254,20 @@ fn a_process_elsewhere_is_written_to_over_the_deaths_of_both_daemons() {
     }
     send(&homes[0], &["2", "--eof"]);
     ends_with(&homes[0], "1", &said);
+}
+
+#[test]
+fn an_input_that_was_closed_stays_so_over_the_death_of_its_daemon() {
+    let mut home = Home::running("solo", &[]);
+    let gate = home.path().join("gate");
+    let line = "cat; while [ ! -e \"$0\" ]; do sleep 0.02; done; echo over";
+    open(&home, &["--", "sh", "-c", line, gate.to_str().expect("UTF-8")]);
+    send(&home, &["2", "--eof", "last"]);
+    home.live_again("solo");
+    for _ in 0..2 {
+        check_refused(&home.sortie(&["send", "2", "x"]), &["standard input is closed"]);
+    }
+    check_refused(&home.sortie(&["send", "2", "--eof"]), &["standard input is closed"]);
+    fs::write(&gate, "").expect("a file");
+    ends_with(&home, "1", "last\nover\n");
 }

@@ -2,7 +2,7 @@
 //! answer. Where nobody sits at a terminal a question is a deadlock, which is said.
 
 use std::collections::{HashSet, VecDeque};
-use std::io::{BufRead, IsTerminal};
+use std::io::BufRead;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sortie::{Question, ReceiveEnd, Session};
@@ -17,6 +17,7 @@ use crate::failure::{ErrorStyle, Failure};
 use crate::render::clean::one_line;
 use crate::render::progress::{Screen, Typed};
 use crate::render::sink::Channel;
+use crate::terminal::somebody_at_terminal;
 
 /// A person at a terminal, who answers.
 pub(crate) struct Asker {
@@ -28,8 +29,7 @@ impl Asker {
     /// The person at our terminal, if there is one: both our standard input and our standard error
     /// are one.
     pub(crate) fn at_terminal(session: &Session, screen: &Screen, asked: Asked) -> Option<Self> {
-        let somebody = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-        somebody.then(|| {
+        somebody_at_terminal().then(|| {
             let waiting = Arc::<Waiting>::default();
             let asking = Asking {
                 session: session.clone(),

@@ -53,6 +53,11 @@ pub(crate) fn is_ours() -> bool {
     io::stdin().is_terminal()
 }
 
+/// Whether somebody sits at our terminal, who can be asked.
+pub(crate) fn somebody_at_terminal() -> bool {
+    is_ours() && io::stderr().is_terminal()
+}
+
 /// The size of our terminal's window; the usual one where it has none.
 pub(crate) fn size() -> WindowSize {
     match tcgetwinsize(io::stdin()) {

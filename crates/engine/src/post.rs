@@ -28,6 +28,9 @@ pub enum PostEffect {
     Failed(Ticket, Undelivered),
 }
 
+/// What an inbox can have accepted before its first word here: no number after it overflows.
+const MOST_AT_FIRST: u64 = u64::MAX / 2;
+
 /// Why a life of a child, or the child, is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Over {
@@ -161,7 +164,7 @@ impl Post {
                 InboxWord::Answer { .. } => (0, 0),
             };
             let untaken = accepted.checked_sub(taken).ok_or(FalseWord)?;
-            if untaken > limits::INBOX_MESSAGES as u64 {
+            if untaken > limits::INBOX_MESSAGES as u64 || accepted > MOST_AT_FIRST {
                 return Err(FalseWord);
             }
             self.open = Some(Open::new((incarnation, connection), (accepted, taken)));

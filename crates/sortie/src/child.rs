@@ -201,7 +201,7 @@ impl Child {
             Answer::Undelivered(Undelivered::Unanswered) => {
                 Err(SendError::Ended { arrived: Arrived::Maybe })
             }
-            other => Err(unexpected(other)),
+            other => Err(unwritten(other)),
         }
     }
 
@@ -231,6 +231,17 @@ fn unexpected(answer: Answer) -> SendError {
         Answer::Undelivered(Undelivered::Ended { arrived }) => SendError::Ended { arrived },
         Answer::Undelivered(Undelivered::NodeLost { arrived }) => SendError::NodeLost { arrived },
         _ => SendError::Request(RequestError::Unexpected),
+    }
+}
+
+/// The same of a write: that it came into the inbox does not say that it is in the pipe.
+fn unwritten(answer: Answer) -> SendError {
+    match unexpected(answer) {
+        SendError::Ended { arrived: Arrived::Yes } => SendError::Ended { arrived: Arrived::Maybe },
+        SendError::NodeLost { arrived: Arrived::Yes } => {
+            SendError::NodeLost { arrived: Arrived::Maybe }
+        }
+        error => error,
     }
 }
 
@@ -328,6 +339,26 @@ impl CallError {
         match self {
             Self::Send(error) => error.is_retryable(),
             _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_that_only_came_into_the_inbox_may_have_been_written() {
+        let known = [
+            (Arrived::No, Arrived::No),
+            (Arrived::Maybe, Arrived::Maybe),
+            (Arrived::Yes, Arrived::Maybe),
+        ];
+        for (arrived, told) in known {
+            for lost in [Undelivered::Ended { arrived }, Undelivered::NodeLost { arrived }] {
+                assert_eq!(unexpected(Answer::Undelivered(lost)).arrived(), arrived);
+                assert_eq!(unwritten(Answer::Undelivered(lost)).arrived(), told);
+            }
         }
     }
 }

@@ -9,8 +9,8 @@ use sortie_engine::function_end::lost_its_input;
 use sortie_engine::host::Start;
 use sortie_engine::map_input::{MapItem, Template};
 use sortie_exec::{
-    Guardian, JobEnvironment, JobPlace, ProcessIo, ProcessSpec, RunPlan, Stopper, stop_channel,
-    working_directory,
+    AdoptedInput, Guardian, JobEnvironment, JobPlace, ProcessIo, ProcessSpec, RunPlan, Stopper,
+    stop_channel, working_directory,
 };
 use sortie_model::facts::ProcessFacts;
 use sortie_model::reason::SpawnStep;
@@ -83,6 +83,12 @@ pub(super) fn resume(
         }
         own.move_to(motion);
         let io = Io::resumed(Arc::clone(&this), own);
+        if let Some(open) = &io.open
+            && !matches!(adopted.input, AdoptedInput::Open(_))
+        {
+            // Closed in an earlier life of this node.
+            open.close();
+        }
         let plan = plan(&this.job().spec);
         let facts = io.serve(sortie_exec::resume(&guardian, adopted, plan, (&io, &stops))).await;
         let outcome = outcome(&facts, this.job().spec.timeout);

@@ -4,6 +4,8 @@ use clap::Args;
 use sortie_model::question::PromptMark;
 use sortie_model::spec::InputSpec;
 
+use crate::terminal::somebody_at_terminal;
+
 /// Whether commands can be written to while they run.
 #[derive(Debug, Args, Clone, Default)]
 pub(crate) struct OpenInput {
@@ -16,9 +18,10 @@ pub(crate) struct OpenInput {
 }
 
 impl OpenInput {
-    /// Whether there is an open input to which only `send` writes.
-    pub(crate) const fn is_for_send(&self) -> bool {
-        self.open_stdin && self.prompt.is_none()
+    /// Whether only `send` writes to an open input: a prompt is answered at our terminal, too, if
+    /// we have one.
+    pub(crate) fn is_for_send(&self) -> bool {
+        self.open_stdin && (self.prompt.is_none() || !somebody_at_terminal())
     }
 
     pub(super) fn spec(&self) -> InputSpec {

@@ -77,7 +77,8 @@ async fn one_child(session: &Session, selector: &Selector) -> Result<Option<Chil
     };
     let named = ask(selector.clone(), true).await?.entries;
     Ok(match named.as_slice() {
-        [EntryView::Job(job), EntryView::Child(child)] => {
+        // While a map's input is open another one may follow.
+        [EntryView::Job(job), EntryView::Child(child)] if !job.tally.open => {
             Some(session.child(job.instance, child.ordinal))
         }
         [EntryView::Child(ChildView { parent, ordinal, .. })] => {

@@ -363,6 +363,11 @@ fn an_inbox_whose_first_word_claims_more_than_it_holds_lies() {
     assert_eq!(first(most + 9, 9), Ok(()));
     assert_eq!(first(most + 10, 9), Err(FalseWord));
     assert_eq!(first(8, 9), Err(FalseWord));
+    assert_eq!(first(u64::MAX, u64::MAX), Err(FalseWord));
+    let accepted = u64::MAX;
+    let closed = (InboxWord::Closed { accepted }, Bytes::new());
+    let word = Post::default().on_word((FIRST, 1), closed, &mut Vec::new());
+    assert_eq!(word, Err(FalseWord));
 }
 
 #[test]
