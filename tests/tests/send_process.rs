@@ -271,3 +271,41 @@ fn an_input_that_was_closed_stays_so_over_the_death_of_its_daemon() {
     fs::write(&gate, "").expect("a file");
     ends_with(&home, "1", "last\nover\n");
 }
+
+#[test]
+fn prompts_elsewhere_are_asked_on_over_the_death_of_their_daemon() {
+    let mut homes = ["a", "b"].map(|name| Home::running(name, &[]));
+    join_all(&homes.each_ref());
+    let line = "for word in name age size; do printf \"$word? \"; read x; echo \"$x\"; done";
+    open(&homes[0], &["--on", "b", "--prompt", "? ", "--", "sh", "-c", line]);
+    asking(&homes[0], "2", "name? ");
+    send(&homes[0], &["2", "Anna"]);
+    asking(&homes[0], "2", "age? ");
+    homes[1].live_again("b");
+    send(&homes[0], &["2", "9"]);
+    asking(&homes[0], "2", "size? ");
+    let ran = homes[0].sortie(&["send", "2", "\"big\"", "--input-format", "json"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    ends_with(&homes[0], "1", "name? Anna\nage? 9\nsize? big\n");
+}
+
+#[test]
+fn a_prompt_of_a_process_whose_input_is_closed_asks_nobody() {
+    let home = Home::running("solo", &[]);
+    let gate = home.path().join("gate");
+    let line = "cat; printf 'sure? '; while [ ! -e \"$0\" ]; do sleep 0.02; done";
+    let gate_name = gate.to_str().expect("UTF-8");
+    open(&home, &["--prompt", "? ", "--", "sh", "-c", line, gate_name]);
+    send(&home, &["2", "--eof"]);
+    wait_for("a prompt", || {
+        (home.sortie(&["receive", "--keep", "2"]).out == "sure? ").then_some(())
+    });
+    let entry = entry(&home, "2");
+    assert_eq!(
+        (&entry["state"], &entry["question"]),
+        (&"running".into(), &serde_json::Value::Null)
+    );
+    check_refused(&home.sortie(&["send", "2", "x"]), &["standard input is closed"]);
+    fs::write(&gate, "").expect("a file");
+    ends_with(&home, "1", "sure? ");
+}

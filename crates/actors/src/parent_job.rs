@@ -295,6 +295,7 @@ impl ParentJobArguments {
             ParentJobMessage::Reachable(node, is_later) => {
                 if is_later {
                     rows.on_adopted(node, now);
+                    rows.forget_questions(node, &mut effects);
                 }
                 rows.on_reconnected(node, now, &mut effects);
             }

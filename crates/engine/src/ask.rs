@@ -30,6 +30,11 @@ pub struct Asking {
 }
 
 impl Asking {
+    /// Those of one that asked before, up to that number at most; nobody answers that any more.
+    pub fn after(last: QuestionNumber) -> Self {
+        Self { last, ..Self::default() }
+    }
+
     /// The child asks. Nothing while its question before is open.
     pub const fn ask(&mut self) -> Option<QuestionNumber> {
         if self.open {

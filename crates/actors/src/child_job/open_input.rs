@@ -3,9 +3,10 @@
 //! goes there, too (section 2.3).
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use sortie_engine::ask::Changed;
 use sortie_engine::inbox::Taken;
 use sortie_engine::prompt::{PromptChange, PromptWatch};
 use sortie_exec::task::read_value;
@@ -32,10 +33,20 @@ pub(super) struct OpenInput {
 /// What a process asks by its prompt.
 #[derive(Debug)]
 struct Prompts {
-    /// Held until the owner is told of a change.
-    watch: tokio::sync::Mutex<PromptWatch>,
-    asked: Mutex<Option<QuestionNumber>>,
+    /// Held by who looks at output, until the owner is told of a change. It may wait for the owner.
+    turn: tokio::sync::Mutex<()>,
+    state: Mutex<Asking>,
     changed: Notify,
+}
+
+#[derive(Debug)]
+struct Asking {
+    watch: PromptWatch,
+    /// What it asks, or was answered to it and is not written yet.
+    number: Option<QuestionNumber>,
+    /// How often something was written to its input, or that was closed.
+    inputs: u64,
+    closed: bool,
 }
 
 impl OpenInput {
@@ -48,8 +59,13 @@ impl OpenInput {
             writing: Mutex::default(),
             closed: Notify::new(),
             prompts: prompt.clone().map(|mark| Prompts {
-                watch: tokio::sync::Mutex::new(PromptWatch::new(mark)),
-                asked: Mutex::default(),
+                turn: tokio::sync::Mutex::default(),
+                state: Mutex::new(Asking {
+                    watch: PromptWatch::new(mark),
+                    number: None,
+                    inputs: 0,
+                    closed: false,
+                }),
                 changed: Notify::new(),
             }),
         })
@@ -72,15 +88,14 @@ impl OpenInput {
             taken = self.take() => Ok(taken),
         };
         if let Some(prompts) = &self.prompts {
-            prompts.watch.lock().await.on_input();
-            prompts.withdraw(&self.port);
+            prompts.state().on_input(&self.port);
         }
         let taken = match taken {
             Ok(taken) => taken,
             Err(line) => return Some(line),
         };
         if taken.message.is_empty() {
-            self.closed.notify_one();
+            self.is_closed();
             self.answer(taken.number, AnswerKind::Value);
             return None;
         }
@@ -91,21 +106,37 @@ impl OpenInput {
     /// The process wrote that, and it is stored.
     pub(super) async fn on_output(&self, stream: Stream, bytes: &[u8]) {
         let Some(prompts) = &self.prompts else { return };
-        let mut watch = prompts.watch.lock().await;
-        let Some(change) = watch.on_output(stream, bytes) else { return };
-        prompts.withdraw(&self.port);
-        if let PromptChange::Asks(prompt) = change
-            && !self.port.was_told_to_stop()
-            && let Some(number) = self.port.begin_question(prompt).await
-        {
-            *prompts.asked() = Some(number);
-            prompts.changed.notify_one();
+        let _turn = prompts.turn.lock().await;
+        let Some((prompt, inputs)) = prompts.state().on_output((stream, bytes), &self.port) else {
+            return;
+        };
+        if self.port.was_told_to_stop() {
+            return;
         }
+        let Some(number) = self.port.begin_question(prompt).await else { return };
+        let mut state = prompts.state();
+        state.number = Some(number);
+        if state.inputs != inputs {
+            // Something was written while the owner had no room for the question.
+            state.withdraw(&self.port);
+        }
+        drop(state);
+        prompts.changed.notify_one();
     }
 
-    /// The process has closed its input.
+    /// The process has closed its input, or somebody did in an earlier life of this node.
     pub(super) fn close(&self) {
         self.written(AnswerKind::Unreadable);
+        self.is_closed();
+    }
+
+    /// Nothing can be written any more, so its prompts ask nobody.
+    fn is_closed(&self) {
+        if let Some(prompts) = &self.prompts {
+            let mut state = prompts.state();
+            state.closed = true;
+            state.on_input(&self.port);
+        }
         self.closed.notify_one();
     }
 
@@ -122,7 +153,7 @@ impl OpenInput {
     async fn answer_to_prompt(&self) -> Bytes {
         let Some(prompts) = &self.prompts else { return std::future::pending().await };
         loop {
-            let number = *prompts.asked();
+            let number = prompts.state().number;
             let answer = async {
                 match number {
                     Some(number) => (number, self.port.answer_to(number).await),
@@ -134,7 +165,7 @@ impl OpenInput {
                 () = prompts.changed.notified() => continue,
                 answer = answer => answer,
             };
-            prompts.asked().take_if(|asked| *asked == number);
+            prompts.state().number.take_if(|asked| *asked == number);
             // Its owner takes nothing else than a text.
             if let Some(line) = answer.and_then(|answer| read_value::<String>(&answer).ok()) {
                 let mut bytes = BytesMut::from(line.as_bytes());
@@ -169,15 +200,38 @@ impl OpenInput {
 }
 
 impl Prompts {
-    fn asked(&self) -> std::sync::MutexGuard<'_, Option<QuestionNumber>> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, Asking> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Asking {
+    fn on_input(&mut self, port: &ChildPort) {
+        self.watch.on_input();
+        self.inputs += 1;
+        self.withdraw(port);
     }
 
-    /// What it asked is over.
-    fn withdraw(&self, port: &ChildPort) {
-        let asked = self.asked().take();
-        if let Some(number) = asked {
-            port.withdraw_question(number);
+    /// The prompt by which it asks now, if it does, and how often it had been written to by then.
+    /// What was answered before is written first, and answers that.
+    fn on_output(
+        &mut self,
+        (stream, bytes): (Stream, &[u8]),
+        port: &ChildPort,
+    ) -> Option<(String, u64)> {
+        if self.closed {
+            return None;
         }
+        let change = self.watch.on_output(stream, bytes)?;
+        self.withdraw(port);
+        match change {
+            PromptChange::Asks(prompt) if self.number.is_none() => Some((prompt, self.inputs)),
+            PromptChange::Asks(_) | PromptChange::Withdrawn => None,
+        }
+    }
+
+    /// What it asked is over, unless its answer came before.
+    fn withdraw(&mut self, port: &ChildPort) {
+        self.number.take_if(|number| port.withdraw_question(*number) == Changed::Yes);
     }
 }

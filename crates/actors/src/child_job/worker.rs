@@ -304,7 +304,9 @@ impl ProcessIo for Io {
                     *self.open() = number;
                     self.asked.notify_one();
                 }
-                Ok(Some(WorkerReport::Withdrew(number))) => self.port.withdraw_question(number),
+                Ok(Some(WorkerReport::Withdrew(number))) => {
+                    self.port.withdraw_question(number);
+                }
                 // Its socket is served already.
                 Ok(Some(WorkerReport::Exchange)) => {}
                 Ok(None) => return,

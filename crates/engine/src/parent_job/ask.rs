@@ -213,6 +213,21 @@ impl ParentJob {
         }
     }
 
+    /// The node lives anew: what its children asked in its earlier life is over, and what became
+    /// of the answers to that it does not know. It asks again what its children still ask.
+    pub fn forget_questions(&mut self, node: NodeId, effects: &mut Effects) {
+        let Some(index) = self.nodes.find(node) else { return };
+        let begun = self.questions.0.iter().filter(|(_, it)| !matches!(it.stand, Stand::Over));
+        let there = begun.map(|(it, _)| *it).filter(|it| self.row_on(*it, index).is_some());
+        for ordinal in there.collect::<Vec<_>>() {
+            self.questions.0.remove(&ordinal);
+            if self.row(ordinal).is_some_and(|row| row.phase == Phase::Blocked) {
+                self.set_phase(ordinal, self.begun_phase(ordinal), effects);
+            }
+            effects.push(JobEffect::Asked(ordinal));
+        }
+    }
+
     /// Answers that a node may not have heard, said again: it takes each once.
     pub(super) fn answer_again(&self, node: NodeIndex, effects: &mut Effects) {
         for (ordinal, asked) in &self.questions.0 {

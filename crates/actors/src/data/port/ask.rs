@@ -39,6 +39,15 @@ impl Asks {
 }
 
 impl ChildPort {
+    /// The child ran in an earlier life of this node, whose questions are over: the numbers of the
+    /// next are above theirs, as long as it asked less than once in a second.
+    pub(super) fn asked_before(&self) {
+        let seconds = self.shared.world.now().0 / 1_000_000;
+        let last = QuestionNumber(u32::try_from(seconds).unwrap_or_default());
+        let state = Mutex::new(State { asking: Asking::after(last), ..State::default() });
+        let _ = self.asks.set(Box::new(Asks { state, ..Asks::default() }));
+    }
+
     fn asks(&self) -> &Asks {
         self.asks.get_or_init(Box::default)
     }
@@ -110,15 +119,17 @@ impl ChildPort {
         }
     }
 
-    /// Nobody wants that answer any more.
-    pub(crate) fn withdraw_question(&self, number: QuestionNumber) {
+    /// Nobody wants that answer any more. Nothing changes when it came before.
+    pub(crate) fn withdraw_question(&self, number: QuestionNumber) -> Changed {
         let asks = self.asks();
         let mut state = asks.state();
-        if state.asking.withdraw(number) == Changed::Yes {
+        let changed = state.asking.withdraw(number);
+        if changed == Changed::Yes {
             self.say_asking(&state.asking, None, None);
             drop(state);
             asks.changed.notify_waiters();
         }
+        changed
     }
 
     /// The owner sends an answer. It counts if it is for the open question of this incarnation.

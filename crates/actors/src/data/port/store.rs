@@ -46,6 +46,7 @@ impl ChildPort {
         end: Option<Timestamp>,
         ran: Duration,
     ) {
+        self.asked_before();
         let ran = i64::try_from(ran.as_micros()).unwrap_or(i64::MAX);
         let before = |end: Timestamp| Timestamp(end.0.saturating_sub(ran));
         let mut state = self.state();

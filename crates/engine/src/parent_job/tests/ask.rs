@@ -125,6 +125,29 @@ fn a_question_ends_with_its_node_and_outlives_a_connection() {
 }
 
 #[test]
+fn a_question_is_over_with_the_life_of_its_node_and_is_asked_again() {
+    let mut job = running(2);
+    report(&mut job, asks(0, 3, 2));
+    report(&mut job, asks(1, 1, 0));
+    let to = (Ordinal(1), None);
+    let mut effects = Effects::new();
+    let key = job.on_answer(to, Bytes::new(), NOW, &mut effects).expect("it asks");
+    let mut effects = Effects::new();
+    job.forget_questions(node(0), &mut effects);
+    for ordinal in [Ordinal(0), Ordinal(1)] {
+        assert!(effects.contains(&JobEffect::Asked(ordinal)));
+        assert_eq!(job.child_state(ordinal), Some(State::Running));
+    }
+    assert_eq!(job.answered(key), Answered::Missed);
+    assert_eq!(answer(&mut job, None), Err(NotAsking::Nothing));
+    let mut effects = Effects::new();
+    job.on_reconnected(node(0), NOW, &mut effects);
+    assert!(!effects.iter().any(|effect| matches!(effect, JobEffect::Answer { .. })));
+    report(&mut job, asks(0, 1, 0));
+    assert_eq!(job.child_state(Ordinal(0)), Some(State::Blocked));
+}
+
+#[test]
 fn a_question_dies_with_its_incarnation_and_the_next_one_counts_anew() {
     let restart = RestartSpec { restart: RestartType::Permanent, ..RestartSpec::default() };
     let (mut job, _) = accept(JobSpec { restart, ..spec(per_node(1), None) }, 1);
