@@ -226,7 +226,7 @@ fn an_interrupt_ends_an_invoke_however_many_ask() {
 #[test]
 fn a_receive_that_waits_at_a_terminal_answers_what_a_job_elsewhere_asks() {
     let (a, b) = (running("a"), running("b"));
-    sortie_tests::join_all(&[&a, &b]);
+    join_all(&[&a, &b]);
     let child = start(&a, &["--task", "greet", "--input", "\"hello\"", "--on", "b"]);
     assert_eq!((&child["question"]["prompt"], &child["location"]), (&PROMPT.into(), &"b".into()));
     for how in [&["receive", "last", "--follow"][..], &["receive", "last", "--wait"]] {
