@@ -192,6 +192,11 @@ fn one_whose_node_is_known_to_have_ended_waits_for_it_once_it_is_resumed() {
     b.live_again("b");
     parked(&a);
     b.kill_daemon();
+    // Before that its start may be on its way there.
+    wait_for("the node to be lost", || {
+        let nodes = a.json(&["node", "get", "b"]);
+        (nodes["nodes"][0]["state"] == "lost").then_some(())
+    });
     ok(&a, &["resume", "--no-wait", "1"]);
     // The order outlives its owner's node, too.
     a.live_again("a");
