@@ -254,6 +254,7 @@ impl ParentJob {
         effects: &mut Effects,
     ) {
         let here = self.nodes.find(here);
+        self.suspensions.number_from(now);
         let (mut told_here, mut adopted) = (Vec::new(), BTreeSet::new());
         // From the last to the first, so that what goes back keeps its order at the head.
         for ordinal in (0..self.rows.len() as u32).rev().map(Ordinal) {
@@ -310,11 +311,8 @@ impl ParentJob {
         if !self.is_supervised() {
             return;
         }
-        for ordinal in (0..self.rows.len() as u32).map(Ordinal) {
-            if self.is_settled(ordinal) {
-                effects.push(JobEffect::Close(ordinal));
-            }
-        }
+        let all = (0..self.rows.len() as u32).map(Ordinal);
+        effects.extend(all.filter(|child| self.is_settled(*child)).map(JobEffect::Close));
     }
 
     /// These lives outlived a daemon.

@@ -91,6 +91,12 @@ impl Suspensions {
         }
     }
 
+    /// Orders are numbered from then on: nodes heed none below what they heard in a life before.
+    pub(super) fn number_from(&mut self, now: Timestamp) {
+        self.number = self.number.max(now.0.unsigned_abs());
+        self.by_child.values_mut().for_each(|it| it.order.number = self.number);
+    }
+
     /// What is kept of a child that stands still, beside that.
     pub(super) fn waits_for(&self, ordinal: Ordinal) -> WaitsFor {
         match self.by_child.get(&ordinal).map(|it| it.order.motion) {

@@ -89,6 +89,23 @@ fn what_was_found_runs_on_what_never_began_waits_again_and_the_rest_has_failed()
     assert_eq!(job.state(), Running);
 }
 
+#[test]
+fn orders_of_a_next_life_are_above_those_that_its_nodes_remember() {
+    let (mut job, mut kept) = begun(spec(per_node(1), None));
+    let mut effects = Effects::new();
+    job.on_report(node(0), &[begin(0)], vec![], &mut effects).expect("true");
+    for motion in [Motion::Suspended, Motion::Running, Motion::Suspended] {
+        job.on_move(ChildSet::All, motion, NOW, &mut effects);
+    }
+    let before = last_order(&effects);
+    kept.take(&mut job);
+    let (mut job, mut effects) = (back(&job, &kept), Effects::new());
+    job.on_recovered(node(0), |_, _| Found::Alive, Timestamp(1_000), &mut effects);
+    let told_again = last_order(&effects);
+    job.on_move(ChildSet::All, Motion::Running, Timestamp(1_000), &mut effects);
+    assert!(before < told_again && told_again < last_order(&effects), "{effects:?}");
+}
+
 fn notes(job: &ParentJob, child: u32) -> Vec<String> {
     job.child_view(Ordinal(child), MailboxFacts::default())
         .map(|view| view.notes)
