@@ -23,8 +23,10 @@ fn said(home: &Home, name: &str) -> String {
     fs::read_to_string(home.path().join(name)).expect("a file")
 }
 
-/// Prints numbers from 1 on until the gate `$0` opens, then how many there were; exits with `$1`.
-const COUNTS: &str = "i=0; while [ ! -e \"$0\" ]; do i=$((i+1)); echo $i; sleep 0.01; done; \
+/// Leaves its process id beside the gate `$0`, prints numbers from 1 on until that opens, then how
+/// many there were; exits with `$1`.
+const COUNTS: &str = ": > \"$0.$$\"; i=0; \
+                      while [ ! -e \"$0\" ]; do i=$((i+1)); echo $i; sleep 0.01; done; \
                       echo $i in all; exit $1";
 
 #[test]
@@ -41,10 +43,17 @@ fn jobs_run_on_under_load_and_readers_go_on_over_every_restart() {
         readers.push(begin(&home, &id, &["receive", "--wait", &id]));
     }
     let mut waits = begin(&home, "all", &["wait", "all"]);
+    // Every start ever made that lives: a fork that has not become `sleep` yet is marked, too.
     let shells = || {
-        let mut pids = processes_marked(mark);
-        pids.sort_unstable();
-        pids
+        let names = fs::read_dir(home.path())
+            .expect("a folder")
+            .map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"));
+        let pid = |name: String| name.strip_prefix("gate.")?.parse::<u32>().ok();
+        let mut started: Vec<u32> = names.filter_map(pid).collect();
+        started.sort_unstable();
+        let alive = processes_marked(mark);
+        assert!(started.iter().all(|pid| alive.contains(pid)), "{started:?} of {alive:?}");
+        started
     };
     wait_for("the processes", || (shells().len() == JOBS).then_some(()));
     let lines = |job: usize| said(&home, &format!("{}.out", 2 * job + 1)).lines().count();
