@@ -27,6 +27,12 @@ pub enum BadName {
     /// characters or begins with `-`.
     #[error("`{0}` reads as an id, a range, a glob, `last` or `all`; choose another name")]
     ReadsAsSelector(String),
+    /// The name of a session reads as several sessions, or as an entry or the node of one.
+    #[error(
+        "`{0}` reads as several sessions, or as a part of one; choose a name without `,`, `:` \
+         and `@`"
+    )]
+    ReadsAsSessions(String),
 }
 
 macro_rules! name {
@@ -85,8 +91,9 @@ name! {
 }
 name! {
     /// A session's name: 1 to [`limits::ENTRY_NAME_BYTES`] bytes without control characters. Not
-    /// unique; never one that reads as a selector.
-    SessionName, entry_name
+    /// unique; never one that reads as a selector, as several sessions (`a,b`), or as an entry of
+    /// one (`a:1`, `a@node:1`).
+    SessionName, session_name
 }
 
 impl NodeName {
@@ -121,6 +128,14 @@ fn entry_name(text: &str) -> Result<(), BadName> {
     Ok(())
 }
 
+fn session_name(text: &str) -> Result<(), BadName> {
+    entry_name(text)?;
+    if text.contains([',', ':', '@']) {
+        return Err(BadName::ReadsAsSessions(text.to_owned()));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,6 +148,16 @@ mod tests {
         }
         for good in ["web", "Job1", "nightly build", "v1-2", "3-a"] {
             assert!(good.parse::<JobName>().is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn a_session_name_never_reads_as_several_sessions_or_an_entry() {
+        for bad in ["u,v", "a:1", "a@b", ",", "we*", "w?", "a[1", "7", "last", "-x", "a\nb", ""] {
+            assert!(bad.parse::<SessionName>().is_err(), "{bad}");
+        }
+        for good in ["web", "session7", "nightly build", "v1-2", "a/b"] {
+            assert!(good.parse::<SessionName>().is_ok(), "{good}");
         }
     }
 
