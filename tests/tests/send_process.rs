@@ -100,7 +100,9 @@ fn what_cannot_be_written_is_an_error_that_says_why() {
     open(&home, &["--", "sh", "-c", "cat; sleep 100"]);
     send(&home, &["6", "--eof"]);
     check_refused(&home.sortie(&["send", "6", "x"]), &["standard input is closed"]);
-    check_refused(&home.sortie(&["send", "6", "--eof"]), &["standard input is closed"]);
+    let ran = home.sortie(&["send", "6", "--eof"]);
+    check_refused(&ran, &["standard input is closed"]);
+    assert!(!ran.err.contains("written"), "nothing was sent: {ran:?}");
     // Nobody could write to what runs in the foreground.
     let ran = home.sortie(&["invoke", "--open-stdin", "--", "cat"]);
     check_refused(&ran, &["nobody could write", "--as-job"]);
@@ -112,6 +114,33 @@ fn what_cannot_be_written_is_an_error_that_says_why() {
 }
 
 #[test]
+fn what_a_process_left_behind_may_have_been_written() {
+    let home = Home::running("solo", &[]);
+    for end in ["exit", "exec <&-; sleep 100"] {
+        open(&home, &["--", "sh", "-c", &format!("read x; {end}")]);
+        let child = home.sortie(&["get", "last", "-c", "-q"]);
+        let child = child.out.lines().last().expect("a child").to_owned();
+        let ran = home.by_shell("seq 300000 | \"$@\"", &["send", &child, "--stdin"]);
+        check_refused(&ran, &["some of what was sent may have been written"]);
+    }
+    assert_eq!(home.sortie(&["kill", "all"]).code, 0);
+    // Its end lies between two parts of what is sent.
+    open(&home, &["--", "sh", "-c", "read x"]);
+    let mut send = home.command(["send", "last", "--stdin"]);
+    send.stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut send = send.spawn().expect("a program to run");
+    let mut parts = send.stdin.take().expect("a pipe");
+    parts.write_all(b"one\n").expect("an open pipe");
+    assert_eq!(home.sortie(&["wait", "last"]).code, 0);
+    parts.write_all(b"two\n").expect("an open pipe");
+    drop(parts);
+    let output = send.wait_with_output().expect("an end");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{err}");
+    assert!(err.contains("has ended; some of what was sent may have been written"), "{err}");
+}
+
+#[test]
 fn each_child_has_an_input_of_its_own_also_on_other_nodes_and_in_a_map() {
     let homes = ["a", "b"].map(|name| Home::running(name, &[]));
     join_all(&homes.each_ref());
@@ -119,7 +148,9 @@ fn each_child_has_an_input_of_its_own_also_on_other_nodes_and_in_a_map() {
     open(a, &["--on", "a,b", "--", "sh", "-c", "read x; echo \"$SORTIE_NODE $x\""]);
     check_refused(&a.sortie(&["send", "1", "--eof"]), &["no child alone", "get 1 --children"]);
     let ran = a.sortie(&["send", "1", "x"]);
-    check_refused(&ran, &["1"]);
+    check_refused(&ran, &["no child of 1 asks", "2, 3", "`sortie send CHILD TEXT`"]);
+    let ran = a.by_shell("seq 100000 | \"$@\"", &["send", "1", "--stdin"]);
+    check_refused(&ran, &["longer than 65536 bytes", "name the child"]);
     send(a, &["3", "for b"]);
     send(a, &["2", "for a"]);
     ends_with(a, "1", "a: a for a\nb: b for b\n");

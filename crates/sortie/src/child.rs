@@ -167,9 +167,12 @@ impl Child {
     pub async fn write_input(&self, bytes: impl Into<Bytes>) -> Result<(), SendError> {
         let mut rest = bytes.into();
         let _turn = self.turn.lock().await;
+        let whole = rest.len();
         loop {
-            let piece = rest.split_to(rest.len().min(limits::MESSAGE_BYTES));
-            self.post_input(MessageKind::Write, piece).await?;
+            let before = rest.len();
+            let piece = rest.split_to(before.min(limits::MESSAGE_BYTES));
+            let written = self.post_input(MessageKind::Write, piece).await;
+            written.map_err(|error| if before < whole { error.of_a_rest() } else { error })?;
             if rest.is_empty() {
                 return Ok(());
             }
@@ -293,6 +296,16 @@ impl SendError {
                 RequestError::Refused(_) | RequestError::Unreachable(_) => Arrived::No,
                 _ => Arrived::Maybe,
             },
+        }
+    }
+
+    /// The same of the rest of something longer, of which a part was written before: then something
+    /// has arrived, also where the rest did not.
+    pub fn of_a_rest(self) -> Self {
+        match self {
+            Self::Ended { arrived: Arrived::No } => Self::Ended { arrived: Arrived::Maybe },
+            Self::NodeLost { arrived: Arrived::No } => Self::NodeLost { arrived: Arrived::Maybe },
+            error => error,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sortie_engine::parent_job::{Answered, NotAsking, QuestionKey};
+use sortie_engine::parent_job::{Answered, NotAsking, ParentJob, QuestionKey};
 use sortie_engine::select::nothing_named;
 use sortie_engine::session::Place;
 use sortie_exec::task::read_value;
@@ -93,13 +93,11 @@ async fn named(
     let ordinal = match asking.as_slice() {
         // Its first child says why it cannot be answered.
         [] if rows.children() == 1 => Ordinal(0),
-        [] => return Err(RemoteError::new(ErrorCode::NotAsking, format!("no child of {id} asks"))),
+        [] => return Err(nobody_asks(&rows)),
         [ordinal] => *ordinal,
         several => {
-            let ids = several.iter().take(FEW).filter_map(|ordinal| rows.child_id(*ordinal));
-            let ids = ids.map(|id| id.to_string()).collect::<Vec<_>>().join(", ");
-            let more = if several.len() > FEW { " and more" } else { "" };
-            return Err(usage(format!("several children of {id} ask: {ids}{more}"))
+            let ids = some_of(&rows, several.iter().copied());
+            return Err(usage(format!("several children of {id} ask: {ids}"))
                 .hint("`sortie send CHILD TEXT` answers one of them"));
         }
     };
@@ -107,8 +105,29 @@ async fn named(
     Ok((job, ordinal))
 }
 
+/// No child asks of a job that has several, or none yet.
+fn nobody_asks(rows: &ParentJob) -> RemoteError {
+    let id = rows.identity().id;
+    let text = format!("no child of {id} asks");
+    let error = |text| RemoteError::new(ErrorCode::NotAsking, text);
+    if rows.spec().input.is_open() && rows.children() > 0 {
+        let ids = some_of(rows, (0..rows.children()).map(Ordinal));
+        return error(format!("{text}, and its children have an input each: {ids}"))
+            .hint("`sortie send CHILD TEXT` writes to that of one of them");
+    }
+    error(text).hint(format!("`sortie get {id} --children` lists its children, with their states"))
+}
+
 /// Children that are named where one was to be chosen.
 const FEW: usize = 8;
+
+/// The numbers of these children, or of the first few of them.
+fn some_of(rows: &ParentJob, mut children: impl Iterator<Item = Ordinal>) -> String {
+    let few = children.by_ref().take(FEW).filter_map(|ordinal| rows.child_id(ordinal));
+    let ids = few.map(|id| id.to_string()).collect::<Vec<_>>().join(", ");
+    let more = if children.next().is_some() { " and more" } else { "" };
+    format!("{ids}{more}")
+}
 
 fn not_asking(job: &JobShared, (ordinal, id): (Ordinal, EntryId), why: NotAsking) -> RemoteError {
     let state = job.rows().child_state(ordinal).unwrap_or(State::Stopped);

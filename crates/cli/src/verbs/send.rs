@@ -56,7 +56,7 @@ async fn send(
     let Some(child) = child else {
         if for_input_only {
             return Err(Failure::usage(format_args!("`{selector}` names no child alone"))
-                .hint(format!("`sortie get {selector} --children` lists them")));
+                .hint(format!("name one of those that `sortie get {selector} --children` lists")));
         }
         return answer(session, selector, args, what).await;
     };
@@ -108,15 +108,26 @@ async fn write(child: &Child, args: &SendArgs, what: What) -> Result<(), Failure
         }
         What::Stream(source) => {
             let mut pieces = source.pieces();
+            let mut first = true;
             while let Some(piece) = pieces.recv().await {
-                child.write_input(piece?).await?;
+                let written = child.write_input(piece?).await;
+                written.map_err(|error| if first { error } else { error.of_a_rest() })?;
+                first = false;
             }
         }
     }
     if args.eof {
-        child.close_input().await?;
+        close(child).await?;
     }
     Ok(())
+}
+
+async fn close(child: &Child) -> Result<(), Failure> {
+    match child.close_input().await {
+        // Nothing came with it of which some could be in the pipe.
+        Err(error @ SendError::InputClosed) => Err(not_taken(&error, Arrived::Yes)),
+        closed => Ok(closed?),
+    }
 }
 
 /// Answers a child that asks.
@@ -137,13 +148,22 @@ fn encoded(what: What, format: Option<InputFormat>) -> Result<Bytes, Failure> {
         What::Text(text) => ("the answer".to_owned(), text.into_bytes()),
         What::Stream(source) => {
             let name = source.name().to_owned();
-            (name, source.read_whole(limits::ANSWER_BYTES)?)
+            let whole = source.read_whole(limits::ANSWER_BYTES);
+            (name, whole.map_err(too_long_for_an_answer)?)
         }
     };
     // A line that is piped in is an answer without its end, as one that is typed.
     let written = written.strip_suffix(b"\n").unwrap_or(&written);
     let format = format.unwrap_or(InputFormat::Text);
     format.encode(written).map_err(|bad| Failure::usage(format_args!("{what} {bad}")))
+}
+
+/// What to do with more than an answer has, where a child's input was meant.
+fn too_long_for_an_answer(failure: Failure) -> Failure {
+    match failure.cause {
+        Cause::Usage => failure.hint("an open input takes more: name the child whose it is"),
+        _ => failure,
+    }
 }
 
 impl From<SendError> for Failure {
@@ -157,20 +177,23 @@ impl From<SendError> for Failure {
             SendError::NodeLost { arrived } => {
                 Self::new(Cause::NodeLost, "node_lost", format_args!("{error}{}", said(arrived)))
             }
-            SendError::Ended { arrived } => {
-                let text = format!("{error}{}", said(arrived));
-                Self::new(Cause::Usage, ErrorCode::NotAsking.as_str(), text)
-            }
+            SendError::Ended { .. } | SendError::InputClosed => not_taken(&error, error.arrived()),
             error => Self::new(Cause::Usage, ErrorCode::NotAsking.as_str(), error),
         }
     }
+}
+
+/// A child that takes nothing any more.
+fn not_taken(error: &SendError, arrived: Arrived) -> Failure {
+    let text = format!("{error}{}", said(arrived));
+    Failure::new(Cause::Usage, ErrorCode::NotAsking.as_str(), text)
 }
 
 /// What is known of a message, behind why it failed.
 const fn said(arrived: Arrived) -> &'static str {
     match arrived {
         Arrived::No => "; nothing was written",
-        Arrived::Maybe => "; some of it may have been written",
+        Arrived::Maybe => "; some of what was sent may have been written",
         Arrived::Yes => "",
     }
 }
