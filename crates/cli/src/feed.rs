@@ -1,11 +1,11 @@
 //! Input on its way to a job: read on a thread of its own, sent at the node's pace.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
 
 use bytes::{Bytes, BytesMut};
+use rustix::fs::OFlags;
 use sortie::{
     InputSender, ItemSender, ItemSplitter, RequestError, Separator, StandardStream, TerminalSender,
     began_without,
@@ -22,6 +22,8 @@ use crate::task_input::InputFormat;
 const READ_BYTES: usize = 256 * 1024;
 /// Reads that wait for the node.
 const READS_AHEAD: usize = 4;
+
+const OUR_INPUT: &str = "our standard input";
 
 /// A file, or our standard input, that is open.
 pub(crate) struct Source {
@@ -46,12 +48,12 @@ impl Source {
             FileOrStdin::Stdin if began_without(StandardStream::Input) => Err(Failure::no_input()),
             FileOrStdin::Stdin => {
                 let stdin = io::stdin().as_fd().try_clone_to_owned();
-                let file = stdin.map_err(|error| cannot_read(OsStr::new("-"), &error))?;
-                Ok(Self {
-                    name: "our standard input".to_owned(),
-                    file: file.into(),
-                    from_path: false,
-                })
+                let file: File = stdin.map_err(|error| cannot_read(OUR_INPUT, &error))?.into();
+                if let Some(why) = why_unreadable(&file) {
+                    let failure = Failure::usage(format_args!("cannot read {OUR_INPUT}: {why}"));
+                    return Err(failure.hint("give it a file or a pipe that can be read"));
+                }
+                Ok(Self { name: OUR_INPUT.to_owned(), file, from_path: false })
             }
         }
     }
@@ -113,6 +115,15 @@ impl Source {
     fn can_be_read_again(&self) -> bool {
         self.from_path && self.file.metadata().is_ok_and(|facts| facts.is_file())
     }
+}
+
+/// Why nothing can be read from an open file, where that is known without a read.
+fn why_unreadable(file: &File) -> Option<&'static str> {
+    if file.metadata().is_ok_and(|facts| facts.is_dir()) {
+        return Some("it is a folder");
+    }
+    let mode = rustix::fs::fcntl_getfl(file).ok()? & OFlags::ACCMODE;
+    (mode == OFlags::WRONLY).then_some("it is open for writing only")
 }
 
 /// The items of a map.
