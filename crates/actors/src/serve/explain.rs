@@ -9,7 +9,7 @@ use std::sync::Arc;
 use sortie_engine::select::nothing_named;
 use sortie_engine::session::Place;
 use sortie_model::selector::{Selection, Selector};
-use sortie_model::spec::Throttle;
+use sortie_model::spec::{BodySpec, Throttle};
 use sortie_model::view::NodeState;
 use sortie_model::{ChildView, JobView, NodeName, Ordinal, State, Timestamp, limits};
 use sortie_wire::session_proto::{Answer, ChildExplanation, Explanation};
@@ -128,6 +128,7 @@ fn facts(
         state: child.map_or(view.state, |child| child.state),
         more_data: child.map_or(view.has_more_data, |child| child.has_more_data),
         is_child: child.is_some(),
+        is_function: matches!(rows.spec().body, BodySpec::Task { .. }),
         tally: view.tally,
         failed: failed.into_iter().collect(),
         waiting: rows.line().waiting(),

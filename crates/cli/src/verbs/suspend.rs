@@ -10,6 +10,7 @@ use crate::connect::Connection;
 use crate::exit::{Cause, Failures, Rule};
 use crate::failure::Failure;
 use crate::own_node::eprintln_quietly;
+use crate::program::with_own_name;
 use crate::verbs::{Nothing, report_troubles, show_entries};
 
 pub(super) async fn run(args: SuspendArgs, motion: Motion) -> Result<u8, Failure> {
@@ -58,10 +59,11 @@ fn say_what_is_on_its_way(entries: &Entries, motion: Motion) -> bool {
         any = true;
         let (id, state) = (entry.id(), entry.state());
         let hint = match motion {
-            Motion::Suspended => "a function stands still at its next checkpoint",
-            Motion::Running => "it goes on when its node can be reached",
+            Motion::Suspended => format!("`sortie explain {id}` says what it waits for"),
+            Motion::Running => "it goes on when its node can be reached".to_owned(),
         };
-        eprintln_quietly(&format!("sortie: {id} is {state} still: {hint}"));
+        let sentence = format!("{id} is {state} still: {hint}");
+        eprintln_quietly(&format!("sortie: {}", with_own_name(&sentence)));
     }
     any
 }

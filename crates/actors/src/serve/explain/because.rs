@@ -13,6 +13,8 @@ pub(super) struct Facts {
     pub(super) id: EntryId,
     pub(super) job: EntryId,
     pub(super) is_child: bool,
+    /// Whether its job runs a function.
+    pub(super) is_function: bool,
     pub(super) state: State,
     pub(super) more_data: bool,
     /// The job's children.
@@ -76,8 +78,11 @@ fn suspension(facts: &Facts) -> Option<&'static str> {
         (State::Suspended, false) => {
             Some("it is suspended; what has not started starts when it is resumed")
         }
-        (State::Suspending, _) => {
+        (State::Suspending, _) if facts.is_function => {
             Some("it was told to suspend; a function does so at its next checkpoint")
+        }
+        (State::Suspending, _) => {
+            Some("it was told to suspend, and its node has not said that it stands still")
         }
         _ => None,
     }
@@ -183,6 +188,7 @@ mod tests {
             asking: Vec::new(),
             resting: (0, None),
             away: Vec::new(),
+            is_function: false,
             stopped_by: None,
         }
     }
@@ -270,8 +276,11 @@ mod tests {
         assert_eq!(because(&job), expected);
         assert_eq!(next(&job), ["sortie resume 3", "sortie get 3 --children", "sortie stop 3"]);
         let child = Facts { is_child: true, ..facts(State::Suspending) };
-        let expected = ["it was told to suspend; a function does so at its next checkpoint"];
+        let expected = ["it was told to suspend, and its node has not said that it stands still"];
         assert_eq!(because(&child), expected);
+        let of_function = Facts { is_function: true, ..child.clone() };
+        let expected = ["it was told to suspend; a function does so at its next checkpoint"];
+        assert_eq!(because(&of_function), expected);
         assert_eq!(next(&child).first().map(String::as_str), Some("sortie resume 3"));
     }
 
