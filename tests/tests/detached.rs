@@ -191,6 +191,11 @@ fn each_of_several_nodes_starts_one_in_surroundings_of_its_own() {
     let pids: Vec<u32> = quiet.lines().iter().filter_map(|line| line.parse().ok()).collect();
     assert_eq!((quiet.code, pids.len()), (0, 2), "{quiet:?}");
 
+    // Each fault names its node, our own too.
+    let ran = a.sortie(&["start", "--detached", "--on", "a,b", "--", "/no/such"]);
+    let nodes: Vec<&str> = ran.err.lines().map(|line| &line[..11]).collect();
+    assert_eq!((ran.code, &nodes[..]), (100, &["sortie: a: ", "sortie: b: "][..]), "{ran:?}");
+
     // A node that is not there is that node's failure alone.
     homes[1].kill_daemon();
     let [a, _] = &homes;

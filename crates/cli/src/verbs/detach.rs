@@ -8,7 +8,7 @@ use futures_util::stream;
 use sortie::{Client, DetachError, DetachSpec, DetachedProcess, ErrorCode, HomePaths, NodeView};
 use sortie_model::reason::ReachStep;
 use sortie_model::spec::{Placement, Throttle};
-use sortie_model::{JobSpec, Reason, State, Timestamp, limits};
+use sortie_model::{JobSpec, NodeName, Reason, State, Timestamp, limits};
 
 use crate::args::output::Look;
 use crate::args::reach::Reach;
@@ -22,8 +22,8 @@ use crate::verbs::{show, unless_interrupted};
 
 /// Where a process is to run.
 enum Target {
-    /// On the node that we talk to.
-    Asked,
+    /// On the node that we talk to; its name, where nodes were named.
+    Asked(Option<NodeName>),
     /// On that one.
     Other(Box<NodeView>),
 }
@@ -74,7 +74,7 @@ pub(super) async fn run(spec: JobSpec, reach: &Reach, look: &Look) -> Result<u8,
 /// is of a job.
 async fn targets(client: &Client, spec: &JobSpec) -> Result<Vec<Target>, Failure> {
     let plan = client.session().dry_run(spec.clone()).await?;
-    let Placement::Nodes { on, .. } = &spec.placement else { return Ok(vec![Target::Asked]) };
+    let Placement::Nodes { on, .. } = &spec.placement else { return Ok(vec![Target::Asked(None)]) };
     let views = client.nodes(Some(on.clone())).await?;
     let mut views: BTreeMap<_, _> =
         views.into_iter().map(|view| (view.name.clone(), view)).collect();
@@ -84,7 +84,10 @@ async fn targets(client: &Client, spec: &JobSpec) -> Result<Vec<Target>, Failure
             Failure::new(Cause::NotFound, ErrorCode::UnknownNode.as_str(), message)
         };
         let view = views.remove(name).ok_or_else(gone)?;
-        Ok(if view.is_self { Target::Asked } else { Target::Other(Box::new(view)) })
+        Ok(match view.is_self {
+            true => Target::Asked(Some(view.name)),
+            false => Target::Other(Box::new(view)),
+        })
     });
     found.collect()
 }
@@ -97,21 +100,21 @@ fn at_once(throttle: Throttle) -> usize {
     most.min(limits::DETACHES_AT_ONCE)
 }
 
-/// Starts the process on one node; a fault comes with the node's name where it is not the only one.
+/// Starts the process on one node; a fault comes with the node's name where nodes were named.
 async fn start(
     asked: &Client,
     paths: &HomePaths,
     target: Target,
     spec: &JobSpec,
-) -> Result<DetachedProcess, (Option<String>, Fault)> {
+) -> Result<DetachedProcess, (Option<NodeName>, Fault)> {
     match target {
-        Target::Asked => asked
-            .detach(spec_for(spec, Surroundings::Ours))
-            .await
-            .map_err(|error| (None, fault(error))),
+        Target::Asked(name) => {
+            let started = asked.detach(spec_for(spec, Surroundings::Ours)).await;
+            started.map_err(|error| (name, fault(error)))
+        }
         Target::Other(node) => {
             let started = start_on(paths, &node, spec).await;
-            started.map_err(|fault| (Some(node.name.to_string()), fault))
+            started.map_err(|fault| (Some(node.name), fault))
         }
     }
 }
@@ -168,7 +171,7 @@ fn fault(error: DetachError) -> Fault {
 /// Prints the processes, says what went wrong, and gives the exit status: that of a command that
 /// could not be executed where it was the only one.
 fn tell(
-    done: impl Iterator<Item = Result<DetachedProcess, (Option<String>, Fault)>>,
+    done: impl Iterator<Item = Result<DetachedProcess, (Option<NodeName>, Fault)>>,
     command: &str,
     look: &Look,
 ) -> Result<u8, Failure> {
@@ -225,14 +228,15 @@ mod tests {
         Ok(DetachedProcess { node, pid: 7, log: "/srv/7.log".into() })
     }
 
-    type DetachedStart = Result<DetachedProcess, (Option<String>, Fault)>;
+    type DetachedStart = Result<DetachedProcess, (Option<NodeName>, Fault)>;
 
     fn refused(errno: i32) -> DetachedStart {
         Err((None, Fault::Start(Reason::Spawn { step: SpawnStep::Exec, errno })))
     }
 
     fn failed(cause: Cause) -> DetachedStart {
-        Err((Some("b".to_owned()), Fault::Request(Failure::new(cause, "code", "a sentence"))))
+        let node = "b".parse().expect("a name");
+        Err((Some(node), Fault::Request(Failure::new(cause, "code", "a sentence"))))
     }
 
     fn check(done: Vec<DetachedStart>, status: u8) {
