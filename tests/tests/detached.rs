@@ -244,6 +244,7 @@ fn what_is_for_jobs_is_refused_by_name_before_anything_is_done() {
         "--fail-fast",
         "--init=true",
         "--stdin=/dev/null",
+        "--prompt=? ",
         "--key=k",
         "--name=n",
         "--job-name=n",
@@ -257,6 +258,8 @@ fn what_is_for_jobs_is_refused_by_name_before_anything_is_done() {
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
         assert!(ran.err.contains("--detached") && ran.err.contains(name), "{ran:?}");
     }
+    let ran = home.sortie(&["start", "--detached", "--session", "1", "--", "true"]);
+    assert!(ran.err.contains("belongs to none") && ran.err.lines().count() == 2, "{ran:?}");
     for option in ["-t", "-i", "--as-job"] {
         let ran = home.sortie(&["start", "--detached", option, "--", "true"]);
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");

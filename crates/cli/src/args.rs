@@ -40,6 +40,7 @@ pub(crate) use crate::args::values::FileOrStdin;
 use crate::args::values::{duration, moment, signal};
 #[cfg(test)]
 use crate::args::work::Caller;
+use crate::failure::{ErrorStyle, Failure};
 use crate::program;
 
 /// Background, remote and thread jobs over QUIC-linked nodes.
@@ -110,19 +111,31 @@ pub(crate) enum Verb {
     },
 }
 
+/// Why the words of a command line ask for nothing.
+pub(crate) enum Unread {
+    /// They are none of ours; also the answers of `--help` and `--version`.
+    Words(clap::Error),
+    /// They contradict each other.
+    Meaning(Failure, ErrorStyle),
+}
+
+impl From<clap::Error> for Unread {
+    fn from(error: clap::Error) -> Self {
+        Self::Words(error)
+    }
+}
+
 /// Reads the words of our command line.
 ///
 /// # Errors
-/// Also the answers of `--help` and `--version`.
-pub(crate) fn read() -> Result<Cli, clap::Error> {
+/// [`Unread`].
+pub(crate) fn read() -> Result<Cli, Unread> {
     let mut command = command(&program::name());
     let matches = command.try_get_matches_from_mut(std::env::args_os())?;
     let mut cli = Cli::from_arg_matches(&matches)?;
-    if let (Verb::Start(args), Some((_, given))) = (&mut cli.verb, matches.subcommand())
-        && let Some(option) = args.own_session()
-    {
-        let source = given.value_source("session");
-        args.leave_session(option, source).map_err(|error| error.format(&mut command))?;
+    if let (Verb::Start(args), Some((_, given))) = (&mut cli.verb, matches.subcommand()) {
+        let left = args.leave_session(given.value_source("session"));
+        left.map_err(|failure| Unread::Meaning(failure, args.look.error_style()))?;
     }
     Ok(cli)
 }

@@ -45,6 +45,7 @@ use std::process::ExitCode;
 
 use sortie::{Registry, StandardStream, began_without};
 
+use crate::args::Unread;
 use crate::failure::{ErrorStyle, Failure};
 
 /// Does what this program's command line asks for, and says with which status to exit
@@ -58,7 +59,11 @@ pub fn main(registry: Registry) -> ExitCode {
     sortie::init_with(&registry);
     let status = match args::read() {
         Ok(cli) => verbs::perform(cli, &registry),
-        Err(error) => refuse(&error),
+        Err(Unread::Words(error)) => refuse(&error),
+        Err(Unread::Meaning(failure, style)) => {
+            failure.report(style);
+            failure.cause.status()
+        }
     };
     ExitCode::from(status)
 }

@@ -1,16 +1,16 @@
 //! Arguments of `start`.
 
 use clap::Args;
-use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 
 use crate::args::CommandWords;
 use crate::args::output::Look;
 use crate::args::reach::Reach;
 use crate::args::work::Work;
+use crate::failure::Failure;
 
 /// What makes sense for jobs only, and for nodes that have a home.
-const OF_JOBS: [&str; 25] = [
+const OF_JOBS: [&str; 26] = [
     "detached_session",
     "embedded",
     "name",
@@ -24,6 +24,7 @@ const OF_JOBS: [&str; 25] = [
     "init",
     "stdin",
     "open_stdin",
+    "prompt",
     "map",
     "each",
     "null",
@@ -63,25 +64,21 @@ pub(crate) struct StartArgs {
 }
 
 impl StartArgs {
-    /// The option for which no session that exists is meant, if there is one.
-    pub(crate) const fn own_session(&self) -> Option<&'static str> {
-        match self {
-            Self { detached: true, .. } => Some("--detached"),
-            Self { detached_session: true, .. } => Some("--detached-session"),
-            _ => None,
-        }
-    }
-
-    /// A session of its own, or none, leaves the one that only the environment names; one that was
-    /// asked for beside it is a contradiction.
-    pub(crate) fn leave_session(
-        &mut self,
-        option: &str,
-        source: Option<ValueSource>,
-    ) -> Result<(), clap::Error> {
+    /// A session of its own, or none, leaves the one that only the environment names.
+    ///
+    /// # Errors
+    /// A usage failure for one that was asked for beside it: that is a contradiction.
+    pub(crate) fn leave_session(&mut self, source: Option<ValueSource>) -> Result<(), Failure> {
+        let (option, why) = match self {
+            Self { detached: true, .. } => ("--detached", "a detached process belongs to none"),
+            Self { detached_session: true, .. } => {
+                ("--detached-session", "a detached session is a new one")
+            }
+            _ => return Ok(()),
+        };
         if source == Some(ValueSource::CommandLine) {
-            let text = format!("`{option}` and `--session` exclude each other\n");
-            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, text));
+            let text = format!("`{option}` and `--session` exclude each other: {why}");
+            return Err(Failure::usage(text).hint("leave `--session` out"));
         }
         self.reach.session = None;
         Ok(())
