@@ -86,6 +86,28 @@ impl Drop for SmallDisk {
 }
 
 #[test]
+fn doctor_writes_to_the_home_and_says_that_its_disk_is_full() {
+    let home = Home::new();
+    let Some(disk) = SmallDisk::mount(home.path().join("small")) else {
+        eprintln!("skipped: nothing can be mounted here");
+        return;
+    };
+    let check = || {
+        let mut doctor = home.command(["doctor"]);
+        let output = doctor.env("SORTIE_HOME", &disk.0).output().expect("a program to run");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(check().starts_with("ok       home "), "{}", check());
+    let ballast = disk.fill();
+    let checked = check();
+    assert!(checked.starts_with("problem  home "), "{checked}");
+    assert!(checked.contains("cannot write") && checked.contains("make room"), "{checked}");
+    fs::remove_file(ballast).expect("it was written");
+    assert!(check().starts_with("ok       home "), "{}", check());
+    assert_eq!(fs::read_dir(&disk.0).expect("a folder").count(), 0, "nothing is left");
+}
+
+#[test]
 fn what_the_guardian_holds_back_on_a_full_disk_is_shown_and_nothing_of_it_is_lost() {
     let mut home = Home::running("solo", &[]);
     assert_eq!(home.sortie(&["node", "stop"]).code, 0);

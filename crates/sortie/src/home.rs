@@ -73,6 +73,16 @@ impl HomePaths {
         kept.is_ok_and(|mut kept| kept.next().is_some())
     }
 
+    /// Writes a small file in each folder of the home that is there, syncs it and removes it again:
+    /// whether a node can keep anything. It may be called while one runs.
+    ///
+    /// # Errors
+    /// [`HomeError::Write`], which names the folder and says why.
+    pub fn try_write(&self) -> Result<(), HomeError> {
+        let folders = [&self.state, &self.config].into_iter();
+        folders.filter(|folder| folder.is_dir()).try_for_each(|folder| files::try_write(folder))
+    }
+
     /// Where sessions are that outlive the node.
     pub(crate) fn sessions(&self) -> PathBuf {
         self.state.join("sessions")

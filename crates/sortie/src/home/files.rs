@@ -10,6 +10,8 @@ use crate::home::{Holder, HomeError};
 
 /// The most that one of our files may hold; more is damage, not data.
 const FILE_BYTES: u64 = 64 << 20;
+/// The length of a file that only shows whether it can be written: it needs room of its own.
+const TRIAL_BYTES: usize = 4096;
 
 /// A directory that only we can use, made where there is none. One that others can change would let
 /// them put their own identity in the place of ours.
@@ -138,6 +140,14 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+/// Writes a small file in a folder, syncs it and removes it again.
+pub(super) fn try_write(folder: &Path) -> Result<(), HomeError> {
+    let trial = beside(&folder.join("trial"));
+    let written = write_new(&trial, &[0; TRIAL_BYTES]);
+    let removed = fs::remove_file(&trial);
+    written.and(removed).map_err(|source| HomeError::Write { path: folder.to_owned(), source })
 }
 
 /// Makes a rename or removal last through a crash of the machine.

@@ -326,3 +326,22 @@ fn roster(names: &[&str]) -> Roster {
     let authority = NodeId::of_public_key(b"ca");
     Roster { version: 3, authority, members: names.iter().map(member).collect() }
 }
+
+#[test]
+fn a_trial_write_leaves_nothing_and_says_where_it_failed() {
+    let (directory, paths) = new_home();
+    assert!(paths.try_write().is_ok(), "a home that is not there yet is no fault");
+    drop(open(&paths).expect("a new home"));
+    let names = |folder: &Path| {
+        let mut found = Vec::new();
+        modes(folder, &mut found);
+        found
+    };
+    let before = names(directory.path());
+    assert!(paths.try_write().is_ok());
+    assert_eq!(names(directory.path()), before);
+    // Also root cannot make a file there.
+    let nowhere = HomePaths::within("/proc/self/fdinfo");
+    let error = nowhere.try_write().expect_err("no file can be made there");
+    assert!(error.to_string().contains("/proc/self/fdinfo"), "{error}");
+}

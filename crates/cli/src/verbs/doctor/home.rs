@@ -4,10 +4,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fs::Access;
-use sortie::{HomePaths, KeptSessions, limits};
+use sortie::{HomeError, HomePaths, KeptSessions, limits};
 
 use super::Findings;
-use crate::failure::Failure;
+use crate::failure::{Failure, OUT_OF_REACH, chain};
 use crate::own_node::LEFT_RUNNING;
 
 /// Permissions that others must not have in a folder.
@@ -19,7 +19,16 @@ pub(super) fn check(findings: &mut Findings, paths: &HomePaths) {
     let identity = paths.config.join("identity");
     let folders = [("home", &paths.state, WRITABLE), ("identity", &identity, ENTERABLE)];
     for (name, folder, forbidden) in folders {
-        match folder_finding(folder, forbidden) {
+        let finding = match folder_finding(folder, forbidden) {
+            Ok(_)
+                if folder == &paths.state
+                    && let Err(error) = paths.try_write() =>
+            {
+                Err(not_written(&error))
+            }
+            finding => finding,
+        };
+        match finding {
             Ok(finding) => findings.well(name, finding),
             Err((finding, advice)) => findings.problem(name, &finding, Some(&advice)),
         }
@@ -77,6 +86,21 @@ fn check_room(findings: &mut Findings, folder: &Path) {
     } else {
         findings.well("disk", finding);
     }
+}
+
+/// What to say of a home in which a small file could not be written.
+fn not_written(error: &HomeError) -> (String, String) {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+
+    let is_full = |error: &std::io::Error| matches!(error.kind(), StorageFull | QuotaExceeded);
+    let advice = match error {
+        HomeError::Write { source, .. } if is_full(source) => {
+            "make room: nothing can be kept until then"
+        }
+        error if error.is_mistake() => OUT_OF_REACH,
+        _ => "look after its disk, or set SORTIE_HOME to a folder on another one",
+    };
+    (chain(error), advice.to_owned())
 }
 
 fn folder_finding(folder: &Path, forbidden: u32) -> Result<String, (String, String)> {
