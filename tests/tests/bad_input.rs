@@ -87,6 +87,73 @@ fn a_format_that_an_answer_does_not_have_is_refused_before_anything_is_done() {
 }
 
 #[test]
+fn a_column_that_there_is_not_is_refused_before_anything_is_done() {
+    let home = Home::running("solo", &[]);
+    let start = ["start", "--open-stdin", "--", "cat"];
+    assert_eq!(home.sortie(&start).code, 0);
+    for verb in [
+        &["start"][..],
+        &["start", "--detached"],
+        &["start", "--detached-session"],
+        &["invoke", "--as-job"],
+    ] {
+        let ran = home.sortie(&[verb, &["--columns", "nope", "--", "true"]].concat());
+        one_sentence(&ran, 2, &["no column `nope`", "columns are"]);
+    }
+    for verb in [
+        &["stop", "1"][..],
+        &["suspend", "1"],
+        &["remove", "1", "--force"],
+        &["throttle", "1", "-j", "7"],
+        &["wait", "1"],
+        &["session", "new"],
+        &["session", "close", "default"],
+        &["node", "labels", "solo", "a=b"],
+        &["node", "stop"],
+        &["send", "2", "--eof"],
+    ] {
+        one_sentence(&home.sortie(&[verb, &["--columns", "nope"]].concat()), 2, &["column"]);
+    }
+    let jobs = home.json(&["get"]);
+    assert_eq!(jobs["jobs"].as_array().map(Vec::len), Some(1));
+    assert_eq!(jobs["jobs"][0]["state"], "running");
+    assert_eq!(home.json(&["session", "get"])["sessions"].as_array().map(Vec::len), Some(1));
+    assert_eq!(home.json(&["node", "get"])["nodes"][0]["labels"], serde_json::json!({}));
+    assert!(!home.path().join("detached").exists());
+}
+
+#[test]
+fn a_session_is_not_called_as_several_or_an_entry_are() {
+    let home = Home::running("solo", &[]);
+    for name in ["u,v", "a:1", "a@b", "we*", "7"] {
+        one_sentence(&home.sortie(&["session", "new", "--name", name]), 2, &[name, "choose"]);
+    }
+    let sessions = home.json(&["session", "get"]);
+    assert_eq!(sessions["sessions"].as_array().map(Vec::len), Some(1), "`default` alone");
+}
+
+#[test]
+fn a_standard_input_that_cannot_be_read_is_refused_before_anything_is_done() {
+    let home = Home::running("solo", &[]);
+    assert_eq!(home.sortie(&["start", "--open-stdin", "--", "cat"]).code, 0);
+    let written = home.path().join("written");
+    let written = written.to_str().expect("a path in UTF-8");
+    for words in [
+        &["send", "2", "--stdin"][..],
+        &["start", "--stdin", "-", "--", "cat"],
+        &["start", "--map", "-", "--", "echo"],
+        &["invoke", "-i", "--", "cat"],
+    ] {
+        let ran = home.by_shell("\"$@\" </", words);
+        one_sentence(&ran, 2, &["cannot read our standard input: it is a folder"]);
+        let ran = home.by_shell(&format!("\"$@\" 0>{written}"), words);
+        one_sentence(&ran, 2, &["cannot read our standard input", "for writing only"]);
+    }
+    let jobs = home.json(&["get"]);
+    assert_eq!(jobs["jobs"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
 fn a_value_below_zero_is_named_as_what_is_wrong() {
     let home = Home::new();
     for (option, value, words) in [

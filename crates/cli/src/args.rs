@@ -1,5 +1,6 @@
 //! The words of the command line (`docs/cli.md`, sections 1 and 2), and what they ask for.
 
+mod columns;
 pub(crate) mod invoke;
 pub(crate) mod nodes;
 pub(crate) mod open_input;

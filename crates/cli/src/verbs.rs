@@ -52,12 +52,12 @@ use crate::signals::Interrupts;
 pub(crate) fn perform(cli: Cli, registry: &Registry) -> u8 {
     let style = error_style(&cli.verb);
     own_node::say_in(style);
-    let done = match cli.verb {
+    let done = cli.verb.check_columns().and_then(|()| match cli.verb {
         verb if prints(&verb) && began_without(StandardStream::Output) => Err(Failure::no_output()),
         Verb::Completions { shell } => completions::run(shell),
         Verb::Node(crate::args::nodes::NodeVerb::Run(args)) => node::run(*args, registry),
         verb => on_a_runtime(verb, registry),
-    };
+    });
     match done {
         Ok(status) => status,
         Err(failure) => {

@@ -43,6 +43,13 @@ pub(crate) struct InvokeArgs {
     pub(crate) command: CommandWords,
 }
 
+impl InvokeArgs {
+    /// Whether it returns the job, and not what that gives.
+    pub(crate) const fn returns_job(&self) -> bool {
+        self.as_job || self.work.job_name.is_some()
+    }
+}
+
 /// How the output of several children is put together.
 #[derive(Debug, Args, Clone, Copy)]
 pub(crate) struct LineArgs {

@@ -13,7 +13,7 @@ use crate::render::json;
 use crate::render::sheet::{Column, Item, Sheet, columns};
 use crate::render::table::Tone;
 
-const JOB_COLUMNS: &[Column] = columns![
+pub(crate) const JOB_COLUMNS: &[Column] = columns![
     "id" "ID" Always,
     "name" "NAME" Always,
     "kind" "KIND" Always,
@@ -172,7 +172,7 @@ pub(crate) fn time(time: Option<Timestamp>) -> String {
     time.map(|at| Timestamp(at.0.div_euclid(MICROS) * MICROS).to_string()).unwrap_or_default()
 }
 
-const NODE_COLUMNS: &[Column] = columns![
+pub(crate) const NODE_COLUMNS: &[Column] = columns![
     "name" "NAME" Always,
     "state" "STATE" Always,
     "address" "ADDRESS" Always,
@@ -218,7 +218,7 @@ pub(crate) fn nodes(views: &[NodeView]) -> Sheet {
     }
 }
 
-const DETACHED_COLUMNS: &[Column] = columns![
+pub(crate) const DETACHED_COLUMNS: &[Column] = columns![
     "node" "NODE" Always,
     "pid" "PID" Always,
     "log" "LOG" Always,

@@ -14,7 +14,7 @@ use crate::render::listing::{quiet_id, time};
 use crate::render::sheet::{Column, Item, Sheet, columns};
 use crate::render::table::Tone;
 
-const COLUMNS: &[Column] = columns![
+pub(crate) const COLUMNS: &[Column] = columns![
     "id" "ID" Always,
     "name" "NAME" Always,
     "node" "NODE" Always,
@@ -134,7 +134,7 @@ fn below(place: &ChildPlace) -> Value {
     })
 }
 
-const SCOPE_COLUMNS: &[Column] = columns![
+pub(crate) const SCOPE_COLUMNS: &[Column] = columns![
     "name" "NAME" Always,
     "value" "VALUE" Always,
 ];

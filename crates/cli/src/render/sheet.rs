@@ -102,18 +102,50 @@ pub(crate) struct Wanted {
     pub(crate) ids_only: bool,
 }
 
+impl Wanted {
+    /// Refuses columns that are none of these, and columns for a format that has none: known
+    /// before there is a list.
+    pub(crate) fn check(&self, columns: &[Column]) -> Result<(), Failure> {
+        let has_columns = matches!(self.format, Format::Table | Format::Wide | Format::Csv);
+        if !has_columns && !self.ids_only && !self.columns.is_empty() {
+            let text = "`--columns` applies to table, wide and csv only";
+            return Err(Failure::usage(text).hint("leave `--columns` out, or choose one of these"));
+        }
+        self.pick(columns).map(drop)
+    }
+
+    /// The places of those that are shown.
+    fn pick(&self, columns: &[Column]) -> Result<Vec<usize>, Failure> {
+        if self.columns.is_empty() {
+            let wide = self.format != Format::Table;
+            let shown = |column: &Column| wide || column.shown == Shown::Always;
+            let columns = columns.iter().enumerate().filter(|(_, column)| shown(column));
+            return Ok(columns.map(|(index, _)| index).collect());
+        }
+        let find = |name: &String| {
+            let plain = name.trim().to_ascii_lowercase().replace('-', "_");
+            columns.iter().position(|column| column.field == plain).ok_or_else(|| {
+                let fields: Vec<&str> = columns.iter().map(|column| column.field).collect();
+                Failure::usage(format_args!("there is no column `{name}`"))
+                    .hint(format!("columns are {}", fields.join(", ")))
+            })
+        };
+        self.columns.iter().map(find).collect()
+    }
+}
+
 impl Sheet {
     /// The list as it is to be written.
     pub(crate) fn render(&self, wanted: &Wanted, look: Look) -> Result<String, Failure> {
+        wanted.check(self.columns)?;
         if wanted.ids_only {
             return Ok(lines(self.items.iter().map(|item| item.id.as_str())));
         }
         match wanted.format {
-            Format::Table | Format::Wide => Ok(draw(&self.table(&self.pick(wanted)?), look)),
-            Format::Csv => Ok(self.csv(&self.pick(wanted)?)),
-            _ if !wanted.columns.is_empty() => {
-                Err(Failure::usage("`--columns` applies to table, wide and csv only"))
+            Format::Table | Format::Wide => {
+                Ok(draw(&self.table(&wanted.pick(self.columns)?), look))
             }
+            Format::Csv => Ok(self.csv(&wanted.pick(self.columns)?)),
             Format::Json => Ok(format!("{}\n", self.document())),
             Format::Yaml => Ok(to_yaml(&self.document())),
             Format::Ndjson => {
@@ -131,25 +163,6 @@ impl Sheet {
             fields.extend(more);
         }
         document
-    }
-
-    /// The places of the columns that are shown.
-    fn pick(&self, wanted: &Wanted) -> Result<Vec<usize>, Failure> {
-        if wanted.columns.is_empty() {
-            let wide = wanted.format != Format::Table;
-            let shown = |column: &Column| wide || column.shown == Shown::Always;
-            let columns = self.columns.iter().enumerate().filter(|(_, column)| shown(column));
-            return Ok(columns.map(|(index, _)| index).collect());
-        }
-        let find = |name: &String| {
-            let plain = name.trim().to_ascii_lowercase().replace('-', "_");
-            self.columns.iter().position(|column| column.field == plain).ok_or_else(|| {
-                let fields: Vec<&str> = self.columns.iter().map(|column| column.field).collect();
-                Failure::usage(format_args!("there is no column `{name}`"))
-                    .hint(format!("columns are {}", fields.join(", ")))
-            })
-        };
-        wanted.columns.iter().map(find).collect()
     }
 
     fn table(&self, columns: &[usize]) -> Table {

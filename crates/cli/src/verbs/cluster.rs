@@ -17,11 +17,6 @@ use crate::render::{listing, yaml};
 use crate::verbs::show;
 
 pub(super) async fn run(verb: ClusterVerb) -> Result<u8, Failure> {
-    match &verb {
-        ClusterVerb::Init { look, .. } => look.refuse_columns("cluster init")?,
-        ClusterVerb::Token { look } => look.refuse_columns("cluster token")?,
-        _ => {}
-    }
     let connection = Connection::open(&Reach::default()).await?;
     let client = connection.client();
     match verb {

@@ -27,7 +27,6 @@ const AT_ONCE: usize = 32;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 pub(super) async fn run(args: DoctorArgs) -> Result<u8, Failure> {
-    args.look.refuse_columns("doctor")?;
     let mut findings = Findings::default();
     match own_node::home_paths() {
         Ok(paths) => {

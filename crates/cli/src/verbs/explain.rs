@@ -14,7 +14,6 @@ use crate::render::sheet::Format;
 use crate::render::{explain, json, yaml};
 
 pub(super) async fn run(args: ExplainArgs) -> Result<u8, Failure> {
-    args.look.refuse_columns("explain")?;
     let selector: Selector = args.selector.parse().map_err(Failure::usage)?;
     let connection = Connection::open(&args.reach).await?;
     let explained = connection.session().explain(selector.clone()).await;

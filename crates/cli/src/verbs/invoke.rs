@@ -49,7 +49,7 @@ pub(super) async fn run(mut args: InvokeArgs, registry: &Registry) -> Result<u8,
         };
         return unless_interrupted(plan, &mut interrupts).await;
     }
-    if args.as_job || args.work.job_name.is_some() {
+    if args.returns_job() {
         if args.lines.gather {
             let text = "`--gather` is about output, and this returns the job at once";
             return Err(Failure::usage(text).hint("`sortie receive JOB --wait --gather` shows it"));

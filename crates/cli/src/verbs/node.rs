@@ -212,7 +212,6 @@ async fn get(args: NodeGetArgs) -> Result<u8, Failure> {
 }
 
 async fn ping(args: NodePingArgs) -> Result<u8, Failure> {
-    args.look.refuse_columns("node ping")?;
     let connection = Connection::open(&args.reach).await?;
     let begun = Instant::now();
     let pong = connection.client().ping(args.target).await?;

@@ -98,7 +98,6 @@ impl Submission {
 
     /// Says what a start would do.
     pub(super) async fn show_plan(self, session: &Session, look: &Look) -> Result<u8, Failure> {
-        look.refuse_columns("--dry-run")?;
         let plan = session.dry_run(self.spec.clone()).await?;
         let document = document(&plan, &self.spec);
         print(&match look.format() {

@@ -20,7 +20,6 @@ use crate::verbs::{Nothing, only, report_troubles};
 const JOBS_DRAWN: u32 = 100;
 
 pub(super) async fn run(args: TreeArgs) -> Result<u8, Failure> {
-    args.look.refuse_columns("tree")?;
     let selection = args.pick.selection()?;
     let connection = Connection::open(&args.reach).await?;
     let view = session_view(&connection).await?;
