@@ -58,6 +58,60 @@ fn a_receive_whose_confirmation_the_disk_does_not_take_fails_and_comes_again() {
     assert_eq!(home.sortie(&["receive", "1"]).out, "");
 }
 
+/// A map whose lines note themselves in the home's `ran` and wait for a file `go`, two at once;
+/// these two run.
+fn mapped(home: &Home) {
+    let lines: String = (0..LINES).map(|line| format!("{line}\n")).collect();
+    fs::write(home.path().join("lines"), lines).expect("a file");
+    let each = "echo {} >> \"$0/ran\"; while [ ! -e \"$0/go\" ]; do sleep 0.02; done; echo {}";
+    let folder = home.path().to_str().expect("UTF-8");
+    let lines = format!("{folder}/lines");
+    start(home, &["-j", "2", "--map", &lines, "--", "sh", "-c", each, folder]);
+    wait_for("two lines", || (ran(home).len() == 2).then_some(()));
+}
+
+const LINES: usize = 12;
+
+fn ran(home: &Home) -> Vec<usize> {
+    let ran = fs::read_to_string(home.path().join("ran")).unwrap_or_default();
+    ran.lines().map(|line| line.parse().expect("a number")).collect()
+}
+
+/// Lets the lines go on while nothing can be noted: nothing more of them begins.
+fn goes_on_as_far_as_it_is_noted(home: &Home, why: &str) {
+    fs::write(home.path().join("go"), "").expect("a file");
+    let running = || entry(home, "1").pointer("/progress/running").and_then(Value::as_u64);
+    wait_for("both ends", || (running() == Some(0)).then_some(()));
+    let explained = home.sortie(&["explain", "1"]);
+    assert!(explained.out.contains(why), "{explained:?}");
+    assert_eq!(ran(home).len(), 2, "nothing that is not noted has begun");
+}
+
+fn all_ran_once(home: &Home) {
+    let received = home.sortie(&["receive", "--wait", "1"]);
+    assert_eq!((received.code, received.out.lines().count()), (0, LINES), "{received:?}");
+    let mut ran = ran(home);
+    ran.sort_unstable();
+    assert_eq!(ran, (0..LINES).collect::<Vec<_>>(), "each line once");
+}
+
+#[test]
+fn no_line_of_a_map_runs_twice_whose_journal_failed_while_it_was_read() {
+    let home = Home::running("solo", &[]);
+    mapped(&home);
+    let Some(mut strace) = failing(&home) else {
+        eprintln!("skipped: `strace` is not here, or may not trace");
+        return;
+    };
+    goes_on_as_far_as_it_is_noted(&home, "the journal failed");
+    strace.kill().expect("a tracer to kill");
+    strace.wait().expect("its end");
+    assert_eq!(ran(&home).len(), 2, "what failed once stays so");
+    let again = home.sortie(&["node", "restart"]);
+    assert_eq!(again.code, 0, "{again:?}");
+    all_ran_once(&home);
+}
+
 /// A file system of four mebibytes, if we may mount one. Dropping it unmounts it.
 struct SmallDisk(PathBuf);
 

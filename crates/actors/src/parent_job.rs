@@ -164,7 +164,7 @@ impl Actor for ParentJobActor {
             return Ok(());
         }
         if let ParentJobMessage::InputStored(done) = message {
-            let kept = state.keep(&Effects::new()).await;
+            let kept = state.keep_and_perform(Effects::new(), None).await;
             let _ = done.send(kept);
             return Ok(());
         }
@@ -178,16 +178,11 @@ impl Actor for ParentJobActor {
             message => message,
         };
         let about = message.about();
-        let effects = state.decide(message);
-        let kept = state.keep(&effects).await;
+        let decided = state.decide(message);
+        let kept = state.keep_and_perform(decided, about).await;
         if kept == Kept::Never && state.session.node.is_ending() {
-            // What is not noted any more is the next node's to decide, and not to be begun.
             return Ok(());
         }
-        if let Some(node) = about {
-            state.session.attachment(node).heard(state.job.identity.instance);
-        }
-        state.perform(effects);
         // One whose last word the disk did not take stays and says it again.
         if state.job.rows().state().is_finished() && state.unkept.is_empty() {
             myself.stop(None);

@@ -19,6 +19,7 @@ mod start;
 mod stop;
 mod supervise;
 mod suspend;
+mod unkept;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,6 +45,8 @@ pub use crate::parent_job::stop::StopOrder;
 use crate::parent_job::supervise::Supervision;
 use crate::parent_job::suspend::Suspensions;
 pub use crate::parent_job::suspend::{MotionOrder, Unmoved};
+use crate::parent_job::unkept::Keeping;
+pub use crate::parent_job::unkept::Unkept;
 use crate::peer::Uptime;
 use crate::placement;
 pub use crate::placement::NodeIndex;
@@ -165,6 +168,7 @@ pub struct ParentJob {
     adopted: BTreeMap<(Ordinal, ChildIncarnation), Timestamp>,
     /// Children that changed, where that is noted.
     touched: Option<BTreeSet<Ordinal>>,
+    keeping: Keeping,
 }
 
 /// State changes of a job that its history keeps: the first ones and the last.
@@ -224,6 +228,7 @@ impl ParentJob {
             notes: Vec::new(),
             adopted: BTreeMap::new(),
             touched: None,
+            keeping: Keeping::default(),
         }
     }
 

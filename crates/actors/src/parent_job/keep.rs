@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use sortie_engine::parent_job::{Effects, JobEffect};
-use sortie_model::{ChildKey, Ordinal, State, limits};
+use sortie_engine::parent_job::{Effects, JobEffect, Unkept};
+use sortie_model::{ChildKey, NodeId, Ordinal, State, limits};
 use sortie_store::journal::Change;
 
 use super::ParentJobArguments;
@@ -19,8 +19,43 @@ fn lives_that_ended(effects: &Effects) -> impl Iterator<Item = Ordinal> {
 }
 
 impl ParentJobArguments {
+    /// Keeps what was decided, then carries it out, and what may begin now that all is kept. Says
+    /// whether the decision is. `about` is the node of whose children it was heard.
+    pub(super) async fn keep_and_perform(
+        &mut self,
+        mut decided: Effects,
+        mut about: Option<NodeId>,
+    ) -> Kept {
+        let mut first = None;
+        loop {
+            let kept = self.keep(&decided).await;
+            if kept == Kept::Never && self.session.node.is_ending() {
+                // What is not noted any more is the next node's to decide, and not to be begun.
+                return first.unwrap_or(kept);
+            }
+            if let Some(node) = about.take() {
+                self.session.attachment(node).heard(self.job.identity.instance);
+            }
+            let mut next = Effects::new();
+            {
+                let (mut rows, now) = (self.job.rows_mut(), self.session.node.world.now());
+                match kept {
+                    Kept::Yes => rows.on_kept(now, &mut next),
+                    Kept::NotYet => rows.on_not_kept(Unkept::Full, &mut decided),
+                    Kept::Never => rows.on_not_kept(Unkept::Failed, &mut decided),
+                }
+            }
+            self.perform(decided);
+            let first = *first.get_or_insert(kept);
+            if next.is_empty() {
+                return first;
+            }
+            decided = next;
+        }
+    }
+
     /// Keeps what was decided, before it is carried out.
-    pub(super) async fn keep(&mut self, effects: &Effects) -> Kept {
+    async fn keep(&mut self, effects: &Effects) -> Kept {
         let Some(durable) = self.job.durable.clone() else { return Kept::Yes };
         let (ended, touched) = {
             let mut rows = self.job.rows_mut();

@@ -136,6 +136,7 @@ fn facts(
         asking,
         resting,
         throttle,
+        unkept: rows.unkept(),
         away,
         stopped_by: view.stopped_by.clone(),
     }

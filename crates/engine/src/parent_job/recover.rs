@@ -360,9 +360,9 @@ impl ParentJob {
         effects.push(JobEffect::Stop { node, children, how });
     }
 
-    /// A child that was told to its node, which never heard of it, waits for its turn again, before
-    /// all others.
-    fn send_back(&mut self, ordinal: Ordinal) {
+    /// A child that its node never heard of, whoever was to tell it, waits for its turn again,
+    /// before all others.
+    pub(super) fn send_back(&mut self, ordinal: Ordinal) {
         self.touch(ordinal);
         let spread = matches!(self.spec.fan, Fan::Spread);
         let Some(row) = self.rows.get_mut(ordinal.0 as usize) else { return };

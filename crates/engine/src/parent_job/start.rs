@@ -34,6 +34,7 @@ impl ParentJob {
                 row.node = node;
             }
             self.set_phase(ordinal, Phase::Sent, effects);
+            self.is_to_begin(ordinal);
             if let Some(batch) = node.and_then(|node| batches.get_mut(node.0 as usize)) {
                 batch.push(ordinal);
             }

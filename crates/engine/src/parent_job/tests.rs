@@ -461,3 +461,4 @@ mod recover;
 mod silence;
 mod supervise;
 mod suspend;
+mod unkept;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sortie_engine::parent_job::Unkept;
 use sortie_model::quantity::show_duration;
 use sortie_model::view::Tally;
 use sortie_model::{EntryId, NodeName, Question, State};
@@ -25,6 +26,8 @@ pub(super) struct Facts {
     pub(super) waiting: u64,
     pub(super) before: Option<u64>,
     pub(super) throttle: Option<u32>,
+    /// Why nothing begins that waits for a slot, if the journal did not take it.
+    pub(super) unkept: Option<Unkept>,
     /// What its children ask and nobody has answered.
     pub(super) asking: Vec<(EntryId, Question)>,
     /// Children that wait for their restart, and how long the first of them still does.
@@ -107,10 +110,16 @@ fn queue(facts: &Facts) -> Option<String> {
     if facts.state == State::Suspended {
         return None;
     }
-    let throttle = facts.throttle.map_or_else(
-        || "its nodes have as many as they may".to_owned(),
-        |most| format!("the throttle lets {most} run at once"),
-    );
+    let throttle = match (facts.unkept, facts.throttle) {
+        (Some(Unkept::Full), _) => "the disk is full, and nothing begins that cannot be noted: \
+                                    free some space"
+            .to_owned(),
+        (Some(Unkept::Failed), _) => "the journal failed, and nothing begins that cannot be \
+                                      noted: run `sortie node restart`"
+            .to_owned(),
+        (None, None) => "its nodes have as many as they may".to_owned(),
+        (None, Some(most)) => format!("the throttle lets {most} run at once"),
+    };
     match (facts.is_child, facts.before) {
         (true, Some(0)) => Some(format!("it starts next: {throttle}")),
         (true, Some(before)) => Some(format!("{before} children start before it: {throttle}")),
@@ -185,6 +194,7 @@ mod tests {
             waiting: 0,
             before: None,
             throttle: Some(32),
+            unkept: None,
             asking: Vec::new(),
             resting: (0, None),
             away: Vec::new(),
@@ -232,6 +242,10 @@ mod tests {
             ..facts(State::NotStarted)
         };
         assert_eq!(because(&child), [format!("2 children start before it: {throttle}")]);
+        let unkept = Facts { unkept: Some(Unkept::Failed), ..job };
+        let why = "the journal failed, and nothing begins that cannot be noted: run `sortie node \
+                   restart`";
+        assert_eq!(because(&unkept), [format!("7 children wait for their turn: {why}")]);
     }
 
     #[test]
