@@ -30,11 +30,7 @@ pub enum DetachRefused {
 pub fn check(spec: &DetachSpec) -> Result<(), DetachRefused> {
     match &spec.body {
         BodySpec::Task { .. } => return Err(DetachRefused::Function),
-        BodySpec::Command { words }
-            if words.first().is_none_or(|word| word.as_bytes().is_empty()) =>
-        {
-            return Err(DetachRefused::Empty);
-        }
+        body if body.is_empty_command() => return Err(DetachRefused::Empty),
         BodySpec::Command { .. } | BodySpec::Script { .. } => {}
     }
     match encoded_length(spec) {

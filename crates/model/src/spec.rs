@@ -102,6 +102,12 @@ impl BodySpec {
     pub const fn is_process(&self) -> bool {
         !matches!(self, Self::Task { run_in: RunIn::Thread, .. })
     }
+
+    /// Whether it is a command that names no program.
+    pub fn is_empty_command(&self) -> bool {
+        let Self::Command { words } = self else { return false };
+        words.first().is_none_or(|word| word.as_bytes().is_empty())
+    }
 }
 
 /// The types of a function's input and output, as a hash of how they are written in its source:

@@ -207,11 +207,7 @@ async fn check(
         return Err(RemoteError::new(ErrorCode::NoSession, "the session has ended"));
     }
     match &spec.body {
-        BodySpec::Command { words }
-            if words.first().is_none_or(|word| word.as_bytes().is_empty()) =>
-        {
-            return usage("the command is empty");
-        }
+        body if body.is_empty_command() => return usage("the command is empty"),
         _ if spec.restart != RestartSpec::default() && spec.input == InputSpec::Stream => {
             return usage("children that start again take no standard input: it is read once");
         }

@@ -22,7 +22,7 @@ impl JobShared {
     /// Cancel safe: it may be kept all the same.
     pub(crate) async fn keep_input(&self, log: &InputLog, whole: bool) -> Result<(), RemoteError> {
         // Nobody reads that of a job that is over.
-        let Some(sync) = log.sync().filter(|_| log.lasts()) else { return Ok(()) };
+        let Some(sync) = log.sync() else { return Ok(()) };
         let synced = tokio::task::spawn_blocking(move || sync.wait()).await;
         let mark = synced.unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()));
         let mark = mark.map_err(|error| refusal(&error.to_string()))?;

@@ -45,9 +45,12 @@ impl SessionShared {
             return Begun::Yes;
         }
         let attachment = self.attachment(id);
-        let link = self.node.sights.get(id).and_then(|sight| sight.link);
-        let is_old = link.is_some_and(|link| link.facts().version < OPEN_INPUT);
-        if is_old && job.rows().spec().input.is_open() {
+        let is_old = || {
+            let link = self.node.sights.get(id).and_then(|sight| sight.link);
+            link.is_some_and(|link| link.facts().version < OPEN_INPUT)
+        };
+        let has_open_input = job.rows().spec().input.is_open();
+        if has_open_input && is_old() {
             job.tell(ParentJobMessage::TooOld(id));
             return Begun::No;
         }
