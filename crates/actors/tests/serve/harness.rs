@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -35,6 +36,7 @@ use uuid::Uuid;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Children that can be held by a gate.
 const GATES: usize = 8;
+const STORE: &str = "sessions";
 
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, what).await.expect("it happens in time")
@@ -75,11 +77,20 @@ pub(crate) struct House {
     /// The identity of one more node of the cluster.
     pub(crate) other: Identity,
     keys: AtomicU32,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl House {
     pub(crate) async fn open() -> Self {
+        Self::open_with(false).await
+    }
+
+    /// The same, whose session `default` outlives it, in its [store](Self::store).
+    pub(crate) async fn lasting() -> Self {
+        Self::open_with(true).await
+    }
+
+    async fn open_with(store: bool) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let gates: Vec<_> = (0..GATES).map(|_| Semaphore::new(0)).collect();
         let gates = Arc::new(gates);
@@ -125,7 +136,7 @@ impl House {
             registry,
             guardian: None,
             directory: directory.path().to_owned(),
-            store: None,
+            store: store.then(|| directory.path().join(STORE)),
             detached: None,
             user: "ada".to_owned(),
             basics: NodeBasics::of_this_user(),
@@ -135,7 +146,12 @@ impl House {
         };
         let node = NodeHandle::start(config).await.expect("the node starts");
         let (above, keys) = (Mutex::new(above), AtomicU32::new(0));
-        Self { node, gates, above, user, other, keys, _directory: directory }
+        Self { node, gates, above, user, other, keys, directory }
+    }
+
+    /// Where what outlives the node is.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.directory.path().join(STORE)
     }
 
     /// What came of the next thing that a child asked above it.

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod kept;
+#[cfg(test)]
 mod linked;
 #[cfg(test)]
 mod lying;

@@ -252,8 +252,11 @@ impl JobShared {
         let unread = self.mailboxes.unread().records > 0;
         let Tally { records, bytes } = self.mailboxes.dropped();
         let dropped = Dropped { records, bytes, cut: false };
-        let input = self.input.as_ref().map(|log| log.stored()).unwrap_or_default();
-        JobFacts { dropped, input, ..job_facts(rows, unread, self.with_errors()) }
+        let facts = job_facts(rows, unread, self.with_errors());
+        // Nobody reads the input of a job that is over.
+        let log = self.input.as_ref().filter(|_| facts.finished().is_none());
+        let input = log.map(|log| log.stored()).unwrap_or_default();
+        JobFacts { dropped, input, ..facts }
     }
 
     /// Keeps how far its readers have confirmed. What is not kept is tried again by the next call.
