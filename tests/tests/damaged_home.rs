@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use serde_json::Value;
 use sortie_tests::{Home, processes_marked, wait_for};
@@ -84,6 +85,46 @@ fn a_damaged_journal_is_refused_in_a_sentence_that_says_what_to_do() {
     let (ok, found) = finding(&home, "sessions");
     assert!(!ok && found.contains("is damaged"), "{found}");
     assert_eq!(fs::read(&journal).expect("a file"), vec![7; 100_000], "left as it is");
+}
+
+#[test]
+fn a_journal_of_a_newer_version_is_refused_and_left_as_it_is() {
+    let mut home = Home::running("solo", &[]);
+    assert_eq!(home.sortie(&["start", "--", "true"]).code, 0);
+    home.kill_daemon();
+    let files = ["journal", "version"].map(|name| home.path().join("sessions").join(name));
+    fs::write(&files[1], "sortie journal 9\n").expect("overwritten");
+    let before = files.each_ref().map(|file| fs::read(file).expect("a file"));
+    let refused = home.sortie(&["get"]);
+    assert_eq!(refused.code, 125, "{refused:?}");
+    for said in ["has version 9, and this program reads up to 2", "run the newer program"] {
+        assert!(refused.err.contains(said), "{refused:?}");
+    }
+    let (ok, found) = finding(&home, "sessions");
+    assert!(!ok && found.contains("has version 9"), "{found}");
+    assert_eq!(files.map(|file| fs::read(file).expect("a file")), before);
+}
+
+#[test]
+fn a_journal_of_an_older_version_is_raised_by_what_is_noted_and_not_by_who_only_looks() {
+    let mut home = Home::new();
+    let sessions = home.path().join("sessions");
+    fs::create_dir(&sessions).expect("room");
+    for name in ["journal", "version"] {
+        let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/store/tests/samples/1");
+        fs::copy(sample.join(name), sessions.join(name)).expect("a sample");
+    }
+    for _ in 0..2 {
+        let (ok, found) = finding(&home, "sessions");
+        assert!(ok && found.contains("whole, version 1"), "{found}");
+    }
+    home.run("solo", &[]);
+    assert!(finding(&home, "journal").1.contains("version 1"), "nothing was noted yet");
+    assert_eq!(home.sortie(&["session", "new", "--name", "work"]).code, 0);
+    let (ok, found) = finding(&home, "journal");
+    assert!(ok && found.contains("version 2"), "{found}");
+    home.kill_daemon();
+    assert_eq!(fs::read(sessions.join("version")).expect("a file"), b"sortie journal 2\n");
 }
 
 #[test]

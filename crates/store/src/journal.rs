@@ -20,7 +20,7 @@ mod value;
 mod writer;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -111,6 +111,7 @@ impl Journal {
         let shared = Arc::new(Shared {
             database: RwLock::new(Some(opened.database)),
             queued_bytes: AtomicUsize::new(0),
+            version: AtomicU32::new(opened.version),
         });
         let (queue, receiver) = sync_channel(limits::JOURNAL_QUEUE);
         let writer = Writer {
@@ -200,6 +201,12 @@ impl Journal {
     /// Whether it takes anything still: it did not fail and was not closed.
     pub fn is_open(&self) -> bool {
         self.shared.database.read().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// The version of what is in it. An older program's journal has that program's until the first
+    /// commit, and [`JOURNAL_VERSION`] from then on.
+    pub fn version(&self) -> u32 {
+        self.shared.version.load(Ordering::Relaxed)
     }
 
     /// Waits until what was asked for is done and on the disk, and gives the directory free. What

@@ -7,7 +7,6 @@ use futures_util::future::join_all;
 use sortie_model::nodeset::NodeExpr;
 use sortie_model::view::NodeState;
 use sortie_model::{NodeName, NodeView, limits};
-use sortie_store::journal::JOURNAL_VERSION;
 use sortie_wire::link_proto::Member;
 use sortie_wire::session_proto::{Answer, Ask, Check, Diagnosis};
 use sortie_wire::{ErrorCode, RemoteError};
@@ -150,8 +149,9 @@ async fn diagnose(node: &Arc<NodeShared>) -> Diagnosis {
         None => check("guardian", false, "this node hosts no processes".to_owned()),
     }];
     if let Some(store) = &node.store {
+        let version = store.journal().version();
         checks.push(if store.journal().is_open() {
-            check("journal", true, format!("takes what sessions keep, version {JOURNAL_VERSION}"))
+            check("journal", true, format!("takes what sessions keep, version {version}"))
         } else {
             let advice = "what becomes of jobs is not kept: free the disk, restart this node";
             check("journal", false, format!("it failed, and {advice}"))

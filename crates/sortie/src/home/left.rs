@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use sortie_actors::NodeError;
 use sortie_exec::keep::Identity;
 use sortie_exec::{Guardian, LaunchOptions};
-use sortie_store::journal::{JOURNAL_VERSION, Journal, JournalBounds, OpenError};
+use sortie_store::journal::{Journal, JournalBounds, OpenError};
 
 use super::{HomePaths, files};
 use crate::node::NodeStartError;
@@ -38,7 +38,7 @@ impl HomePaths {
             return Ok(KeptSessions::None);
         }
         match Journal::open(&directory, JournalBounds::default()) {
-            Ok(_) => Ok(KeptSessions::Whole { version: JOURNAL_VERSION }),
+            Ok(journal) => Ok(KeptSessions::Whole { version: journal.version() }),
             Err(OpenError::InUse { .. }) => Ok(KeptSessions::InUse),
             Err(error) => Err(NodeStartError::from_node(NodeError::Store(error))),
         }

@@ -13,10 +13,10 @@ use crate::journal::change::{Change, Checkpoint, PreparedStart, Started};
 use crate::journal::entries::{
     ChildRun, Cursor, HistoryTotals, JobEntry, JobFacts, KeyEntry, SessionEntry,
 };
-use crate::journal::error::{Fault, JournalError};
+use crate::journal::error::{Fault, JOURNAL_VERSION, JournalError};
 use crate::journal::tables::{
-    ABOUT_COMMIT, ABOUT_HISTORY, Kept, Left, Open, block_key, finished_key, instance_key, job_key,
-    key_key, output_key, parse_job, session_key,
+    ABOUT_COMMIT, ABOUT_HISTORY, ABOUT_VERSION, Kept, Left, Open, block_key, finished_key,
+    instance_key, job_key, key_key, output_key, parse_job, session_key,
 };
 
 /// A job as the journal has it.
@@ -84,6 +84,11 @@ impl<'t> Tables<'t> {
             &self.removed,
         ];
         all.iter().any(|table| table.written)
+    }
+
+    /// The journal has this program's version from this transaction on.
+    pub(crate) fn raise_version(&mut self) -> Result<(), Fault> {
+        self.about.put(ABOUT_VERSION, &JOURNAL_VERSION)
     }
 
     /// The last entries of a transaction: its number, by which it is found again.

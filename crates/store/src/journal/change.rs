@@ -85,7 +85,8 @@ pub enum Change {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {
     /// It may: the change is lost when the process or the machine ends, or the disk is full, before
-    /// a durable one follows. Never waits for the disk.
+    /// a durable one follows. Never waits for the disk, but once where the journal had an older
+    /// version.
     Relaxed,
     /// It may not.
     Durable,

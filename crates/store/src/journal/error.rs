@@ -8,8 +8,10 @@ use sortie_model::{EntryId, limits};
 
 use crate::disk;
 
-/// The version of the journal that this program writes, and the newest that it reads.
-pub const JOURNAL_VERSION: u32 = 1;
+/// The version of the journal that this program writes, and the newest that it reads. What an
+/// older program cannot decode needs a new one. Version 2 has inputs that were stored, and
+/// submissions whose input stays open.
+pub const JOURNAL_VERSION: u32 = 2;
 
 /// Why a journal cannot be opened. Nothing in it was changed, unless it is the disk that failed.
 #[derive(Debug, thiserror::Error)]
@@ -23,8 +25,10 @@ pub enum OpenError {
     },
     /// A later program wrote it.
     #[error(
-        "the journal in {} has version {version}, and this program reads up to {JOURNAL_VERSION}",
-        directory.display()
+        "the journal in {} has version {version}, and this program reads up to \
+         {JOURNAL_VERSION}: run the newer program that wrote it, or move {} away to begin without \
+         the sessions in it",
+        directory.display(), directory.display()
     )]
     Newer {
         /// The journal's directory.

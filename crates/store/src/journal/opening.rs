@@ -22,6 +22,7 @@ const LOCK_FILE: &str = "lock";
 /// What the version file says before the number. A line's end follows once the journal was made:
 /// from then on one that is not there is lost.
 const VERSION_TEXT: &str = "sortie journal ";
+const _: () = assert!(JOURNAL_VERSION < 10, "one byte is written as a whole or not at all");
 /// What is in the directory of a journal that was not made yet.
 const FIRST_FILES: [&str; 3] = [LOCK_FILE, VERSION_FILE, NEW_FILE];
 /// What of a version file is looked at, in bytes.
@@ -41,6 +42,7 @@ pub(crate) struct Files {
 /// A database, and the number of its last commit.
 pub(crate) struct Opened {
     pub(crate) database: Database,
+    pub(crate) version: u32,
     pub(crate) commit: u64,
     /// Something is left to remove.
     pub(crate) purging: bool,
@@ -161,7 +163,21 @@ impl Files {
         Ok(())
     }
 
-    /// Opens the journal, which is made first if there is none.
+    /// Notes that the journal has this program's version, before a commit that says so, too, with
+    /// the first facts of it. In between it is newer than all that an older program reads, which
+    /// is refused; the other way round it would be damaged.
+    pub(crate) fn note_version(&self) -> Result<(), Fault> {
+        let noted = || {
+            let file = self.disk.open(&self.directory.join(VERSION_FILE), Access::Write)?;
+            let digit = JOURNAL_VERSION.to_string();
+            file.write_at(digit.as_bytes(), VERSION_TEXT.len() as u64)?;
+            file.sync()
+        };
+        noted().map_err(io_fault)
+    }
+
+    /// Opens the journal, which is made first if there is none. One of an older version stays so
+    /// until something is written.
     pub(crate) fn open(&self) -> Result<Opened, OpenError> {
         let failed = |source| OpenError::Io { directory: self.directory.clone(), source };
         let is_there = self.has_journal().map_err(failed)?;
@@ -209,15 +225,15 @@ impl Files {
         let database = self.database(&self.directory.join(FILE))?;
         let transaction = database.begin_read()?;
         let about = Kept::About.of(&transaction)?;
-        match Kept::About.read::<u32>(&about, ABOUT_VERSION)? {
-            Some(1..=JOURNAL_VERSION) => {}
-            _ => return Err(Fault::Entry(Kept::About.name())),
-        }
+        let version = Kept::About.read(&about, ABOUT_VERSION)?;
+        let Some(version @ 1..=JOURNAL_VERSION) = version else {
+            return Err(Fault::Entry(Kept::About.name()));
+        };
         let commit = Kept::About.read(&about, ABOUT_COMMIT)?.unwrap_or(0);
         let removed = Kept::Removed.of(&transaction)?;
         let purging = !removed.is_empty()?;
         drop((removed, about, transaction));
-        Ok(Opened { database, commit, purging })
+        Ok(Opened { database, version, commit, purging })
     }
 }
 

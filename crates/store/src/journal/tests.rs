@@ -2,6 +2,7 @@
 
 mod faults;
 mod history;
+mod versions;
 
 use std::path::Path;
 use std::sync::mpsc;
@@ -397,9 +398,9 @@ fn a_newer_journal_is_refused_before_anything_is_changed() {
     let disk = SimulatedDisk::default();
     drop(with_session(&disk));
     let version = Path::new(DIRECTORY).join("version");
-    disk.put(&version, b"sortie journal 2\n".to_vec());
+    disk.put(&version, b"sortie journal 3\n".to_vec());
     let before: Vec<_> = disk.paths().iter().map(|path| disk.content(path)).collect();
-    assert!(matches!(try_open(&disk), Err(OpenError::Newer { version: 2, .. })));
+    assert!(matches!(try_open(&disk), Err(OpenError::Newer { version: 3, .. })));
     let after: Vec<_> = disk.paths().iter().map(|path| disk.content(path)).collect();
     assert_eq!(before, after);
     for garbage in ["", "sortie journal", "sortie journal 0\n", "sortie journal x\n"] {
@@ -429,7 +430,7 @@ fn a_journal_that_was_there_and_is_not_is_refused_and_all_else_left() {
     disk.put(&Path::new(DIRECTORY).join("boot"), Vec::new());
     lost(&disk);
     disk.put(&journal, bytes);
-    disk.put(&Path::new(DIRECTORY).join("version"), b"sortie journal 1\n".to_vec());
+    disk.put(&Path::new(DIRECTORY).join("version"), b"sortie journal 2\n".to_vec());
     assert_eq!(open(&disk).sessions().expect("read").len(), 1);
 }
 

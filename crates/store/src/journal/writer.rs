@@ -2,7 +2,7 @@
 //! that is on the disk.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -11,7 +11,7 @@ use sortie_model::limits;
 
 use crate::journal::apply::Tables;
 use crate::journal::change::{Change, Durability, Started, Work};
-use crate::journal::error::{Fault, JournalError};
+use crate::journal::error::{Fault, JOURNAL_VERSION, JournalError};
 use crate::journal::opening::Files;
 use crate::reserve::Reserve;
 
@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     /// None once the journal failed or was closed.
     pub(crate) database: RwLock<Option<Database>>,
     pub(crate) queued_bytes: AtomicUsize,
+    /// The version of what is in it.
+    pub(crate) version: AtomicU32,
 }
 
 impl Shared {
@@ -216,6 +218,10 @@ impl Writer {
             }
             let written = tables.is_written() || forced;
             if written {
+                if shared.version.load(Ordering::Relaxed) < JOURNAL_VERSION {
+                    self.files.note_version()?;
+                    tables.raise_version()?;
+                }
                 tables.finish(number)?;
             }
             written
@@ -225,6 +231,7 @@ impl Writer {
             return Ok(transaction.abort()?);
         }
         transaction.commit()?;
+        shared.version.store(JOURNAL_VERSION, Ordering::Relaxed);
         self.commit = number;
         self.unsynced = if durable { 0 } else { unsynced.max(1) };
         Ok(())
@@ -256,6 +263,7 @@ impl Writer {
             }
             opened => opened,
         }?;
+        shared.version.store(opened.version, Ordering::Relaxed);
         self.commit = opened.commit;
         self.purging = opened.purging;
         self.unsynced = 0;
