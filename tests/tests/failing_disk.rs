@@ -162,6 +162,39 @@ fn doctor_writes_to_the_home_and_says_that_its_disk_is_full() {
 }
 
 #[test]
+fn what_begins_while_the_disk_is_full_waits_for_room_and_can_be_stopped() {
+    let mut home = Home::running("solo", &[]);
+    assert_eq!(home.sortie(&["node", "stop"]).code, 0);
+    home.kill_daemon();
+    let Some(disk) = SmallDisk::mount(home.path().join("sessions/processes")) else {
+        eprintln!("skipped: nothing can be mounted here");
+        return;
+    };
+    home.run("solo", &[]);
+    let ballast = disk.fill();
+    for file in ["ran", "stopped"] {
+        start(&home, &["--", "touch", home.path().join(file).to_str().expect("UTF-8")]);
+    }
+    let why = "not begun: the disk has no room left";
+    let waits = |child: &str| {
+        let entry = entry(&home, child);
+        let notes = entry.get("notes").and_then(Value::as_array);
+        notes.is_some_and(|notes| notes.iter().any(|note| note == why)).then_some(())
+    };
+    wait_for("the first to wait", || waits("2"));
+    wait_for("the second to wait", || waits("4"));
+    let stopped = home.sortie(&["stop", "3"]);
+    assert_eq!((stopped.code, state(&home, "3").as_str()), (0, "stopped"), "{stopped:?}");
+    assert_eq!(state(&home, "2"), "not_started");
+    fs::remove_file(ballast).expect("it was written");
+    assert_eq!(home.sortie(&["wait", "1"]).code, 0);
+    let made = ["ran", "stopped"].map(|file| home.path().join(file).exists());
+    assert_eq!(made, [true, false]);
+    assert_eq!(home.sortie(&["node", "stop"]).code, 0);
+    drop(disk);
+}
+
+#[test]
 fn what_the_guardian_holds_back_on_a_full_disk_is_shown_and_nothing_of_it_is_lost() {
     let mut home = Home::running("solo", &[]);
     assert_eq!(home.sortie(&["node", "stop"]).code, 0);

@@ -110,6 +110,12 @@ impl SpawnError {
     /// has a terminal: nobody can keep those.
     pub const NOT_KEPT: Self = Self { step: SpawnStep::Guardian, errno: libc::EOPNOTSUPP };
 
+    /// Whether the disk lacks room for what the guardian keeps of a child: it may have some later.
+    pub(crate) const fn is_lack_of_room(&self) -> bool {
+        matches!(self.step, SpawnStep::Guardian)
+            && matches!(self.errno, libc::ENOSPC | libc::EDQUOT)
+    }
+
     /// Whether the fault lies with this node, not with what was to be started.
     pub const fn is_retryable(&self) -> bool {
         Reason::Spawn { step: self.step, errno: self.errno }.is_retryable()

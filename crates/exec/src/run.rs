@@ -5,6 +5,7 @@
 
 mod brake;
 mod pumps;
+mod start;
 
 use std::future::Future;
 use std::os::fd::OwnedFd;
@@ -16,18 +17,18 @@ use futures_util::future::join3;
 use sortie_model::facts::{Interruption, ProcessEnd, ProcessFacts};
 use sortie_model::spec::TERM;
 use sortie_model::{Motion, Record, Stream, limits};
-use sortie_wire::guardian_proto::{Deadline, Disturbance, Remainder};
+use sortie_wire::guardian_proto::{Disturbance, Remainder};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use crate::error::SpawnError;
 use crate::guardian::{Adopted, Guardian};
 use crate::process::{
     Ended, Ending, Input, Output, Process, ProcessControl, ProcessOutput, ProcessSpec,
 };
-use crate::run::brake::{Brake, Entrusting, Moves, after, time_out};
+use crate::run::brake::{Brake, Entrusting, Moves, after};
 use crate::stop::{Stop, Stops};
 use pumps::{Meter, Source, feed, pump, pump_kept};
+use start::start;
 
 /// Where a child's output goes and its input comes from.
 pub trait ProcessIo: Sync {
@@ -114,30 +115,6 @@ pub async fn run(
     let meter = Meter::new(plan.output_limit);
     let before = early_stop.map_or(Before::Nothing, Before::Stopped);
     serve((process, before), plan, (io, stops), &meter).await
-}
-
-/// Starts the process; a stop that comes meanwhile withdraws the start if it is not too late.
-async fn start(
-    guardian: &Guardian,
-    spec: ProcessSpec,
-    plan: &RunPlan,
-    stops: &Stops,
-) -> (Result<Process, SpawnError>, Option<Stop>) {
-    let due = plan.timeout.map(|left| Deadline { left, act: time_out(plan.grace) });
-    let starting = match guardian.begin(spec, due).await {
-        Ok(starting) => starting,
-        Err(error) => return (Err(error), None),
-    };
-    let withdrawal = starting.withdrawal();
-    let mut wait = pin!(starting.wait());
-    tokio::select! {
-        biased;
-        result = &mut wait => (result, None),
-        stop = stops.next() => {
-            withdrawal.withdraw();
-            (wait.await, Some(stop))
-        }
-    }
 }
 
 /// As [`run`], for a child that a former daemon began and that runs, or has ended already. Its

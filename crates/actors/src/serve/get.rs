@@ -157,13 +157,13 @@ pub(super) fn child_view(
 ) -> Option<ChildView> {
     let mut view = job.child_view(place)?;
     let is_here = job.rows().runs_on(place, session.node.me.id);
-    if view.paused.is_none()
-        && view.begin_time.is_some()
-        && is_here
-        && !view.state.is_finished()
-        && let Some(because) = held_back(session, job)
-    {
-        view.notes.push(format!("output paused: {because}"));
+    let is_on = !view.state.is_finished() && view.queue_position.is_none();
+    let may_be_held = view.paused.is_none() && is_here && is_on;
+    if may_be_held && let Some(because) = held_back(session, job) {
+        view.notes.push(match view.begin_time {
+            Some(_) => format!("output paused: {because}"),
+            None => format!("not begun: {because}"),
+        });
         view.paused = Some(because.to_string());
     }
     cut(&mut view.command);

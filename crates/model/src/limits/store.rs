@@ -26,6 +26,8 @@ pub const JOURNAL_CHECKED_BYTES: u64 = 256 * MIB as u64;
 pub const JOURNAL_RESERVE_BYTES: u64 = 16 * MIB as u64;
 /// How long a journal that gave up its reserve waits before it tries to have it again.
 pub const JOURNAL_RESERVE_RETRY: Duration = Duration::from_secs(1);
+/// The pause before a child for which the disk had no room is started again.
+pub const START_ROOM_RETRY: Duration = Duration::from_millis(500);
 /// What a child left unread that goes into the journal instead of into a file of its own, in bytes;
 /// more goes into a file.
 pub const INLINE_OUTPUT_BYTES: usize = COMPACT_MAILBOX_BYTES + 64;
