@@ -197,6 +197,26 @@ impl InputLog {
         self.end(End::Lost);
     }
 
+    /// Whether all of it came, once that is known. What nobody wants any more counts as whole,
+    /// unless a part was lost before.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(crate) async fn is_whole(&self) -> bool {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            {
+                let state = self.state();
+                if state.closed || state.end != End::NotYet {
+                    return state.end != End::Lost;
+                }
+            }
+            changed.await;
+        }
+    }
+
     fn end(&self, end: End) {
         let mut state = self.state();
         if state.end == End::NotYet {

@@ -14,7 +14,9 @@ use sortie_wire::session_proto::{Answer, Plan};
 use sortie_wire::{ErrorCode, RemoteError, map_items};
 use tokio::time::Instant;
 
-use crate::data::exchange::{ExchangeError, ServerEnd, ServerReceiver, ToClient, ToServer};
+use crate::data::exchange::{
+    ExchangeError, ServerEnd, ServerReceiver, ServerSender, ToClient, ToServer,
+};
 use crate::data::input_log::{InputLog, Pace};
 use crate::data::job::JobShared;
 use crate::data::session::SessionShared;
@@ -86,13 +88,15 @@ pub(super) async fn start(
         Err(error) => return sender.finish_with(Answer::Refused(error)).await,
     };
     let view = Box::new(job.view(true));
-    if !takes_input || again {
-        return sender.finish_with(Answer::Started(view)).await;
-    }
-    let Some(log) = job.input.clone() else {
+    let Some(log) = job.input.clone().filter(|_| takes_input) else {
         return sender.finish_with(Answer::Started(view)).await;
     };
-    if let Err(error) = sender.send(ToClient::Answer(Answer::Started(view))).await {
+    let told = sender.send(ToClient::Answer(Answer::Started(view))).await;
+    if again {
+        told?;
+        return repeated(&job, &log, sender).await;
+    }
+    if let Err(error) = told {
         log.lose();
         return Err(error);
     }
@@ -120,6 +124,28 @@ pub(super) async fn start(
             sender.finish_with(Answer::Refused(error)).await
         }
     }
+}
+
+/// A start was repeated by its key: the job has the input of the first one, once that is there.
+async fn repeated(
+    job: &JobShared,
+    log: &InputLog,
+    mut sender: ServerSender,
+) -> Result<(), ExchangeError> {
+    let whole = tokio::select! {
+        biased;
+        whole = log.is_whole() => whole,
+        () = sender.abandoned() => return Ok(()),
+    };
+    if whole {
+        return sender.finish_with(Answer::InputStored).await;
+    }
+    let id = job.identity.id;
+    let text = format!("job {id} has this key, and only a part of its input came");
+    let hint =
+        format!("`sortie receive {id}` shows what came of it; start the rest with another key");
+    let error = RemoteError::new(ErrorCode::KeyReused, text).hint(hint);
+    sender.finish_with(Answer::Refused(error)).await
 }
 
 /// What the input of a job is made of.

@@ -1,32 +1,43 @@
-//! What the journal has of a job whose input is stored.
+//! A job whose input is stored: what the journal has of it, and what a start says that is repeated
+//! by its key.
 
 use bytes::BytesMut;
-use sortie_actors::data::exchange::{ToClient, ToServer};
+use sortie_actors::data::exchange::{ClientEnd, ToServer};
 use sortie_exec::task::encode_value;
 use sortie_model::spec::Fan;
 use sortie_model::{EntryId, IdempotencyKey};
 use sortie_store::Store;
 use sortie_store::journal::{InputState, JobFacts, JournalBounds};
-use sortie_wire::map_items;
 use sortie_wire::session_proto::{Answer, Ask};
+use sortie_wire::{ErrorCode, map_items};
 
-use crate::harness::{House, Work, answer, soon};
+use crate::harness::{House, Work, answer};
 
-/// A job of one line and a child that waits at its gate; its input is stored.
-async fn start(house: &House) -> EntryId {
+/// Asks for a job of lines, by its key.
+async fn ask(house: &House) -> (EntryId, ClientEnd) {
     let mut spec = House::spec(1, Work::of(0));
     spec.fan = Fan::Spread;
     let key = IdempotencyKey::try_from("fed".to_owned()).expect("a key");
     let mut end = house.open_request(Ask::Start { key, spec: Box::new(spec) });
     let Answer::Started(view) = answer(&mut end).await else { panic!("a job") };
+    (view.id, end)
+}
+
+/// Sends it a line, whose child waits at its gate.
+async fn feed(end: &mut ClientEnd, last: bool) {
     let mut items = BytesMut::new();
     let waits = encode_value(&(0_u64, 0_u64, false, 0_usize)).expect("it is small");
     map_items::append(&waits, &mut items).expect("it is small");
-    let input = ToServer::Input { bytes: items.freeze(), last: true };
+    let input = ToServer::Input { bytes: items.freeze(), last };
     end.sender.send(input).await.expect("the node is there");
-    let stored = soon(end.receiver.next()).await.expect("the node answers");
-    assert_eq!(stored, Some(ToClient::Answer(Answer::InputStored)));
-    view.id
+}
+
+/// A job of one line, whose input is stored.
+async fn start(house: &House) -> EntryId {
+    let (job, mut end) = ask(house).await;
+    feed(&mut end, true).await;
+    assert_eq!(answer(&mut end).await, Answer::InputStored);
+    job
 }
 
 /// The job in the journal of a house that is gone, and how many inputs its next node leaves there.
@@ -51,4 +62,33 @@ async fn of_a_job_that_is_over_no_input_is_kept() {
     let (facts, files) = kept(&house, job);
     assert!(facts.finished().is_some(), "{facts:?}");
     assert_eq!((facts.input, files), (InputState::Nothing, 0));
+}
+
+#[tokio::test]
+async fn a_start_that_is_repeated_by_its_key_ends_with_the_input_of_the_first_one() {
+    let house = House::lasting().await;
+    let (job, mut first) = ask(&house).await;
+    feed(&mut first, false).await;
+    let (again, mut second) = ask(&house).await;
+    assert_eq!(again, job);
+    feed(&mut first, true).await;
+    for end in [&mut first, &mut second] {
+        assert_eq!(answer(end).await, Answer::InputStored);
+    }
+    house.node.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_start_is_not_repeated_by_its_key_where_only_a_part_of_its_input_came() {
+    let house = House::lasting().await;
+    let (job, mut first) = ask(&house).await;
+    feed(&mut first, false).await;
+    let (_, mut second) = ask(&house).await;
+    drop(first);
+    let Answer::Refused(error) = answer(&mut second).await else { panic!("it came in part") };
+    assert_eq!(error.code, ErrorCode::KeyReused, "{error:?}");
+    let (again, mut third) = ask(&house).await;
+    assert_eq!(again, job);
+    assert_eq!(answer(&mut third).await, Answer::Refused(error));
+    house.node.shut_down().await;
 }
