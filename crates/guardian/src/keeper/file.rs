@@ -17,6 +17,9 @@ use sortie_wire::guardian_proto::{GuardianReport, KeptChild};
 /// its beginning.
 const MORE_AT_END_BYTES: u64 = 512;
 
+/// How a file is called beside that in whose place it comes.
+const NEW: &str = "new";
+
 /// A child's file. Dropping this leaves it where it is.
 #[derive(Debug)]
 pub(super) struct ChildFile(PathBuf);
@@ -40,17 +43,20 @@ impl ChildFile {
     /// may come when the disk is full.
     ///
     /// # Errors
-    /// The system's. Nothing is left then.
+    /// The system's. All is as it was then.
     pub(super) fn create(&self, reports: &[GuardianReport]) -> io::Result<()> {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
         let bytes = encode(reports);
         let length = bytes.len() as u64;
-        let mut file = options.open(&self.0)?;
-        let written = file.write_all(&bytes);
-        let made = written.and_then(|()| reserve(&file, length, length + MORE_AT_END_BYTES));
+        let new = self.0.with_extension(NEW);
+        let made = options.open(&new).and_then(|mut file| {
+            file.write_all(&bytes)?;
+            reserve(&file, length, length + MORE_AT_END_BYTES)?;
+            fs::rename(&new, &self.0)
+        });
         if made.is_err() {
-            self.remove();
+            let _ = fs::remove_file(&new);
         }
         made
     }
@@ -67,12 +73,16 @@ impl ChildFile {
     }
 }
 
-/// What the files say, each with its file. One that is not whole is of a child that was never
-/// started, and is removed.
+/// What the files say, each with its file. One that is not whole, or not in its place, is of a
+/// child that was never started, and is removed.
 pub(super) fn all(directory: &Path) -> io::Result<Vec<(ChildFile, Noted)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == NEW) {
+            fs::remove_file(path)?;
+            continue;
+        }
         match decode(&fs::read(&path)?) {
             Some(noted) => found.push((ChildFile(path), noted)),
             None => fs::remove_file(path)?,
@@ -116,4 +126,62 @@ fn decode(bytes: &[u8]) -> Option<Noted> {
         }
     }
     child.map(|child| Noted { child, interruptions, end })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use sortie_model::{ChildIncarnation, JobInstance, Motion, Ordinal, Seq};
+    use sortie_wire::guardian_proto::{ChildNumber, Keep, KeptFate, KeptInput};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn life(first: u64) -> GuardianReport {
+        let child = ChildKey { job: JobInstance(Uuid::nil()), ordinal: Ordinal(0) };
+        GuardianReport::Kept(Box::new(KeptChild {
+            number: ChildNumber(1),
+            keep: Keep {
+                child,
+                incarnation: ChildIncarnation(0),
+                first: Seq(first),
+                drain: Duration::ZERO,
+                note: Bytes::new(),
+            },
+            oldest: Seq(first),
+            pid: 9,
+            running: Duration::ZERO,
+            input: KeptInput::Whole,
+            fate: KeptFate::Lost,
+            ended: None,
+            kill_in: None,
+            motion: Motion::Running,
+        }))
+    }
+
+    fn firsts(directory: &Path) -> Vec<Seq> {
+        let all = all(directory).expect("readable");
+        all.into_iter().map(|(_, noted)| noted.child.keep.first).collect()
+    }
+
+    #[test]
+    fn a_life_that_could_not_be_noted_leaves_what_is_known_of_the_one_before() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let child = ChildKey { job: JobInstance(Uuid::nil()), ordinal: Ordinal(0) };
+        let file = ChildFile::of(directory.path(), child);
+        file.create(&[life(0)]).expect("room");
+        let beside = file.0.with_extension(NEW);
+        // Nothing can be written where a folder is.
+        fs::create_dir(&beside).expect("a folder");
+        file.create(&[life(5)]).expect_err("a folder");
+        fs::remove_dir(&beside).expect("it is empty");
+        assert_eq!(firsts(directory.path()), [Seq(0)]);
+        file.create(&[life(5)]).expect("room");
+        assert_eq!(firsts(directory.path()), [Seq(5)]);
+        // A guardian that died in between never started it.
+        fs::copy(&file.0, &beside).expect("a file");
+        assert_eq!((firsts(directory.path()), beside.exists()), (vec![Seq(5)], false));
+    }
 }
