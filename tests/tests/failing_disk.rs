@@ -185,8 +185,13 @@ fn what_begins_while_the_disk_is_full_waits_for_room_and_can_be_stopped() {
     wait_for("the second to wait", || waits("4"));
     let stopped = home.sortie(&["stop", "3"]);
     assert_eq!((stopped.code, state(&home, "3").as_str()), (0, "stopped"), "{stopped:?}");
-    assert_eq!(state(&home, "2"), "not_started");
+    let suspended = home.sortie(&["suspend", "1"]);
+    assert_eq!((suspended.code, state(&home, "2").as_str()), (0, "not_started"), "{suspended:?}");
     fs::remove_file(ballast).expect("it was written");
+    let other = home.sortie(&["invoke", "--session", "default", "--", "echo", "other"]);
+    assert_eq!((other.code, &other.out[..]), (0, "other\n"), "there is room: {other:?}");
+    assert!(!home.path().join("ran").exists(), "it stands still");
+    assert_eq!(home.sortie(&["resume", "1"]).code, 0);
     assert_eq!(home.sortie(&["wait", "1"]).code, 0);
     let made = ["ran", "stopped"].map(|file| home.path().join(file).exists());
     assert_eq!(made, [true, false]);

@@ -43,8 +43,9 @@ struct Handle {
     output: Option<OutputDirectory>,
     /// Closed when nothing is left of the guardian.
     gone: watch::Receiver<()>,
-    /// Starts that wait for room on the disk.
+    /// Starts that wait for room on the disk, and the turn of the one that looks for some.
     wait_for_room: AtomicUsize,
+    room: tokio::sync::Mutex<()>,
 }
 
 impl Drop for Handle {
@@ -134,10 +135,14 @@ impl Guardian {
     }
 
     /// Why it reads nothing at present of what kept children write, if that is so: they pause
-    /// when their pipes are full. It starts none then for which there is no room.
+    /// when their pipes are full.
     pub fn holds_back(&self) -> Option<Lack> {
-        let waits = self.0.wait_for_room.load(Ordering::Relaxed) > 0;
-        self.0.link.held_back().or_else(|| waits.then_some(Lack::Room))
+        self.0.link.held_back()
+    }
+
+    /// Whether starts of kept children wait for room on the disk.
+    pub fn lacks_room(&self) -> bool {
+        self.0.wait_for_room.load(Ordering::Relaxed) > 0
     }
 
     /// Whether it still answers.

@@ -103,7 +103,7 @@ pub async fn run(
     plan: RunPlan,
     (io, stops): (&impl ProcessIo, &Stops),
 ) -> ProcessFacts {
-    let (result, early_stop) = start(guardian, spec, &plan, stops).await;
+    let (result, early_stop) = start(guardian, spec, &plan, (io, stops)).await;
     let process = match result {
         Ok(process) => process,
         Err(error) => {

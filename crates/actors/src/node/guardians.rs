@@ -104,6 +104,11 @@ impl Guardians {
         })
     }
 
+    /// Whether starts of what it keeps wait for room on the disk.
+    pub(crate) fn lacks_room(&self) -> bool {
+        self.current().is_some_and(|guardian| guardian.lacks_room())
+    }
+
     /// The owner of a kept child's output has everything before `next`.
     pub(crate) fn stored(&self, child: ChildKey, next: Seq) {
         if let Some(guardian) = self.current() {

@@ -159,11 +159,14 @@ pub(super) fn child_view(
     let is_here = job.rows().runs_on(place, session.node.me.id);
     let is_on = !view.state.is_finished() && view.queue_position.is_none();
     let may_be_held = view.paused.is_none() && is_here && is_on;
-    if may_be_held && let Some(because) = held_back(session, job) {
-        view.notes.push(match view.begin_time {
-            Some(_) => format!("output paused: {because}"),
-            None => format!("not begun: {because}"),
-        });
+    if may_be_held && view.begin_time.is_none() {
+        if is_kept(job) && session.node.guardians.lacks_room() {
+            let because = FullBecause::DiskFull;
+            view.notes.push(format!("not begun: {because}"));
+            view.paused = Some(because.to_string());
+        }
+    } else if may_be_held && let Some(because) = held_back(session, job) {
+        view.notes.push(format!("output paused: {because}"));
         view.paused = Some(because.to_string());
     }
     cut(&mut view.command);
@@ -173,12 +176,15 @@ pub(super) fn child_view(
 /// Why this node's guardian reads nothing at present of what the job's children write here, if it
 /// is the guardian that reads it.
 fn held_back(session: &SessionShared, job: &JobShared) -> Option<FullBecause> {
-    let because = session.node.guardians.holds_back()?;
+    session.node.guardians.holds_back().filter(|_| is_kept(job))
+}
+
+/// Whether the guardians of its nodes keep its children.
+fn is_kept(job: &JobShared) -> bool {
     let rows = job.rows();
     let (body, input) = (&rows.spec().body, &rows.spec().input);
     let is_process = matches!(body, BodySpec::Command { .. } | BodySpec::Script { .. });
-    let is_kept = is_process && !matches!(input, InputSpec::Terminal(_)) && job.durable.is_some();
-    is_kept.then_some(because)
+    is_process && !matches!(input, InputSpec::Terminal(_)) && job.durable.is_some()
 }
 
 /// Nodes that a stop has not reached because they cannot be reached.

@@ -138,6 +138,10 @@ async fn diagnose(node: &Arc<NodeShared>) -> Diagnosis {
     );
     let mut checks = vec![match &guardian {
         Some(guardian) if guardian.is_alive() => match node.guardians.holds_back() {
+            None if node.guardians.lacks_room() => {
+                let text = "starts nothing of what outlives it: the disk has no room left";
+                check("guardian", false, text.to_owned())
+            }
             None => check("guardian", true, "running".to_owned()),
             Some(why) => check("guardian", false, format!("it reads no output: {why}")),
         },

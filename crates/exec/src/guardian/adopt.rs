@@ -197,7 +197,14 @@ async fn attempt(options: &LaunchOptions, place: &KeepPlace) -> Result<Handle, F
                 LaunchError::NoAnswer => locked(),
                 error => Failure::Final(error),
             })?;
-            Ok(Handle { link, containment, output, gone, wait_for_room: Default::default() })
+            Ok(Handle {
+                link,
+                containment,
+                output,
+                gone,
+                wait_for_room: Default::default(),
+                room: Default::default(),
+            })
         }
         Err(Errno::CONNREFUSED | Errno::NOENT | Errno::AGAIN) => {
             if place.lock().map_err(keep)?.is_none() {

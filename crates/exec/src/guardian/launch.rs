@@ -96,7 +96,14 @@ pub(super) async fn launch_new(
     let Opening { link, containment, output } = opening?;
     // The receiver is gone only if the guardian has ended already.
     let _ = containment_sender.send(containment.clone());
-    Ok(Handle { link, containment, output, gone, wait_for_room: Default::default() })
+    Ok(Handle {
+        link,
+        containment,
+        output,
+        gone,
+        wait_for_room: Default::default(),
+        room: Default::default(),
+    })
 }
 
 /// A guardian that serves us.

@@ -9,6 +9,7 @@ use sortie_model::limits;
 use sortie_wire::guardian_proto::{
     ChildNumber, Deadline, GuardianRequest, Keep, SpawnRequest, StandardInput,
 };
+use tokio::sync::MutexGuard;
 
 use super::link::{Keeping, Link, Pending};
 use super::{Guardian, Handle, Hold};
@@ -80,6 +81,14 @@ impl Guardian {
     pub(crate) fn waits_for_room(&self) -> WaitsForRoom {
         self.0.wait_for_room.fetch_add(1, Ordering::Relaxed);
         WaitsForRoom(self.clone())
+    }
+
+    /// Looks for room on the disk alone, until that is dropped.
+    ///
+    /// # Cancel safety
+    /// When cancelled, others come first.
+    pub(crate) async fn turn_for_room(&self) -> MutexGuard<'_, ()> {
+        self.0.room.lock().await
     }
 }
 
