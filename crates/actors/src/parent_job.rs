@@ -81,6 +81,8 @@ pub(crate) enum ParentJobMessage {
     },
     /// The wait before a restart may be over.
     Wake,
+    /// Try again to keep what the disk did not take.
+    KeepAgain,
     /// Change the throttle.
     Throttle(Throttle),
     /// A node could not be reached.
@@ -117,6 +119,8 @@ pub(crate) struct ParentJobArguments {
     pub(crate) unkept: BTreeSet<Ordinal>,
     /// Those of them whose end waits for their output, which the disk did not take in time.
     pub(crate) late: BTreeSet<Ordinal>,
+    /// It was asked for to try that again.
+    pub(crate) keeps_again: bool,
 }
 
 impl ParentJobMessage {
@@ -163,12 +167,19 @@ impl Actor for ParentJobActor {
             let _ = done.send(state.unkept.is_empty());
             return Ok(());
         }
-        if let ParentJobMessage::InputStored(done) = message {
-            let kept = state.keep_and_perform(Effects::new(), None).await;
-            let _ = done.send(kept);
-            return Ok(());
-        }
         let message = match message {
+            ParentJobMessage::InputStored(done) => {
+                let kept = state.keep_and_perform(Effects::new(), None).await;
+                let _ = done.send(kept);
+                state.stop_if_over(&myself);
+                return Ok(());
+            }
+            ParentJobMessage::KeepAgain => {
+                state.keeps_again = false;
+                state.keep_and_perform(Effects::new(), None).await;
+                state.stop_if_over(&myself);
+                return Ok(());
+            }
             ParentJobMessage::SayAgain(node) => {
                 if !state.session.attachment(node).says_again(state.job.identity.instance) {
                     return Ok(());
@@ -180,12 +191,8 @@ impl Actor for ParentJobActor {
         let about = message.about();
         let decided = state.decide(message);
         let kept = state.keep_and_perform(decided, about).await;
-        if kept == Kept::Never && state.session.node.is_ending() {
-            return Ok(());
-        }
-        // One whose last word the disk did not take stays and says it again.
-        if state.job.rows().state().is_finished() && state.unkept.is_empty() {
-            myself.stop(None);
+        if kept != Kept::Never || !state.session.node.is_ending() {
+            state.stop_if_over(&myself);
         }
         Ok(())
     }
@@ -233,6 +240,14 @@ impl ParentJobArguments {
             kept: None,
             unkept: BTreeSet::new(),
             late: BTreeSet::new(),
+            keeps_again: false,
+        }
+    }
+
+    /// One whose last word the disk did not take stays and says it again.
+    fn stop_if_over(&self, myself: &ActorRef<ParentJobMessage>) {
+        if self.job.rows().state().is_finished() && self.unkept.is_empty() {
+            myself.stop(None);
         }
     }
 
@@ -247,6 +262,7 @@ impl ParentJobArguments {
             ParentJobMessage::After(_)
             | ParentJobMessage::Say(_)
             | ParentJobMessage::SayAgain(_)
+            | ParentJobMessage::KeepAgain
             | ParentJobMessage::InputStored(_) => {}
             ParentJobMessage::Wake => rows.on_wake(now, &mut effects),
             ParentJobMessage::ReportedHere => {
@@ -276,9 +292,7 @@ impl ParentJobArguments {
                 let _ = reply.send(rows.on_move(children, motion, now, &mut effects));
             }
             ParentJobMessage::Throttle(throttle) => rows.set_throttle(throttle, now, &mut effects),
-            ParentJobMessage::Unreachable(node, step) => {
-                rows.on_unreachable(node, step, now, &mut effects);
-            }
+            ParentJobMessage::Unreachable(it, at) => rows.on_unreachable(it, at, now, &mut effects),
             ParentJobMessage::Unknown((node, said), since) => {
                 rows.on_unknown((node, said, since), reached, now, &mut effects);
             }

@@ -180,6 +180,13 @@ impl JobShared {
         }
     }
 
+    /// Has the actor try again in a while to keep what the disk did not take.
+    pub(crate) fn keep_again_after(&self, wait: Duration) {
+        if let Some(actor) = self.actor.get() {
+            actor.send_after(wait, || ParentJobMessage::KeepAgain);
+        }
+    }
+
     /// Has the actor tell that node in a while what found no room.
     pub(crate) fn say_again(&self, node: NodeId) {
         if let Some(actor) = self.actor.get() {

@@ -1,6 +1,7 @@
 //! What a job that outlives its node has in the node's journal of what it decided.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use sortie_engine::parent_job::{Effects, JobEffect, Unkept};
 use sortie_model::{ChildKey, NodeId, Ordinal, State, limits};
@@ -41,8 +42,8 @@ impl ParentJobArguments {
                 let (mut rows, now) = (self.job.rows_mut(), self.session.node.world.now());
                 match kept {
                     Kept::Yes => rows.on_kept(now, &mut next),
-                    Kept::NotYet => rows.on_not_kept(Unkept::Full, &mut decided),
-                    Kept::Never => rows.on_not_kept(Unkept::Failed, &mut decided),
+                    Kept::NotYet => rows.on_not_kept(Unkept::Full, now, &mut decided),
+                    Kept::Never => rows.on_not_kept(Unkept::Failed, now, &mut decided),
                 }
             }
             self.perform(decided);
@@ -70,7 +71,6 @@ impl ParentJobArguments {
         };
         self.keep_reached(&durable).await;
         let (session, job) = (durable.instance(), self.job.identity.instance);
-        let next_id = Some(self.session.table().next_id());
         // What they said is on the disk when their ends are.
         let (mut changes, there) = output_of(&self.job, &ended, &self.late).await;
         changes.extend(self.job.cut_of(touched.difference(&ended)));
@@ -84,15 +84,13 @@ impl ParentJobArguments {
             let said = touched.difference(&self.late).copied().collect();
             (rows_of(&rows, &said), self.job.facts_to_keep(&rows))
         };
-        changes.extend(in_requests(&runs).map(|runs| Change::ChildrenChanged {
-            session,
-            job,
-            runs,
-            next_id,
-        }));
+        let next_id = Some(self.session.table().next_id());
+        let changed = |runs| Change::ChildrenChanged { session, job, runs, next_id };
+        changes.extend(in_requests(&runs).map(changed));
         // Whether anything is unread of a finished job is said last by who reads it last.
         let finished = facts.finished().is_some();
-        let _one_by_one = if finished { Some(self.job.committing.lock().await) } else { None };
+        let owner = Arc::clone(&self.job);
+        let _one_by_one = if finished { Some(owner.committing.lock().await) } else { None };
         if finished {
             facts = self.job.facts_to_keep(&self.job.rows());
         }
@@ -111,7 +109,7 @@ impl ParentJobArguments {
                 if self.late.is_empty() {
                     self.job.say_unread(unread);
                 } else {
-                    self.job.wake_after(limits::JOURNAL_RESERVE_RETRY);
+                    self.keep_again();
                 }
                 for ordinal in there {
                     self.session.node.guardians.forget(ChildKey { job, ordinal });
@@ -119,11 +117,18 @@ impl ParentJobArguments {
             }
             Kept::NotYet => {
                 (self.unkept, self.kept) = (touched, None);
-                self.job.wake_after(limits::JOURNAL_RESERVE_RETRY);
+                self.keep_again();
             }
             Kept::Never => self.kept = None,
         }
         kept
+    }
+
+    /// Has what was not kept tried again in a while, once, however often it was not.
+    fn keep_again(&mut self) {
+        if !std::mem::replace(&mut self.keeps_again, true) {
+            self.job.keep_again_after(limits::JOURNAL_RESERVE_RETRY);
+        }
     }
 
     /// Keeps the checkpoints that are due: at once those of children that stand still, and all when

@@ -38,6 +38,19 @@ impl ParentJob {
         self.end_here(ordinal, Verdict::Failed(reason), now, effects);
     }
 
+    /// A child that waits for a slot ends: it was stopped, or what it was to read is lost.
+    pub(super) fn end_queued(
+        &mut self,
+        ordinal: Ordinal,
+        stopped: bool,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
+        let lost = Verdict::Failed(Reason::InputLost);
+        self.line.withdraw(ordinal);
+        self.end_here(ordinal, if stopped { Verdict::Stopped } else { lost }, now, effects);
+    }
+
     /// The child ends without a report.
     pub(super) fn end_here(
         &mut self,

@@ -272,9 +272,8 @@ impl ParentJob {
             match (row.phase, found) {
                 (Phase::Resting, _) => self.supervise_ended(ordinal, effects),
                 (Phase::Queued, Found::Alive) => self.had_begun(ordinal),
-                (Phase::Queued, _) if self.lacks_item(ordinal) => {
-                    self.line.withdraw(ordinal);
-                    self.end_here(ordinal, Verdict::Failed(Reason::InputLost), now, effects);
+                (Phase::Queued, _) if told || self.lacks_item(ordinal) => {
+                    self.end_queued(ordinal, told, now, effects);
                 }
                 (phase, _) if !phase.holds_slot() => {}
                 (_, Found::Alive) if told => told_here.push(ordinal),

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use sortie_model::{Ordinal, Timestamp};
-use sortie_wire::host_proto::ChildBatch;
+use sortie_wire::host_proto::{ChildBatch, Verdict};
 
 use crate::parent_job::row::Phase;
 use crate::parent_job::{Effects, JobEffect, ParentJob};
@@ -50,7 +50,7 @@ impl ParentJob {
 
     /// The journal does not have what was decided: of these effects, which nobody heard of yet,
     /// the starts are taken back, and nothing begins until [`Self::on_kept`]. All others stand.
-    pub fn on_not_kept(&mut self, why: Unkept, effects: &mut Effects) {
+    pub fn on_not_kept(&mut self, why: Unkept, now: Timestamp, effects: &mut Effects) {
         self.keeping.unkept = Some(why);
         let fresh = std::mem::take(&mut self.keeping.fresh);
         // What is repeated to a node is never in one message with what begins.
@@ -65,10 +65,16 @@ impl ParentJob {
         });
         // From the last to the first, so that they keep their order at the head of the line.
         for ordinal in fresh.into_iter().rev() {
-            if self.row(ordinal).is_some_and(|row| row.phase == Phase::Sent) {
-                self.send_back(ordinal);
+            match self.row(ordinal).map(|row| (row.phase, row.told_to_stop)) {
+                Some((Phase::Sent, false)) => self.send_back(ordinal),
+                // It was told to stop in the same breath, and its node will never hear of it.
+                Some((Phase::Sent, true)) => {
+                    self.end_here(ordinal, Verdict::Stopped, now, effects);
+                }
+                _ => {}
             }
         }
+        self.advance(now, effects);
     }
 }
 

@@ -67,6 +67,17 @@ fn last_order(effects: &Effects) -> u64 {
 }
 
 #[test]
+fn what_waits_for_its_turn_and_was_told_to_stop_never_begins() {
+    let (job, mut kept) = begun(spec(per_node(2), Some(1)));
+    kept.0.get_mut(&Ordinal(1)).expect("it is kept").told_to_stop = true;
+    let mut job = back(&job, &kept);
+    let mut effects = Effects::new();
+    job.on_recovered(node(0), |_, _| Found::NeverBegan, NOW, &mut effects);
+    assert_eq!(states(&job), [State::NotStarted, State::Stopped]);
+    assert_eq!(started(&effects), BTreeMap::from([(0, vec![0])]));
+}
+
+#[test]
 fn what_was_found_runs_on_what_never_began_waits_again_and_the_rest_has_failed() {
     let (mut job, mut kept) = begun(spec(per_node(5), Some(4)));
     let mut effects = Effects::new();
