@@ -333,16 +333,25 @@ pub fn processes_marked(mark: &str) -> Vec<u32> {
     pids.filter(marked).collect()
 }
 
+/// Those of them that were not forked by another one: a shell that forked and has not become
+/// another program yet is marked as its parent is.
+pub fn roots_marked(mark: &str) -> Vec<u32> {
+    let marked: Vec<(u32, u32)> =
+        processes_marked(mark).into_iter().filter_map(|pid| Some((pid, parent_of(pid)?))).collect();
+    let is_fork = |parent: &u32| marked.iter().any(|(pid, _)| pid == parent);
+    marked.iter().filter(|(_, parent)| !is_fork(parent)).map(|(pid, _)| *pid).collect()
+}
+
+fn parent_of(pid: u32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
+}
+
 /// The processes that a process started itself and that have not been collected.
 pub fn children_of(parent: u32) -> Vec<u32> {
     let entries = std::fs::read_dir("/proc").expect("a process table");
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    let of_it = |pid: &u32| {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("PPid:"));
-        line.and_then(|line| line.trim().parse().ok()) == Some(parent)
-    };
-    pids.filter(of_it).collect()
+    pids.filter(|pid| parent_of(*pid) == Some(parent)).collect()
 }
 
 /// Resident memory of a process, in bytes.

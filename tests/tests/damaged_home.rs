@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use serde_json::Value;
-use sortie_tests::{Home, processes_marked, wait_for};
+use sortie_tests::{Home, processes_marked, roots_marked, wait_for};
 
 /// What `sortie doctor` finds about something.
 fn finding(home: &Home, name: &str) -> (bool, String) {
@@ -61,7 +61,7 @@ fn a_journal_that_is_gone_is_missed_and_once_it_is_back_nothing_is_lost() {
             "{found}"
         );
     }
-    assert_eq!(processes_marked(&mark).len(), 1, "it runs on");
+    assert_eq!(roots_marked(&mark).len(), 1, "it runs on");
     let stopped = home.sortie(&["node", "stop"]);
     assert_eq!((stopped.code, processes_marked(&mark)), (0, vec![]), "{stopped:?}");
     fs::rename(&aside, &journal).expect("moved");

@@ -8,7 +8,7 @@ use std::fs;
 use std::time::Duration;
 
 use serde_json::Value;
-use sortie_tests::{Home, processes_marked, wait_for};
+use sortie_tests::{Home, roots_marked, wait_for};
 
 /// A home with a session of that policy and 1 MiB of quota, named like it.
 fn with_policy(policy: &str) -> Home {
@@ -83,7 +83,7 @@ fn a_child_that_passed_its_quota_fails_also_when_its_node_was_killed() {
     for _ in 0..3 {
         wait_for("the count", || dropped(&home, "fail"));
         home.live_again("solo");
-        assert_eq!(processes_marked(&mark).len(), 1, "its grace is not over");
+        assert_eq!(roots_marked(&mark).len(), 1, "its grace is not over");
     }
     assert_eq!(home.sortie(&["stop", "--session", "fail", "1", "--now"]).code, 0);
     assert_eq!(home.sortie(&["wait", "--session", "fail", "1"]).code, 100);
