@@ -140,7 +140,7 @@ impl<J, A> SessionTable<J, A> {
         let job = EntryId(self.next);
         self.next += 1;
         self.keys_of.insert(job, key.clone());
-        self.keys.insert(key, KeyEntry { spec: spec.clone(), job });
+        self.keys.insert(key, KeyEntry { spec: spec.asked(), job });
         self.reserve_children(job, Ordinal(0), known_children);
         Ok(StartDecision::New(job))
     }
@@ -158,7 +158,7 @@ impl<J, A> SessionTable<J, A> {
         self.forget_old_keys(now);
         match self.keys.get(key) {
             None => Ok(None),
-            Some(entry) if entry.spec == *spec => Ok(Some(entry.job)),
+            Some(entry) if entry.spec == spec.asked() => Ok(Some(entry.job)),
             Some(entry) => Err(StartRefused::KeyReused { key: key.clone(), job: entry.job }),
         }
     }
@@ -281,7 +281,7 @@ impl<J, A> SessionTable<J, A> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use sortie_model::spec::{BodySpec, RunIn};
+    use sortie_model::spec::{BodySpec, OsBytes, RunIn};
     use uuid::Uuid;
 
     use super::*;
@@ -352,12 +352,22 @@ mod tests {
         let id = started(&mut table, "a", 1, 0);
         let now = Duration::ZERO;
         assert_eq!(table.on_start(key("a"), &spec("a"), 1, now), Ok(StartDecision::Same(id)));
+        let variable = |text: &str| OsBytes::try_from(text).expect("no NUL");
+        let from = |spec: &JobSpec, level: &str| {
+            let mut spec = spec.clone();
+            spec.environment.inherited = Some(vec![(variable("SHLVL"), variable(level))]);
+            spec
+        };
+        let first = table.on_start(key("e"), &from(&spec("e"), "1"), 1, now);
+        let Ok(StartDecision::New(other)) = first else { panic!("{first:?}") };
+        let again = table.on_start(key("e"), &from(&spec("e"), "2"), 1, now);
+        assert_eq!(again, Ok(StartDecision::Same(other)), "from another shell");
         let refused = table.on_start(key("a"), &spec("b"), 1, now);
         assert_eq!(refused, Err(StartRefused::KeyReused { key: key("a"), job: id }));
         assert_eq!(table.same(&key("a"), &spec("a"), now), Ok(Some(id)));
         assert_eq!(table.same(&key("b"), &spec("b"), now), Ok(None));
         let new = table.on_start(key("b"), &spec("b"), 1, now);
-        assert_eq!(new, Ok(StartDecision::New(EntryId(3))), "a look reserves nothing");
+        assert_eq!(new, Ok(StartDecision::New(EntryId(5))), "a look reserves nothing");
     }
 
     #[test]

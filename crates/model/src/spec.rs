@@ -305,6 +305,16 @@ pub struct JobSpec {
 }
 
 impl JobSpec {
+    /// What was asked for, from whatever shell: with no variables that it only inherits, which
+    /// differ between two terminals. By this a key's submission is known again.
+    pub fn asked(&self) -> Self {
+        let mut asked = self.clone();
+        if let Some(inherited) = &mut asked.environment.inherited {
+            inherited.clear();
+        }
+        asked
+    }
+
     /// A submission of `body` on this node, with every other choice at its default.
     pub fn new(command: impl Into<String>, body: BodySpec) -> Self {
         Self {
