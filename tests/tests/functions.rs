@@ -149,5 +149,5 @@ fn a_line_that_is_no_json_ends_a_map_whose_input_comes_bit_by_bit() {
     let ran = home.by_shell(bad, &["start", "--task", "count", "--map", "-", "-q"]);
     assert_eq!((ran.code, ran.out.as_str()), (2, "1\n"), "{ran:?}");
     let ended = home.sortie(&["wait", "1", "--no-fail"]);
-    assert!(ended.err.contains("before the end of its input"), "{ended:?}");
+    assert!(ended.err.contains("the rest of its input was lost"), "{ended:?}");
 }

@@ -2,7 +2,7 @@
 //! happened. Nothing else in this program knows these numbers.
 
 use sortie_model::reason::SpawnStep;
-use sortie_model::{Reason, State};
+use sortie_model::{JobView, Reason, State};
 
 /// Something that decides the exit status by itself, most important first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -104,6 +104,15 @@ impl Ends {
             State::Stopped => self.stopped = self.stopped.saturating_add(count),
             State::Disconnected => self.by_node = self.by_node.saturating_add(count),
             _ => {}
+        }
+    }
+
+    /// Counts the children of a job. One that failed though none of them did, since not all of them
+    /// came, counts as a failure.
+    pub(crate) fn add_job(&mut self, job: &JobView) {
+        State::ALL.into_iter().for_each(|state| self.add(state, job.tally.of(state)));
+        if job.state == State::Failed && job.tally.of(State::Failed) == 0 {
+            self.note_unexplained(1);
         }
     }
 

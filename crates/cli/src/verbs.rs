@@ -343,7 +343,7 @@ async fn ends_of(session: &Session, entries: &Entries) -> Result<Ends, Failure> 
                 None => ends.add(child.state, 1),
             },
             EntryView::Job(job) => {
-                State::ALL.into_iter().for_each(|state| ends.add(state, job.tally.of(state)));
+                ends.add_job(job);
                 if job.tally.of(State::Failed) > 0 {
                     failed.push(Selector::Instance(job.instance.0));
                 }

@@ -97,13 +97,15 @@ pub struct Outlook {
     pub open: bool,
     /// Children that have not started, and cannot before a resume.
     pub held: u64,
+    /// Some were to come and never will, since their input broke off.
+    pub broke_off: bool,
 }
 
 /// The parent's state: the first rule that matches. What a suspension holds back counts as
 /// suspended: children that have not started and, when the parent itself was told to suspend, those
 /// that may yet come.
 pub fn parent_state(counts: &StateCounts, outlook: Outlook, told: Told) -> State {
-    let Outlook { open, held } = outlook;
+    let Outlook { open, held, broke_off } = outlook;
     let moving = [State::Running, State::Stopping, State::Suspending];
     if counts.any(&[State::Blocked]) {
         return State::Blocked;
@@ -124,8 +126,11 @@ pub fn parent_state(counts: &StateCounts, outlook: Outlook, told: Told) -> State
         return State::Suspended;
     }
     let settled = [State::Suspended, State::Failed, State::Stopped];
-    let first = settled.into_iter().find(|state| counts.any(&[*state]));
-    first.unwrap_or(State::Completed)
+    match settled.into_iter().find(|state| counts.any(&[*state])) {
+        // What was stopped as a whole wanted no more of them.
+        None | Some(State::Stopped) if broke_off && told != Told::Stop => State::Failed,
+        first => first.unwrap_or(State::Completed),
+    }
 }
 
 #[cfg(test)]
@@ -140,7 +145,7 @@ mod tests {
 
     use super::*;
 
-    const CLOSED: Outlook = Outlook { open: false, held: 0 };
+    const CLOSED: Outlook = Outlook { open: false, held: 0, broke_off: false };
 
     #[track_caller]
     fn check(children: &[State], told: Told, expected: State) {
@@ -151,8 +156,24 @@ mod tests {
     #[track_caller]
     fn check_open(children: &[State], told: Told, expected: State) {
         let counts = children.iter().copied().collect();
-        let open = Outlook { open: true, held: 0 };
+        let open = Outlook { open: true, ..CLOSED };
         assert_eq!(parent_state(&counts, open, told), expected, "{children:?}… {told:?}");
+    }
+
+    #[test]
+    fn a_list_that_broke_off_does_not_end_well_unless_it_was_stopped() {
+        let check = |children: &[State], told, expected| {
+            let counts = children.iter().copied().collect();
+            let outlook = Outlook { broke_off: true, ..CLOSED };
+            assert_eq!(parent_state(&counts, outlook, told), expected, "{children:?} {told:?}");
+        };
+        check(&[Completed], Told::Nothing, Failed);
+        check(&[], Told::Nothing, Failed);
+        check(&[Completed, Stopped], Told::Nothing, Failed);
+        check(&[Completed, Running], Told::Nothing, Running);
+        check(&[Completed, Suspended], Told::Nothing, Suspended);
+        check(&[Completed, Stopped], Told::Stop, Stopped);
+        check(&[Completed], Told::Stop, Completed);
     }
 
     #[test]
@@ -168,7 +189,8 @@ mod tests {
     fn what_a_suspension_holds_back_counts_as_suspended() {
         let check = |children: &[State], held, open, expected| {
             let counts = children.iter().copied().collect();
-            let state = parent_state(&counts, Outlook { open, held }, Told::Suspend);
+            let state =
+                parent_state(&counts, Outlook { open, held, broke_off: false }, Told::Suspend);
             assert_eq!(state, expected, "{children:?} {held} {open}");
         };
         check(&[Suspended, NotStarted, NotStarted], 2, false, Suspended);
@@ -228,7 +250,9 @@ mod tests {
     }
 
     /// The rules read off the page, over the list of children itself.
-    fn slow(children: &[State], Outlook { open, held }: Outlook, told: Told) -> State {
+    fn slow(children: &[State], outlook: Outlook, told: Told) -> State {
+        let Outlook { open, held, broke_off } = outlook;
+        let fails = broke_off && told != Told::Stop;
         let mut children = children.to_vec();
         if open {
             children.push(if told == Told::Suspend { Suspended } else { NotStarted });
@@ -236,7 +260,7 @@ mod tests {
         let waiting = children.iter_mut().filter(|state| **state == NotStarted);
         waiting.take(held as usize).for_each(|state| *state = Suspended);
         if children.is_empty() {
-            return Completed;
+            return if fails { Failed } else { Completed };
         }
         let any = |state| children.contains(&state);
         if any(Blocked) {
@@ -251,10 +275,10 @@ mod tests {
         }
         for state in [Disconnected, Suspended, Failed, Stopped] {
             if any(state) {
-                return state;
+                return if fails && state == Stopped { Failed } else { state };
             }
         }
-        Completed
+        if fails { Failed } else { Completed }
     }
 
     fn state() -> impl Strategy<Value = State> {
@@ -270,7 +294,7 @@ mod tests {
         fn counts_agree_with_the_list_of_children_after_every_change(
             start in vec(state(), 0..6),
             steps in vec((any::<Index>(), state(), any::<bool>()), 0..30),
-            open in any::<bool>(),
+            (open, broke_off) in any::<(bool, bool)>(),
             held in 0_u64..3,
             told in told(),
         ) {
@@ -285,7 +309,8 @@ mod tests {
                     counts.change(children[child], to);
                     children[child] = to;
                 }
-                let outlook = Outlook { open, held: held.min(counts.of(NotStarted)) };
+                let held = held.min(counts.of(NotStarted));
+                let outlook = Outlook { open, held, broke_off };
                 let expected = slow(&children, outlook, told);
                 prop_assert_eq!(parent_state(&counts, outlook, told), expected);
             }

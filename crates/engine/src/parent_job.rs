@@ -150,6 +150,8 @@ pub struct ParentJob {
     told: Told,
     stop: Option<(StopSpec, String)>,
     open: bool,
+    /// Not all items of the map came.
+    broke_off: bool,
     wanted: u32,
     /// The longest of the items that came last, in bytes.
     item_bytes: usize,
@@ -173,6 +175,8 @@ pub struct ParentJob {
 
 /// State changes of a job that its history keeps: the first ones and the last.
 const HISTORY: usize = 64;
+/// What is noted of a map of which not all items came.
+pub const BROKE_OFF: &str = "the rest of its input was lost";
 /// Notes that a job keeps; the ones after are left out.
 const NOTES: usize = 64;
 
@@ -214,6 +218,7 @@ impl ParentJob {
             told: Told::Nothing,
             stop: None,
             open: false,
+            broke_off: false,
             wanted: 0,
             item_bytes: limits::MAP_ITEM_BYTES_FORETOLD,
             line,
@@ -272,11 +277,11 @@ impl ParentJob {
         self.advance(now, effects);
     }
 
-    /// The client died before the end of its input: the children that depend on it fail, and no
-    /// further item comes.
+    /// The rest of the input is lost, with its client or since it could not be stored: the children
+    /// that depend on it fail, and no further item comes. A map has failed then.
     pub fn on_input_lost(&mut self, now: Timestamp, effects: &mut Effects) {
         if self.open {
-            self.note("the client died before the end of its input".to_owned());
+            self.break_off();
         }
         self.open = false;
         self.supervise_closed();
@@ -328,6 +333,17 @@ impl ParentJob {
             let reason = reason.map(|(reason, _)| Box::new(reason));
             effects.push(JobEffect::Changed(ordinal, incarnation, to, reason));
         }
+    }
+
+    /// Items of the map were to come that never will.
+    fn break_off(&mut self) {
+        self.broke_off = true;
+        self.note(BROKE_OFF.to_owned());
+    }
+
+    /// Whether not all items of a map came.
+    pub const fn broke_off(&self) -> bool {
+        self.broke_off
     }
 
     fn note(&mut self, note: String) {

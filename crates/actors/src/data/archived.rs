@@ -5,12 +5,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use sortie_engine::mailbox::Tally;
+use sortie_engine::parent_job::BROKE_OFF;
 use sortie_engine::select::JobFacts;
 use sortie_engine::session::Run;
 use sortie_model::{
     ChildKey, EntryId, JobInstance, JobView, Ordinal, SessionId, State, Timestamp, limits,
 };
-use sortie_store::journal::{ChildFacts, Dropped, JobEntry, JournalError, Told};
+use sortie_store::journal::{ChildFacts, Dropped, InputState, JobEntry, JournalError, Told};
 
 use crate::data::durable::{Durable, PAGE};
 use crate::data::job::{JobShared, dropped};
@@ -123,6 +124,7 @@ impl Archived {
     /// The job as its session shows it. `ids` says whether its children's numbers are wanted.
     pub(crate) fn view(&self, entry: JobEntry, session: SessionId, ids: bool) -> JobView {
         let facts = entry.facts;
+        let broke_off = (facts.input == InputState::BrokeOff).then(|| BROKE_OFF.to_owned());
         let Dropped { records, bytes, .. } = facts.dropped;
         let shown = if ids { self.children.min(limits::CHILD_IDS_SHOWN as u32) } else { 0 };
         JobView {
@@ -143,7 +145,7 @@ impl Archived {
             session,
             stopped_by: facts.stop.filter(|_| facts.told == Told::Stop).map(|(_, by)| by),
             stop_pending: Vec::new(),
-            notes: Vec::from_iter(dropped(Tally { records, bytes })),
+            notes: broke_off.into_iter().chain(dropped(Tally { records, bytes })).collect(),
             restarts: facts.restarts,
             paused: 0,
         }

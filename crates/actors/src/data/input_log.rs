@@ -41,7 +41,7 @@ enum End {
 pub(crate) enum InputError {
     #[error("the input is larger than the {} bytes that can be stored", limits::STORED_INPUT_BYTES)]
     TooLarge,
-    #[error("the input cannot be stored")]
+    #[error("the input cannot be stored: {0}")]
     Disk(#[from] std::io::Error),
     #[error("nobody reads the input any more")]
     Unwanted,
@@ -99,7 +99,7 @@ impl InputLog {
         let log = Self::of(Place::Lasting(input, stored), Pace::Store, u64::MAX, true);
         match stored {
             InputState::Whole(_) => log.finish(),
-            InputState::Begun(_) | InputState::Nothing => log.lose(),
+            InputState::Begun(_) | InputState::Nothing | InputState::BrokeOff => log.lose(),
         }
         log
     }

@@ -203,7 +203,8 @@ async fn take_input(
                     return Err(RemoteError::new(ErrorCode::Limit, error.to_string()));
                 }
                 Err(error @ InputError::Disk(_)) => {
-                    return Err(RemoteError::new(ErrorCode::Storage, error.to_string()));
+                    return Err(RemoteError::new(ErrorCode::Storage, error.to_string())
+                        .hint("what came before it runs, and the rest is lost"));
                 }
             }
         }

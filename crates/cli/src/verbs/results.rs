@@ -168,7 +168,7 @@ fn ends_of(end: &ReceiveEnd) -> Ends {
     for entry in &end.entries.entries {
         match entry {
             EntryView::Job(job) => {
-                State::ALL.into_iter().for_each(|state| ends.add(state, job.tally.of(state)));
+                ends.add_job(job);
                 failed = failed.saturating_add(job.tally.of(State::Failed));
             }
             EntryView::Child(child) => {

@@ -75,7 +75,7 @@ pub enum KeptItems {
     /// Those of which there are children, from the first, as far as they are certain; the next ones
     /// are read when they are wanted.
     Known(Vec<Bytes>),
-    /// Their node did not keep them.
+    /// Their node did not keep them, or they never came.
     Lost,
 }
 
@@ -179,7 +179,7 @@ impl ParentJob {
         }
         match items {
             KeptItems::None => {}
-            KeptItems::Lost => this.note("what was not read of its input was lost".to_owned()),
+            KeptItems::Lost => this.break_off(),
             KeptItems::Known(items) => {
                 let has_room = rows < u64::from(limits::CHILDREN_PER_JOB);
                 this.open = has_room && this.told != Told::Stop && !this.gave_up();

@@ -7,7 +7,7 @@ use sortie_model::{
 };
 use sortie_wire::host_proto::{ChildOutcome, Verdict};
 
-use crate::aggregate::{StateCounts, Told};
+use crate::aggregate::{Outlook, StateCounts, Told};
 use crate::map_input::{MapItem, Template};
 use crate::notices::{Life, LifeEnd};
 use crate::parent_job::row::{Phase, Row};
@@ -69,6 +69,13 @@ impl ParentJob {
     /// Children in progress, children that wait for a slot, and the bound.
     pub const fn line(&self) -> &Line {
         &self.line
+    }
+
+    /// Children that may yet come or begin.
+    pub fn outlook(&self) -> Outlook {
+        let in_line = if self.told == Told::Suspend { self.line.waiting() } else { 0 };
+        let held = in_line + self.suspensions.held;
+        Outlook { open: self.open, held, broke_off: self.broke_off }
     }
 
     /// Whether more children may come.

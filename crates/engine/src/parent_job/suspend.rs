@@ -7,7 +7,7 @@ use sortie_model::facts::WaitsFor;
 use sortie_model::{ChildIncarnation, Motion, NodeId, Ordinal, Timestamp};
 use sortie_wire::host_proto::{ChildMotion, ChildSet};
 
-use crate::aggregate::{Outlook, Told};
+use crate::aggregate::Told;
 use crate::parent_job::row::Phase;
 use crate::parent_job::{Effects, FalseReport, JobEffect, ParentJob};
 use crate::placement::NodeIndex;
@@ -37,7 +37,7 @@ pub(super) struct Suspensions {
     /// The number of the last order.
     number: u64,
     /// Children that their nodes hold back.
-    held: u64,
+    pub(super) held: u64,
     /// Functions that ended with their node while they stood still at a checkpoint: a resume is
     /// their next life.
     parked: BTreeMap<Ordinal, Parked>,
@@ -135,12 +135,6 @@ impl Suspensions {
 }
 
 impl ParentJob {
-    /// Children that may yet come or begin.
-    pub fn outlook(&self) -> Outlook {
-        let in_line = if self.told == Told::Suspend { self.line.waiting() } else { 0 };
-        Outlook { open: self.open, held: in_line + self.suspensions.held }
-    }
-
     /// Whether the job as a whole was told to suspend, and not to go on since.
     pub fn told_to_suspend(&self) -> bool {
         self.told == Told::Suspend

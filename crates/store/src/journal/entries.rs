@@ -56,7 +56,7 @@ pub struct JobPlan {
     pub nodes: Vec<(NodeName, NodeId)>,
 }
 
-/// By what a submission is known again: the SHA-256 of its encoded bytes.
+/// By what a submission is known again: the SHA-256 of the encoded bytes of [`JobSpec::asked`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpecDigest(pub [u8; 32]);
 
@@ -66,7 +66,7 @@ impl SpecDigest {
     /// # Errors
     /// [`TooLarge`](codec::TooLarge).
     pub fn of(spec: &JobSpec) -> Result<Self, codec::TooLarge> {
-        Ok(Self(Sha256::digest(codec::encode(spec)?).into()))
+        Ok(Self(Sha256::digest(codec::encode(&spec.asked())?).into()))
     }
 }
 
@@ -132,6 +132,8 @@ pub enum InputState {
     Begun(InputMark),
     /// All of it.
     Whole(InputMark),
+    /// Nothing any more, and not all of it came: that of a map that is over.
+    BrokeOff,
 }
 
 /// What changes of a job.

@@ -12,7 +12,7 @@ use sortie_model::record::OutputRule;
 use sortie_model::spec::BodySpec;
 use sortie_model::{JobInstance, Ordinal, limits};
 use sortie_store::Store;
-use sortie_store::journal::{Change, Cursor, Dropped, JobFacts, JournalError};
+use sortie_store::journal::{Change, Cursor, Dropped, InputState, JobFacts, JournalError};
 use sortie_store::segment::Swept;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -254,8 +254,11 @@ impl JobShared {
         let dropped = Dropped { records, bytes, cut: false };
         let facts = job_facts(rows, unread, self.with_errors());
         // Nobody reads the input of a job that is over.
-        let log = self.input.as_ref().filter(|_| facts.finished().is_none());
-        let input = log.map(|log| log.stored()).unwrap_or_default();
+        let input = match (facts.finished(), &self.input) {
+            (Some(_), _) if rows.broke_off() => InputState::BrokeOff,
+            (None, Some(log)) => log.stored(),
+            _ => InputState::Nothing,
+        };
         JobFacts { dropped, input, ..facts }
     }
 

@@ -41,6 +41,9 @@ pub(super) async fn left(
     items: usize,
 ) -> Result<LeftInput, InputError> {
     let map = !matches!(spec.fan, Fan::PerNode { .. });
+    if map && entry.facts.input == InputState::BrokeOff {
+        return Ok(LeftInput { items: KeptItems::Lost, ..LeftInput::default() });
+    }
     if !map && !spec.input.is_fed() || entry.facts.finished().is_some() {
         return Ok(LeftInput::default());
     }

@@ -470,7 +470,7 @@ fn a_map_that_was_told_to_stop_gave_up_or_is_lost_reads_no_more() {
     let lost = back_with(&job, &kept, KeptItems::Lost);
     assert!(!lost.is_open());
     let notes = lost.view(false, false, false).notes;
-    assert_eq!(notes, ["what was not read of its input was lost"]);
+    assert_eq!(notes, ["the rest of its input was lost"]);
     let reason =
         Reason::RestartLimit { restarts: 1, period: Duration::from_secs(1), last: "".into() };
     let outcome = ChildOutcome::of(Verdict::Failed(reason));
