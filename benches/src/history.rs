@@ -73,7 +73,7 @@ pub fn job(number: u64, state: State) -> Outcome<NewJob> {
     let child = ChildRun { first: Ordinal(0), count: 1, facts: child(2 * number + 2, state, end) };
     let children = if end.is_some() { vec![child] } else { Vec::new() };
     let digest = SpecDigest::of(&plan.spec)?;
-    Ok(NewJob { session: SESSION, key, entry, plan, digest, children, next_id })
+    Ok(NewJob { session: SESSION, key, entry, plan, digest, of_all: digest, children, next_id })
 }
 
 /// Who is told what became of a request.

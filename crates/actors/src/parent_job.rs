@@ -246,7 +246,8 @@ impl ParentJobArguments {
 
     /// One whose last word the disk did not take stays and says it again.
     fn stop_if_over(&self, myself: &ActorRef<ParentJobMessage>) {
-        if self.job.rows().state().is_finished() && self.unkept.is_empty() {
+        let is_kept = self.unkept.is_empty() && !self.keeps_again;
+        if is_kept && self.job.rows().state().is_finished() {
             myself.stop(None);
         }
     }

@@ -13,6 +13,7 @@ use sortie_engine::session::{StartDecision, StartRefused};
 use sortie_model::spec::{Fan, Hosting, InputSpec, StopSpec};
 use sortie_model::{EntryId, IdempotencyKey, JobInstance, JobSpec, NodeId, NodeName, Ordinal};
 use sortie_store::journal::{self, Change, JobPlan, NewJob, SpecDigest};
+use sortie_wire::codec::TooLarge;
 use sortie_wire::host_proto::ChildSet;
 use sortie_wire::session_proto::Event;
 use sortie_wire::{ErrorCode, RemoteError};
@@ -125,8 +126,9 @@ pub(crate) async fn start(stay: &Stay, order: StartOrder) -> Result<Started, Rem
     let StartOrder { key, spec, nodes, pace } = order;
     let known = known_children(&spec.fan, nodes.len() as u32).unwrap_or(0);
     let durable = session.durable.as_ref().filter(|_| spec.hosting == Hosting::Persistent);
-    let digest = durable.map(|_| SpecDigest::of(&spec)).transpose();
-    let digest = digest.map_err(|error| RemoteError::new(ErrorCode::Limit, error.to_string()))?;
+    let digests = || Ok::<_, TooLarge>([SpecDigest::of(&spec)?, SpecDigest::of_all(&spec)?]);
+    let digests = durable.map(|_| digests()).transpose();
+    let digests = digests.map_err(|error| RemoteError::new(ErrorCode::Limit, error.to_string()))?;
     let (decision, below) = decide(session, key.clone(), &spec, known)?;
     let id = match decision {
         StartDecision::New(id) => id,
@@ -142,8 +144,8 @@ pub(crate) async fn start(stay: &Stay, order: StartOrder) -> Result<Started, Rem
     let input = input_of(session, &spec, (identity.instance, known), pace);
     let (instance, mut effects) = (identity.instance, Vec::new());
     let mut rows = ParentJob::accept(identity, *spec, nodes, &mut effects);
-    if let (Some(durable), Some(digest)) = (durable, digest)
-        && let Some(before) = keep(session, durable, (key, digest), &mut rows).await?
+    if let (Some(durable), Some(digests)) = (durable, digests)
+        && let Some(before) = keep(session, durable, (key, digests), &mut rows).await?
     {
         return again(session, before).await;
     }
@@ -208,7 +210,7 @@ fn mailboxes_of(
 async fn keep(
     session: &SessionShared,
     durable: &Durable,
-    key: (IdempotencyKey, SpecDigest),
+    key: (IdempotencyKey, [SpecDigest; 2]),
     rows: &mut ParentJob,
 ) -> Result<Option<EntryId>, RemoteError> {
     rows.note_touched();
@@ -225,7 +227,7 @@ async fn keep(
 /// A job as it is kept before it is answered.
 fn new_job(
     session: &SessionShared,
-    (key, digest): (IdempotencyKey, SpecDigest),
+    (key, [digest, of_all]): (IdempotencyKey, [SpecDigest; 2]),
     rows: &ParentJob,
 ) -> NewJob {
     let nodes: Vec<_> = rows.nodes().map(|(id, name)| (name.clone(), id)).collect();
@@ -235,6 +237,7 @@ fn new_job(
         entry: job_entry(rows),
         plan: JobPlan { spec: rows.spec().clone(), nodes },
         digest,
+        of_all,
         children: first_children(rows),
         next_id: session.table().next_id(),
     }

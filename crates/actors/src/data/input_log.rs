@@ -209,7 +209,8 @@ impl InputLog {
             changed.as_mut().enable();
             {
                 let state = self.state();
-                if state.closed || state.end != End::NotYet {
+                let unwanted = state.closed || state.nobody_comes(self.readers);
+                if unwanted || state.end != End::NotYet {
                     return state.end != End::Lost;
                 }
             }
@@ -219,7 +220,7 @@ impl InputLog {
 
     fn end(&self, end: End) {
         let mut state = self.state();
-        if state.end == End::NotYet {
+        if !state.closed && state.end == End::NotYet {
             state.end = end;
         }
         drop(state);

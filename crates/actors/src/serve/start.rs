@@ -88,6 +88,9 @@ pub(super) async fn start(
         Err(error) => return sender.finish_with(Answer::Refused(error)).await,
     };
     let view = Box::new(job.view(true));
+    if again && job.rows().broke_off() {
+        return sender.finish_with(Answer::Refused(came_in_part(&job))).await;
+    }
     let Some(log) = job.input.clone().filter(|_| takes_input) else {
         return sender.finish_with(Answer::Started(view)).await;
     };
@@ -140,12 +143,15 @@ async fn repeated(
     if whole {
         return sender.finish_with(Answer::InputStored).await;
     }
+    sender.finish_with(Answer::Refused(came_in_part(job))).await
+}
+
+fn came_in_part(job: &JobShared) -> RemoteError {
     let id = job.identity.id;
     let text = format!("job {id} has this key, and only a part of its input came");
     let hint =
         format!("`sortie receive {id}` shows what came of it; start the rest with another key");
-    let error = RemoteError::new(ErrorCode::KeyReused, text).hint(hint);
-    sender.finish_with(Answer::Refused(error)).await
+    RemoteError::new(ErrorCode::KeyReused, text).hint(hint)
 }
 
 /// What the input of a job is made of.

@@ -177,14 +177,12 @@ impl ParentJob {
                 this.suspensions.recover(ordinal, row.phase, waits_for);
             }
         }
+        let has_room = rows < u64::from(limits::CHILDREN_PER_JOB);
+        let wants_more = has_room && this.told != Told::Stop && !this.gave_up();
         match items {
-            KeptItems::None => {}
-            KeptItems::Lost => this.break_off(),
-            KeptItems::Known(items) => {
-                let has_room = rows < u64::from(limits::CHILDREN_PER_JOB);
-                this.open = has_room && this.told != Told::Stop && !this.gave_up();
-                this.items = items;
-            }
+            KeptItems::Lost if wants_more => this.break_off(),
+            KeptItems::None | KeptItems::Lost => {}
+            KeptItems::Known(items) => (this.open, this.items) = (wants_more, items),
         }
         this.take_up_rows();
         if let Some(supervision) = &mut this.supervision {

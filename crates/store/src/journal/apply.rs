@@ -111,7 +111,7 @@ impl<'t> Tables<'t> {
         };
         let key = key_key(new.session, &new.key);
         if let Some(found) = self.keys.get::<KeyEntry>(&key)? {
-            return Ok(match found.spec == new.digest {
+            return Ok(match [new.digest, new.of_all].contains(&found.spec) {
                 true => Ok(Started::Same(found.job)),
                 false => Err(JournalError::KeyReused { job: found.job }),
             });

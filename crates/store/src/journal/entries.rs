@@ -66,7 +66,15 @@ impl SpecDigest {
     /// # Errors
     /// [`TooLarge`](codec::TooLarge).
     pub fn of(spec: &JobSpec) -> Result<Self, codec::TooLarge> {
-        Ok(Self(Sha256::digest(codec::encode(&spec.asked())?).into()))
+        Self::of_all(&spec.asked())
+    }
+
+    /// By what journals of before version 2 know it: all of it.
+    ///
+    /// # Errors
+    /// [`TooLarge`](codec::TooLarge).
+    pub fn of_all(spec: &JobSpec) -> Result<Self, codec::TooLarge> {
+        Ok(Self(Sha256::digest(codec::encode(spec)?).into()))
     }
 }
 
@@ -83,6 +91,8 @@ pub struct NewJob {
     pub plan: JobPlan,
     /// By what the key knows the submission again, as it came.
     pub digest: SpecDigest,
+    /// By what a key of before version 2 does: [`SpecDigest::of_all`].
+    pub of_all: SpecDigest,
     /// Its first children.
     pub children: Vec<ChildRun>,
     /// The number after those that it takes.

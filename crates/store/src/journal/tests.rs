@@ -78,8 +78,8 @@ fn new_job(number: u64) -> NewJob {
     };
     let plan = JobPlan { spec: spec("true"), nodes: Vec::new() };
     let (digest, children) = (SpecDigest::of(&plan.spec).expect("short"), Vec::new());
-    let next_id = EntryId(number + 2);
-    NewJob { session: SESSION, key: key(number), entry, plan, digest, children, next_id }
+    let (of_all, next_id) = (digest, EntryId(number + 2));
+    NewJob { session: SESSION, key: key(number), entry, plan, digest, of_all, children, next_id }
 }
 
 fn finished(end: i64, output_bytes: u64) -> Box<JobFacts> {
@@ -136,6 +136,10 @@ fn a_key_has_one_job_whatever_is_sent_again() {
     assert_eq!(start(&journal, again.clone()).expect("known"), Started::Same(EntryId(1)));
     let mut other = again.clone();
     other.digest = SpecDigest::of(&spec("false")).expect("short");
+    // Its key is of a journal of before.
+    let known = start(&journal, other.clone()).expect("known");
+    assert_eq!(known, Started::Same(EntryId(1)));
+    other.of_all = other.digest;
     let reused = start(&journal, other).expect_err("another spec");
     assert!(matches!(reused, JournalError::KeyReused { job: EntryId(1) }));
     let stranger = NewJob { session: SessionInstance(Uuid::from_u128(9)), ..new_job(5) };

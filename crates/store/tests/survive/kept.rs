@@ -66,7 +66,8 @@ pub(crate) fn new_job(number: u64) -> NewJob {
     let plan = JobPlan { spec: JobSpec::new("echo done", body), nodes: Vec::new() };
     let next_id = EntryId(2 * number + 3);
     let (digest, children) = (SpecDigest::of(&plan.spec).expect("short"), Vec::new());
-    NewJob { session: SESSION, key: key(number), entry, plan, digest, children, next_id }
+    let of_all = digest;
+    NewJob { session: SESSION, key: key(number), entry, plan, digest, of_all, children, next_id }
 }
 
 pub(crate) fn ended(number: u64) -> Vec<Change> {

@@ -26,14 +26,19 @@ impl JobShared {
         let synced = tokio::task::spawn_blocking(move || sync.wait()).await;
         let mark = synced.unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()));
         let mark = mark.map_err(|error| refusal(&error.to_string()))?;
+        let before = log.stored();
         log.set_stored(if whole { InputState::Whole(mark) } else { InputState::Begun(mark) });
         let (done, kept) = oneshot::channel();
         self.tell(ParentJobMessage::InputStored(done));
         match kept.await {
             // A job that is over needs it no more.
             Ok(Kept::Yes) | Err(_) => Ok(()),
-            Ok(Kept::NotYet) => Err(refusal("the disk is full")),
-            Ok(Kept::Never) => Err(refusal("the journal failed")),
+            Ok(kept) => {
+                // What is refused is not there later, either.
+                log.set_stored(before);
+                let full = kept == Kept::NotYet;
+                Err(refusal(if full { "the disk is full" } else { "the journal failed" }))
+            }
         }
     }
 }

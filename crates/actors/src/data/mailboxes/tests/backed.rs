@@ -76,7 +76,8 @@ fn new_job() -> NewJob {
     let plan = JobPlan { spec: JobSpec::new("true", body), nodes: Vec::new() };
     let key = "key".to_owned().try_into().unwrap();
     let (digest, children) = (SpecDigest::of(&plan.spec).expect("short"), Vec::new());
-    NewJob { session: SESSION, key, entry, plan, digest, children, next_id: EntryId(10) }
+    let (of_all, next_id) = (digest, EntryId(10));
+    NewJob { session: SESSION, key, entry, plan, digest, of_all, children, next_id }
 }
 
 fn small() -> PoolBounds {
