@@ -143,6 +143,11 @@ impl<'a> Batch<'a> {
             match ran.out.trim().parse::<u64>() {
                 _ if ran.was_cut_off() => self.stored = false,
                 Ok(job) if ran.code == Some(0) => return Ok(job),
+                // The command that was cut off had sent a part of it.
+                Ok(job) if ran.err.contains("only a part of its input came") => {
+                    self.stored = false;
+                    return Ok(job);
+                }
                 _ => return Err(ran.refused()),
             }
         }

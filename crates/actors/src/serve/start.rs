@@ -88,18 +88,14 @@ pub(super) async fn start(
         Err(error) => return sender.finish_with(Answer::Refused(error)).await,
     };
     let view = Box::new(job.view(true));
-    if again && job.rows().broke_off() {
-        return sender.finish_with(Answer::Refused(came_in_part(&job))).await;
+    if again && takes_input {
+        sender.send(ToClient::Answer(Answer::Started(view))).await?;
+        return repeated(&job, sender).await;
     }
     let Some(log) = job.input.clone().filter(|_| takes_input) else {
         return sender.finish_with(Answer::Started(view)).await;
     };
-    let told = sender.send(ToClient::Answer(Answer::Started(view))).await;
-    if again {
-        told?;
-        return repeated(&job, &log, sender).await;
-    }
-    if let Err(error) = told {
+    if let Err(error) = sender.send(ToClient::Answer(Answer::Started(view))).await {
         log.lose();
         return Err(error);
     }
@@ -130,15 +126,15 @@ pub(super) async fn start(
 }
 
 /// A start was repeated by its key: the job has the input of the first one, once that is there.
-async fn repeated(
-    job: &JobShared,
-    log: &InputLog,
-    mut sender: ServerSender,
-) -> Result<(), ExchangeError> {
-    let whole = tokio::select! {
-        biased;
-        whole = log.is_whole() => whole,
-        () = sender.abandoned() => return Ok(()),
+async fn repeated(job: &JobShared, mut sender: ServerSender) -> Result<(), ExchangeError> {
+    let whole = match &job.input {
+        _ if job.rows().broke_off() => false,
+        None => true,
+        Some(log) => tokio::select! {
+            biased;
+            whole = log.is_whole() => whole,
+            () = sender.abandoned() => return Ok(()),
+        },
     };
     if whole {
         return sender.finish_with(Answer::InputStored).await;
