@@ -139,6 +139,19 @@ impl Drop for SmallDisk {
     }
 }
 
+/// A node whose guardian keeps what processes write on a small disk, which goes before its home.
+fn over_a_small_disk() -> Option<(Home, SmallDisk)> {
+    let mut home = Home::running("solo", &[]);
+    assert_eq!(home.sortie(&["node", "stop"]).code, 0);
+    home.kill_daemon();
+    let Some(disk) = SmallDisk::mount(home.path().join("sessions/processes")) else {
+        eprintln!("skipped: nothing can be mounted here");
+        return None;
+    };
+    home.run("solo", &[]);
+    Some((home, disk))
+}
+
 #[test]
 fn doctor_writes_to_the_home_and_says_that_its_disk_is_full() {
     let home = Home::new();
@@ -163,14 +176,7 @@ fn doctor_writes_to_the_home_and_says_that_its_disk_is_full() {
 
 #[test]
 fn what_begins_while_the_disk_is_full_waits_for_room_and_can_be_stopped() {
-    let mut home = Home::running("solo", &[]);
-    assert_eq!(home.sortie(&["node", "stop"]).code, 0);
-    home.kill_daemon();
-    let Some(disk) = SmallDisk::mount(home.path().join("sessions/processes")) else {
-        eprintln!("skipped: nothing can be mounted here");
-        return;
-    };
-    home.run("solo", &[]);
+    let Some((home, disk)) = over_a_small_disk() else { return };
     let ballast = disk.fill();
     for file in ["ran", "stopped"] {
         start(&home, &["--", "touch", home.path().join(file).to_str().expect("UTF-8")]);
@@ -201,14 +207,7 @@ fn what_begins_while_the_disk_is_full_waits_for_room_and_can_be_stopped() {
 
 #[test]
 fn what_the_guardian_holds_back_on_a_full_disk_is_shown_and_nothing_of_it_is_lost() {
-    let mut home = Home::running("solo", &[]);
-    assert_eq!(home.sortie(&["node", "stop"]).code, 0);
-    home.kill_daemon();
-    let Some(disk) = SmallDisk::mount(home.path().join("sessions/processes")) else {
-        eprintln!("skipped: nothing can be mounted here");
-        return;
-    };
-    home.run("solo", &[]);
+    let Some((home, disk)) = over_a_small_disk() else { return };
     let go = home.path().join("go");
     let script = "while [ ! -e \"$0\" ]; do sleep 0.02; done; seq 20000";
     start(&home, &["--", "sh", "-c", script, go.to_str().expect("UTF-8")]);

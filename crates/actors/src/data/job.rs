@@ -175,22 +175,22 @@ impl JobShared {
 
     /// Has the actor woken at that time of the node's clock.
     pub(crate) fn wake_after(&self, wait: Duration) {
-        if let Some(actor) = self.actor.get() {
-            actor.send_after(wait, || ParentJobMessage::Wake);
-        }
-    }
-
-    /// Has the actor try again in a while to keep what the disk did not take.
-    pub(crate) fn keep_again_after(&self, wait: Duration) {
-        if let Some(actor) = self.actor.get() {
-            actor.send_after(wait, || ParentJobMessage::KeepAgain);
-        }
+        self.tell_after(wait, || ParentJobMessage::Wake);
     }
 
     /// Has the actor tell that node in a while what found no room.
     pub(crate) fn say_again(&self, node: NodeId) {
+        self.tell_after(limits::CHECKPOINT_PAUSE, move || ParentJobMessage::SayAgain(node));
+    }
+
+    /// Tells the actor that in a while, if there is one.
+    pub(crate) fn tell_after(
+        &self,
+        wait: Duration,
+        message: impl FnOnce() -> ParentJobMessage + Send + 'static,
+    ) {
         if let Some(actor) = self.actor.get() {
-            actor.send_after(limits::CHECKPOINT_PAUSE, move || ParentJobMessage::SayAgain(node));
+            actor.send_after(wait, message);
         }
     }
 

@@ -7,7 +7,7 @@ use sortie_engine::parent_job::{Effects, JobEffect, Unkept};
 use sortie_model::{ChildKey, NodeId, Ordinal, State, limits};
 use sortie_store::journal::Change;
 
-use super::ParentJobArguments;
+use super::{ParentJobArguments, ParentJobMessage};
 use crate::data::durable::output::output_of;
 use crate::data::durable::{Durable, Kept, in_requests, rows_of};
 
@@ -127,7 +127,8 @@ impl ParentJobArguments {
     /// Has what was not kept tried again in a while, once, however often it was not.
     fn keep_again(&mut self) {
         if !std::mem::replace(&mut self.keeps_again, true) {
-            self.job.keep_again_after(limits::JOURNAL_RESERVE_RETRY);
+            let retry = || ParentJobMessage::KeepAgain;
+            self.job.tell_after(limits::JOURNAL_RESERVE_RETRY, retry);
         }
     }
 

@@ -56,8 +56,7 @@ impl ParentJob {
         self.supervision.is_some()
     }
 
-    /// Whether what still waits for a slot waits for its turn to be stopped, or is held
-    /// back.
+    /// Whether what still waits for a slot waits for its turn to be stopped, or is held back.
     pub(super) fn starts_nothing(&self) -> bool {
         let ending = self.supervision.as_ref().is_some_and(|it| it.rules.is_ending());
         ending || self.told == Told::Suspend || self.unkept().is_some()

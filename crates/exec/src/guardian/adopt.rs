@@ -11,7 +11,7 @@ use sortie_model::{ChildIncarnation, ChildKey, Motion, Seq, Timestamp, limits};
 use sortie_wire::guardian_proto::{KeptFate, KeptInput};
 use tokio::time::{Instant, sleep};
 
-use super::launch::{self, LaunchOptions, Opening};
+use super::launch::{self, LaunchOptions};
 use super::link::{Found, Pending};
 use super::remains::watch_over;
 use super::{Guardian, Handle, Hold};
@@ -192,19 +192,12 @@ async fn attempt(options: &LaunchOptions, place: &KeepPlace) -> Result<Handle, F
             let gone = watch_over(pid, place.identity())
                 .map_err(|error| Failure::Final(LaunchError::Execute(error)))?;
             let opening = launch::open(socket, options, Some(place.path())).await;
-            let Opening { link, containment, output } = opening.map_err(|error| match error {
+            let opening = opening.map_err(|error| match error {
                 // It has ended meanwhile.
                 LaunchError::NoAnswer => locked(),
                 error => Failure::Final(error),
             })?;
-            Ok(Handle {
-                link,
-                containment,
-                output,
-                gone,
-                wait_for_room: Default::default(),
-                room: Default::default(),
-            })
+            Ok(opening.handle(gone))
         }
         Err(Errno::CONNREFUSED | Errno::NOENT | Errno::AGAIN) => {
             if place.lock().map_err(keep)?.is_none() {

@@ -93,17 +93,10 @@ pub(super) async fn launch_new(
     if matches!(opening, Err(LaunchError::NoAnswer)) {
         let _ = pidfd_send_signal(helper, Signal::KILL);
     }
-    let Opening { link, containment, output } = opening?;
+    let opening = opening?;
     // The receiver is gone only if the guardian has ended already.
-    let _ = containment_sender.send(containment.clone());
-    Ok(Handle {
-        link,
-        containment,
-        output,
-        gone,
-        wait_for_room: Default::default(),
-        room: Default::default(),
-    })
+    let _ = containment_sender.send(opening.containment.clone());
+    Ok(opening.handle(gone))
 }
 
 /// A guardian that serves us.
@@ -111,6 +104,15 @@ pub(super) struct Opening {
     pub(super) link: Arc<Link>,
     pub(super) containment: Containment,
     pub(super) output: Option<OutputDirectory>,
+}
+
+impl Opening {
+    /// The handle of it; `gone` is closed when nothing is left of the guardian.
+    pub(super) fn handle(self, gone: watch::Receiver<()>) -> Handle {
+        let Self { link, containment, output } = self;
+        let (wait_for_room, room) = Default::default();
+        Handle { link, containment, output, gone, wait_for_room, room }
+    }
 }
 
 /// The first words with a guardian.
