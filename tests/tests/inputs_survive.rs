@@ -191,3 +191,83 @@ fn what_the_system_does_not_give_is_read_by_the_next_start_and_then_takes_no_roo
     assert_eq!(runs(&ran), each_once(3));
     wait_for("the room to be free", || (inputs(&home) + open_inputs(&home) == 0).then_some(()));
 }
+
+/// Reads its input piece by piece into a file of its node, and takes its time.
+const COPY: &str = "while [ \"$(head -c 65536 | tee -a \"$0.$SORTIE_NODE\" | wc -c)\" -gt 0 ]; \
+                    do sleep 0.02; done";
+
+#[test]
+fn a_process_reads_on_where_it_was_whichever_daemon_is_killed() {
+    let (mut a, mut b) = two();
+    let (file, copy) = (a.path().join("given"), a.path().join("copy"));
+    let given: Vec<u8> =
+        (0..1_u64 << 20).flat_map(|number| (number * 0x9E37_79B9).to_le_bytes()).collect();
+    fs::write(&file, &given).expect("a file");
+    start(&a, &["--on", "*", "--stdin", text(&file), "--", "sh", "-c", COPY, text(&copy)]);
+    let copies = ["a", "b"].map(|node| a.path().join(format!("copy.{node}")));
+    let length = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
+    for part in 1..=8 {
+        let so_far = part * given.len() as u64 / 10;
+        wait_for("some more of it", || {
+            copies.iter().all(|copy| length(copy) >= so_far).then_some(())
+        });
+        match part {
+            1 | 4 | 7 => a.live_again("a"),
+            2 | 5 => b.live_again("b"),
+            // The node behind it is none that this test can kill.
+            8 => assert_eq!(a.sortie(&["node", "restart"]).code, 0),
+            _ => {
+                b.kill_daemon();
+                a.live_again("a");
+                b.live_again("b");
+            }
+        }
+    }
+    let ran = a.sortie(&["wait", "1"]);
+    assert_eq!(ran.code, 0, "{ran:?} {}", entry(&a, "1"));
+    for copy in copies {
+        assert!(fs::read(&copy).expect("a file") == given, "{}", copy.display());
+    }
+    assert_eq!(a.sortie(&["node", "stop"]).code, 0);
+}
+
+#[test]
+fn an_input_that_comes_while_its_process_reads_is_read_to_its_end_after_a_kill() {
+    let mut home = Home::running("solo", &[]);
+    let copy = home.path().join("copy");
+    let words = ["start", "--stdin", "-", "--", "sh", "-c", COPY, text(&copy)];
+    let mut client = sending(&home, &words, "first\n");
+    let of_node = home.path().join("copy.solo");
+    let copied = || fs::read_to_string(&of_node).unwrap_or_default();
+    let mut pipe = client.stdin.take().expect("a pipe");
+    // The process has begun to read before the input is whole.
+    wait_for("its start", || {
+        let is_there = home.sortie(&["get", "2"]).code == 0;
+        (is_there && state(&home, "2") == "running").then_some(())
+    });
+    let rest = "and so on\n".repeat(100_000);
+    pipe.write_all(rest.as_bytes()).expect("a reader");
+    drop(pipe);
+    assert!(client.wait().expect("an end").success());
+    wait_for("a part of it", || (copied().len() > 70_000).then_some(()));
+    home.live_again("solo");
+    assert_eq!(home.sortie(&["wait", "1"]).code, 0);
+    assert!(copied() == format!("first\n{rest}"));
+}
+
+#[test]
+fn a_process_whose_input_broke_off_has_what_came_and_is_then_ended() {
+    let mut home = Home::running("solo", &[]);
+    let copy = home.path().join("copy");
+    let script = "cat >> \"$0\"; echo ended >> \"$0\"";
+    let words = ["start", "--stdin", "-", "--", "sh", "-c", script, text(&copy)];
+    let mut client = sending(&home, &words, "first\n");
+    let copied = || fs::read_to_string(&copy).unwrap_or_default();
+    wait_for("what came", || (copied() == "first\n").then_some(()));
+    home.live_again("solo");
+    let job = home.sortie(&["wait", "1"]);
+    assert_eq!((job.code, copied().as_str()), (100, "first\n"), "{job:?}");
+    assert_eq!(entry(&home, "2")["reason"]["code"], "input_lost");
+    client.kill().expect("a client");
+    client.wait().expect("an end");
+}

@@ -7,6 +7,7 @@ mod alone;
 mod disk;
 mod ends;
 mod file;
+mod input;
 mod output;
 mod start;
 
@@ -25,6 +26,7 @@ use crate::watch::Watcher;
 use alone::{Due, Stood};
 use disk::Room;
 use file::ChildFile;
+use input::Input;
 use output::{Flow, Got, Output};
 
 /// Everything that is kept.
@@ -118,17 +120,6 @@ pub(crate) enum Rest {
     },
 }
 
-/// The other end of a child's stdin.
-#[derive(Debug)]
-enum Input {
-    /// It had none, or was told its end.
-    Whole,
-    /// Held open besides the daemon.
-    Held(OwnedFd),
-    /// Held open, and the daemon that had the rest is gone.
-    Lost(OwnedFd),
-}
-
 /// Whether a child is still to be remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Memory {
@@ -160,7 +151,8 @@ impl Keeper {
         self.children.values().any(|kept| kept.life.is_unfinished())
     }
 
-    /// A child's program runs: its pipes are read from now on.
+    /// A child's program runs: its pipes are read from now on, and its own end of its input is
+    /// written to.
     pub(crate) fn begin(
         &mut self,
         number: ChildNumber,
@@ -172,10 +164,12 @@ impl Keeper {
         let Some(kept) = self.children.get_mut(&number) else { return };
         kept.pid = pid;
         kept.started = Instant::now();
-        kept.input = input.map_or(Input::Whole, Input::Held);
+        if let Some(exit) = input {
+            kept.input.begin(exit);
+        }
         // Making a pipe not block fails for nothing that is one.
         let _ = kept.output.take_pipes(pipes);
-        let watched = kept.output.watch(number, watcher, flow);
+        let watched = kept.watch(number, watcher, flow);
         self.on_watched(watched);
     }
 
@@ -260,7 +254,7 @@ impl Keeper {
         let flow = self.flow();
         let mut all = Ok(());
         for (number, kept) in &mut self.children {
-            all = all.and(kept.output.watch(*number, watcher, flow));
+            all = all.and(kept.watch(*number, watcher, flow));
         }
         self.on_watched(all);
     }
@@ -272,12 +266,6 @@ impl Keeper {
             kept.output.on_stored(next);
             let watched = kept.output.watch(*number, watcher, flow);
             self.on_watched(watched);
-        }
-    }
-
-    pub(crate) fn close_input(&mut self, number: ChildNumber) {
-        if let Some(kept) = self.children.get_mut(&number) {
-            kept.input = Input::Whole;
         }
     }
 
@@ -384,6 +372,13 @@ impl Keeper {
 pub(crate) enum Remains {
     Nothing,
     Facts,
+}
+
+impl Kept {
+    fn watch(&mut self, number: ChildNumber, watcher: &Watcher, flow: Flow) -> Result<(), Errno> {
+        let input = self.input.watch(number, watcher);
+        self.output.watch(number, watcher, flow).and(input)
+    }
 }
 
 impl Life {

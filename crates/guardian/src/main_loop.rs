@@ -169,9 +169,14 @@ impl Guardian {
         {
             return Ok(Progress::Over(Remains::Nothing));
         }
-        for (source, _) in ready {
-            if let (Source::Pipe(number, stream), Some(keeper)) = (source, &mut self.keeper) {
-                keeper.on_readable((number, stream), &self.watcher);
+        for (source, flags) in ready {
+            let Some(keeper) = &mut self.keeper else { break };
+            match source {
+                Source::Pipe(number, stream) => {
+                    keeper.on_readable((number, stream), &self.watcher);
+                }
+                Source::Input(number) => keeper.on_input_ready((number, flags), &self.watcher),
+                Source::Signals | Source::Daemon | Source::Door => {}
             }
         }
         self.obey();
@@ -244,7 +249,7 @@ impl Guardian {
             }
             GuardianRequest::CloseInput { child } => {
                 if let Some(keeper) = &mut self.keeper {
-                    keeper.close_input(child);
+                    keeper.end_input(child, &self.watcher);
                 }
             }
             GuardianRequest::Move { child, motion } => self.orders.moves.push((child, motion)),
@@ -277,10 +282,12 @@ impl Guardian {
 
     fn start(&mut self, mut request: SpawnRequest) -> Result<(), SpawnFailure> {
         let (number, input) = (request.child, request.input);
+        let mut given = None;
         if let Some(keep) = request.keep.take() {
             let none = SpawnFailure { step: SpawnStep::Guardian, errno: Errno::OPNOTSUPP };
             let can_be = matches!(input, StandardInput::Null | StandardInput::Pipe);
-            self.keeper.as_mut().filter(|_| can_be).ok_or(none)?.admit(number, keep)?;
+            let keeper = self.keeper.as_mut().filter(|_| can_be).ok_or(none)?;
+            given = keeper.admit(number, keep, input)?;
         }
         let mut tree = self
             .forest
@@ -304,7 +311,7 @@ impl Guardian {
         self.children.insert(number, child);
         let pid = pid.as_raw_nonzero().get().cast_unsigned();
         if self.is_kept(number) {
-            self.begin_keeping((number, pid), pipes, input);
+            self.begin_keeping((number, pid), pipes, (input, given));
         } else {
             self.outbox.push_with(&GuardianReport::Spawned { child: number, pid, input }, pipes);
         }

@@ -19,6 +19,8 @@ pub(crate) enum Source {
     Door,
     /// A kept child's output.
     Pipe(ChildNumber, Stream),
+    /// Either pipe that a kept child's input goes through.
+    Input(ChildNumber),
 }
 
 /// What is watched, with thousands of pipes.
@@ -80,6 +82,7 @@ impl Source {
             Self::Door => 2 << 2,
             Self::Pipe(child, Stream::Error) => child.0 << 2 | 2,
             Self::Pipe(child, _) => child.0 << 2 | 1,
+            Self::Input(child) => child.0 << 2 | 3,
         })
     }
 
@@ -90,7 +93,8 @@ impl Source {
             (0, 1) => Self::Daemon,
             (0, _) => Self::Door,
             (1, child) => Self::Pipe(ChildNumber(child), Stream::Output),
-            (_, child) => Self::Pipe(ChildNumber(child), Stream::Error),
+            (2, child) => Self::Pipe(ChildNumber(child), Stream::Error),
+            (_, child) => Self::Input(ChildNumber(child)),
         }
     }
 }
@@ -108,6 +112,7 @@ mod tests {
             Source::Door,
             Source::Pipe(child, Stream::Output),
             Source::Pipe(child, Stream::Error),
+            Source::Input(child),
         ] {
             assert_eq!(Source::of(source.data()), source);
         }

@@ -28,11 +28,12 @@ pub use nul_list::{NulList, Unended};
 /// The version of this protocol. Both ends are one program, so it differs only when the program was
 /// replaced while a daemon, or the children that it kept, ran on. Both say the oldest and the
 /// newest version that they speak, in the first fields of their first message, which stay there.
-pub const GUARDIAN_VERSION: u16 = 5;
+pub const GUARDIAN_VERSION: u16 = 6;
 
 /// The oldest version of a guardian that a daemon goes on with. Version 3 does not know
 /// [`GuardianRequest::Interrupt`], and never says [`GuardianReport::Interrupted`] or
-/// [`GuardianReport::HoldsBack`]. Neither it nor version 4 says [`KeptInput::Handed`].
+/// [`GuardianReport::HoldsBack`]. Neither it nor version 4 says [`KeptInput::Handed`], and only
+/// version 6 says [`KeptInput::HandedAt`].
 pub const GUARDIAN_VERSION_OLDEST: u16 = 3;
 
 /// A daemon's number for a child, unique within the life of a guardian.
@@ -181,8 +182,8 @@ pub enum GuardianRequest {
         /// The child.
         child: ChildKey,
     },
-    /// A kept child's input is at its end. Until then the guardian holds its pipe open, so that the
-    /// death of the daemon is not taken for that.
+    /// A kept child's input is at its end, behind what the daemon has written. Until then the
+    /// guardian holds its pipe open, so that the death of the daemon is not taken for that.
     CloseInput {
         /// The child.
         child: ChildNumber,
@@ -316,8 +317,8 @@ pub enum GuardianReport {
         next: Seq,
     },
     /// A child of an earlier daemon. Takes the other end of its stdin if that is
-    /// [handed](KeptInput::Handed) over. Reports about it follow as about any other: how far it has
-    /// written, its end if that is known.
+    /// [handed](KeptInput::HandedAt) over. Reports about it follow as about any other: how far it
+    /// has written, its end if that is known.
     Kept(Box<KeptChild>),
     /// The guardian does not serve this daemon. Nothing follows.
     Refused {

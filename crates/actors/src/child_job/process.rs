@@ -67,8 +67,10 @@ pub(super) fn resume(
 ) -> Slot {
     let Survivor { start, begin, stop, motion, mut adopted } = child;
     let port = ChildPort::new(Arc::clone(port), &start);
-    if !port.job().spec.input.is_open() {
-        adopted.input.lose_open();
+    // By now: whoever sends it asks soon who reads.
+    let input = adopted.input.written().and_then(|written| ChildInput::go_on(&port, written));
+    if input.is_none() && !port.job().spec.input.is_open() {
+        adopted.input.lose_rest();
     }
     port.was_before(begin, adopted.ended, adopted.running);
     let ending = Ending::new(Arc::clone(&port), left);
@@ -76,15 +78,15 @@ pub(super) fn resume(
     let (guardian, this, own) = (guardian.clone(), Arc::clone(&port), stopper.clone());
     let future = tokio::spawn(async move {
         let _ending = ending;
-        let input_lost = adopted.input.is_lost();
+        let was_lost = adopted.input.is_lost();
         // Before anything is heard of it: an end that is known already was that of the stop.
         if let Some(how) = stop {
             own.stop(how);
         }
         own.move_to(motion);
-        let io = Io::resumed(Arc::clone(&this), own);
+        let io = Io::with(Arc::clone(&this), own, input);
         if let Some(open) = &io.open
-            && !matches!(adopted.input, AdoptedInput::Open(_))
+            && !matches!(adopted.input, AdoptedInput::Open { .. })
         {
             // Closed in an earlier life of this node.
             open.close();
@@ -93,7 +95,8 @@ pub(super) fn resume(
         let facts = io.serve(sortie_exec::resume(&guardian, adopted, plan, (&io, &stops))).await;
         let outcome = outcome(&facts, this.job().spec.timeout);
         this.settle().await;
-        this.ended(if input_lost { lost_its_input(outcome) } else { outcome });
+        let lost = was_lost || io.input_lost.load(Ordering::Acquire);
+        this.ended(if lost { lost_its_input(outcome) } else { outcome });
     });
     Slot { port, future: future.abort_handle(), stop: Some(stopper), abort_at: None }
 }
@@ -170,11 +173,6 @@ impl Io {
         Self::with(port, stopper, input)
     }
 
-    /// That of a process whose input is what it got before.
-    fn resumed(port: Arc<ChildPort>, stopper: Stopper) -> Self {
-        Self::with(port, stopper, None)
-    }
-
     fn with(port: Arc<ChildPort>, stopper: Stopper, input: Option<ChildInput>) -> Self {
         let (input, input_lost) = (Mutex::new(input), AtomicBool::new(false));
         let open = OpenInput::of(&port);
@@ -229,7 +227,8 @@ impl ProcessIo for Io {
             Err(_) => {
                 self.input_lost.store(true, Ordering::Release);
                 self.stopper.stop(StopSpec::NOW);
-                None
+                // It is killed, and does not see an end where there is none.
+                std::future::pending().await
             }
         }
     }

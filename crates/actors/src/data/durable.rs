@@ -104,7 +104,9 @@ impl Durable {
         }
         let Err(error) = self.ask(changes).await else { return Kept::Yes };
         let kept = if error.is_retryable() { Kept::NotYet } else { Kept::Never };
-        if !self.failed.swap(true, Ordering::Relaxed) {
+        // In good order a node closes it at its end, and what it failed of comes before that.
+        let is_closed = matches!(error, JournalError::Closed);
+        if !is_closed && !self.failed.swap(true, Ordering::Relaxed) {
             tracing::error!(%error, ?kept, "what becomes of jobs is not kept");
         }
         kept

@@ -8,6 +8,7 @@ pub(crate) mod feed;
 pub(crate) mod inlet;
 
 use bytes::Bytes;
+use sortie_model::ChildKey;
 
 use crate::data::input::inlet::Inlet;
 use crate::data::input_log::{InputReader, Piece};
@@ -30,6 +31,11 @@ pub(crate) enum ChildInput {
 impl ChildInput {
     /// The child's input, if its job has one.
     pub(crate) fn open(port: &ChildPort) -> Option<Self> {
+        Self::go_on(port, 0)
+    }
+
+    /// The same of a child that has so many bytes of it from an earlier life of this node.
+    pub(crate) fn go_on(port: &ChildPort, read: u64) -> Option<Self> {
         let job = port.job();
         if !job.spec.input.is_fed() {
             return None;
@@ -37,9 +43,14 @@ impl ChildInput {
         let ordinal = sortie_exec::task::TaskPort::ordinal(port);
         match &job.target {
             Target::Here(shared) => {
-                shared.input.as_ref().map(|log| Self::Here(log.reader(ordinal)))
+                let reader = shared.input.as_ref()?.reader(ordinal);
+                reader.advance_to(read);
+                Some(Self::Here(reader))
             }
-            Target::There(outbox) => Some(Self::There(job.inputs.open(job.job, ordinal, outbox))),
+            Target::There(outbox) => {
+                let child = ChildKey { job: job.job, ordinal };
+                Some(Self::There(job.inputs.open(child, read, outbox)))
+            }
         }
     }
 

@@ -42,7 +42,7 @@ pub struct Adopted {
     pub first: Seq,
     /// The guardian died, and the child with it: no end is known, but what it wrote is there.
     pub lost: bool,
-    /// What of its input the former daemon had not written died with that.
+    /// What became of its input.
     pub input: AdoptedInput,
     /// Whether it stands still.
     pub motion: Motion,
@@ -63,14 +63,28 @@ pub enum AdoptedInput {
     Whole,
     /// The rest is lost: it waits in vain, and is killed.
     Lost,
-    /// The same, but it can be written to further, which is what happens.
-    Open(Input),
+    /// What the former daemon had not written is not with it. It can be written to further, which
+    /// is what happens.
+    Open {
+        /// Where.
+        end: Input,
+        /// How many bytes were written before; an older guardian does not know.
+        written: Option<u64>,
+    },
 }
 
 impl AdoptedInput {
-    /// An input of which nothing may be missing: of one that can be written to further it is.
-    pub fn lose_open(&mut self) {
-        if matches!(self, Self::Open(_)) {
+    /// How many bytes the former daemon wrote, where the next one can write on and that is known.
+    pub const fn written(&self) -> Option<u64> {
+        match self {
+            Self::Open { written, .. } => *written,
+            Self::Whole | Self::Lost => None,
+        }
+    }
+
+    /// Nobody has the rest of it.
+    pub fn lose_rest(&mut self) {
+        if matches!(self, Self::Open { .. }) {
             *self = Self::Lost;
         }
     }
@@ -113,8 +127,13 @@ fn take(handle: &Arc<Handle>) -> Vec<Adopted> {
             lost,
             input: match (child.input, stdin.map(Input::new)) {
                 (KeptInput::Whole, _) => AdoptedInput::Whole,
-                (KeptInput::Handed, Some(Ok(end))) => AdoptedInput::Open(end),
-                (KeptInput::Lost | KeptInput::Handed, _) => AdoptedInput::Lost,
+                (KeptInput::Handed, Some(Ok(end))) => AdoptedInput::Open { end, written: None },
+                (KeptInput::HandedAt(bytes), Some(Ok(end))) => {
+                    AdoptedInput::Open { end, written: Some(bytes) }
+                }
+                (KeptInput::Lost | KeptInput::Handed | KeptInput::HandedAt(_), _) => {
+                    AdoptedInput::Lost
+                }
             },
             motion: child.motion,
             ended: child.ended,
@@ -139,7 +158,7 @@ impl Adopted {
             ending: Ending { receiver: ended, known: None },
             output: ProcessOutput::Kept(KeptOutput::new(reader, written)),
             stdin: match self.input {
-                AdoptedInput::Open(end) => Some(end),
+                AdoptedInput::Open { end, .. } => Some(end),
                 AdoptedInput::Whole | AdoptedInput::Lost => None,
             },
             channel: None,

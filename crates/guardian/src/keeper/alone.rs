@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sortie_model::{Motion, limits};
 use sortie_wire::guardian_proto::{ChildNumber, Deadline, DeadlineAct};
 
-use super::{Daemon, Input, Keeper, Kept, Life};
+use super::{Daemon, Keeper, Kept, Life};
 use crate::watch::Watcher;
 
 /// A deadline by the clock.
@@ -65,8 +65,7 @@ impl Stood {
 }
 
 impl Keeper {
-    /// A daemon came, or went. One that went took the rest of its children's input along; one that
-    /// came was [handed](Keeper::story) what is held of their pipes.
+    /// A daemon came, or went.
     pub(crate) fn set_daemon(&mut self, daemon: Daemon, watcher: &Watcher) {
         self.daemon = daemon;
         // The next one hears it anew.
@@ -76,13 +75,6 @@ impl Keeper {
         self.watch_all(watcher);
         if daemon == Daemon::Away {
             self.news.clear();
-        }
-        for kept in self.children.values_mut() {
-            kept.input = match (std::mem::replace(&mut kept.input, Input::Whole), daemon) {
-                (Input::Held(end), Daemon::Away) => Input::Lost(end),
-                (Input::Lost(end), Daemon::There) => Input::Held(end),
-                (other, _) => other,
-            };
         }
     }
 

@@ -10,8 +10,9 @@ use sortie_wire::guardian_proto::{
 };
 
 use super::alone::Due;
+use super::input::Input;
 use super::output::{Got, STREAMS};
-use super::{Exited, Input, Keeper, Kept, Life, Memory, Need, Rest};
+use super::{Exited, Keeper, Kept, Life, Memory, Need, Rest};
 use crate::watch::Watcher;
 
 impl Keeper {
@@ -19,7 +20,7 @@ impl Keeper {
     pub(crate) fn on_exited(&mut self, number: ChildNumber, exited: GuardianReport, rest: Rest) {
         let Some(kept) = self.children.get_mut(&number) else { return };
         let now = Instant::now();
-        kept.input = Input::Whole;
+        kept.input = Input::Over;
         let drain_until = now.checked_add(kept.keep.drain);
         let drain_until = drain_until.unwrap_or(now + limits::LONGEST);
         let ran = kept.stood.running(kept.started, now);
@@ -137,17 +138,15 @@ impl Kept {
         }
     }
 
-    /// What there is to tell of it, with the other end of its stdin if the daemon that had it is
-    /// gone. Where no descriptor is left to be had it stays lost.
+    /// What there is to tell the next daemon of it, with the other end of its input if that is not
+    /// at its end.
     pub(super) fn handed(&self, number: ChildNumber) -> Vec<(GuardianReport, Vec<OwnedFd>)> {
         let mut told: Vec<_> =
             self.told(number).into_iter().map(|report| (report, Vec::new())).collect();
-        if let Input::Lost(end) = &self.input
-            && let Ok(end) = end.try_clone()
-            && let Some((GuardianReport::Kept(kept), descriptors)) = told.first_mut()
-        {
-            kept.input = KeptInput::Handed;
-            descriptors.push(end);
+        if let Some((GuardianReport::Kept(kept), descriptors)) = told.first_mut() {
+            let (input, end) = self.input.handed();
+            kept.input = input;
+            descriptors.extend(end);
         }
         told
     }
@@ -164,17 +163,13 @@ impl Kept {
             }
             Life::Lost => (Duration::ZERO, None, KeptFate::Lost),
         };
-        let input = match self.input {
-            Input::Whole | Input::Held(_) => KeptInput::Whole,
-            Input::Lost(_) => KeptInput::Lost,
-        };
         let kept = KeptChild {
             number,
             keep: self.keep.clone(),
             oldest: self.output.stored(),
             pid: self.pid,
             running,
-            input,
+            input: KeptInput::Whole,
             fate,
             ended,
             kill_in: self.due.and_then(Due::kill_in),

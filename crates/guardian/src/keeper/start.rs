@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::DirBuilder;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -14,13 +15,14 @@ use sortie_exec::sys::spawn::SpawnFailure;
 use sortie_model::reason::SpawnStep;
 use sortie_model::{Seq, limits};
 use sortie_store::segment::{Batch, OutputReader, ReadBounds, SegmentError};
-use sortie_wire::guardian_proto::{ChildNumber, Containment, Keep, Lack, Refusal};
+use sortie_wire::guardian_proto::{ChildNumber, Containment, Keep, Lack, Refusal, StandardInput};
 
 use super::alone::Stood;
 use super::disk::Room;
 use super::file::{self, ChildFile, Noted};
+use super::input::Input;
 use super::output::{self, Output};
-use super::{Daemon, Exited, Input, Keeper, Kept, Life, Memory, errno};
+use super::{Daemon, Exited, Keeper, Kept, Life, Memory, errno};
 
 /// The pause between two kills of what a dead guardian left.
 const CLEAR_PAUSE: Duration = Duration::from_millis(5);
@@ -101,7 +103,7 @@ impl Keeper {
             keep: child.keep,
             file,
             output,
-            input: Input::Whole,
+            input: Input::Over,
             pid: child.pid,
             started: Instant::now(),
             life,
@@ -129,8 +131,14 @@ impl Keeper {
         }
     }
 
-    /// Makes room for what a child is going to write, before it starts.
-    pub(crate) fn admit(&mut self, number: ChildNumber, keep: Keep) -> Result<(), SpawnFailure> {
+    /// Makes room for what a child is going to write, before it starts. Gives the daemon's end of
+    /// its input, if it is to have one.
+    pub(crate) fn admit(
+        &mut self,
+        number: ChildNumber,
+        keep: Keep,
+        input: StandardInput,
+    ) -> Result<Option<OwnedFd>, SpawnFailure> {
         let failed = |errno| SpawnFailure { step: SpawnStep::Guardian, errno };
         if keep.note.len() > limits::KEPT_NOTE_BYTES {
             return Err(failed(Errno::MSGSIZE));
@@ -144,11 +152,18 @@ impl Keeper {
         }
         let output = Output::open(self.directory.clone(), keep.child, keep.first);
         let output = output.map_err(|error| failed(errno_of(&error)))?;
+        let (input, given) = match input {
+            StandardInput::Pipe => {
+                let (input, given) = Input::open().map_err(failed)?;
+                (input, Some(given))
+            }
+            _ => (Input::Over, None),
+        };
         let mut kept = Kept {
             file: ChildFile::of(&self.place.children(), keep.child),
             keep,
             output,
-            input: Input::Whole,
+            input,
             pid: 0,
             started: Instant::now(),
             life: Life::Runs,
@@ -162,7 +177,7 @@ impl Keeper {
             kept.output.inherit(earlier.output);
         }
         self.put(number, kept);
-        Ok(())
+        Ok(given)
     }
 
     /// A child was not started after all. What an earlier life of it wrote stays until the daemon

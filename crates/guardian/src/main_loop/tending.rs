@@ -36,12 +36,12 @@ impl Guardian {
         }
     }
 
-    /// Keeps a child's pipes, and passes its input to the daemon: a second end of that stays here.
+    /// Keeps a child's pipes, and passes the daemon's end of its input on.
     pub(super) fn begin_keeping(
         &mut self,
         (number, pid): (ChildNumber, u32),
         pipes: Vec<OwnedFd>,
-        input: StandardInput,
+        (input, given): (StandardInput, Option<OwnedFd>),
     ) {
         let mut pipes = pipes.into_iter();
         let (Some(output), Some(error), Some(keeper)) =
@@ -49,11 +49,9 @@ impl Guardian {
         else {
             return;
         };
-        let passed: Vec<_> = pipes.collect();
-        // Without a second end, the child will take its daemon's death for the end of its input.
-        let held = passed.first().and_then(|end| rustix::io::fcntl_dupfd_cloexec(end, 3).ok());
-        keeper.begin(number, (pid, [output, error]), held, &self.watcher);
-        self.outbox.push_with(&GuardianReport::SpawnedKept { child: number, pid, input }, passed);
+        keeper.begin(number, (pid, [output, error]), pipes.next(), &self.watcher);
+        let given = given.into_iter().collect();
+        self.outbox.push_with(&GuardianReport::SpawnedKept { child: number, pid, input }, given);
     }
 
     /// Goes on with ends and writes that wait for something, and tells the daemon what is new.

@@ -80,9 +80,11 @@ pub enum KeptInput {
     /// The rest of it died with the daemon. The child waits for it, in vain: there is no descriptor
     /// for its pipe.
     Lost,
-    /// What the daemon had not written died with it. The other end of the child's stdin comes
-    /// along, as a descriptor: the next daemon may write on.
+    /// What the daemon had not written died with it, and nobody knows how much that was. The other
+    /// end of the child's stdin comes along, as a descriptor: the next daemon may write on.
     Handed,
+    /// The same, and the daemon had written so many bytes: the next one may write on behind them.
+    HandedAt(u64),
 }
 
 /// Whether a kept child's end can be known.

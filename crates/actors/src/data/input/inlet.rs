@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf, Bytes};
 use sortie_link::{CloseCode, FrameReceiver, Link};
-use sortie_model::{JobInstance, NodeId, Ordinal, limits};
+use sortie_model::{ChildKey, JobInstance, NodeId, Ordinal, limits};
 use sortie_wire::DecodeError;
 use sortie_wire::frame::{self, Frame};
 use sortie_wire::host_proto::{
@@ -55,18 +55,18 @@ impl InputPorts {
         self.gates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A child begins to read.
+    /// A child begins to read, or reads on behind so many bytes.
     pub(crate) fn open(
         self: &Arc<Self>,
-        job: JobInstance,
-        ordinal: Ordinal,
+        ChildKey { job, ordinal }: ChildKey,
+        read: u64,
         outbox: &Arc<Outbox>,
     ) -> Inlet {
         let (sender, queue) = mpsc::channel(QUEUED_PIECES);
         let gate = Arc::new(Gate {
             queue: sender,
-            received: tokio::sync::Mutex::default(),
-            read: AtomicU64::new(0),
+            received: tokio::sync::Mutex::new(read),
+            read: AtomicU64::new(read),
         });
         self.gates().insert(ordinal, Arc::clone(&gate));
         let inlet = Inlet {
@@ -77,9 +77,9 @@ impl InputPorts {
             gate,
             queue,
             handed: 0,
-            told: 0,
+            told: read,
         };
-        inlet.tell(InputProgress::UpTo(0));
+        inlet.tell(InputProgress::UpTo(read));
         inlet
     }
 

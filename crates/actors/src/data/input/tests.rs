@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sortie_link::CloseCode;
-use sortie_model::{JobInstance, NodeId, Ordinal, SessionInstance, limits};
+use sortie_model::{ChildKey, JobInstance, NodeId, Ordinal, SessionInstance, limits};
 use sortie_wire::frame::Message;
 use sortie_wire::host_proto::{InputPosition, InputProgress, InputRead, InputStream};
 use tokio::task::JoinSet;
@@ -47,7 +47,7 @@ impl House {
     }
 
     fn child(&self, ordinal: u32) -> Inlet {
-        self.ports.open(JOB, Ordinal(ordinal), &self.outbox)
+        self.ports.open(ChildKey { job: JOB, ordinal: Ordinal(ordinal) }, 0, &self.outbox)
     }
 
     fn told(&self, ends: &Ends, read: Vec<InputPosition>) -> Result<(), FalsePosition> {

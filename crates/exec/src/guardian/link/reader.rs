@@ -104,7 +104,7 @@ impl<'a> Reader<'a> {
 
     /// A child of an earlier daemon. What died with its guardian has no news.
     fn on_kept(&mut self, child: KeptChild) {
-        let handed = child.input == KeptInput::Handed;
+        let handed = matches!(child.input, KeptInput::Handed | KeptInput::HandedAt(_));
         let stdin = handed.then(|| self.descriptors.pop_front()).flatten();
         let (slot, pending) = slot(Keeping::Kept);
         if child.motion != Motion::Running {

@@ -170,6 +170,7 @@ fn kept_reports() -> Vec<(&'static str, GuardianReport)> {
         ("written", GuardianReport::Written { child: CHILD, next: Seq(70_000) }),
         ("kept", kept(KeptInput::Lost, KeptFate::Known)),
         ("kept and handed", kept(KeptInput::Handed, KeptFate::Known)),
+        ("kept and handed at", kept(KeptInput::HandedAt(70_000), KeptFate::Known)),
         ("kept and lost", kept(KeptInput::Whole, KeptFate::Lost)),
         ("busy", GuardianReport::Refused { why: Refusal::Busy { daemon: 70_000 } }),
         ("locked", GuardianReport::Refused { why: Refusal::Locked }),
