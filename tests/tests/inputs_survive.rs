@@ -64,6 +64,12 @@ fn each_line_of_a_map_runs_once_whatever_happens_to_the_nodes() {
     assert_eq!(runs(&ran), each_once(LINES));
     let job = entry(&a, "1");
     assert_eq!((&job["state"], &job["children_total"]), (&"completed".into(), &LINES.into()));
+    // What each child was is known as long as the job is.
+    a.sortie(&["node", "restart"]);
+    let last = entry(&a, &(LINES + 1).to_string());
+    let command = last["command"].as_str().expect("a command");
+    assert!(command.ends_with(&format!("{LINES} {LINES}")), "{command}");
+    assert_eq!(a.sortie(&["remove", "1"]).code, 0);
     wait_for("the file to go", || (inputs(&a) == 0).then_some(()));
     assert_eq!(a.sortie(&["node", "stop"]).code, 0);
 }
@@ -189,7 +195,10 @@ fn what_the_system_does_not_give_is_read_by_the_next_start_and_then_takes_no_roo
     let all = home.sortie(&["wait", "1"]);
     assert_eq!(all.code, 0, "{all:?}");
     assert_eq!(runs(&ran), each_once(3));
-    wait_for("the room to be free", || (inputs(&home) + open_inputs(&home) == 0).then_some(()));
+    wait_for("that nobody has it open", || (open_inputs(&home) == 0).then_some(()));
+    assert_eq!(inputs(&home), 1);
+    assert_eq!(home.sortie(&["remove", "1"]).code, 0);
+    wait_for("the room to be free", || (inputs(&home) == 0).then_some(()));
 }
 
 /// Reads its input piece by piece into a file of its node, and takes its time.
@@ -259,7 +268,8 @@ fn an_input_that_comes_while_its_process_reads_is_read_to_its_end_after_a_kill()
 fn a_process_whose_input_broke_off_has_what_came_and_is_then_ended() {
     let mut home = Home::running("solo", &[]);
     let copy = home.path().join("copy");
-    let script = "cat >> \"$0\"; echo ended >> \"$0\"";
+    // One process, which nothing outlives for a moment.
+    let script = "while read line; do echo $line >> \"$0\"; done; echo ended >> \"$0\"";
     let words = ["start", "--stdin", "-", "--", "sh", "-c", script, text(&copy)];
     let mut client = sending(&home, &words, "first\n");
     let copied = || fs::read_to_string(&copy).unwrap_or_default();

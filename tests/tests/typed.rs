@@ -233,13 +233,22 @@ async fn an_input_without_encoding_is_an_error_of_the_results() {
     let texts = || ["a".to_owned(), "x".repeat(sortie::limits::VALUE_BYTES), "b".to_owned()];
     let job = a.session().map(length, texts()).start().await.expect("a start");
     let error = soon(job.clone()).await.expect_err("an input is missing");
-    assert!(matches!(error, ResultError::InputLost(_)), "{error}");
+    assert!(matches!(error, ResultError::InputLost(Some(_))), "{error}");
     assert!(!error.is_retryable());
     let mut results = job.results().in_order();
     assert_eq!(soon(results.next()).await.expect("an item").expect("a result").value, 1);
     let error = soon(results.next()).await.expect("an item").expect_err("an input is missing");
-    assert!(matches!(error, ResultError::InputLost(_)), "{error}");
+    assert!(matches!(error, ResultError::InputLost(Some(_))), "{error}");
     assert!(soon(results.next()).await.is_none());
+    // A handle that did not send it knows that it broke off, and not why.
+    let found = a.session().handle(&job.view().await.expect("a job")).typed::<usize>();
+    let error = soon(found.clone()).await.expect_err("an input is missing");
+    assert!(matches!(error, ResultError::InputLost(None)), "{error}");
+    let errors =
+        [soon(found.results().next()).await, soon(found.results().in_order().next()).await];
+    for error in errors.map(|item| item.expect("an item").expect_err("an input is missing")) {
+        assert!(matches!(error, ResultError::InputLost(None)), "{error}");
+    }
     let [_, huge, _] = texts();
     let unsent = a.session().run(length, huge);
     let error = unsent.dry_run().await.expect_err("it has no encoding");

@@ -205,9 +205,7 @@ impl Actor for ParentJobActor {
         // What the journal does not have stays in memory.
         if state.kept.as_ref().is_some_and(|facts| facts.finished().is_some()) {
             state.job.drops_ended().await;
-            if let Some(log) = &state.job.input {
-                log.close();
-            }
+            state.job.end_input();
             state.session.put_some_away(&state.job);
         }
         Ok(())

@@ -111,7 +111,7 @@ impl Ends {
     /// came, counts as a failure.
     pub(crate) fn add_job(&mut self, job: &JobView) {
         State::ALL.into_iter().for_each(|state| self.add(state, job.tally.of(state)));
-        if job.state == State::Failed && job.tally.of(State::Failed) == 0 {
+        if job.lacks_children() {
             self.note_unexplained(1);
         }
     }

@@ -115,6 +115,14 @@ pub struct JobView {
     pub paused: u64,
 }
 
+impl JobView {
+    /// Whether it failed though none of its children did: not all of them came, since its input
+    /// broke off.
+    pub fn lacks_children(&self) -> bool {
+        self.state == State::Failed && self.tally.of(State::Failed) == 0
+    }
+}
+
 /// A child, as its session shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChildView {

@@ -106,6 +106,13 @@ impl ReceiveEnd {
         stopped.flatten().reduce(|one, other| one + other)
     }
 
+    /// Whether the input of one of the entries broke off, and none of its children failed.
+    pub(crate) fn lacks_children(&self) -> bool {
+        let lacks =
+            |entry: &EntryView| matches!(entry, EntryView::Job(job) if job.lacks_children());
+        self.entries.entries.iter().any(lacks)
+    }
+
     /// What the end of a receive means when it was about one job: its troubles are the whole
     /// answer.
     pub(crate) fn about_one(self) -> Result<(), RequestError> {

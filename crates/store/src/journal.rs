@@ -29,7 +29,7 @@ use sortie_model::limits;
 
 pub use change::{Change, Checkpoint, Durability, Started};
 pub use entries::{
-    ChildFacts, ChildRun, Cursor, Dropped, FinishedJob, HistoryTotals, InputState, JobEntry,
+    Apart, ChildFacts, ChildRun, Cursor, Dropped, FinishedJob, HistoryTotals, InputState, JobEntry,
     JobFacts, JobPlan, KeyEntry, NewJob, SessionEntry, SpecDigest, Told,
 };
 pub use error::{Fault, JOURNAL_VERSION, JournalError, OpenError};

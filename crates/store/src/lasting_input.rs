@@ -170,6 +170,11 @@ impl LastingInput {
         self.len() == 0
     }
 
+    /// Lets go of the file, which stays: what was stored is not read here any more.
+    pub fn release(&mut self) {
+        self.file = None;
+    }
+
     /// Appends bytes, which are certain after the next [`sync`](Self::sync).
     ///
     /// # Errors

@@ -121,9 +121,8 @@ impl Store {
         for job in self.inputs.jobs().map_err(RecoverError::Input)? {
             let place = self.journal.job_place(job)?;
             let found = place.map(|(session, id)| self.journal.job(session, id)).transpose()?;
-            let is_read =
-                found.flatten().is_some_and(|(_, entry)| entry.facts.finished().is_none());
-            if !is_read {
+            let is_wanted = found.flatten().is_some_and(|(_, entry)| entry.facts.wants_input());
+            if !is_wanted {
                 self.inputs.remove(job).map_err(RecoverError::Input)?;
             }
         }

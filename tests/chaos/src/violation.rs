@@ -27,6 +27,9 @@ pub(crate) enum Violation {
     /// A record came before others that come first.
     #[error("record {came} came where {next} was to come")]
     Order { next: u64, came: u64 },
+    /// A job stands still that was resumed.
+    #[error("item {item}, job {job}: it is suspended, and its resume was confirmed")]
+    Suspended { item: u64, job: u64 },
     /// The bytes of a stream are not those that the process wrote.
     #[error(
         "item {item}, job {job}: {stream} differs at byte {at}: {found} bytes came of {wanted}; \

@@ -84,7 +84,7 @@ impl Durable {
                 let text = StartRefused::KeyReused { key: new.key.clone(), job }.to_string();
                 RemoteError::new(ErrorCode::KeyReused, text)
             }
-            error => refusal(&error),
+            error => self.refusal(&error),
         })
     }
 
@@ -93,7 +93,7 @@ impl Durable {
     /// # Errors
     /// [`ErrorCode::Storage`].
     pub(crate) async fn session(&self, change: Change) -> Result<(), RemoteError> {
-        self.ask(vec![change]).await.map_err(|error| refusal(&error))
+        self.ask(vec![change]).await.map_err(|error| self.refusal(&error))
     }
 
     /// Keeps changes; on the disk when this returns, and it says whether they are. If not, the node
@@ -121,6 +121,27 @@ impl Durable {
         .await
     }
 
+    /// What a client is told whose request the journal did not take.
+    fn refusal(&self, error: &JournalError) -> RemoteError {
+        let code = match error {
+            JournalError::TooLarge => ErrorCode::Limit,
+            JournalError::NoSession => ErrorCode::NoSession,
+            _ => ErrorCode::Storage,
+        };
+        match error {
+            JournalError::DiskFull => {
+                let place = self.store.directory().display();
+                RemoteError::new(code, format!("{error}: nothing more fits in {place}"))
+                    .hint("free some space; nothing was started, and jobs that run go on")
+            }
+            JournalError::Failed(_) | JournalError::Closed => {
+                RemoteError::new(code, error.to_string())
+                    .hint("`sortie doctor` says more; the node has to be started again")
+            }
+            _ => RemoteError::new(code, error.to_string()),
+        }
+    }
+
     pub(crate) const fn instance(&self) -> SessionInstance {
         self.session
     }
@@ -140,26 +161,6 @@ async fn when_not_busy<T>(
             Err(JournalError::Busy) => tokio::time::sleep(BUSY_PAUSE).await,
             answer => return answer,
         }
-    }
-}
-
-/// What a client is told whose request the journal did not take.
-fn refusal(error: &JournalError) -> RemoteError {
-    let code = match error {
-        JournalError::TooLarge => ErrorCode::Limit,
-        JournalError::NoSession => ErrorCode::NoSession,
-        _ => ErrorCode::Storage,
-    };
-    let refused = RemoteError::new(code, error.to_string());
-    match error {
-        JournalError::DiskFull => {
-            let hint = "free some space; nothing was started, and jobs that run go on";
-            refused.hint(hint)
-        }
-        JournalError::Failed(_) | JournalError::Closed => {
-            refused.hint("`sortie doctor` says more; the node has to be started again")
-        }
-        _ => refused,
     }
 }
 

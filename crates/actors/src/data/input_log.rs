@@ -125,6 +125,13 @@ impl InputLog {
         log
     }
 
+    /// What stays of a job that is over, and is not read here any more.
+    pub(crate) fn retired(input: LastingInput, stored: InputState) -> Arc<Self> {
+        let log = Self::of(Place::Lasting(input, stored), Pace::Store, u64::MAX, true);
+        log.retire();
+        log
+    }
+
     /// Whether somebody may have read of it that an earlier life of the node had.
     pub(crate) const fn is_of_before(&self) -> bool {
         self.is_of_before
@@ -145,9 +152,10 @@ impl InputLog {
 
     /// What brings all that was written so far to the disk, if it is to last.
     pub(crate) fn sync(&self) -> Option<InputSync> {
-        match &self.state().file {
-            Place::Lasting(input, _) => Some(input.sync()),
-            Place::Fleeting(_) | Place::Gone => None,
+        let state = self.state();
+        match &state.file {
+            Place::Lasting(input, _) if !state.closed => Some(input.sync()),
+            Place::Lasting(..) | Place::Fleeting(_) | Place::Gone => None,
         }
     }
 
@@ -235,6 +243,17 @@ impl InputLog {
         drop(state);
         self.changed.notify_waiters();
         gone.remove();
+    }
+
+    /// The same, but what is stored stays until the log is [closed](Self::close).
+    pub(crate) fn retire(&self) {
+        let mut state = self.state();
+        if let Place::Lasting(input, _) = &mut state.file {
+            input.release();
+        }
+        state.closed = true;
+        drop(state);
+        self.changed.notify_waiters();
     }
 
     #[cfg(test)]

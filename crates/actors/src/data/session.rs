@@ -267,9 +267,7 @@ impl SessionShared {
         self.stop_bound_to(job, news);
         if finished {
             self.forget_on_hosts(job);
-            if let Some(log) = &job.input {
-                log.close();
-            }
+            job.end_input();
         }
     }
 

@@ -90,7 +90,7 @@ pub(super) async fn start(
     let view = Box::new(job.view(true));
     if again && takes_input {
         sender.send(ToClient::Answer(Answer::Started(view))).await?;
-        return repeated(&job, sender).await;
+        return repeated((stay, &job), sender).await;
     }
     let Some(log) = job.input.clone().filter(|_| takes_input) else {
         return sender.finish_with(Answer::Started(view)).await;
@@ -126,13 +126,19 @@ pub(super) async fn start(
 }
 
 /// A start was repeated by its key: the job has the input of the first one, once that is there.
-async fn repeated(job: &JobShared, mut sender: ServerSender) -> Result<(), ExchangeError> {
+async fn repeated(
+    (stay, job): (&Stay, &JobShared),
+    mut sender: ServerSender,
+) -> Result<(), ExchangeError> {
     let whole = match &job.input {
         _ if job.rows().broke_off() => false,
         None => true,
         Some(log) => tokio::select! {
             biased;
             whole = log.is_whole() => whole,
+            error = stay.parted(), if stay.is_held() => {
+                return sender.finish_with(Answer::Refused(error)).await;
+            }
             () = sender.abandoned() => return Ok(()),
         },
     };

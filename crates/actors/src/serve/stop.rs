@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use sortie_engine::select::Selected;
 use sortie_engine::session::Place;
 use sortie_model::selector::Selection;
@@ -46,6 +47,7 @@ pub(super) async fn stop(
         // What is not finished by then shows its state: a node that is away, for one.
         let _ = tokio::time::timeout(most, all).await;
     }
+    until_kept(targets.iter().map(|(job, _)| job)).await;
     shown(session, &selected.places, selected.troubles).await
 }
 
@@ -58,18 +60,29 @@ pub(super) async fn set_throttle(
     let Selected { places, mut troubles } = session.select(selection).await;
     let (jobs, children): (Vec<_>, Vec<_>) =
         places.into_iter().partition(|place| matches!(place, Place::Job(_)));
-    for place in &jobs {
-        let (Place::Job(id) | Place::Child(id, _)) = place;
-        if let Some(job) = session.table().job(*id) {
-            job.tell(ParentJobMessage::Throttle(throttle));
-        }
-    }
+    let told: Vec<_> = {
+        let table = session.table();
+        let ids = jobs.iter().map(|place| match place {
+            Place::Job(id) | Place::Child(id, _) => *id,
+        });
+        ids.filter_map(|id| table.job(id).cloned()).collect()
+    };
+    told.iter().for_each(|job| job.tell(ParentJobMessage::Throttle(throttle)));
+    until_kept(told.iter()).await;
     troubles.extend(children.into_iter().map(|place| {
         let (Place::Job(job) | Place::Child(job, _)) = place;
         let hint = format!("a throttle is a job's: `sortie throttle {job} -j N`");
         remove::is_child(session, place, job, hint)
     }));
     shown(session, &jobs, troubles).await
+}
+
+/// Waits until what these jobs were told is kept: what was answered holds also when the node dies
+/// now. Where the disk takes nothing it waits [`limits::STOP_MARGIN`]; it is in effect all the
+/// same, and is tried again.
+pub(super) async fn until_kept(jobs: impl Iterator<Item = &Arc<JobShared>>) {
+    let all = join_all(jobs.map(|job| job.kept()));
+    let _ = tokio::time::timeout(limits::STOP_MARGIN, all).await;
 }
 
 /// The answer of a verb that was about these entries.

@@ -5,9 +5,9 @@ use bytes::BytesMut;
 use sortie_actors::data::exchange::{ClientEnd, ToServer};
 use sortie_exec::task::encode_value;
 use sortie_model::spec::Fan;
-use sortie_model::{EntryId, IdempotencyKey};
-use sortie_store::Store;
+use sortie_model::{EntryId, IdempotencyKey, limits};
 use sortie_store::journal::{InputState, JobFacts, JournalBounds};
+use sortie_store::{InputMark, Store};
 use sortie_wire::session_proto::{Answer, Ask};
 use sortie_wire::{ErrorCode, map_items};
 
@@ -55,7 +55,7 @@ fn kept(house: &House, job: EntryId) -> (JobFacts, usize) {
 }
 
 #[tokio::test]
-async fn of_a_job_that_is_over_no_input_is_kept() {
+async fn of_a_map_that_is_over_the_lines_stay_until_it_is_removed() {
     let house = House::lasting().await;
     let job = start(&house).await;
     let files = house.store().join("input").read_dir().expect("a directory");
@@ -65,7 +65,21 @@ async fn of_a_job_that_is_over_no_input_is_kept() {
     house.node.shut_down().await;
     let (facts, files) = kept(&house, job);
     assert!(facts.finished().is_some(), "{facts:?}");
-    assert_eq!((facts.input, files), (InputState::Nothing, 0));
+    assert!(matches!(facts.input, InputState::Whole(_)), "{facts:?}");
+    assert_eq!(files, 1, "the next node leaves it there");
+}
+
+#[test]
+fn of_what_is_over_no_more_stays_than_what_its_children_were_told() {
+    let whole = |bytes| InputState::Whole(InputMark { bytes, sum: 1 });
+    assert_eq!(whole(limits::MAP_KEPT_BYTES).behind_its_end(true), whole(limits::MAP_KEPT_BYTES));
+    for gone in [
+        whole(limits::MAP_KEPT_BYTES + 1).behind_its_end(true),
+        whole(1).behind_its_end(false),
+        InputState::Begun(InputMark { bytes: 1, sum: 1 }).behind_its_end(true),
+    ] {
+        assert_eq!(gone, InputState::Nothing);
+    }
 }
 
 #[tokio::test]

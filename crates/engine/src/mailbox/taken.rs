@@ -7,9 +7,10 @@ use sortie_model::{Seq, Stream};
 use super::{Mailbox, PerStream, Tally};
 
 /// For each stream the number after the last record of those that were all taken, from the first
-/// on: what an acknowledgement adds, or a drop. What is acknowledged before what comes before it
-/// waits until that is, too; it has a place for each stretch that is on offer or was withdrawn, so
-/// there are about as many as [`OFFERS_PER_MAILBOX`](sortie_model::limits::OFFERS_PER_MAILBOX).
+/// on: what an acknowledgement adds, or a drop. What is acknowledged before what comes before it,
+/// since another reader has that in hand, is known apart; it has a place for each stretch that is
+/// on offer or was withdrawn, so there are about as many as
+/// [`OFFERS_PER_MAILBOX`](sortie_model::limits::OFFERS_PER_MAILBOX).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TakenCursor {
     streams: PerStream<Option<Box<StreamTaken>>>,
@@ -21,9 +22,9 @@ struct StreamTaken {
     place: u64,
     /// ... and this is the number after the last of them.
     seq: Seq,
-    /// Stretches behind it that were taken, ascending and apart, each with the number after its
-    /// last record.
-    later: Vec<(Range<u64>, Seq)>,
+    /// Stretches behind it that were taken, ascending and apart, each with the number of its first
+    /// record and the one after its last.
+    later: Vec<(Range<u64>, Range<Seq>)>,
 }
 
 impl TakenCursor {
@@ -37,10 +38,16 @@ impl TakenCursor {
         cursor
     }
 
-    /// The records of a stream at these places were taken; the number after the last of them is
-    /// `end`. Says whether the cursor moved.
-    pub fn take(&mut self, stream: Stream, places: Range<u64>, end: Seq) -> bool {
-        self.streams.of_mut(stream).get_or_insert_default().take(places, end)
+    /// The records of a stream at these places were taken, from the number of the first of them to
+    /// the one after the last. Says whether that is new.
+    pub fn take(&mut self, stream: Stream, places: Range<u64>, numbers: Range<Seq>) -> bool {
+        self.streams.of_mut(stream).get_or_insert_default().take(places, numbers)
+    }
+
+    /// All records of a stream below that number were taken.
+    pub fn raise(&mut self, stream: Stream, end: Seq) {
+        let mine = self.streams.of_mut(stream).get_or_insert_default();
+        mine.seq = mine.seq.max(end);
     }
 
     /// How far each stream was taken; 0 where nothing was.
@@ -52,34 +59,37 @@ impl TakenCursor {
         taken
     }
 
-    /// Stretches that wait for what comes before them.
-    pub fn waiting(&self) -> usize {
-        self.streams.iter().filter_map(|(_, mine)| mine.as_deref()).map(|s| s.later.len()).sum()
+    /// What was taken before what comes before it was, as numbers of records.
+    pub fn apart(&self) -> impl Iterator<Item = (Stream, Range<Seq>)> {
+        let known =
+            self.streams.iter().filter_map(|(stream, mine)| Some((stream, mine.as_deref()?)));
+        known.flat_map(|(stream, mine)| {
+            mine.later.iter().map(move |(_, numbers)| (stream, numbers.clone()))
+        })
     }
 }
 
 impl StreamTaken {
-    fn take(&mut self, places: Range<u64>, end: Seq) -> bool {
+    fn take(&mut self, places: Range<u64>, numbers: Range<Seq>) -> bool {
         if places.is_empty() || places.end <= self.place {
             return false;
         }
         let at = self.later.partition_point(|(other, _)| other.start < places.start);
-        self.later.insert(at, (places, end));
+        self.later.insert(at, (places, numbers));
         self.later.dedup_by(|later, earlier| {
             let adjoins = later.0.start <= earlier.0.end;
             if adjoins && later.0.end > earlier.0.end {
-                *earlier = (earlier.0.start..later.0.end, later.1);
+                (earlier.0.end, earlier.1.end) = (later.0.end, later.1.end);
             }
             adjoins
         });
-        match self.later.first() {
-            Some((first, seq)) if first.start <= self.place => {
-                (self.place, self.seq) = (first.end, self.seq.max(*seq));
-                self.later.remove(0);
-                true
-            }
-            _ => false,
+        if let Some((first, numbers)) = self.later.first()
+            && first.start <= self.place
+        {
+            (self.place, self.seq) = (first.end, self.seq.max(numbers.end));
+            self.later.remove(0);
         }
+        true
     }
 }
 
@@ -115,10 +125,15 @@ mod tests {
     use super::*;
     use crate::mailbox::{OfferId, OutputPolicy, Piece, Tally};
 
+    /// Numbers of records up to that one; where they begin is not looked at.
+    fn upto(end: u64) -> Range<Seq> {
+        Seq(end - 1)..Seq(end)
+    }
+
     fn check(takes: &[(Range<u64>, u64)], moved: &[u64]) {
         let mut cursor = TakenCursor::default();
         for ((places, end), expected) in takes.iter().zip(moved) {
-            cursor.take(Stream::Output, places.clone(), Seq(*end));
+            cursor.take(Stream::Output, places.clone(), upto(*end));
             assert_eq!(cursor.taken().of(Stream::Output).0, *expected, "{takes:?} at {places:?}");
         }
     }
@@ -137,10 +152,15 @@ mod tests {
         *taken.of_mut(Stream::Error) = Seq(40);
         let mut cursor = TakenCursor::starting_after(&taken);
         assert_eq!(cursor.taken(), taken);
-        assert!(cursor.take(Stream::Output, 0..1, Seq(3)));
-        assert!(!cursor.take(Stream::Error, 1..2, Seq(44)) && cursor.waiting() == 1);
-        assert!(cursor.take(Stream::Error, 0..1, Seq(42)) && cursor.waiting() == 0);
-        assert_eq!(*cursor.taken().of(Stream::Error), Seq(44));
+        assert!(cursor.take(Stream::Output, 0..1, upto(3)));
+        assert!(cursor.take(Stream::Error, 1..2, upto(44)));
+        assert_eq!(cursor.apart().collect::<Vec<_>>(), [(Stream::Error, upto(44))]);
+        assert!(cursor.take(Stream::Error, 0..1, upto(42)));
+        assert!(!cursor.take(Stream::Error, 0..1, upto(42)));
+        assert_eq!((*cursor.taken().of(Stream::Error), cursor.apart().count()), (Seq(44), 0));
+        cursor.raise(Stream::Error, Seq(50));
+        cursor.raise(Stream::Error, Seq(45));
+        assert_eq!(*cursor.taken().of(Stream::Error), Seq(50));
         assert_eq!(*cursor.taken().of(Stream::Output), Seq(3));
     }
 
@@ -162,8 +182,9 @@ mod tests {
     fn take(cursor: &mut TakenCursor, model: &mut Model, pieces: &PerStream<Piece>) {
         for (stream, piece) in pieces.iter().filter(|(_, piece)| !piece.is_empty()) {
             let numbers = numbers_of(model, stream, piece);
-            let end = Seq(*numbers.last().expect("not empty") as u64 + 1);
-            cursor.take(stream, piece.from.records..piece.to.records, end);
+            let (first, last) = (numbers.first().expect("one"), numbers.last().expect("one"));
+            let range = Seq(*first as u64)..Seq(*last as u64 + 1);
+            cursor.take(stream, piece.from.records..piece.to.records, range);
             numbers.into_iter().for_each(|number| model[number].1 = true);
         }
     }
@@ -222,7 +243,16 @@ mod tests {
                 for stream in Stream::ALL {
                     prop_assert_eq!(cursor.taken().of(stream).0, expected(&model, stream));
                 }
-                prop_assert!(cursor.waiting() <= 3 * 2 * OFFERS_PER_MAILBOX);
+                // Both together say of each record whether it was taken.
+                for (number, (stream, taken)) in model.iter().enumerate() {
+                    let number = Seq(number as u64);
+                    let apart = cursor
+                        .apart()
+                        .any(|(of, range)| of == *stream && range.contains(&number));
+                    let said = apart || number < *cursor.taken().of(*stream);
+                    prop_assert_eq!(said, *taken);
+                }
+                prop_assert!(cursor.apart().count() <= 3 * 2 * OFFERS_PER_MAILBOX);
             }
         }
     }

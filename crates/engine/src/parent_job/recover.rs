@@ -75,6 +75,8 @@ pub enum KeptItems {
     /// Those of which there are children, from the first, as far as they are certain; the next ones
     /// are read when they are wanted.
     Known(Vec<Bytes>),
+    /// Those that its children had, of a map that is over.
+    Shown(Vec<Bytes>),
     /// Their node did not keep them, or they never came.
     Lost,
 }
@@ -182,6 +184,7 @@ impl ParentJob {
         match items {
             KeptItems::Lost if wants_more => this.break_off(),
             KeptItems::None | KeptItems::Lost => {}
+            KeptItems::Shown(items) => this.items = items,
             KeptItems::Known(items) => (this.open, this.items) = (wants_more, items),
         }
         this.take_up_rows();

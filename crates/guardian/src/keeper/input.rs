@@ -152,8 +152,9 @@ impl Passage {
             match splice(&self.arrived, None, exit, None, most, flags) {
                 Ok(moved @ 1..) => self.moved += moved as u64,
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => break,
-                Ok(0) | Err(_) => return Progress::Over,
+                Err(Errno::PIPE) => return Progress::Over,
+                // There is nothing, or no room; or no memory, and that is no end of an input.
+                Ok(0) | Err(_) => break,
             }
         }
         self.wait = if self.waiting() > 0 { Wait::Room } else { Wait::Bytes };

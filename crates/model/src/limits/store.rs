@@ -92,6 +92,13 @@ pub const ARCHIVED_COMMAND_BYTES: usize = 128;
 /// Finished jobs that one receive has brought back into memory at once; it reads the others after
 /// them.
 pub const JOBS_RECEIVED_AT_ONCE: usize = 64;
+/// Stretches of one child's records that are known to be taken although what comes before them is
+/// not, since another reader has it in hand: what is taken beyond may come again after the node's
+/// death.
+pub const TAKEN_APART: usize = 256;
+/// Bytes of the items of a finished map that stay as long as the job does, to be shown with its
+/// children; of a map with more none stay.
+pub const MAP_KEPT_BYTES: u64 = 16 * MIB as u64;
 /// How long input of a job that outlives its node may have come before it is brought to the disk;
 /// what came within that time before the node's death, and the time that the disk takes, may be
 /// lost.

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::job::Job;
 use crate::job::received::Collected;
-use crate::job::results::{ResultError, Shortfall, read, receive_spec};
+use crate::job::results::{Missing, ResultError, Shortfall, read, receive_spec};
 use crate::receiver::ReceiveItem;
 
 impl<T: DeserializeOwned + 'static> IntoFuture for Job<T> {
@@ -36,8 +36,7 @@ async fn gather<T: DeserializeOwned + 'static>(job: Job<T>) -> Result<Vec<T>, Re
                 receiver.acknowledge(number);
             }
             ReceiveItem::End(end) => {
-                let (failures, stopped) = (end.failures.clone(), end.stopped());
-                shortfall = Shortfall::of_job((failures, stopped), &job.memory);
+                shortfall = Shortfall::of_job(Missing::of(&end), &job.memory);
                 end.about_one()?;
             }
             ReceiveItem::Settled { .. } | ReceiveItem::Asked { .. } => {}

@@ -16,11 +16,12 @@ use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use sortie_model::selector::{Selection, Selector};
 use sortie_model::{EntryId, JobView, Ordinal, State, limits};
+use sortie_wire::ErrorCode;
 
 use crate::error::RequestError;
 use crate::job::Job;
 use crate::job::received::Received;
-use crate::job::results::{ChildResult, ResultError, Shortfall, read, receive_spec};
+use crate::job::results::{ChildResult, Missing, ResultError, Shortfall, read, receive_spec};
 use crate::job::stream::JobStream;
 use crate::watch::Happenings;
 
@@ -39,8 +40,8 @@ pub struct ResultsInOrder<T> {
     /// The child whose turn it is, and those after it.
     children: VecDeque<Child>,
     shortfall: Shortfall,
-    /// What the end of the list of children says of missing results, until that is said.
-    cut: Option<Shortfall>,
+    /// Children that were stopped, if a stop cut the list of them and no child said so.
+    stopped: Option<u64>,
     /// The ordinal of the first child that no request was made for.
     next: u32,
     /// The numbers of that child and of those after it, a page at most.
@@ -61,6 +62,8 @@ enum Step {
     Reading(Option<Box<Happenings>>),
     /// All children are listed.
     Closed,
+    /// All were read: how did the job end?
+    Ending(Pin<Box<dyn Future<Output = Result<JobView, RequestError>> + Send>>),
     /// It ended, or a request failed.
     Over,
 }
@@ -83,7 +86,7 @@ impl<T> ResultsInOrder<T> {
             stash: stash.into(),
             children: VecDeque::new(),
             shortfall: Shortfall::default(),
-            cut: None,
+            stopped: None,
             next: 0,
             listed: VecDeque::new(),
             step: Step::Reading(None),
@@ -109,7 +112,7 @@ impl<T> ResultsInOrder<T> {
     }
 
     /// Lists more children when every listed one was read. Ready when there are some, or none to
-    /// come.
+    /// come and it is known what is missing.
     fn poll_list(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RequestError>> {
         loop {
             match std::mem::replace(&mut self.step, Step::Over) {
@@ -124,7 +127,18 @@ impl<T> ResultsInOrder<T> {
                         return Poll::Pending;
                     }
                 },
-                Step::Closed | Step::Over => return Poll::Ready(Ok(())),
+                Step::Closed => {
+                    let job = self.job.clone();
+                    self.step = Step::Ending(Box::pin(async move { job.view().await }));
+                }
+                Step::Ending(mut ending) => match ending.as_mut().poll(cx) {
+                    Poll::Ready(view) => return Poll::Ready(self.end(view)),
+                    Poll::Pending => {
+                        self.step = Step::Ending(ending);
+                        return Poll::Pending;
+                    }
+                },
+                Step::Over => return Poll::Ready(Ok(())),
             }
         }
     }
@@ -138,9 +152,22 @@ impl<T> ResultsInOrder<T> {
             return;
         }
         // A stop that came before may have cut the list.
-        let stopped = view.stopped_by.map(|_| view.tally.of(State::Stopped));
-        self.cut = Some(Shortfall::of_job((Vec::new(), stopped), &self.job.memory));
+        self.stopped = view.stopped_by.map(|_| view.tally.of(State::Stopped));
         self.step = Step::Closed;
+    }
+
+    /// The job has ended like that, and everything was handed out.
+    fn end(&mut self, view: Result<JobView, RequestError>) -> Result<(), RequestError> {
+        let lacks_children = match view {
+            Ok(view) => view.lacks_children(),
+            // Somebody removed it meanwhile.
+            Err(error) if error.code() == ErrorCode::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        let missing =
+            Missing { stopped: self.stopped.take(), lacks_children, ..Missing::default() };
+        self.shortfall = Shortfall::of_job(missing, &self.job.memory);
+        Ok(())
     }
 
     /// The next record of the child whose turn it is; none when the child has given everything.
@@ -201,10 +228,8 @@ impl<T: DeserializeOwned + 'static> Stream for ResultsInOrder<T> {
             }
             this.look_ahead(cx);
             let fault = if this.children.is_empty() {
-                if matches!(this.step, Step::Closed | Step::Over) {
-                    let Some(cut) = this.cut.take() else { return Poll::Ready(None) };
-                    this.shortfall = cut;
-                    continue;
+                if matches!(this.step, Step::Over) {
+                    return Poll::Ready(None);
                 }
                 match this.poll_list(cx) {
                     Poll::Ready(Ok(())) => continue,
@@ -219,8 +244,8 @@ impl<T: DeserializeOwned + 'static> Stream for ResultsInOrder<T> {
                         let ended = this.children.pop_front();
                         let end = ended.map(|mut child| child.records.take_end());
                         let end = end.unwrap_or_default();
-                        if let (Some(cut), (_, Some(_))) = (&mut this.cut, &end) {
-                            cut.forget_stop();
+                        if end.stopped.is_some() {
+                            this.stopped = None;
                         }
                         this.shortfall = Shortfall::of(end);
                         continue;
@@ -228,7 +253,7 @@ impl<T: DeserializeOwned + 'static> Stream for ResultsInOrder<T> {
                     Poll::Pending => return Poll::Pending,
                 }
             };
-            (this.step, this.cut) = (Step::Over, None);
+            this.step = Step::Over;
             this.children.clear();
             this.listed.clear();
             return Poll::Ready(Some(Err(fault.into())));

@@ -18,6 +18,7 @@ use crate::job::in_order::ResultsInOrder;
 use crate::job::received::{Memory, Received};
 use crate::job::stream::JobStream;
 use crate::job::{Job, Untyped};
+use crate::receiver::ReceiveEnd;
 
 /// One value that a child gave, and the child.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,9 +48,9 @@ pub enum ResultError {
         children: u64,
     },
     /// The input of the job, a map, did not reach its end: an input has no encoding, or the way to
-    /// the node broke. Known to handles that come from the start.
+    /// the node broke, or that failed. Why is known to handles that come from the start.
     #[error("the job's input was lost, so some of its results are missing")]
-    InputLost(#[source] Arc<StartError>),
+    InputLost(#[source] Option<Arc<StartError>>),
     /// A child gave what is no value of the wanted type, or one that was live and could not be
     /// encoded.
     #[error("child {child} on {location} gave no value of the wanted type")]
@@ -98,7 +99,7 @@ impl ResultError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::ChildFailed(failure) => failure.reason.is_retryable(),
-            Self::InputLost(error) => error.is_retryable(),
+            Self::InputLost(why) => why.as_ref().is_some_and(|error| error.is_retryable()),
             Self::Request(error) => error.is_retryable(),
             Self::Stopped { .. } | Self::Value { .. } => false,
         }
@@ -111,22 +112,37 @@ impl ResultError {
 pub(super) struct Shortfall {
     failures: std::vec::IntoIter<Failure>,
     stopped: Option<u64>,
-    lost: Option<Arc<StartError>>,
+    /// Why, if that is known.
+    lost: Option<Option<Arc<StartError>>>,
+}
+
+/// What the end of a receive says of missing results.
+#[derive(Debug, Default)]
+pub(super) struct Missing {
+    /// Of failed children.
+    pub(super) failures: Vec<Failure>,
+    /// Children that were stopped, if any were.
+    pub(super) stopped: Option<u64>,
+    /// Not all children came, and those that did are none of these.
+    pub(super) lacks_children: bool,
+}
+
+impl Missing {
+    pub(super) fn of(end: &ReceiveEnd) -> Self {
+        let (failures, stopped) = (end.failures.clone(), end.stopped());
+        Self { failures, stopped, lacks_children: end.lacks_children() }
+    }
 }
 
 impl Shortfall {
-    pub(super) fn of((failures, stopped): (Vec<Failure>, Option<u64>)) -> Self {
-        Self { failures: failures.into_iter(), stopped, lost: None }
+    pub(super) fn of(Missing { failures, stopped, lacks_children }: Missing) -> Self {
+        Self { failures: failures.into_iter(), stopped, lost: lacks_children.then_some(None) }
     }
 
-    /// The same of a whole job, whose handles may know that its input was lost.
-    pub(super) fn of_job(end: (Vec<Failure>, Option<u64>), memory: &Memory) -> Self {
-        Self { lost: memory.lost_input(), ..Self::of(end) }
-    }
-
-    /// The stop was said already.
-    pub(super) fn forget_stop(&mut self) {
-        self.stopped = None;
+    /// The same of a whole job, whose handles may know that its input was lost, and why.
+    pub(super) fn of_job(missing: Missing, memory: &Memory) -> Self {
+        let shortfall = Self::of(missing);
+        Self { lost: memory.lost_input().map(Some).or(shortfall.lost), ..shortfall }
     }
 
     pub(super) fn next(&mut self) -> Option<ResultError> {

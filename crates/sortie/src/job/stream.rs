@@ -14,6 +14,7 @@ use sortie_wire::session_proto::Failure;
 
 use crate::error::{RequestError, ValueError};
 use crate::job::received::{Batch, Memory, Received, Recent};
+use crate::job::results::Missing;
 use crate::receiver::{ReceiveItem, Receiver};
 
 /// What a receive brought next, and the receiver back.
@@ -33,9 +34,8 @@ pub struct JobStream {
     step: Step,
     /// What went wrong while records were fetched ahead.
     fault: Option<RequestError>,
-    failures: Vec<Failure>,
-    /// Children that were stopped, if the job was; complete once the stream has ended.
-    stopped: Option<u64>,
+    /// Complete once the stream has ended.
+    missing: Missing,
 }
 
 enum Step {
@@ -59,15 +59,14 @@ impl JobStream {
             recent: Recent::default(),
             step: Step::Opening(Box::pin(open)),
             fault: None,
-            failures: Vec::new(),
-            stopped: None,
+            missing: Missing::default(),
         }
     }
 
     /// The reasons of failed children, in child order; known once the stream has ended, at most
     /// [`limits::FAILURES_SHOWN`](crate::limits::FAILURES_SHOWN).
     pub fn failures(&self) -> &[Failure] {
-        &self.failures
+        &self.missing.failures
     }
 
     /// The next record, without an import: what `StreamExt::next` gives.
@@ -110,9 +109,8 @@ impl JobStream {
                 self.front = Some((number, Batch::new(&source, records)));
             }
             Some(ReceiveItem::Settled { .. } | ReceiveItem::Asked { .. }) => {}
-            Some(ReceiveItem::End(mut end)) => {
-                self.failures = std::mem::take(&mut end.failures);
-                self.stopped = end.stopped();
+            Some(ReceiveItem::End(end)) => {
+                self.missing = Missing::of(&end);
                 end.about_one()?;
             }
         }
@@ -156,9 +154,9 @@ impl JobStream {
         }
     }
 
-    /// What the stream's end said: reasons of failed children, and how many were stopped.
-    pub(super) fn take_end(&mut self) -> (Vec<Failure>, Option<u64>) {
-        (std::mem::take(&mut self.failures), self.stopped.take())
+    /// What the stream's end said of missing results.
+    pub(super) fn take_end(&mut self) -> Missing {
+        std::mem::take(&mut self.missing)
     }
 
     /// One step towards the next records. After an error there is none.
@@ -212,7 +210,9 @@ impl Drop for JobStream {
 
 impl std::fmt::Debug for JobStream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("JobStream").field("failures", &self.failures).finish_non_exhaustive()
+        f.debug_struct("JobStream")
+            .field("failures", &self.missing.failures)
+            .finish_non_exhaustive()
     }
 }
 
@@ -263,7 +263,7 @@ impl<T: DeserializeOwned + 'static> Stream for Values<T> {
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
                 None => {
-                    let failures = std::mem::take(&mut this.records.failures);
+                    let failures = std::mem::take(&mut this.records.missing.failures);
                     this.failures = Some(failures.into_iter());
                 }
             }

@@ -11,13 +11,14 @@ use sortie_model::{EntryId, IdempotencyKey, JobInstance, Ordinal, SessionInstanc
 use crate::journal::block::{self, BLOCK, ChildBlock, CursorBlock};
 use crate::journal::change::{Change, Checkpoint, PreparedStart, Started};
 use crate::journal::entries::{
-    ChildRun, Cursor, HistoryTotals, JobEntry, JobFacts, KeyEntry, SessionEntry,
+    Apart, ChildRun, Cursor, HistoryTotals, JobEntry, JobFacts, KeyEntry, SessionEntry,
 };
 use crate::journal::error::{Fault, JOURNAL_VERSION, JournalError};
 use crate::journal::tables::{
     ABOUT_COMMIT, ABOUT_HISTORY, ABOUT_VERSION, Kept, Left, Open, block_key, finished_key,
     instance_key, job_key, key_key, output_key, parse_job, session_key,
 };
+use crate::segment::Taken;
 
 /// A job as the journal has it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,6 +41,7 @@ pub(crate) struct Tables<'t> {
     cursors: Open<'t>,
     outputs: Open<'t>,
     checkpoints: Open<'t>,
+    apart: Open<'t>,
     removed: Open<'t>,
     totals: HistoryTotals,
 }
@@ -61,6 +63,7 @@ impl<'t> Tables<'t> {
             cursors: Kept::Cursors.open(transaction)?,
             outputs: Kept::Outputs.open(transaction)?,
             checkpoints: Kept::Checkpoints.open(transaction)?,
+            apart: Kept::Apart.open(transaction)?,
             removed: Kept::Removed.open(transaction)?,
             totals,
         })
@@ -81,6 +84,7 @@ impl<'t> Tables<'t> {
             &self.cursors,
             &self.outputs,
             &self.checkpoints,
+            &self.apart,
             &self.removed,
         ];
         all.iter().any(|table| table.written)
@@ -204,7 +208,8 @@ impl<'t> Tables<'t> {
     ) -> Result<(), Fault> {
         let at = job_key(session, job);
         let Some(end) = facts.finished() else { return self.unfinished.put_sealed(&at, &[]) };
-        let bytes = facts.output_bytes.saturating_add(self.plans.length(&at)?);
+        let bytes = facts.output_bytes.saturating_add(facts.input.bytes());
+        let bytes = bytes.saturating_add(self.plans.length(&at)?);
         self.totals.jobs += 1;
         self.totals.bytes = self.totals.bytes.saturating_add(bytes);
         self.finished.put(&finished_key(end, session, job), &bytes)
@@ -263,10 +268,33 @@ impl<'t> Tables<'t> {
         for (number, moved) in blocks {
             let key = block_key(job, number);
             let mut block = self.cursors.get::<CursorBlock>(&key)?.unwrap_or_default();
-            moved.into_iter().for_each(|(ordinal, cursor)| block.merge(*ordinal, cursor));
+            for (ordinal, cursor) in moved {
+                block.merge(*ordinal, cursor);
+                self.put_apart((job, *ordinal), block.taken(*ordinal), &cursor.apart)?;
+            }
             self.cursors.put(&key, &block)?;
         }
         Ok(())
+    }
+
+    /// Adds to what was taken apart of a child whose streams were taken so far.
+    fn put_apart(
+        &mut self,
+        (job, ordinal): (JobInstance, Ordinal),
+        taken: Taken,
+        more: &[Apart],
+    ) -> Result<(), Fault> {
+        let key = output_key(job, ordinal);
+        let before = self.apart.get::<Vec<Apart>>(&key)?.unwrap_or_default();
+        let mut cursor = Cursor { taken, apart: before.clone(), ..Cursor::default() };
+        cursor.put_apart(more.iter().copied());
+        if cursor.apart == before {
+            return Ok(());
+        }
+        if cursor.apart.is_empty() {
+            return self.apart.remove(&key).map(|_| ());
+        }
+        self.apart.put(&key, &cursor.apart)
     }
 
     fn put_outputs(&mut self, job: JobInstance, outputs: &[(Ordinal, Bytes)]) -> Result<(), Fault> {
@@ -296,7 +324,7 @@ impl<'t> Tables<'t> {
     }
 
     /// Removes a job; its key is remembered from that moment on, or goes too. Its children,
-    /// cursors, outputs and checkpoints go in steps.
+    /// cursors, outputs and checkpoints go in steps, and what else there is of them.
     fn remove_job(
         &mut self,
         session: SessionInstance,
@@ -339,7 +367,8 @@ impl<'t> Tables<'t> {
     fn purge_job(&mut self, job: JobInstance, rows: usize) -> Result<usize, Fault> {
         let mut removed = 0;
         let (children, cursors) = (&mut self.children, &mut self.cursors);
-        for table in [children, cursors, &mut self.outputs, &mut self.checkpoints] {
+        let others = [&mut self.outputs, &mut self.checkpoints, &mut self.apart];
+        for table in [children, cursors].into_iter().chain(others) {
             for key in table.keys(&instance_key(job), rows - removed)? {
                 table.remove(&key)?;
                 removed += 1;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sortie_model::{EntryId, Ordinal};
 
 use crate::journal::entries::{ChildFacts, ChildRun, Cursor};
+use crate::segment::Taken;
 
 /// Children of one block.
 pub(crate) const BLOCK: u32 = 256;
@@ -83,6 +84,14 @@ fn later(facts: &ChildFacts, by: u32) -> ChildFacts {
 pub(crate) struct CursorBlock(Vec<(u8, Cursor)>);
 
 impl CursorBlock {
+    /// How far the child's streams were taken.
+    pub(crate) fn taken(&self, ordinal: Ordinal) -> Taken {
+        let place = (ordinal.0 % BLOCK) as u8;
+        let found = self.0.binary_search_by_key(&place, |(at, _)| *at);
+        let found = found.ok().and_then(|at| self.0.get(at));
+        found.map(|(_, cursor)| cursor.taken).unwrap_or_default()
+    }
+
     pub(crate) fn merge(&mut self, ordinal: Ordinal, cursor: &Cursor) {
         let place = (ordinal.0 % BLOCK) as u8;
         match self.0.binary_search_by_key(&place, |(at, _)| *at) {
@@ -91,7 +100,7 @@ impl CursorBlock {
                     mine.merge(cursor);
                 }
             }
-            Err(at) => self.0.insert(at, (place, *cursor)),
+            Err(at) => self.0.insert(at, (place, cursor.clone())),
         }
     }
 
@@ -102,7 +111,10 @@ impl CursorBlock {
         from: Ordinal,
     ) -> impl Iterator<Item = (Ordinal, Cursor)> {
         let start = number.saturating_mul(BLOCK);
-        let all = self.0.iter().map(move |(at, cursor)| (Ordinal(start + u32::from(*at)), *cursor));
+        let all = self
+            .0
+            .iter()
+            .map(move |(at, cursor)| (Ordinal(start + u32::from(*at)), cursor.clone()));
         all.filter(move |(ordinal, _)| *ordinal >= from)
     }
 }

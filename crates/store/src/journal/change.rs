@@ -126,7 +126,9 @@ impl Change {
                 return ROW + session_weight(session);
             }
             Self::ChildrenChanged { runs, .. } => return runs_weight(runs),
-            Self::CursorsMoved { cursors, .. } => cursors.len(),
+            Self::CursorsMoved { cursors, .. } => {
+                cursors.iter().map(|(_, cursor)| 1 + cursor.apart.len() / 4).sum()
+            }
             Self::OutputStored { outputs, .. } => {
                 return outputs.iter().map(|(_, output)| ROW + output.len()).sum();
             }
@@ -148,8 +150,10 @@ impl Change {
             }
             Self::ChildrenChanged { runs, .. } => runs_fit(runs),
             Self::CursorsMoved { cursors, .. } => {
-                let possible =
-                    |(ordinal, _): &(Ordinal, Cursor)| ordinal.0 < limits::CHILDREN_PER_JOB;
+                let possible = |(ordinal, cursor): &(Ordinal, Cursor)| {
+                    ordinal.0 < limits::CHILDREN_PER_JOB
+                        && cursor.apart.len() <= limits::TAKEN_APART
+                };
                 cursors.len() <= most && cursors.iter().all(possible)
             }
             Self::OutputStored { outputs, .. } => {

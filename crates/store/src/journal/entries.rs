@@ -10,7 +10,7 @@ use sortie_model::spec::{OsBytes, StopSpec, Throttle};
 use sortie_model::view::{Kind, Tally};
 use sortie_model::{
     ChildIncarnation, EntryId, IdempotencyKey, JobInstance, JobSpec, NodeId, NodeName, Ordinal,
-    Seq, SessionId, SessionInstance, State, Timestamp,
+    Seq, SessionId, SessionInstance, State, Stream, Timestamp, limits,
 };
 use sortie_wire::codec;
 use sortie_wire::host_proto::ChildOutcome;
@@ -146,6 +146,25 @@ pub enum InputState {
     BrokeOff,
 }
 
+impl InputState {
+    /// What of it stays when its job is over: the items of a map, which say what its children were,
+    /// where they are no more than [`limits::MAP_KEPT_BYTES`].
+    pub const fn behind_its_end(self, map: bool) -> Self {
+        match self {
+            Self::Whole(mark) if map && mark.bytes <= limits::MAP_KEPT_BYTES => self,
+            _ => Self::Nothing,
+        }
+    }
+
+    /// How many bytes are certain.
+    pub const fn bytes(&self) -> u64 {
+        match self {
+            Self::Begun(mark) | Self::Whole(mark) => mark.bytes,
+            Self::Nothing | Self::BrokeOff => 0,
+        }
+    }
+}
+
 /// What changes of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobFacts {
@@ -200,6 +219,11 @@ impl JobFacts {
         }
     }
 
+    /// Whether its input is still wanted: to be read, or to be shown.
+    pub fn wants_input(&self) -> bool {
+        self.finished().is_none() || matches!(self.input, InputState::Whole(_))
+    }
+
     /// When the job ended, if it is finished.
     pub fn finished(&self) -> Option<Timestamp> {
         self.end.filter(|_| self.state.is_finished())
@@ -248,7 +272,7 @@ pub struct ChildRun {
 }
 
 /// How far a child's records were stored and taken. It never goes back.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
     /// All records before this number were acknowledged as stored.
     pub stored: Seq,
@@ -256,6 +280,22 @@ pub struct Cursor {
     pub taken: Taken,
     /// What the output policy took.
     pub dropped: Dropped,
+    /// What was taken beyond that, in its order: at most [`limits::TAKEN_APART`] stretches. It lies
+    /// in a table of its own, since there is seldom any.
+    #[serde(skip)]
+    pub apart: Vec<Apart>,
+}
+
+/// Records of a stream that were taken before what comes before them, which another reader has in
+/// hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Apart {
+    /// The stream.
+    pub stream: Stream,
+    /// The number of the first of them.
+    pub from: Seq,
+    /// The number after the last.
+    pub to: Seq,
 }
 
 /// What an output policy took of a child's records.
@@ -270,7 +310,34 @@ pub struct Dropped {
 }
 
 impl Cursor {
-    /// Of each number the higher one.
+    /// Whether a record was taken.
+    pub fn has_taken(&self, stream: Stream, seq: Seq) -> bool {
+        let apart = |it: &Apart| it.stream == stream && (it.from..it.to).contains(&seq);
+        seq < self.taken.of(stream) || self.apart.iter().any(apart)
+    }
+
+    /// The number after the last record that was taken, of any stream.
+    pub fn highest_taken(&self) -> Seq {
+        self.apart.iter().map(|apart| apart.to).max().unwrap_or_default().max(self.taken.highest())
+    }
+
+    /// Adds what was taken apart, and leaves out what is not apart any more.
+    pub fn put_apart(&mut self, more: impl IntoIterator<Item = Apart>) {
+        let taken = self.taken;
+        self.apart.extend(more);
+        self.apart.retain(|apart| apart.from < apart.to && apart.to > taken.of(apart.stream));
+        self.apart.sort_unstable();
+        self.apart.dedup_by(|later, earlier| {
+            let adjoins = later.stream == earlier.stream && later.from <= earlier.to;
+            if adjoins {
+                earlier.to = earlier.to.max(later.to);
+            }
+            adjoins
+        });
+        self.apart.truncate(limits::TAKEN_APART);
+    }
+
+    /// Of each number the higher one, and what either has apart.
     pub fn merge(&mut self, other: &Self) {
         self.stored = self.stored.max(other.stored);
         let (mine, theirs) = (self.dropped, other.dropped);
@@ -282,6 +349,7 @@ impl Cursor {
         for (mine, other) in self.taken.0.iter_mut().zip(&other.taken.0) {
             *mine = (*mine).max(*other);
         }
+        self.put_apart(other.apart.iter().copied());
     }
 }
 
@@ -305,7 +373,7 @@ pub struct FinishedJob {
     pub session: SessionInstance,
     /// Its number.
     pub job: EntryId,
-    /// Bytes of disk that it has: its output, and its plan.
+    /// Bytes of disk that it has: its output, its input if that stays, and its plan.
     pub bytes: u64,
 }
 

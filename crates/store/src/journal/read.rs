@@ -19,8 +19,8 @@ use crate::journal::tables::{
 };
 use crate::journal::writer::guarded;
 use crate::journal::{
-    Checkpoint, ChildRun, Cursor, FinishedJob, HistoryTotals, JobEntry, JobPlan, Journal, KeyEntry,
-    SessionEntry,
+    Apart, Checkpoint, ChildRun, Cursor, FinishedJob, HistoryTotals, JobEntry, JobPlan, Journal,
+    KeyEntry, SessionEntry,
 };
 
 /// From which end of the history a page is read.
@@ -167,11 +167,21 @@ impl Journal {
         from: Ordinal,
         most: usize,
     ) -> Result<Vec<(Ordinal, Cursor)>, JournalError> {
-        self.blocks(Kept::Cursors, job, from, |block: CursorBlock, number, cursors| {
+        let found = |block: CursorBlock, number, cursors: &mut Vec<(Ordinal, Cursor)>| {
             cursors.extend(block.cursors(number, from));
             cursors.truncate(page(most));
             cursors.len() < page(most)
-        })
+        };
+        let mut cursors = self.blocks(Kept::Cursors, job, from, found)?;
+        // Those that have some are among them.
+        for (ordinal, apart) in self.by_child::<Vec<Apart>>(Kept::Apart, (job, from), most)? {
+            if let Ok(at) = cursors.binary_search_by_key(&ordinal, |(of, _)| *of)
+                && let Some((_, cursor)) = cursors.get_mut(at)
+            {
+                cursor.put_apart(apart);
+            }
+        }
+        Ok(cursors)
     }
 
     /// What children of a job from an ordinal on left that was too little for a file, at most
@@ -216,9 +226,7 @@ impl Journal {
         self.read(|transaction| {
             let table = match kept.of(transaction) {
                 // Nothing was written yet since a release that had no such table.
-                Err(Fault::Storage(redb::Error::TableDoesNotExist(_)))
-                    if kept == Kept::Checkpoints =>
-                {
+                Err(Fault::Storage(redb::Error::TableDoesNotExist(_))) if kept.is_new() => {
                     return Ok(Vec::new());
                 }
                 table => table?,

@@ -40,12 +40,14 @@ pub(crate) enum Kept {
     Outputs,
     /// The last checkpoints of functions, by job and ordinal.
     Checkpoints,
+    /// What of a child's records was taken before what comes before them, by job and ordinal.
+    Apart,
     /// Jobs and sessions of which something is left to remove.
     Removed,
 }
 
 impl Kept {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::About,
         Self::Sessions,
         Self::Jobs,
@@ -58,6 +60,7 @@ impl Kept {
         Self::Cursors,
         Self::Outputs,
         Self::Checkpoints,
+        Self::Apart,
         Self::Removed,
     ];
 
@@ -75,6 +78,7 @@ impl Kept {
             Self::Cursors => "cursors",
             Self::Outputs => "outputs",
             Self::Checkpoints => "checkpoints",
+            Self::Apart => "apart",
             Self::Removed => "removed",
         }
     }
@@ -93,6 +97,11 @@ impl Kept {
     pub(crate) fn open(self, transaction: &WriteTransaction) -> Result<Open<'_>, Fault> {
         let table = transaction.open_table(self.definition())?;
         Ok(Open { table, kept: self, written: false })
+    }
+
+    /// Whether journals of earlier releases, in which nothing was written since, do not have it.
+    pub(crate) const fn is_new(self) -> bool {
+        matches!(self, Self::Checkpoints | Self::Apart)
     }
 
     /// The entry with that key.
@@ -194,7 +203,7 @@ pub(crate) fn output_key(job: JobInstance, ordinal: Ordinal) -> [u8; 20] {
     block_key(job, ordinal.0)
 }
 
-/// What a key of [`Kept::Outputs`] or [`Kept::Checkpoints`] says of the child.
+/// What a key of [`Kept::Outputs`], [`Kept::Checkpoints`] or [`Kept::Apart`] says of the child.
 pub(crate) fn parse_output(key: &[u8]) -> Option<Ordinal> {
     parse_block(key).map(Ordinal)
 }

@@ -13,7 +13,7 @@ use sortie_model::spec::BodySpec;
 use sortie_model::view::Kind;
 use sortie_model::{
     ChildIncarnation, EntryId, IdempotencyKey, JobInstance, JobSpec, Ordinal, Seq, SessionId,
-    SessionInstance, State, Timestamp,
+    SessionInstance, State, Stream, Timestamp,
 };
 use uuid::Uuid;
 
@@ -222,6 +222,47 @@ fn a_cursor_never_goes_back() {
     let expected = Cursor { stored: Seq(10), taken: Taken::all_below(Seq(6)), ..Cursor::default() };
     assert_eq!(cursors[0], (Ordinal(3), expected));
     assert_eq!(journal.cursors(instance(1), Ordinal(4), 9).expect("readable").len(), 1);
+}
+
+#[test]
+fn what_was_taken_apart_is_known_until_all_before_it_was_taken() {
+    let disk = SimulatedDisk::default();
+    let journal = with_session(&disk);
+    start(&journal, new_job(1)).expect("accepted");
+    let stretch = |from, to| Apart { stream: Stream::Output, from: Seq(from), to: Seq(to) };
+    let moved = |taken, apart| Change::CursorsMoved {
+        job: instance(1),
+        cursors: vec![(
+            Ordinal(3),
+            Cursor { taken: Taken::all_below(Seq(taken)), apart, ..Cursor::default() },
+        )],
+    };
+    let known = || {
+        let cursors = journal.cursors(instance(1), Ordinal(0), 9).expect("readable");
+        let [(Ordinal(3), cursor)] = &cursors[..] else { panic!("{cursors:?}") };
+        cursor.clone()
+    };
+    change(&journal, vec![moved(4, vec![stretch(9, 12), stretch(20, 21)])]).expect("stored");
+    change(&journal, vec![moved(5, vec![stretch(11, 14)])]).expect("stored");
+    assert_eq!(known().apart, [stretch(9, 14), stretch(20, 21)]);
+    let taken = |seq| known().has_taken(Stream::Output, Seq(seq));
+    assert_eq!([4, 5, 9, 13, 14, 20].map(taken), [true, false, true, true, false, true]);
+    assert!(!known().has_taken(Stream::Error, Seq(9)));
+    assert_eq!(known().highest_taken(), Seq(21));
+    // What does not say what is apart takes nothing of it away.
+    change(&journal, vec![moved(14, Vec::new())]).expect("stored");
+    assert_eq!(known().apart, [stretch(20, 21)]);
+    change(&journal, vec![moved(21, Vec::new())]).expect("stored");
+    assert_eq!(known().apart, []);
+    let many = (0..=limits::TAKEN_APART as u64).map(|at| stretch(100 + 2 * at, 101 + 2 * at));
+    let refused = change(&journal, vec![moved(0, many.clone().collect())]);
+    assert!(matches!(refused, Err(JournalError::TooLarge)), "{refused:?}");
+    let mut cursor = Cursor::default();
+    cursor.put_apart(many);
+    assert_eq!(cursor.apart.len(), limits::TAKEN_APART);
+    let gone = Change::JobsRemoved { session: SESSION, jobs: vec![EntryId(1)], at: Timestamp(1) };
+    change(&journal, vec![moved(0, cursor.apart), gone]).expect("stored");
+    assert!(journal.cursors(instance(1), Ordinal(0), 9).expect("readable").is_empty());
 }
 
 #[test]

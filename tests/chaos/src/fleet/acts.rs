@@ -181,6 +181,9 @@ impl Fleet<'_> {
     fn look(&self, item: &mut Item, whose: Whose, random: &mut Random) -> Result<Went, Violation> {
         let job = whose.job.to_string();
         let answer = self.home.json(&["get", &job, "--children"])?;
+        if !item.suspended && check::stands_still(&answer) {
+            return Err(Violation::Suspended { item: whose.item, job: whose.job });
+        }
         let children = check::children_over(&answer).unwrap_or_default();
         let end = children.first().and_then(|child| Ended::of(child));
         let Some(end) = end else { return Ok(Went::On) };

@@ -12,7 +12,7 @@ use sortie_model::record::OutputRule;
 use sortie_model::spec::BodySpec;
 use sortie_model::{JobInstance, Ordinal, limits};
 use sortie_store::Store;
-use sortie_store::journal::{Change, Cursor, Dropped, InputState, JobFacts, JournalError};
+use sortie_store::journal::{Change, Cursor, Dropped, JobFacts, JournalError};
 use sortie_store::segment::Swept;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -101,7 +101,7 @@ pub(crate) async fn output_of(
 /// [`JournalError`]; output that cannot be read is left out, and said in the node's log.
 pub(crate) async fn restore(job: &JobShared, store: &Store) -> Result<(), JournalError> {
     let instance = job.identity.instance;
-    let cursors = pages(|from| store.journal().cursors(instance, from, PAGE))?;
+    let mut cursors = pages(|from| store.journal().cursors(instance, from, PAGE))?;
     let mut outputs = pages(|from| store.journal().outputs(instance, from, PAGE))?;
     if !job.rows().state().is_finished() {
         job.checkpoints.restore(pages(|from| store.journal().checkpoints(instance, from, PAGE))?);
@@ -114,7 +114,7 @@ pub(crate) async fn restore(job: &JobShared, store: &Store) -> Result<(), Journa
             let begun = rows.kept(ordinal).is_some_and(|kept| kept.begin.is_some());
             (rows.has_ended(ordinal), rows.is_settled(ordinal), begun)
         };
-        let cursor = cursors.get(&ordinal).copied();
+        let cursor = cursors.remove(&ordinal);
         let output: Option<Bytes> = outputs.remove(&ordinal);
         if cursor.is_none() && output.is_none() && (!has_files || !(begun || ended)) {
             if settled {
@@ -131,7 +131,8 @@ pub(crate) async fn restore(job: &JobShared, store: &Store) -> Result<(), Journa
     Ok(())
 }
 
-/// Removes in the background what children of jobs left that are not in memory. What cannot be
+/// Removes in the background what jobs left that are not in memory: the output of their children,
+/// and their input. What cannot be
 /// removed goes at the node's next start.
 pub(crate) fn remove(store: &Arc<Store>, jobs: Vec<JobInstance>) {
     let store = Arc::clone(store);
@@ -141,6 +142,7 @@ pub(crate) fn remove(store: &Arc<Store>, jobs: Vec<JobInstance>) {
             while let Ok(Swept::More) =
                 store.output().remove_job(job, limits::OUTPUT_REMOVED_AT_ONCE)
             {}
+            let _ = store.inputs().remove(job);
         }
     }));
 }
@@ -253,13 +255,7 @@ impl JobShared {
         let Tally { records, bytes } = self.mailboxes.dropped();
         let dropped = Dropped { records, bytes, cut: false };
         let facts = job_facts(rows, unread, self.with_errors());
-        // Nobody reads the input of a job that is over.
-        let input = match (facts.finished(), &self.input) {
-            (Some(_), _) if rows.broke_off() => InputState::BrokeOff,
-            (None, Some(log)) => log.stored(),
-            _ => InputState::Nothing,
-        };
-        JobFacts { dropped, input, ..facts }
+        JobFacts { dropped, input: self.input_to_keep(rows), ..facts }
     }
 
     /// Keeps how far its readers have confirmed. What is not kept is tried again by the next call.

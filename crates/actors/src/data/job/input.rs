@@ -2,6 +2,8 @@
 
 use std::io;
 
+use sortie_engine::parent_job::ParentJob;
+use sortie_model::spec::Fan;
 use sortie_store::journal::InputState;
 use sortie_wire::{ErrorCode, RemoteError};
 use tokio::sync::oneshot;
@@ -12,6 +14,28 @@ use crate::data::job::JobShared;
 use crate::parent_job::ParentJobMessage;
 
 impl JobShared {
+    /// What of its input the journal is to know.
+    pub(crate) fn input_to_keep(&self, rows: &ParentJob) -> InputState {
+        let map = !matches!(rows.spec().fan, Fan::PerNode { .. });
+        match (&self.input, rows.state().is_finished()) {
+            (_, true) if rows.broke_off() => InputState::BrokeOff,
+            (Some(log), true) => log.stored().behind_its_end(map),
+            (Some(log), false) => log.stored(),
+            (None, _) => InputState::Nothing,
+        }
+    }
+
+    /// The job is over: nobody reads its input any more, and what stays of it goes with the job.
+    pub(crate) fn end_input(&self) {
+        let Some(log) = &self.input else { return };
+        let stays = self.input_to_keep(&self.rows());
+        if matches!(stays, InputState::Whole(_)) {
+            log.retire();
+        } else {
+            log.close();
+        }
+    }
+
     /// Keeps what came of its input so far, if it is to last; `whole` says that this is all. It is
     /// on the disk, and in the journal, when this returns.
     ///

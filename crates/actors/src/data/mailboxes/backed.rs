@@ -156,10 +156,22 @@ impl Backed {
         self.table().child(ordinal).offered(id, pieces, records);
     }
 
-    /// An offer was acknowledged; what protects its mailbox is locked.
-    pub(super) fn acknowledged(&self, ordinal: Ordinal, id: OfferId) {
+    /// An offer was acknowledged; what protects its mailbox is locked. `over` is the number of its
+    /// next record, where it has none that is unread.
+    pub(super) fn acknowledged(&self, ordinal: Ordinal, id: OfferId, over: Option<Seq>) {
         let mut table = self.table();
-        if table.child(ordinal).acknowledged(id) {
+        let child = table.child(ordinal);
+        let moved = child.acknowledged(id);
+        if moved | over.is_some_and(|next| child.all_taken(next)) {
+            table.moved(ordinal);
+            self.moved.notify_waiters();
+        }
+    }
+
+    /// The mailbox of a child has nothing that is unread: that is the number of its next record.
+    fn all_taken(&self, ordinal: Ordinal, next: Seq) {
+        let mut table = self.table();
+        if table.children.get_mut(&ordinal).is_some_and(|child| child.all_taken(next)) {
             table.moved(ordinal);
             self.moved.notify_waiters();
         }

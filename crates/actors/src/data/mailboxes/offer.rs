@@ -191,9 +191,11 @@ impl JobMailboxes {
                 let before = compact.memory();
                 let freed = compact.free_lent();
                 self.memory_is(before, compact.memory());
-                self.left(ordinal, freed, compact.unread().records > 0);
+                let is_over = compact.unread().records == 0;
+                self.left(ordinal, freed, !is_over);
                 if let Some(backed) = &self.backed {
-                    backed.acknowledged(ordinal, id);
+                    let over = is_over.then(|| compact.summary().next);
+                    backed.acknowledged(ordinal, id, over);
                 }
                 return Vec::new();
             }
@@ -206,7 +208,8 @@ impl JobMailboxes {
         let holes = state.free(&freed);
         self.settle_freed(&grown, &mut state, before);
         if let Some(backed) = &self.backed {
-            backed.acknowledged(ordinal, id);
+            let over = (!state.ledger.has_unread()).then(|| state.ledger.next());
+            backed.acknowledged(ordinal, id, over);
         }
         let is_over = state.is_over();
         drop(state);

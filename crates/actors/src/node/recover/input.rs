@@ -44,7 +44,10 @@ pub(super) async fn left(
     if map && entry.facts.input == InputState::BrokeOff {
         return Ok(LeftInput { items: KeptItems::Lost, ..LeftInput::default() });
     }
-    if !map && !spec.input.is_fed() || entry.facts.finished().is_some() {
+    if entry.facts.finished().is_some() {
+        return Ok(shown(store, entry, items).await);
+    }
+    if !map && !spec.input.is_fed() {
         return Ok(LeftInput::default());
     }
     let (InputState::Begun(mark) | InputState::Whole(mark)) = entry.facts.input else {
@@ -80,6 +83,24 @@ pub(super) async fn left(
             }
         }
     }
+}
+
+/// What stays of a job that is over: the items of its children, if they are there.
+async fn shown(store: &Arc<Store>, entry: &JobEntry, items: usize) -> LeftInput {
+    let InputState::Whole(mark) = entry.facts.input else { return LeftInput::default() };
+    let (own, job) = (Arc::clone(store), entry.instance);
+    let read = tokio::task::spawn_blocking(move || read(&own, job, mark, Some(items))).await;
+    let items = match read {
+        Ok(Ok((_, items, _))) => KeptItems::Shown(items.unwrap_or_default()),
+        Ok(Err(error)) => {
+            let (error, job) = (&error as &dyn std::error::Error, entry.id.0);
+            tracing::warn!(error, job, "the lines of a finished job's children cannot be shown");
+            KeptItems::None
+        }
+        Err(_) => KeptItems::None,
+    };
+    let log = Some(InputLog::retired(store.inputs().begin(job), entry.facts.input));
+    LeftInput { log, items, from: 0 }
 }
 
 fn lost(session: &SessionShared, map: bool) -> LeftInput {

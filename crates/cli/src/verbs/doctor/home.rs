@@ -38,6 +38,12 @@ pub(super) fn check(findings: &mut Findings, paths: &HomePaths) {
     }
 }
 
+/// Where sessions are kept, if that is another disk than the home's.
+fn another_disk(home: &Path, sessions: &Path) -> bool {
+    let disk = |folder: &Path| folder.metadata().map(|facts| facts.dev()).ok();
+    disk(sessions).is_some_and(|own| disk(home) != Some(own))
+}
+
 /// What an earlier node kept, where none runs that would say so itself.
 pub(super) fn check_kept(findings: &mut Findings, paths: &HomePaths) {
     match paths.check_sessions() {
@@ -65,20 +71,30 @@ pub(super) fn check_kept(findings: &mut Findings, paths: &HomePaths) {
 }
 
 fn check_room(findings: &mut Findings, folder: &Path) {
+    let sessions = folder.join("sessions");
+    if another_disk(folder, &sessions) {
+        // The home itself takes next to nothing.
+        return check_disk(findings, &sessions, &sessions);
+    }
+    check_disk(findings, folder, &sessions);
+}
+
+/// The room on the disk with that folder, where the sessions are.
+fn check_disk(findings: &mut Findings, folder: &Path, sessions: &Path) {
     let Ok(disk) = rustix::fs::statvfs(folder) else { return };
     let size = disk.f_blocks.saturating_mul(disk.f_frsize);
     let free = disk.f_bavail.saturating_mul(disk.f_frsize) >> 20;
     let reserve = limits::DISK_RESERVE_BYTES.min(size / 20) >> 20;
     let finding = format!("{free} MiB are free at {}", folder.display());
-    let sessions = folder.join("sessions");
     let journal = limits::JOURNAL_RESERVE_BYTES >> 20;
     let without = !sessions.join("reserve").exists();
     if without && sessions.join("journal").exists() {
         // Free it is because a node gave it up.
-        let finding = format!("{finding}, and the journal lacks its {journal} MiB of reserve");
+        let finding = format!("{finding}: the journal gave up its reserve of {journal} MiB");
         findings.problem("disk", &finding, Some("make room: nothing starts until then"));
     } else if without && free <= journal {
-        let finding = format!("{finding}: a node needs {journal} MiB for its journal's reserve");
+        let finding =
+            format!("{finding}: a node needs more than the {journal} MiB of its journal's reserve");
         findings.problem("disk", &finding, Some("make room"));
     } else if free < reserve {
         let finding = format!("{finding}, less than the {reserve} MiB that output leaves free");

@@ -467,6 +467,7 @@ fn a_map_that_was_told_to_stop_gave_up_or_is_lost_reads_no_more() {
     job.on_items(items(2), EntryId(2), NOW, &mut effects);
     kept.take(&mut job);
     assert!(back_with(&job, &kept, KeptItems::Known(items(2))).is_open());
+    assert!(!back_with(&job, &kept, KeptItems::Shown(items(2))).is_open());
     let lost = back_with(&job, &kept, KeptItems::Lost);
     assert!(!lost.is_open());
     let notes = lost.view(false, false, false).notes;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sortie_model::{Ordinal, Record, Seq, Stream};
 
 use super::super::{AppendError, Appended, JobMailboxes, is_possible};
+use super::table::Child;
 
 impl JobMailboxes {
     /// Appends a record of a child that runs since before this daemon, under its own number: one
@@ -38,6 +39,9 @@ impl JobMailboxes {
             self.announce();
             if let Some(backed) = &self.backed {
                 backed.forget_before(ordinal, next.after(1));
+                if self.summary(ordinal).unread.records == 0 {
+                    backed.all_taken(ordinal, next.after(1));
+                }
             }
             // What is known is answered as an append answers it.
             return self.append(ordinal, record.seq, vec![record]).await;
@@ -51,8 +55,8 @@ impl JobMailboxes {
     pub fn begin_life(&self, ordinal: Ordinal) -> Seq {
         let next = self.summary(ordinal).next;
         let Some(backed) = &self.backed else { return next };
-        let taken = backed.table().children.get(&ordinal).map(|child| child.cursor().taken);
-        let next = taken.map_or(next, |taken| taken.highest().max(next));
+        let cursor = backed.table().children.get(&ordinal).map(Child::cursor);
+        let next = cursor.map_or(next, |cursor| cursor.highest_taken().max(next));
         if is_possible(ordinal) {
             self.skip_to(ordinal, next);
             backed.forget_before(ordinal, next);
@@ -72,6 +76,6 @@ impl JobMailboxes {
         let Some(backed) = &self.backed else { return false };
         let table = backed.table();
         let before = table.children.get(&ordinal).and_then(|child| child.before.as_deref());
-        before.is_some_and(|before| record.seq < before.of(record.stream))
+        before.is_some_and(|before| before.has_taken(record.stream, record.seq))
     }
 }

@@ -25,7 +25,6 @@ pub(crate) fn has_left(store: &Store, child: ChildKey) -> Result<bool, JournalEr
     let cursor = cursor.map(|(_, cursor)| cursor).unwrap_or_default();
     // A block that cannot be read says so to who receives it.
     let Ok(inline) = Inline::decode(block) else { return Ok(true) };
-    let is_left = |seq, stream| seq >= cursor.taken.of(stream);
     let is_newest = inline.next >= cursor.stored;
-    Ok(is_newest && inline.records.iter().any(|record| is_left(record.seq, record.stream)))
+    Ok(is_newest && inline.records.iter().any(|it| !cursor.has_taken(it.stream, it.seq)))
 }

@@ -7,7 +7,7 @@ use sortie_engine::mailbox::Tally;
 use sortie_model::limits::{BATCH_RECORDS, KIB, OUTPUT_RETRY};
 use sortie_model::{ChildKey, Ordinal, Record, Seq, Stream};
 use sortie_store::journal::Cursor;
-use sortie_store::segment::{Batch, OutputLog, OutputReader, ReadBounds, SegmentError, Taken};
+use sortie_store::segment::{Batch, OutputLog, OutputReader, ReadBounds, SegmentError};
 use sortie_store::{RecoverError, Store};
 
 use super::super::compact::Compact;
@@ -52,23 +52,28 @@ impl JobMailboxes {
         if !is_possible(ordinal) {
             return Err(RestoreError::NoSuchChild);
         }
-        backed.table().children.insert(ordinal, Child::restored(cursor));
+        backed.table().children.insert(ordinal, Child::restored(cursor.clone()));
         let inline = inline.map(Inline::decode).transpose();
         let restored = match inline {
             // Files have all that the block has, and more: they are of a later life of the child.
             Ok(Some(inline))
                 if inline.next >= cursor.stored && !backed.has_files(ordinal).await? =>
             {
-                self.restore_inline(backed, ordinal, inline, &cursor.taken).await
+                self.restore_inline(backed, ordinal, inline, &cursor).await
             }
-            Ok(_) => self.restore_files(backed, ordinal, (cursor, closed)).await,
+            Ok(_) => self.restore_files(backed, ordinal, (&cursor, closed)).await,
             Err(_) => {
                 self.skip_to(ordinal, cursor.stored);
                 Err(RestoreError::Inline { ordinal })
             }
         };
-        if *cursor.taken.0.get(Stream::Error.index()).unwrap_or(&Seq(0)) > Seq(0) {
+        let taken_apart = cursor.apart.iter().any(|apart| apart.stream == Stream::Error);
+        if taken_apart || cursor.taken.of(Stream::Error) > Seq(0) {
             self.note_errors(ordinal);
+        }
+        let summary = self.summary(ordinal);
+        if restored.is_ok() && summary.unread.records == 0 {
+            backed.all_taken(ordinal, summary.next);
         }
         self.restore_dropped(ordinal, cursor.dropped)?;
         if closed {
@@ -84,10 +89,10 @@ impl JobMailboxes {
         backed: &Arc<Backed>,
         ordinal: Ordinal,
         inline: Inline,
-        taken: &Taken,
+        cursor: &Cursor,
     ) -> Result<(), RestoreError> {
         let Inline { next, with_errors, mut records } = inline;
-        records.retain(|record| record.seq >= taken.of(record.stream));
+        records.retain(|record| !cursor.has_taken(record.stream, record.seq));
         let compact = Compact::restored(&records, next, with_errors);
         self.put_inline(backed, ordinal, compact)?;
         self.announce();
@@ -121,14 +126,15 @@ impl JobMailboxes {
         self: &Arc<Self>,
         backed: &Arc<Backed>,
         ordinal: Ordinal,
-        (cursor, closed): (Cursor, bool),
+        (cursor, closed): (&Cursor, bool),
     ) -> Result<(), RestoreError> {
         if cursor.stored <= cursor.taken.highest() && !backed.has_files(ordinal).await? {
             self.skip_to(ordinal, cursor.stored);
             return Ok(());
         }
         let (store, child) = (Arc::clone(&backed.backing.store), backed.child(ordinal));
-        let opened = blocking(move || open(&store, child, &cursor, closed)).await;
+        let known = cursor.clone();
+        let opened = blocking(move || open(&store, child, &known, closed)).await;
         let (log, mut files) = opened.ok_or(RestoreError::Removed)??;
         backed.table().child(ordinal).damaged = files.damage.is_some() && log.is_none();
         let mut no_room = None;
@@ -139,7 +145,7 @@ impl JobMailboxes {
             });
             let (read, records) = read.await.ok_or(RestoreError::Removed)?;
             files = read;
-            match self.restore_records(ordinal, records, &cursor.taken).await {
+            match self.restore_records(ordinal, records, cursor).await {
                 Err(RestoreError::NoRoom(error)) => no_room = Some(error),
                 restored => restored?,
             }
@@ -175,9 +181,9 @@ impl JobMailboxes {
         self: &Arc<Self>,
         ordinal: Ordinal,
         mut records: Vec<Record>,
-        taken: &Taken,
+        cursor: &Cursor,
     ) -> Result<(), RestoreError> {
-        records.retain(|record| record.seq >= taken.of(record.stream));
+        records.retain(|record| !cursor.has_taken(record.stream, record.seq));
         if records.is_empty() {
             return Ok(());
         }
@@ -306,7 +312,7 @@ impl Backed {
     /// it.
     pub(super) fn forget_before(&self, ordinal: Ordinal, next: Seq) {
         if let Some(child) = self.table().children.get_mut(&ordinal)
-            && child.before.as_deref().is_some_and(|before| before.highest() <= next)
+            && child.before.as_deref().is_some_and(|before| before.highest_taken() <= next)
         {
             child.before = None;
         }

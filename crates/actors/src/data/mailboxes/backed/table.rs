@@ -6,15 +6,15 @@ use std::ops::Range;
 use sortie_engine::mailbox::{OfferId, PerStream, Piece, TakenCursor, Tally};
 use sortie_model::limits::OUTPUT_STORED_WITHIN;
 use sortie_model::{Ordinal, Record, Seq, Stream};
-use sortie_store::journal::{Cursor, Dropped};
+use sortie_store::journal::{Apart, Cursor, Dropped};
 use sortie_store::segment::{Neighbours, OutputLog, Taken};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::super::{FullBecause, Position};
 
-/// A stretch of a stream, with the number after its last record.
-type Stretch = (Stream, Range<u64>, Seq);
+/// A stretch of a stream: its places, and the numbers from its first record to its last.
+type Stretch = (Stream, Range<u64>, Range<Seq>);
 
 /// Where a child's records go.
 #[derive(Debug, Clone, Copy, Default)]
@@ -41,7 +41,9 @@ pub(super) struct Child {
     /// What the listener was told.
     pub(super) told: Seq,
     /// What had been taken at the start of the node, until the mailbox is past it.
-    pub(super) before: Option<Box<Taken>>,
+    pub(super) before: Option<Box<Cursor>>,
+    /// What of that was taken apart, until all before it is taken, too.
+    apart_before: Vec<Apart>,
     pub(super) place: Place,
     /// The number and the bytes at which its files were sealed; they may have grown since.
     pub(super) sealed: Option<(Seq, u64)>,
@@ -91,8 +93,9 @@ pub(super) enum Work {
 fn stretches(pieces: &PerStream<Piece>, records: &[Record]) -> Vec<Stretch> {
     let pieces = pieces.iter().filter(|(_, piece)| !piece.is_empty());
     let stretch = |(stream, piece): (Stream, &Piece)| {
+        let first = records.iter().find(|record| record.stream == stream)?;
         let last = records.iter().rfind(|record| record.stream == stream)?;
-        Some((stream, piece.from.records..piece.to.records, last.seq.after(1)))
+        Some((stream, piece.from.records..piece.to.records, first.seq..last.seq.after(1)))
     };
     pieces.filter_map(stretch).collect()
 }
@@ -116,9 +119,10 @@ impl Child {
             taken: TakenCursor::starting_after(&per_stream(&cursor.taken)),
             stored: cursor.stored,
             lost_to_policy: cursor.dropped,
-            committed: cursor,
             told: cursor.stored,
-            before: Some(Box::new(cursor.taken)),
+            apart_before: cursor.apart.clone(),
+            before: Some(Box::new(cursor.clone())),
+            committed: cursor,
             ..Self::default()
         }
     }
@@ -134,15 +138,31 @@ impl Child {
     }
 
     pub(super) fn cursor(&self) -> Cursor {
+        let (stored, dropped) = (self.stored, self.lost_to_policy);
         let taken = as_taken(&self.taken.taken());
-        Cursor { stored: self.stored, taken, dropped: self.lost_to_policy }
+        let mut cursor = Cursor { stored, taken, dropped, apart: self.apart_before.clone() };
+        cursor.put_apart(self.taken.apart().map(|(stream, numbers)| Apart {
+            stream,
+            from: numbers.start,
+            to: numbers.end,
+        }));
+        cursor
+    }
+
+    /// All records below that number were taken. Says whether that is new.
+    pub(super) fn all_taken(&mut self, next: Seq) -> bool {
+        let (within, others) = self.apart_before.iter().partition(|apart| apart.to <= next);
+        self.apart_before = others;
+        let within: Vec<Apart> = within;
+        within.iter().for_each(|apart| self.taken.raise(apart.stream, apart.to));
+        !within.is_empty()
     }
 
     pub(super) fn offered(&mut self, id: OfferId, pieces: &PerStream<Piece>, records: &[Record]) {
         self.offers.push((id, stretches(pieces, records)));
     }
 
-    /// Says whether the cursor moved.
+    /// Says whether the cursor is another one.
     pub(super) fn acknowledged(&mut self, id: OfferId) -> bool {
         let stretches = self.withdrawn(id);
         self.take(stretches)
@@ -172,8 +192,8 @@ impl Child {
 
     fn take(&mut self, stretches: Vec<Stretch>) -> bool {
         let mut moved = false;
-        for (stream, places, end) in stretches.into_iter().filter(|_| !self.frozen) {
-            moved |= self.taken.take(stream, places, end);
+        for (stream, places, numbers) in stretches.into_iter().filter(|_| !self.frozen) {
+            moved |= self.taken.take(stream, places, numbers);
         }
         moved
     }

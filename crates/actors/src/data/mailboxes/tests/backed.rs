@@ -17,6 +17,7 @@ use sortie_store::journal::{
     Change, Cursor, Durability, JobEntry, JobFacts, JobPlan, JournalBounds, JournalError, NewJob,
     SessionEntry, SpecDigest,
 };
+use sortie_store::segment::Taken;
 
 use super::*;
 use disk::TestDisk;

@@ -121,11 +121,11 @@ impl History {
     }
 
     fn check(&mut self, child: Ordinal, kept: &[Record]) {
-        let committed = self.committed[child.0 as usize];
+        let committed = self.committed[child.0 as usize].clone();
         let mut kept = kept.iter().peekable();
         for (record, fate) in &mut self.model(child).records {
             let is_here = kept.next_if(|next| *next == record).is_some();
-            if record.seq < committed.taken.of(record.stream) {
+            if committed.has_taken(record.stream, record.seq) {
                 assert!(!is_here, "{record:?} was taken, and the journal knows it");
                 assert_eq!(*fate, Fate::Acknowledged, "{record:?} of {child:?} was not taken");
             } else if *fate == Fate::Unread {

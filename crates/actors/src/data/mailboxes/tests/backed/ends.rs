@@ -110,6 +110,43 @@ fn a_child_that_left_nothing_needs_nothing() {
 }
 
 #[test]
+fn what_was_taken_before_its_turn_does_not_come_again() {
+    let disk = TestDisk::new();
+    let life = Life::begin(&disk);
+    life.add(CHILD, mixed(0, 6, 9_000));
+    life.until_told(CHILD, 6);
+    let two = Most { records: 2, ..Most::default() };
+    let offer = |life: &Life| {
+        let job = life.job();
+        life.run(async { job.offer(CHILD, ALL, two).await.unwrap().unwrap() })
+    };
+    // Another reader has the first ones in hand, and so on in the next life.
+    let (_first, second) = (offer(&life), offer(&life));
+    life.job().acknowledge(second);
+    life.commit_cursors();
+    drop((_first, life));
+    let life = Life::begin(&disk);
+    life.restore(CHILD, true).unwrap();
+    let all = mixed(0, 6, 9_000);
+    assert_eq!(life.kept(CHILD), [&all[..2], &all[4..]].concat());
+    let (_first, third) = (offer(&life), offer(&life));
+    life.job().acknowledge(third);
+    let [(_, cursor)] = &life.commit_cursors()[..] else { panic!("it moved") };
+    assert!(!cursor.apart.is_empty() && cursor.taken == Taken::default(), "{cursor:?}");
+    drop((_first, life));
+    let life = Life::begin(&disk);
+    life.restore(CHILD, true).unwrap();
+    assert_eq!(life.kept(CHILD), all[..2]);
+    let last = offer(&life);
+    life.job().acknowledge(last);
+    // Nothing is apart any more, and everything is known to be taken.
+    let [(_, cursor)] = &life.commit_cursors()[..] else { panic!("it moved") };
+    assert_eq!((&cursor.apart[..], cursor.taken.highest()), (&[][..], Seq(6)));
+    let kept = life.store.journal().cursors(JOB, CHILD, 1).unwrap();
+    assert_eq!(kept, [(CHILD, cursor.clone())]);
+}
+
+#[test]
 fn what_was_taken_is_not_offered_again_once_the_journal_knows() {
     let disk = TestDisk::new();
     let life = Life::begin(&disk);
@@ -120,10 +157,10 @@ fn what_was_taken_is_not_offered_again_once_the_journal_knows() {
     let offer = || async { job.offer(CHILD, ALL, two).await.unwrap().unwrap() };
     let (first, second) = (life.run(offer()), life.run(offer()));
     job.acknowledge(second);
-    let [(_, cursor)] = life.commit_cursors()[..] else { panic!("it was stored") };
+    let [(_, cursor)] = &life.commit_cursors()[..] else { panic!("it was stored") };
     assert_eq!((cursor.stored, cursor.taken.highest()), (Seq(6), Seq(0)), "the first is missing");
     job.acknowledge(first);
-    let [(_, cursor)] = life.commit_cursors()[..] else { panic!("it moved") };
+    let [(_, cursor)] = &life.commit_cursors()[..] else { panic!("it moved") };
     assert_eq!(cursor.taken.of(Stream::Output), Seq(4));
     assert_eq!(cursor.taken.of(Stream::Error), Seq(2));
     // This one the journal is not told of.
@@ -336,7 +373,7 @@ fn many_children_that_left_little_cost_little_at_the_next_start() {
     assert!(backed.remembers(Ordinal(7)));
     // What is read of it is known of it from then on.
     assert_eq!(life.take(Ordinal(2), ALL).len(), 2);
-    let [(Ordinal(2), cursor), ..] = life.commit_cursors()[..] else { panic!("it moved") };
+    let [(Ordinal(2), cursor), ..] = &life.commit_cursors()[..] else { panic!("it moved") };
     assert_eq!(cursor.taken.highest(), Seq(2));
 }
 

@@ -60,7 +60,7 @@ fn what_was_taken_out_of_order_before_it_was_stored_is_not_missed() {
     assert_eq!(life.take(CHILD, ALL).len(), 4);
     disk.refuse(None);
     life.until_told(CHILD, 6);
-    let [(CHILD, cursor)] = life.commit_cursors()[..] else { panic!("it was stored") };
+    let [(CHILD, cursor)] = &life.commit_cursors()[..] else { panic!("it was stored") };
     assert_eq!((cursor.stored, cursor.taken.highest()), (Seq(6), Seq(0)));
     assert_eq!(seqs(&first.records), [0, 1]);
     drop((first, job, life));
