@@ -77,23 +77,16 @@ const FIND_BROKEN: Step = Step {
     remedy: "cargo xtask simulate --broken all",
 };
 
-/// What the chaos of a build is made with.
+/// What the chaos of a build is made with. Of the whole workspace, as its tests: what is built for
+/// some packages alone has other features, and everything would be built twice.
 const CHAOS_BUILD: Step = Step {
     name: "chaos build",
-    command: &[
-        "build",
-        "--quiet",
-        "--package",
-        "sortie-cli",
-        "--package",
-        "sortie-chaos",
-        "--bins",
-    ],
-    remedy: "cargo build --package sortie-cli --package sortie-chaos --bins",
+    command: &["build", "--quiet", "--workspace", "--bins"],
+    remedy: "cargo build --workspace --bins",
 };
 const CHAOS: Step = Step {
     name: "chaos",
-    command: &["run", "--quiet", "--package", "sortie-chaos", "--bin", "chaos", "--", "--short"],
+    command: &["run", "--quiet", "--bin", "chaos", "--", "--short"],
     remedy: "cargo xtask chaos --short",
 };
 
