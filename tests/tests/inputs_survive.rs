@@ -223,8 +223,11 @@ fn a_process_reads_on_where_it_was_whichever_daemon_is_killed() {
         match part {
             1 | 4 | 7 => a.live_again("a"),
             2 | 5 => b.live_again("b"),
-            // The node behind it is none that this test can kill.
-            8 => assert_eq!(a.sortie(&["node", "restart"]).code, 0),
+            // The nodes behind that are none that this test can kill.
+            8 => {
+                assert_eq!(b.sortie(&["node", "restart"]).code, 0);
+                assert_eq!(a.sortie(&["node", "restart"]).code, 0);
+            }
             _ => {
                 b.kill_daemon();
                 a.live_again("a");
@@ -237,7 +240,9 @@ fn a_process_reads_on_where_it_was_whichever_daemon_is_killed() {
     for copy in copies {
         assert!(fs::read(&copy).expect("a file") == given, "{}", copy.display());
     }
-    assert_eq!(a.sortie(&["node", "stop"]).code, 0);
+    for node in [a, b] {
+        assert_eq!(node.sortie(&["node", "stop"]).code, 0);
+    }
 }
 
 #[test]

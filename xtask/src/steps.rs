@@ -77,16 +77,19 @@ const FIND_BROKEN: Step = Step {
     remedy: "cargo xtask simulate --broken all",
 };
 
-/// What the chaos of a build is made with. Of the whole workspace, as its tests: what is built for
-/// some packages alone has other features, and everything would be built twice.
+/// The program that does the chaos: it lies where this one does.
+const CHAOS_PROGRAM: &str = "chaos";
+
+/// What the chaos of a build is made with. All of the workspace, as for its tests: what is built
+/// without them has other features, and everything would be built twice.
 const CHAOS_BUILD: Step = Step {
     name: "chaos build",
-    command: &["build", "--quiet", "--workspace", "--bins"],
-    remedy: "cargo build --workspace --bins",
+    command: &["build", "--quiet", "--workspace", "--all-targets"],
+    remedy: "cargo build --workspace --all-targets",
 };
 const CHAOS: Step = Step {
     name: "chaos",
-    command: &["run", "--quiet", "--bin", "chaos", "--", "--short"],
+    command: &[CHAOS_PROGRAM, "--short"],
     remedy: "cargo xtask chaos --short",
 };
 
@@ -150,7 +153,8 @@ pub(crate) fn fix(root: &Path) -> ExitCode {
 }
 
 fn perform(root: &Path, step: &Step) -> Outcome {
-    announce(step.name, &format!("cargo {}", step.command.join(" ")));
+    let program = if step.command.first() == Some(&CHAOS_PROGRAM) { "" } else { "cargo " };
+    announce(step.name, &format!("{program}{}", step.command.join(" ")));
     let begin = Instant::now();
     let passed = run(root, step.command);
     Outcome { name: step.name, passed, took: begin.elapsed(), remedy: step.remedy }
@@ -167,8 +171,14 @@ fn announce(name: &str, command: &str) {
     eprintln!("── {name}: {command}");
 }
 
+/// The command with these words: cargo's, but for those that begin with [`CHAOS_PROGRAM`].
 fn cargo(root: &Path, words: &[&str]) -> Command {
-    let program = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let (program, words) = match (words.split_first(), env::current_exe()) {
+        (Some((&CHAOS_PROGRAM, options)), Ok(own)) => {
+            (own.with_file_name(CHAOS_PROGRAM).into_os_string(), options)
+        }
+        _ => (env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), words),
+    };
     let mut command = Command::new(program);
     command.args(words).current_dir(root).stdin(Stdio::null());
     if words.first() == Some(&"doc") {

@@ -160,6 +160,18 @@ impl Guardian {
     }
 }
 
+/// Lets the input of a kept child through until its guardian is let go of: the next daemon is told
+/// how much was written by then, and writes on.
+#[derive(Debug, Clone)]
+pub(crate) struct InputGate(Arc<Handle>);
+
+impl InputGate {
+    /// Does that; none when the input is another daemon's by now.
+    pub(crate) fn pass<T>(&self, act: impl FnOnce() -> T) -> Option<T> {
+        self.0.link.while_alive(act)
+    }
+}
+
 /// Holds one child. Dropping it while something may be left of the child kills that.
 #[derive(Debug)]
 pub(crate) struct Hold {
@@ -172,6 +184,10 @@ pub(crate) struct Hold {
 impl Hold {
     const fn new(guardian: Arc<Handle>, child: ChildNumber) -> Self {
         Self { guardian, child, settled: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn input_gate(&self) -> InputGate {
+        InputGate(Arc::clone(&self.guardian))
     }
 
     pub(crate) fn signal(&self, number: i32) {

@@ -1,9 +1,11 @@
 //! A running process child and its pipes, as the daemon holds them.
 
+mod input;
+
 use std::io;
 use std::os::fd::OwnedFd;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use rustix::io::Errno;
 use sortie_model::facts::{Interruption, MemoryEnd, ProcessEnd, Stage};
 use sortie_model::spec::{BodySpec, OsBytes};
@@ -11,15 +13,15 @@ use sortie_model::{Motion, limits};
 use sortie_wire::guardian_proto::{
     Deadline, Disturbance, Keep, NulList, Program, Remainder, StandardInput,
 };
-use sortie_wire::terminal_items::{TerminalItem, TerminalItems};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
+pub use input::{Input, InputClosed};
+
 use crate::guardian::Hold;
 use crate::kept::KeptOutput;
 use crate::sys::channel::receive_one;
-use crate::sys::terminal::resize;
 use crate::sys::watch::watch;
 
 /// What a read asks for when the pipe is empty: it may fill before it is read.
@@ -321,70 +323,5 @@ fn read_available(
             Err(Errno::INTR) => {}
             Err(error) => return Err(error),
         }
-    }
-}
-
-/// The writing end of a child's stdin. Dropping it ends the child's input; at a terminal nothing is
-/// typed any more.
-#[derive(Debug)]
-pub struct Input {
-    pipe: AsyncFd<OwnedFd>,
-    /// What is given for a terminal are items: keys and sizes.
-    items: Option<TerminalItems>,
-}
-
-/// A child has closed its standard input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the process has closed its standard input")]
-pub struct InputClosed;
-
-impl Input {
-    pub(crate) fn new(pipe: OwnedFd) -> io::Result<Self> {
-        Self::of(pipe, None)
-    }
-
-    pub(crate) fn terminal(ours: OwnedFd) -> io::Result<Self> {
-        Self::of(ours, Some(TerminalItems::default()))
-    }
-
-    fn of(pipe: OwnedFd, items: Option<TerminalItems>) -> io::Result<Self> {
-        rustix::io::ioctl_fionbio(&pipe, true)?;
-        let pipe = watch(pipe, Interest::WRITABLE)?;
-        Ok(Self { pipe, items })
-    }
-
-    /// Writes everything. For a terminal these are items ([`sortie_wire::terminal_items`]), which
-    /// may be cut anywhere: its keys are typed, its sizes become the window's.
-    ///
-    /// # Errors
-    /// [`InputClosed`] when the child reads no more, or what a terminal gets is no item.
-    ///
-    /// # Cancel safety
-    /// Not cancel safe: how much was written is then unknown.
-    pub async fn write(&mut self, mut bytes: Bytes) -> Result<(), InputClosed> {
-        let Some(mut items) = self.items.take() else { return self.write_raw(bytes).await };
-        while let Some(item) = items.take(&mut bytes).map_err(|_| InputClosed)? {
-            match item {
-                TerminalItem::Keys(keys) => self.write_raw(keys).await?,
-                // A terminal that nobody has open has no window.
-                TerminalItem::Size(size) => drop(resize(self.pipe.get_ref(), size)),
-            }
-        }
-        self.items = Some(items);
-        Ok(())
-    }
-
-    async fn write_raw(&mut self, mut bytes: Bytes) -> Result<(), InputClosed> {
-        while !bytes.is_empty() {
-            let mut ready = self.pipe.writable().await.map_err(|_| InputClosed)?;
-            // The daemon ignores SIGPIPE, as every Rust program does unless told otherwise.
-            match rustix::io::write(ready.get_inner(), &bytes) {
-                Ok(written) => bytes.advance(written),
-                Err(Errno::AGAIN) => ready.clear_ready(),
-                Err(Errno::INTR) => {}
-                Err(_) => return Err(InputClosed),
-            }
-        }
-        Ok(())
     }
 }

@@ -153,12 +153,13 @@ impl Adopted {
         let Pending { ended, gone, written, moved, .. } = pending;
         let directory = guardian.0.output.clone()?;
         let reader = KeptReader::new(directory, self.child, self.first);
+        let gate = Some(hold.input_gate());
         Some(Process {
             control: ProcessControl { hold, gone, moved, pid: self.pid },
             ending: Ending { receiver: ended, known: None },
             output: ProcessOutput::Kept(KeptOutput::new(reader, written)),
             stdin: match self.input {
-                AdoptedInput::Open { end, .. } => Some(end),
+                AdoptedInput::Open { end, .. } => Some(end.behind(gate)),
                 AdoptedInput::Whole | AdoptedInput::Lost => None,
             },
             channel: None,

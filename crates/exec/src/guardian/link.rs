@@ -179,6 +179,12 @@ impl Link {
         *self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Does that, unless the guardian is gone or was let go of. What is done is done before either.
+    pub(super) fn while_alive<T>(&self, act: impl FnOnce() -> T) -> Option<T> {
+        let life = self.life.borrow();
+        (*life == Life::Alive).then(act)
+    }
+
     pub(super) async fn lost(&self) {
         // Fails only when the sender is gone, and that is `self`.
         let _ = self.life.subscribe().wait_for(|life| *life != Life::Alive).await;

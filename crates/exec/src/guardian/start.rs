@@ -170,6 +170,7 @@ impl Starting {
         };
         let mut pipes = started.pipes.into_iter();
         let mut next = || pipes.next().ok_or_else(|| io::ErrorKind::NotFound.into());
+        let gate = kept.as_ref().map(|_| hold.input_gate());
         let kept = kept.map(|reader| KeptOutput::new(reader, written));
         let ends = Ends::of(input, kept, &mut next).map_err(|_| SpawnError::NO_DESCRIPTORS)?;
         let Ends { output, stdin, channel } = ends;
@@ -177,7 +178,7 @@ impl Starting {
             control: ProcessControl { hold, gone, moved, pid: started.pid },
             ending: Ending { receiver: ended, known: None },
             output,
-            stdin,
+            stdin: stdin.map(|stdin| stdin.behind(gate)),
             channel,
         })
     }

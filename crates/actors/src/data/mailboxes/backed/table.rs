@@ -149,8 +149,11 @@ impl Child {
         cursor
     }
 
-    /// All records below that number were taken. Says whether that is new.
+    /// The mailbox has no unread record below that number. Says whether the cursor moved.
     pub(super) fn all_taken(&mut self, next: Seq) -> bool {
+        if self.frozen {
+            return false;
+        }
         let (within, others) = self.apart_before.iter().partition(|apart| apart.to <= next);
         self.apart_before = others;
         let within: Vec<Apart> = within;
