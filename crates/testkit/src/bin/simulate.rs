@@ -13,7 +13,7 @@ use sortie_testkit::simulation::{self, Acts, Length, Promise, SimulationError, i
 const USAGE: &str = "usage: simulate [--seeds N] [--from S] [--operations N] [--nodes N] [--rough]
                 [--trace] [--broken P | --broken all]
 
-  --seeds N       how many seeds; 300 unless said otherwise, 1,000 with --broken
+  --seeds N       how many seeds; 200 unless said otherwise, 1,000 with --broken
   --from S        the first of them; 0 unless said otherwise
   --operations N  operations of each seed; 300 unless said otherwise, and every tenth seed 3,000
   --nodes N       nodes of each cluster
@@ -24,7 +24,7 @@ const USAGE: &str = "usage: simulate [--seeds N] [--from S] [--operations N] [--
   --broken all    the same for one promise after the other";
 
 /// Seeds of a run, unless said otherwise.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 200;
 /// Seeds within which a broken rule must be found.
 const SEEDS_FOR_BROKEN: u64 = 1_000;
 
