@@ -164,7 +164,7 @@ impl Actor for ParentJobActor {
             return Ok(());
         }
         if let ParentJobMessage::Say(done) = message {
-            let _ = done.send(state.unkept.is_empty());
+            let _ = done.send(state.unkept.is_empty() && !state.keeps_again);
             return Ok(());
         }
         let message = match message {

@@ -360,8 +360,8 @@ fn end(session: &SessionShared) {
     }
     if let Some(durable) = session.durable.as_ref().filter(|_| !session.node.is_ending()) {
         let table = session.table();
-        let left = table.all_archived().filter(|(_, row)| row.left_something());
-        output::remove(durable.store(), left.map(|(_, row)| row.instance()).collect());
+        let left = table.all_archived().map(|(_, row)| row.instance());
+        output::remove(durable.store(), left.collect());
     }
     session.tell_host(HostMessage::Over);
     for attachment in session.attached_nodes() {

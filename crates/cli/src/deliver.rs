@@ -20,10 +20,13 @@ use crate::render::sink::RecordSink;
 /// has few offers in flight; waiting longer could stop it.
 const HELD_DELIVERIES: u32 = 8;
 
+/// What is said where that is not sure.
+const MAY_COME_AGAIN: &str = "some of what was printed may come again: the node did not note it";
+
 /// What the last write may take when the delivery broke off.
 const LAST_WRITE: Duration = Duration::from_millis(500);
 /// How long the node may take then to note what was written.
-const LAST_CONFIRMATION: Duration = Duration::from_secs(2);
+const LAST_CONFIRMATION: Duration = Duration::from_secs(4);
 
 /// When records count as written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,8 +60,10 @@ pub(crate) async fn deliver(
         end = write_all(&mut bring, &mut held, &mut writer) => end,
         why = &mut broken_off => {
             let kept = writer.break_off(&why).await;
-            confirm(bring, held, kept).await;
-            return Err(why);
+            return Err(match confirm(bring, held, kept).await {
+                Confirmed::Yes => why,
+                Confirmed::NotInTime => why.hint_also(MAY_COME_AGAIN),
+            });
         }
     };
     let end = match end {
@@ -76,14 +81,23 @@ pub(crate) async fn deliver(
     end
 }
 
+/// Whether the node has noted what was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Confirmed {
+    Yes,
+    NotInTime,
+}
+
 /// Has the node note what was written until the delivery broke off. From a node that does not
-/// answer in time some of it may come again.
-async fn confirm(bring: Bring, mut held: Held, kept: Option<Kept>) {
+/// answer in time some of it may come again, and so may what an output that blocks took.
+async fn confirm(bring: Bring, mut held: Held, kept: Option<Kept>) -> Confirmed {
     let Bring { mut receiver, acknowledge, .. } = bring;
     if acknowledge == Acknowledge::WhenWritten && kept == Some(Kept::Nothing) {
         receiver.acknowledge(held.take());
     }
-    let _ = tokio::time::timeout(LAST_CONFIRMATION, receiver.finish()).await;
+    let noted = tokio::time::timeout(LAST_CONFIRMATION, receiver.finish()).await;
+    let is_sure = matches!(noted, Ok(Ok(()))) && kept.is_some();
+    if is_sure || held.number == 0 { Confirmed::Yes } else { Confirmed::NotInTime }
 }
 
 /// What is to be written, and how.

@@ -66,6 +66,13 @@ impl Failure {
         Self { cause, code, message: message.to_string(), hint: None }
     }
 
+    /// The same with one more hint.
+    pub(crate) fn hint_also(self, hint: &str) -> Self {
+        let hint =
+            self.hint.as_ref().map_or_else(|| hint.to_owned(), |own| format!("{own}; {hint}"));
+        self.hint(hint)
+    }
+
     /// The same with a hint.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

@@ -21,6 +21,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(3);
 const CUT_OFF: [i32; 2] = [101, 125];
 /// The status of a command whose time ran out.
 const RAN_OUT: i32 = 124;
+/// What a reader says whose node did not confirm in time.
+const MAY_COME_AGAIN: &str = "may come again";
 /// Characters of what a command said that a violation shows.
 const SHOWN: usize = 600;
 
@@ -54,9 +56,11 @@ impl Ran {
         self.under_kill && CUT_OFF.contains(&code)
     }
 
-    /// Whether a node that was killed may not have noted what it confirmed.
+    /// Whether a node that was killed, or too busy, may not have noted what it confirmed: of the
+    /// latter the reader says so.
     pub(crate) fn may_come_again(&self) -> bool {
-        self.was_cut_off() || (self.under_kill && self.code == Some(RAN_OUT))
+        let ran_out = self.code == Some(RAN_OUT);
+        self.was_cut_off() || (ran_out && (self.under_kill || self.err.contains(MAY_COME_AGAIN)))
     }
 
     /// That it ended with something else than it should.

@@ -102,11 +102,6 @@ impl Archived {
         self.apart.as_deref().unwrap_or_default()
     }
 
-    /// Whether there may be files of it: output that nobody has read, or the items of a map.
-    pub(crate) fn left_something(&self) -> bool {
-        self.unread || self.apart.is_some()
-    }
-
     /// Whether its command has to be read from the disk.
     pub(crate) const fn has_long_command(&self) -> bool {
         self.command.is_none()

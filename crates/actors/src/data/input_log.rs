@@ -81,6 +81,8 @@ struct State {
     /// Children whose reader is among those.
     known: HashSet<Ordinal>,
     closed: bool,
+    /// How long it was when it was closed.
+    length: u64,
 }
 
 impl InputLog {
@@ -112,6 +114,7 @@ impl InputLog {
             came: 0,
             known: HashSet::new(),
             closed: false,
+            length: 0,
         };
         let (state, changed) = (Mutex::new(state), Notify::new());
         Arc::new(Self { state, changed, pace, readers, is_of_before })
@@ -238,6 +241,9 @@ impl InputLog {
     /// Nobody wants the input any more: what is stored is freed, a writer learns it.
     pub(crate) fn close(&self) {
         let mut state = self.state();
+        if !state.closed {
+            state.length = state.file.len();
+        }
         let gone = std::mem::replace(&mut state.file, Place::Gone);
         state.closed = true;
         drop(state);
@@ -248,6 +254,7 @@ impl InputLog {
     /// The same, but what is stored stays until the log is [closed](Self::close).
     pub(crate) fn retire(&self) {
         let mut state = self.state();
+        state.length = state.file.len();
         if let Place::Lasting(input, _) = &mut state.file {
             input.release();
         }
@@ -345,7 +352,9 @@ impl InputReader {
         let state = self.log.state();
         let offset = offset.max(state.reading.get(&self.name).copied().unwrap_or(0));
         if state.closed {
-            return Some((offset, Piece::End));
+            // Who has not read all of it by then does not take that for the end.
+            let has_all = state.end == End::Reached && offset >= state.length;
+            return Some((offset, if has_all { Piece::End } else { Piece::Lost }));
         }
         // A disk that cannot be read back is an input that was lost.
         let Ok(bytes) = state.file.read(offset, most) else {

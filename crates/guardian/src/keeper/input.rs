@@ -15,6 +15,9 @@ use sortie_wire::guardian_proto::{ChildNumber, KeptInput};
 use super::Keeper;
 use crate::watch::{Source, Watcher};
 
+/// How often an input is moved on before others have their turn.
+const MOVES_AT_ONCE: u32 = 16;
+
 /// The input of one child.
 #[derive(Debug)]
 pub(super) enum Input {
@@ -147,7 +150,7 @@ enum Progress {
 impl Passage {
     fn go_on(&mut self) -> Progress {
         let Some(exit) = &self.exit else { return Progress::GoesOn };
-        loop {
+        for _ in 0..MOVES_AT_ONCE {
             let (most, flags) = (limits::PIPE_BYTES, SpliceFlags::NONBLOCK);
             match splice(&self.arrived, None, exit, None, most, flags) {
                 Ok(moved @ 1..) => self.moved += moved as u64,

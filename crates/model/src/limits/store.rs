@@ -98,7 +98,7 @@ pub const JOBS_RECEIVED_AT_ONCE: usize = 64;
 pub const TAKEN_APART: usize = 256;
 /// Bytes of the items of a finished map that stay as long as the job does, to be shown with its
 /// children; of a map with more none stay.
-pub const MAP_KEPT_BYTES: u64 = 16 * MIB as u64;
+pub const MAP_KEPT_BYTES: u64 = MIB as u64;
 /// How long input of a job that outlives its node may have come before it is brought to the disk;
 /// what came within that time before the node's death, and the time that the disk takes, may be
 /// lost.

@@ -160,8 +160,15 @@ impl<T> ResultsInOrder<T> {
     fn end(&mut self, view: Result<JobView, RequestError>) -> Result<(), RequestError> {
         let lacks_children = match view {
             Ok(view) => view.lacks_children(),
-            // Somebody removed it meanwhile.
-            Err(error) if error.code() == ErrorCode::NotFound => false,
+            // Somebody removed it meanwhile, or closed its session.
+            Err(error)
+                if matches!(
+                    error.code(),
+                    ErrorCode::NotFound | ErrorCode::Gone | ErrorCode::NoSession
+                ) =>
+            {
+                false
+            }
             Err(error) => return Err(error),
         };
         let missing =

@@ -38,7 +38,8 @@ pub(crate) struct FalsePosition;
 pub(crate) struct InputFeeds {
     session: SessionInstance,
     traffic: Arc<InputTraffic>,
-    /// None for a child that reads no more: it is never fed again.
+    /// None for a child that reads no more, unless a later life of its node says otherwise: the one
+    /// before may have died when the child did not know the end of its input.
     feeds: Mutex<BTreeMap<ChildKey, Option<Arc<Feed>>>>,
 }
 
@@ -68,16 +69,16 @@ impl InputFeeds {
             }
             return Ok(());
         };
-        let is_known = self.feeds().contains_key(&key);
+        let is_fed = matches!(self.feeds().get(&key), Some(Some(_)));
         // Without the lock: what the log is found by has locks of its own.
-        let log = if is_known { None } else { log() };
+        let log = if is_fed { None } else { log() };
         let mut feeds = self.feeds();
         let known = match (feeds.get(&key), log) {
-            (Some(known), _) => known.clone(),
-            (None, None) => return Ok(()),
-            (None, Some(log)) => {
+            (Some(Some(known)), _) => Some(Arc::clone(known)),
+            (Some(None) | None, None) => return Ok(()),
+            (before @ (Some(None) | None), Some(log)) => {
                 let feed = Feed::new(log.reader(key.ordinal), Arc::clone(&self.traffic));
-                if log.is_of_before() {
+                if before.is_some() || log.is_of_before() {
                     // An earlier life of this node sent it what it has.
                     feed.state().ever_sent = u64::MAX;
                 }

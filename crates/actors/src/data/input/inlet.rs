@@ -1,7 +1,7 @@
 //! The executing side of input: where a child's bytes arrive, and how far it has read.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering as Atomic};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering as Atomic};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf, Bytes};
@@ -37,6 +37,8 @@ struct Gate {
     received: tokio::sync::Mutex<u64>,
     /// Bytes that the child has.
     read: AtomicU64,
+    /// The child knows how its input ended, and asks for nothing more.
+    over: AtomicBool,
 }
 
 /// Why a stream of input ends here.
@@ -67,6 +69,7 @@ impl InputPorts {
             queue: sender,
             received: tokio::sync::Mutex::new(read),
             read: AtomicU64::new(read),
+            over: AtomicBool::new(false),
         });
         self.gates().insert(ordinal, Arc::clone(&gate));
         let inlet = Inlet {
@@ -99,7 +102,9 @@ impl InputPorts {
             let read = InputProgress::UpTo(gate.read.load(Atomic::Acquire));
             InputPosition { job, ordinal: *ordinal, read }
         };
-        self.gates().iter().map(position).collect()
+        let gates = self.gates();
+        let open = gates.iter().filter(|(_, gate)| !gate.over.load(Atomic::Acquire));
+        open.map(position).collect()
     }
 }
 
@@ -133,7 +138,10 @@ impl Inlet {
         match &piece {
             Piece::Bytes(bytes) => self.handed = bytes.len() as u64,
             // Nothing is asked for any more, however long the child lives on.
-            Piece::End | Piece::Lost => self.tell(InputProgress::Closed),
+            Piece::End | Piece::Lost => {
+                self.gate.over.store(true, Atomic::Release);
+                self.tell(InputProgress::Closed);
+            }
         }
         piece
     }

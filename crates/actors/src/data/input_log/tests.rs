@@ -30,7 +30,7 @@ fn an_input_that_nobody_reads_any_more_takes_neither_room_nor_a_descriptor() {
     log.close();
     assert!(!file.exists());
     assert_eq!(open_below(directory), Vec::<PathBuf>::new());
-    assert_eq!(reader.next().now_or_never(), Some(Piece::End));
+    assert_eq!(reader.next().now_or_never(), Some(Piece::Lost));
     assert_eq!((log.lasts(), log.stored()), (false, InputState::Nothing));
     let more = log.write(Bytes::from_static(b"more")).now_or_never();
     assert!(matches!(more, Some(Err(InputError::Unwanted))));

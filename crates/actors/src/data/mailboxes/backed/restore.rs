@@ -155,7 +155,9 @@ impl JobMailboxes {
         self.skip_to(ordinal, next);
         let mut table = backed.table();
         let child = table.child(ordinal);
-        child.frozen = no_room.is_some();
+        // Another start may find what this one does not.
+        let is_passing = files.damage.as_ref().is_some_and(SegmentError::is_retryable);
+        child.frozen = no_room.is_some() || is_passing;
         child.stored = child.stored.max(next);
         let raised = child.stored > cursor.stored;
         if log.as_ref().is_none_or(|log| !log.is_empty()) {
