@@ -20,7 +20,7 @@ use crate::render::sink::RecordSink;
 /// has few offers in flight; waiting longer could stop it.
 const HELD_DELIVERIES: u32 = 8;
 
-/// What is said where that is not sure.
+/// What is said where the node may not have noted what was written.
 const MAY_COME_AGAIN: &str = "some of what was printed may come again: the node did not note it";
 
 /// What the last write may take when the delivery broke off.

@@ -65,8 +65,8 @@ pub(crate) fn children_over(answer: &Value) -> Option<Vec<&Value>> {
 /// Whether a job is suspended.
 pub(crate) fn stands_still(answer: &Value) -> bool {
     let entries = answer.get("jobs").and_then(Value::as_array).into_iter().flatten();
-    let states = entries.filter_map(|entry| entry.get("state").and_then(Value::as_str));
-    states.into_iter().any(|state| state == "suspended")
+    let mut states = entries.filter_map(|entry| entry.get("state").and_then(Value::as_str));
+    states.any(|state| state == "suspended")
 }
 
 /// Whether anything of a job is left to receive.

@@ -47,7 +47,7 @@ pub(super) async fn stop(
         // What is not finished by then shows its state: a node that is away, for one.
         let _ = tokio::time::timeout(most, all).await;
     }
-    until_kept(targets.iter().map(|(job, _)| job)).await;
+    until_kept(&targets).await;
     shown(session, &selected.places, selected.troubles).await
 }
 
@@ -60,15 +60,9 @@ pub(super) async fn set_throttle(
     let Selected { places, mut troubles } = session.select(selection).await;
     let (jobs, children): (Vec<_>, Vec<_>) =
         places.into_iter().partition(|place| matches!(place, Place::Job(_)));
-    let told: Vec<_> = {
-        let table = session.table();
-        let ids = jobs.iter().map(|place| match place {
-            Place::Job(id) | Place::Child(id, _) => *id,
-        });
-        ids.filter_map(|id| table.job(id).cloned()).collect()
-    };
-    told.iter().for_each(|job| job.tell(ParentJobMessage::Throttle(throttle)));
-    until_kept(told.iter()).await;
+    let told = targets(session, &jobs);
+    told.iter().for_each(|(job, _)| job.tell(ParentJobMessage::Throttle(throttle)));
+    until_kept(&told).await;
     troubles.extend(children.into_iter().map(|place| {
         let (Place::Job(job) | Place::Child(job, _)) = place;
         let hint = format!("a throttle is a job's: `sortie throttle {job} -j N`");
@@ -80,8 +74,8 @@ pub(super) async fn set_throttle(
 /// Waits until what these jobs were told is kept: what was answered holds also when the node dies
 /// now. Where the disk takes nothing it waits [`limits::STOP_MARGIN`]; it is in effect all the
 /// same, and is tried again.
-pub(super) async fn until_kept(jobs: impl Iterator<Item = &Arc<JobShared>>) {
-    let all = join_all(jobs.map(|job| job.kept()));
+pub(super) async fn until_kept(told: &[(Arc<JobShared>, ChildSet)]) {
+    let all = join_all(told.iter().map(|(job, _)| job.kept()));
     let _ = tokio::time::timeout(limits::STOP_MARGIN, all).await;
 }
 

@@ -55,7 +55,7 @@ pub(super) async fn suspend(
         // node that is away.
         let _ = tokio::time::timeout(limits::SUSPEND_WAIT, all).await;
     }
-    stop::until_kept(moving.iter().map(|(job, _)| job)).await;
+    stop::until_kept(&moving).await;
     let troubles = selected.troubles.into_iter().chain(troubles.into_values().flatten());
     stop::shown(session, &selected.places, troubles.collect()).await
 }

@@ -132,8 +132,7 @@ pub(crate) async fn restore(job: &JobShared, store: &Store) -> Result<(), Journa
 }
 
 /// Removes in the background what jobs left that are not in memory: the output of their children,
-/// and their input. What cannot be
-/// removed goes at the node's next start.
+/// and their input. What cannot be removed goes at the node's next start.
 pub(crate) fn remove(store: &Arc<Store>, jobs: Vec<JobInstance>) {
     let store = Arc::clone(store);
     // Nobody waits for it.

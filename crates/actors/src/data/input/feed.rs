@@ -73,8 +73,8 @@ impl InputFeeds {
         // Without the lock: what the log is found by has locks of its own.
         let log = if is_fed { None } else { log() };
         let mut feeds = self.feeds();
-        let known = match (feeds.get(&key), log) {
-            (Some(Some(known)), _) => Some(Arc::clone(known)),
+        let feed = match (feeds.get(&key), log) {
+            (Some(Some(known)), _) => Arc::clone(known),
             (Some(None) | None, None) => return Ok(()),
             (before @ (Some(None) | None), Some(log)) => {
                 let feed = Feed::new(log.reader(key.ordinal), Arc::clone(&self.traffic));
@@ -84,10 +84,9 @@ impl InputFeeds {
                 }
                 let feed = Arc::new(feed);
                 feeds.insert(key, Some(Arc::clone(&feed)));
-                Some(feed)
+                feed
             }
         };
-        let Some(feed) = known else { return Ok(()) };
         // Under the lock, so that nobody takes the feed for one of an older connection.
         let flow = feed.on_read(link.id(), read)?;
         drop(feeds);

@@ -72,15 +72,8 @@ pub(super) fn check_kept(findings: &mut Findings, paths: &HomePaths) {
 
 fn check_room(findings: &mut Findings, folder: &Path) {
     let sessions = folder.join("sessions");
-    if another_disk(folder, &sessions) {
-        // The home itself takes next to nothing.
-        return check_disk(findings, &sessions, &sessions);
-    }
-    check_disk(findings, folder, &sessions);
-}
-
-/// The room on the disk with that folder, where the sessions are.
-fn check_disk(findings: &mut Findings, folder: &Path, sessions: &Path) {
+    // The home itself takes next to nothing.
+    let folder = if another_disk(folder, &sessions) { &sessions } else { folder };
     let Ok(disk) = rustix::fs::statvfs(folder) else { return };
     let size = disk.f_blocks.saturating_mul(disk.f_frsize);
     let free = disk.f_bavail.saturating_mul(disk.f_frsize) >> 20;

@@ -154,11 +154,8 @@ impl Child {
         if self.frozen {
             return false;
         }
-        let (within, others) = self.apart_before.iter().partition(|apart| apart.to <= next);
-        self.apart_before = others;
-        let within: Vec<Apart> = within;
-        within.iter().for_each(|apart| self.taken.raise(apart.stream, apart.to));
-        !within.is_empty()
+        let within = self.apart_before.extract_if(.., |apart| apart.to <= next);
+        within.map(|apart| self.taken.raise(apart.stream, apart.to)).count() > 0
     }
 
     pub(super) fn offered(&mut self, id: OfferId, pieces: &PerStream<Piece>, records: &[Record]) {
