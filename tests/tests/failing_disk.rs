@@ -58,6 +58,27 @@ fn a_receive_whose_confirmation_the_disk_does_not_take_fails_and_comes_again() {
     assert_eq!(home.sortie(&["receive", "1"]).out, "");
 }
 
+#[test]
+fn who_stops_a_job_hears_that_a_failed_journal_does_not_have_it() {
+    let mut home = Home::running("solo", &[]);
+    start(&home, &["--", "sleep", "600"]);
+    start(&home, &["--", "sleep", "600"]);
+    assert_eq!(home.sortie(&["stop", "1"]).code, 0);
+    let Some(mut strace) = failing(&home) else {
+        eprintln!("skipped: `strace` is not here, or may not trace");
+        return;
+    };
+    let stopped = home.sortie(&["stop", "3"]);
+    assert_eq!(stopped.code, 1, "{stopped:?}");
+    assert!(stopped.err.contains("what job 3 was told is forgotten if"), "{stopped:?}");
+    assert_eq!(state(&home, "3"), "stopped", "it is in effect all the same");
+    strace.kill().expect("a tracer to kill");
+    strace.wait().expect("its end");
+    home.live_again("solo");
+    let again = home.sortie(&["stop", "1", "3"]);
+    assert_eq!((again.code, &again.err[..]), (0, ""), "{again:?}");
+}
+
 /// A map whose lines note themselves in the home's `ran` and wait for a file `go`, two at once;
 /// these two run.
 fn mapped(home: &Home) {

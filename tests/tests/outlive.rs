@@ -307,3 +307,52 @@ fn what_the_disk_did_not_take_in_time_is_not_lost_with_its_node() {
         ("".into(), "failed".into())
     );
 }
+
+/// Lines of a process of which its guardian has handed on whole files.
+const MANY: u32 = 1_000_000;
+
+/// Prints lines, then waits until its gate opens: `$0` and its number, `$1`.
+const PRINTS: &str = "seq 1 1000000; while [ ! -e \"$0$1\" ]; do sleep 0.02; done; echo \"end $1\"";
+
+/// Bytes of output that a guardian or a node has in files below that folder of its sessions.
+fn bytes_below(home: &Home, folder: &str) -> u64 {
+    fn below(path: &std::path::Path) -> u64 {
+        let Ok(entries) = fs::read_dir(path) else { return 0 };
+        let entries = entries.flatten().map(|entry| match entry.file_type() {
+            Ok(kind) if kind.is_dir() => below(&entry.path()),
+            // A file may go while it is looked at.
+            _ => entry.metadata().map_or(0, |facts| facts.len()),
+        });
+        entries.sum()
+    }
+    below(&home.path().join("sessions").join(folder))
+}
+
+#[test]
+fn what_a_process_said_is_there_though_the_journal_does_not_know_that_it_began() {
+    let mut home = Home::running("solo", &[]);
+    let gate = home.path().join("gate").display().to_string();
+    fs::write(home.path().join("lines"), "1\n2\n").expect("a file");
+    let lines = home.path().join("lines").display().to_string();
+    start(&home, &["-j", "1", "--map", &lines, "--", "sh", "-c", PRINTS, &gate, "{}"]);
+    wait_for("the first line", || (state(&home, "2") == "running").then_some(()));
+    home.kill_daemon();
+    // The journal as it is when a node is killed while it writes what came next.
+    let journal = home.path().join("sessions/journal");
+    let before = fs::read(&journal).expect("a journal");
+    home.live_again("solo");
+    fs::write(format!("{gate}1"), "").expect("a file");
+    let whole = u64::from(MANY) * 6;
+    wait_for("what it said in files of the node, and not of the guardian", || {
+        let [node, guardian] =
+            ["output", "processes/output"].map(|folder| bytes_below(&home, folder));
+        (node > 2 * whole && guardian < whole / 2).then_some(())
+    });
+    home.kill_daemon();
+    fs::write(&journal, before).expect("a journal");
+    home.live_again("solo");
+    fs::write(format!("{gate}2"), "").expect("a file");
+    let received = home.sortie(&["receive", "--wait", "3"]);
+    assert_eq!(received.code, 0, "{}", received.err);
+    assert_eq!(received.out, format!("{}end 2\n", numbers(MANY)));
+}

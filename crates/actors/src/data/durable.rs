@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sortie_engine::session::StartRefused;
-use sortie_model::{SessionInstance, limits};
+use sortie_model::{EntryId, SessionInstance, limits};
 use sortie_store::Store;
 use sortie_store::journal::{Change, Durability, JournalError, NewJob, Started};
 use sortie_wire::{ErrorCode, RemoteError};
@@ -40,12 +40,21 @@ pub(crate) enum Kept {
 impl Kept {
     /// What a reader is told whose confirmation is not on the disk: some may come again.
     pub(crate) fn of_confirmation(self) -> Result<(), RemoteError> {
+        self.but("that this was received is not noted: it may come again")
+    }
+
+    /// What is told who told that job something: it is in effect, and may be forgotten.
+    pub(crate) fn of_word(self, job: EntryId) -> Result<(), RemoteError> {
+        self.but(&format!("what job {job} was told is forgotten if its node ends now"))
+    }
+
+    fn but(self, consequence: &str) -> Result<(), RemoteError> {
         let (text, hint) = match self {
             Self::Yes => return Ok(()),
             Self::NotYet => ("the disk is full", "free some space"),
-            Self::Never => ("the journal failed", "the node has to be started again"),
+            Self::Never => ("the journal takes nothing more", "the node has to be started again"),
         };
-        let text = format!("{text}, and that this was received is not noted: it may come again");
+        let text = format!("{text}, and {consequence}");
         Err(RemoteError::new(ErrorCode::Storage, text).hint(hint))
     }
 }
@@ -57,12 +66,14 @@ pub(crate) struct Durable {
     session: SessionInstance,
     /// It was said once that the journal failed.
     failed: AtomicBool,
+    /// The journal takes nothing more.
+    closed: AtomicBool,
 }
 
 impl Durable {
     pub(crate) fn new(store: &Arc<Store>, session: SessionInstance) -> Arc<Self> {
-        let (store, failed) = (Arc::clone(store), AtomicBool::new(false));
-        Arc::new(Self { store, session, failed })
+        let [failed, closed] = [(); 2].map(|()| AtomicBool::new(false));
+        Arc::new(Self { store: Arc::clone(store), session, failed, closed })
     }
 
     pub(crate) const fn store(&self) -> &Arc<Store> {
@@ -104,12 +115,20 @@ impl Durable {
         }
         let Err(error) = self.ask(changes).await else { return Kept::Yes };
         let kept = if error.is_retryable() { Kept::NotYet } else { Kept::Never };
+        if matches!(error, JournalError::Closed | JournalError::Failed(_)) {
+            self.closed.store(true, Ordering::Release);
+        }
         // In good order a node closes it at its end, and what it failed of comes before that.
         let is_closed = matches!(error, JournalError::Closed);
         if !is_closed && !self.failed.swap(true, Ordering::Relaxed) {
             tracing::error!(%error, ?kept, "what becomes of jobs is not kept");
         }
         kept
+    }
+
+    /// Whether the journal has refused something for good: nothing decided since is on the disk.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     async fn ask(&self, changes: Vec<Change>) -> Result<(), JournalError> {

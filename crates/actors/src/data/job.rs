@@ -160,14 +160,14 @@ impl JobShared {
     }
 
     /// Returns when all that its actor was told so far is kept, if the job outlives its node: what
-    /// another node reported is acknowledged behind that.
-    pub(crate) async fn kept(&self) {
-        let Some(actor) = self.actor.get().filter(|_| self.durable.is_some()) else { return };
+    /// another node reported is acknowledged behind that. False when the journal takes no more.
+    pub(crate) async fn kept(&self) -> bool {
+        let (Some(actor), Some(durable)) = (self.actor.get(), &self.durable) else { return true };
         loop {
             let (done, heard) = oneshot::channel();
             // A job that is over has kept its last word.
             if actor.cast(ParentJobMessage::Say(done)).is_err() || heard.await.unwrap_or(true) {
-                return;
+                return !durable.is_closed();
             }
             tokio::time::sleep(limits::JOURNAL_RESERVE_RETRY).await;
         }

@@ -149,7 +149,7 @@ async fn store(
     let reports = ChildReports { started, asked, moved, ended };
     if !reports.is_empty() {
         job.tell(ParentJobMessage::Reported { node: from, reports });
-        job.kept().await;
+        return Ok(job.kept().await);
     }
     Ok(true)
 }
@@ -242,7 +242,9 @@ async fn store_own(
     let reports = ChildReports { started, asked, moved, ended };
     if !reports.is_empty() {
         job.tell(ParentJobMessage::Reported { node: attachment.node(), reports });
-        job.kept().await;
+        if !job.kept().await {
+            return Ok(());
+        }
     }
     let at = |credit| ChildPosition { job: key.job, ordinal: key.ordinal, next, credit };
     attachment.stored_child(link, at(grant(room)), stored);

@@ -12,6 +12,7 @@ use sortie_model::{EntryId, Ordinal, limits};
 use sortie_wire::host_proto::ChildSet;
 use sortie_wire::session_proto::{Answer, Entries, Trouble};
 
+use crate::data::durable::Kept;
 use crate::data::job::JobShared;
 use crate::data::session::SessionShared;
 use crate::parent_job::ParentJobMessage;
@@ -47,8 +48,8 @@ pub(super) async fn stop(
         // What is not finished by then shows its state: a node that is away, for one.
         let _ = tokio::time::timeout(most, all).await;
     }
-    until_kept(&targets).await;
-    shown(session, &selected.places, selected.troubles).await
+    let unkept = until_kept(&targets).await;
+    shown(session, &selected.places, [selected.troubles, unkept].concat()).await
 }
 
 /// Changes the throttle of the selected jobs; a child has none.
@@ -62,7 +63,7 @@ pub(super) async fn set_throttle(
         places.into_iter().partition(|place| matches!(place, Place::Job(_)));
     let told = targets(session, &jobs);
     told.iter().for_each(|(job, _)| job.tell(ParentJobMessage::Throttle(throttle)));
-    until_kept(&told).await;
+    troubles.extend(until_kept(&told).await);
     troubles.extend(children.into_iter().map(|place| {
         let (Place::Job(job) | Place::Child(job, _)) = place;
         let hint = format!("a throttle is a job's: `sortie throttle {job} -j N`");
@@ -72,11 +73,17 @@ pub(super) async fn set_throttle(
 }
 
 /// Waits until what these jobs were told is kept: what was answered holds also when the node dies
-/// now. Where the disk takes nothing it waits [`limits::STOP_MARGIN`]; it is in effect all the
-/// same, and is tried again.
-pub(super) async fn until_kept(told: &[(Arc<JobShared>, ChildSet)]) {
-    let all = join_all(told.iter().map(|(job, _)| job.kept()));
-    let _ = tokio::time::timeout(limits::STOP_MARGIN, all).await;
+/// now. Where the disk takes nothing it waits [`limits::STOP_MARGIN`] and says so; it is in effect
+/// all the same, and is tried again.
+pub(super) async fn until_kept(told: &[(Arc<JobShared>, ChildSet)]) -> Vec<Trouble> {
+    let over = tokio::time::Instant::now() + limits::STOP_MARGIN;
+    let all = told.iter().map(|(job, _)| async move {
+        let kept = tokio::time::timeout_at(over, job.kept()).await;
+        let kept = kept.map_or(Kept::NotYet, |kept| if kept { Kept::Yes } else { Kept::Never });
+        let error = kept.of_word(job.identity.id).err()?;
+        Some(Trouble { about: job.identity.id.to_string(), error })
+    });
+    join_all(all).await.into_iter().flatten().collect()
 }
 
 /// The answer of a verb that was about these entries.

@@ -55,9 +55,9 @@ pub(super) async fn suspend(
         // node that is away.
         let _ = tokio::time::timeout(limits::SUSPEND_WAIT, all).await;
     }
-    stop::until_kept(&moving).await;
+    let unkept = stop::until_kept(&moving).await;
     let troubles = selected.troubles.into_iter().chain(troubles.into_values().flatten());
-    stop::shown(session, &selected.places, troubles.collect()).await
+    stop::shown(session, &selected.places, troubles.chain(unkept).collect()).await
 }
 
 /// What is archived has finished: by job.

@@ -109,14 +109,12 @@ pub(crate) async fn restore(job: &JobShared, store: &Store) -> Result<(), Journa
     let children = job.rows().children();
     let has_files = store.output().has_job(instance);
     for ordinal in (0..children).map(Ordinal) {
-        let (ended, settled, begun) = {
-            let rows = job.rows();
-            let begun = rows.kept(ordinal).is_some_and(|kept| kept.begin.is_some());
-            (rows.has_ended(ordinal), rows.is_settled(ordinal), begun)
-        };
+        let settled = job.rows().is_settled(ordinal);
         let cursor = cursors.remove(&ordinal);
         let output: Option<Bytes> = outputs.remove(&ordinal);
-        if cursor.is_none() && output.is_none() && (!has_files || !(begun || ended)) {
+        // One of which the journal does not know that it began may have said something: its files
+        // are not written in the journal's steps.
+        if cursor.is_none() && output.is_none() && !has_files {
             if settled {
                 job.mailboxes.close(ordinal);
             }

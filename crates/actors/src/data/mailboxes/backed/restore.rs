@@ -52,6 +52,12 @@ impl JobMailboxes {
         if !is_possible(ordinal) {
             return Err(RestoreError::NoSuchChild);
         }
+        if inline.is_none() && cursor == Cursor::default() && !backed.has_files(ordinal).await? {
+            if closed {
+                self.close(ordinal);
+            }
+            return Ok(());
+        }
         backed.table().children.insert(ordinal, Child::restored(cursor.clone()));
         let inline = inline.map(Inline::decode).transpose();
         let restored = match inline {
