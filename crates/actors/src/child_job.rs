@@ -162,9 +162,12 @@ impl Group {
         }
     }
 
-    /// Says once more what children ask.
-    pub(crate) fn ask_again(&self) {
-        self.slots.values().for_each(|slot| slot.port.ask_again());
+    /// Says once more what children ask, and which stand still.
+    pub(crate) fn say_again(&self) {
+        self.slots.values().for_each(|slot| {
+            slot.port.ask_again();
+            slot.port.stand_again();
+        });
     }
 
     /// Ends functions that did not return within their grace. Gives when that of the next one is

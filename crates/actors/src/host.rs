@@ -247,7 +247,7 @@ impl HostState {
         let unknown = self.host.on_resume(resume, effects);
         self.outbox.attach(&link, Some(resume));
         self.inboxes.attach(&link);
-        self.running.values().for_each(Group::ask_again);
+        self.running.values().for_each(Group::say_again);
         // A link that is gone again will bring another resume.
         let expired = self.node.has_expired(resume.session, self.owner_id());
         let inputs = self.ports.iter().flat_map(|(job, port)| port.inputs.positions(*job));

@@ -119,6 +119,8 @@ pub(crate) struct ParentJobArguments {
     pub(crate) unkept: BTreeSet<Ordinal>,
     /// Those of them whose end waits for their output, which the disk did not take in time.
     pub(crate) late: BTreeSet<Ordinal>,
+    /// Children of which the disk did not take what an ended life said: they may live again.
+    pub(crate) unsaid: BTreeSet<Ordinal>,
     /// It was asked for to try that again.
     pub(crate) keeps_again: bool,
 }
@@ -204,6 +206,7 @@ impl Actor for ParentJobActor {
     ) -> Result<(), ActorProcessingErr> {
         // What the journal does not have stays in memory.
         if state.kept.as_ref().is_some_and(|facts| facts.finished().is_some()) {
+            state.session.forget_on_hosts(&state.job);
             state.job.drops_ended().await;
             state.job.end_input();
             state.session.put_some_away(&state.job);
@@ -238,6 +241,7 @@ impl ParentJobArguments {
             kept: None,
             unkept: BTreeSet::new(),
             late: BTreeSet::new(),
+            unsaid: BTreeSet::new(),
             keeps_again: false,
         }
     }

@@ -323,6 +323,7 @@ impl Host {
         for job in over {
             self.on_forget(job, effects);
         }
+        self.hold_again(effects);
         resume.jobs.iter().filter(|job| !self.jobs.contains_key(job)).copied().collect()
     }
 

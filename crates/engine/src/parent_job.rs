@@ -6,6 +6,7 @@
 //! [`JobEffect`]s.
 
 mod ask;
+mod astray;
 mod end;
 mod host_spec;
 mod life;
@@ -19,6 +20,7 @@ mod start;
 mod stop;
 mod supervise;
 mod suspend;
+mod suspensions;
 mod unkept;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,8 +45,8 @@ use crate::parent_job::row::{Phase, Row};
 pub use crate::parent_job::show::MailboxFacts;
 pub use crate::parent_job::stop::StopOrder;
 use crate::parent_job::supervise::Supervision;
-use crate::parent_job::suspend::Suspensions;
 pub use crate::parent_job::suspend::{MotionOrder, Unmoved};
+use crate::parent_job::suspensions::Suspensions;
 use crate::parent_job::unkept::Keeping;
 pub use crate::parent_job::unkept::Unkept;
 use crate::peer::Uptime;

@@ -49,6 +49,11 @@ impl Orders {
         })
     }
 
+    /// That it stands still, once more for an owner that began anew: the number of the order.
+    pub fn stands_by(&self) -> Option<u64> {
+        (self.said == Some(Motion::Suspended)).then_some(self.number)
+    }
+
     /// What it was told last.
     pub const fn told(&self) -> Motion {
         self.told
@@ -80,6 +85,20 @@ mod tests {
         assert_eq!(orders.on_motion(Suspended), None);
         assert_eq!(orders.on_motion(Running), Some(2));
         assert_eq!(orders.on_motion(Running), None);
+    }
+
+    #[test]
+    fn an_owner_that_began_anew_hears_of_what_stands_still() {
+        let mut orders = Orders::default();
+        assert_eq!(orders.stands_by(), None);
+        orders.on_order(1, Suspended);
+        assert_eq!(orders.stands_by(), None, "it is on its way");
+        orders.on_motion(Suspended);
+        assert_eq!(orders.stands_by(), Some(1));
+        orders.on_order(2, Running);
+        assert_eq!(orders.stands_by(), None, "it is on its way back");
+        orders.on_motion(Running);
+        assert_eq!(orders.stands_by(), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! A start is in the journal before it is answered and before anything of it runs. What a job
 //! decides is in the journal before it is carried out; readers may see it a moment earlier.
 
+pub(crate) mod committing;
 mod entries;
 pub(crate) mod output;
 

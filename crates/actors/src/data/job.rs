@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 
 use crate::data::checkpoints::Checkpoints;
 use crate::data::durable::Durable;
-use crate::data::durable::output::Committing;
+use crate::data::durable::committing::Committing;
 use crate::data::input_log::InputLog;
 use crate::data::mailboxes::{AppendError, JobMailboxes, TryAppend};
 use crate::data::session::SessionShared;

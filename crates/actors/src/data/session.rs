@@ -265,7 +265,8 @@ impl SessionShared {
         }
         self.changes.rise();
         self.stop_bound_to(job, news);
-        if finished {
+        // Of what outlives the node when its end is kept.
+        if finished && job.durable.is_none() {
             self.forget_on_hosts(job);
             job.end_input();
         }

@@ -1,10 +1,10 @@
 //! Children of other nodes' sessions that an earlier life of this node left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ractor::{Actor, ActorRef};
+use ractor::Actor;
 use sortie_engine::host::Start;
 use sortie_model::{ChildKey, JobInstance, NodeId, SessionInstance};
 use sortie_wire::host_proto::HostedNote;
@@ -56,34 +56,39 @@ impl NodeShared {
             let (stop, motion) = (None, adopted.motion);
             adoption.children.push(Survivor { start, begin, stop, motion, adopted });
         }
+        let mut hosts: BTreeMap<_, Vec<Adoption>> = BTreeMap::new();
         for ((session, owner, _), adoption) in adoptions {
-            let host = match self.host(session, owner) {
-                Some(host) => host,
-                None => {
-                    let Some(host) = self.host_of_before(session, owner).await else { return };
-                    host
-                }
-            };
-            // Who is gone takes what was told along.
-            let _ = host.cast(HostMessage::Adopt(Box::new(adoption)));
+            hosts.entry((session, owner)).or_default().push(adoption);
+        }
+        let owners: BTreeSet<NodeId> = hosts.keys().map(|(_, owner)| *owner).collect();
+        for (place, adoptions) in hosts {
+            if self.host_of_before(place, adoptions).await.is_none() {
+                return;
+            }
+        }
+        for owner in owners {
+            // It dials the owner, who may not know of it any more.
+            let _ = self.peer(owner).await;
         }
     }
 
-    /// A host whose owner was not heard yet in this life of the node.
+    /// A host whose owner was not heard yet in this life of the node. Whoever finds it asks it
+    /// behind what it takes over.
     async fn host_of_before(
         self: &Arc<Self>,
-        session: SessionInstance,
-        owner: NodeId,
-    ) -> Option<ActorRef<HostMessage>> {
+        (session, owner): (SessionInstance, NodeId),
+        adoptions: Vec<Adoption>,
+    ) -> Option<()> {
         let node = Arc::clone(self);
         let arguments = HostArguments { node, session, owner: Owner::There(owner, None) };
         let (host, _) =
             HostActor::spawn_linked(None, HostActor, arguments, self.root()?).await.ok()?;
+        for adoption in adoptions {
+            // Who is gone takes what was told along.
+            let _ = host.cast(HostMessage::Adopt(Box::new(adoption)));
+        }
         let had = Had { persistent: true, ..Had::default() };
-        let hosted = Hosted { host: host.clone(), link: NO_LINK, had };
-        self.put_host((session, owner), hosted);
-        // It dials the owner, who may not know of it any more.
-        let _ = self.peer(owner).await;
-        Some(host)
+        self.put_host((session, owner), Hosted { host, link: NO_LINK, had });
+        Some(())
     }
 }

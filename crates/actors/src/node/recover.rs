@@ -17,7 +17,7 @@ use sortie_engine::host::Start;
 use sortie_engine::parent_job::{Executor, JobIdentity, KeptChild, KeptJob, Owner, ParentJob};
 use sortie_engine::placement;
 use sortie_exec::Adopted;
-use sortie_model::spec::{BodySpec, Fan};
+use sortie_model::spec::Fan;
 use sortie_model::{ChildKey, EntryId, Motion, Ordinal, State, limits};
 use sortie_store::Store;
 use sortie_store::journal::{
@@ -26,7 +26,6 @@ use sortie_store::journal::{
 use sortie_store::lasting_input::InputError;
 use sortie_wire::RemoteError;
 use sortie_wire::session_proto::ScopeChange;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use sortie_engine::session::Run;
@@ -38,7 +37,7 @@ use crate::data::job::JobShared;
 use crate::data::map_feed::{self, MapFeed};
 use crate::data::session::{SessionIdentity, SessionShared};
 use crate::host::{Adoption, HostMessage};
-use crate::node::recover::boot::{note_boot, same_boot};
+use crate::node::recover::boot::same_boot;
 use crate::node::{NodeError, NodeShared};
 use crate::parent_job::{Finding, ParentJobActor, ParentJobArguments, ParentJobMessage};
 use crate::serve::wait;
@@ -129,7 +128,8 @@ impl NodeShared {
             session.look_after_idle();
         }
         // Only now that nothing can fail: what a start that failed has in hand would be killed.
-        let mut left = Left::of(self.guardians.take_left(), same_boot(store.directory()));
+        let same_boot = same_boot(store.directory());
+        let mut left = Left::of(self.guardians.take_left(), same_boot);
         let mut taken_up = Vec::new();
         let mut elsewhere = Vec::new();
         for (session, job) in unfinished {
@@ -140,21 +140,22 @@ impl NodeShared {
             let finding = adopt(&session, &job, &mut left);
             job.tell(ParentJobMessage::Recovered(finding));
             tell_of_quotas(&job);
-            let (done, heard) = oneshot::channel();
-            job.tell(ParentJobMessage::Say(done));
-            taken_up.push(heard);
+            taken_up.push(job);
         }
+        // Before anybody asks: an owner must not hear that what was left is not here.
+        self.adopt_hosted(&mut left).await;
         // What they are asked for names all jobs, and what is heard comes behind the word above.
         for (node, session, job) in elsewhere {
             let wait = job.rows().spec().connect_timeout;
             self.want_link(node, (session, job.identity.instance), wait);
         }
-        self.adopt_hosted(&mut left).await;
         let directory = store.directory().to_owned();
         tokio::spawn(async move {
             // Until it is kept what became of them, another start must not trust what it finds.
-            join_all(taken_up).await;
-            note_boot(&directory);
+            let kept = join_all(taken_up.iter().map(|job| job.kept())).await;
+            if !same_boot && kept.into_iter().all(|kept| kept) {
+                boot::note(&directory);
+            }
         });
         // What belongs to no job any more is killed as it is dropped.
         for child in left.children.into_keys() {
@@ -221,8 +222,7 @@ fn adopt(session: &Arc<SessionShared>, job: &JobShared, left: &mut Left) -> Find
     let of_job = left.children.range(of_job).filter(|(_, child)| child.note.is_empty());
     let keys: Vec<ChildKey> = of_job.map(|(key, _)| *key).collect();
     let rows = job.rows();
-    let is_process = !matches!(rows.spec().body, BodySpec::Task { .. });
-    let knows_all = left.knows_all && is_process;
+    let knows_all = left.knows_all && rows.outlives_its_node();
     let mut finding = Finding { knows_all, ..Finding::default() };
     let mut children = Vec::new();
     for key in keys {

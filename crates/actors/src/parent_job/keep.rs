@@ -64,7 +64,8 @@ impl ParentJobArguments {
             touched.append(&mut self.unkept);
             // Of one that starts again at once, a life has ended all the same.
             let ended = touched.iter().copied().filter(|child| rows.has_ended(*child));
-            let ended: BTreeSet<Ordinal> = ended.chain(lives_that_ended(effects)).collect();
+            let mut ended: BTreeSet<Ordinal> = ended.chain(lives_that_ended(effects)).collect();
+            ended.append(&mut self.unsaid);
             let settled = ended.iter().filter(|child| rows.is_settled(**child));
             settled.for_each(|child| self.job.checkpoints.forget(*child));
             (ended, touched)
@@ -116,7 +117,7 @@ impl ParentJobArguments {
                 }
             }
             Kept::NotYet => {
-                (self.unkept, self.kept) = (touched, None);
+                (self.unkept, self.unsaid, self.kept) = (touched, ended, None);
                 self.keep_again();
             }
             Kept::Never => self.kept = None,

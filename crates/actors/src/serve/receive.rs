@@ -24,7 +24,7 @@ use sortie_model::{EntryId, NodeName, Seq};
 use sortie_wire::session_proto::{Delivery, ReceiveMode, ReceiveSpec, Trouble};
 use sortie_wire::{ErrorCode, RemoteError};
 
-use crate::data::durable::output::Committing;
+use crate::data::durable::committing::Committing;
 use crate::data::exchange::{ExchangeError, ServerEnd, ServerReceiver, ToClient, ToServer};
 use crate::data::job::JobShared;
 use crate::data::mailboxes::ReadError;

@@ -43,6 +43,24 @@ impl Host {
     }
 }
 
+impl Host {
+    /// Says once more which queued children are held back: an owner that began anew may know
+    /// nothing of it. By no order that it could know.
+    pub(super) fn hold_again(&self, effects: &mut Vec<HostEffect>) {
+        for (instance, job) in self.jobs.iter().filter(|(_, job)| !job.held.is_empty()) {
+            let held = job.queued.iter().filter(|start| job.held.contains(&start.ordinal));
+            let moved = held.map(|start| ChildMotion {
+                ordinal: start.ordinal,
+                incarnation: start.incarnation,
+                number: 0,
+                motion: Motion::Suspended,
+            });
+            let (spec, moved) = (Arc::clone(&job.spec), moved.collect());
+            effects.push(HostEffect::Moved { job: *instance, spec, moved });
+        }
+    }
+}
+
 impl HostedJob {
     /// Takes at most so many children that may run out of the queue.
     pub(super) fn take_queued(&mut self, most: usize) -> Vec<Start> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use sortie_model::reason::ReachStep;
-use sortie_model::spec::{BodySpec, StopSpec, Throttle};
+use sortie_model::spec::{StopSpec, Throttle};
 use sortie_model::{NodeId, NodeName, Ordinal, Reason, Timestamp};
 use sortie_wire::host_proto::{ChildSet, Verdict};
 
@@ -306,8 +306,7 @@ impl ParentJob {
         now: Timestamp,
         effects: &mut Effects,
     ) {
-        let is_process = !matches!(self.spec.body, BodySpec::Task { .. });
-        if said.expired || (said.later && !(said.remembers && is_process)) {
+        if said.expired || (said.later && !(said.remembers && self.outlives_its_node())) {
             return self.on_lost((node, since), reached, now, effects);
         }
         let Some(index) = self.nodes.find(node) else { return };

@@ -294,6 +294,7 @@ impl ParentJob {
             }
         }
         self.adopted(adopted, now);
+        self.suspend_sent();
         self.stop_again(here, told_here, effects);
         if let Some(node) = here {
             self.move_again(node, effects);

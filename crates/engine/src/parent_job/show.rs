@@ -1,6 +1,6 @@
 //! What a job shows of itself and of its children.
 
-use sortie_model::spec::{BodySpec, JobSpec, Placement, RunIn, StopSpec};
+use sortie_model::spec::{BodySpec, InputSpec, JobSpec, Placement, RunIn, StopSpec};
 use sortie_model::view::{Kind, Progress};
 use sortie_model::{
     ChildView, EntryId, JobView, NodeName, Ordinal, Reason, State, Timestamp, limits,
@@ -69,6 +69,13 @@ impl ParentJob {
     /// Children in progress, children that wait for a slot, and the bound.
     pub const fn line(&self) -> &Line {
         &self.line
+    }
+
+    /// Whether a child outlives the daemon of the node that it runs on: the guardian keeps
+    /// processes, but not those at a terminal.
+    pub const fn outlives_its_node(&self) -> bool {
+        let is_function = matches!(self.spec.body, BodySpec::Task { .. });
+        !is_function && !matches!(self.spec.input, InputSpec::Terminal(_))
     }
 
     /// Children that may yet come or begin.

@@ -9,6 +9,7 @@ use sortie_wire::host_proto::{ChildMotion, ChildSet};
 
 use crate::aggregate::Told;
 use crate::parent_job::row::Phase;
+use crate::parent_job::suspensions::{Parked, Suspension};
 use crate::parent_job::{Effects, FalseReport, JobEffect, ParentJob};
 use crate::placement::NodeIndex;
 
@@ -28,110 +29,6 @@ pub enum Unmoved {
     Job,
     /// That child.
     Child(Ordinal),
-}
-
-/// The children that were ever told to suspend, and have not gone on or ended.
-#[derive(Debug, Default)]
-pub(super) struct Suspensions {
-    by_child: BTreeMap<Ordinal, Suspension>,
-    /// The number of the last order.
-    number: u64,
-    /// Children that their nodes hold back.
-    pub(super) held: u64,
-    /// Functions that ended with their node while they stood still at a checkpoint: a resume is
-    /// their next life.
-    parked: BTreeMap<Ordinal, Parked>,
-}
-
-/// Where a function was that ended with its node while it stood still.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Parked {
-    /// On the job's own node: it can begin again at once.
-    Here,
-    /// On another, which may be away when it is resumed: it begins again when that is heard.
-    Elsewhere,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Suspension {
-    order: MotionOrder,
-    /// Whether its node said that it does what this order says.
-    heeded: bool,
-    /// What it does, as far as its node said.
-    does: Motion,
-}
-
-impl Suspensions {
-    /// The phase of such a child, once it began; none of a child that just runs.
-    pub(super) fn of(&self, ordinal: Ordinal) -> Option<Phase> {
-        self.by_child.get(&ordinal).map(|it| match it.does {
-            Motion::Suspended => Phase::Suspended,
-            Motion::Running => Phase::Suspending,
-        })
-    }
-
-    /// A child that was told to stand still before its node ended is told so again, unless it was
-    /// not there any more even then.
-    pub(super) fn recover(&mut self, ordinal: Ordinal, phase: Phase, waits_for: WaitsFor) {
-        let does = match phase {
-            Phase::Suspending => Motion::Running,
-            Phase::Suspended => Motion::Suspended,
-            _ => return,
-        };
-        self.number = 1;
-        let parked = phase == Phase::Suspended && waits_for != WaitsFor::Slot;
-        let motion = match waits_for {
-            WaitsFor::Node if parked => Motion::Running,
-            _ => Motion::Suspended,
-        };
-        let order = MotionOrder { number: self.number, motion };
-        self.by_child.insert(ordinal, Suspension { order, heeded: false, does });
-        if parked {
-            self.park(ordinal, Parked::Elsewhere);
-        }
-    }
-
-    /// Orders are numbered from then on: nodes heed none below what they heard in a life before.
-    pub(super) fn number_from(&mut self, now: Timestamp) {
-        self.number = self.number.max(now.0.unsigned_abs());
-        self.by_child.values_mut().for_each(|it| it.order.number = self.number);
-    }
-
-    /// What is kept of a child that stands still, beside that.
-    pub(super) fn waits_for(&self, ordinal: Ordinal) -> WaitsFor {
-        match self.by_child.get(&ordinal).map(|it| it.order.motion) {
-            Some(Motion::Running) if self.is_parked(ordinal) => WaitsFor::Node,
-            Some(Motion::Suspended) if self.is_parked(ordinal) => WaitsFor::Restart,
-            _ => WaitsFor::Slot,
-        }
-    }
-
-    pub(super) fn forget(&mut self, ordinal: Ordinal) {
-        self.by_child.remove(&ordinal);
-        self.parked.remove(&ordinal);
-    }
-
-    /// A function that stood still is not there any more, but its checkpoint is: nobody is to be
-    /// told of it before its resume.
-    fn park(&mut self, ordinal: Ordinal, at: Parked) {
-        if let Some(it) = self.by_child.get_mut(&ordinal) {
-            it.heeded = true;
-            self.parked.insert(ordinal, at);
-        }
-    }
-
-    pub(super) fn is_parked(&self, ordinal: Ordinal) -> bool {
-        self.parked.contains_key(&ordinal)
-    }
-
-    /// A child goes from a phase to another.
-    pub(super) fn count_held(&mut self, was: Phase, is: Phase) {
-        match (was == Phase::Held, is == Phase::Held) {
-            (false, true) => self.held += 1,
-            (true, false) => self.held = self.held.saturating_sub(1),
-            _ => {}
-        }
-    }
 }
 
 impl ParentJob {
@@ -161,8 +58,7 @@ impl ParentJob {
                 (apply, not.into_iter().map(Unmoved::Child).collect())
             }
         };
-        self.suspensions.number += 1;
-        let order = MotionOrder { number: self.suspensions.number, motion };
+        let order = self.suspensions.next_order(motion);
         let mut there: Vec<Vec<Ordinal>> = vec![Vec::new(); self.nodes.len()];
         let (parked, ordinals): (Vec<_>, Vec<_>) =
             ordinals.into_iter().partition(|ordinal| self.suspensions.is_parked(*ordinal));
@@ -306,7 +202,7 @@ impl ParentJob {
             return None;
         }
         let does = known.map_or(Motion::Running, |known| known.does);
-        self.suspensions.by_child.insert(ordinal, Suspension { order, heeded: false, does });
+        self.suspensions.note(ordinal, Suspension::of(order, does));
         self.show_motion(ordinal, effects);
         node
     }
@@ -329,12 +225,18 @@ impl ParentJob {
         if !moved.iter().all(honest) {
             return Err(FalseReport);
         }
+        let mut astray = Vec::new();
         for ChildMotion { ordinal, incarnation, number, motion } in moved.iter().copied() {
             let present = self
                 .row_on(ordinal, node)
                 .is_some_and(|row| row.incarnation == incarnation && !row.phase.is_finished());
             let suspensions = &mut self.suspensions.by_child;
-            let Some(it) = suspensions.get_mut(&ordinal).filter(|_| present) else { continue };
+            let Some(it) = suspensions.get_mut(&ordinal).filter(|_| present) else {
+                if present && motion == Motion::Suspended {
+                    astray.push(ordinal);
+                }
+                continue;
+            };
             if it.order.number != number {
                 continue;
             }
@@ -344,6 +246,7 @@ impl ParentJob {
             }
             self.show_motion(ordinal, effects);
         }
+        self.lead_back(node, astray, effects);
         self.advance(now, effects);
         Ok(())
     }
@@ -378,7 +281,7 @@ impl ParentJob {
         }
     }
 
-    fn show_motion(&mut self, ordinal: Ordinal, effects: &mut Effects) {
+    pub(super) fn show_motion(&mut self, ordinal: Ordinal, effects: &mut Effects) {
         let phase = match self.row(ordinal).map(|row| row.phase) {
             // What it does is seen when its node is back.
             Some(Phase::Disconnected | Phase::Unheard) => return,

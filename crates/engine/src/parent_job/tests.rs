@@ -455,6 +455,7 @@ fn longer_items_are_read_less_far_ahead() {
 }
 
 mod ask;
+mod astray;
 mod parked;
 mod quota;
 mod recover;

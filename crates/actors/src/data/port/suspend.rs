@@ -63,6 +63,15 @@ impl ChildPort {
         self.say(&mut self.standing(), motion);
     }
 
+    /// Says once more that the child stands still, if it does: an owner that began anew may know
+    /// nothing of it.
+    pub(crate) fn stand_again(&self) {
+        let standing = self.standing();
+        if let Some(number) = standing.orders.stands_by() {
+            self.report(number, Motion::Suspended);
+        }
+    }
+
     /// The child's function is to do that: it stands still at its next checkpoint, and goes on from
     /// there.
     pub(crate) fn heed(&self, motion: Motion) {
@@ -77,7 +86,12 @@ impl ChildPort {
 
     /// Tells the owner, if that is news. Under the lock, so that words come in their order.
     fn say(&self, standing: &mut Standing, motion: Motion) {
-        let Some(number) = standing.orders.on_motion(motion) else { return };
+        if let Some(number) = standing.orders.on_motion(motion) {
+            self.report(number, motion);
+        }
+    }
+
+    fn report(&self, number: u64, motion: Motion) {
         let (ordinal, incarnation) = (self.ordinal, self.incarnation);
         if !self.state().ended {
             self.shared.moved(ChildMotion { ordinal, incarnation, number, motion });

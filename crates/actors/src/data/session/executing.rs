@@ -158,7 +158,7 @@ impl SessionShared {
         }
     }
 
-    pub(super) fn forget_on_hosts(&self, job: &JobShared) {
+    pub(crate) fn forget_on_hosts(&self, job: &JobShared) {
         let (session, instance) = (self.identity.instance, job.identity.instance);
         let nodes: Vec<NodeId> = job.rows().nodes().map(|(id, _)| id).collect();
         for id in nodes {

@@ -16,7 +16,7 @@ use super::reading::Reading;
 use super::target::{Failures, Target};
 use super::{Broken, Receive, ends, now, takes, until};
 use crate::data::archived::Archived;
-use crate::data::durable::output::Committing;
+use crate::data::durable::committing::Committing;
 use crate::data::job::JobShared;
 use crate::data::session::SessionShared;
 use crate::data::stay::Stay;

@@ -6,10 +6,10 @@ use super::*;
 
 /// What is kept of a job, as its node keeps it.
 #[derive(Debug, Default)]
-struct Kept(BTreeMap<Ordinal, KeptChild>);
+pub(super) struct Kept(pub(super) BTreeMap<Ordinal, KeptChild>);
 
 impl Kept {
-    fn take(&mut self, job: &mut ParentJob) {
+    pub(super) fn take(&mut self, job: &mut ParentJob) {
         for ordinal in job.take_touched() {
             self.0.extend(job.kept(ordinal).map(|child| (ordinal, child)));
         }
@@ -32,16 +32,16 @@ pub(super) fn kept_job(job: &ParentJob) -> KeptJob {
 }
 
 /// The job's next life.
-fn back(job: &ParentJob, kept: &Kept) -> ParentJob {
+pub(super) fn back(job: &ParentJob, kept: &Kept) -> ParentJob {
     let children = kept.0.iter().map(|(ordinal, child)| (*ordinal, child.clone()));
     ParentJob::recover(kept_job(job), children.collect())
 }
 
-fn states(job: &ParentJob) -> Vec<State> {
+pub(super) fn states(job: &ParentJob) -> Vec<State> {
     (0..job.children()).filter_map(|child| job.child_state(Ordinal(child))).collect()
 }
 
-fn begun(spec: JobSpec) -> (ParentJob, Kept) {
+pub(super) fn begun(spec: JobSpec) -> (ParentJob, Kept) {
     let (mut job, _) = accept(spec, 1);
     job.note_touched();
     let mut kept = Kept::default();
@@ -52,13 +52,13 @@ fn begun(spec: JobSpec) -> (ParentJob, Kept) {
 }
 
 /// The child stands still, as that order said.
-fn still(child: u32, number: u64) -> ChildMotion {
+pub(super) fn still(child: u32, number: u64) -> ChildMotion {
     let (ordinal, incarnation) = (Ordinal(child), ChildIncarnation(0));
     ChildMotion { ordinal, incarnation, number, motion: Motion::Suspended }
 }
 
 /// The number of the last order to stand still.
-fn last_order(effects: &Effects) -> u64 {
+pub(super) fn last_order(effects: &Effects) -> u64 {
     let orders = effects.iter().filter_map(|effect| match effect {
         JobEffect::Move { order, .. } => Some(order.number),
         _ => None,

@@ -1,10 +1,14 @@
 //! What children left whose mailboxes are not in memory.
 
-use sortie_model::ChildKey;
+use std::sync::Arc;
+
+use sortie_model::{ChildKey, Ordinal};
 use sortie_store::Store;
 use sortie_store::journal::JournalError;
 
+use super::super::blocking;
 use super::inline::Inline;
+use super::{Backed, RestoreError};
 
 /// Whether a child of a finished job left anything that nobody took, by the journal and by whether
 /// it has files. They go when all of it was taken; one whose node was killed before they went
@@ -27,4 +31,21 @@ pub(crate) fn has_left(store: &Store, child: ChildKey) -> Result<bool, JournalEr
     let Ok(inline) = Inline::decode(block) else { return Ok(true) };
     let is_newest = inline.next >= cursor.stored;
     Ok(is_newest && inline.records.iter().any(|it| !cursor.has_taken(it.stream, it.seq)))
+}
+
+impl Backed {
+    /// Whether a child had files at the node's start.
+    pub(super) async fn has_files(&self, ordinal: Ordinal) -> Result<bool, RestoreError> {
+        let child = self.child(ordinal);
+        let known = self.table().neighbours.as_ref().and_then(|near| near.has_output(child));
+        if let Some(has_output) = known {
+            return Ok(has_output);
+        }
+        let store = Arc::clone(&self.backing.store);
+        let found = blocking(move || store.output().neighbours(child)).await;
+        let near = found.ok_or(RestoreError::Removed)??;
+        let has_output = near.has_output(child).unwrap_or(true);
+        self.table().neighbours = Some(near);
+        Ok(has_output)
+    }
 }

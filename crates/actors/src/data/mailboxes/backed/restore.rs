@@ -52,22 +52,31 @@ impl JobMailboxes {
         if !is_possible(ordinal) {
             return Err(RestoreError::NoSuchChild);
         }
-        if inline.is_none() && cursor == Cursor::default() && !backed.has_files(ordinal).await? {
+        let has_files = backed.has_files(ordinal).await;
+        if inline.is_none() && cursor == Cursor::default() && matches!(has_files, Ok(false)) {
             if closed {
                 self.close(ordinal);
             }
             return Ok(());
         }
+        let stored = cursor.stored;
         backed.table().children.insert(ordinal, Child::restored(cursor.clone()));
+        let has_files = has_files.inspect_err(|_| {
+            // Another start may find them: until then nothing counts as taken.
+            backed.table().child(ordinal).frozen = true;
+            self.skip_to(ordinal, stored);
+        })?;
         let inline = inline.map(Inline::decode).transpose();
         let restored = match inline {
-            // Files have all that the block has, and more: they are of a later life of the child.
-            Ok(Some(inline))
-                if inline.next >= cursor.stored && !backed.has_files(ordinal).await? =>
-            {
+            Ok(Some(inline)) if inline.next >= cursor.stored && !has_files => {
                 self.restore_inline(backed, ordinal, inline, &cursor).await
             }
-            Ok(_) => self.restore_files(backed, ordinal, (&cursor, closed)).await,
+            // Files are of a time behind the block, and may have come to an end before they had
+            // all of it; unless the journal says that they did.
+            Ok(inline) => {
+                let block = inline.filter(|inline| inline.next >= cursor.stored);
+                self.restore_files(backed, ordinal, (&cursor, closed), block).await
+            }
             Err(_) => {
                 self.skip_to(ordinal, cursor.stored);
                 Err(RestoreError::Inline { ordinal })
@@ -133,6 +142,7 @@ impl JobMailboxes {
         backed: &Arc<Backed>,
         ordinal: Ordinal,
         (cursor, closed): (&Cursor, bool),
+        block: Option<Inline>,
     ) -> Result<(), RestoreError> {
         if cursor.stored <= cursor.taken.highest() && !backed.has_files(ordinal).await? {
             self.skip_to(ordinal, cursor.stored);
@@ -157,7 +167,17 @@ impl JobMailboxes {
             }
         }
         let told = log.as_ref().map_or(files.reader.position(), OutputLog::next);
-        let next = told.max(cursor.stored);
+        // Where the files end: what only the block has follows them there.
+        let end = self.end_of(ordinal);
+        let from = if log.as_ref().is_some_and(OutputLog::is_empty) { Seq(0) } else { told };
+        let behind = match self.restore_block(ordinal, block, (from, cursor)).await {
+            Err(RestoreError::NoRoom(error)) => {
+                no_room = Some(error);
+                Seq(0)
+            }
+            restored => restored?,
+        };
+        let next = told.max(cursor.stored).max(behind);
         self.skip_to(ordinal, next);
         let mut table = backed.table();
         let child = table.child(ordinal);
@@ -167,7 +187,7 @@ impl JobMailboxes {
         child.stored = child.stored.max(next);
         let raised = child.stored > cursor.stored;
         if log.as_ref().is_none_or(|log| !log.is_empty()) {
-            child.place = Place::Files(self.end_of(ordinal));
+            child.place = Place::Files(end);
             child.sealed = log.as_ref().filter(|_| closed).map(|log| (next, log.bytes()));
         }
         if raised {
@@ -182,6 +202,23 @@ impl JobMailboxes {
             (None, Some(damage)) => Err(damage.into()),
             (None, None) => Ok(()),
         }
+    }
+
+    /// Puts what only the journal's block has into a mailbox that has files: what comes from that
+    /// number on. Says where the block ends.
+    async fn restore_block(
+        self: &Arc<Self>,
+        ordinal: Ordinal,
+        block: Option<Inline>,
+        (from, cursor): (Seq, &Cursor),
+    ) -> Result<Seq, RestoreError> {
+        let Some(Inline { next, with_errors, mut records }) = block else { return Ok(Seq(0)) };
+        records.retain(|record| record.seq >= from);
+        self.restore_records(ordinal, records, cursor).await?;
+        if with_errors {
+            self.note_errors(ordinal);
+        }
+        Ok(next)
     }
 
     /// Puts records of a mailbox's files into it, but those that were taken.
@@ -292,21 +329,6 @@ impl JobMailboxes {
 }
 
 impl Backed {
-    /// Whether a child had files at the node's start.
-    async fn has_files(&self, ordinal: Ordinal) -> Result<bool, RestoreError> {
-        let child = self.child(ordinal);
-        let known = self.table().neighbours.as_ref().and_then(|near| near.has_output(child));
-        if let Some(has_output) = known {
-            return Ok(has_output);
-        }
-        let store = Arc::clone(&self.backing.store);
-        let found = blocking(move || store.output().neighbours(child)).await;
-        let near = found.ok_or(RestoreError::Removed)??;
-        let has_output = near.has_output(child).unwrap_or(true);
-        self.table().neighbours = Some(near);
-        Ok(has_output)
-    }
-
     /// A child that has ended and of which nothing is known but what its mailbox has needs no
     /// memory here.
     fn forget_plain(&self, ordinal: Ordinal) {

@@ -399,3 +399,36 @@ fn many_children_can_end_at_once() {
         assert_eq!(life.kept(Ordinal(child)), mixed(0, 3, 2_000));
     }
 }
+
+#[test]
+fn what_the_journal_has_beside_files_that_do_not_have_it_is_not_lost() {
+    let child = ChildKey { job: JOB, ordinal: CHILD };
+    // As a kill leaves them: the file is there and empty, has a part of the block, or more.
+    for in_files in [0, 1, 3, 6] {
+        let disk = TestDisk::new();
+        let life = Life::begin(&disk);
+        let block = Inline { next: Seq(4), with_errors: true, records: mixed(0, 4, 20) }.encode();
+        let outputs = vec![(CHILD, block.expect("it is small"))];
+        life.change(vec![Change::OutputStored { job: JOB, outputs }]);
+        let mut log = life.store.write(child).unwrap();
+        log.hold_place().unwrap();
+        log.append(&mixed(0, in_files, 20)).unwrap();
+        log.sync().unwrap();
+        drop((log, life));
+        let all = in_files.max(4);
+        for _ in 0..2 {
+            let life = Life::begin(&disk);
+            life.restore(CHILD, false).unwrap();
+            assert_eq!(life.kept(CHILD), mixed(0, all, 20), "{in_files}");
+        }
+        let life = Life::begin(&disk);
+        life.restore(CHILD, false).unwrap();
+        life.add(CHILD, mixed(all, 1, 9_000));
+        life.end(CHILD);
+        drop(life);
+        let life = Life::begin(&disk);
+        life.restore(CHILD, true).unwrap();
+        let kept = life.kept(CHILD);
+        assert_eq!(kept, [mixed(0, all, 20), mixed(all, 1, 9_000)].concat(), "{in_files}");
+    }
+}
