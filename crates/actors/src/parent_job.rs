@@ -19,7 +19,7 @@ use sortie_wire::host_proto::ChildSet;
 use tokio::sync::oneshot;
 
 use crate::data::durable::Kept;
-use crate::data::job::{ChildReports, JobShared};
+use crate::data::job::{ChildReports, JobShared, Said};
 use crate::data::map_feed::MapFeed;
 use crate::data::session::{News, SessionShared};
 
@@ -102,8 +102,8 @@ pub(crate) enum ParentJobMessage {
     SayAgain(NodeId),
     /// The node itself is: the job outlived it, and of its children on the node these run.
     Recovered(Finding),
-    /// Say so when all that came before is done, and whether it is kept.
-    Say(oneshot::Sender<bool>),
+    /// Say so when all that came before is done, and how it is kept.
+    Say(oneshot::Sender<Said>),
 }
 
 /// What a parent job begins with.
@@ -123,6 +123,8 @@ pub(crate) struct ParentJobArguments {
     pub(crate) unsaid: BTreeSet<Ordinal>,
     /// It was asked for to try that again.
     pub(crate) keeps_again: bool,
+    /// How what was decided last is kept.
+    pub(crate) word: Kept,
 }
 
 impl ParentJobMessage {
@@ -166,7 +168,8 @@ impl Actor for ParentJobActor {
             return Ok(());
         }
         if let ParentJobMessage::Say(done) = message {
-            let _ = done.send(state.unkept.is_empty() && !state.keeps_again);
+            let all = state.unkept.is_empty() && !state.keeps_again;
+            let _ = done.send(Said { all, word: state.word });
             return Ok(());
         }
         let message = match message {
@@ -243,6 +246,7 @@ impl ParentJobArguments {
             late: BTreeSet::new(),
             unsaid: BTreeSet::new(),
             keeps_again: false,
+            word: Kept::Yes,
         }
     }
 

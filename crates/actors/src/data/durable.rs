@@ -46,7 +46,15 @@ impl Kept {
 
     /// What is told who told that job something: it is in effect, and may be forgotten.
     pub(crate) fn of_word(self, job: EntryId) -> Result<(), RemoteError> {
-        self.but(&format!("what job {job} was told is forgotten if its node ends now"))
+        let text = format!("what job {job} was told is forgotten if its node ends now");
+        match self {
+            Self::NotYet => {
+                let text = format!("the disk has not taken it yet, and {text}");
+                let hint = "it is in effect, and is noted when the disk takes it";
+                Err(RemoteError::new(ErrorCode::Storage, text).hint(hint))
+            }
+            kept => kept.but(&text),
+        }
     }
 
     fn but(self, consequence: &str) -> Result<(), RemoteError> {

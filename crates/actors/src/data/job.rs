@@ -2,6 +2,8 @@
 
 mod facts;
 mod input;
+mod kept;
+pub(crate) use kept::Said;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,8 +19,6 @@ use sortie_engine::parent_job::{JobIdentity, MailboxFacts, ParentJob};
 use sortie_model::spec::Hosting;
 use sortie_model::{ChildView, JobView, NodeId, Ordinal, Record, State, Stream, limits};
 use sortie_wire::host_proto::{ChildAsk, ChildEnd, ChildMotion, ChildStart};
-
-use tokio::sync::oneshot;
 
 use crate::data::checkpoints::Checkpoints;
 use crate::data::durable::Durable;
@@ -156,20 +156,6 @@ impl JobShared {
     pub(crate) fn tell(&self, message: ParentJobMessage) {
         if let Some(actor) = self.actor.get() {
             let _ = actor.cast(message);
-        }
-    }
-
-    /// Returns when all that its actor was told so far is kept, if the job outlives its node: what
-    /// another node reported is acknowledged behind that. False when the journal takes no more.
-    pub(crate) async fn kept(&self) -> bool {
-        let (Some(actor), Some(durable)) = (self.actor.get(), &self.durable) else { return true };
-        loop {
-            let (done, heard) = oneshot::channel();
-            // A job that is over has kept its last word.
-            if actor.cast(ParentJobMessage::Say(done)).is_err() || heard.await.unwrap_or(true) {
-                return !durable.is_closed();
-            }
-            tokio::time::sleep(limits::JOURNAL_RESERVE_RETRY).await;
         }
     }
 

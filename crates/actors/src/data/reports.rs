@@ -57,6 +57,7 @@ async fn read_all(
     // A session that ended meanwhile has nobody to report to.
     let Some(session) = node.session(session) else { return Ok(()) };
     let attachment = session.attachment(from);
+    let mut kept = true;
     while let Ok(Some(frame)) = stream.next().await {
         if !attachment.is_current(link) {
             return Ok(());
@@ -66,7 +67,9 @@ async fn read_all(
             let number = checkpoints.number;
             if number > attachment.reports() {
                 store_checkpoints(&session, from, checkpoints, values)?;
-                attachment.stored_report(link, number);
+                if kept {
+                    attachment.stored_report(link, number);
+                }
             }
             continue;
         }
@@ -75,10 +78,11 @@ async fn read_all(
         match child {
             None if number <= attachment.reports() => {}
             None => {
-                if !store((&session, &attachment), report, payload).await? {
-                    return Ok(());
+                // What follows one that is not kept is not kept for its node, either.
+                kept &= store((&session, &attachment), report, payload).await?;
+                if kept {
+                    attachment.stored_report(link, number);
                 }
-                attachment.stored_report(link, number);
             }
             Some((job, ordinal)) => {
                 let key = ChildKey { job, ordinal };
@@ -126,10 +130,10 @@ async fn store(
             append((&job, ordinal), first, records, gaps).await?;
         }
     }
+    let mut said = true;
     if any {
-        if !job.keep_said(&spoke).await {
-            return Ok(false);
-        }
+        // What is not kept is received all the same, as long as this node lives.
+        said = job.keep_said(&spoke).await;
         // Their readers go first, before the job's actor and the acknowledgement.
         tokio::task::yield_now().await;
     }
@@ -149,9 +153,9 @@ async fn store(
     let reports = ChildReports { started, asked, moved, ended };
     if !reports.is_empty() {
         job.tell(ParentJobMessage::Reported { node: from, reports });
-        return Ok(job.kept().await);
+        said &= job.kept().await;
     }
-    Ok(true)
+    Ok(said)
 }
 
 /// Keeps checkpoints of a job that outlives this node. What is not said of a life that is on, or

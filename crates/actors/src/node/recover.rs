@@ -24,6 +24,7 @@ use sortie_store::journal::{
     JobEntry, JobPlan, JournalBounds, JournalError, OpenError, SessionEntry, Told,
 };
 use sortie_store::lasting_input::InputError;
+use sortie_store::segment::SegmentError;
 use sortie_wire::RemoteError;
 use sortie_wire::session_proto::ScopeChange;
 use tokio::time::Instant;
@@ -61,6 +62,12 @@ pub enum RecoverError {
          away to go on without it"
     )]
     Input(#[from] InputError),
+    /// The system does not show a job's output, which may be as it was.
+    #[error(
+        "the stored output of a job cannot be read now: start the node again, or move the folder \
+         away to go on without it"
+    )]
+    Output(#[from] SegmentError),
 }
 
 /// Opens what outlives the node, if anything does; a large journal is read off the runtime's
@@ -128,7 +135,7 @@ impl NodeShared {
             session.look_after_idle();
         }
         // Only now that nothing can fail: what a start that failed has in hand would be killed.
-        let same_boot = same_boot(store.directory());
+        let same_boot = same_boot(store.directory(), unfinished.is_empty());
         let mut left = Left::of(self.guardians.take_left(), same_boot);
         let mut taken_up = Vec::new();
         let mut elsewhere = Vec::new();
@@ -310,7 +317,7 @@ pub(crate) struct FromJournal {
 /// A job as the journal has it; none if it was removed.
 ///
 /// # Errors
-/// [`RecoverError::Journal`], [`RecoverError::Input`].
+/// [`RecoverError::Journal`], [`RecoverError::Input`], [`RecoverError::Output`].
 pub(crate) async fn kept_job(
     session: &SessionShared,
     store: &Arc<Store>,

@@ -104,6 +104,7 @@ impl ParentJobArguments {
             changes.push(Change::JobChanged { session, job: self.job.identity.id, facts });
         }
         let kept = durable.keep(changes).await;
+        self.word = kept;
         match kept {
             Kept::Yes => {
                 self.unkept.clone_from(&self.late);

@@ -78,8 +78,7 @@ pub(super) async fn set_throttle(
 pub(super) async fn until_kept(told: &[(Arc<JobShared>, ChildSet)]) -> Vec<Trouble> {
     let over = tokio::time::Instant::now() + limits::STOP_MARGIN;
     let all = told.iter().map(|(job, _)| async move {
-        let kept = tokio::time::timeout_at(over, job.kept()).await;
-        let kept = kept.map_or(Kept::NotYet, |kept| if kept { Kept::Yes } else { Kept::Never });
+        let kept = tokio::time::timeout_at(over, job.word_kept()).await.unwrap_or(Kept::NotYet);
         let error = kept.of_word(job.identity.id).err()?;
         Some(Trouble { about: job.identity.id.to_string(), error })
     });

@@ -37,10 +37,12 @@ impl ParentJob {
         if children.is_empty() {
             return;
         }
-        let stands = self.told == Told::Suspend;
-        let motion = if stands { Motion::Suspended } else { Motion::Running };
+        let motion = match self.told {
+            Told::Suspend => Motion::Suspended,
+            _ => Motion::Running,
+        };
         let order = self.suspensions.next_order(motion);
-        for ordinal in children.iter().copied().filter(|_| stands) {
+        for ordinal in children.iter().copied() {
             self.suspensions.note(ordinal, Suspension::of(order, Motion::Suspended));
             self.show_motion(ordinal, effects);
         }

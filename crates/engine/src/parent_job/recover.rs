@@ -113,6 +113,10 @@ impl ParentJob {
             state: match row.phase {
                 Phase::Unheard => State::NotStarted,
                 Phase::Disconnected => State::Running,
+                // What it was told last is what it is to do then.
+                Phase::Suspending | Phase::Suspended if self.suspensions.goes_on(ordinal) => {
+                    State::Running
+                }
                 phase => phase.state(),
             },
             waits_for,

@@ -203,6 +203,7 @@ impl ParentJob {
         }
         let does = known.map_or(Motion::Running, |known| known.does);
         self.suspensions.note(ordinal, Suspension::of(order, does));
+        self.touch(ordinal);
         self.show_motion(ordinal, effects);
         node
     }
@@ -232,7 +233,9 @@ impl ParentJob {
                 .is_some_and(|row| row.incarnation == incarnation && !row.phase.is_finished());
             let suspensions = &mut self.suspensions.by_child;
             let Some(it) = suspensions.get_mut(&ordinal).filter(|_| present) else {
-                if present && motion == Motion::Suspended {
+                let is_of_before = self.suspensions.is_of_before(number);
+                if present && is_of_before && motion == Motion::Suspended {
+                    self.suspensions.heard_number(number, now);
                     astray.push(ordinal);
                 }
                 continue;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sortie_model::facts::WaitsFor;
-use sortie_model::{Motion, Ordinal, Timestamp};
+use sortie_model::{Motion, Ordinal, Timestamp, limits};
 
 use crate::parent_job::row::Phase;
 use crate::parent_job::suspend::MotionOrder;
@@ -14,6 +14,8 @@ pub(super) struct Suspensions {
     pub(super) by_child: BTreeMap<Ordinal, Suspension>,
     /// The number of the last order.
     pub(super) number: u64,
+    /// The last one that may be of a life before.
+    before: u64,
     /// Children that their nodes hold back.
     pub(super) held: u64,
     /// Functions that ended with their node while they stood still at a checkpoint: a resume is
@@ -87,9 +89,30 @@ impl Suspensions {
         }
     }
 
+    /// Whether the child was told to go on, and is there to do so.
+    pub(super) fn goes_on(&self, ordinal: Ordinal) -> bool {
+        let told = self.by_child.get(&ordinal).map(|it| it.order.motion);
+        told == Some(Motion::Running) && !self.is_parked(ordinal)
+    }
+
+    /// A node has that number from us: the next orders are newer. One from another age is a lie,
+    /// or the clock's, and says nothing.
+    pub(super) fn heard_number(&mut self, number: u64, now: Timestamp) {
+        let latest = now.0.unsigned_abs().saturating_add(limits::ORDERS_AHEAD_MICROS);
+        self.number = self.number.max(number).min(latest.max(self.number));
+    }
+
+    /// Whether an order of that number is of a life before: a late word about one of this life says
+    /// nothing.
+    pub(super) const fn is_of_before(&self, number: u64) -> bool {
+        let had_one = self.before > 0;
+        (had_one && number <= self.before) || number > self.number
+    }
+
     /// Orders are numbered from then on: nodes heed none below what they heard in a life before.
     pub(super) fn number_from(&mut self, now: Timestamp) {
         self.number = self.number.max(now.0.unsigned_abs());
+        self.before = self.number;
         self.by_child.values_mut().for_each(|it| it.order.number = self.number);
     }
 

@@ -24,3 +24,6 @@ pub const LOST_AFTER: Duration = Duration::from_secs(12);
 /// Silence after which children that run on all the same are shown as disconnected: waiters do not
 /// wait for them any more.
 pub const DISCONNECT_AFTER: Duration = Duration::from_secs(240);
+/// How far ahead of our clock the number of an order may be that a node says it has from us, in
+/// microseconds: a year. A higher one is not believed.
+pub const ORDERS_AHEAD_MICROS: u64 = 365 * 24 * 3_600 * 1_000_000;

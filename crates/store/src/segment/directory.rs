@@ -75,9 +75,12 @@ impl OutputDirectory {
         }))
     }
 
-    /// Whether a child of the job may have output here: also where that cannot be seen now.
-    pub fn has_job(&self, job: JobInstance) -> bool {
-        self.list(&self.job(job)).map_or(true, |mut names| names.next().is_some())
+    /// Whether a child of the job may have output here.
+    ///
+    /// # Errors
+    /// [`SegmentError::Io`]: that cannot be seen now.
+    pub fn has_job(&self, job: JobInstance) -> Result<bool, SegmentError> {
+        self.list(&self.job(job)).map(|mut names| names.next().is_some())
     }
 
     /// Removes output of a job, at most `most` files of it: a job of a million children is removed

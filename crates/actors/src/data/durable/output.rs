@@ -18,6 +18,7 @@ use crate::data::durable::{Durable, Kept, PAGE, job_facts};
 use crate::data::job::JobShared;
 use crate::data::mailboxes::{Backing, JobMailboxes, Persisted, StoredListener};
 use crate::node::NodeShared;
+use crate::node::recover::RecoverError;
 
 /// Blocks of small output that go into one change: a block has [`limits::INLINE_OUTPUT_BYTES`] at
 /// most.
@@ -93,8 +94,9 @@ pub(crate) async fn output_of(
 /// Puts back what children of a job had, as far as it was kept.
 ///
 /// # Errors
-/// [`JournalError`]; output that cannot be read is left out, and said in the node's log.
-pub(crate) async fn restore(job: &JobShared, store: &Store) -> Result<(), JournalError> {
+/// [`RecoverError::Journal`], [`RecoverError::Output`]; output of a child that cannot be read is
+/// left out, and said in the node's log.
+pub(crate) async fn restore(job: &JobShared, store: &Store) -> Result<(), RecoverError> {
     let instance = job.identity.instance;
     let mut cursors = pages(|from| store.journal().cursors(instance, from, PAGE))?;
     let mut outputs = pages(|from| store.journal().outputs(instance, from, PAGE))?;
@@ -102,7 +104,7 @@ pub(crate) async fn restore(job: &JobShared, store: &Store) -> Result<(), Journa
         job.checkpoints.restore(pages(|from| store.journal().checkpoints(instance, from, PAGE))?);
     }
     let children = job.rows().children();
-    let has_files = store.output().has_job(instance);
+    let has_files = store.output().has_job(instance)?;
     for ordinal in (0..children).map(Ordinal) {
         let settled = job.rows().is_settled(ordinal);
         let cursor = cursors.remove(&ordinal);

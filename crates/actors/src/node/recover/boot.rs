@@ -11,11 +11,12 @@ const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 const NOTE: &str = "boot";
 
 /// Whether all that a node of this home ever began, it began in the machine's present life. The
-/// home's first node has begun nothing; it notes that life here, before it does.
-pub(super) fn same_boot(directory: &Path) -> bool {
+/// home's first node has begun nothing; it notes that life here, before it does. One that finds
+/// unfinished jobs, as in a journal that was put back, is not `first`.
+pub(super) fn same_boot(directory: &Path, first: bool) -> bool {
     match fs::read(directory.join(NOTE)) {
         Ok(noted) => fs::read(BOOT).is_ok_and(|boot| noted == boot),
-        Err(error) if error.kind() == ErrorKind::NotFound => note(directory),
+        Err(error) if error.kind() == ErrorKind::NotFound => first && note(directory),
         Err(_) => false,
     }
 }
@@ -47,21 +48,22 @@ mod tests {
     #[test]
     fn the_first_node_of_a_home_knows_that_nothing_began_before_the_machine_did() {
         let home = tempfile::tempdir().expect("a temporary directory");
-        assert!(same_boot(home.path()), "nothing has begun");
-        assert!(same_boot(home.path()), "and this is the same life");
+        assert!(!same_boot(home.path(), false), "something may have begun");
+        assert!(same_boot(home.path(), true), "nothing has begun");
+        assert!(same_boot(home.path(), false), "and this is the same life");
         fs::write(home.path().join(NOTE), "another life").expect("a file");
-        assert!(!same_boot(home.path()));
-        assert!(!same_boot(home.path()), "until what is found is noted");
+        assert!(!same_boot(home.path(), true));
+        assert!(!same_boot(home.path(), true), "until what is found is noted");
         assert!(note(home.path()));
-        assert!(same_boot(home.path()));
+        assert!(same_boot(home.path(), false));
     }
 
     #[test]
     fn who_cannot_note_its_life_knows_nothing() {
         let home = tempfile::tempdir().expect("a temporary directory");
         let nowhere = home.path().join("nowhere");
-        assert!(!same_boot(&nowhere));
+        assert!(!same_boot(&nowhere, true));
         fs::create_dir(home.path().join(NOTE)).expect("a folder");
-        assert!(!same_boot(home.path()), "what cannot be read says nothing");
+        assert!(!same_boot(home.path(), true), "what cannot be read says nothing");
     }
 }

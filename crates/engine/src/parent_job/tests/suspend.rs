@@ -59,7 +59,7 @@ fn a_late_word_about_an_earlier_order_changes_nothing() {
     moved(&mut job, moves(0, 2, Running));
     check(&job, State::Running, State::Running);
     moved(&mut job, moves(0, 1, Suspended));
-    moved(&mut job, moves(0, 7, Suspended));
+    moved(&mut job, moves(0, 2, Suspended));
     check(&job, State::Running, State::Running);
 }
 

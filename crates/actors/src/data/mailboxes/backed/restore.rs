@@ -59,13 +59,8 @@ impl JobMailboxes {
             }
             return Ok(());
         }
-        let stored = cursor.stored;
+        let has_files = has_files?;
         backed.table().children.insert(ordinal, Child::restored(cursor.clone()));
-        let has_files = has_files.inspect_err(|_| {
-            // Another start may find them: until then nothing counts as taken.
-            backed.table().child(ordinal).frozen = true;
-            self.skip_to(ordinal, stored);
-        })?;
         let inline = inline.map(Inline::decode).transpose();
         let restored = match inline {
             Ok(Some(inline)) if inline.next >= cursor.stored && !has_files => {
