@@ -356,3 +356,28 @@ fn what_a_process_said_is_there_though_the_journal_does_not_know_that_it_began()
     assert_eq!(received.code, 0, "{}", received.err);
     assert_eq!(received.out, format!("{}end 2\n", numbers(MANY)));
 }
+
+/// Notes each of its lives in a file, `$0`; the first one fails, and says more than the journal
+/// takes.
+const TWICE: &str = "echo >> \"$0\"; [ \"$(wc -l < \"$0\")\" = 1 ] || exec echo second; \
+                     seq 1 20000; exit 7";
+
+#[test]
+fn a_process_lives_again_only_when_the_disk_has_what_it_said() {
+    let mut home = Home::running("solo", &[]);
+    let output = home.path().join("sessions").join("output");
+    fs::write(&output, "").expect("a file");
+    let lives = home.path().join("lives").display().to_string();
+    start(&home, &["--restart", "transient", "--", "sh", "-c", TWICE, &lives]);
+    wait_for("its next life to wait", || {
+        let explained = home.sortie(&["explain", "1"]).out;
+        explained.contains("nothing begins that cannot be").then_some(())
+    });
+    home.kill_daemon();
+    assert_eq!(fs::read_to_string(&lives).expect("a file"), "\n", "it lived once");
+    fs::remove_file(&output).expect("a file");
+    home.live_again("solo");
+    let ran = home.sortie(&["receive", "--wait", "1"]);
+    assert_eq!((ran.code, ran.out), (0, format!("{}second\n", numbers(20_000))), "{}", ran.err);
+    assert_eq!(fs::read_to_string(&lives).expect("a file"), "\n\n", "and again");
+}

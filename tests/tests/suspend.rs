@@ -94,6 +94,17 @@ fn stand_still(home: &Home, selector: &str, folder: &Path) {
 }
 
 #[test]
+fn a_receive_that_waited_says_what_is_not_finished() {
+    let home = Home::running("solo", &[]);
+    ok(&home, &["start", "--", "sleep", "600"]);
+    until_done(&home, &["suspend", "1"]);
+    let ran = ok(&home, &["receive", "1", "--wait"]);
+    assert!(ran.err.contains("1 is Suspended, not finished; `--force` waits on"), "{ran:?}");
+    assert_eq!(ok(&home, &["receive", "1"]).err, "");
+    ok(&home, &["stop", "1", "--now"]);
+}
+
+#[test]
 fn a_job_on_two_nodes_stands_still_and_goes_on_without_a_line_lost_or_repeated() {
     let [a, _b] = two();
     let folder = tempfile::tempdir().expect("a folder");

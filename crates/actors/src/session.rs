@@ -293,12 +293,13 @@ fn input_of(
     })
 }
 
-fn refusal(refused: &StartRefused) -> RemoteError {
-    let code = match refused {
-        StartRefused::KeyReused { .. } => ErrorCode::KeyReused,
-        StartRefused::Keys | StartRefused::Jobs => ErrorCode::Limit,
-    };
-    RemoteError::new(code, refused.to_string())
+pub(crate) fn refusal(refused: &StartRefused) -> RemoteError {
+    let text = refused.to_string();
+    match refused {
+        StartRefused::KeyReused { job, .. } => RemoteError::new(ErrorCode::KeyReused, text)
+            .hint(format!("`sortie explain {job}` shows that one; another needs another key")),
+        StartRefused::Keys | StartRefused::Jobs => RemoteError::new(ErrorCode::Limit, text),
+    }
 }
 
 async fn remove(session: &SessionShared, id: EntryId) -> bool {

@@ -247,6 +247,17 @@ fn report_notes(entries: &Entries, look: &Look) {
     }
 }
 
+/// Says of what somebody waited for that it is settled, and not finished.
+fn warn_of_the_unfinished(entries: &Entries, look: &Look) {
+    for entry in &entries.entries {
+        let (id, state) = (entry.id(), entry.state());
+        if matches!(state, State::Disconnected | State::Suspended) {
+            let text = format_args!("{id} is {state}, not finished; `--force` waits on");
+            look.error_style().notice("not_finished", text);
+        }
+    }
+}
+
 /// Prints the entries and reports the troubles; the status of a verb that only lists.
 fn finish_list(entries: &Entries, nothing: Nothing, look: &Look) -> Result<u8, Failure> {
     show_entries(entries, look)?;

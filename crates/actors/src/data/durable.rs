@@ -19,6 +19,8 @@ use sortie_store::journal::{Change, Durability, JournalError, NewJob, Started};
 use sortie_wire::{ErrorCode, RemoteError};
 use tokio::sync::oneshot;
 
+use crate::session;
+
 pub(crate) use entries::{
     first_children, job_entry, job_facts, kept_child, rows_of, session_entry,
 };
@@ -101,8 +103,7 @@ impl Durable {
         });
         started.await.map_err(|error| match error {
             JournalError::KeyReused { job } => {
-                let text = StartRefused::KeyReused { key: new.key.clone(), job }.to_string();
-                RemoteError::new(ErrorCode::KeyReused, text)
+                session::refusal(&StartRefused::KeyReused { key: new.key.clone(), job })
             }
             error => self.refusal(&error),
         })

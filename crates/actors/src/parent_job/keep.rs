@@ -58,14 +58,15 @@ impl ParentJobArguments {
     /// Keeps what was decided, before it is carried out.
     async fn keep(&mut self, effects: &Effects) -> Kept {
         let Some(durable) = self.job.durable.clone() else { return Kept::Yes };
+        let was_unsaid = std::mem::take(&mut self.unsaid);
         let (ended, touched) = {
             let mut rows = self.job.rows_mut();
             let mut touched = rows.take_touched();
             touched.append(&mut self.unkept);
             // Of one that starts again at once, a life has ended all the same.
             let ended = touched.iter().copied().filter(|child| rows.has_ended(*child));
-            let mut ended: BTreeSet<Ordinal> = ended.chain(lives_that_ended(effects)).collect();
-            ended.append(&mut self.unsaid);
+            let ended = ended.chain(lives_that_ended(effects)).chain(was_unsaid.iter().copied());
+            let ended: BTreeSet<Ordinal> = ended.collect();
             let settled = ended.iter().filter(|child| rows.is_settled(**child));
             settled.for_each(|child| self.job.checkpoints.forget(*child));
             (ended, touched)
@@ -73,7 +74,10 @@ impl ParentJobArguments {
         self.keep_reached(&durable).await;
         let (session, job) = (durable.instance(), self.job.identity.instance);
         // What they said is on the disk when their ends are.
-        let (mut changes, there) = output_of(&self.job, &ended, &self.late).await;
+        let (mut changes, there) = output_of(&self.job, &ended, &(&self.late | &was_unsaid)).await;
+        if self.job.begins_unsaid(&ended, &there) && !self.session.is_over() {
+            return self.not_yet(touched, ended);
+        }
         changes.extend(self.job.cut_of(touched.difference(&ended)));
         // What keeps it ends with its node: then the end alone is better than none.
         self.late = match self.session.is_over() {
@@ -117,13 +121,18 @@ impl ParentJobArguments {
                     self.session.node.guardians.forget(ChildKey { job, ordinal });
                 }
             }
-            Kept::NotYet => {
-                (self.unkept, self.unsaid, self.kept) = (touched, ended, None);
-                self.keep_again();
-            }
+            Kept::NotYet => return self.not_yet(touched, ended),
             Kept::Never => self.kept = None,
         }
         kept
+    }
+
+    /// Nothing of it is on the disk.
+    fn not_yet(&mut self, touched: BTreeSet<Ordinal>, ended: BTreeSet<Ordinal>) -> Kept {
+        (self.unkept, self.unsaid, self.kept) = (touched, ended, None);
+        self.word = Kept::NotYet;
+        self.keep_again();
+        Kept::NotYet
     }
 
     /// Has what was not kept tried again in a while, once, however often it was not.

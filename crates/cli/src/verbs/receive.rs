@@ -25,7 +25,9 @@ use crate::render::progress::Screen;
 use crate::render::records::Events;
 use crate::signals::Interrupts;
 use crate::verbs::results::{PlainExits, Shape, Style, check_format, conclude};
-use crate::verbs::{Nothing, report_troubles, show, unless_interrupted, with_progress};
+use crate::verbs::{
+    Nothing, report_troubles, show, unless_interrupted, warn_of_the_unfinished, with_progress,
+};
 
 /// How long we look at what was named, when the time for more is over.
 const LAST_LOOK: Duration = Duration::from_secs(2);
@@ -82,6 +84,9 @@ async fn take(
     let mut outcome = conclude(&end, nothing, PlainExits::Say, &args.look);
     let how = (Asked::GoesOn, args.look.error_style());
     report_deadlock(&end, how, &mut outcome);
+    if args.wait {
+        warn_of_the_unfinished(&end.entries, &args.look);
+    }
     if !args.waits() {
         // The read worked; what the children did is another matter.
         outcome.ends = Ends::default();

@@ -1,17 +1,15 @@
 //! `sortie wait`: until jobs are settled.
 
-use sortie::answer::Entries;
 use sortie::{WaitCount, WaitSpec};
-use sortie_model::State;
 
 use crate::args::WaitArgs;
 use crate::connect::Connection;
 use crate::exit::{Cause, Rule};
 use crate::failure::Failure;
-use crate::own_node::eprintln_quietly;
 use crate::render::progress::Screen;
 use crate::verbs::{
-    Nothing, ends_of, paused, report_notes, report_troubles, show_entries, with_progress,
+    Nothing, ends_of, paused, report_notes, report_troubles, show_entries, warn_of_the_unfinished,
+    with_progress,
 };
 
 pub(super) async fn run(args: WaitArgs) -> Result<u8, Failure> {
@@ -47,19 +45,7 @@ pub(super) async fn run(args: WaitArgs) -> Result<u8, Failure> {
     outcome.ends = ends_of(&session, &waited.entries).await?;
     connection.close().await;
     show_entries(&waited.entries, &args.look)?;
-    warn_of_the_unfinished(&waited.entries);
+    warn_of_the_unfinished(&waited.entries, &args.look);
     report_notes(&waited.entries, &args.look);
     Ok(outcome.status(args.verdict.rule(Rule::Table), args.verdict.failures()))
-}
-
-fn warn_of_the_unfinished(entries: &Entries) {
-    for entry in &entries.entries {
-        if matches!(entry.state(), State::Disconnected | State::Suspended) {
-            eprintln_quietly(&format!(
-                "sortie: {} is {}, not finished; `--force` waits on",
-                entry.id(),
-                entry.state()
-            ));
-        }
-    }
 }

@@ -171,6 +171,18 @@ impl JobShared {
         missing.filter(|child| touched.contains(child) && rows.has_ended(*child)).collect()
     }
 
+    /// Whether a process whose life ended lives again while what it said is not on the disk: its
+    /// next life is not to begin before. Whoever finds that one would not ask for this any more.
+    pub(crate) fn begins_unsaid(
+        &self,
+        ended: &BTreeSet<Ordinal>,
+        there: &BTreeSet<Ordinal>,
+    ) -> bool {
+        let rows = self.rows();
+        let is_function = matches!(rows.spec().body, BodySpec::Task { .. });
+        !is_function && ended.difference(there).any(|child| !rows.has_ended(*child))
+    }
+
     /// Which of these passed their quota, where that is a failure: kept in one step with the stop
     /// that it comes to, so that they fail also when this node dies then.
     pub(crate) fn cut_of<'c>(&self, children: impl Iterator<Item = &'c Ordinal>) -> Option<Change> {
