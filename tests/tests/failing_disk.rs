@@ -14,6 +14,20 @@ use sortie_tests::{Home, wait_for};
 
 /// Has every call fail from now on by which the node's journal is written.
 fn failing(home: &Home) -> Option<Child> {
+    let failing = traced(home);
+    if failing.is_none() {
+        eprintln!("skipped: `strace` is not here, or may not trace");
+    }
+    failing
+}
+
+/// Has them work again.
+fn mend(mut strace: Child) {
+    strace.kill().expect("a tracer to kill");
+    strace.wait().expect("its end");
+}
+
+fn traced(home: &Home) -> Option<Child> {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64,fdatasync"]);
     strace.args(["-e", "inject=pwrite64,fdatasync:error=EIO"]);
@@ -40,18 +54,14 @@ fn a_receive_whose_confirmation_the_disk_does_not_take_fails_and_comes_again() {
     let mut home = Home::running("solo", &[]);
     start(&home, &["--", "echo", "said"]);
     assert_eq!(home.sortie(&["wait", "1"]).code, 0);
-    let Some(mut strace) = failing(&home) else {
-        eprintln!("skipped: `strace` is not here, or may not trace");
-        return;
-    };
+    let Some(strace) = failing(&home) else { return };
     let received = home.sortie(&["receive", "1"]);
     assert_eq!((received.code, &received.out[..]), (1, "said\n"), "{received:?}");
     assert!(received.err.contains("it may come again"), "{received:?}");
     let waited = home.sortie(&["receive", "--wait", "1"]);
     assert_eq!(waited.code, 1, "{waited:?}");
     assert_eq!(home.sortie(&["start", "--", "true"]).code, 1);
-    strace.kill().expect("a tracer to kill");
-    strace.wait().expect("its end");
+    mend(strace);
     home.live_again("solo");
     let again = home.sortie(&["receive", "1"]);
     assert_eq!((again.code, &again.out[..]), (0, "said\n"), "{again:?}");
@@ -64,16 +74,12 @@ fn who_stops_a_job_hears_that_a_failed_journal_does_not_have_it() {
     start(&home, &["--", "sleep", "600"]);
     start(&home, &["--", "sleep", "600"]);
     assert_eq!(home.sortie(&["stop", "1"]).code, 0);
-    let Some(mut strace) = failing(&home) else {
-        eprintln!("skipped: `strace` is not here, or may not trace");
-        return;
-    };
+    let Some(strace) = failing(&home) else { return };
     let stopped = home.sortie(&["stop", "3"]);
     assert_eq!(stopped.code, 1, "{stopped:?}");
     assert!(stopped.err.contains("what job 3 was told is forgotten if"), "{stopped:?}");
     assert_eq!(state(&home, "3"), "stopped", "it is in effect all the same");
-    strace.kill().expect("a tracer to kill");
-    strace.wait().expect("its end");
+    mend(strace);
     home.live_again("solo");
     let again = home.sortie(&["stop", "1", "3"]);
     assert_eq!((again.code, &again.err[..]), (0, ""), "{again:?}");
@@ -120,13 +126,9 @@ fn all_ran_once(home: &Home) {
 fn no_line_of_a_map_runs_twice_whose_journal_failed_while_it_was_read() {
     let home = Home::running("solo", &[]);
     mapped(&home);
-    let Some(mut strace) = failing(&home) else {
-        eprintln!("skipped: `strace` is not here, or may not trace");
-        return;
-    };
+    let Some(strace) = failing(&home) else { return };
     goes_on_as_far_as_it_is_noted(&home, "the journal failed");
-    strace.kill().expect("a tracer to kill");
-    strace.wait().expect("its end");
+    mend(strace);
     assert_eq!(ran(&home).len(), 2, "what failed once stays so");
     let again = home.sortie(&["node", "restart"]);
     assert_eq!(again.code, 0, "{again:?}");

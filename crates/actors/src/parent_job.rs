@@ -168,8 +168,7 @@ impl Actor for ParentJobActor {
             return Ok(());
         }
         if let ParentJobMessage::Say(done) = message {
-            let all = state.unkept.is_empty() && !state.keeps_again;
-            let _ = done.send(Said { all, word: state.word });
+            let _ = done.send(Said { all: state.is_kept(), word: state.word });
             return Ok(());
         }
         let message = match message {
@@ -250,10 +249,14 @@ impl ParentJobArguments {
         }
     }
 
+    /// Whether the disk has all, also what children said.
+    fn is_kept(&self) -> bool {
+        self.unkept.is_empty() && !self.keeps_again
+    }
+
     /// One whose last word the disk did not take stays and says it again.
     fn stop_if_over(&self, myself: &ActorRef<ParentJobMessage>) {
-        let is_kept = self.unkept.is_empty() && !self.keeps_again;
-        if is_kept && self.job.rows().state().is_finished() {
+        if self.is_kept() && self.job.rows().state().is_finished() {
             myself.stop(None);
         }
     }

@@ -4,11 +4,11 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 
 use crate::daemon::{fleet_size, nothing_left, numbers};
 use crate::fleet::{Fleet, Killed};
-use crate::home::{Home, command_line};
+use crate::home::Home;
 use crate::options::Options;
 use crate::random::Random;
 use crate::violation::Violation;
@@ -49,35 +49,6 @@ pub(crate) fn run(home: &Home, options: &Options) -> Result<String, Violation> {
 }
 
 fn kill_guardian(home: &Home) -> bool {
-    let is_guardian = |pid: &Pid| {
-        let line = command_line(*pid);
-        line.is_some_and(|line| line.starts_with("sortie-guardian"))
-    };
-    let processes: Vec<Pid> = home.processes().into_iter().filter(is_guardian).collect();
-    // What it is about to start has its command line for a moment.
-    let is_own = |pid: &Pid| parent(*pid).is_none_or(|parent| !processes.contains(&parent));
-    let guardian = processes.iter().copied().find(is_own);
+    let guardian = home.guardian();
     guardian.is_some_and(|pid| rustix::process::kill_process(pid, Signal::KILL).is_ok())
-}
-
-/// The process that began another one; none when that is gone.
-fn parent(pid: Pid) -> Option<Pid> {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    // Behind the name, which may have spaces, come the state and the parent.
-    let (_, behind) = stat.rsplit_once(") ")?;
-    Pid::from_raw(behind.split(' ').nth(1)?.parse().ok()?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_parent_of_a_process_is_known() {
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("a process");
-        let of_child = parent(Pid::from_child(&child));
-        child.kill().expect("a kill");
-        child.wait().expect("an end");
-        assert_eq!(of_child, Some(rustix::process::getpid()));
-    }
 }

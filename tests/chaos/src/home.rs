@@ -242,6 +242,16 @@ impl Home {
         (line.contains("node run") && self.owns(pid)).then_some(pid)
     }
 
+    /// The process of its guardian, if one runs: not what that is about to start, which has its
+    /// command line for a moment.
+    pub(crate) fn guardian(&self) -> Option<Pid> {
+        let note = self.folder.join("sessions/processes/guardian");
+        let note = std::fs::read_to_string(note).ok()?;
+        let pid = Pid::from_raw(note.split_whitespace().next()?.parse().ok()?)?;
+        let line = command_line(pid)?;
+        (line.starts_with("sortie-guardian") && self.owns(pid)).then_some(pid)
+    }
+
     /// Kills its node, if one runs. Returns whether one did.
     pub(crate) fn kill_daemon(&self) -> bool {
         let Some(pid) = self.daemon() else { return false };

@@ -32,7 +32,7 @@ impl NodeShared {
         let noted = left.children.iter().filter(|(_, child)| !child.note.is_empty());
         let noted: Vec<(ChildKey, Option<HostedNote>)> =
             noted.map(|(key, child)| (*key, HostedNote::from_bytes(&child.note))).collect();
-        let mut adoptions: BTreeMap<(SessionInstance, NodeId, JobInstance), Adoption> =
+        let mut hosts: BTreeMap<(SessionInstance, NodeId), BTreeMap<JobInstance, Adoption>> =
             BTreeMap::new();
         for (key, note) in noted {
             let Some(note) = note else {
@@ -45,24 +45,17 @@ impl NodeShared {
             let start = Start { ordinal: key.ordinal, id, incarnation, next, item: None };
             let ended = adopted.ended.unwrap_or_else(|| self.world.now());
             let begin = Some(ended.earlier_by(adopted.running));
-            let children = Vec::new();
-            let adoption = adoptions.entry((session, owner, job)).or_insert(Adoption {
-                job,
-                spec,
-                partial: true,
-                children,
-            });
+            let (partial, children) = (true, Vec::new());
+            let adoptions = hosts.entry((session, owner)).or_default();
+            let adoption =
+                adoptions.entry(job).or_insert(Adoption { job, spec, partial, children });
             // What it was told meanwhile its owner says.
             let (stop, motion) = (None, adopted.motion);
             adoption.children.push(Survivor { start, begin, stop, motion, adopted });
         }
-        let mut hosts: BTreeMap<_, Vec<Adoption>> = BTreeMap::new();
-        for ((session, owner, _), adoption) in adoptions {
-            hosts.entry((session, owner)).or_default().push(adoption);
-        }
         let owners: BTreeSet<NodeId> = hosts.keys().map(|(_, owner)| *owner).collect();
         for (place, adoptions) in hosts {
-            if self.host_of_before(place, adoptions).await.is_none() {
+            if self.host_of_before(place, adoptions.into_values()).await.is_none() {
                 return;
             }
         }
@@ -77,7 +70,7 @@ impl NodeShared {
     async fn host_of_before(
         self: &Arc<Self>,
         (session, owner): (SessionInstance, NodeId),
-        adoptions: Vec<Adoption>,
+        adoptions: impl Iterator<Item = Adoption>,
     ) -> Option<()> {
         let node = Arc::clone(self);
         let arguments = HostArguments { node, session, owner: Owner::There(owner, None) };

@@ -38,7 +38,6 @@ use crate::data::job::JobShared;
 use crate::data::map_feed::{self, MapFeed};
 use crate::data::session::{SessionIdentity, SessionShared};
 use crate::host::{Adoption, HostMessage};
-use crate::node::recover::boot::same_boot;
 use crate::node::{NodeError, NodeShared};
 use crate::parent_job::{Finding, ParentJobActor, ParentJobArguments, ParentJobMessage};
 use crate::serve::wait;
@@ -135,7 +134,7 @@ impl NodeShared {
             session.look_after_idle();
         }
         // Only now that nothing can fail: what a start that failed has in hand would be killed.
-        let same_boot = same_boot(store.directory(), unfinished.is_empty());
+        let same_boot = boot::same_boot(store.directory(), unfinished.is_empty());
         let mut left = Left::of(self.guardians.take_left(), same_boot);
         let mut taken_up = Vec::new();
         let mut elsewhere = Vec::new();

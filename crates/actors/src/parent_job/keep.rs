@@ -75,15 +75,16 @@ impl ParentJobArguments {
         let (session, job) = (durable.instance(), self.job.identity.instance);
         // What they said is on the disk when their ends are.
         let (mut changes, there) = output_of(&self.job, &ended, &(&self.late | &was_unsaid)).await;
-        if self.job.begins_unsaid(&ended, &there) && !self.session.is_over() {
+        // What keeps it ends with its node: then the end alone is better than none.
+        let (late, again) = match self.session.is_over() {
+            true => Default::default(),
+            false => self.job.unsaid(&ended, &there),
+        };
+        if !again.is_empty() {
             return self.not_yet(touched, ended);
         }
         changes.extend(self.job.cut_of(touched.difference(&ended)));
-        // What keeps it ends with its node: then the end alone is better than none.
-        self.late = match self.session.is_over() {
-            true => BTreeSet::new(),
-            false => self.job.late(&touched, &ended, &there),
-        };
+        self.late = &late & &touched;
         let (runs, mut facts) = {
             let rows = self.job.rows();
             let said = touched.difference(&self.late).copied().collect();
@@ -107,9 +108,8 @@ impl ParentJobArguments {
             let facts = Box::new(facts);
             changes.push(Change::JobChanged { session, job: self.job.identity.id, facts });
         }
-        let kept = durable.keep(changes).await;
-        self.word = kept;
-        match kept {
+        self.word = durable.keep(changes).await;
+        match self.word {
             Kept::Yes => {
                 self.unkept.clone_from(&self.late);
                 if self.late.is_empty() {
@@ -124,7 +124,7 @@ impl ParentJobArguments {
             Kept::NotYet => return self.not_yet(touched, ended),
             Kept::Never => self.kept = None,
         }
-        kept
+        self.word
     }
 
     /// Nothing of it is on the disk.

@@ -19,46 +19,37 @@ impl Host {
             ChildSet::Some(some) => some.iter().copied().collect(),
         };
         let wanted = |start: &&Start| children == ChildSet::All || named.contains(&start.ordinal);
-        let moved: Vec<ChildMotion> = job
-            .queued
-            .iter()
-            .filter(wanted)
-            .map(|start| {
-                let Start { ordinal, incarnation, .. } = *start;
-                ChildMotion { ordinal, incarnation, number, motion }
-            })
-            .collect();
-        for child in &moved {
+        let all_moved: Vec<ChildMotion> =
+            job.queued.iter().filter(wanted).map(|start| moved(start, number, motion)).collect();
+        for child in &all_moved {
             match motion {
                 Motion::Suspended => job.held.insert(child.ordinal),
                 Motion::Running => job.held.remove(&child.ordinal),
             };
         }
-        if !moved.is_empty() {
+        if !all_moved.is_empty() {
             let spec = Arc::clone(&job.spec);
-            effects.push(HostEffect::Moved { job: instance, spec, moved });
+            effects.push(HostEffect::Moved { job: instance, spec, moved: all_moved });
         }
         effects.push(HostEffect::Move { job: instance, children, number, motion });
         self.run_queued(instance, effects);
     }
-}
 
-impl Host {
     /// Says once more which queued children are held back: an owner that began anew may know
     /// nothing of it. By no order that it could know.
     pub(super) fn hold_again(&self, effects: &mut Vec<HostEffect>) {
         for (instance, job) in self.jobs.iter().filter(|(_, job)| !job.held.is_empty()) {
             let held = job.queued.iter().filter(|start| job.held.contains(&start.ordinal));
-            let moved = held.map(|start| ChildMotion {
-                ordinal: start.ordinal,
-                incarnation: start.incarnation,
-                number: 0,
-                motion: Motion::Suspended,
-            });
+            let moved = held.map(|start| moved(start, 0, Motion::Suspended));
             let (spec, moved) = (Arc::clone(&job.spec), moved.collect());
             effects.push(HostEffect::Moved { job: *instance, spec, moved });
         }
     }
+}
+
+/// What a queued child does by the order of that number.
+const fn moved(start: &Start, number: u64, motion: Motion) -> ChildMotion {
+    ChildMotion { ordinal: start.ordinal, incarnation: start.incarnation, number, motion }
 }
 
 impl HostedJob {

@@ -154,33 +154,20 @@ fn pages<T>(
 }
 
 impl JobShared {
-    /// Processes that have ended and whose output is not on the disk: to the journal they have not,
-    /// so that after this node's death both come once more from who keeps them, the guardian or
-    /// another node. What a function said is in this node's memory alone, and its end is kept.
-    pub(crate) fn late(
-        &self,
-        touched: &BTreeSet<Ordinal>,
-        ended: &BTreeSet<Ordinal>,
-        there: &BTreeSet<Ordinal>,
-    ) -> BTreeSet<Ordinal> {
-        let rows = self.rows();
-        if matches!(rows.spec().body, BodySpec::Task { .. }) {
-            return BTreeSet::new();
-        }
-        let missing = ended.difference(there).copied();
-        missing.filter(|child| touched.contains(child) && rows.has_ended(*child)).collect()
-    }
-
-    /// Whether a process whose life ended lives again while what it said is not on the disk: its
-    /// next life is not to begin before. Whoever finds that one would not ask for this any more.
-    pub(crate) fn begins_unsaid(
+    /// Processes of which a life ended and whose output is not on the disk. First those that have
+    /// ended: to the journal they have not, so that after this node's death both come once more
+    /// from who keeps them, the guardian or another node. Then those that live again, which they
+    /// are not to do before: whoever finds their next life would not ask for this any more. What a
+    /// function said is in this node's memory alone, and its end is kept.
+    pub(crate) fn unsaid(
         &self,
         ended: &BTreeSet<Ordinal>,
         there: &BTreeSet<Ordinal>,
-    ) -> bool {
+    ) -> (BTreeSet<Ordinal>, BTreeSet<Ordinal>) {
         let rows = self.rows();
         let is_function = matches!(rows.spec().body, BodySpec::Task { .. });
-        !is_function && ended.difference(there).any(|child| !rows.has_ended(*child))
+        let missing = ended.difference(there).copied().filter(|_| !is_function);
+        missing.partition(|child| rows.has_ended(*child))
     }
 
     /// Which of these passed their quota, where that is a failure: kept in one step with the stop

@@ -52,19 +52,22 @@ impl JobMailboxes {
         if !is_possible(ordinal) {
             return Err(RestoreError::NoSuchChild);
         }
-        let has_files = backed.has_files(ordinal).await;
-        if inline.is_none() && cursor == Cursor::default() && matches!(has_files, Ok(false)) {
+        let has_files = backed.has_files(ordinal).await?;
+        if inline.is_none() && cursor == Cursor::default() && !has_files {
             if closed {
                 self.close(ordinal);
             }
             return Ok(());
         }
-        let has_files = has_files?;
         backed.table().children.insert(ordinal, Child::restored(cursor.clone()));
         let inline = inline.map(Inline::decode).transpose();
         let restored = match inline {
             Ok(Some(inline)) if inline.next >= cursor.stored && !has_files => {
                 self.restore_inline(backed, ordinal, inline, &cursor).await
+            }
+            Ok(_) if cursor.stored <= cursor.taken.highest() && !has_files => {
+                self.skip_to(ordinal, cursor.stored);
+                Ok(())
             }
             // Files are of a time behind the block, and may have come to an end before they had
             // all of it; unless the journal says that they did.
@@ -139,10 +142,6 @@ impl JobMailboxes {
         (cursor, closed): (&Cursor, bool),
         block: Option<Inline>,
     ) -> Result<(), RestoreError> {
-        if cursor.stored <= cursor.taken.highest() && !backed.has_files(ordinal).await? {
-            self.skip_to(ordinal, cursor.stored);
-            return Ok(());
-        }
         let (store, child) = (Arc::clone(&backed.backing.store), backed.child(ordinal));
         let known = cursor.clone();
         let opened = blocking(move || open(&store, child, &known, closed)).await;
