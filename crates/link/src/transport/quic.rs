@@ -1,5 +1,6 @@
 //! A connection and its streams over quinn.
 
+mod congestion;
 pub(crate) mod settings;
 
 use std::sync::atomic::{AtomicU32, Ordering};

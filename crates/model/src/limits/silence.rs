@@ -21,6 +21,12 @@ pub const HEARTBEATS_UNANSWERED: u64 = 3;
 /// margin, and counted from a later moment, so that it never says lost while the child can still
 /// succeed.
 pub const LOST_AFTER: Duration = Duration::from_secs(12);
+/// While nothing that was sent is acknowledged, one datagram more than the congestion window holds
+/// may be in flight for each such time, so that heartbeats go out: several in a [`HEARTBEAT`],
+/// since what QUIC sends of its own accord counts among them.
+pub const SILENT_PATH_PROBE: Duration = Duration::from_millis(125);
+/// Datagrams that may be in flight for that reason at most: as many as in a [`LEASE`].
+pub const SILENT_PATH_PROBES: u64 = 64;
 /// Silence after which children that run on all the same are shown as disconnected: waiters do not
 /// wait for them any more.
 pub const DISCONNECT_AFTER: Duration = Duration::from_secs(240);

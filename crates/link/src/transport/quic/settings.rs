@@ -17,6 +17,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use sortie_model::limits;
 use sortie_wire::permit::Role;
 
+use super::congestion::Probing;
+
 /// A socket with large buffers, as far as the system gives them: without them bursts are lost.
 pub(crate) fn socket(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
@@ -120,6 +122,7 @@ fn base() -> TransportConfig {
         .max_idle_timeout(IdleTimeout::try_from(limits::LINK_IDLE).ok())
         .keep_alive_interval(Some(limits::LINK_KEEP_ALIVE))
         .mtu_discovery_config(Some(mtu))
+        .congestion_controller_factory(Arc::new(Probing))
         .datagram_receive_buffer_size(None)
         .enable_segmentation_offload(true);
     config
