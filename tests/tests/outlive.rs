@@ -120,7 +120,7 @@ fn what_waited_for_its_turn_runs_once_after_the_node_is_back() {
 #[test]
 fn a_stop_reaches_what_an_earlier_life_began_and_a_stopped_node_takes_all_along() {
     let mut home = Home::running("solo", &[]);
-    let mark = format!("97531{}", std::process::id());
+    let mark = format!("97533{}", std::process::id());
     let line = "trap '' TERM; (sleep \"$0\" & sleep \"$0\"); sleep \"$0\"";
     for _ in 0..2 {
         start(&home, &["--", "sh", "-c", line, &mark]);

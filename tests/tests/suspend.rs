@@ -158,7 +158,7 @@ fn one_child_is_suspended_alone_and_stopped_while_it_is() {
 #[test]
 fn what_ignores_the_signal_is_killed_after_the_grace_also_when_it_was_suspended() {
     let [a, _b] = two();
-    let mark = format!("54321{}", std::process::id());
+    let mark = format!("54323{}", std::process::id());
     let script = format!("trap '' TERM; echo ready; (setsid sleep {mark} &); sleep {mark}");
     ok(&a, &["start", "--on", "b", "--", "sh", "-c", &script]);
     wait_for("its tree", || (processes_marked(&mark).len() >= 3).then_some(()));
