@@ -259,5 +259,8 @@ fn the_same_key_is_the_same_job_and_with_another_command_an_error() {
     assert_eq!(first, (Some(0), "1\n".to_owned()));
     assert_eq!(start("one", "/usr/bin/env"), first);
     assert_eq!(start("two", "/bin/sh").0, Some(2));
+    let forgotten = home.sortie(&["invoke", "--key", "deploy-1", "--", "echo", "one"]);
+    one_sentence(&forgotten, 2, &["`--key`", "a session"]);
+    assert_eq!(forgotten.out, "", "it would run again each time");
     assert_eq!(home.json(&["get"])["jobs"].as_array().map(Vec::len), Some(1));
 }

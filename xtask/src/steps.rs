@@ -191,10 +191,21 @@ fn cargo(root: &Path, words: &[&str]) -> Command {
     };
     let mut command = Command::new(program);
     command.args(words).current_dir(root).stdin(Stdio::null());
+    // What cargo has told this program about itself: build scripts look at it (ring's), and would
+    // run again, with all that depends on them, after a build that a person has typed.
+    let own = env::vars_os().map(|(name, _)| name);
+    own.filter(|name| is_of_this_package(&name.to_string_lossy())).for_each(|name| {
+        command.env_remove(name);
+    });
     if words.first() == Some(&"doc") {
         command.env("RUSTDOCFLAGS", "-D warnings");
     }
     command
+}
+
+/// Whether cargo gives that variable to the program that it runs, about its package.
+fn is_of_this_package(name: &str) -> bool {
+    name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
 }
 
 fn run(root: &Path, words: &[&str]) -> bool {

@@ -61,6 +61,12 @@ pub(super) async fn run(mut args: InvokeArgs, registry: &Registry) -> Result<u8,
         return Err(Failure::usage("nobody could write to the open input of this command")
             .hint("`--as-job` returns the job, for `sortie send`; `-i` passes our own input on"));
     }
+    if args.work.key.is_some() && args.reach.session.is_none() {
+        return Err(Failure::usage(
+            "`--key` is remembered by a session, and this one ends with us",
+        )
+        .hint("name one that lasts, with `--session`, or use `sortie start`"));
+    }
     check_format(&args.look)?;
     // In a session that lasts the job goes on when the connection breaks, and so do we.
     let lasts = args.reach.session.is_some() && args.reach.embedded.is_none();
