@@ -75,15 +75,16 @@ pub(super) fn resume(
     port.was_before(begin, adopted.ended, adopted.running);
     let ending = Ending::new(Arc::clone(&port), left);
     let (stopper, stops) = stop_channel(port.job().spec.grace);
+    // Before anything is heard of it: an end that is known already was that of the stop. And before
+    // this returns: what its owner says from then on is newer.
+    if let Some(how) = stop {
+        stopper.stop(how);
+    }
+    stopper.move_to(motion);
     let (guardian, this, own) = (guardian.clone(), Arc::clone(&port), stopper.clone());
     let future = tokio::spawn(async move {
         let _ending = ending;
         let was_lost = adopted.input.is_lost();
-        // Before anything is heard of it: an end that is known already was that of the stop.
-        if let Some(how) = stop {
-            own.stop(how);
-        }
-        own.move_to(motion);
         let io = Io::with(Arc::clone(&this), own, input);
         if let Some(open) = &io.open
             && !matches!(adopted.input, AdoptedInput::Open { .. })
