@@ -2,7 +2,7 @@
 //! lost.
 
 use std::io::{Read, Write};
-use std::process::Stdio;
+use std::process::{Child, ChildStdout, Stdio};
 
 use sortie_tests::{Home, join_all, memory_of, wait_for};
 
@@ -110,6 +110,72 @@ fn a_reader_killed_in_the_middle_loses_nothing_and_the_next_one_ends_with_everyt
     let whole = numbers.windows(2).all(|pair| pair[1] == pair[0] + 1);
     assert!(whole, "a gap or a repetition in {} numbers", numbers.len());
     assert_eq!(home.sortie(&["receive", "last"]).out, "");
+}
+
+/// Of how many records these words say that another reader has them.
+fn with_another_reader(err: &str) -> Option<usize> {
+    let (before, _) = err.split_once(" records are with another reader that has not confirmed")?;
+    before.rsplit([' ', '"']).next()?.parse().ok()
+}
+
+/// A finished job, and a reader of it that is alive and whose output is full: what it was given
+/// stays in its hands.
+#[expect(clippy::expect_used, reason = "a test fails by panicking, also in what it shares")]
+fn reader_that_stands_still(home: &Home) -> (Child, ChildStdout) {
+    let script = "seq 1 300000; echo err >&2";
+    assert_eq!(home.sortie(&["start", "--", "sh", "-c", script]).code, 0);
+    assert_eq!(home.sortie(&["wait", "last"]).code, 0);
+    let mut reader = home
+        .command(["receive", "last", "--wait", "--stream", "output"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a program to run");
+    let mut out = reader.stdout.take().expect("a pipe");
+    out.read_exact(&mut [0; 4096]).expect("some output");
+    (reader, out)
+}
+
+#[test]
+fn a_removal_shows_that_a_reader_had_more_in_hand() {
+    let home = Home::running("solo", &[]);
+    let (mut reader, _out) = reader_that_stands_still(&home);
+    assert_eq!(home.sortie(&["receive", "last"]).code, 0);
+    assert_eq!(home.json(&["remove", "last"])["jobs"][0]["has_more_data"], true);
+    reader.kill().expect("a running reader");
+    reader.wait().expect("an end");
+}
+
+#[test]
+fn a_receive_says_what_another_reader_has_in_hand_and_then_it_comes() {
+    let home = Home::running("solo", &[]);
+    let (mut reader, _out) = reader_that_stands_still(&home);
+    let ran = home.sortie(&["receive", "last"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let alive = with_another_reader(&ran.err).expect(&ran.err);
+    assert!(ran.err.contains("job 1: ") && ran.err.contains("receive again"), "{}", ran.err);
+    // A receive of another stream has nothing to do with it, and neither has one that only reads.
+    for other in [["--stream", "error"].as_slice(), &["--keep"]] {
+        let ran = home.sortie(&[&["receive", "last"], other].concat());
+        assert_eq!((ran.code, with_another_reader(&ran.err)), (0, None), "{}", ran.err);
+    }
+    reader.kill().expect("a running reader");
+    reader.wait().expect("an end");
+    // Nor does the node know at once that it is dead.
+    let ran = home.sortie(&["receive", "2", "-o", "ndjson"]);
+    assert_eq!((ran.code, ran.out.as_str()), (0, ""), "{ran:?}");
+    let killed = with_another_reader(&ran.err).expect(&ran.err);
+    assert!(killed > 0 && killed <= alive, "{killed} after {alive}");
+    assert_eq!(home.json(&["get", "last"])["jobs"][0]["has_more_data"], true);
+    let came = wait_for("what it had in hand", || {
+        let ran = home.sortie(&["receive", "last", "-o", "ndjson"]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let came = ran.lines().len();
+        assert_eq!(with_another_reader(&ran.err), (came == 0).then_some(killed), "{}", ran.err);
+        (came > 0).then_some(came)
+    });
+    assert_eq!(came, killed);
+    let ran = home.sortie(&["receive", "last"]);
+    assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (0, "", ""));
 }
 
 #[test]

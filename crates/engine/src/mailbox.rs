@@ -206,6 +206,13 @@ impl Mailbox {
         self.in_flight.len() < OFFERS_PER_MAILBOX
     }
 
+    /// How many records of these streams are on offer.
+    pub fn on_offer(&self, streams: StreamSet) -> u64 {
+        let pieces = self.in_flight.iter().flat_map(|offer| offer.pieces.iter());
+        let of_these = pieces.filter(|(stream, _)| streams.contains(*stream));
+        of_these.map(|(_, piece)| piece.tally().records).sum()
+    }
+
     /// Whether any of these streams has records that are not on offer.
     pub fn has_available(&self, streams: StreamSet) -> bool {
         streams.iter().any(|stream| !self.streams.of(stream).first_available().is_empty())

@@ -1,7 +1,7 @@
 //! What a receive is about, and in which order it says that entries settled (`docs/semantics.md`,
 //! section 3.3).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use sortie_model::record::StreamSet;
 use sortie_model::{EntryId, Ordinal, Question, QuestionNumber, State, Timestamp};
@@ -24,7 +24,7 @@ pub enum Part {
 /// child whose job is selected, too, goes with it.
 pub fn parts(places: &[Place]) -> Vec<(EntryId, Part)> {
     let mut parts: Vec<(EntryId, Part)> = Vec::new();
-    let mut known = std::collections::HashMap::new();
+    let mut known = HashMap::new();
     for place in places {
         let (Place::Job(job) | Place::Child(job, _)) = place;
         let at = *known.entry(*job).or_insert_with(|| {
@@ -78,6 +78,24 @@ pub fn check(spec: &ReceiveSpec) -> Result<(), RemoteError> {
         return refuse(text, "leave one of them out");
     }
     Ok(())
+}
+
+/// How many records each selected place of a job has in other readers' hands, where it has any.
+/// `on_offer` says how many of each child are on offer to anybody, `own` how many of them this
+/// reader holds itself. A job that was selected itself has one number for all its children.
+pub fn with_others(
+    (job, part): (EntryId, &Part),
+    on_offer: impl IntoIterator<Item = (Ordinal, u64)>,
+    own: &HashMap<Ordinal, u64>,
+) -> Vec<(Place, u64)> {
+    let others = on_offer.into_iter().map(|(child, records)| {
+        (child, records.saturating_sub(own.get(&child).copied().unwrap_or(0)))
+    });
+    let by_place: Vec<(Place, u64)> = match part {
+        Part::Whole => vec![(Place::Job(job), others.map(|(_, records)| records).sum())],
+        Part::Children(_) => others.map(|(it, records)| (Place::Child(job, it), records)).collect(),
+    };
+    by_place.into_iter().filter(|(_, records)| *records > 0).collect()
 }
 
 /// Which children may have news for [`SettledOnce::children`].

@@ -9,6 +9,7 @@ pub mod id;
 pub mod limits;
 pub mod name;
 pub mod nodeset;
+pub mod note;
 pub mod quantity;
 pub mod question;
 pub mod reason;

@@ -129,6 +129,16 @@ impl Window {
         of_job.map(|delivery| delivery.records).sum()
     }
 
+    /// How many of them each child of that job has.
+    pub(crate) fn records_by_child(&self, mailboxes: &Arc<JobMailboxes>) -> HashMap<Ordinal, u64> {
+        let held = self.0.held();
+        let mut by_child = HashMap::new();
+        for delivery in held.deliveries.iter().filter(|it| Arc::ptr_eq(&it.mailboxes, mailboxes)) {
+            *by_child.entry(delivery.child.1).or_default() += delivery.records;
+        }
+        by_child
+    }
+
     /// Waits until everything is acknowledged.
     ///
     /// # Errors

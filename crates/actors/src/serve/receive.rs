@@ -8,6 +8,7 @@
 
 mod groups;
 mod now;
+mod others;
 mod outlet;
 mod reading;
 mod target;
@@ -203,8 +204,9 @@ async fn run(
     let on = spec.on.as_ref().map(|on| locations(session, on)).transpose()?.map(Arc::new);
     let selected = session.select(&spec.selection).await;
     let parts = parts(&selected.places);
+    let held = (window, committing);
     let mut all =
-        Groups { stay, spec, on, held: (window, committing), failures: Failures::default() };
+        Groups { stay, spec, on, held, failures: Failures::default(), in_hand: Vec::new() };
     let mut blocked = None;
     for group in groups(session, &parts, spec) {
         blocked = all.deliver(group, outlet).await?;
@@ -212,8 +214,9 @@ async fn run(
     // What a session that ended dropped was not read: this is no end.
     check(stay)?;
     let deadlock = blocked.and_then(|place| wait::deadlock(session, place));
-    let failures = all.failures.into_all();
+    let (failures, in_hand) = (all.failures.into_all(), all.in_hand);
     let mut entries = get::listed(session, selected).await?;
+    others::note(session, &mut entries, &in_hand);
     if spec.auto_remove && deadlock.is_none() {
         let (read, left) = read_jobs(session, &parts, window);
         entries.troubles.extend(left.into_iter().map(still_unread));

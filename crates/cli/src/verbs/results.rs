@@ -4,6 +4,7 @@ use std::io;
 
 use sortie::ReceiveEnd;
 use sortie::answer::{Failure as ChildFailure, Source};
+use sortie_model::note::WITH_ANOTHER_READER;
 use sortie_model::reason::SpawnStep;
 use sortie_model::view::EntryView;
 use sortie_model::{EntryId, Reason, Record, State};
@@ -152,6 +153,7 @@ pub(super) fn conclude(
 ) -> Outcome {
     let mut outcome = report_troubles(&end.entries, nothing, look);
     report_notes(&end.entries, look);
+    report_others(end, look);
     outcome.ends = ends_of(end);
     let passes_on = plain == PlainExits::PassOn
         && outcome.ends.total() == 1
@@ -160,6 +162,16 @@ pub(super) fn conclude(
         report_failures(end, look);
     }
     outcome
+}
+
+/// Says of children what other readers have of them; of jobs it is a note.
+fn report_others(end: &ReceiveEnd, look: &Look) {
+    for entry in &end.entries.entries {
+        let EntryView::Child(child) = entry else { continue };
+        for note in child.notes.iter().filter(|note| note.contains(WITH_ANOTHER_READER)) {
+            look.error_style().notice("note", format_args!("{}: {note}", child.id));
+        }
+    }
 }
 
 fn ends_of(end: &ReceiveEnd) -> Ends {

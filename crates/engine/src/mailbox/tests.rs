@@ -55,8 +55,11 @@ fn nothing_new_is_accepted_after_the_end() {
 fn what_is_on_offer_is_unread_until_it_is_acknowledged() {
     let mut mailbox = mailbox();
     append(&mut mailbox, &[(Stream::Output, 10), (Stream::Error, 5)]);
+    assert_eq!(mailbox.on_offer(StreamSet::ALL), 0);
     let id = offer(&mut mailbox, OUTPUT, 9, 10);
     assert_eq!(mailbox.unread(), Tally { records: 2, bytes: 15 });
+    let errors = StreamSet::EMPTY.with(Stream::Error);
+    assert_eq!([OUTPUT, errors, StreamSet::ALL].map(|it| mailbox.on_offer(it)), [1, 0, 1]);
     assert!(!mailbox.has_available(OUTPUT) && mailbox.has_available(StreamSet::ALL));
     let freed = mailbox.acknowledge(id).unwrap();
     assert_eq!(freed.len(), 1);

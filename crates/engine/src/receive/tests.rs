@@ -64,6 +64,27 @@ fn a_job_is_read_once_and_its_children_in_child_order() {
     assert_eq!(parts(&[]), []);
 }
 
+#[test]
+fn what_other_readers_hold_is_what_is_on_offer_and_not_ours() {
+    let job = EntryId(7);
+    let check = |part: &Part, on_offer: &[(u32, u64)], own: &[(u32, u64)]| {
+        let on_offer = on_offer.iter().map(|(child, records)| (Ordinal(*child), *records));
+        let own = own.iter().map(|(child, records)| (Ordinal(*child), *records)).collect();
+        with_others((job, part), on_offer, &own)
+    };
+    let some = Part::Children(vec![Ordinal(0), Ordinal(3), Ordinal(4)]);
+    let (offered, own) = ([(0, 5), (3, 2), (4, 9)], [(0, 5), (4, 1), (8, 1)]);
+    assert_eq!(check(&Part::Whole, &offered, &own), [(Place::Job(job), 10)]);
+    let of_children = [(Place::Child(job, Ordinal(3)), 2), (Place::Child(job, Ordinal(4)), 8)];
+    assert_eq!(check(&some, &offered, &own), of_children);
+    // What is all ours is nothing to tell, and neither is what was withdrawn meanwhile.
+    for part in [&Part::Whole, &some] {
+        assert_eq!(check(part, &offered, &offered), []);
+        assert_eq!(check(part, &[(0, 1)], &own), []);
+        assert_eq!(check(part, &[], &[]), []);
+    }
+}
+
 fn all(states: &[State], until: Until) -> Candidates<'static> {
     let met = states.iter().filter(|state| until.is_met_by(**state)).count() as u64;
     Candidates::All { children: states.len() as u32, met }

@@ -233,6 +233,12 @@ impl Compact {
         self.streams().skip(usize::from(self.lent)).any(|stream| streams.contains(stream))
     }
 
+    /// How many records of these streams are on offer.
+    pub(super) fn on_offer(&self, streams: StreamSet) -> u64 {
+        let lent = self.streams().take(usize::from(self.lent));
+        lent.filter(|stream| streams.contains(*stream)).count() as u64
+    }
+
     /// Puts everything on offer.
     pub(super) const fn lend(&mut self) {
         self.lent = self.records;

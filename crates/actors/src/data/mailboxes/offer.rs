@@ -90,6 +90,20 @@ impl JobMailboxes {
         }
     }
 
+    /// How many records of these streams a child has in readers' hands.
+    pub fn on_offer(&self, ordinal: Ordinal, streams: StreamSet) -> u64 {
+        let shard = self.shard(ordinal);
+        match shard.slot(ordinal) {
+            None | Some(Slot::Untouched) => 0,
+            Some(Slot::Compact(compact)) => compact.on_offer(streams),
+            Some(Slot::Grown(grown)) => {
+                let grown = Arc::clone(grown);
+                drop(shard);
+                grown.lock().ledger.on_offer(streams)
+            }
+        }
+    }
+
     fn made(self: &Arc<Self>, ordinal: Ordinal, id: OfferId, made: (Vec<Record>, bool)) -> Offer {
         let (records, more) = made;
         Offer { records, more, job: Arc::clone(self), ordinal, id, settled: false }

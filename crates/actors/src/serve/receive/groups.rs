@@ -14,7 +14,7 @@ use sortie_wire::session_proto::{ReceiveMode, ReceiveSpec};
 use super::outlet::Outlet;
 use super::reading::Reading;
 use super::target::{Failures, Target};
-use super::{Broken, Receive, ends, now, takes, until};
+use super::{Broken, Receive, ends, now, others, takes, until};
 use crate::data::archived::Archived;
 use crate::data::durable::committing::Committing;
 use crate::data::job::JobShared;
@@ -70,6 +70,8 @@ pub(super) struct Groups<'a> {
     pub(super) on: Option<Arc<HashSet<String>>>,
     pub(super) held: (&'a Window, &'a Committing),
     pub(super) failures: Failures,
+    /// What other readers had in hand where a receive that takes passed it.
+    pub(super) in_hand: Vec<(Place, u64)>,
 }
 
 impl Groups<'_> {
@@ -101,6 +103,9 @@ impl Groups<'_> {
             }
         };
         self.failures.add(&receive.targets);
+        if takes(spec) {
+            self.in_hand.extend(others::in_hand(&receive.targets, spec.streams, window));
+        }
         if !brought.is_empty() && takes(spec) {
             // They go from memory only when the journal knows what was taken.
             outlet.flush().await?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use sortie_engine::parent_job::ParentJob;
 use sortie_engine::receive::Part;
+use sortie_model::record::StreamSet;
 use sortie_model::{Ordinal, State, limits};
 use sortie_wire::session_proto::{Failure, Source};
 
@@ -63,6 +64,20 @@ impl Target {
             from = Ordinal(child.0.saturating_add(1));
         }
         unread
+    }
+
+    /// How many records of these streams its children to be read have in readers' hands, where
+    /// they have any.
+    pub(super) fn on_offer(&self, streams: StreamSet) -> Vec<(Ordinal, u64)> {
+        let (mut from, mut on_offer) = (Some(Ordinal(0)), Vec::new());
+        while let Some(child) = from.and_then(|from| self.next_unread(from, Ordinal(u32::MAX))) {
+            let records = self.job.mailboxes.on_offer(child, streams);
+            if records > 0 {
+                on_offer.push((child, records));
+            }
+            from = child.0.checked_add(1).map(Ordinal);
+        }
+        on_offer
     }
 
     /// The first child to be read, from that one on and before `end`, that has something unread.
