@@ -87,6 +87,8 @@ pub struct ReceiveEnd {
     /// job's tally.
     pub failures: Vec<Failure>,
     /// The entries at the end, as for `get`, and the selectors that named nothing.
+    /// Where other readers have records of one in hand and a receive that takes passes them by, its
+    /// notes say how many.
     pub entries: Entries,
     /// The blocked job or child that ended a waiting receive, if one did, and who asks.
     pub deadlock: Option<Deadlock>,
