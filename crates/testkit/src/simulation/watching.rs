@@ -14,7 +14,7 @@ use sortie_wire::session_proto::{
 use tokio::time::Instant;
 
 use crate::simulation::client;
-use crate::simulation::seen::JobSeen;
+use crate::simulation::seen::{ChildSeen, JobSeen};
 use crate::simulation::{Broken, Promise, Simulation};
 
 /// Messages of one stream, with the moments at which they came. Listens until it is dropped.
@@ -161,8 +161,10 @@ impl Simulation<'_> {
     }
 
     fn hear(&mut self, number: usize, (event, now): (Event, Instant)) -> Result<(), Broken> {
-        let (id, job, state, reason) = match event {
-            Event::Changed { id, job, state, reason, .. } => (id, job, state, reason),
+        let (id, job, ordinal, state, reason) = match event {
+            Event::Changed { id, job, ordinal, state, reason, .. } => {
+                (id, job, ordinal, state, reason)
+            }
             Event::Missed { .. } => {
                 self.sight.node_mut(number).into_iter().for_each(|node| node.look_away());
                 self.listeners.late.retain(|watcher| watcher.number != number);
@@ -183,8 +185,9 @@ impl Simulation<'_> {
             Broken(promise, format!("node{number}, job {job} (tag {tag}): {text}"))
         })?;
         let lost = super::checks::is_lost(reason.as_ref());
-        if let Some(child) = children.get_mut(&id).filter(|_| lost) {
-            child.lost += 1;
+        if let Some(ordinal) = ordinal.filter(|_| lost) {
+            // An item's child may be lost before a look at its node has shown it.
+            children.entry(id).or_insert_with(|| ChildSeen::new(ordinal)).lost += 1;
         }
         if lost {
             self.sight.told_lost.push(((number, job, id), now));
