@@ -153,17 +153,16 @@ async fn the_next_notice_event_or_record_is_asked_for_again_and_is_the_same() {
         assert!(soon(dropped_after(1, events.next())).await.is_none(), "nothing happens");
         // The node may begin to watch behind the first starts: nothing says when it does.
         let mut rounds = 0..1_000;
-        let one = loop {
+        loop {
             let polls = rounds.next().expect("a start is seen") % 2;
             let one = session.run(double, 7).start().await.expect("a start");
             soon(one.wait()).await.expect("an end");
             if dropped_after(polls, events.next()).await.is_some() {
-                break one;
+                break;
             }
-        };
+        }
 
         let spec = || ReceiveSpec::new(all(), ReceiveMode::Take);
-        soon(one.wait()).await.expect("an end");
         let receive = || session.receive(spec());
         let mut receiver = at_every_point(receive).await.expect("a receive");
         let mut values = 0;

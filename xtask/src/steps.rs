@@ -52,38 +52,15 @@ const DOCS: Step = Step {
     remedy: "RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps",
 };
 
-/// In a profile of its own, since optimised code runs ten times as many operations a second; with
-/// rules that can be broken, so that both steps use one build.
-const SIMULATE: Step = Step {
-    name: "simulate",
-    command: &[
-        "run",
-        "--quiet",
-        "--profile",
-        "simulate",
-        "--package",
-        "sortie-testkit",
-        "--features",
-        "broken-rules",
-        "--bin",
-        "simulate",
-        "--",
-    ],
-    remedy: "cargo xtask simulate",
-};
-const FIND_BROKEN: Step = Step {
-    name: "find broken",
-    command: &["xtask", "simulate", "--broken", "all"],
-    remedy: "cargo xtask simulate --broken all",
-};
-
-/// The program that does the chaos: it lies where this one does.
+/// The program that does the chaos: it lies where this one does, as the next.
 const CHAOS_PROGRAM: &str = "chaos";
+/// The program that runs simulated seeds.
+const SIMULATE_PROGRAM: &str = "simulate";
 
-/// What the chaos of a build is made with: both programs as `cargo test` has built them. A test
-/// beside them, since what is built without any has other features, and would be built twice.
-const CHAOS_BUILD: Step = Step {
-    name: "chaos build",
+/// The programs of the steps below, as `cargo test` has built them. A test beside them, since what
+/// is built without any has other features, and would be built twice.
+const PROGRAMS: Step = Step {
+    name: "programs",
     command: &[
         "build",
         "--quiet",
@@ -91,11 +68,24 @@ const CHAOS_BUILD: Step = Step {
         "--bin",
         CHAOS_PROGRAM,
         "--bin",
+        SIMULATE_PROGRAM,
+        "--bin",
         "sortie",
         "--test",
         "options",
     ],
-    remedy: "cargo build --workspace --bin chaos --bin sortie",
+    remedy: "cargo build --workspace --bin chaos --bin simulate --bin sortie",
+};
+/// Half of the seeds that it takes by itself: to build it optimised would take longer than they do.
+const SIMULATE: Step = Step {
+    name: "simulate",
+    command: &[SIMULATE_PROGRAM, "--seeds", "100"],
+    remedy: "cargo xtask simulate",
+};
+const FIND_BROKEN: Step = Step {
+    name: "find broken",
+    command: &[SIMULATE_PROGRAM, "--broken", "all"],
+    remedy: "cargo xtask simulate --broken all",
 };
 const CHAOS: Step = Step {
     name: "chaos",
@@ -119,7 +109,7 @@ pub(crate) fn verify(root: &Path, tests: Tests, warnings: Warnings) -> ExitCode 
         Tests::Run if has_nextest(root) => steps.extend([NEXTEST, DOCTEST]),
         Tests::Run => steps.push(TEST),
     }
-    steps.extend([CHAOS_BUILD, CHAOS, SIMULATE, FIND_BROKEN, DOCS]);
+    steps.extend([PROGRAMS, CHAOS, SIMULATE, FIND_BROKEN, DOCS]);
     let mut outcomes: Vec<Outcome> = steps.iter().map(|step| perform(root, step)).collect();
     outcomes.push(perform_tidy(root, warnings));
     sum_up(&outcomes)
@@ -127,16 +117,20 @@ pub(crate) fn verify(root: &Path, tests: Tests, warnings: Warnings) -> ExitCode 
 
 /// Runs simulated seeds, with options of the program that does it.
 pub(crate) fn simulate(root: &Path, options: &[String]) -> ExitCode {
-    status_of(cargo(root, SIMULATE.command).args(options))
+    built(root, SIMULATE_PROGRAM, options)
 }
 
 /// Runs the chaos, which is long unless its options say otherwise.
 pub(crate) fn chaos(root: &Path, options: &[String]) -> ExitCode {
-    if !run(root, CHAOS_BUILD.command) {
+    built(root, CHAOS_PROGRAM, options)
+}
+
+/// Builds the programs, and runs one.
+fn built(root: &Path, program: &str, options: &[String]) -> ExitCode {
+    if !run(root, PROGRAMS.command) {
         return ExitCode::FAILURE;
     }
-    let words = CHAOS.command.split_last().map_or(CHAOS.command, |(_, words)| words);
-    status_of(cargo(root, words).args(options))
+    status_of(cargo(root, &[program]).args(options))
 }
 
 fn status_of(command: &mut Command) -> ExitCode {
@@ -163,8 +157,8 @@ pub(crate) fn fix(root: &Path) -> ExitCode {
 }
 
 fn perform(root: &Path, step: &Step) -> Outcome {
-    let program = if step.command.first() == Some(&CHAOS_PROGRAM) { "" } else { "cargo " };
-    announce(step.name, &format!("{program}{}", step.command.join(" ")));
+    let cargo = if own_program(step.command).is_some() { "" } else { "cargo " };
+    announce(step.name, &format!("{cargo}{}", step.command.join(" ")));
     let begin = Instant::now();
     let passed = run(root, step.command);
     Outcome { name: step.name, passed, took: begin.elapsed(), remedy: step.remedy }
@@ -181,11 +175,16 @@ fn announce(name: &str, command: &str) {
     eprintln!("── {name}: {command}");
 }
 
-/// The command with these words: cargo's, but for those that begin with [`CHAOS_PROGRAM`].
+/// The program of ours that a command begins with, if it does.
+fn own_program<'a>(words: &[&'a str]) -> Option<&'a str> {
+    words.first().copied().filter(|word| [CHAOS_PROGRAM, SIMULATE_PROGRAM].contains(word))
+}
+
+/// The command with these words: cargo's, but for those that begin with a program of ours.
 fn cargo(root: &Path, words: &[&str]) -> Command {
-    let (program, words) = match (words.split_first(), env::current_exe()) {
-        (Some((&CHAOS_PROGRAM, options)), Ok(own)) => {
-            (own.with_file_name(CHAOS_PROGRAM).into_os_string(), options)
+    let (program, words) = match (own_program(words), env::current_exe()) {
+        (Some(program), Ok(own)) => {
+            (own.with_file_name(program).into_os_string(), words.get(1..).unwrap_or_default())
         }
         _ => (env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), words),
     };

@@ -38,7 +38,7 @@ pub(crate) use crate::args::start::StartArgs;
 use crate::args::suspend::SuspendArgs;
 use crate::args::terminal::EnterArgs;
 pub(crate) use crate::args::values::FileOrStdin;
-use crate::args::values::{duration, moment, signal};
+use crate::args::values::{duration, long_whole, moment, signal, whole};
 #[cfg(test)]
 use crate::args::work::Caller;
 use crate::failure::{ErrorStyle, Failure};
@@ -189,14 +189,15 @@ pub(crate) struct GetArgs {
     #[arg(long, value_name = "TIME", value_parser = moment, allow_hyphen_values = true)]
     pub(crate) after: Option<sortie_model::Timestamp>,
     /// Only the newest so many by end time.
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", value_parser = whole, allow_hyphen_values = true)]
     pub(crate) newest: Option<u32>,
     /// Entries in the answer, at most.
     #[arg(long, value_name = "N", default_value_t = sortie_model::limits::PAGE as u32)]
-    #[arg(allow_hyphen_values = true)]
+    #[arg(value_parser = whole, allow_hyphen_values = true)]
     pub(crate) limit: u32,
     /// Entries to skip.
-    #[arg(long, value_name = "N", default_value_t = 0, allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(value_parser = long_whole, allow_hyphen_values = true)]
     pub(crate) offset: u64,
     /// Exit with 0 also when an id or a name matches nothing.
     #[arg(long)]
@@ -216,7 +217,7 @@ pub(crate) struct WaitArgs {
     #[arg(long, conflicts_with = "count")]
     pub(crate) any: bool,
     /// Until so many of them are settled.
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", value_parser = whole, allow_hyphen_values = true)]
     pub(crate) count: Option<u32>,
     /// How long to wait; 0 looks once.
     #[arg(long, value_name = "D", value_parser = duration, allow_hyphen_values = true)]

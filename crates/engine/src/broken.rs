@@ -1,7 +1,7 @@
 //! Rules that are broken on purpose, one for each promise, to see that the simulation finds it.
 //!
-//! Nothing can be broken without the feature `broken-rules`, which is off, and which only
-//! `cargo xtask simulate` turns on: [`is_broken`] is a constant without it.
+//! Nothing can be broken in a build without debug assertions, such as a release: [`is_broken`] is a
+//! constant there. Only `cargo xtask simulate --broken` breaks a rule.
 
 /// The rule that is broken, named after the promise that it keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,23 +24,23 @@ pub enum Rule {
     P15,
 }
 
-#[cfg(feature = "broken-rules")]
+#[cfg(debug_assertions)]
 static BROKEN: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0);
 
 /// Breaks one rule, in the whole process and for good.
-#[cfg(feature = "broken-rules")]
+#[cfg(debug_assertions)]
 pub fn break_rule(rule: Rule) {
     BROKEN.store(rule as u8, std::sync::atomic::Ordering::Relaxed);
 }
 
 /// Whether that rule is broken.
-#[cfg(feature = "broken-rules")]
+#[cfg(debug_assertions)]
 pub fn is_broken(rule: Rule) -> bool {
     BROKEN.load(std::sync::atomic::Ordering::Relaxed) == rule as u8
 }
 
 /// Whether that rule is broken: never.
-#[cfg(not(feature = "broken-rules"))]
+#[cfg(not(debug_assertions))]
 #[inline]
 pub const fn is_broken(_: Rule) -> bool {
     false

@@ -85,7 +85,7 @@ impl fmt::Display for Promise {
 
 /// Breaks the rule that keeps a promise, in the whole process and for good. Says whether there is
 /// such a rule.
-#[cfg(feature = "broken-rules")]
+#[cfg(debug_assertions)]
 pub fn break_rule(promise: Promise) -> bool {
     use sortie_engine::broken::Rule;
     let rule = match promise {

@@ -1,13 +1,12 @@
 //! Which node is asked, and which of its sessions.
 
 use clap::Args;
-use clap::builder::RangedU64ValueParser;
-use sortie::EMBEDDED_NODES;
 
 use crate::args::Verb;
 use crate::args::nodes::{ClusterVerb, NodeVerb};
 use crate::args::output::{Look, Whose};
 use crate::args::sessions::SessionVerb;
+use crate::args::values::embedded_nodes;
 
 /// Which node is asked, and which of its sessions.
 #[derive(Debug, Args, Clone, Default)]
@@ -20,12 +19,8 @@ pub(crate) struct Reach {
     #[arg(long, value_name = "NODE", conflicts_with = "embedded")]
     pub(crate) node: Option<String>,
     /// In a throw-away cluster of so many nodes inside this process, `node1` and on.
-    #[arg(long, value_name = "N", value_parser = node_count(), allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", value_parser = embedded_nodes, allow_hyphen_values = true)]
     pub(crate) embedded: Option<usize>,
-}
-
-fn node_count() -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..=EMBEDDED_NODES as u64)
 }
 
 impl Reach {

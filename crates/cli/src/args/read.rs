@@ -12,7 +12,7 @@ use crate::args::invoke::LineArgs;
 use crate::args::output::{Look, Verdict};
 use crate::args::pick::Picked;
 use crate::args::reach::Reach;
-use crate::args::values::{duration, moment};
+use crate::args::values::{duration, moment, whole};
 use crate::failure::Failure;
 
 /// Arguments of `receive` and `logs`.
@@ -54,7 +54,7 @@ pub(crate) struct ReceiveArgs {
     #[arg(long)]
     pub(crate) no_recurse: bool,
     /// Only the last so many lines (or values) of each child.
-    #[arg(short = 'n', long, value_name = "N", allow_hyphen_values = true)]
+    #[arg(short = 'n', long, value_name = "N", value_parser = whole, allow_hyphen_values = true)]
     pub(crate) tail: Option<u32>,
     /// Only what was made since: a moment, or a duration ago.
     #[arg(long, value_name = "TIME", value_parser = moment, allow_hyphen_values = true)]

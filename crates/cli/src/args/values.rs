@@ -5,6 +5,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use sortie::EMBEDDED_NODES;
 use sortie_model::Timestamp;
 use sortie_model::quantity::{BadQuantity, parse_duration, parse_size};
 use sortie_model::spec::OsBytes;
@@ -111,6 +112,27 @@ pub(crate) fn os_bytes(word: &OsStr) -> Result<OsBytes, Failure> {
     OsBytes::try_from(bytes::Bytes::copy_from_slice(word.as_bytes())).map_err(Failure::usage)
 }
 
+/// A whole number.
+pub(crate) fn whole(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| not_whole(text, u64::from(u32::MAX)))
+}
+
+/// A whole number that may be a long one.
+pub(crate) fn long_whole(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| not_whole(text, u64::MAX))
+}
+
+/// As many nodes as one process can be.
+pub(crate) fn embedded_nodes(text: &str) -> Result<usize, String> {
+    let most = EMBEDDED_NODES;
+    let nodes = text.parse().ok().filter(|nodes| (1..=most).contains(nodes));
+    nodes.ok_or_else(|| format!("`{text}` is no number of nodes; write one from 1 to {most}"))
+}
+
+fn not_whole(text: &str, most: u64) -> String {
+    format!("`{text}` is no whole number; write one from 0 to {most}")
+}
+
 /// `K=V` as `-e` and lines of `--env-file` spell it; `K` alone takes our own value.
 pub(crate) fn variable(word: &OsStr) -> Result<Option<(OsBytes, OsBytes)>, Failure> {
     let bytes = word.as_bytes();
@@ -142,6 +164,21 @@ mod tests {
         assert_eq!(signal("64"), Ok(64));
         for bad in ["0", "65", "SIG", "", "-9", "TERMINATE"] {
             assert!(signal(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_none_is_told_what_to_write() {
+        assert_eq!(whole("7"), Ok(7));
+        assert_eq!(long_whole("4294967296"), Ok(4_294_967_296));
+        assert_eq!(embedded_nodes("1"), Ok(1));
+        for bad in ["x", "-1", "", "1.5", "4294967296"] {
+            let said = whole(bad).expect_err(bad);
+            assert_eq!(said, format!("`{bad}` is no whole number; write one from 0 to 4294967295"));
+        }
+        assert!(long_whole("18446744073709551616").is_err());
+        for bad in ["0", "x", &(EMBEDDED_NODES + 1).to_string()] {
+            assert!(embedded_nodes(bad).expect_err(bad).contains("write one from 1 to"), "{bad}");
         }
     }
 

@@ -45,8 +45,7 @@ impl ProbingController {
 /// Datagrams that may be in flight beyond the window after such a silence.
 fn probes(silence: Duration) -> u64 {
     let spaces = silence.as_millis() / limits::SILENT_PATH_PROBE.as_millis();
-    u64::try_from(spaces)
-        .map_or(limits::SILENT_PATH_PROBES, |spaces| spaces.min(limits::SILENT_PATH_PROBES))
+    u64::try_from(spaces).unwrap_or(u64::MAX).min(limits::SILENT_PATH_PROBES)
 }
 
 impl Controller for ProbingController {
