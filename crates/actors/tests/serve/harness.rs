@@ -21,8 +21,9 @@ use sortie_model::spec::{BodySpec, Fan, RunIn, Throttle};
 use sortie_model::view::EntryView;
 use sortie_model::{
     ChildKey, EntryId, IdempotencyKey, Incarnation, JobInstance, JobSpec, JobView, Ordinal, Record,
-    State,
+    State, limits,
 };
+use sortie_wire::link_proto::Heartbeat;
 use sortie_wire::message_proto::MessageKind;
 use sortie_wire::session_proto::{
     Answer, Ask, Delivery, Entries, Failure, MessageSpec, ReceiveMode, ReceiveSpec, Request,
@@ -30,6 +31,7 @@ use sortie_wire::session_proto::{
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Mutex, Semaphore};
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 /// How long anything that should happen may take before the test fails.
@@ -203,7 +205,8 @@ impl House {
         let expect = Expect::Node(self.node.id());
         let dialled = endpoint.dial(&address, expect, PATIENCE).await;
         let (link, control) = dialled.expect("the node answers");
-        Connection { link, _control: control, _endpoint: endpoint }
+        let beats = tokio::spawn(beat(link.clone(), control));
+        Connection { link, beats, _endpoint: endpoint }
     }
 
     pub(crate) async fn ask(&self, ask: Ask) -> Answer {
@@ -329,8 +332,35 @@ pub(crate) fn select(words: &str) -> Selection {
 /// A connection over the network.
 pub(crate) struct Connection {
     link: Link,
-    _control: ControlReceiver,
+    beats: JoinHandle<()>,
     _endpoint: Endpoint,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.beats.abort();
+    }
+}
+
+/// Says that this program is there, until the link ends: a slow machine may take longer for a test
+/// than a node waits for a silent one.
+async fn beat(link: Link, mut control: ControlReceiver) {
+    let mut turn = tokio::time::interval(limits::HEARTBEAT);
+    let (mut number, mut heard) = (0, 0);
+    loop {
+        tokio::select! {
+            frame = control.next() => match frame.map(|frame| frame.open::<Heartbeat>()) {
+                Some(Ok(beat)) => heard = beat.number.max(heard),
+                _ => return,
+            },
+            _ = turn.tick() => {
+                number += 1;
+                if link.send(&Heartbeat { number, heard }).is_err() {
+                    return;
+                }
+            }
+        }
+    }
 }
 
 impl Connection {
