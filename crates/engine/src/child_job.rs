@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use sortie_model::Reason;
 use sortie_model::facts::{Interruption, MemoryEnd, ProcessEnd, ProcessFacts};
 use sortie_model::reason::{LimitKind, SpawnStep};
+use sortie_model::{ChildIncarnation, Reason, Seq};
 use sortie_wire::host_proto::{ChildOutcome, Verdict};
 
 /// The outcome of a process child. `timeout` is the limit that its timeout interruption, if it has
@@ -22,6 +22,23 @@ pub fn outcome(facts: &ProcessFacts, timeout: Option<Duration>) -> ChildOutcome 
         left_behind: facts.left_behind,
         cut_bytes: facts.cut_bytes,
     }
+}
+
+/// Which record a daemon expects first of a child that an earlier one left, and whose job lives on
+/// another node: `oldest` is the oldest one of its process that the owner may not have, and the
+/// present life of it begins with `begins`. See [`lost_mark`].
+pub fn expected(oldest: Seq, begins: Seq, life: ChildIncarnation) -> Seq {
+    if life.0 > 0 && oldest == begins { Seq(begins.0.saturating_sub(1)) } else { oldest }
+}
+
+/// The number of what a node said of a child between two lives of it, where records of its process
+/// are found and that is not among them: `came` was found where `next` was expected. What a node
+/// says itself only its daemon has, so it goes with that, and it says one thing, that the child
+/// starts again, right before the new life's first record (section 5). So it is said again; an
+/// owner that has it knows its number.
+pub fn lost_mark(next: Seq, came: Seq) -> Option<Seq> {
+    let before = Seq(came.0.checked_sub(1)?);
+    (before >= next).then_some(before)
 }
 
 /// First rule that matches.
@@ -95,6 +112,38 @@ mod tests {
     fn check(end: ProcessEnd, interruptions: &[Interruption], expected: Verdict) {
         let facts = ProcessFacts { interruptions: interruptions.to_vec(), ..ProcessFacts::of(end) };
         assert_eq!(outcome(&facts, Some(LIMIT)).verdict, expected, "{facts:?}");
+    }
+
+    #[test]
+    fn what_a_node_said_before_a_life_of_which_nothing_is_stored_is_expected_before_it() {
+        let check = |oldest, begins, life, first| {
+            let expected = expected(Seq(oldest), Seq(begins), ChildIncarnation(life));
+            assert_eq!(expected, Seq(first), "{oldest} {begins} {life}");
+        };
+        check(8, 8, 1, 7);
+        // It was stored with what follows it.
+        check(9, 8, 1, 9);
+        // It is missed behind what the life before wrote.
+        check(5, 8, 1, 5);
+        check(7, 8, 1, 7);
+        // A life behind no records has none, and the first one neither.
+        check(0, 0, 1, 0);
+        check(8, 8, 0, 8);
+    }
+
+    #[test]
+    fn what_a_node_said_itself_is_missed_right_before_what_is_found_behind_it() {
+        let check = |next, came, lost: Option<u64>| {
+            assert_eq!(lost_mark(Seq(next), Seq(came)), lost.map(Seq), "{next} {came}");
+        };
+        check(7, 7, None);
+        check(0, 0, None);
+        check(7, 8, Some(7));
+        // What came of an earlier life is here, and two lives began behind it.
+        check(7, 9, Some(8));
+        // What is told again.
+        check(7, 3, None);
+        check(7, 0, None);
     }
 
     fn failed(reason: Reason) -> Verdict {

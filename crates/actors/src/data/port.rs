@@ -263,14 +263,17 @@ impl ChildPort {
 
     /// Says in the child's records that a new incarnation begins here; not where there are none.
     pub(crate) async fn mark_restart(&self) {
-        let restarts = self.incarnation.0;
-        let first = self.state().next == Seq(0);
-        if restarts > 0
-            && !first
-            && let Ok(text) = encode_value(&format!("restart {restarts}"))
+        if self.state().next > Seq(0)
+            && let Some(mark) = self.restart_mark()
         {
-            self.record(Stream::Information, Body::Value(text)).await;
+            self.record(Stream::Information, mark).await;
         }
+    }
+
+    /// What is said there; of a first incarnation nothing.
+    fn restart_mark(&self) -> Option<Body> {
+        let restarts = Some(self.incarnation.0).filter(|restarts| *restarts > 0)?;
+        encode_value(&format!("restart {restarts}")).ok().map(Body::Value)
     }
 
     /// The child's end: the item after its last record. Only the first end counts.

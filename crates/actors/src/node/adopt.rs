@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ractor::Actor;
+use sortie_engine::child_job::expected;
 use sortie_engine::host::Start;
 use sortie_model::{ChildKey, JobInstance, NodeId, SessionInstance};
 use sortie_wire::host_proto::HostedNote;
@@ -41,7 +42,8 @@ impl NodeShared {
             };
             let Some(adopted) = left.children.remove(&key) else { continue };
             let HostedNote { owner, session, job, id, spec } = note;
-            let (incarnation, next) = (adopted.incarnation, adopted.first);
+            let incarnation = adopted.incarnation;
+            let next = expected(adopted.first, adopted.begins, incarnation);
             let start = Start { ordinal: key.ordinal, id, incarnation, next, item: None };
             let ended = adopted.ended.unwrap_or_else(|| self.world.now());
             let begin = Some(ended.earlier_by(adopted.running));

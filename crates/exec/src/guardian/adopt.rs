@@ -40,6 +40,8 @@ pub struct Adopted {
     /// The oldest record that the former daemon had not [stored](super::Guardian::stored). What
     /// comes before a later number is left out when this is set to it.
     pub first: Seq,
+    /// The number of the first record of this life of it.
+    pub begins: Seq,
     /// The guardian died, and the child with it: no end is known, but what it wrote is there.
     pub lost: bool,
     /// What became of its input.
@@ -124,6 +126,7 @@ fn take(handle: &Arc<Handle>) -> Vec<Adopted> {
             pid: child.pid,
             running: child.running,
             first: child.oldest,
+            begins: child.keep.first,
             lost,
             input: match (child.input, stdin.map(Input::new)) {
                 (KeptInput::Whole, _) => AdoptedInput::Whole,

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use sortie_engine::credit::may_add;
 use sortie_link::Link;
 use sortie_model::{ChildIncarnation, ChildKey, JobInstance, Record, Seq, SessionInstance, limits};
@@ -235,6 +236,18 @@ struct Fresh {
     end: Option<ChildEnd>,
 }
 
+impl Fresh {
+    /// As it is sent. Numbers may be missing between records: of what an earlier life of the node
+    /// left, it lacks what that said itself.
+    fn pack(self, ChildKey { job, ordinal }: ChildKey) -> (Report, Vec<Bytes>) {
+        let mut payload = Vec::with_capacity(self.records.len());
+        let records = RecordRun::pack_all(ordinal, self.records, &mut payload);
+        let (asked, ended) = (self.asked.into_iter().collect(), self.end.into_iter().collect());
+        let (started, moved) = (Vec::new(), Vec::new());
+        (Report { number: 0, job, started, records, ended, asked, moved }, payload)
+    }
+}
+
 enum Next {
     Frame(Fresh),
     Nothing,
@@ -254,8 +267,8 @@ pub(super) async fn send(
         return;
     }
     loop {
-        let Fresh { records: fresh, asked, end } = match bulk.take(generation) {
-            Next::Frame(fresh) => fresh,
+        let (report, payload) = match bulk.take(generation) {
+            Next::Frame(fresh) => fresh.pack(bulk.key),
             Next::Nothing => {
                 tokio::select! {
                     biased;
@@ -265,16 +278,6 @@ pub(super) async fn send(
             }
             Next::Over => break,
         };
-        let mut payload = Vec::with_capacity(fresh.len());
-        let records = if fresh.is_empty() {
-            Vec::new()
-        } else {
-            vec![RecordRun::pack(ordinal, fresh, &mut payload)]
-        };
-        let ended = end.into_iter().collect();
-        let asked = asked.into_iter().collect();
-        let (started, moved) = (Vec::new(), Vec::new());
-        let report = Report { number: 0, job, started, records, ended, asked, moved };
         if stream.send_with_payload(&report, payload).await.is_err() {
             return;
         }
@@ -290,7 +293,6 @@ pub(crate) const fn after_end(end: Seq) -> Seq {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use sortie_model::{Body, NodeId, Ordinal, QuestionNumber, Stream, Timestamp};
     use uuid::Uuid;
 
@@ -342,6 +344,20 @@ mod tests {
         let second = bulk.rewind();
         assert_eq!(next(&bulk, first), None);
         assert_eq!(next(&bulk, second), Some((vec![1], Some(3))));
+    }
+
+    #[test]
+    fn records_keep_their_numbers_where_some_are_missing_between_them() {
+        let credit = PerNode::<OwnerCredit>::default().of(NodeId([1; 16]));
+        let bulk = Bulk::new(KEY, Arc::clone(&credit.own));
+        let generation = bulk.rewind();
+        [3, 4, 6, 7].into_iter().for_each(|seq| add(&bulk, seq));
+        let Next::Frame(fresh) = bulk.take(generation) else { panic!("a frame") };
+        let (report, payload) = fresh.pack(KEY);
+        let runs: Vec<_> =
+            report.records.iter().map(|run| (run.first, run.records.len())).collect();
+        assert_eq!(runs, [(Seq(3), 2), (Seq(6), 2)]);
+        assert_eq!(payload.len(), 4);
     }
 
     #[test]

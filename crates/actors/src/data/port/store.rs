@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use sortie_engine::child_job::lost_mark;
 use sortie_model::spec::{Hosting, InputSpec};
 use sortie_model::{Body, Record, Stream, Timestamp};
 use sortie_wire::guardian_proto::Keep;
@@ -105,8 +106,18 @@ impl ChildPort {
         state.next = state.next.max(next);
     }
 
-    /// The same for a job that lives elsewhere: what it has already its node skips.
-    async fn report_kept(&self, mut record: Record) {
+    /// The same for a job that lives elsewhere: what it has already its node skips. The mark that
+    /// an earlier life of this node may not have told is told again, since nothing may be left out.
+    async fn report_kept(&self, record: Record) {
+        let lost = lost_mark(self.state().next, record.seq);
+        if let (Some(seq), Some(body)) = (lost, self.restart_mark()) {
+            let (stream, time) = (Stream::Information, record.time);
+            self.report_numbered(Record { seq, stream, time, body }).await;
+        }
+        self.report_numbered(record).await;
+    }
+
+    async fn report_numbered(&self, mut record: Record) {
         let mut held = None;
         loop {
             let length = record.body.len();
