@@ -21,7 +21,8 @@ pub(super) struct Probing;
 impl ControllerFactory for Probing {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
         let cubic = Arc::new(CubicConfig::default()).build(now, current_mtu);
-        Box::new(ProbingController { cubic, datagram: u64::from(current_mtu), silent_since: None })
+        let datagram = u64::from(current_mtu);
+        Box::new(ProbingController { cubic, datagram, silent_since: None, in_flight: 0 })
     }
 }
 
@@ -33,12 +34,18 @@ struct ProbingController {
     /// When something was first sent after the last acknowledgement. Also an acknowledgement of
     /// ours, which nobody acknowledges: who only hears may say a little more at once behind it.
     silent_since: Option<Instant>,
+    /// What was on its way at the last acknowledgement: a loss that came with it has made the
+    /// window smaller than that.
+    in_flight: u64,
 }
 
 impl ProbingController {
     fn window_at(&self, now: impl FnOnce() -> Instant) -> u64 {
         let silence = self.silent_since.map(|since| now().saturating_duration_since(since));
-        self.cubic.window().saturating_add(probes(silence.unwrap_or_default()) * self.datagram)
+        let silence = silence.unwrap_or_default();
+        // So long without an answer, what was on its way is lost, and fills no path.
+        let lost = if silence >= limits::HEARTBEAT { self.in_flight } else { 0 };
+        self.cubic.window().max(lost).saturating_add(probes(silence) * self.datagram)
     }
 }
 
@@ -73,6 +80,7 @@ impl Controller for ProbingController {
         largest_packet_num_acked: Option<u64>,
     ) {
         self.silent_since = (in_flight > 0).then_some(now);
+        self.in_flight = in_flight;
         self.cubic.on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
     }
 
@@ -102,7 +110,7 @@ impl Controller for ProbingController {
     fn clone_box(&self) -> Box<dyn Controller> {
         // For another path, on which nothing was sent yet.
         let (cubic, datagram) = (self.cubic.clone_box(), self.datagram);
-        Box::new(Self { cubic, datagram, silent_since: None })
+        Box::new(Self { cubic, datagram, silent_since: None, in_flight: 0 })
     }
 
     fn initial_window(&self) -> u64 {
@@ -148,6 +156,18 @@ mod tests {
         let long = begin + limits::LINK_IDLE * 100;
         let most = limits::SILENT_PATH_PROBES * u64::from(DATAGRAM);
         assert_eq!(controller.window_at(|| long), least + most, "and no more than this");
+    }
+
+    #[test]
+    fn a_path_that_is_cut_right_behind_a_loss_takes_heartbeats_all_the_same() {
+        let begin = Instant::now();
+        let mut controller = collapsed(begin);
+        let in_flight = 1_000 * u64::from(DATAGRAM);
+        controller.on_end_acks(begin, in_flight, false, None);
+        let window = |after| controller.window_at(|| begin + after);
+        assert!(window(limits::SILENT_PATH_PROBE) < in_flight, "a path may be slow");
+        assert!(window(limits::HEARTBEAT) > in_flight + 2 * u64::from(DATAGRAM));
+        assert!(window(limits::LEASE) <= in_flight + 64 * u64::from(DATAGRAM));
     }
 
     #[test]
