@@ -47,7 +47,7 @@ pub(super) async fn suspend(
     }
     if wait {
         let all = async {
-            while !moving.iter().all(|(job, children)| does(job, children, motion)) {
+            while !moving.iter().all(|(job, children)| job.rows().does(children, motion)) {
                 changes.changed().await;
             }
         };
@@ -87,21 +87,6 @@ fn all_of(children: &ChildSet) -> Vec<Unmoved> {
     match children {
         ChildSet::All => vec![Unmoved::Job],
         ChildSet::Some(some) => some.iter().copied().map(Unmoved::Child).collect(),
-    }
-}
-
-/// Whether what was told to do that is done with the way there.
-fn does(job: &JobShared, children: &ChildSet, motion: Motion) -> bool {
-    let rows = job.rows();
-    let is_there = |state: State| match motion {
-        Motion::Suspended => state != State::Suspending,
-        Motion::Running => !matches!(state, State::Suspending | State::Suspended),
-    };
-    match children {
-        ChildSet::All => is_there(rows.state()),
-        ChildSet::Some(some) => {
-            some.iter().all(|ordinal| rows.child_state(*ordinal).is_none_or(is_there))
-        }
     }
 }
 

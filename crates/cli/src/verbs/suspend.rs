@@ -2,6 +2,7 @@
 
 use sortie::ErrorCode;
 use sortie::answer::{Entries, SuspendReturns, Trouble};
+use sortie_model::view::EntryView;
 use sortie_model::{Motion, State};
 
 use crate::args::output::Look;
@@ -48,6 +49,17 @@ fn warn(warnings: &[Trouble], look: &Look) {
     }
 }
 
+/// The state in which an entry is still, or something of a job that goes on as a whole.
+fn still(entry: &EntryView, is_on_its_way: impl Fn(State) -> bool) -> Option<State> {
+    let own = Some(entry.state()).filter(|state| is_on_its_way(*state));
+    let EntryView::Job(job) = entry else { return own };
+    let of_children = || {
+        let states = [State::Suspending, State::Suspended].into_iter();
+        states.filter(|state| is_on_its_way(*state)).find(|state| job.tally.of(*state) > 0)
+    };
+    own.or_else(of_children)
+}
+
 /// Says which entries do not yet do what they were told; whether there are any.
 fn say_what_is_on_its_way(entries: &Entries, motion: Motion) -> bool {
     let is_on_its_way = |state: State| match motion {
@@ -55,9 +67,15 @@ fn say_what_is_on_its_way(entries: &Entries, motion: Motion) -> bool {
         Motion::Running => matches!(state, State::Suspending | State::Suspended),
     };
     let mut any = false;
-    for entry in entries.entries.iter().filter(|entry| is_on_its_way(entry.state())) {
+    for entry in &entries.entries {
+        let Some(state) = still(entry, is_on_its_way) else { continue };
         any = true;
-        let (id, state) = (entry.id(), entry.state());
+        let id = match entry {
+            EntryView::Job(job) if job.state != state => {
+                format!("of {} something", job.id)
+            }
+            _ => entry.id().to_string(),
+        };
         let hint = match motion {
             Motion::Suspended => format!("`sortie explain {id}` says what it waits for"),
             Motion::Running => "it goes on when its node can be reached".to_owned(),

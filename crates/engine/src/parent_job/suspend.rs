@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sortie_model::facts::WaitsFor;
-use sortie_model::{ChildIncarnation, Motion, NodeId, Ordinal, Timestamp};
+use sortie_model::{ChildIncarnation, Motion, NodeId, Ordinal, State, Timestamp};
 use sortie_wire::host_proto::{ChildMotion, ChildSet};
 
 use crate::aggregate::Told;
@@ -177,6 +177,25 @@ impl ParentJob {
         let at = if elsewhere { Parked::Elsewhere } else { Parked::Here };
         self.touch(ordinal);
         self.suspensions.park(ordinal, at);
+    }
+
+    /// Whether what was told to do that is done with the way there. A job that goes on is not, as
+    /// long as one of its children stands still.
+    pub fn does(&self, children: &ChildSet, motion: Motion) -> bool {
+        let is_there = |state: State| match motion {
+            Motion::Suspended => state != State::Suspending,
+            Motion::Running => !matches!(state, State::Suspending | State::Suspended),
+        };
+        match (children, motion) {
+            (ChildSet::All, Motion::Suspended) => is_there(self.state()),
+            (ChildSet::All, Motion::Running) => {
+                let tally = self.counts.tally(self.open);
+                tally.of(State::Suspending) + tally.of(State::Suspended) == 0
+            }
+            (ChildSet::Some(some), _) => {
+                some.iter().all(|ordinal| self.child_state(*ordinal).is_none_or(is_there))
+            }
+        }
     }
 
     /// Whether the child ended with its node while it stood still, and goes on from its checkpoint

@@ -50,6 +50,23 @@ fn a_child_is_suspended_once_its_node_says_so_and_runs_once_it_says_that() {
 }
 
 #[test]
+fn a_job_goes_on_with_its_first_child_and_does_what_it_was_told_with_its_last() {
+    let mut job = running(2);
+    tell(&mut job, ChildSet::All, Suspended);
+    assert!(!job.does(&ChildSet::All, Suspended));
+    moved(&mut job, moves(0, 1, Suspended));
+    moved(&mut job, moves(1, 1, Suspended));
+    assert!(job.does(&ChildSet::All, Suspended) && !job.does(&ChildSet::All, Running));
+    tell(&mut job, ChildSet::All, Running);
+    moved(&mut job, moves(0, 2, Running));
+    assert_eq!(job.state(), State::Running);
+    assert!(job.does(&one(0), Running) && !job.does(&one(1), Running));
+    assert!(!job.does(&ChildSet::All, Running));
+    moved(&mut job, moves(1, 2, Running));
+    assert!(job.does(&ChildSet::All, Running));
+}
+
+#[test]
 fn a_late_word_about_an_earlier_order_changes_nothing() {
     let mut job = running(1);
     tell(&mut job, ChildSet::All, Suspended);
