@@ -7,7 +7,7 @@ mod crowd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::home::{Home, Ran};
 use crate::item::Plan;
@@ -73,6 +73,9 @@ pub(crate) struct Item {
     pub(crate) stop_asked: bool,
     /// Whether it may stand still.
     suspended: bool,
+    /// Since when it stands still although its resume was confirmed: the order of a suspend that
+    /// was cut off may come to it later, and is taken back when its node says so.
+    astray: Option<Instant>,
     /// What was asked of it and answered, for who looks for the cause of a violation.
     history: Vec<String>,
 }
@@ -80,7 +83,7 @@ pub(crate) struct Item {
 impl Item {
     pub(crate) fn new(plan: Plan) -> Self {
         let (ledger, history) = (Ledger::default(), Vec::new());
-        Self { plan, job: None, ledger, stop_asked: false, suspended: false, history }
+        Self { plan, job: None, ledger, stop_asked: false, suspended: false, astray: None, history }
     }
 
     fn note(&mut self, ran: &Ran, what: &str) {

@@ -13,6 +13,8 @@ use crate::violation::Violation;
 
 /// How long records may be in the hands of readers that are gone.
 const REST_TIME: Duration = Duration::from_secs(300);
+/// How long a process may stand still that was told to go on.
+const ASTRAY_TIME: Duration = Duration::from_secs(30);
 /// How long a process may outlive its job.
 const LEFT_TIME: Duration = Duration::from_secs(10);
 /// Within how many milliseconds a client is killed that is: one that waits for what comes, and any
@@ -113,7 +115,7 @@ impl Fleet<'_> {
     fn move_on(&self, item: &mut Item, job: u64, verb: &str) -> Result<Went, Violation> {
         item.suspended = true;
         let ran = self.home.run(&[verb, &job.to_string()])?;
-        item.note(&ran, "");
+        item.note(&ran, ran.err.trim());
         // 124: it does not heed it yet.
         if !ran.was_cut_off() && !matches!(ran.code, Some(0 | 124)) {
             return Err(ran.refused());
@@ -181,7 +183,9 @@ impl Fleet<'_> {
     fn look(&self, item: &mut Item, whose: Whose, random: &mut Random) -> Result<Went, Violation> {
         let job = whose.job.to_string();
         let answer = self.home.json(&["get", &job, "--children"])?;
-        if !item.suspended && check::stands_still(&answer) {
+        if item.suspended || !check::stands_still(&answer) {
+            item.astray = None;
+        } else if item.astray.get_or_insert_with(Instant::now).elapsed() > ASTRAY_TIME {
             return Err(Violation::Suspended { item: whose.item, job: whose.job });
         }
         let children = check::children_over(&answer).unwrap_or_default();
