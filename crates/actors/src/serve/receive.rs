@@ -215,10 +215,12 @@ async fn run(
     check(stay)?;
     let deadlock = blocked.and_then(|place| wait::deadlock(session, place));
     let (failures, in_hand) = (all.failures.into_all(), all.in_hand);
+    // At the moment at which it is looked who else has something.
+    let removes = spec.auto_remove && deadlock.is_none();
+    let jobs = removes.then(|| read_jobs(session, &parts, window));
     let mut entries = get::listed(session, selected).await?;
     others::note(session, &mut entries, &in_hand);
-    if spec.auto_remove && deadlock.is_none() {
-        let (read, left) = read_jobs(session, &parts, window);
+    if let Some((read, left)) = jobs {
         entries.troubles.extend(left.into_iter().map(still_unread));
         // Set once, here.
         let _ = to_remove.set(read);
@@ -344,5 +346,8 @@ async fn remove_read(session: &SessionShared, read: Option<&Vec<EntryId>>) {
 fn still_unread(id: EntryId) -> Trouble {
     let text = format!("job {id} was not removed: another reader has records of it");
     let error = RemoteError::new(ErrorCode::NotFinished, text);
-    Trouble { about: id.to_string(), error: error.hint(format!("`sortie remove {id}`")) }
+    Trouble {
+        about: id.to_string(),
+        error: error.hint(format!("`sortie receive {id}` takes what comes back")),
+    }
 }

@@ -1,6 +1,7 @@
 //! Which node is asked, and which of its sessions.
 
 use clap::Args;
+use sortie_model::shell_quote::quote_word;
 
 use crate::args::Verb;
 use crate::args::nodes::{ClusterVerb, NodeVerb};
@@ -8,12 +9,15 @@ use crate::args::output::{Look, Whose};
 use crate::args::sessions::SessionVerb;
 use crate::args::values::embedded_nodes;
 
+/// The variable that says which session is meant where nothing else does.
+const SESSION: &str = "SORTIE_SESSION";
+
 /// Which node is asked, and which of its sessions.
 #[derive(Debug, Args, Clone, Default)]
 #[command(next_help_heading = "Session")]
 pub(crate) struct Reach {
     /// The session; `default` on our own node unless said otherwise. Several: `a,b`, or a glob.
-    #[arg(long, value_name = "S", env = "SORTIE_SESSION", hide_env_values = true)]
+    #[arg(long, value_name = "S", env = SESSION, hide_env_values = true)]
     pub(crate) session: Option<String>,
     /// Talk to another node's sessions: its name, or host:port.
     #[arg(long, value_name = "NODE", conflicts_with = "embedded")]
@@ -24,6 +28,18 @@ pub(crate) struct Reach {
 }
 
 impl Reach {
+    /// A command about what is there, for somebody to type: with the session and the node, unless
+    /// the environment says the session.
+    pub(crate) fn there(&self, command: String) -> String {
+        let of_environment = std::env::var(SESSION).ok();
+        let session = self.session.as_ref().filter(|it| of_environment.as_ref() != Some(it));
+        let words = [("--session", session), ("--node", self.node.as_ref())];
+        words.into_iter().fold(command, |command, (option, word)| match word {
+            Some(word) => format!("{command} {option} {}", quote_word(word.as_bytes())),
+            None => command,
+        })
+    }
+
     /// Whether the node is the user's own, where children inherit the caller's environment.
     pub(crate) const fn is_own_node(&self) -> bool {
         self.node.is_none()
@@ -115,5 +131,22 @@ impl Verb {
             Self::Explain(args) => Some(&mut args.look),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_to_type_names_the_session_and_the_node_that_are_not_ours_by_themselves() {
+        let check = |session: Option<&str>, node: Option<&str>, expected: &str| {
+            let [session, node] = [session, node].map(|word| word.map(str::to_owned));
+            let reach = Reach { session, node, embedded: None };
+            assert_eq!(reach.there("sortie stop 1".to_owned()), expected);
+        };
+        check(None, None, "sortie stop 1");
+        check(Some("work"), None, "sortie stop 1 --session work");
+        check(Some("my work"), Some("b"), "sortie stop 1 --session 'my work' --node b");
     }
 }

@@ -22,7 +22,7 @@ pub(super) async fn run(args: ExplainArgs) -> Result<u8, Failure> {
     add_what_is_below(&connection, &mut explanation).await;
     connection.close().await;
     for command in &mut explanation.next {
-        *command = own_command(command);
+        *command = args.reach.there(own_command(command));
     }
     print(&match args.look.format() {
         Some(Format::Json | Format::Ndjson) => format!("{}\n", json::explanation(&explanation)),

@@ -5,7 +5,9 @@ use std::time::Duration;
 use sortie::answer::{StopReturns, Unfinished};
 use sortie::{ErrorCode, ReceiveEnd, ReceiveMode, ReceiveSpec, Registry, Session};
 use sortie_model::JobView;
+use sortie_model::selector::Query;
 use sortie_model::spec::StopSpec;
+use sortie_model::view::EntryView;
 use tokio::sync::oneshot;
 
 use crate::args::invoke::InvokeArgs;
@@ -57,20 +59,20 @@ pub(super) async fn run(mut args: InvokeArgs, registry: &Registry) -> Result<u8,
         let start = start::start(submission, &args.reach, &args.look, registry);
         return unless_interrupted(start, &mut interrupts).await;
     }
-    if args.work.open.is_for_send() && args.reach.session.is_none() {
+    let is_temporary = args.reach.session.is_none() || args.reach.embedded.is_some();
+    if args.work.open.is_for_send() && is_temporary {
         return Err(Failure::usage("nobody could write to the open input of this command")
             .hint("`--as-job` returns the job, for `sortie send`; `-i` passes our own input on"));
     }
-    if args.work.key.is_some() && args.reach.session.is_none() {
+    if args.work.key.is_some() && is_temporary {
         return Err(Failure::usage(
             "`--key` is remembered by a session, and this one ends with us",
         )
-        .hint("name one that lasts, with `--session`, or use `sortie start`"));
+        .hint("`sortie start --key` leaves the job in one that lasts"));
     }
     check_format(&args.look)?;
     // In a session that lasts the job goes on when the connection breaks, and so do we.
-    let lasts = args.reach.session.is_some() && args.reach.embedded.is_none();
-    let lasts = lasts && !args.tty && !args.work.reads_stdin();
+    let lasts = !is_temporary && !args.tty && !args.work.reads_stdin();
     let connecting = async {
         match lasts {
             true => Connection::open_lasting(&args.reach, args.look.error_style()).await,
@@ -212,8 +214,19 @@ impl Run<'_> {
             let message = format!("{}; job {id} goes on in it", failure.message);
             return Err(Failure { message, ..failure.clone() });
         }
-        let removed = self.session.remove(only(self.view), Unfinished::StopFirst);
-        let removed = unless_interrupted(async { Ok(removed.await?) }, interrupts).await;
+        let is_read = done.is_ok();
+        let removed = async {
+            if is_read && self.has_more_data().await? {
+                return Ok(Removed::Stays);
+            }
+            self.session.remove(only(self.view), Unfinished::StopFirst).await?;
+            Ok(Removed::Yes)
+        };
+        let removed = unless_interrupted(removed, interrupts).await;
+        if let Ok(Removed::Stays) = removed {
+            let style = self.args.look.error_style();
+            style.notice("note", format_args!("job {id} stays: another reader has records of it"));
+        }
         match (done, removed) {
             (Ok(_), Err(failure)) if failure.cause == Cause::Interrupted => Err(failure),
             (Ok(status), Err(failure)) => {
@@ -223,6 +236,16 @@ impl Run<'_> {
             }
             (done, _) => done,
         }
+    }
+
+    /// Whether there is anything that we did not take.
+    async fn has_more_data(&self) -> Result<bool, Failure> {
+        let query = Query { selection: only(self.view), ..Query::default() };
+        let there = self.session.get(query).await?;
+        Ok(there.entries.iter().any(|entry| match entry {
+            EntryView::Job(job) => job.has_more_data,
+            EntryView::Child(child) => child.has_more_data,
+        }))
     }
 
     fn style(&self) -> Style<'_> {
@@ -280,6 +303,13 @@ impl Run<'_> {
         }
         Ok(outcome.status(args.verdict.rule(Rule::PassThrough), args.verdict.failures()))
     }
+}
+
+/// What became of the job of a command that is over.
+enum Removed {
+    Yes,
+    /// Its session keeps what somebody has not read.
+    Stays,
 }
 
 /// How often we were told to end.

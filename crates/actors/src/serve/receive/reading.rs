@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use sortie_model::record::StreamSet;
-use sortie_model::{Body, Record, Seq, Timestamp};
+use sortie_model::{Body, Ordinal, Record, Seq, Timestamp};
 use sortie_wire::session_proto::{ReceiveMode, ReceiveSpec};
 
 use super::target::Target;
@@ -69,6 +69,12 @@ impl<'a> Reading<'a> {
             ReceiveMode::Keep | ReceiveMode::Follow => How::Keep(Places::default()),
         };
         Self { streams: spec.streams, since: spec.since, how, values }
+    }
+
+    /// Whether it takes, and another reader has something of a child of which it has taken nothing
+    /// itself.
+    pub(super) fn passes_by(&self, target: &Target, child: Ordinal) -> bool {
+        matches!(self.how, How::Take(_)) && target.job.mailboxes.on_offer(child, self.streams) > 0
     }
 
     /// Reads the next records of a child. What is taken is held by the window, which may have to
