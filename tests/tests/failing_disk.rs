@@ -220,7 +220,8 @@ fn what_begins_while_the_disk_is_full_waits_for_room_and_can_be_stopped() {
     let other = home.sortie(&["invoke", "--session", "default", "--", "echo", "other"]);
     assert_eq!((other.code, &other.out[..]), (0, "other\n"), "there is room: {other:?}");
     assert!(!home.path().join("ran").exists(), "it stands still");
-    assert_eq!(home.sortie(&["resume", "1"]).code, 0);
+    let resumed = home.sortie(&["resume", "1"]);
+    assert_eq!(resumed.code, 0, "{resumed:?}");
     assert_eq!(home.sortie(&["wait", "1"]).code, 0);
     let made = ["ran", "stopped"].map(|file| home.path().join(file).exists());
     assert_eq!(made, [true, false]);

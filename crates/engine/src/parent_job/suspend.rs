@@ -190,7 +190,9 @@ impl ParentJob {
             (ChildSet::All, Motion::Suspended) => is_there(self.state()),
             (ChildSet::All, Motion::Running) => {
                 let tally = self.counts.tally(self.open);
-                tally.of(State::Suspending) + tally.of(State::Suspended) == 0
+                // One of which nothing has begun is suspended without any child that is.
+                is_there(self.state())
+                    && tally.of(State::Suspending) + tally.of(State::Suspended) == 0
             }
             (ChildSet::Some(some), _) => {
                 some.iter().all(|ordinal| self.child_state(*ordinal).is_none_or(is_there))

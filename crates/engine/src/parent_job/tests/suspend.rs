@@ -67,6 +67,18 @@ fn a_job_goes_on_with_its_first_child_and_does_what_it_was_told_with_its_last() 
 }
 
 #[test]
+fn a_job_of_which_nothing_has_begun_does_what_it_was_told_when_its_node_says_so() {
+    let (mut job, _) = accept(spec(per_node(1), None), 1);
+    tell(&mut job, ChildSet::All, Suspended);
+    moved(&mut job, moves(0, 1, Suspended));
+    check(&job, State::NotStarted, State::Suspended);
+    tell(&mut job, ChildSet::All, Running);
+    assert!(!job.does(&ChildSet::All, Running));
+    moved(&mut job, moves(0, 2, Running));
+    assert!(job.does(&ChildSet::All, Running));
+}
+
+#[test]
 fn a_late_word_about_an_earlier_order_changes_nothing() {
     let mut job = running(1);
     tell(&mut job, ChildSet::All, Suspended);
