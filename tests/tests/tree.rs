@@ -179,20 +179,23 @@ async fn a_child_that_starts_again_has_a_new_tree_and_nothing_of_the_one_before(
     let mut homes = three(PROGRAM);
     let a = client(&homes[0]).await;
     let (mark, lock) = (mark(41), homes[0].path().join("one-leaf"));
-    // Whoever comes while another one is there says so in the file.
-    let path = lock.display();
-    let leaf = format!("0; exec 9>>{path}; flock -n 9 || echo twice >>{path}; sleep {mark}");
+    // Whoever comes while another one is there says so in the file, and which it is in another one.
+    let (path, leaves) = (lock.display(), homes[0].path().join("leaves"));
+    let held = format!("0; exec 9>>{path}; flock -n 9 || echo twice >>{path}");
+    let leaf = format!("{held}; echo $$ >>{}; sleep {mark}", leaves.display());
     let job = a.session().task("keep", &(["b", "c"], leaf)).expect("an input").start().await;
     let job = job.expect("a start");
-    let one = || processes_marked(&mark).first().copied();
-    let first = wait_for("the leaf", one);
-    let killed = std::process::Command::new("kill").args(["-9", &first.to_string()]).status();
+    let nth = |number: usize| {
+        let all = std::fs::read_to_string(&leaves).unwrap_or_default();
+        all.split_inclusive('\n').nth(number)?.strip_suffix('\n').map(str::to_owned)
+    };
+    let first = wait_for("the leaf", || nth(0));
+    let killed = std::process::Command::new("kill").args(["-9", &first]).status();
     assert!(killed.expect("kill runs").success());
-    let second = wait_for("the second leaf", || one().filter(|leaf| *leaf != first));
+    wait_for("the second leaf", || nth(1));
     homes[1].kill_daemon();
     homes[1].run_program(Path::new(PROGRAM), "b");
-    let gone = || !processes_marked(&mark).contains(&second);
-    wait_for("the third leaf", || one().filter(|_| gone()));
+    wait_for("the third leaf", || nth(2));
     assert_eq!(job.stop().await.expect("a stop").state, State::Stopped);
     assert_eq!(processes_marked(&mark), Vec::<u32>::new());
     let said = std::fs::read_to_string(&lock).expect("the lock's file");

@@ -31,6 +31,7 @@ use crate::data::session::SessionShared;
 pub(crate) use crate::host::adopt::Adoption;
 use crate::node::NodeShared;
 use crate::node::hosts::Had;
+use crate::node::hosts::dying::Alive;
 
 /// The moment after a duration, which another node may have chosen.
 fn after(duration: Duration) -> Instant {
@@ -60,10 +61,11 @@ pub(crate) enum HostMessage {
     Ended,
     /// The grace of a stop is over: what is left of functions that were told is aborted.
     GraceOver,
-    /// The owner was silent for too long, since that link, for what does not outlive that.
-    LeaseOver(u64),
-    /// The session is over.
-    Over,
+    /// The owner was silent for too long, since that link, for what does not outlive that. Others
+    /// wait until this is done.
+    LeaseOver(u64, Alive),
+    /// The session is over. Others wait until this is done.
+    Over(Alive),
 }
 
 /// Whose children the host executes.
@@ -191,14 +193,14 @@ impl Actor for HostActor {
                 state.grace = None;
                 state.abort_due(&myself);
             }
-            HostMessage::LeaseOver(link) => {
+            HostMessage::LeaseOver(link, _heard) => {
                 state.host.on_lease_over(&mut effects);
                 if state.host.is_empty() {
                     let session = (state.outbox.session(), state.owner_id());
                     state.node.retire(session, myself.get_id(), link);
                 }
             }
-            HostMessage::Over => {
+            HostMessage::Over(_heard) => {
                 state.host.on_over(&mut effects);
                 state.perform(&myself, effects);
                 state.outbox.close();
@@ -356,6 +358,9 @@ impl HostState {
     fn discard(&mut self, job: JobInstance) {
         if let Some(port) = self.ports.remove(&job) {
             port.discard();
+            if let Owner::There(owner, _) = &self.owner {
+                self.node.note_dying(*owner, &port.alive);
+            }
         }
         self.running.retain(|_, group| group.job != job);
         self.outbox.forget(job);

@@ -28,6 +28,7 @@ use crate::data::nested;
 use crate::data::session::SessionShared;
 use crate::data::stay::{self, Stay};
 use crate::host::HostMessage;
+use crate::node::hosts::dying::Alive;
 use crate::parent_job::{ParentJobActor, ParentJobArguments, ParentJobMessage};
 use crate::serve::wait;
 
@@ -364,7 +365,7 @@ fn end(session: &SessionShared) {
         let left = table.all_archived().map(|(_, row)| row.instance());
         output::remove(durable.store(), left.collect());
     }
-    session.tell_host(HostMessage::Over);
+    session.tell_host(HostMessage::Over(Alive::default()));
     for attachment in session.attached_nodes() {
         attachment.end();
     }

@@ -145,6 +145,15 @@ impl Guardian {
         self.0.wait_for_room.load(Ordering::Relaxed) > 0
     }
 
+    /// Resolves when nothing is left of the processes whose runs were dropped, or the guardian is
+    /// gone. A process that the kernel does not let die keeps this waiting: bound it.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn dropped_are_gone(&self) {
+        self.0.link.dropped_are_gone().await;
+    }
+
     /// Whether it still answers.
     pub fn is_alive(&self) -> bool {
         self.0.link.is_alive()

@@ -34,6 +34,7 @@ use crate::data::outbox::{Bulk, Outbox, weight_of};
 use crate::data::port::ask::Asks;
 use crate::data::port::suspend::Standing;
 use crate::node::NodeShared;
+use crate::node::hosts::dying::Alive;
 use crate::world::World;
 
 /// Where a job's reports go.
@@ -64,6 +65,8 @@ pub(crate) struct JobPort {
     pub(crate) checkpoints: Arc<Checkpoints>,
     /// Whether nobody wants to hear of the job any more.
     pub(crate) discarded: Arc<AtomicBool>,
+    /// Over when all who may run for it are dropped.
+    pub(crate) alive: Alive,
 }
 
 impl JobPort {

@@ -8,6 +8,7 @@ use sortie_wire::host_proto::HostSpec;
 
 use crate::data::port::{JobPort, Target};
 use crate::host::{HostState, Owner};
+use crate::node::hosts::dying::Alive;
 
 impl HostState {
     pub(super) fn port(&mut self, job: JobInstance, spec: &Arc<HostSpec>) -> Option<Arc<JobPort>> {
@@ -34,6 +35,7 @@ impl HostState {
             target,
             owner: Arc::clone(&self.credit),
             discarded,
+            alive: Alive::default(),
         });
         self.ports.insert(job, Arc::clone(&port));
         Some(port)

@@ -1,5 +1,7 @@
 //! The hosts of other nodes' sessions.
 
+pub(crate) mod dying;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +14,7 @@ use sortie_wire::host_proto::StartChildren;
 
 use crate::host::{HostActor, HostArguments, HostMessage, Owner};
 use crate::node::NodeShared;
+use crate::node::hosts::dying::{Alive, Dying};
 
 /// The host of another node's session.
 #[derive(Debug)]
@@ -44,6 +47,8 @@ pub(crate) struct HostsPast {
     expired: Mutex<BTreeMap<NodeId, VecDeque<SessionInstance>>>,
     /// Whether processes of sessions that outlive silence outlived all former lives of the node.
     pub(super) remembers: AtomicBool,
+    /// What is being killed.
+    dying: Dying,
 }
 
 /// What of a host ends.
@@ -83,6 +88,7 @@ impl NodeShared {
             if known.is_some() {
                 self.end_host(session, owner);
             }
+            self.outwait_deaths(owner).await;
             if self.new_host(session, owner, link).await.is_none() {
                 return;
             }
@@ -141,7 +147,7 @@ impl NodeShared {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         // Whoever ends hosts looks for them under this lock, and did not see this one before.
         if self.is_ending() || link.is_closed() || !self.lease_runs(owner) {
-            let _ = host.cast(HostMessage::Over);
+            let _ = host.cast(HostMessage::Over(Alive::default()));
             return None;
         }
         let (link, had) = (link.id(), Had::default());
@@ -153,8 +159,34 @@ impl NodeShared {
     pub(crate) fn end_host(&self, session: SessionInstance, owner: NodeId) {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(hosted) = hosts.remove(&(session, owner)) {
-            let _ = hosted.host.cast(HostMessage::Over);
+            self.over(owner, &hosted);
         }
+    }
+
+    /// Waits, within a bound, until what was killed of that node's jobs is dead.
+    async fn outwait_deaths(&self, owner: NodeId) {
+        let dead = async {
+            if self.past.dying.over(owner).await
+                && let Some(guardian) = self.guardians.current()
+            {
+                guardian.dropped_are_gone().await;
+            }
+        };
+        if tokio::time::timeout(limits::DEATHS_WAIT, dead).await.is_err() {
+            tracing::warn!(node = %owner, "what was killed for a node is not dead yet");
+        }
+    }
+
+    /// That is being killed of another node's.
+    pub(crate) fn note_dying(&self, owner: NodeId, what: &Alive) {
+        self.past.dying.note(owner, what);
+    }
+
+    /// Ends a host, which has what it ran killed.
+    fn over(&self, owner: NodeId, hosted: &Hosted) {
+        let heard = Alive::default();
+        self.past.dying.note(owner, &heard);
+        let _ = hosted.host.cast(HostMessage::Over(heard));
     }
 
     /// Another node was silent for longer than the lease, or began a new life: what runs here for
@@ -213,7 +245,7 @@ impl NodeShared {
         if hosts.get(&(session, owner)).is_some_and(mine)
             && let Some(hosted) = hosts.remove(&(session, owner))
         {
-            let _ = hosted.host.cast(HostMessage::Over);
+            let _ = hosted.host.cast(HostMessage::Over(Alive::default()));
         }
     }
 
@@ -232,10 +264,12 @@ impl NodeShared {
         for session in of_it {
             if what == Which::Temporary {
                 if let Some(hosted) = hosts.get(&(session, owner)) {
-                    let _ = hosted.host.cast(HostMessage::LeaseOver(hosted.link));
+                    let heard = Alive::default();
+                    self.past.dying.note(owner, &heard);
+                    let _ = hosted.host.cast(HostMessage::LeaseOver(hosted.link, heard));
                 }
             } else if let Some(hosted) = hosts.remove(&(session, owner)) {
-                let _ = hosted.host.cast(HostMessage::Over);
+                self.over(owner, &hosted);
             }
         }
     }

@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 use crate::data::session::SessionShared;
 use crate::host::HostMessage;
 use crate::node::guardians::Parting;
+use crate::node::hosts::dying::Alive;
 use crate::node::{Hosted, NodeShared};
 use crate::parent_job::ParentJobMessage;
 
@@ -59,7 +60,7 @@ impl NodeShared {
         join_all(first.map(|session| self.wind_down(session))).await;
         let hosts: Vec<_> = hosts.into_values().map(|hosted| hosted.host).collect();
         for host in &hosts {
-            let _ = host.cast(HostMessage::Over);
+            let _ = host.cast(HostMessage::Over(Alive::default()));
         }
         // Nothing of other nodes may run any more when they hear that this one is gone; but they
         // do not wait for a process that no kill ends.

@@ -37,6 +37,8 @@ pub(super) struct Link {
     /// The outbox has room again.
     room: Notify,
     children: Mutex<HashMap<ChildNumber, Slot>>,
+    /// Nothing is left of one of them.
+    departed: Notify,
     next_child: AtomicU64,
     /// The version that both ends speak.
     version: AtomicU16,
@@ -151,6 +153,7 @@ impl Link {
             blocked: Notify::new(),
             room: Notify::new(),
             children: Mutex::default(),
+            departed: Notify::new(),
             next_child: AtomicU64::new(1),
             version: AtomicU16::new(GUARDIAN_VERSION_OLDEST),
             life: watch::Sender::new(Life::Alive),
@@ -240,6 +243,31 @@ impl Link {
 
     pub(super) fn forget(&self, child: ChildNumber) {
         self.children().remove(&child);
+        self.departed.notify_waiters();
+    }
+
+    /// Resolves when nothing is left of those that nobody here holds any more, or the guardian is
+    /// gone.
+    pub(super) async fn dropped_are_gone(&self) {
+        let mut dropped: Vec<ChildNumber> = {
+            let children = self.children();
+            let dropped = children.iter().filter(|(_, slot)| slot.gone.is_closed());
+            dropped.map(|(child, _)| *child).collect()
+        };
+        loop {
+            let departed = self.departed.notified();
+            {
+                let children = self.children();
+                dropped.retain(|child| children.contains_key(child));
+            }
+            if dropped.is_empty() {
+                return;
+            }
+            tokio::select! {
+                () = departed => {}
+                () = self.lost() => return,
+            }
+        }
     }
 
     /// Sends requests, in one write, once the outbox has room for them.

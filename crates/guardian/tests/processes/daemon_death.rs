@@ -14,7 +14,7 @@ use crate::support::{command, eventually, mark, marked, run_plain, shell, with_m
 pub(crate) const VICTIM_VARIABLE: &str = "TEST_VICTIM";
 pub(crate) const CONTAINMENT_VARIABLE: &str = "TEST_CONTAINMENT";
 
-const STUBBORN: &str = "trap '' TERM HUP INT; \
+pub(crate) const STUBBORN: &str = "trap '' TERM HUP INT; \
     setsid sh -c 'sleep 1000 & exec sleep 1000' & \
     (setsid sh -c '(exec sleep 1000) &' &); \
     while :; do sleep 1000; done";

@@ -67,6 +67,7 @@ const CASES: &[Case] = &cases![
     stops::a_timeout_stops_the_child,
     stops::a_stop_before_the_start_withdraws_it,
     stops::an_undisturbed_end_is_not_taken_for_a_stop,
+    stops::what_was_dropped_is_waited_for_and_nothing_else,
     terminals::all_three_streams_are_one_terminal_that_controls_the_child,
     terminals::a_new_size_is_told_and_comes_after_the_keys_before_it,
     terminals::control_c_interrupts_the_foreground_and_not_the_shell,

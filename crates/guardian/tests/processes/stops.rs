@@ -8,6 +8,7 @@ use sortie_model::facts::{Interruption, ProcessEnd, ProcessFacts};
 use sortie_model::spec::StopSpec;
 use tokio::task::JoinHandle;
 
+use crate::daemon_death::STUBBORN;
 use crate::support::{EXIT_0, Sink, command, eventually, mark, marked, run_with, shell, with_mark};
 
 const KILLED: ProcessEnd = ProcessEnd::Signalled { number: 9, core_dumped: false };
@@ -126,4 +127,19 @@ pub(crate) async fn an_undisturbed_end_is_not_taken_for_a_stop(guardian: Guardia
     let facts = running.await.unwrap();
     assert_eq!(facts, ProcessFacts { left_behind: 1, ..ProcessFacts::of(EXIT_0) });
     assert!(begin.elapsed() < Duration::from_secs(1), "the stop cuts the drain short");
+}
+
+pub(crate) async fn what_was_dropped_is_waited_for_and_nothing_else(guardian: Guardian) {
+    let (mark, stays) = (mark("dropped"), mark("stays"));
+    let held = guardian.spawn(marked(&stays, "exec sleep 1000")).await.unwrap();
+    guardian.dropped_are_gone().await;
+    for _ in 0..10 {
+        let child = guardian.spawn(marked(&mark, STUBBORN)).await.unwrap();
+        drop(child);
+        guardian.dropped_are_gone().await;
+        let left = with_mark(&mark);
+        assert!(left.is_empty(), "something is left: {left:?}");
+    }
+    assert_eq!(with_mark(&stays).len(), 1);
+    drop(held);
 }

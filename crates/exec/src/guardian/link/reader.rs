@@ -82,6 +82,7 @@ impl<'a> Reader<'a> {
                 {
                     let _ = spawned.send(Err(SpawnError { step, errno }));
                 }
+                self.link.departed.notify_waiters();
             }
             GuardianReport::Exited { child, end, stage, memory, disturbance, remainder } => {
                 self.on_ended(child, Ended { end, stage, memory, disturbance, remainder });
@@ -98,6 +99,7 @@ impl<'a> Reader<'a> {
                 if let Some(slot) = self.link.children().remove(&child) {
                     let _ = slot.gone.send(left_behind);
                 }
+                self.link.departed.notify_waiters();
             }
         }
     }
@@ -145,6 +147,7 @@ impl<'a> Reader<'a> {
                     }
                     let _ = slot.gone.send(0);
                 }
+                self.link.departed.notify_waiters();
             }
             Remainder::Others => {
                 if let Some(sender) = children.get_mut(&child).and_then(|slot| slot.ended.take()) {
