@@ -111,6 +111,24 @@ fn an_invoke_whose_session_is_taken_says_so_and_leaves_its_job() {
 }
 
 #[test]
+fn what_to_type_against_a_deadlock_names_the_session_and_the_node() {
+    let [a, _b] = two();
+    assert_eq!(a.sortie(&["session", "new", "--on", "b", "--name", "work"]).code, 0);
+    let asking = ["--open-stdin", "--prompt", "name?", "--", "sh", "-c", "printf name?; read x"];
+    let there = ["--session", "work", "--node", "b"];
+    let started = a.sortie(&[&["start"], &there[..], &asking].concat());
+    assert_eq!(started.code, 0, "{started:?}");
+    let ran = a.sortie(&[&["receive", "1", "--wait"], &there[..]].concat());
+    check(&ran, 105, &["`sortie send 2 TEXT --session work --node b` answers"]);
+    let ran = a.sortie(&[&["wait", "1"], &there[..]].concat());
+    let receive = "`sortie receive 1 --wait --session work --node b`";
+    check(&ran, 105, &["`sortie send 2 TEXT --session work --node b` answers", receive]);
+    // Where the node was not said, it was found.
+    check(&a.sortie(&["wait", "1", "--session", "work"]), 105, &["--node b` answers"]);
+    assert_eq!(a.sortie(&[&["kill", "1"], &there[..]].concat()).code, 0);
+}
+
+#[test]
 fn a_document_is_whole_when_its_time_is_over() {
     let home = Home::running("solo", &[]);
     let script = "echo one; sleep 1000";

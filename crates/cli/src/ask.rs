@@ -12,6 +12,7 @@ use sortie_model::view::EntryView;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
+use crate::args::output::Look;
 use crate::exit::{Cause, Outcome};
 use crate::failure::{ErrorStyle, Failure};
 use crate::render::clean::one_line;
@@ -172,7 +173,7 @@ pub(crate) enum Asked {
 /// Says which child asks what, if that is why the receive ended.
 pub(crate) fn report_deadlock(
     end: &ReceiveEnd,
-    (asked, style): (Asked, ErrorStyle),
+    (asked, look): (Asked, &Look),
     outcome: &mut Outcome,
 ) {
     let Some(deadlock) = &end.deadlock else { return };
@@ -181,7 +182,7 @@ pub(crate) fn report_deadlock(
         // It was answered meanwhile, by somebody else.
         None => Failure::new(Cause::Deadlock, "deadlock", deadlock),
     };
-    failure.report(style);
+    look.report(failure);
     outcome.note(Cause::Deadlock);
 }
 

@@ -11,6 +11,7 @@ use sortie::{
 
 use sortie_model::selector::Selector;
 
+use crate::args::reach::Reach;
 use crate::exit::Cause;
 use crate::program::with_own_name;
 use crate::render::clean::one_line;
@@ -58,8 +59,7 @@ impl Failure {
 
     /// The time for a wait is over, and what was waited for is not.
     pub(crate) fn wait_ran_out() -> Self {
-        let failure = Self::new(Cause::WaitRanOut, "wait_ran_out", "the wait ran out");
-        failure.hint("what was waited for goes on")
+        Self::new(Cause::WaitRanOut, "wait_ran_out", "the wait ran out")
     }
 
     pub(crate) fn new(cause: Cause, code: &'static str, message: impl fmt::Display) -> Self {
@@ -76,6 +76,12 @@ impl Failure {
     /// The same with a hint.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same with a hint whose commands go to that node and session.
+    pub(crate) fn there(mut self, reach: &Reach) -> Self {
+        self.hint = self.hint.map(|hint| reach.hint_there(&hint));
         self
     }
 

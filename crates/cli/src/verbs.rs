@@ -10,6 +10,7 @@ mod get;
 mod invoke;
 mod node;
 mod paused;
+mod ran_out;
 mod receive;
 mod remove;
 mod results;
@@ -34,7 +35,7 @@ use sortie_model::selector::{Query, Selection, Selector};
 use sortie_model::view::{EntryView, Tally};
 use sortie_model::{JobView, Motion, State, limits};
 
-use crate::args::output::{Look, Whose};
+use crate::args::output::Look;
 use crate::args::{Cli, Verb};
 use crate::exit::{Cause, Ends, Failures, Outcome, Rule};
 use crate::failure::{ErrorStyle, Failure, cause_of};
@@ -129,19 +130,17 @@ async fn dispatch(mut verb: Verb, registry: &Registry) -> Result<u8, Failure> {
 
 async fn in_one_session(mut verb: Verb, registry: &Registry) -> Result<u8, Failure> {
     let style = error_style(&verb);
-    let mut whose = Whose::default();
     let named = match verb.reach_mut() {
-        Some(reach) => {
-            let named = interruptible(settle(reach, style)).await?;
-            whose = reach.whose();
-            named
-        }
+        Some(reach) => interruptible(settle(reach, style)).await?,
         None => None,
     };
+    let there = verb.reach_mut().cloned().unwrap_or_default();
     if let Some(look) = verb.look_mut() {
-        look.whose = whose;
+        look.whose = there.whose();
+        look.reach = there.clone();
     }
-    match (carry_out(verb, registry).await, named) {
+    let done = carry_out(verb, registry).await.map_err(|failure| failure.there(&there));
+    match (done, named) {
         (Err(failure), Some(named)) => Err(named.explain(failure).await),
         (done, _) => done,
     }
@@ -231,7 +230,7 @@ fn report_troubles(entries: &Entries, nothing: Nothing, look: &Look) -> Outcome 
         if nothing == Nothing::Passes && cause == Cause::NotFound {
             continue;
         }
-        Failure::of_trouble(trouble).report(look.error_style());
+        look.report(Failure::of_trouble(trouble));
         outcome.note(cause);
     }
     outcome

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 
 use clap::{Args, ValueEnum};
 
+use crate::args::reach::Reach;
 use crate::exit::{Failures, Rule};
 use crate::failure::{ErrorStyle, Failure};
 use crate::render::failures::Detail;
@@ -38,6 +39,9 @@ pub(crate) struct Look {
     /// The session that is meant, where several are: ids are shown behind it.
     #[arg(skip)]
     pub(crate) session: Option<String>,
+    /// Which node and session the answer is about: commands in hints say so.
+    #[arg(skip)]
+    pub(crate) reach: Reach,
 }
 
 /// Whose sessions an answer is about: by itself, a number means one of our own node's, and a job of
@@ -85,6 +89,11 @@ impl Look {
             Some(Format::Json | Format::Ndjson) => ErrorStyle::Json,
             _ => ErrorStyle::Text,
         }
+    }
+
+    /// Reports a failure; the commands in its hint go to where the answer comes from.
+    pub(crate) fn report(&self, failure: Failure) {
+        failure.there(&self.reach).report(self.error_style());
     }
 
     /// What a list shows.

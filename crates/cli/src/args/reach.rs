@@ -12,6 +12,12 @@ use crate::args::values::embedded_nodes;
 /// The variable that says which session is meant where nothing else does.
 const SESSION: &str = "SORTIE_SESSION";
 
+/// The verbs about the jobs of a session: what they name means another job in another session.
+const ABOUT_JOBS: [&str; 13] = [
+    "get", "receive", "logs", "wait", "stop", "kill", "suspend", "resume", "remove", "send",
+    "throttle", "explain", "tree",
+];
+
 /// Which node is asked, and which of its sessions.
 #[derive(Debug, Args, Clone, Default)]
 #[command(next_help_heading = "Session")]
@@ -38,6 +44,21 @@ impl Reach {
             Some(word) => format!("{command} {option} {}", quote_word(word.as_bytes())),
             None => command,
         })
+    }
+
+    /// The same of each command about jobs in a hint, where they stand in backticks.
+    pub(crate) fn hint_there(&self, hint: &str) -> String {
+        let is_about_jobs = |command: &str| {
+            let verb = command.strip_prefix("sortie ").and_then(|it| it.split(' ').next());
+            let says_where =
+                ["--session ", "--node "].iter().any(|option| command.contains(option));
+            !says_where && verb.is_some_and(|verb| ABOUT_JOBS.contains(&verb))
+        };
+        let parts = hint.split('`').enumerate().map(|(place, part)| match place % 2 == 1 {
+            true if is_about_jobs(part) => self.there(part.to_owned()),
+            _ => part.to_owned(),
+        });
+        parts.collect::<Vec<_>>().join("`")
     }
 
     /// Whether the node is the user's own, where children inherit the caller's environment.
@@ -116,7 +137,7 @@ impl Verb {
         Some(look)
     }
 
-    /// The same of those that list jobs, of whichever session.
+    /// The same of those that are about jobs, of whichever session.
     pub(crate) fn look_mut(&mut self) -> Option<&mut Look> {
         match self {
             Self::Start(args) => Some(&mut args.look),
@@ -127,8 +148,10 @@ impl Verb {
             Self::Stop(args) | Self::Kill(args) => Some(&mut args.look),
             Self::Suspend(args) | Self::Resume(args) => Some(&mut args.look),
             Self::Remove(args) => Some(&mut args.look),
+            Self::Send(args) => Some(&mut args.look),
             Self::Throttle(args) => Some(&mut args.look),
             Self::Explain(args) => Some(&mut args.look),
+            Self::Tree(args) => Some(&mut args.look),
             _ => None,
         }
     }
@@ -148,5 +171,20 @@ mod tests {
         check(None, None, "sortie stop 1");
         check(Some("work"), None, "sortie stop 1 --session work");
         check(Some("my work"), Some("b"), "sortie stop 1 --session 'my work' --node b");
+    }
+
+    #[test]
+    fn of_a_hint_each_command_about_jobs_says_where() {
+        let reach = Reach { session: Some("work".to_owned()), ..Reach::default() };
+        let check = |hint: &str, expected: &str| assert_eq!(reach.hint_there(hint), expected);
+        check(
+            "`sortie send 3 TEXT` answers, `sortie receive 1`, too",
+            "`sortie send 3 TEXT --session work` answers, `sortie receive 1 --session work`, too",
+        );
+        check("a sortie get; `sortie node get` lists", "a sortie get; `sortie node get` lists");
+        check("`sortie get --node b` lists them", "`sortie get --node b` lists them");
+        check("odd ` one", "odd ` one");
+        let here = Reach::default();
+        assert_eq!(here.hint_there("`sortie get` lists"), "`sortie get` lists");
     }
 }

@@ -132,6 +132,7 @@ fn shell(reach: Reach, words: &[&str]) -> InvokeArgs {
         color: When::Auto,
         whose: Whose::default(),
         session: None,
+        reach: reach.clone(),
     };
     InvokeArgs {
         work: Work { drain: Some(Duration::ZERO), ..Work::default() },

@@ -292,8 +292,7 @@ impl Run<'_> {
         let Self { args, .. } = self;
         let nothing = Nothing::of(args.verdict.allow_empty);
         let mut outcome = conclude(end, nothing, PlainExits::PassOn, &args.look);
-        let how = (Asked::EndsWithUs, args.look.error_style());
-        report_deadlock(end, how, &mut outcome);
+        report_deadlock(end, (Asked::EndsWithUs, &args.look), &mut outcome);
         if let Some(problem) = problem {
             problem.report(args.look.error_style());
             outcome.note(problem.cause);

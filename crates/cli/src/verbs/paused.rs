@@ -10,6 +10,7 @@ use sortie_model::selector::{Query, Selection};
 use sortie_model::view::EntryView;
 
 use crate::args::output::Look;
+use crate::args::reach::Reach;
 use crate::exit::Cause;
 use crate::failure::Failure;
 
@@ -20,12 +21,13 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const LOOKS: u32 = 3;
 
 /// What there is to say of an entry; nothing where its output goes on.
-fn pause_of(entry: &EntryView) -> Option<String> {
+fn pause_of(entry: &EntryView, reach: &Reach) -> Option<String> {
     let id = entry.id();
     match entry {
         EntryView::Job(job) if job.paused > 0 => Some(format!(
-            "job {id}: the output of {} of its children is paused; `sortie explain {id}` says why",
-            job.paused
+            "job {id}: the output of {} of its children is paused; `{}` says why",
+            job.paused,
+            reach.there(format!("sortie explain {id}"))
         )),
         EntryView::Child(child) => {
             let why = child.paused.as_ref()?;
@@ -36,13 +38,11 @@ fn pause_of(entry: &EntryView) -> Option<String> {
 }
 
 fn say(entry: &EntryView, look: &Look) {
-    let Some(sentence) = pause_of(entry) else { return };
-    Failure::new(Cause::NothingMatches, "output_paused", sentence)
-        .hint(format!(
-            "`sortie receive {}` makes room; where the disk is full, `sortie doctor` says which",
-            entry.id()
-        ))
-        .report(look.error_style());
+    let Some(sentence) = pause_of(entry, &look.reach) else { return };
+    look.report(Failure::new(Cause::NothingMatches, "output_paused", sentence).hint(format!(
+        "`sortie receive {}` makes room; where the disk is full, `sortie doctor` says which",
+        entry.id()
+    )));
 }
 
 /// Says which output pauses.
@@ -59,7 +59,11 @@ pub(super) async fn watch(session: &Session, selection: &Selection, look: &Look)
         let Ok(found) = session.get(query).await else { continue };
         for entry in &found.entries {
             let looks = seen.entry(entry.id()).or_insert(0_u32);
-            *looks = if *looks >= LOOKS || pause_of(entry).is_some() { *looks + 1 } else { 0 };
+            *looks = if *looks >= LOOKS || pause_of(entry, &look.reach).is_some() {
+                *looks + 1
+            } else {
+                0
+            };
             if *looks == LOOKS {
                 say(entry, look);
             }

@@ -24,6 +24,7 @@ use crate::render::listing;
 use crate::render::progress::Screen;
 use crate::render::records::Events;
 use crate::signals::Interrupts;
+use crate::verbs::ran_out::{self, For};
 use crate::verbs::results::{PlainExits, Shape, Style, check_format, conclude};
 use crate::verbs::{
     Nothing, report_troubles, show, unless_interrupted, warn_of_the_unfinished, with_progress,
@@ -72,18 +73,18 @@ async fn take(
     let Some(end) = received else {
         let selection = spec.selection;
         // What names nothing is said even so; the end of the receive would have said it.
-        let query = Query { selection, limit: 1, ..Query::default() };
+        let query = Query { selection, ..Query::default() };
         let looked = tokio::time::timeout(LAST_LOOK, session.get(query)).await;
         // A node that is gone has nothing to say.
         let entries = looked.ok().and_then(Result::ok).unwrap_or_default();
         let mut outcome = report_troubles(&entries, nothing, &args.look);
-        Failure::wait_ran_out().report(args.look.error_style());
+        let what = if args.follow { For::Ends } else { For::Records };
+        ran_out::report(&entries, what, &args.look);
         outcome.note(Cause::WaitRanOut);
         return Ok(outcome.status(args.verdict.rule(Rule::Table), args.verdict.failures()));
     };
     let mut outcome = conclude(&end, nothing, PlainExits::Say, &args.look);
-    let how = (Asked::GoesOn, args.look.error_style());
-    report_deadlock(&end, how, &mut outcome);
+    report_deadlock(&end, (Asked::GoesOn, &args.look), &mut outcome);
     if args.wait {
         warn_of_the_unfinished(&end.entries, &args.look);
     }

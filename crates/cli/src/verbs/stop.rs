@@ -5,10 +5,12 @@ use sortie_model::spec::StopSpec;
 use sortie_model::view::EntryView;
 
 use crate::args::StopArgs;
+use crate::args::reach::Reach;
 use crate::connect::Connection;
 use crate::exit::{Cause, Failures, Rule};
 use crate::failure::Failure;
 use crate::own_node::eprintln_quietly;
+use crate::program::own_command;
 use crate::render::progress::Screen;
 use crate::verbs::{Nothing, report_troubles, show_entries, with_progress};
 
@@ -25,7 +27,7 @@ pub(super) async fn run(args: StopArgs) -> Result<u8, Failure> {
     connection.close().await;
     show_entries(&entries, &args.look)?;
     let mut outcome = report_troubles(&entries, Nothing::of(args.allow_empty), &args.look);
-    say_what_is_pending(&entries, returns);
+    say_what_is_pending(&entries, returns, &args.reach);
     let unfinished = entries.entries.iter().any(|entry| !entry.state().is_finished());
     if unfinished && returns == StopReturns::WhenFinished {
         outcome.note(Cause::WaitRanOut);
@@ -36,7 +38,7 @@ pub(super) async fn run(args: StopArgs) -> Result<u8, Failure> {
 /// So many lines are said of what is not finished; of the rest, how many it is.
 const LINES_SAID: usize = 10;
 
-fn say_what_is_pending(entries: &Entries, returns: StopReturns) {
+fn say_what_is_pending(entries: &Entries, returns: StopReturns, reach: &Reach) {
     let mut unfinished = 0;
     for entry in &entries.entries {
         if let EntryView::Job(job) = entry
@@ -58,6 +60,7 @@ fn say_what_is_pending(entries: &Entries, returns: StopReturns) {
     }
     if unfinished > LINES_SAID {
         let more = unfinished - LINES_SAID;
-        eprintln_quietly(&format!("sortie: {more} more are not finished: `sortie get` shows them"));
+        let command = own_command(&reach.there("sortie get".to_owned()));
+        eprintln_quietly(&format!("sortie: {more} more are not finished: `{command}` shows them"));
     }
 }

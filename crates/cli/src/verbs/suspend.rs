@@ -6,6 +6,7 @@ use sortie_model::view::EntryView;
 use sortie_model::{Motion, State};
 
 use crate::args::output::Look;
+use crate::args::reach::Reach;
 use crate::args::suspend::SuspendArgs;
 use crate::connect::Connection;
 use crate::exit::{Cause, Failures, Rule};
@@ -28,7 +29,8 @@ pub(super) async fn run(args: SuspendArgs, motion: Motion) -> Result<u8, Failure
     show_entries(&entries, &args.look)?;
     warn(&warnings, &args.look);
     let mut outcome = report_troubles(&entries, Nothing::of(args.allow_empty), &args.look);
-    if returns == SuspendReturns::WhenDone && say_what_is_on_its_way(&entries, motion) {
+    if returns == SuspendReturns::WhenDone && say_what_is_on_its_way(&entries, motion, &args.reach)
+    {
         outcome.note(Cause::WaitRanOut);
     }
     Ok(outcome.status(Rule::Table, Failures::Count))
@@ -61,7 +63,7 @@ fn still(entry: &EntryView, is_on_its_way: impl Fn(State) -> bool) -> Option<Sta
 }
 
 /// Says which entries do not yet do what they were told; whether there are any.
-fn say_what_is_on_its_way(entries: &Entries, motion: Motion) -> bool {
+fn say_what_is_on_its_way(entries: &Entries, motion: Motion, reach: &Reach) -> bool {
     let is_on_its_way = |state: State| match motion {
         Motion::Suspended => state == State::Suspending,
         Motion::Running => matches!(state, State::Suspending | State::Suspended),
@@ -77,7 +79,10 @@ fn say_what_is_on_its_way(entries: &Entries, motion: Motion) -> bool {
             _ => entry.id().to_string(),
         };
         let hint = match motion {
-            Motion::Suspended => format!("`sortie explain {id}` says what it waits for"),
+            Motion::Suspended => {
+                let command = reach.there(format!("sortie explain {}", entry.id()));
+                format!("`{command}` says what it waits for")
+            }
             Motion::Running => "it goes on when its node can be reached".to_owned(),
         };
         let sentence = format!("{id} is {state} still: {hint}");

@@ -8,8 +8,8 @@ use crate::exit::{Cause, Rule};
 use crate::failure::Failure;
 use crate::render::progress::Screen;
 use crate::verbs::{
-    Nothing, ends_of, paused, report_notes, report_troubles, show_entries, warn_of_the_unfinished,
-    with_progress,
+    Nothing, ends_of, paused, ran_out, report_notes, report_troubles, show_entries,
+    warn_of_the_unfinished, with_progress,
 };
 
 pub(super) async fn run(args: WaitArgs) -> Result<u8, Failure> {
@@ -38,7 +38,7 @@ pub(super) async fn run(args: WaitArgs) -> Result<u8, Failure> {
     let mut outcome = report_troubles(&waited.entries, nothing, &args.look);
     if waited.timed_out {
         connection.close().await;
-        Failure::wait_ran_out().report(args.look.error_style());
+        ran_out::report(&waited.entries, ran_out::For::Ends, &args.look);
         outcome.note(Cause::WaitRanOut);
         return Ok(outcome.status(args.verdict.rule(Rule::Table), args.verdict.failures()));
     }
