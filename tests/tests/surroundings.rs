@@ -95,10 +95,14 @@ fn a_mistake_in_a_file_of_the_home_names_file_and_line() {
         (b"web = [\"solo\"", "groups.toml:1: "),
         (b"\n\nweb = \"a[\"", "groups.toml:3: group `web`"),
         (b"\nweb = \"\xff\"", "groups.toml:2: "),
+        (b"web = \"@db\"\n", "groups.toml:1: group `web` names the group `db`"),
+        (b"web = \"@db\"\ndb = \"@web\"", "groups.toml:2: group `db` contains itself"),
     ] {
         fs::write(&groups, text).expect("a file");
         let ran = home.by_shell("\"$@\"", &["start", "--on", "@web", "--", "true"]);
         check_says(&ran, 2, &[line, "correct the file"]);
+        let looked = home.sortie(&["doctor"]);
+        assert!(looked.code == 1 && looked.out.contains(line), "{looked:?}");
     }
     fs::remove_file(&groups).expect("it was written");
     fs::create_dir(&groups).expect("a folder");

@@ -74,6 +74,11 @@ impl NodeExpr {
         self.parsed.text.contains('@')
     }
 
+    /// The groups that it names, without their `@`, as often as they stand there.
+    pub fn groups(&self) -> impl Iterator<Item = &str> {
+        self.parsed.union.groups()
+    }
+
     /// The nodes it names: each once, in order of first mention, globs and ranges in natural order.
     ///
     /// # Errors

@@ -139,6 +139,15 @@ impl HomePaths {
         self.config.join("groups.toml")
     }
 
+    /// Whether the file of groups can be read; one that is not there can. It may be called while a
+    /// node runs.
+    ///
+    /// # Errors
+    /// [`HomeError::Mistake`] with the line, [`HomeError::Read`] where it cannot be read at all.
+    pub fn check_groups(&self) -> Result<(), HomeError> {
+        Groups::read(&self.groups_file()).map(drop)
+    }
+
     fn settings_file(&self) -> PathBuf {
         self.config.join("node.toml")
     }

@@ -58,6 +58,13 @@ impl Union {
         let atom = Atom::Names(Word(vec![Segment::Text(name.to_owned())]));
         Self(vec![vec![Operand { negated: false, at: 0, atom }]])
     }
+
+    pub(super) fn groups(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().flatten().filter_map(|operand| match &operand.atom {
+            Atom::Group(name) => Some(name.as_str()),
+            _ => None,
+        })
+    }
 }
 
 impl Span {

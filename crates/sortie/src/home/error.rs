@@ -115,6 +115,27 @@ pub enum Mistake {
         /// What is wrong with its expression.
         fault: sortie_model::nodeset::BadNodeExpr,
     },
+    /// A group names one that the file does not have.
+    #[error("group `{group}` names the group `{name}`, which is not there")]
+    UnknownGroup {
+        /// The group.
+        group: String,
+        /// The one that it names.
+        name: String,
+    },
+    /// A group names itself, directly or through others.
+    #[error("group `{group}` contains itself{}", through(.others))]
+    Circle {
+        /// The group.
+        group: String,
+        /// The groups between it and itself, in order.
+        others: Vec<String>,
+    },
+}
+
+fn through(others: &[String]) -> String {
+    let named: Vec<String> = others.iter().map(|other| format!("`{other}`")).collect();
+    if named.is_empty() { String::new() } else { format!(" through {}", named.join(", ")) }
 }
 
 /// What is wrong with a file that we wrote.

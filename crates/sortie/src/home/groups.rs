@@ -5,7 +5,7 @@
 //! all-db = ["db1", "role=db"]
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
 
@@ -32,27 +32,106 @@ impl Groups {
         let table: BTreeMap<String, Spanned<Value>> =
             toml::from_str(text).map_err(|error| form(path, text, &error))?;
         let mut by_name = BTreeMap::new();
+        let mut links = Links::default();
         for (group, value) in table {
             let span = value.span();
-            let mistake = |what| mistake(path, text, Some(span), what);
+            let mistake = |what| mistake(path, text, Some(span.clone()), what);
             if NodeExpr::try_from(format!("@{group}")).is_err() {
                 return Err(mistake(Mistake::GroupName(group)));
             }
             let Some(expressions) = expressions(value.into_inner()) else {
                 return Err(mistake(Mistake::Group(group)));
             };
-            let parsed = |text: &String| NodeExpr::try_from(text.clone());
-            if let Some(fault) = expressions.iter().find_map(|text| parsed(text).err()) {
-                return Err(mistake(Mistake::Expression { group, fault }));
+            let mut named = BTreeSet::new();
+            for text in &expressions {
+                match NodeExpr::try_from(text.clone()) {
+                    Ok(expression) => named.extend(expression.groups().map(str::to_owned)),
+                    Err(fault) => return Err(mistake(Mistake::Expression { group, fault })),
+                }
             }
+            links.by_name.insert(group.clone(), Link { named, span });
             by_name.insert(group, expressions);
         }
-        Ok(Self { by_name })
+        match links.mistake() {
+            Some((span, what)) => Err(mistake(path, text, Some(span), what)),
+            None => Ok(Self { by_name }),
+        }
     }
 
     /// All of them, by name.
     pub(crate) fn into_map(self) -> BTreeMap<String, Vec<String>> {
         self.by_name
+    }
+}
+
+/// Which groups name which.
+#[derive(Debug, Default)]
+struct Links {
+    by_name: BTreeMap<String, Link>,
+}
+
+/// The groups that a group names, and where it stands.
+#[derive(Debug)]
+struct Link {
+    named: BTreeSet<String>,
+    span: Range<usize>,
+}
+
+impl Links {
+    /// A group that names what is not there, or itself.
+    fn mistake(mut self) -> Option<(Range<usize>, Mistake)> {
+        let unknown = self.by_name.iter().find_map(|(group, link)| {
+            let name = link.named.iter().find(|name| !self.by_name.contains_key(*name))?;
+            let (group, name) = (group.clone(), name.clone());
+            Some((link.span.clone(), Mistake::UnknownGroup { group, name }))
+        });
+        unknown.or_else(|| {
+            self.keep_circles();
+            self.circle()
+        })
+    }
+
+    /// Takes out the groups that name none that is left, until all that are left name one.
+    fn keep_circles(&mut self) {
+        let mut named_by: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        let mut left: BTreeMap<&str, usize> = BTreeMap::new();
+        for (group, link) in &self.by_name {
+            left.insert(group, link.named.len());
+            for name in &link.named {
+                named_by.entry(name).or_default().push(group);
+            }
+        }
+        let bare = left.iter().filter(|(_, count)| **count == 0).map(|(group, _)| *group);
+        let mut bare: Vec<&str> = bare.collect();
+        let mut out = BTreeSet::new();
+        while let Some(group) = bare.pop() {
+            out.insert(group.to_owned());
+            for by in named_by.get(group).into_iter().flatten() {
+                let Some(count) = left.get_mut(by) else { continue };
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    bare.push(by);
+                }
+            }
+        }
+        self.by_name.retain(|group, _| !out.contains(group));
+    }
+
+    /// A circle, where each group names one that is here.
+    fn circle(&self) -> Option<(Range<usize>, Mistake)> {
+        let mut way: Vec<&String> = vec![self.by_name.keys().next()?];
+        loop {
+            let link = self.by_name.get(*way.last()?)?;
+            let next = link.named.iter().find(|name| self.by_name.contains_key(*name))?;
+            let Some(place) = way.iter().position(|group| *group == next) else {
+                way.push(next);
+                continue;
+            };
+            let mut circle = way.into_iter().skip(place).cloned();
+            let group = circle.next()?;
+            let span = self.by_name.get(&group)?.span.clone();
+            return Some((span, Mistake::Circle { group, others: circle.collect() }));
+        }
     }
 }
 

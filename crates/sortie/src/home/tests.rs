@@ -272,6 +272,15 @@ fn a_mistake_in_groups_is_one_sentence_with_file_and_line() {
         "\"a b\" = \"x\"\n",
         "1: `a b` is no name for a group: use letters, digits, `-`, `_` and `.`",
     );
+    check(
+        "a = \"x\"\nb = [\"@a\",\n \"@c\"]\n",
+        "2: group `b` names the group `c`, which is not there",
+    );
+    check("a = \"x, !@a\"\n", "1: group `a` contains itself");
+    check(
+        "a = \"@b\"\n\nb = [\"x\", \"@end\", \"@d\"]\nd = \"@c\"\nc = \"@b\"\nend = \"y\"\n",
+        "3: group `b` contains itself through `d`, `c`",
+    );
     std::fs::write(&path, "a = \"x\"\n\nb = [\"node[\"]\n").expect("an edit");
     let error = home.groups().expect_err("a bad expression").to_string();
     assert!(error.starts_with(&format!("{}:3: group `b`: ", path.display())), "{error}");
@@ -286,7 +295,8 @@ fn groups_are_expressions_or_lists_of_them() {
     let (_directory, paths) = new_home();
     let home = open(&paths).expect("a new home");
     assert_eq!(home.groups().expect("no file").into_map().len(), 0);
-    let text = "web = \"web[1-3]\"\ndb = [\"db1\", \"role=db\"]\n";
+    let text =
+        "web = \"web[1-3]\"\ndb = [\"db1\", \"role=db\"]\nall = [\"@web & !@db\", \"@db\"]\n";
     std::fs::write(paths.groups_file(), text).expect("an edit");
     let groups = home.groups().expect("it reads");
     let groups = groups.into_map();

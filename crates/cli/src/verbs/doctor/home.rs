@@ -58,6 +58,11 @@ pub(super) fn check_kept(findings: &mut Findings, paths: &HomePaths) {
             findings.problem("sessions", &failure.message, left);
         }
     }
+    // A node looks at them itself.
+    match paths.check_groups() {
+        Ok(()) => findings.well("groups", "can be read"),
+        Err(error) => findings.problem("groups", &chain(&error), Some("correct the file")),
+    }
     match paths.guardian() {
         Some(process) => {
             let who = format!("process {process} keeps what a node left running");
