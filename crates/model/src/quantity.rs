@@ -39,10 +39,13 @@ pub enum BadQuantity {
     #[error("`{0}` is too large; a size is below 16 EiB")]
     LargeSize(String),
     /// Not a throttle.
-    #[error("`{0}` is no throttle; write a number from 1, or `unlimited`")]
+    #[error("`{0}` is no throttle; write a number from 1 to {COUNT_MOST}, or `unlimited`")]
     Throttle(String),
     /// Not a number of failures.
-    #[error("`{0}` is no number of failures; write a number from 1, or a share such as `10%`")]
+    #[error(
+        "`{0}` is no number of failures; write a number from 1 to {COUNT_MOST}, or a share such as \
+         `10%`"
+    )]
     MaxFails(String),
     /// Not an intensity.
     #[error(
@@ -52,6 +55,8 @@ pub enum BadQuantity {
     Intensity(String),
 }
 
+/// The largest number that [`count`] reads.
+const COUNT_MOST: u32 = u32::MAX;
 const DAYS_MOST: u64 = limits::LONGEST.as_secs() / 86_400;
 const PERIOD_DAYS_MOST: u64 = limits::RESTART_PERIOD_LONGEST.as_secs() / 86_400;
 
@@ -104,8 +109,11 @@ fn count(text: &str) -> Option<u32> {
     plain.then(|| text.parse().ok()).flatten()
 }
 
+/// What stands for each whole number that is too large for any quantity.
+const TOO_LARGE: u128 = 1 << u64::BITS;
+
 /// `12.5` as 12 and 500,000,000 billionths; more than nine decimals are refused.
-fn decimal(text: &str) -> Option<(u64, u32)> {
+fn decimal(text: &str) -> Option<(u128, u32)> {
     let (whole, decimals) = match text.split_once('.') {
         Some((whole, decimals)) if !decimals.is_empty() => (whole, decimals),
         Some(_) => return None,
@@ -115,7 +123,9 @@ fn decimal(text: &str) -> Option<(u64, u32)> {
     if whole.is_empty() || !plain(whole) || !plain(decimals) || decimals.len() > 9 {
         return None;
     }
-    Some((whole.parse().ok()?, format!("{decimals:0<9}").parse().ok()?))
+    // Digits that are no number are too many.
+    let whole = whole.parse::<u64>().map_or(TOO_LARGE, u128::from);
+    Some((whole, format!("{decimals:0<9}").parse().ok()?))
 }
 
 /// The number a text begins with, and what follows it.
@@ -173,5 +183,13 @@ mod tests {
             parse_duration("4000d").unwrap_err().to_string(),
             "`4000d` is too long; a duration is at most 3650 days"
         );
+        let many = "99999999999999999999";
+        assert_eq!(parse_size(many), Err(BadQuantity::LargeSize(many.to_owned())));
+        for long in [many.to_owned(), format!("{many}d"), format!("{many}h {many}m")] {
+            assert_eq!(parse_duration(&long), Err(BadQuantity::LongDuration(long)));
+        }
+        assert_eq!(parse_size("18446744073709551615"), Ok(u64::MAX));
+        let said = parse_throttle(many).unwrap_err().to_string();
+        assert!(said.contains("from 1 to 4294967295, or `unlimited`"), "{said}");
     }
 }

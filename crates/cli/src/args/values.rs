@@ -130,7 +130,10 @@ pub(crate) fn embedded_nodes(text: &str) -> Result<usize, String> {
 }
 
 fn not_whole(text: &str, most: u64) -> String {
-    format!("`{text}` is no whole number; write one from 0 to {most}")
+    let is_one = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let what = if is_one { "too large" } else { "no whole number" };
+    let one = if is_one { "a number" } else { "one" };
+    format!("`{text}` is {what}; write {one} from 0 to {most}")
 }
 
 /// `K=V` as `-e` and lines of `--env-file` spell it; `K` alone takes our own value.
@@ -172,11 +175,16 @@ mod tests {
         assert_eq!(whole("7"), Ok(7));
         assert_eq!(long_whole("4294967296"), Ok(4_294_967_296));
         assert_eq!(embedded_nodes("1"), Ok(1));
-        for bad in ["x", "-1", "", "1.5", "4294967296"] {
+        for bad in ["x", "-1", "", "1.5"] {
             let said = whole(bad).expect_err(bad);
             assert_eq!(said, format!("`{bad}` is no whole number; write one from 0 to 4294967295"));
         }
-        assert!(long_whole("18446744073709551616").is_err());
+        let large = |text: &str, most: &str| {
+            Err(format!("`{text}` is too large; write a number from 0 to {most}"))
+        };
+        assert_eq!(whole("4294967296").map(u64::from), large("4294967296", "4294967295"));
+        let text = "18446744073709551616";
+        assert_eq!(long_whole(text), large(text, "18446744073709551615"));
         for bad in ["0", "x", &(EMBEDDED_NODES + 1).to_string()] {
             assert!(embedded_nodes(bad).expect_err(bad).contains("write one from 1 to"), "{bad}");
         }

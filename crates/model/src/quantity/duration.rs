@@ -53,9 +53,9 @@ fn unit(word: &str) -> Option<u64> {
     })
 }
 
-fn nanos(whole: u64, billionths: u32, unit: u64) -> u128 {
+fn nanos(whole: u128, billionths: u32, unit: u64) -> u128 {
     let unit = u128::from(unit);
-    u128::from(whole) * unit + u128::from(billionths) * unit / 1_000_000_000
+    whole * unit + u128::from(billionths) * unit / 1_000_000_000
 }
 
 fn bounded(nanos: u128) -> Option<Duration> {

@@ -16,7 +16,7 @@ pub fn parse_size(text: &str) -> Result<u64, BadQuantity> {
     if factor == 1 && billionths > 0 {
         return Err(bad());
     }
-    let bytes = u128::from(whole) * factor + u128::from(billionths) * factor / 1_000_000_000;
+    let bytes = whole * factor + u128::from(billionths) * factor / 1_000_000_000;
     u64::try_from(bytes).map_err(|_| BadQuantity::LargeSize(text.to_owned()))
 }
 
