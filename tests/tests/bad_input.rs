@@ -31,6 +31,30 @@ fn what_a_node_can_tell_is_refused_before_any_job_exists() {
 }
 
 #[test]
+fn a_tree_of_what_is_not_there_is_an_error_alone() {
+    let home = Home::running("solo", &[]);
+    let ran = home.sortie(&["tree", "nosuch"]);
+    one_sentence(&ran, 4, &["nosuch"]);
+    assert_eq!(ran.out, "");
+    assert!(home.sortie(&["tree"]).out.starts_with("session default"), "an empty one is one");
+}
+
+#[test]
+fn a_variable_that_is_not_set_here_is_said_to_set_nothing() {
+    let home = Home::running("solo", &[]);
+    let file = home.path().join("variables");
+    std::fs::write(&file, "SORTIE_NOT_THERE\nB=2\n").expect("a file");
+    let file = file.to_str().expect("UTF-8");
+    let command = ["--", "sh", "-c", "echo $B${SORTIE_NOT_THERE-none}"];
+    for (option, out) in [(["-e", "SORTIE_NOT_THERE"], "none\n"), (["--env-file", file], "2none\n")]
+    {
+        let ran = home.sortie(&[&["invoke"], &option[..], &command].concat());
+        assert_eq!((ran.code, ran.out.as_str()), (0, out), "{ran:?}");
+        assert!(ran.err.contains("`SORTIE_NOT_THERE` is not set here"), "{ran:?}");
+    }
+}
+
+#[test]
 fn an_expression_that_matches_no_node_runs_nothing_and_is_no_error() {
     let home = Home::running("solo", &[]);
     for arguments in [
@@ -60,7 +84,7 @@ fn what_names_nothing_is_said_also_when_the_wait_runs_out() {
         assert_eq!(ran.code, 4, "{ran:?}");
         assert!(ran.err.contains("77") && ran.err.contains("the wait ran out"), "{ran:?}");
         let ran = home.sortie(&[verb, &["77", "1", "--timeout", "0", "--allow-empty"]].concat());
-        one_sentence(&ran, 124, &["the wait ran out"]);
+        one_sentence(&ran, 124, &["the wait ran out", "what was waited for goes on"]);
     }
     assert_eq!(home.sortie(&["kill", "last"]).code, 0);
 }

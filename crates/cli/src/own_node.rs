@@ -1,6 +1,7 @@
 //! The user's own node: where its home lies, and how it is started when a command needs one.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
@@ -36,10 +37,15 @@ pub(crate) const LEFT_RUNNING: &str =
 /// How this command says things on stderr: any of its connections may start a node.
 static STYLE: OnceLock<ErrorStyle> = OnceLock::new();
 
-/// What is said of a node that is started on the way is said so.
+/// What is said on the way, of a node that is started for one, is said so.
 pub(crate) fn say_in(style: ErrorStyle) {
     // A command has one style from its beginning on.
     let _ = STYLE.set(style);
+}
+
+/// Says on stderr what is found on the way, and is no error.
+pub(crate) fn notice(code: &'static str, sentence: impl fmt::Display) {
+    STYLE.get().copied().unwrap_or(ErrorStyle::Text).notice(code, sentence);
 }
 
 /// Where this user's home lies, by the environment (`docs/cli.md`, section 3).
@@ -62,7 +68,7 @@ fn home_of(
         let given = set(name).filter(|folder| folder.is_absolute());
         given.or_else(|| home.as_ref().map(|home| home.join(below)))
     };
-    let homeless = |why: &dyn std::fmt::Display| {
+    let homeless = |why: &dyn fmt::Display| {
         Failure::usage(format_args!("there is no home: SORTIE_HOME is not set, and {why}"))
             .hint("set SORTIE_HOME to a folder of yours")
     };
@@ -237,9 +243,7 @@ impl Starting {
     /// Says so, once, unless it was somebody else's node that answered.
     fn announce(&mut self) {
         if !self.has_ended() {
-            let style = STYLE.get().copied().unwrap_or(ErrorStyle::Text);
-            let sentence = "started a node of your own; `sortie node stop` ends it";
-            style.notice("node_started", sentence);
+            notice("node_started", "started a node of your own; `sortie node stop` ends it");
         }
     }
 

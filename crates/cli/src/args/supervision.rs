@@ -25,8 +25,8 @@ pub(crate) struct Supervision {
     #[arg(long, value_name = "N/D", requires = "restart", value_parser = parse_intensity)]
     #[arg(allow_hyphen_values = true)]
     pub(crate) intensity: Option<Intensity>,
-    /// The wait before a restart, up to 24 hours. It doubles with each in a row, up to 32 times as
-    /// long, and to 24 hours.
+    /// The wait before a restart, up to 24 hours; `0s` is none. It doubles with each in a row, up
+    /// to 32 times as long, and to 24 hours. [default: 0s]
     #[arg(long, value_name = "D", requires = "restart", value_parser = duration)]
     #[arg(allow_hyphen_values = true)]
     pub(crate) restart_delay: Option<Duration>,

@@ -24,7 +24,7 @@ use crate::args::supervision::Supervision;
 use crate::args::task::Task;
 use crate::args::values::{duration, os_bytes, size, variable};
 use crate::failure::Failure;
-use crate::program;
+use crate::{own_node, program};
 
 /// What to run, where and how.
 #[derive(Debug, Args, Clone, Default)]
@@ -292,17 +292,28 @@ impl Work {
 
     fn environment(&self, caller: Option<Caller>) -> Result<EnvironmentSpec, Failure> {
         let mut set = Vec::new();
+        let mut add = |word: &OsStr| {
+            match variable(word)? {
+                Some(variable) => set.push(variable),
+                // It is left out, and who misspelled it should know.
+                None => own_node::notice(
+                    "not_set",
+                    format_args!("`{0}` is not set here, so `-e {0}` sets nothing", word.display()),
+                ),
+            }
+            Ok::<_, Failure>(())
+        };
         for file in &self.env_file {
             let text = std::fs::read(file).map_err(|error| cannot_read(file, &error))?;
             for line in text.split(|byte| *byte == b'\n') {
                 let line = line.strip_suffix(b"\r").unwrap_or(line);
                 if !line.is_empty() && !line.starts_with(b"#") {
-                    set.extend(variable(OsStr::from_bytes(line))?);
+                    add(OsStr::from_bytes(line))?;
                 }
             }
         }
         for word in &self.env {
-            set.extend(variable(word)?);
+            add(word)?;
         }
         let caller = caller.map(|caller| (caller.environment, caller.directory));
         let (environment, inherited_directory) = caller.unzip();

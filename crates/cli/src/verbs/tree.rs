@@ -33,11 +33,16 @@ pub(super) async fn run(args: TreeArgs) -> Result<u8, Failure> {
         }
     }
     connection.close().await;
-    print(&match args.look.format() {
-        Some(Format::Json | Format::Ndjson) => format!("{}\n", document(&view, &branches)),
-        Some(Format::Yaml) => yaml::to_yaml(&document(&view, &branches)),
-        _ => draw(&view, &branches),
-    })?;
+    // A tree of nothing but trouble is none.
+    let only_trouble = branches.is_empty() && !entries.troubles.is_empty();
+    match args.look.format() {
+        Some(Format::Json | Format::Ndjson) => {
+            print(&format!("{}\n", document(&view, &branches)))?;
+        }
+        Some(Format::Yaml) => print(&yaml::to_yaml(&document(&view, &branches)))?,
+        _ if only_trouble => {}
+        _ => print(&draw(&view, &branches))?,
+    }
     let outcome = report_troubles(&entries, Nothing::Fails, &args.look);
     Ok(outcome.status(Rule::Table, Failures::Count))
 }
