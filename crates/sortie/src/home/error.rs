@@ -119,17 +119,17 @@ pub enum Mistake {
     #[error("group `{group}` names the group `{name}`, which is not there")]
     UnknownGroup {
         /// The group.
-        group: String,
+        group: Box<str>,
         /// The one that it names.
-        name: String,
+        name: Box<str>,
     },
     /// A group names itself, directly or through others.
     #[error("group `{group}` contains itself{}", through(.others))]
     Circle {
         /// The group.
-        group: String,
+        group: Box<str>,
         /// The groups between it and itself, in order.
-        others: Vec<String>,
+        others: Box<[String]>,
     },
 }
 

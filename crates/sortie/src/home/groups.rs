@@ -82,7 +82,7 @@ impl Links {
     fn mistake(mut self) -> Option<(Range<usize>, Mistake)> {
         let unknown = self.by_name.iter().find_map(|(group, link)| {
             let name = link.named.iter().find(|name| !self.by_name.contains_key(*name))?;
-            let (group, name) = (group.clone(), name.clone());
+            let (group, name) = (group.as_str().into(), name.as_str().into());
             Some((link.span.clone(), Mistake::UnknownGroup { group, name }))
         });
         unknown.or_else(|| {
@@ -130,7 +130,8 @@ impl Links {
             let mut circle = way.into_iter().skip(place).cloned();
             let group = circle.next()?;
             let span = self.by_name.get(&group)?.span.clone();
-            return Some((span, Mistake::Circle { group, others: circle.collect() }));
+            let (group, others) = (group.into(), circle.collect());
+            return Some((span, Mistake::Circle { group, others }));
         }
     }
 }
