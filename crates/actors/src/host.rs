@@ -174,6 +174,8 @@ impl Actor for HostActor {
                 state.host.on_ended(job, count, &mut effects);
             }
         }
+        // Until what it was told is done.
+        let _heard;
         match message {
             HostMessage::Start(start) => {
                 let room = state.room();
@@ -193,7 +195,8 @@ impl Actor for HostActor {
                 state.grace = None;
                 state.abort_due(&myself);
             }
-            HostMessage::LeaseOver(link, _heard) => {
+            HostMessage::LeaseOver(link, heard) => {
+                _heard = heard;
                 state.host.on_lease_over(&mut effects);
                 if state.host.is_empty() {
                     let session = (state.outbox.session(), state.owner_id());

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use sortie_engine::parent_job::{
-    Effects, FalseReport, JobEffect, NotAsking, ParentJob, QuestionKey, StopOrder, Unknown, Unmoved,
+    Effects, FalseReport, JobEffect, Memory, NotAsking, ParentJob, QuestionKey, StopOrder, Unknown,
+    Unmoved,
 };
 use sortie_model::reason::ReachStep;
 use sortie_model::spec::{StopSpec, Throttle};
@@ -95,9 +96,9 @@ pub(crate) enum ParentJobMessage {
     Disconnected(NodeId),
     /// A node does not know the job.
     Unknown((NodeId, Unknown), Timestamp),
-    /// A node is there, for the first time or again; and whether it knows what it was told in an
-    /// earlier life, or by an earlier one of ours.
-    Reachable(NodeId, bool),
+    /// A node is there, for the first time or again; and how well it knows what it was told in an
+    /// earlier life, or by an earlier one of ours, if it was.
+    Reachable(NodeId, Option<Memory>),
     /// What was to be said to a node found no room a while ago.
     SayAgain(NodeId),
     /// The node itself is: the job outlived it, and of its children on the node these run.
@@ -188,7 +189,7 @@ impl Actor for ParentJobActor {
                 if !state.session.attachment(node).says_again(state.job.identity.instance) {
                     return Ok(());
                 }
-                ParentJobMessage::Reachable(node, false)
+                ParentJobMessage::Reachable(node, None)
             }
             message => message,
         };
@@ -311,9 +312,9 @@ impl ParentJobArguments {
             }
             ParentJobMessage::TooOld(it) => rows.on_too_old(it, now, &mut effects),
             ParentJobMessage::Disconnected(it) => rows.on_disconnected(it, now, &mut effects),
-            ParentJobMessage::Reachable(node, is_later) => {
-                if is_later {
-                    rows.on_adopted(node, now);
+            ParentJobMessage::Reachable(node, later) => {
+                if let Some(memory) = later {
+                    rows.on_adopted((node, memory), now, &mut effects);
                     rows.forget_questions(node, &mut effects);
                 }
                 rows.on_reconnected(node, now, &mut effects);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use sortie_engine::link_rule::{Standing, Stays, which_stays};
-use sortie_engine::parent_job::Unknown;
+use sortie_engine::parent_job::{Memory, Unknown};
 use sortie_engine::peer::{Keep, Peer, PeerEffect};
 use sortie_link::{Backoff, CloseCode, ControlReceiver, Link, Side};
 use sortie_model::reason::ReachStep;
@@ -231,8 +231,8 @@ impl PeerState {
         let session = self.sessions.get(&session).filter(|session| !session.is_over());
         let Some(session) = session else { return };
         let attachment = session.attachment(self.id);
-        let life = match attachment.resumed(link, &unknown) {
-            Ok(life) => life,
+        let (life, known) = match attachment.resumed(link, &unknown) {
+            Ok(said) => said,
             Err(error) => return link.close(CloseCode::GARBAGE, &error.to_string()),
         };
         let (since, id) = (self.last_heard, self.id);
@@ -245,8 +245,11 @@ impl PeerState {
             return;
         }
         attachment.inputs.on_all_named(link);
-        let is_later = life == Life::Later;
-        session.tell_jobs(id, |_| Some(ParentJobMessage::Reachable(id, is_later)));
+        session.tell_jobs(id, |job| {
+            let is_torn = !remembers && known.contains(&job);
+            let memory = if is_torn { Memory::Torn } else { Memory::Whole };
+            Some(ParentJobMessage::Reachable(id, (life == Life::Later).then_some(memory)))
+        });
     }
 
     fn tick(&mut self, effects: &mut Vec<PeerEffect>) {
@@ -348,5 +351,5 @@ fn attach(session: &SessionShared, link: &Link, node: NodeId) {
     if attached != Attached::Ready {
         return;
     }
-    session.tell_jobs(node, |_| Some(ParentJobMessage::Reachable(node, false)));
+    session.tell_jobs(node, |_| Some(ParentJobMessage::Reachable(node, None)));
 }

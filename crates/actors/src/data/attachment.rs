@@ -60,6 +60,9 @@ pub(crate) enum Life {
     Later,
 }
 
+/// That, and which jobs it knows of those that it was asked about.
+type Answer = (Life, BTreeSet<JobInstance>);
+
 /// A node answers a resume that is not outstanding, or about jobs that it was not asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it answers what it was not asked")]
@@ -250,17 +253,17 @@ impl Attachment {
 
     /// The node answered the resume over that connection; `unknown` are jobs that it does not know.
     /// They must be told so, and say that they have [heard](Self::heard). Says in which life the
-    /// node was told of them.
+    /// node was told of them, and which it knows.
     ///
     /// # Errors
     /// [`NotAsked`]; nothing of it is believed then.
-    pub(crate) fn resumed(&self, link: &Link, unknown: &[JobInstance]) -> Result<Life, NotAsked> {
+    pub(crate) fn resumed(&self, link: &Link, unknown: &[JobInstance]) -> Result<Answer, NotAsked> {
         let mut state = self.state();
         if !state.is_carried_by(link) {
             return Err(NotAsked);
         }
-        let asked = state.asked.take().ok_or(NotAsked)?;
-        if !unknown.iter().all(|job| asked.contains(job)) {
+        let mut known = state.asked.take().ok_or(NotAsked)?;
+        if !unknown.iter().all(|job| known.remove(job)) {
             return Err(NotAsked);
         }
         state.ready = true;
@@ -276,7 +279,7 @@ impl Attachment {
             state.fresh.retain(|key, _| key.job != *job);
         }
         let later = std::mem::take(&mut state.later);
-        Ok(if later { Life::Later } else { Life::Same })
+        Ok((if later { Life::Later } else { Life::Same }, known))
     }
 
     /// The session is over: its node is told, and nothing is acknowledged any more.

@@ -13,17 +13,6 @@ use crate::parent_job::{Effects, JobEffect, ParentJob};
 use crate::placement::{NodeIndex, Spread};
 use crate::throttle::share;
 
-/// What a node says that does not know a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unknown {
-    /// What ran of it was killed, since its owner was silent or did not ask for it.
-    pub expired: bool,
-    /// It was told of it, if at all, in an earlier life, or by an earlier one of ours.
-    pub later: bool,
-    /// Processes of such jobs outlive its lives: it knows of each that ever began.
-    pub remembers: bool,
-}
-
 /// Whether a job can still use a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reach {
@@ -297,34 +286,6 @@ impl ParentJob {
         self.advance(now, effects);
     }
 
-    /// The node says that it does not know this job: what is said to run there does not. If it
-    /// never heard of it, what was sent may be sent again. `reached` as in [`Self::on_lost`].
-    pub fn on_unknown(
-        &mut self,
-        (node, said, since): (NodeId, Unknown, Timestamp),
-        reached: impl Fn(Ordinal) -> bool,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) {
-        if said.expired || (said.later && !(said.remembers && self.outlives_its_node())) {
-            return self.on_lost((node, since), reached, now, effects);
-        }
-        let Some(index) = self.nodes.find(node) else { return };
-        for ordinal in self.on_node(index) {
-            let phase = self.row(ordinal).map(|row| row.phase);
-            match phase {
-                _ if self.is_parked(ordinal) => {}
-                Some(phase) if phase.is_sent() => self.unsuspended(ordinal, effects),
-                Some(phase) if phase.holds_slot() => {
-                    self.fail(ordinal, Reason::NodeLost { since }, now, effects);
-                }
-                _ => {}
-            }
-        }
-        self.apply_max_fails(now, effects);
-        self.advance(now, effects);
-    }
-
     /// The node has been silent for so long that its children are not waited for. They may run on
     /// there, and say so when it is back.
     pub fn on_disconnected(&mut self, node: NodeId, now: Timestamp, effects: &mut Effects) {
@@ -339,19 +300,6 @@ impl ParentJob {
             self.set_phase(ordinal, silent, effects);
         }
         self.advance(now, effects);
-    }
-
-    /// The node knows what it was told in an earlier life, or by an earlier one of ours: what ran
-    /// there ran on.
-    pub fn on_adopted(&mut self, node: NodeId, now: Timestamp) {
-        let Some(index) = self.nodes.find(node) else { return };
-        let begun = self.on_node(index).into_iter().filter_map(|ordinal| {
-            let row = self.row(ordinal)?;
-            // Of a life that did not begin yet, that is when the one before did.
-            let runs = row.phase.holds_slot() && !row.phase.is_sent() && row.begin.is_some();
-            (runs && !self.is_parked(ordinal)).then_some((ordinal, row.incarnation))
-        });
-        self.adopted(begun.collect(), now);
     }
 
     /// A new connection to the node is up: what it may not have heard is said again. Hosts accept a
@@ -388,7 +336,7 @@ impl ParentJob {
         self.advance(now, effects);
     }
 
-    fn on_node(&self, index: NodeIndex) -> Vec<Ordinal> {
+    pub(super) fn on_node(&self, index: NodeIndex) -> Vec<Ordinal> {
         let rows = (0u32..).map(Ordinal).zip(&self.rows);
         let mine = rows.filter(|(_, row)| row.node == Some(index) && !row.phase.is_finished());
         mine.map(|(ordinal, _)| ordinal).collect()

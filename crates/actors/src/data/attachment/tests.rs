@@ -77,7 +77,7 @@ async fn only_what_was_asked_is_answered() {
     let attachment = asked(&mut ends).await;
     let (other, _kept) = link().await;
     assert_eq!(attachment.resumed(&other, &[]), Err(NotAsked));
-    assert_eq!(attachment.resumed(&ends.here, &[]), Ok(Life::Same));
+    assert_eq!(attachment.resumed(&ends.here, &[]), Ok((Life::Same, BTreeSet::from([JOB]))));
     assert!(attachment.is_ready() && attachment.has_told(JOB));
     assert_eq!(attachment.resumed(&ends.here, &[JOB]), Err(NotAsked));
     assert!(attachment.has_told(JOB), "the second answer is not believed");
@@ -89,7 +89,7 @@ async fn a_job_that_ends_while_the_answer_is_outstanding_is_forgotten_after_it()
     let attachment = asked(&mut ends).await;
     let forget = ForgetJob { session: attachment.session, job: JOB };
     attachment.forget(&forget);
-    assert_eq!(attachment.resumed(&ends.here, &[JOB]), Ok(Life::Same));
+    assert_eq!(attachment.resumed(&ends.here, &[JOB]), Ok((Life::Same, BTreeSet::new())));
     let frame = ends.there_control.next().await.expect("a word");
     assert_eq!(frame.open::<ForgetJob>(), Ok(forget));
 }
@@ -124,7 +124,7 @@ async fn a_position_that_comes_after_its_job_was_forgotten_is_not_kept() {
 async fn a_job_that_must_hear_of_a_loss_starts_nothing_before() {
     let mut ends = linked().await;
     let attachment = asked(&mut ends).await;
-    assert_eq!(attachment.resumed(&ends.here, &[JOB]), Ok(Life::Same));
+    assert_eq!(attachment.resumed(&ends.here, &[JOB]), Ok((Life::Same, BTreeSet::new())));
     let again = || ChildBatch::Again(Vec::new());
     // The answer is known, and the word of it is on its way to the job.
     assert_eq!(attachment.send_start((JOB, Hosting::Temporary), again(), || None), Begun::No);
@@ -191,7 +191,7 @@ async fn what_outlives_silence_is_asked_for_whatever_happened_to_its_node() {
     let frame = second.there_control.next().await.expect("a question");
     let resume = frame.open::<Resume>().expect("a resume");
     assert_eq!((resume.jobs, resume.children), (vec![kept], vec![position(0, 5).unpaused()]));
-    assert_eq!(attachment.resumed(&second.here, &[kept]), Ok(Life::Later));
+    assert_eq!(attachment.resumed(&second.here, &[kept]), Ok((Life::Later, BTreeSet::new())));
     assert_eq!(attachment.holds(), Holds::Nothing);
 }
 
@@ -224,7 +224,7 @@ async fn a_node_that_was_away_hears_of_the_end_of_what_outlives_its_silence() {
     let frame = second.there_control.next().await.expect("a question");
     assert_eq!(frame.open::<Resume>().expect("a resume").jobs, []);
     assert_eq!((attachment.owes(), attachment.holds()), (false, Holds::Nothing));
-    assert_eq!(attachment.resumed(&second.here, &[]), Ok(Life::Same));
+    assert_eq!(attachment.resumed(&second.here, &[]), Ok((Life::Same, BTreeSet::new())));
     assert_eq!(attachment.send_start(job, ChildBatch::Again(Vec::new()), || None), Begun::Yes);
     second.here.close(CloseCode::SILENT, "cut");
     attachment.end();

@@ -117,7 +117,7 @@ fn it_is_known_to_be_parked_over_the_end_of_the_jobs_own_node() {
     still_parked(&job);
     assert!(!effects.iter().any(|effect| matches!(effect, JobEffect::Move { .. })));
     // Its node knows the job, for another child's sake.
-    job.on_adopted(node(0), NOW);
+    job.on_adopted((node(0), Memory::Whole), NOW, &mut Effects::new());
     assert!(!begins(&mut job));
     let view = job.child_view(Ordinal(0), MailboxFacts::default()).expect("a child");
     assert!(view.notes.is_empty(), "{:?}", view.notes);

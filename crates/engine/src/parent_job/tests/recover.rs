@@ -139,14 +139,14 @@ fn what_outlived_a_daemon_says_so_until_its_next_life() {
     job.on_recovered(node(0), |_, _| Found::Alive, NOW, &mut effects);
     let said = [format!("it outlived a daemon, and was taken over by the next at {NOW}")];
     assert_eq!((notes(&job, 0), notes(&job, 1)), (said.to_vec(), Vec::new()));
-    job.on_adopted(node(1), later);
+    job.on_adopted((node(1), Memory::Whole), later, &mut Effects::new());
     let also = [format!("it outlived a daemon, and was taken over by the next at {later}")];
     assert_eq!((notes(&job, 0), notes(&job, 1)), (said.to_vec(), also.to_vec()));
     job.on_report(node(0), &[], vec![end(0, failed())], &mut effects).expect("true");
     job.on_wake(later, &mut effects);
     assert_eq!((notes(&job, 0), notes(&job, 1)), (Vec::new(), also.to_vec()));
     // One that is about to begin there did not outlive anything, though one before it ran.
-    job.on_adopted(node(0), later);
+    job.on_adopted((node(0), Memory::Whole), later, &mut Effects::new());
     assert_eq!((job.child_state(Ordinal(0)), notes(&job, 0)), (Some(State::NotStarted), vec![]));
 }
 

@@ -139,6 +139,36 @@ fn what_may_have_run_is_not_said_again() {
 }
 
 #[test]
+fn what_a_torn_memory_may_have_lost_is_not_sent_again() {
+    let task = BodySpec::Task {
+        name: "task".into(),
+        input: Bytes::new(),
+        types: Default::default(),
+        run_in: Default::default(),
+    };
+    let command = BodySpec::Command { words: Vec::new() };
+    let uncertain = Some(Reason::StartUncertain);
+    // Whom the function's node knows, it was told of in its present life.
+    let cases = [
+        (Memory::Whole, command.clone(), None),
+        (Memory::Torn, command, uncertain),
+        (Memory::Torn, task, None),
+    ];
+    for (memory, body, expected) in cases {
+        let spec = JobSpec { body, ..spec(per_node(2), None) };
+        let (mut job, _) = accept(spec, 1);
+        assert_eq!(job.on_report(node(0), &[begin(1)], vec![], &mut Effects::new()), Ok(()));
+        let mut effects = Effects::new();
+        job.on_adopted((node(0), memory), NOW, &mut effects);
+        job.on_reconnected(node(0), NOW, &mut effects);
+        let said = effects.iter().any(|effect| matches!(effect, JobEffect::Start { .. }));
+        assert_eq!(said, expected.is_none(), "{memory:?}");
+        let reason = |ordinal| job.child_failure(Ordinal(ordinal)).map(|(reason, _)| reason);
+        assert_eq!((reason(0), reason(1)), (expected, None), "what began is heard of");
+    }
+}
+
+#[test]
 fn a_node_that_is_too_old_for_a_job_ends_only_its_own_children_of_it() {
     let (mut job, _) = accept(spec(per_node(1), None), 2);
     let mut effects = Effects::new();
