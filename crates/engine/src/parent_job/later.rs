@@ -1,5 +1,5 @@
-//! What a node that is there again says of jobs that it was told of before, in another life of its
-//! own or of ours: it does not know them, or it does, and may have forgotten some of their children.
+//! What a node that is there again says of jobs that it was told of before, in another life of
+//! its own or of ours: it does not know them, or does, and may have forgotten some children.
 
 use sortie_model::{NodeId, Ordinal, Reason, Timestamp};
 

@@ -8,9 +8,9 @@ use std::time::Duration;
 pub const HEARTBEAT: Duration = Duration::from_millis(500);
 /// Silence after which a node is shown as suspect.
 pub const SUSPECT_AFTER: Duration = Duration::from_secs(3);
-/// How long children that a node sends at the beginning of a session wait for what was killed of its
-/// earlier ones to be dead: shorter than a node may be silent. What the kernel does not let die
-/// keeps nobody longer.
+/// How long children that a node sends at the beginning of a session wait for what was killed of
+/// its earlier ones to be dead: shorter than a node may be silent. What the kernel does not let
+/// die keeps nobody longer.
 pub const DEATHS_WAIT: Duration = Duration::from_secs(2);
 /// How old the newest heartbeat of ours may be that an owner is known to have heard: after that the
 /// executing node kills the owner's children.

@@ -1,5 +1,5 @@
-//! What is being killed of another node's jobs. The next life of that node's child must find nothing
-//! of the one before (`docs/semantics.md`, section 5.1), so what it starts waits for that.
+//! What is being killed of another node's jobs. The next life of that node's child must find
+//! nothing of the one before (`docs/semantics.md`, section 5.1), so what it starts waits for that.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
