@@ -105,6 +105,8 @@ pub(crate) struct HostState {
     ports: BTreeMap<JobInstance, Arc<JobPort>>,
     inboxes: Arc<Inboxes>,
     running: BTreeMap<GroupId, Group>,
+    /// Whether nothing was started yet.
+    is_new: bool,
     /// How many groups there ever were.
     groups: u64,
     ended: Arc<EndedGroups>,
@@ -156,6 +158,7 @@ impl Actor for HostActor {
             ports,
             inboxes,
             running,
+            is_new: true,
             groups,
             ended,
             grace: None,
@@ -178,6 +181,10 @@ impl Actor for HostActor {
         let _heard;
         match message {
             HostMessage::Start(start) => {
+                if let (Owner::There(owner, _), true) = (&state.owner, state.is_new) {
+                    state.node.outwait_deaths(*owner).await;
+                }
+                state.is_new = false;
                 let room = state.room();
                 if let Err(error) = state.host.on_start(start, room, &mut effects) {
                     state.refuse_peer(&error);
@@ -257,7 +264,8 @@ impl HostState {
         let expired = self.node.has_expired(resume.session, self.owner_id());
         let inputs = self.ports.iter().flat_map(|(job, port)| port.inputs.positions(*job));
         let inputs = inputs.collect();
-        let (session, remembers) = (resume.session, self.node.remembers());
+        let remembers = self.host.remembers(self.node.remembers(), &unknown);
+        let session = resume.session;
         let _ = link.send(&Resumed { session, unknown, expired, inputs, remembers });
         if let Owner::There(_, current) = &mut self.owner {
             *current = Some(link);
@@ -361,7 +369,8 @@ impl HostState {
     fn discard(&mut self, job: JobInstance) {
         if let Some(port) = self.ports.remove(&job) {
             port.discard();
-            if let Owner::There(owner, _) = &self.owner {
+            let runs = self.running.values().any(|group| group.job == job);
+            if let (Owner::There(owner, _), true) = (&self.owner, runs) {
                 self.node.note_dying(*owner, &port.alive);
             }
         }

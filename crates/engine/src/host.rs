@@ -168,12 +168,15 @@ pub struct Host {
     learned: usize,
     processes: usize,
     most_processes: usize,
+    /// Whether any of it was taken over from an earlier life of the node.
+    has_adopted: bool,
 }
 
 impl Host {
     /// A host that runs at most so many processes at once.
     pub fn new(most_processes: usize) -> Self {
-        Self { jobs: BTreeMap::new(), specs: 0, learned: 0, processes: 0, most_processes }
+        let (jobs, has_adopted) = (BTreeMap::new(), false);
+        Self { jobs, specs: 0, learned: 0, processes: 0, most_processes, has_adopted }
     }
 
     /// The owner wants children started.

@@ -228,7 +228,8 @@ pub struct Resumed {
     /// How far children have read their input. Those that are not named read none.
     pub inputs: Vec<InputPosition>,
     /// Whether a job that is not known never ran a process here in an earlier life of the node
-    /// either, as far as the job outlives its owner's silence.
+    /// either, as far as the job outlives its owner's silence; where all are known, whether each
+    /// process of them is that ever began.
     pub remembers: bool,
 }
 

@@ -88,7 +88,6 @@ impl NodeShared {
             if known.is_some() {
                 self.end_host(session, owner);
             }
-            self.outwait_deaths(owner).await;
             if self.new_host(session, owner, link).await.is_none() {
                 return;
             }
@@ -164,7 +163,7 @@ impl NodeShared {
     }
 
     /// Waits, within a bound, until what was killed of that node's jobs is dead.
-    async fn outwait_deaths(&self, owner: NodeId) {
+    pub(crate) async fn outwait_deaths(&self, owner: NodeId) {
         let dead = async {
             if self.past.dying.over(owner).await
                 && let Some(guardian) = self.guardians.current()
@@ -177,15 +176,15 @@ impl NodeShared {
         }
     }
 
-    /// That is being killed of another node's.
-    pub(crate) fn note_dying(&self, owner: NodeId, what: &Alive) {
-        self.past.dying.note(owner, what);
+    /// What ran for another node's job is being killed.
+    pub(crate) fn note_dying(&self, owner: NodeId, job: &Alive) {
+        self.past.dying.note_job(owner, job);
     }
 
     /// Ends a host, which has what it ran killed.
     fn over(&self, owner: NodeId, hosted: &Hosted) {
         let heard = Alive::default();
-        self.past.dying.note(owner, &heard);
+        self.past.dying.note_host(owner, &heard);
         let _ = hosted.host.cast(HostMessage::Over(heard));
     }
 
@@ -265,7 +264,7 @@ impl NodeShared {
             if what == Which::Temporary {
                 if let Some(hosted) = hosts.get(&(session, owner)) {
                     let heard = Alive::default();
-                    self.past.dying.note(owner, &heard);
+                    self.past.dying.note_host(owner, &heard);
                     let _ = hosted.host.cast(HostMessage::LeaseOver(hosted.link, heard));
                 }
             } else if let Some(hosted) = hosts.remove(&(session, owner)) {

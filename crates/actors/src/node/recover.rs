@@ -155,16 +155,12 @@ impl NodeShared {
             let wait = job.rows().spec().connect_timeout;
             self.want_link(node, (session, job.identity.instance), wait);
         }
-        let (directory, node) = (store.directory().to_owned(), Arc::downgrade(self));
+        let directory = store.directory().to_owned();
         tokio::spawn(async move {
-            // Until it is kept what became of them, another start must not trust what it finds;
-            // nor until owners elsewhere have asked, which most have by then.
+            // Until it is kept what became of them, another start must not trust what it finds.
             let kept = join_all(taken_up.iter().map(|job| job.kept())).await;
             if !same_boot && kept.into_iter().all(|kept| kept) {
-                tokio::time::sleep(limits::DISCONNECT_AFTER).await;
-                if node.upgrade().is_some_and(|node| !node.is_ending()) {
-                    boot::note(&directory);
-                }
+                boot::note(&directory);
             }
         });
         // What belongs to no job any more is killed as it is dropped.

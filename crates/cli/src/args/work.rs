@@ -292,28 +292,30 @@ impl Work {
 
     fn environment(&self, caller: Option<Caller>) -> Result<EnvironmentSpec, Failure> {
         let mut set = Vec::new();
-        let mut add = |word: &OsStr| {
+        // What is left out is said: who misspelled it should know.
+        let mut add = |word: &OsStr, left_out: &dyn Fn() -> String| {
             match variable(word)? {
                 Some(variable) => set.push(variable),
-                // It is left out, and who misspelled it should know.
-                None => own_node::notice(
-                    "not_set",
-                    format_args!("`{0}` is not set here, so `-e {0}` sets nothing", word.display()),
-                ),
+                None => own_node::notice("not_set", format_args!("{}", left_out())),
             }
             Ok::<_, Failure>(())
         };
         for file in &self.env_file {
             let text = std::fs::read(file).map_err(|error| cannot_read(file, &error))?;
-            for line in text.split(|byte| *byte == b'\n') {
+            for (number, line) in (1_u64..).zip(text.split(|byte| *byte == b'\n')) {
                 let line = line.strip_suffix(b"\r").unwrap_or(line);
                 if !line.is_empty() && !line.starts_with(b"#") {
-                    add(OsStr::from_bytes(line))?;
+                    // Not what it says: it may be a part of a secret.
+                    let path = file.display();
+                    add(OsStr::from_bytes(line), &|| {
+                        format!("{path}:{number} names no variable that is set here, and sets none")
+                    })?;
                 }
             }
         }
         for word in &self.env {
-            add(word)?;
+            let shown = word.display();
+            add(word, &|| format!("`{shown}` is not set here, so `-e {shown}` sets nothing"))?;
         }
         let caller = caller.map(|caller| (caller.environment, caller.directory));
         let (environment, inherited_directory) = caller.unzip();

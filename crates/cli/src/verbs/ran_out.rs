@@ -59,8 +59,8 @@ fn of_ended(entries: &[EntryView], what: For) -> String {
         more => format!(" and {more} more"),
     };
     format!(
-        "what was waited for is over, and not everything was received of {}{more}: another reader \
-         may have it in hand; `sortie receive {} --wait` takes what comes back",
+        "what was waited for is over, and not everything was received of {}{more}: \
+         `sortie receive {} --wait` takes the rest, of which another reader may have some",
         named.join(", "),
         named.join(" ")
     )
@@ -107,14 +107,14 @@ mod tests {
             unread,
             For::Records,
             Some(
-                "what was waited for is over, and not everything was received of 1, 2: another \
-                 reader may have it in hand; `sortie receive 1 2 --wait` takes what comes back",
+                "what was waited for is over, and not everything was received of 1, 2: `sortie \
+                 receive 1 2 --wait` takes the rest, of which another reader may have some",
             ),
         );
         let many =
             Entries { total: 5, entries: vec![EntryView::Child(child); 5], troubles: Vec::new() };
         let said = left(&many, For::Records).expect("a sentence");
-        assert!(said.contains("of 2, 2, 2 and 2 more: another"), "{said}");
+        assert!(said.contains("of 2, 2, 2 and 2 more: `sortie"), "{said}");
         let page = Entries { total: 6, ..many };
         assert_eq!(left(&page, For::Ends).as_deref(), Some("what is not over of it goes on"));
     }

@@ -78,7 +78,9 @@ async fn take(
         // A node that is gone has nothing to say.
         let entries = looked.ok().and_then(Result::ok).unwrap_or_default();
         let mut outcome = report_troubles(&entries, nothing, &args.look);
-        let what = if args.follow { For::Ends } else { For::Records };
+        // Of some streams alone it is not known whether they were received.
+        let some = args.follow || !args.stream.is_empty();
+        let what = if some { For::Ends } else { For::Records };
         ran_out::report(&entries, what, &args.look);
         outcome.note(Cause::WaitRanOut);
         return Ok(outcome.status(args.verdict.rule(Rule::Table), args.verdict.failures()));

@@ -18,6 +18,7 @@ impl Host {
         (spec, partial): (HostSpec, bool),
         children: &[(Ordinal, ChildIncarnation)],
     ) -> Arc<HostSpec> {
+        self.has_adopted = true;
         let is_process = is_process(&spec);
         let spec_bytes = encoded_length(&spec).unwrap_or(usize::MAX);
         if !self.jobs.contains_key(&job) {
@@ -39,5 +40,12 @@ impl Host {
             self.processes += children.len();
         }
         Arc::clone(&hosted.spec)
+    }
+
+    /// What the owner hears of the node's memory where these of its jobs are `unknown` here:
+    /// whether whatever ever began is known. What was told to the node's present life is, also
+    /// where its machine failed before that.
+    pub fn remembers(&self, node_remembers: bool, unknown: &[JobInstance]) -> bool {
+        node_remembers || (unknown.is_empty() && !self.has_adopted)
     }
 }

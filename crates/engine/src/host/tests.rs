@@ -178,6 +178,16 @@ fn a_job_without_its_spec_is_refused_and_a_forgotten_one_is_unknown() {
 }
 
 #[test]
+fn a_torn_memory_is_told_of_where_something_is_from_before_or_unknown() {
+    let mut host = Host::new(1);
+    // Told in the present life.
+    assert!(host.remembers(false, &[]) && host.remembers(true, &[JOB]));
+    assert!(!host.remembers(false, &[JOB]), "it may have been told before");
+    host.on_adopted(JOB, (*spec(), true), &[(Ordinal(0), ChildIncarnation(0))]);
+    assert!(!host.remembers(false, &[]) && host.remembers(true, &[]));
+}
+
+#[test]
 fn a_job_that_the_owner_does_not_name_any_more_is_over() {
     let mut host = Host::new(1);
     let mut effects = Vec::new();

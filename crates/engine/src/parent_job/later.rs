@@ -3,7 +3,10 @@
 
 use sortie_model::{NodeId, Ordinal, Reason, Timestamp};
 
-use crate::parent_job::{Effects, ParentJob};
+use sortie_model::spec::StopSpec;
+use sortie_wire::host_proto::ChildSet;
+
+use crate::parent_job::{Effects, JobEffect, ParentJob};
 
 /// What a node says that does not know a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,10 +76,15 @@ impl ParentJob {
         self.adopted(begun.collect(), now);
         // A function that it knows it was told of in its present life, which forgets nothing.
         if memory == Memory::Torn && self.outlives_its_node() {
-            for ordinal in self.on_node(index) {
-                if self.row(ordinal).is_some_and(|row| row.phase.is_sent()) {
-                    self.fail(ordinal, Reason::StartUncertain, now, effects);
-                }
+            let mut sent = self.on_node(index);
+            sent.retain(|ordinal| self.row(*ordinal).is_some_and(|row| row.phase.is_sent()));
+            if !sent.is_empty() {
+                // One that began, of which nothing was heard yet, must not run on.
+                let children = ChildSet::Some(sent.clone());
+                effects.push(JobEffect::Stop { node: index, children, how: StopSpec::NOW });
+            }
+            for ordinal in sent {
+                self.fail(ordinal, Reason::StartUncertain, now, effects);
             }
             self.apply_max_fails(now, effects);
         }

@@ -17,36 +17,65 @@ impl Default for Alive {
     }
 }
 
-/// What is about to be over, by whose it is.
+/// What is being killed, by whose it is.
 #[derive(Debug, Default)]
-pub(crate) struct Dying(Mutex<BTreeMap<NodeId, Vec<watch::Receiver<()>>>>);
+pub(crate) struct Dying(Mutex<BTreeMap<NodeId, OfOwner>>);
+
+/// What is being killed of one node's.
+#[derive(Debug, Default)]
+struct OfOwner {
+    open: Vec<watch::Receiver<()>>,
+    /// Whether anything ran that was killed.
+    killed: bool,
+}
 
 impl Dying {
-    /// That is over soon.
-    pub(crate) fn note(&self, owner: NodeId, what: &Alive) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_owner = all.entry(owner).or_default();
-        of_owner.retain(|one| one.has_changed().is_ok());
-        of_owner.push(what.0.subscribe());
+    /// A host was told to end, and has not said yet what it kills.
+    pub(crate) fn note_host(&self, owner: NodeId, heard: &Alive) {
+        self.note(owner, heard, false);
     }
 
-    /// Resolves when all is over that was noted of the owner by now, and says whether there was
-    /// anything.
+    /// What ran for a job is being killed.
+    pub(crate) fn note_job(&self, owner: NodeId, job: &Alive) {
+        self.note(owner, job, true);
+    }
+
+    fn note(&self, owner: NodeId, what: &Alive, killed: bool) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_owner = all.entry(owner).or_default();
+        of_owner.open.retain(is_open);
+        of_owner.open.push(what.0.subscribe());
+        of_owner.killed |= killed;
+    }
+
+    /// Resolves when all is over that was noted of the owner by now, and says whether anything was
+    /// ever killed.
     ///
     /// # Cancel safety
-    /// When cancelled, the next one does not wait for what this one waited for.
+    /// Cancel safe.
     pub(crate) async fn over(&self, owner: NodeId) -> bool {
-        let noted = || self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&owner);
-        let mut any = false;
-        // Hosts that hear of their end note their children meanwhile.
-        while let Some(some) = noted() {
-            any = true;
-            for mut one in some {
+        let noted = || {
+            let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            all.get(&owner).map(|of_owner| {
+                let open = of_owner.open.iter().filter(|one| is_open(one)).cloned();
+                (open.collect::<Vec<_>>(), of_owner.killed)
+            })
+        };
+        // Hosts that hear of their end note their jobs meanwhile.
+        while let Some((open, killed)) = noted() {
+            if open.is_empty() {
+                return killed;
+            }
+            for mut one in open {
                 while one.changed().await.is_ok() {}
             }
         }
-        any
+        false
     }
+}
+
+fn is_open(one: &watch::Receiver<()>) -> bool {
+    one.has_changed().is_ok()
 }
 
 #[cfg(test)]
@@ -60,15 +89,18 @@ mod tests {
         let dying = Dying::default();
         assert!(!dying.over(OWNER).await, "there was nothing");
         let (host, child, other) = (Alive::default(), Alive::default(), Alive::default());
-        dying.note(OWNER, &host);
-        dying.note(NodeId([2; 16]), &other);
+        dying.note_host(OWNER, &host);
+        dying.note_job(NodeId([2; 16]), &other);
         let mut over = Box::pin(dying.over(OWNER));
         assert!(by_now(&mut over).await.is_none());
-        dying.note(OWNER, &child);
+        dying.note_job(OWNER, &child);
         drop(host);
-        assert!(by_now(&mut over).await.is_none(), "the host's child is there");
+        let mut second = Box::pin(dying.over(OWNER));
+        for one in [&mut over, &mut second] {
+            assert!(by_now(one).await.is_none(), "the host's child is there");
+        }
         drop(child);
-        assert_eq!(by_now(&mut over).await, Some(true));
+        assert_eq!((by_now(&mut over).await, by_now(&mut second).await), (Some(true), Some(true)));
     }
 
     /// What the future says by now.

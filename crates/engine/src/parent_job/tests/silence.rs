@@ -161,8 +161,10 @@ fn what_a_torn_memory_may_have_lost_is_not_sent_again() {
         let mut effects = Effects::new();
         job.on_adopted((node(0), memory), NOW, &mut effects);
         job.on_reconnected(node(0), NOW, &mut effects);
-        let said = effects.iter().any(|effect| matches!(effect, JobEffect::Start { .. }));
-        assert_eq!(said, expected.is_none(), "{memory:?}");
+        let has = |what: fn(&JobEffect) -> bool| effects.iter().any(what);
+        let said = has(|effect| matches!(effect, JobEffect::Start { .. }));
+        let stopped = has(|effect| matches!(effect, JobEffect::Stop { .. }));
+        assert_eq!((said, stopped), (expected.is_none(), expected.is_some()), "{memory:?}");
         let reason = |ordinal| job.child_failure(Ordinal(ordinal)).map(|(reason, _)| reason);
         assert_eq!((reason(0), reason(1)), (expected, None), "what began is heard of");
     }
