@@ -1,6 +1,6 @@
 //! What readers took of one child, and whether it is all and came once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -43,6 +43,9 @@ pub(crate) enum Reader {
     /// It or its node was killed: what it printed may come again, under the same number.
     CutOff,
 }
+
+/// Characters of a record that a violation shows.
+const SHOWN: usize = 40;
 
 /// Whose records these are.
 #[derive(Debug, Clone, Copy)]
@@ -87,7 +90,7 @@ impl Ledger {
     }
 
     /// Checks that every number is there: but what the node itself said between two lives of the
-    /// process, one record each, may have gone with the node.
+    /// process, one record each, may have gone with the node, where it was not said twice.
     ///
     /// # Errors
     /// The first number that is missing.
@@ -95,17 +98,30 @@ impl Ledger {
         let Whose { item, job } = whose;
         let count = self.records.len() as u64;
         let said = self.records.values().filter(|(record, _)| record.stream == "information");
-        let mut may_miss = lives.saturating_sub(1 + said.count() as u64);
+        let said: BTreeSet<_> =
+            said.filter_map(|(record, _)| record.value.as_ref()?.as_str()).collect();
+        let mut may_miss = lives.saturating_sub(1 + said.len() as u64);
         let mut next = 0;
         for seq in self.records.keys().copied() {
             let missing = seq - next;
             if missing > may_miss.min(1) {
-                return Err(Violation::Gap { item, job, seq: next, count });
+                let beside = [next.checked_sub(1), Some(seq)].map(|seq| self.shown(seq));
+                return Err(Violation::Gap { item, job, seq: next, count, beside });
             }
             may_miss -= missing;
             next = seq + 1;
         }
         Ok(())
+    }
+
+    /// The stream of a record, and how what it says begins.
+    fn shown(&self, seq: Option<u64>) -> String {
+        let Some((record, _)) = seq.and_then(|seq| self.records.get(&seq)) else {
+            return "nothing".to_owned();
+        };
+        let value = record.value.as_ref().map(Value::to_string);
+        let said = record.text.as_deref().or(value.as_deref()).unwrap_or_default();
+        format!("{} {:?}", record.stream, said.chars().take(SHOWN).collect::<String>())
     }
 
     /// The bytes of a stream, in order.

@@ -22,8 +22,11 @@ pub(crate) enum Violation {
     #[error("item {item}, job {job}: record {seq} came again and says something else")]
     Changed { item: u64, job: u64, seq: u64 },
     /// A record never came.
-    #[error("item {item}, job {job}: of {count} records the one with number {seq} is missing")]
-    Gap { item: u64, job: u64, seq: u64, count: u64 },
+    #[error(
+        "item {item}, job {job}: of {count} records the one with number {seq} is missing, between \
+         {beside:?}"
+    )]
+    Gap { item: u64, job: u64, seq: u64, count: u64, beside: [String; 2] },
     /// A record came before others that come first.
     #[error("record {came} came where {next} was to come")]
     Order { next: u64, came: u64 },

@@ -197,7 +197,9 @@ impl Again {
     /// and acknowledged, without being handed out.
     ///
     /// # Errors
-    /// [`RequestError`]: no connection came up in time, or another client has the session.
+    /// [`RequestError`]: no connection came up in time, another client has the session, or the
+    /// first delivery that comes again has more than was handed out, and cannot be taken in part
+    /// ([`RequestError::Lost`]).
     ///
     /// # Cancel safety
     /// Cancel safe: the next call goes on.
@@ -207,7 +209,7 @@ impl Again {
         }
         let spec = ReceiveSpec::new(self.spec.selection.clone(), ReceiveMode::Take);
         self.spec = ReceiveSpec { streams: self.spec.streams, on: self.spec.on.take(), ..spec };
-        loop {
+        let taken = loop {
             let taken = match self.open().await {
                 Ok(end) => {
                     // It is not over before all is taken.
@@ -220,29 +222,41 @@ impl Again {
                 Err(error) if is_loss(&error) => self.lost = Some(self.over),
                 Err(error) if has_another(&error) => return Err(error),
                 // What is gone with its session, or was removed, does not come again.
-                _ => break,
+                taken => break taken.unwrap_or(Taken::All),
             }
-        }
+        };
         if !self.finished.is_empty() {
             let selection = Selection::of(self.finished.clone());
             let remove = Ask::Remove { selection, force: false };
             // It may have been done before the connection broke.
             let _ = self.session.ask_in(self.firm.clone(), remove).await;
         }
-        Ok(())
+        match taken {
+            Taken::All => Ok(()),
+            Taken::Some => Err(RequestError::Lost),
+        }
     }
 
-    /// Acknowledges what was seen, up to what was not.
-    async fn take_seen(&self, mut receiver: Receiver) -> Result<(), RequestError> {
+    /// Acknowledges what was seen, up to what was not; what comes in one delivery with that stays.
+    async fn take_seen(&self, mut receiver: Receiver) -> Result<Taken, RequestError> {
         while let Some(item) = receiver.next().await? {
             let ReceiveItem::Records { number, source, records } = item else { continue };
-            if !records.iter().all(|record| self.seen.has(source.child, record)) {
-                break;
+            let seen = |record: &Record| self.seen.has(source.child, record);
+            if !records.iter().all(seen) {
+                receiver.finish().await?;
+                return Ok(if records.iter().any(seen) { Taken::Some } else { Taken::All });
             }
             receiver.acknowledge(number);
         }
-        receiver.finish().await
+        receiver.finish().await.map(|()| Taken::All)
     }
+}
+
+/// How much was taken of what was handed out and may not have been noted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    All,
+    Some,
 }
 
 /// Whether another client has the session: what was written counts for nothing.

@@ -101,6 +101,14 @@ impl ChildPort {
             return;
         }
         let next = record.seq.after(1);
+        // The mark that an earlier life of this node may have taken along is said again.
+        if let Some(body) = self.restart_mark() {
+            let here = job.mailboxes.summary(self.ordinal).next;
+            if let Some(seq) = lost_mark(here, record.seq).filter(|seq| *seq == here) {
+                let (stream, time) = (Stream::Information, record.time);
+                job.store_again(self.ordinal, Record { seq, stream, time, body }).await;
+            }
+        }
         job.store_again(self.ordinal, record).await;
         let mut state = self.state();
         state.next = state.next.max(next);
