@@ -31,7 +31,7 @@ use crate::data::session::SessionShared;
 pub(crate) use crate::host::adopt::Adoption;
 use crate::node::NodeShared;
 use crate::node::hosts::Had;
-use crate::node::hosts::dying::Alive;
+use crate::node::hosts::dying::{Alive, Ends};
 
 /// The moment after a duration, which another node may have chosen.
 fn after(duration: Duration) -> Instant {
@@ -105,8 +105,8 @@ pub(crate) struct HostState {
     ports: BTreeMap<JobInstance, Arc<JobPort>>,
     inboxes: Arc<Inboxes>,
     running: BTreeMap<GroupId, Group>,
-    /// Whether nothing was started yet.
-    is_new: bool,
+    /// What ended before it began, of another node's, until something is started.
+    before: Option<Ends>,
     /// How many groups there ever were.
     groups: u64,
     ended: Arc<EndedGroups>,
@@ -131,6 +131,10 @@ impl Actor for HostActor {
         let owner_id = match &owner {
             Owner::Here(_) => node.me.id,
             Owner::There(id, _) => *id,
+        };
+        let before = match &owner {
+            Owner::Here(_) => None,
+            Owner::There(id, _) => Some(node.ends_of(*id)),
         };
         let credit = node.credits.of(owner_id);
         let outbox = Outbox::new((owner_id, session), &credit, Some(Arc::clone(&node.guardians)));
@@ -158,7 +162,7 @@ impl Actor for HostActor {
             ports,
             inboxes,
             running,
-            is_new: true,
+            before,
             groups,
             ended,
             grace: None,
@@ -181,10 +185,9 @@ impl Actor for HostActor {
         let _heard;
         match message {
             HostMessage::Start(start) => {
-                if let (Owner::There(owner, _), true) = (&state.owner, state.is_new) {
-                    state.node.outwait_deaths(*owner).await;
+                if let Some(ends) = state.before.take().filter(|_| !state.node.is_ending()) {
+                    state.node.outwait_deaths(state.owner_id(), ends).await;
                 }
-                state.is_new = false;
                 let room = state.room();
                 if let Err(error) = state.host.on_start(start, room, &mut effects) {
                     state.refuse_peer(&error);

@@ -246,8 +246,7 @@ impl PeerState {
         }
         attachment.inputs.on_all_named(link);
         session.tell_jobs(id, |job| {
-            // Beside unknown ones it says so of those.
-            let is_torn = !remembers && unknown.is_empty() && known.contains(&job);
+            let is_torn = !remembers && known.contains(&job);
             let memory = if is_torn { Memory::Torn } else { Memory::Whole };
             Some(ParentJobMessage::Reachable(id, (life == Life::Later).then_some(memory)))
         });

@@ -150,6 +150,8 @@ struct HostedJob {
     spec_bytes: usize,
     /// The latest incarnation of each child.
     accepted: HashMap<Ordinal, ChildIncarnation>,
+    /// Taken over from an earlier life of the node, and not told of in this one.
+    is_adopted: bool,
     /// What the checkpoint that each began from takes, in bytes.
     learned: HashMap<Ordinal, usize>,
     queued: VecDeque<Start>,
@@ -168,15 +170,12 @@ pub struct Host {
     learned: usize,
     processes: usize,
     most_processes: usize,
-    /// Whether any of it was taken over from an earlier life of the node.
-    has_adopted: bool,
 }
 
 impl Host {
     /// A host that runs at most so many processes at once.
     pub fn new(most_processes: usize) -> Self {
-        let (jobs, has_adopted) = (BTreeMap::new(), false);
-        Self { jobs, specs: 0, learned: 0, processes: 0, most_processes, has_adopted }
+        Self { jobs: BTreeMap::new(), specs: 0, learned: 0, processes: 0, most_processes }
     }
 
     /// The owner wants children started.
@@ -204,9 +203,10 @@ impl Host {
                 (job.spec, job.spec_bytes, job.partial) = (spec, spec_bytes, false);
             }
         }
-        if let Some(HostedJob { accepted, learned, queued, spec, .. }) =
+        if let Some(HostedJob { accepted, learned, queued, spec, is_adopted, .. }) =
             self.jobs.get_mut(&instance)
         {
+            *is_adopted = false;
             if !checkpoints.is_empty() {
                 for (ordinal, (_, value)) in &checkpoints {
                     let bytes = weight(value);
@@ -247,7 +247,18 @@ impl Host {
         let (accepted, learned) = (HashMap::new(), HashMap::new());
         let (queued, held) = (VecDeque::new(), HashSet::new());
         let (spec, partial, running) = (Arc::new(spec), false, 0);
-        Ok(HostedJob { spec, partial, spec_bytes, accepted, learned, queued, held, running })
+        let is_adopted = false;
+        Ok(HostedJob {
+            spec,
+            partial,
+            spec_bytes,
+            accepted,
+            is_adopted,
+            learned,
+            queued,
+            held,
+            running,
+        })
     }
 
     /// The owner wants children stopped. A queued one never runs.

@@ -15,7 +15,7 @@ use sortie_wire::session_proto::{Answer, Delivery, Entries, Failure, Source};
 use tokio::runtime::Handle;
 
 use crate::error::RequestError;
-use crate::receiver::again::Again;
+use crate::receiver::again::{Again, Taken};
 use crate::receiver::departures::Departure;
 use crate::receiver::ending::{Ending, refusal};
 use crate::route::again::is_loss;
@@ -304,7 +304,11 @@ impl Receiver {
         let at = (self.marked, self.over);
         let concluded = match self.again.as_mut() {
             Some(again) => match again.is_to_settle(&concluded, at) {
-                true => Box::pin(again.settle()).await,
+                true => match Box::pin(again.settle()).await {
+                    // A receive that came to its end has its answer.
+                    Ok(Taken::Some) if !self.over => Err(RequestError::Lost),
+                    settled => settled.map(|_| ()),
+                },
                 false => concluded,
             },
             None => concluded,

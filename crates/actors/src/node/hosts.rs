@@ -14,7 +14,7 @@ use sortie_wire::host_proto::StartChildren;
 
 use crate::host::{HostActor, HostArguments, HostMessage, Owner};
 use crate::node::NodeShared;
-use crate::node::hosts::dying::{Alive, Dying};
+use crate::node::hosts::dying::{Alive, Dying, Ends};
 
 /// The host of another node's session.
 #[derive(Debug)]
@@ -162,18 +162,26 @@ impl NodeShared {
         }
     }
 
-    /// Waits, within a bound, until what was killed of that node's jobs is dead.
-    pub(crate) async fn outwait_deaths(&self, owner: NodeId) {
+    /// The hosts of that node's that were told to end by now.
+    pub(crate) fn ends_of(&self, owner: NodeId) -> Ends {
+        self.past.dying.ends(owner)
+    }
+
+    /// Waits, within a bound, until what those hosts and others before killed of that node's jobs
+    /// is dead.
+    pub(crate) async fn outwait_deaths(&self, owner: NodeId, ends: Ends) {
         let dead = async {
-            if self.past.dying.over(owner).await
+            if self.past.dying.over(owner, ends).await
                 && let Some(guardian) = self.guardians.current()
             {
                 guardian.dropped_are_gone().await;
             }
         };
-        if tokio::time::timeout(limits::DEATHS_WAIT, dead).await.is_err() {
+        let waited = tokio::time::timeout(limits::DEATHS_WAIT, dead).await;
+        if waited.is_err() {
             tracing::warn!(node = %owner, "what was killed for a node is not dead yet");
         }
+        self.past.dying.waited(owner, waited.is_ok());
     }
 
     /// What ran for another node's job is being killed.

@@ -68,15 +68,14 @@ impl NodeShared {
             for host in hosts {
                 let _ = host.wait(None).await;
             }
-            self.guardians
-                .part(match self.begun.get() {
-                    Some(()) => Parting::End,
-                    // A node that could not begin has no right to what an earlier one began.
-                    None => Parting::Leave,
-                })
-                .await;
         };
         let _ = tokio::time::timeout(limits::CLOSE_TIME, ended).await;
+        let parted = self.guardians.part(match self.begun.get() {
+            Some(()) => Parting::End,
+            // A node that could not begin has no right to what an earlier one began.
+            None => Parting::Leave,
+        });
+        let _ = tokio::time::timeout(limits::CLOSE_TIME, parted).await;
         self.endpoint.close(&self.shuts_down().message).await;
         if let Some(root) = self.root.get() {
             root.kill();

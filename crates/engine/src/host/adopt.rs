@@ -18,7 +18,6 @@ impl Host {
         (spec, partial): (HostSpec, bool),
         children: &[(Ordinal, ChildIncarnation)],
     ) -> Arc<HostSpec> {
-        self.has_adopted = true;
         let is_process = is_process(&spec);
         let spec_bytes = encoded_length(&spec).unwrap_or(usize::MAX);
         if !self.jobs.contains_key(&job) {
@@ -33,6 +32,7 @@ impl Host {
             queued: VecDeque::new(),
             held: HashSet::new(),
             running: 0,
+            is_adopted: true,
         });
         hosted.accepted.extend(children.iter().copied());
         hosted.running += children.len() as u32;
@@ -44,8 +44,8 @@ impl Host {
 
     /// What the owner hears of the node's memory where these of its jobs are `unknown` here:
     /// whether whatever ever began is known. What was told to the node's present life is, also
-    /// where its machine failed before that.
+    /// where its machine failed before that. Beside unknown jobs one answer is for all.
     pub fn remembers(&self, node_remembers: bool, unknown: &[JobInstance]) -> bool {
-        node_remembers || (unknown.is_empty() && !self.has_adopted)
+        node_remembers || (unknown.is_empty() && !self.jobs.values().any(|job| job.is_adopted))
     }
 }

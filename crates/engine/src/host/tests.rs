@@ -185,6 +185,8 @@ fn a_torn_memory_is_told_of_where_something_is_from_before_or_unknown() {
     assert!(!host.remembers(false, &[JOB]), "it may have been told before");
     host.on_adopted(JOB, (*spec(), true), &[(Ordinal(0), ChildIncarnation(0))]);
     assert!(!host.remembers(false, &[]) && host.remembers(true, &[]));
+    assert_eq!(host.on_start(start(1, 1), ROOM, &mut Vec::new()), Ok(()));
+    assert!(host.remembers(false, &[]), "it is told of in the present life");
 }
 
 #[test]

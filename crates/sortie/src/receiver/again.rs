@@ -197,15 +197,13 @@ impl Again {
     /// and acknowledged, without being handed out.
     ///
     /// # Errors
-    /// [`RequestError`]: no connection came up in time, another client has the session, or the
-    /// first delivery that comes again has more than was handed out, and cannot be taken in part
-    /// ([`RequestError::Lost`]).
+    /// [`RequestError`]: no connection came up in time, or another client has the session.
     ///
     /// # Cancel safety
     /// Cancel safe: the next call goes on.
-    pub(super) async fn settle(&mut self) -> Result<(), RequestError> {
+    pub(super) async fn settle(&mut self) -> Result<Taken, RequestError> {
         if matches!(self.spec.mode, ReceiveMode::Keep | ReceiveMode::Follow) {
-            return Ok(());
+            return Ok(Taken::All);
         }
         let spec = ReceiveSpec::new(self.spec.selection.clone(), ReceiveMode::Take);
         self.spec = ReceiveSpec { streams: self.spec.streams, on: self.spec.on.take(), ..spec };
@@ -231,10 +229,7 @@ impl Again {
             // It may have been done before the connection broke.
             let _ = self.session.ask_in(self.firm.clone(), remove).await;
         }
-        match taken {
-            Taken::All => Ok(()),
-            Taken::Some => Err(RequestError::Lost),
-        }
+        Ok(taken)
     }
 
     /// Acknowledges what was seen, up to what was not; what comes in one delivery with that stays.
@@ -254,8 +249,9 @@ impl Again {
 
 /// How much was taken of what was handed out and may not have been noted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Taken {
+pub(super) enum Taken {
     All,
+    /// Some came in one delivery with what is new, and stays with that.
     Some,
 }
 

@@ -2,7 +2,7 @@
 //! nothing of the one before (`docs/semantics.md`, section 5.1), so what it starts waits for that.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sortie_model::NodeId;
 use tokio::sync::watch;
@@ -24,53 +24,70 @@ pub(crate) struct Dying(Mutex<BTreeMap<NodeId, OfOwner>>);
 /// What is being killed of one node's.
 #[derive(Debug, Default)]
 struct OfOwner {
-    open: Vec<watch::Receiver<()>>,
+    hosts: Vec<watch::Receiver<()>>,
+    jobs: Vec<watch::Receiver<()>>,
     /// Whether anything ran that was killed.
     killed: bool,
 }
 
+/// Hosts that were told to end, as of a moment: only who comes later waits for them, so nobody
+/// waits for himself.
+#[derive(Debug)]
+pub(crate) struct Ends(Vec<watch::Receiver<()>>);
+
 impl Dying {
     /// A host was told to end, and has not said yet what it kills.
     pub(crate) fn note_host(&self, owner: NodeId, heard: &Alive) {
-        self.note(owner, heard, false);
+        let mut all = self.all();
+        let hosts = &mut all.entry(owner).or_default().hosts;
+        hosts.retain(is_open);
+        hosts.push(heard.0.subscribe());
     }
 
     /// What ran for a job is being killed.
     pub(crate) fn note_job(&self, owner: NodeId, job: &Alive) {
-        self.note(owner, job, true);
-    }
-
-    fn note(&self, owner: NodeId, what: &Alive, killed: bool) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all();
         let of_owner = all.entry(owner).or_default();
-        of_owner.open.retain(is_open);
-        of_owner.open.push(what.0.subscribe());
-        of_owner.killed |= killed;
+        of_owner.jobs.retain(is_open);
+        of_owner.jobs.push(job.0.subscribe());
+        of_owner.killed = true;
     }
 
-    /// Resolves when all is over that was noted of the owner by now, and says whether anything was
-    /// ever killed.
+    /// The owner's hosts that were told to end by now.
+    pub(crate) fn ends(&self, owner: NodeId) -> Ends {
+        Ends(self.all().get(&owner).map_or_else(Vec::new, |of_owner| of_owner.hosts.clone()))
+    }
+
+    /// Resolves when those hosts have ended, and then all jobs that were noted of the owner by
+    /// then; says whether anything was killed.
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub(crate) async fn over(&self, owner: NodeId) -> bool {
-        let noted = || {
-            let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            all.get(&owner).map(|of_owner| {
-                let open = of_owner.open.iter().filter(|one| is_open(one)).cloned();
-                (open.collect::<Vec<_>>(), of_owner.killed)
-            })
-        };
-        // Hosts that hear of their end note their jobs meanwhile.
-        while let Some((open, killed)) = noted() {
-            if open.is_empty() {
-                return killed;
-            }
-            for mut one in open {
-                while one.changed().await.is_ok() {}
-            }
+    pub(crate) async fn over(&self, owner: NodeId, ends: Ends) -> bool {
+        outwait(ends.0).await;
+        let noted = self.all().get(&owner).map(|of_owner| (of_owner.jobs.clone(), of_owner.killed));
+        let (jobs, killed) = noted.unwrap_or_default();
+        outwait(jobs).await;
+        killed
+    }
+
+    /// What was noted of the owner's jobs was waited for, or for long enough: nobody waits for it
+    /// again.
+    pub(crate) fn waited(&self, owner: NodeId, all_are_dead: bool) {
+        if let Some(of_owner) = self.all().get_mut(&owner) {
+            of_owner.jobs.retain(|job| all_are_dead && is_open(job));
+            of_owner.killed = !of_owner.jobs.is_empty();
         }
-        false
+    }
+
+    fn all(&self) -> MutexGuard<'_, BTreeMap<NodeId, OfOwner>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn outwait(all: Vec<watch::Receiver<()>>) {
+    for mut one in all {
+        while one.changed().await.is_ok() {}
     }
 }
 
@@ -85,22 +102,28 @@ mod tests {
     const OWNER: NodeId = NodeId([1; 16]);
 
     #[tokio::test]
-    async fn what_is_noted_meanwhile_is_waited_for_and_others_are_not() {
+    async fn what_hosts_kill_that_ended_before_is_waited_for_and_nothing_else() {
         let dying = Dying::default();
-        assert!(!dying.over(OWNER).await, "there was nothing");
-        let (host, child, other) = (Alive::default(), Alive::default(), Alive::default());
+        assert!(!dying.over(OWNER, dying.ends(OWNER)).await, "there was nothing");
+        let (host, job, other) = (Alive::default(), Alive::default(), Alive::default());
         dying.note_host(OWNER, &host);
         dying.note_job(NodeId([2; 16]), &other);
-        let mut over = Box::pin(dying.over(OWNER));
+        let mut over = Box::pin(dying.over(OWNER, dying.ends(OWNER)));
+        // Its own end, or that of one that began with it.
+        let later = Alive::default();
+        dying.note_host(OWNER, &later);
         assert!(by_now(&mut over).await.is_none());
-        dying.note_job(OWNER, &child);
+        dying.note_job(OWNER, &job);
         drop(host);
-        let mut second = Box::pin(dying.over(OWNER));
+        let mut second = Box::pin(dying.over(OWNER, dying.ends(NodeId([3; 16]))));
         for one in [&mut over, &mut second] {
-            assert!(by_now(one).await.is_none(), "the host's child is there");
+            assert!(by_now(one).await.is_none(), "the host's job is there");
         }
-        drop(child);
+        drop(job);
         assert_eq!((by_now(&mut over).await, by_now(&mut second).await), (Some(true), Some(true)));
+        dying.waited(OWNER, true);
+        assert!(!dying.over(OWNER, dying.ends(OWNER)).await, "it was waited for");
+        drop((later, other));
     }
 
     /// What the future says by now.
