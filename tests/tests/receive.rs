@@ -155,8 +155,9 @@ fn a_receive_says_what_another_reader_has_in_hand_and_then_it_comes() {
     assert!(ran.err.contains("job 1: ") && ran.err.contains("receive again"), "{}", ran.err);
     let ran = home.sortie(&["receive", "last", "--wait", "--timeout", "100ms"]);
     assert_eq!(ran.code, 124, "{ran:?}");
-    let is_over = "is over, and not everything was received of 1: another reader may have it";
+    let is_over = "is over, and not everything was received of 1: `sortie receive 1 --wait`";
     assert!(ran.err.contains(is_over) && !ran.err.contains("goes on"), "{}", ran.err);
+    assert!(ran.err.contains("another reader may have some"), "{}", ran.err);
     // A receive of another stream has nothing to do with it, and neither has one that only reads.
     for other in [["--stream", "error"].as_slice(), &["--keep"]] {
         let ran = home.sortie(&[&["receive", "last"], other].concat());
