@@ -122,8 +122,9 @@ mod tests {
         drop(job);
         assert_eq!((by_now(&mut over).await, by_now(&mut second).await), (Some(true), Some(true)));
         dying.waited(OWNER, true);
+        drop(later);
         assert!(!dying.over(OWNER, dying.ends(OWNER)).await, "it was waited for");
-        drop((later, other));
+        drop(other);
     }
 
     /// What the future says by now.
