@@ -221,6 +221,16 @@ fn what_is_set_in_a_session_lasts_and_what_a_command_says_itself_wins() {
     let wrong = home.sortie(&["session", "env", "--session", "work", "-C", "/no/such"]);
     assert_eq!(wrong.code, 2, "{wrong:?}");
     assert_eq!(home.sortie(&show).out, "/usr\n 2\n", "nothing changed");
+    let long = "x".repeat(120_000);
+    let many: Vec<String> = (0..10).map(|number| format!("B{number}={long}")).collect();
+    let many: Vec<&str> = ["session", "env", "--session", "work", "B=3"]
+        .into_iter()
+        .chain(many.iter().map(String::as_str))
+        .collect();
+    let too_much = home.sortie(&many);
+    assert_eq!(too_much.code, 2, "{too_much:?}");
+    assert!(too_much.err.contains("1048576 bytes"), "{too_much:?}");
+    assert_eq!(home.sortie(&show).out, "/usr\n 2\n", "nothing was set");
     // Other sessions do not see it.
     let plain = home.sortie(&["invoke", "--", "sh", "-c", "echo \"$A $B\""]);
     assert_eq!(plain.out, " \n");

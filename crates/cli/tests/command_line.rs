@@ -33,6 +33,8 @@ fn a_usage_error_is_said_on_stderr_and_ends_with_2() {
         &["start", "--timeout", "soon", "ls"],
         &["invoke", "--map", "/no/such/file", "ls"],
         &["invoke", "--embedded", "0", "ls"],
+        &["start", "--embedded", "2", "ls"],
+        &["invoke", "--as-job", "--embedded", "2", "ls"],
     ] {
         let output = run(sortie(words));
         assert_eq!(output.status.code(), Some(2), "{words:?}: {}", text(&output.stderr));

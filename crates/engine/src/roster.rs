@@ -102,7 +102,7 @@ impl ChangeRefused {
                 ErrorCode::NameTaken,
                 Some("stop this node and run it as another: `sortie node run --name NAME`"),
             ),
-            Self::Full => (ErrorCode::Limit, Some("remove nodes that are gone")),
+            Self::Full => (ErrorCode::Limit, None),
             Self::Unknown { .. } => (ErrorCode::UnknownNode, Some("`sortie node get` lists them")),
             Self::IsAuthority | Self::BadMember(_) => (ErrorCode::Usage, None),
         };

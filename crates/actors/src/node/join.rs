@@ -85,7 +85,8 @@ impl NodeShared {
         }
         let unfinished: u64 = self.sessions.all().iter().map(|one| one.unfinished()).sum();
         if unfinished > 0 {
-            let text = format!("this node has {unfinished} unfinished jobs");
+            let jobs = if unfinished == 1 { "job" } else { "jobs" };
+            let text = format!("this node has {unfinished} unfinished {jobs}");
             let error = RemoteError::new(ErrorCode::NotAlone, text);
             return Err(error.hint("wait for them or stop them, then join again"));
         }

@@ -138,11 +138,15 @@ pub(super) async fn scope(session: &Arc<SessionShared>, mut change: ScopeChange)
             Answer::Scope(view)
         }
         Err(error) => {
-            let code = match error {
-                ScopeRefused::TooLarge => ErrorCode::Limit,
-                ScopeRefused::Name => ErrorCode::Usage,
+            let hint = match error {
+                ScopeRefused::TooLarge => Some("nothing was set; `-u NAME` takes a variable away"),
+                ScopeRefused::Name => None,
             };
-            refuse(RemoteError::new(code, error.to_string()))
+            let refused = RemoteError::new(ErrorCode::Usage, error.to_string());
+            refuse(match hint {
+                Some(hint) => refused.hint(hint),
+                None => refused,
+            })
         }
     }
 }

@@ -56,7 +56,7 @@ pub(super) async fn run(mut args: InvokeArgs, registry: &Registry) -> Result<u8,
             let text = "`--gather` is about output, and this returns the job at once";
             return Err(Failure::usage(text).hint("`sortie receive JOB --wait --gather` shows it"));
         }
-        let start = start::start(submission, &args.reach, &args.look, registry);
+        let start = start::start(submission, &args.reach, &args.look);
         return unless_interrupted(start, &mut interrupts).await;
     }
     let is_temporary = args.reach.session.is_none() || args.reach.embedded.is_some();

@@ -37,7 +37,7 @@ pub(super) async fn run(args: StartArgs, registry: &Registry) -> Result<u8, Fail
         let look = Look { whose: Whose::Others, ..args.look };
         return start_apart(submission, &args.reach, &look).await;
     }
-    interruptible(start(submission, &args.reach, &args.look, registry)).await
+    interruptible(start(submission, &args.reach, &args.look)).await
 }
 
 /// Starts the job in a session of its own, which waits for whoever connects.
@@ -103,12 +103,12 @@ pub(super) async fn start(
     submission: Submission,
     reach: &Reach,
     look: &Look,
-    registry: &Registry,
 ) -> Result<u8, Failure> {
-    let connection = match reach.embedded {
-        Some(_) => Connection::open_with(reach, registry).await?,
-        None => Connection::open_lasting(reach, look.error_style()).await?,
-    };
+    if reach.embedded.is_some() {
+        return Err(Failure::usage("what is started with `--embedded` would end with the command")
+            .hint("`sortie invoke --embedded N` waits for it"));
+    }
+    let connection = Connection::open_lasting(reach, look.error_style()).await?;
     let submitted = submit(submission, &connection.session(), look).await;
     submitted.map_err(|failure| connection.explain(failure))?;
     connection.close().await;

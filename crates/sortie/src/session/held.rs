@@ -95,7 +95,7 @@ impl Session {
     /// # Errors
     /// [`RequestError::Refused`]: with [`ErrorCode::BadDirectory`](crate::ErrorCode::BadDirectory)
     /// when the directory is not there on the session's node; with
-    /// [`ErrorCode::Limit`](crate::ErrorCode::Limit) when the session would keep more than
+    /// [`ErrorCode::Usage`](crate::ErrorCode::Usage) when the session would keep more than
     /// [`limits::SESSION_SCOPE_BYTES`](crate::limits::SESSION_SCOPE_BYTES). Nothing changed then.
     ///
     /// # Cancel safety
