@@ -167,6 +167,26 @@ fn what_ended_while_their_owner_was_away_is_known_to_the_next_one() {
 }
 
 #[test]
+fn a_session_that_is_closed_leaves_nothing_on_a_node_that_was_dead_and_is_not_missed_yet() {
+    let (a, mut b) = two();
+    let mark = text(b.path()).to_owned() + "/mark";
+    assert_eq!(a.sortie(&["session", "new", "--name", "work"]).code, 0);
+    let line = "while :; do sleep 0.05; done";
+    let words = ["start", "--session", "work", "--on", "b", "--grace", "1s", "--", "sh", "-c"];
+    let ran = a.sortie(&[&words[..], &[line, &mark]].concat());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let of_job = || a.json(&["get", "--session", "work"])["jobs"][0]["state"] == "running";
+    wait_for("its start", || of_job().then_some(()));
+    b.kill_daemon();
+    // Its stop is not waited for so long that the node would be given up.
+    let closed = a.sortie(&["session", "close", "work"]);
+    assert_eq!(closed.code, 0, "{closed:?}");
+    assert!(sees(&a, "b") != "lost" && !processes_marked(&mark).is_empty());
+    b.live_again("b");
+    wait_for("its end", || processes_marked(&mark).is_empty().then_some(()));
+}
+
+#[test]
 fn a_foreground_command_takes_its_children_elsewhere_along_as_before() {
     let (mut a, b) = two();
     let mark = text(b.path()).to_owned() + "/mark";

@@ -4,7 +4,7 @@
 mod dial;
 mod silence;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use sortie_model::{Incarnation, JobInstance, NodeId, SessionInstance, Timestamp,
 use sortie_wire::host_proto::Resumed;
 use sortie_wire::link_proto::Heartbeat;
 
-use crate::data::attachment::{Attached, Life};
+use crate::data::attachment::{Attached, Attachment, Life};
 use crate::data::session::SessionShared;
 use crate::data::traffic;
 use crate::node::{NodeShared, PeerSight};
@@ -58,6 +58,8 @@ pub(crate) struct PeerState {
     peer: Peer,
     link: Option<Link>,
     sessions: BTreeMap<SessionInstance, Arc<SessionShared>>,
+    /// Sessions that are over, of which the node is not known to have heard so.
+    over: VecDeque<Arc<Attachment>>,
     life: Option<Incarnation>,
     /// When the connection came up.
     up_since: Option<Duration>,
@@ -96,6 +98,7 @@ impl Actor for PeerActor {
             peer,
             link: None,
             sessions,
+            over: VecDeque::new(),
             life: None,
             up_since: None,
             unasked_ended: false,
@@ -198,20 +201,25 @@ impl PeerState {
         for session in self.sessions.values() {
             attach(session, &link, self.id);
         }
+        for attachment in &self.over {
+            attachment.attach(&link);
+        }
         self.node.greet(&link, self.id);
     }
 
     fn beat(&mut self) {
-        if let Some(link) = self.link.as_ref().filter(|link| !link.is_closed()) {
-            // A link that takes no heartbeat is about to say that it is closed.
-            let _ = link.send(&self.peer.beat(self.node.uptime()));
-        }
+        let Some(link) = self.link.clone().filter(|link| !link.is_closed()) else { return };
+        let beat = self.peer.beat(self.node.uptime());
+        self.attachments().for_each(|it| it.on_beat_sent(link.id(), beat.number));
+        // A link that takes no heartbeat is about to say that it is closed.
+        let _ = link.send(&beat);
     }
 
     fn heard(&mut self, link: u64, beat: Heartbeat, effects: &mut Vec<PeerEffect>) {
-        let Some(link) = self.link.as_ref().filter(|own| own.id() == link) else { return };
-        if let Err(error) = self.peer.on_beat(beat, self.node.uptime(), effects) {
-            link.close(CloseCode::GARBAGE, &error.to_string());
+        let Some(link) = self.link.clone().filter(|own| own.id() == link) else { return };
+        match self.peer.on_beat(beat, self.node.uptime(), effects) {
+            Ok(()) => self.attachments().for_each(|it| it.on_beat_heard(link.id(), beat.heard)),
+            Err(error) => link.close(CloseCode::GARBAGE, &error.to_string()),
         }
     }
 
@@ -253,9 +261,7 @@ impl PeerState {
     }
 
     fn tick(&mut self, effects: &mut Vec<PeerEffect>) {
-        // One that is over stays until its node has heard so.
-        let id = self.id;
-        self.sessions.retain(|_, session| !session.is_over() || session.attachment(id).owes());
+        self.part_with_ended();
         self.beat();
         let link = self.link.as_ref().filter(|link| !link.is_closed());
         let silence = link.map(Link::silence);

@@ -1,6 +1,7 @@
 //! Where a session stands with one executing node: which connection carries it, what was told, what
 //! was stored and must be acknowledged.
 
+mod owed;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,7 @@ use sortie_wire::host_proto::{
 use sortie_wire::version::CHECKPOINTS;
 use tokio::sync::Notify;
 
+use crate::data::attachment::owed::Owed;
 pub(crate) use crate::data::attachment::told::Begun;
 use crate::data::input::feed::{InputFeeds, InputTraffic};
 
@@ -107,8 +109,8 @@ struct State {
     /// Whether the session is over: on a later connection that is all there is to say.
     ended: bool,
     gaps: Gaps,
-    /// Something that outlives silence is over, and the node may not have heard so.
-    owes: bool,
+    /// Something that outlives silence is over, and the node is not known to have heard so.
+    owes: Option<Owed>,
 }
 
 impl State {
@@ -187,35 +189,14 @@ impl Attachment {
         }
     }
 
-    /// The job is over: the node may forget it, and so do we.
-    pub(crate) fn forget(&self, forget: &ForgetJob) {
-        self.flush();
-        self.inputs.forget(forget.job);
-        let mut state = self.state();
-        let told = state.told.remove(&forget.job);
-        state.owes |= told == Some(Hosting::Persistent) && !state.is_up();
-        state.unheard.remove(&forget.job);
-        state.waiting.remove(&forget.job);
-        state.specified.remove(&forget.job);
-        state.positions.retain(|key, _| key.job != forget.job);
-        state.fresh.retain(|key, _| key.job != forget.job);
-        match &state.link {
-            Some(link) if state.ready => {
-                let _ = link.send(forget);
-            }
-            Some(_) => state.over.push(forget.job),
-            // The next resume does not name it, which says the same.
-            None => {}
-        }
-    }
-
     /// A connection is up. Of a node in a new life the answered jobs are lost: they must hear so,
     /// and say that they have [heard](Self::heard).
     pub(crate) fn attach(self: &Arc<Self>, link: &Link) -> (Attached, BTreeSet<JobInstance>) {
         let mut state = self.state();
-        let owed = std::mem::take(&mut state.owes);
+        let owed = state.owes.take().map(|_| Owed::word(Some(link.id())));
         if state.ended {
             say(link, &EndSession { session: self.session });
+            state.owes = owed;
             return (Attached::Over, BTreeSet::new());
         }
         let life = link.facts().incarnation;
@@ -233,7 +214,9 @@ impl Attachment {
         state.specified.clear();
         state.over.clear();
         state.asked = None;
-        state.ready = state.told.is_empty() && state.reports == 0 && !owed;
+        state.ready = state.told.is_empty() && state.reports == 0 && owed.is_none();
+        // The resume is the word: what it does not name is over.
+        state.owes = owed;
         let ready = state.ready;
         if !ready {
             state.asked = Some(state.told.keys().copied().collect());
@@ -270,6 +253,9 @@ impl Attachment {
         for job in std::mem::take(&mut state.over) {
             say(link, &ForgetJob { session: self.session, job });
         }
+        if state.owes == Some(Owed::word(None)) {
+            state.owes = Some(Owed::word(Some(link.id())));
+        }
         for job in unknown {
             if state.told.remove(job).is_some() {
                 state.must_hear(*job);
@@ -280,19 +266,6 @@ impl Attachment {
         }
         let later = std::mem::take(&mut state.later);
         Ok((if later { Life::Later } else { Life::Same }, known))
-    }
-
-    /// The session is over: its node is told, and nothing is acknowledged any more.
-    pub(crate) fn end(&self) {
-        self.inputs.clear();
-        let mut state = self.state();
-        state.ended = true;
-        state.owes = state.holds() && !state.is_up();
-        if let Some(link) = state.link.take() {
-            let _ = link.send(&EndSession { session: self.session });
-        }
-        drop(state);
-        self.stored.notify_one();
     }
 
     /// Whether the node can be told things.

@@ -1,6 +1,7 @@
 //! What a peer's silence, its goodbye, or its not asking means for what runs there or here.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use sortie_engine::peer::Holds;
 use sortie_link::CloseCode;
@@ -8,6 +9,7 @@ use sortie_model::reason::ReachStep;
 use sortie_model::view::NodeState;
 use sortie_model::{JobInstance, limits};
 
+use crate::data::attachment::Attachment;
 use crate::data::session::SessionShared;
 use crate::parent_job::ParentJobMessage;
 use crate::peer::PeerState;
@@ -19,8 +21,35 @@ impl PeerState {
         if self.node.hosts_for(self.id) {
             return Holds::Something;
         }
-        let mut held = self.sessions.values().map(|session| session.attachment(self.id).holds());
+        let mut held = self.attachments().map(|attachment| attachment.holds());
         held.find(|held| *held == Holds::Something).unwrap_or(Holds::Nothing)
+    }
+
+    /// How our sessions stand with it, those included that are over.
+    pub(super) fn attachments(&self) -> impl Iterator<Item = Arc<Attachment>> {
+        let ours = self.sessions.values().map(|session| session.attachment(self.id));
+        ours.chain(self.over.iter().cloned())
+    }
+
+    /// Of sessions that are over nothing stays but the word that their node has yet to hear.
+    pub(super) fn part_with_ended(&mut self) {
+        let (id, over) = (self.id, &mut self.over);
+        over.retain(|attachment| attachment.owes());
+        self.sessions.retain(|_, session| {
+            let attachment = session.attachment(id);
+            // Who is marked as over may still be about to say so.
+            let stays = attachment.holds() == Holds::Something && !attachment.has_ended();
+            if !session.is_over() || stays {
+                return true;
+            }
+            if attachment.owes() {
+                over.push_back(attachment);
+            }
+            false
+        });
+        // What is not said any more, the node ends as what nobody asks for.
+        let surplus = over.len().saturating_sub(limits::ENDED_SESSIONS_OWED);
+        over.drain(..surplus);
     }
 
     /// What runs on at a node that is lost answers nobody.
@@ -62,10 +91,12 @@ impl PeerState {
             self.tell_lost(session, &told);
         }
         self.sessions.retain(|_, session| session.attachment(id).holds() == Holds::Something);
+        self.over.retain(|attachment| attachment.owes());
     }
 
     /// The node ended, and said so.
     pub(super) fn gone(&mut self) {
+        self.over.clear();
         for session in std::mem::take(&mut self.sessions).into_values() {
             let told = session.attachment(self.id).gone();
             self.tell_lost(&session, &told);

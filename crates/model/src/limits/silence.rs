@@ -34,6 +34,10 @@ pub const SILENT_PATH_PROBES: u64 = 64;
 /// Silence after which children that run on all the same are shown as disconnected: waiters do not
 /// wait for them any more.
 pub const DISCONNECT_AFTER: Duration = Duration::from_secs(240);
+/// Sessions that are over of which a node that is away, or about to be, is not known to have heard
+/// so; beyond it the oldest is not said any more, and the node ends what it has of it after
+/// [`DISCONNECT_AFTER`], as what its owner does not ask for.
+pub const ENDED_SESSIONS_OWED: usize = super::SESSIONS_PER_NODE;
 /// How far ahead of our clock the number of an order may be that a node says it has from us, in
 /// microseconds: a year. A higher one is not believed.
 pub const ORDERS_AHEAD_MICROS: u64 = 365 * 24 * 3_600 * 1_000_000;

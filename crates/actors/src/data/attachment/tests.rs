@@ -223,8 +223,9 @@ async fn a_node_that_was_away_hears_of_the_end_of_what_outlives_its_silence() {
     assert_eq!(attachment.attach(&second.here).0, Attached::Asked);
     let frame = second.there_control.next().await.expect("a question");
     assert_eq!(frame.open::<Resume>().expect("a resume").jobs, []);
-    assert_eq!((attachment.owes(), attachment.holds()), (false, Holds::Nothing));
     assert_eq!(attachment.resumed(&second.here, &[]), Ok((Life::Same, BTreeSet::new())));
+    answer(&attachment, &second.here, 2);
+    assert_eq!((attachment.owes(), attachment.holds()), (false, Holds::Nothing));
     assert_eq!(attachment.send_start(job, ChildBatch::Again(Vec::new()), || None), Begun::Yes);
     second.here.close(CloseCode::SILENT, "cut");
     attachment.end();
@@ -232,6 +233,72 @@ async fn a_node_that_was_away_hears_of_the_end_of_what_outlives_its_silence() {
     assert_eq!(attachment.attach(&third.here).0, Attached::Over);
     let frame = third.there_control.next().await.expect("a word");
     assert_eq!(frame.open::<EndSession>(), Ok(EndSession { session: attachment.session }));
+    answer(&attachment, &third.here, 2);
+    assert!(!attachment.owes());
+}
+
+/// A heartbeat goes out and is answered.
+fn answer(attachment: &Attachment, link: &Link, number: u64) {
+    attachment.on_beat_sent(link.id(), number);
+    attachment.on_beat_heard(link.id(), number);
+}
+
+/// An attachment whose node was told of a job that outlives silence, over that link.
+fn told(link: &Link) -> Arc<Attachment> {
+    let attachment = attachment();
+    assert_eq!(attachment.attach(link).0, Attached::Ready);
+    let job = (JOB, Hosting::Persistent);
+    assert_eq!(attachment.send_start(job, ChildBatch::Again(Vec::new()), || None), Begun::Yes);
+    attachment
+}
+
+#[tokio::test]
+async fn a_word_into_a_connection_that_seems_up_is_said_until_it_is_known_to_be_heard() {
+    let (first, mut second) = (linked().await, linked_in(Incarnation(2)).await);
+    let attachment = told(&first.here);
+    attachment.on_beat_sent(first.here.id(), 7);
+    attachment.end();
+    assert!(attachment.owes() && attachment.has_ended() && !first.here.is_closed());
+    // The answer to what went before it, or came over another one, says nothing.
+    attachment.on_beat_heard(first.here.id(), 7);
+    attachment.on_beat_sent(first.here.id(), 8);
+    attachment.on_beat_heard(first.here.id(), 7);
+    attachment.on_beat_heard(second.here.id(), 8);
+    assert_eq!((attachment.owes(), attachment.holds()), (true, Holds::Something));
+    // The node is back from its death before anybody missed it.
+    assert_eq!(attachment.attach(&second.here).0, Attached::Over);
+    let frame = second.there_control.next().await.expect("a word");
+    assert_eq!(frame.open::<EndSession>(), Ok(EndSession { session: attachment.session }));
+    attachment.on_beat_heard(first.here.id(), 8);
+    assert!(attachment.owes());
+    answer(&attachment, &second.here, 1);
+    assert_eq!((attachment.owes(), attachment.holds()), (false, Holds::Nothing));
+}
+
+#[tokio::test]
+async fn the_end_of_a_session_is_owed_with_that_of_a_job_before_it() {
+    let ends = linked().await;
+    let attachment = told(&ends.here);
+    attachment.forget(&ForgetJob { session: attachment.session, job: JOB });
+    assert!(attachment.owes());
+    attachment.on_beat_sent(ends.here.id(), 1);
+    attachment.end();
+    attachment.on_beat_heard(ends.here.id(), 1);
+    assert!(attachment.owes(), "its last word went behind that");
+    answer(&attachment, &ends.here, 2);
+    assert!(!attachment.owes());
+}
+
+#[tokio::test]
+async fn a_word_that_waits_for_the_answer_of_the_node_is_owed_until_it_goes_out() {
+    let (first, second) = (linked().await, linked().await);
+    let attachment = told(&first.here);
+    assert_eq!(attachment.attach(&second.here).0, Attached::Asked);
+    attachment.forget(&ForgetJob { session: attachment.session, job: JOB });
+    answer(&attachment, &second.here, 1);
+    assert!(attachment.owes());
+    assert_eq!(attachment.resumed(&second.here, &[]), Ok((Life::Same, BTreeSet::from([JOB]))));
+    answer(&attachment, &second.here, 2);
     assert!(!attachment.owes());
 }
 

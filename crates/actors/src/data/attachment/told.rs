@@ -35,7 +35,7 @@ impl State {
 
     /// What ends with its owner's silence is gone; answers those jobs.
     pub(super) fn forget_temporary(&mut self) -> BTreeSet<JobInstance> {
-        if !self.holds() && !self.owes {
+        if !self.holds() && self.owes.is_none() {
             return self.forget_all();
         }
         let gone = self.told.iter().filter(|(_, hosting)| **hosting == Hosting::Temporary);
@@ -104,15 +104,10 @@ impl Attachment {
         !self.state().told.is_empty()
     }
 
-    /// Whether the node has yet to hear that something is over which outlives silence.
-    pub(crate) fn owes(&self) -> bool {
-        self.state().owes
-    }
-
     /// Whether the node was told of any job that outlives our silence, or is yet to hear that one
     /// is over.
     pub(crate) fn holds(&self) -> Holds {
         let state = self.state();
-        if state.owes || state.holds() { Holds::Something } else { Holds::Nothing }
+        if state.owes.is_some() || state.holds() { Holds::Something } else { Holds::Nothing }
     }
 }
