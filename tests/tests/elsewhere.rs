@@ -135,6 +135,52 @@ fn silence_of_their_own_node_ends_nothing_and_a_stop_reaches_them_when_it_is_bac
     assert_eq!(a.sortie(&["receive", "1"]).out, work.printed());
 }
 
+/// Waits until the job is stopped, and its node has done all that it was told before.
+fn is_stopped(a: &Home, job: &str) {
+    wait_for("its stop", || (state(a, job) == "stopped").then_some(()));
+    let ran = a.sortie(&["invoke", "--on", "b", "--", "true"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+}
+
+#[test]
+fn what_was_stopped_before_its_node_heard_of_it_never_runs() {
+    let (a, b) = two();
+    let ran = b.path().join("ran");
+    assert_eq!(a.sortie(&["invoke", "--on", "b", "--", "true"]).code, 0);
+    signal(&b, Signal::STOP);
+    // The connection seems to be up.
+    let words = ["start", "-q", "--map", "-", "--throttle", "200", "--on", "b", "--", "sh", "-c"];
+    let words = [&words[..], &["echo {} >> \"$0\"", text(&ran)]].concat();
+    let job = a.by_shell("seq 1 200 | \"$@\"", &words);
+    assert_eq!(job.code, 0, "{job:?}");
+    wait_for("the node to be lost", || (sees(&a, "b") == "lost").then_some(()));
+    let stop = a.sortie(&["stop", "--no-wait", job.out.trim()]);
+    assert_eq!(stop.code, 0, "{stop:?}");
+    signal(&b, Signal::CONT);
+    is_stopped(&a, job.out.trim());
+    assert_eq!(fs::read_to_string(&ran).unwrap_or_default(), "");
+}
+
+#[test]
+fn what_was_stopped_before_it_came_to_a_node_that_knows_its_job_never_begins() {
+    let (a, b) = two();
+    let ran = b.path().join("ran");
+    let line = "echo {} >> \"$0\"; while :; do sleep 0.05; done";
+    let words = ["start", "--map", "-", "--throttle", "1", "--on", "b", "--", "sh", "-c", line];
+    let job = a.by_shell("seq 1 200 | \"$@\"", &[&words[..], &[text(&ran)]].concat());
+    assert_eq!(job.code, 0, "{job:?}");
+    wait_for("its first child", || (state(&a, "2") == "running").then_some(()));
+    wait_for("its word", || ran.exists().then_some(()));
+    signal(&b, Signal::STOP);
+    assert_eq!(a.sortie(&["throttle", "1", "-j", "200"]).code, 0);
+    wait_for("the node to be lost", || (sees(&a, "b") == "lost").then_some(()));
+    let stop = a.sortie(&["stop", "--no-wait", "1"]);
+    assert_eq!(stop.code, 0, "{stop:?}");
+    signal(&b, Signal::CONT);
+    is_stopped(&a, "1");
+    assert_eq!(fs::read_to_string(&ran).expect("a file"), "1\n");
+}
+
 #[test]
 fn an_owner_that_is_killed_again_and_again_finds_them() {
     let (mut a, b) = two();

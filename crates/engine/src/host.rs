@@ -6,6 +6,7 @@
 
 mod adopt;
 mod starts;
+mod stop;
 mod suspend;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -15,12 +16,10 @@ use bytes::Bytes;
 use sortie_model::spec::{Hosting, StopSpec};
 use sortie_model::{ChildIncarnation, JobInstance, Motion, Ordinal, Seq, limits};
 use sortie_wire::codec::encoded_length;
-use sortie_wire::host_proto::{
-    Checkpoint, ChildMotion, ChildSet, HostSpec, Resume, StartChildren, StopChildren,
-};
+use sortie_wire::host_proto::{Checkpoint, ChildMotion, ChildSet, HostSpec, Resume, StartChildren};
 
 use crate::broken::{Rule, is_broken};
-use crate::host::starts::starts;
+use crate::host::starts::{is_first, starts};
 use crate::untold::weight;
 
 /// A child that may run now.
@@ -157,6 +156,9 @@ struct HostedJob {
     queued: VecDeque<Start>,
     /// Those of the queued that do not run before they are told to go on.
     held: HashSet<Ordinal>,
+    /// Named by the last stop that named children, and not come yet: their first life does not
+    /// begin.
+    unborn: HashSet<Ordinal>,
     running: u32,
 }
 
@@ -203,7 +205,7 @@ impl Host {
                 (job.spec, job.spec_bytes, job.partial) = (spec, spec_bytes, false);
             }
         }
-        if let Some(HostedJob { accepted, learned, queued, spec, is_adopted, .. }) =
+        if let Some(HostedJob { accepted, learned, queued, unborn, spec, is_adopted, .. }) =
             self.jobs.get_mut(&instance)
         {
             *is_adopted = false;
@@ -216,7 +218,7 @@ impl Host {
                 let spec = Arc::clone(spec);
                 effects.push(HostEffect::Reached { job: instance, spec, checkpoints });
             }
-            queued.extend(starts(children).filter(|start| {
+            let fresh = starts(children).filter(|start| {
                 let latest = accepted.get(&start.ordinal);
                 let is_new = latest.is_none_or(|latest| *latest < start.incarnation);
                 let fresh = is_new || is_broken(Rule::P1);
@@ -224,7 +226,14 @@ impl Host {
                     accepted.insert(start.ordinal, start.incarnation);
                 }
                 fresh
-            }));
+            });
+            let (never, run): (Vec<Start>, Vec<Start>) =
+                fresh.partition(|start| is_first(start) && unborn.remove(&start.ordinal));
+            queued.extend(run);
+            if !never.is_empty() {
+                let spec = Arc::clone(spec);
+                effects.push(HostEffect::NeverRun { job: instance, spec, children: never });
+            }
         }
         self.run_queued(instance, effects);
         Ok(())
@@ -245,7 +254,7 @@ impl Host {
             }
         }
         let (accepted, learned) = (HashMap::new(), HashMap::new());
-        let (queued, held) = (VecDeque::new(), HashSet::new());
+        let (queued, held, unborn) = (VecDeque::new(), HashSet::new(), HashSet::new());
         let (spec, partial, running) = (Arc::new(spec), false, 0);
         let is_adopted = false;
         Ok(HostedJob {
@@ -257,30 +266,9 @@ impl Host {
             learned,
             queued,
             held,
+            unborn,
             running,
         })
-    }
-
-    /// The owner wants children stopped. A queued one never runs.
-    pub fn on_stop(&mut self, stop: StopChildren, effects: &mut Vec<HostEffect>) {
-        let StopChildren { job: instance, children, how, .. } = stop;
-        let Some(job) = self.jobs.get_mut(&instance) else { return };
-        let named: HashSet<Ordinal> = match &children {
-            ChildSet::All => HashSet::new(),
-            ChildSet::Some(some) => some.iter().copied().collect(),
-        };
-        let wanted = |ordinal: &Ordinal| children == ChildSet::All || named.contains(ordinal);
-        let (never, stay): (Vec<Start>, Vec<Start>) =
-            job.queued.drain(..).partition(|start| wanted(&start.ordinal));
-        job.queued = stay.into();
-        never.iter().for_each(|start| {
-            job.held.remove(&start.ordinal);
-        });
-        if !never.is_empty() {
-            let spec = Arc::clone(&job.spec);
-            effects.push(HostEffect::NeverRun { job: instance, spec, children: never });
-        }
-        effects.push(HostEffect::Stop { job: instance, children, how });
     }
 
     /// Children of a job ended by themselves or because of a stop.

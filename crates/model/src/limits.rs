@@ -99,6 +99,9 @@ pub const HOSTED_JOBS: usize = KEYS_PER_SESSION;
 /// Unfinished children that all sessions of another node have here; a start that passes it closes
 /// the connection as garbage. No single job comes near it ([`IN_PROGRESS_PER_JOB`]).
 pub const HOSTED_CHILDREN: u64 = 4_000_000;
+/// Children of one session that stops named before their starts came; of more than that the start
+/// begins them, and a stop behind it ends them.
+pub const STOPPED_UNBORN: usize = IN_PROGRESS_PER_JOB as usize;
 /// What the specs of one session's jobs that are hosted here take, in bytes; a start that passes
 /// it closes the connection as garbage.
 pub const HOSTED_SPECS_BYTES: usize = GIB as usize;

@@ -31,6 +31,7 @@ impl Host {
             learned: HashMap::new(),
             queued: VecDeque::new(),
             held: HashSet::new(),
+            unborn: HashSet::new(),
             running: 0,
             is_adopted: true,
         });

@@ -33,6 +33,11 @@ pub(super) fn starts(batch: ChildBatch) -> Box<dyn Iterator<Item = Start>> {
     }
 }
 
+/// Whether it is the first life of its child.
+pub(super) fn is_first(start: &Start) -> bool {
+    start.incarnation == FIRST
+}
+
 fn again(again: ChildAgain) -> Start {
     let ChildAgain { ordinal, id, incarnation, next, item } = again;
     Start { ordinal, id, incarnation, next, item }

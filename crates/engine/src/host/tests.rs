@@ -2,7 +2,9 @@ use std::time::Duration;
 
 use sortie_model::spec::{BodySpec, EnvironmentSpec, Hosting, InputSpec, OsBytes};
 use sortie_model::{NodeName, SessionInstance};
-use sortie_wire::host_proto::{ChildAgain, ChildBatch, ChildFrom, ChildItem, SuspendChildren};
+use sortie_wire::host_proto::{
+    ChildAgain, ChildBatch, ChildFrom, ChildItem, StopChildren, SuspendChildren,
+};
 use uuid::Uuid;
 
 use super::*;
@@ -82,6 +84,50 @@ fn the_checkpoint_from_which_a_child_goes_on_is_there_before_it_runs() {
     assert_eq!(lives, [(0, 1), (1, 1)]);
     let long = vec![0; limits::CHECKPOINT_BYTES + 1].into();
     assert_eq!(host.on_start(start(long), ROOM, &mut effects), Err(BadStart::Checkpoint));
+}
+
+fn stop_some(ordinals: std::ops::Range<u32>) -> StopChildren {
+    let children = ChildSet::Some(ordinals.map(Ordinal).collect());
+    StopChildren { session: SESSION, job: JOB, children, how: StopSpec::default() }
+}
+
+fn never_ran(effects: &[HostEffect]) -> Vec<u32> {
+    let children = effects.iter().filter_map(|effect| match effect {
+        HostEffect::NeverRun { children, .. } => Some(children.iter().map(|it| it.ordinal.0)),
+        _ => None,
+    });
+    children.flatten().collect()
+}
+
+#[test]
+fn what_a_stop_named_before_it_came_never_begins_and_says_so_once() {
+    let (mut host, mut effects) = (Host::new(8), Vec::new());
+    assert_eq!(host.on_start(start(0, 2), ROOM, &mut effects), Ok(()));
+    host.on_stop(stop_some(1..4), &mut effects);
+    for _ in 0..2 {
+        assert_eq!(host.on_start(start(1, 4), ROOM, &mut effects), Ok(()));
+    }
+    assert_eq!((ran(&effects), never_ran(&effects)), (vec![0, 1, 4], vec![2, 3]));
+    // A later life of it is none that the stop knew of.
+    let value = Bytes::from_static(b"a");
+    host.on_stop(stop_some(5..6), &mut effects);
+    effects.clear();
+    let later = StartChildren { job: JOB, ..from(0, 5..6, 1, &value) };
+    assert_eq!(host.on_start(later, ROOM, &mut effects), Ok(()));
+    assert_eq!((ran(&effects), never_ran(&effects)), (vec![5], vec![]));
+}
+
+#[test]
+fn stops_of_what_has_not_come_are_remembered_up_to_a_bound() {
+    let (mut host, mut effects) = (Host::new(8), Vec::new());
+    assert_eq!(host.on_start(start(0, 1), ROOM, &mut effects), Ok(()));
+    let most = limits::STOPPED_UNBORN as u32;
+    host.on_stop(stop_some(1..most + 2), &mut effects);
+    let unborn = |host: &Host| host.jobs.values().map(|job| job.unborn.len()).sum::<usize>();
+    assert_eq!(unborn(&host), limits::STOPPED_UNBORN);
+    // The next stop says all that counts.
+    host.on_stop(stop_some(1..3), &mut effects);
+    assert_eq!(unborn(&host), 2);
 }
 
 /// A start of the children from that one on in that life, each with a checkpoint of that value.

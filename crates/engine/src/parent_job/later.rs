@@ -4,7 +4,7 @@
 use sortie_model::{NodeId, Ordinal, Reason, Timestamp};
 
 use sortie_model::spec::StopSpec;
-use sortie_wire::host_proto::ChildSet;
+use sortie_wire::host_proto::{ChildSet, Verdict};
 
 use crate::parent_job::{Effects, JobEffect, ParentJob};
 
@@ -30,7 +30,8 @@ pub enum Memory {
 
 impl ParentJob {
     /// The node says that it does not know this job: what is said to run there does not. If it
-    /// never heard of it, what was sent may be sent again. `reached` as in [`Self::on_lost`].
+    /// never heard of it, what was sent may be sent again, unless it was told to stop: then it has
+    /// never run. `reached` as in [`Self::on_lost`].
     pub fn on_unknown(
         &mut self,
         (node, said, since): (NodeId, Unknown, Timestamp),
@@ -43,9 +44,13 @@ impl ParentJob {
         }
         let Some(index) = self.nodes.find(node) else { return };
         for ordinal in self.on_node(index) {
-            let phase = self.row(ordinal).map(|row| row.phase);
+            let (phase, told) = self.row(ordinal).map(|row| (row.phase, row.told_to_stop)).unzip();
+            let told = told.unwrap_or(false);
             match phase {
                 _ if self.is_parked(ordinal) => {}
+                Some(phase) if phase.is_sent() && told => {
+                    self.end_here(ordinal, Verdict::Stopped, now, effects);
+                }
                 Some(phase) if phase.is_sent() => self.unsuspended(ordinal, effects),
                 Some(phase) if phase.holds_slot() => {
                     self.fail(ordinal, Reason::NodeLost { since }, now, effects);

@@ -150,10 +150,12 @@ impl Nodes {
 }
 
 impl ParentJob {
-    /// Whether the child is on a node that is waited for.
-    pub(super) fn is_awaited(&self, ordinal: Ordinal) -> bool {
-        let on = self.row(ordinal).and_then(|row| row.node);
-        on.is_some_and(|node| self.nodes.is_awaited(node))
+    /// Whether the child waits for its node, which has not heard of it: it is waited for, or there
+    /// was no connection.
+    pub(super) fn is_new_there(&self, ordinal: Ordinal) -> bool {
+        let Some(row) = self.row(ordinal) else { return false };
+        let awaited = row.node.is_some_and(|node| self.nodes.is_awaited(node));
+        row.is_unsaid() || (awaited && row.phase.is_sent())
     }
 
     /// The node at an index.
@@ -308,8 +310,7 @@ impl ParentJob {
         let Some(index) = self.nodes.find(node) else { return };
         self.begin_resumed(index, effects);
         self.nodes.heard(index);
-        let mut sent = Vec::new();
-        let mut stopping = Vec::new();
+        let (mut sent, mut stopping, mut unborn) = (Vec::new(), Vec::new(), Vec::new());
         for ordinal in self.on_node(index) {
             if self.row(ordinal).is_some_and(|row| row.phase == Phase::Unheard) {
                 self.set_phase(ordinal, Phase::Sent, effects);
@@ -320,17 +321,24 @@ impl ParentJob {
             }
             if row.phase.holds_slot() && row.told_to_stop {
                 stopping.push(ordinal);
+                unborn.extend(row.phase.is_sent().then_some(ordinal));
             }
             if row.phase == Phase::Disconnected {
                 self.set_phase(ordinal, self.begun_phase(ordinal), effects);
             }
         }
+        let how = self.stop.as_ref().map_or_else(StopSpec::default, |(how, _)| *how);
+        let stop = |children: Vec<Ordinal>, effects: &mut Effects| {
+            if !children.is_empty() {
+                let children = ChildSet::Some(children);
+                effects.push(JobEffect::Stop { node: index, children, how });
+            }
+        };
+        // Before their starts: what of these the node does not have never begins there, and says
+        // so. A node of an older version begins them, and hears the other stop.
+        stop(unborn, effects);
         self.start_on(index, &sent, effects);
-        if !stopping.is_empty() {
-            let how = self.stop.as_ref().map_or_else(StopSpec::default, |(how, _)| *how);
-            let children = ChildSet::Some(stopping);
-            effects.push(JobEffect::Stop { node: index, children, how });
-        }
+        stop(stopping, effects);
         self.move_again(index, effects);
         self.answer_again(index, effects);
         self.advance(now, effects);

@@ -13,7 +13,7 @@ use sortie_model::{
 use sortie_wire::host_proto::{ChildOutcome, ChildSet, Verdict};
 
 use crate::aggregate::{Told, parent_state};
-use crate::parent_job::row::{Phase, Row};
+use crate::parent_job::row::{Phase, Row, Way};
 use crate::parent_job::{Effects, JobEffect, JobIdentity, ParentJob, StopOrder};
 use crate::placement::{self, NodeIndex};
 use crate::restart::Exit;
@@ -394,5 +394,6 @@ fn row_of(child: KeptChild) -> Row {
         // What it asked is not kept: it asks again.
         _ => Phase::Running,
     };
-    Row { id, node, phase, told_to_stop, incarnation, begin, end, outcome }
+    let way = Way::Said;
+    Row { id, node, phase, told_to_stop, way, incarnation, begin, end, outcome }
 }

@@ -83,6 +83,17 @@ impl Phase {
     }
 }
 
+/// Whether a start of a child's present life was told to its node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// That is being done, or was done where nothing is in between.
+    Fresh,
+    /// Not at all: there is no connection.
+    Unsaid,
+    /// It was once, or may have been by an earlier life of this node.
+    Said,
+}
+
 /// One child.
 #[derive(Debug)]
 pub(crate) struct Row {
@@ -90,6 +101,7 @@ pub(crate) struct Row {
     pub(crate) node: Option<NodeIndex>,
     pub(crate) phase: Phase,
     pub(crate) told_to_stop: bool,
+    pub(crate) way: Way,
     pub(crate) incarnation: ChildIncarnation,
     pub(crate) begin: Option<Timestamp>,
     pub(crate) end: Option<Timestamp>,
@@ -101,8 +113,9 @@ impl Row {
     pub(crate) const fn new(id: EntryId, node: Option<NodeIndex>) -> Self {
         let phase = Phase::Queued;
         let incarnation = ChildIncarnation(0);
-        let (told_to_stop, begin, end, outcome) = (false, None, None, None);
-        Self { id, node, phase, told_to_stop, incarnation, begin, end, outcome }
+        let (told_to_stop, way) = (false, Way::Fresh);
+        let (begin, end, outcome) = (None, None, None);
+        Self { id, node, phase, told_to_stop, way, incarnation, begin, end, outcome }
     }
 
     pub(crate) fn set_outcome(&mut self, outcome: ChildOutcome) {
@@ -112,5 +125,10 @@ impl Row {
 
     pub(crate) const fn state(&self) -> State {
         self.phase.state()
+    }
+
+    /// Whether it waits for its node, which has never heard of it.
+    pub(crate) const fn is_unsaid(&self) -> bool {
+        self.phase.is_sent() && matches!(self.way, Way::Unsaid)
     }
 }

@@ -5,7 +5,7 @@ use sortie_model::{ChildIncarnation, Ordinal, Reason, Timestamp, limits};
 use sortie_wire::host_proto::{ChildBatch, ChildItem};
 
 use crate::aggregate::Told;
-use crate::parent_job::row::Phase;
+use crate::parent_job::row::{Phase, Way};
 use crate::parent_job::{Effects, JobEffect, ParentJob};
 use crate::placement::NodeIndex;
 
@@ -30,8 +30,9 @@ impl ParentJob {
                 self.fail(ordinal, Reason::Unreachable { step }, now, effects);
                 continue;
             }
+            let awaited = node.is_some_and(|node| self.nodes.is_awaited(node));
             if let Some(row) = self.row_mut(ordinal) {
-                row.node = node;
+                (row.node, row.way) = (node, if awaited { Way::Unsaid } else { Way::Fresh });
             }
             self.set_phase(ordinal, Phase::Sent, effects);
             self.is_to_begin(ordinal);
@@ -41,6 +42,19 @@ impl ParentJob {
         }
         for (node, ordinals) in (0u32..).zip(batches) {
             self.start_on(NodeIndex(node), &ordinals, effects);
+        }
+    }
+
+    /// Whether starts of these went to their node. What did not leave this one cannot have begun.
+    pub fn on_told(&mut self, children: impl Iterator<Item = Ordinal>, told: bool) {
+        for ordinal in children {
+            if let Some(row) = self.rows.get_mut(ordinal.0 as usize) {
+                row.way = match row.way {
+                    _ if told => Way::Said,
+                    Way::Fresh => Way::Unsaid,
+                    way => way,
+                };
+            }
         }
     }
 

@@ -55,7 +55,7 @@ impl ParentJob {
             if !everything {
                 self.supervise_stop(ordinal);
             }
-            let (awaited, parked) = (self.is_awaited(ordinal), self.is_parked(ordinal));
+            let (new_there, parked) = (self.is_new_there(ordinal), self.is_parked(ordinal));
             self.touch(ordinal);
             let Some(row) = self.row_mut(ordinal) else { continue };
             row.told_to_stop = true;
@@ -69,7 +69,7 @@ impl ParentJob {
                 _ if parked => self.end_here(ordinal, Verdict::Stopped, now, effects),
                 (phase, Some(node)) if phase.holds_slot() => {
                     self.end_suspension(ordinal, effects);
-                    if phase.is_sent() && awaited {
+                    if new_there {
                         self.end_here(ordinal, Verdict::Stopped, now, effects);
                     } else if phase.goes_on() {
                         self.set_phase(ordinal, Phase::Stopping, effects);

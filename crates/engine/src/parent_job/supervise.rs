@@ -276,7 +276,7 @@ impl ParentJob {
     /// Stops what runs or waits of a child because the rules say so.
     fn stop_for_sibling(&mut self, child: Ordinal, now: Timestamp, effects: &mut Effects) {
         let how = self.stop.as_ref().map_or_else(StopSpec::default, |(how, _)| *how);
-        let (awaited, parked) = (self.is_awaited(child), self.is_parked(child));
+        let (new_there, parked) = (self.is_new_there(child), self.is_parked(child));
         self.touch(child);
         let Some(row) = self.row_mut(child) else { return };
         match (row.phase, row.node) {
@@ -288,7 +288,7 @@ impl ParentJob {
             (phase, Some(node)) if phase.holds_slot() => {
                 row.told_to_stop = true;
                 self.end_suspension(child, effects);
-                if phase.is_sent() && awaited {
+                if new_there {
                     self.finish(child, ChildOutcome::of(Verdict::Stopped), now, effects);
                 } else if phase.goes_on() {
                     self.set_phase(child, Phase::Stopping, effects);

@@ -8,7 +8,7 @@ use sortie_model::{ChildIncarnation, Motion, NodeId, Ordinal, State, Timestamp};
 use sortie_wire::host_proto::{ChildMotion, ChildSet};
 
 use crate::aggregate::Told;
-use crate::parent_job::row::Phase;
+use crate::parent_job::row::{Phase, Way};
 use crate::parent_job::suspensions::{Parked, Suspension};
 use crate::parent_job::{Effects, FalseReport, JobEffect, ParentJob};
 use crate::placement::NodeIndex;
@@ -138,6 +138,7 @@ impl ParentJob {
             self.suspensions.forget(ordinal);
             let Some(row) = self.row_mut(ordinal) else { continue };
             row.incarnation = ChildIncarnation(row.incarnation.0.saturating_add(1));
+            row.way = Way::Fresh;
             let incarnation = row.incarnation;
             self.supervise_life(ordinal, incarnation);
             self.set_phase(ordinal, Phase::Sent, effects);

@@ -55,7 +55,9 @@ impl SessionShared {
             return Begun::No;
         }
         let spec = || spec(Executor::OtherNode);
+        let which = ordinals_of(&children);
         let begun = attachment.send_start((instance, job.hosting()), children, spec);
+        job.rows_mut().on_told(which, begun == Begun::Yes);
         match begun {
             Begun::Yes | Begun::Waits => {}
             Begun::Later => job.say_again(id),
@@ -169,6 +171,23 @@ impl SessionShared {
                 self.attachment(id).forget(&forget);
             }
         }
+    }
+}
+
+/// The children of a batch.
+fn ordinals_of(children: &ChildBatch) -> Box<dyn Iterator<Item = Ordinal>> {
+    fn all(some: impl Iterator<Item = Ordinal>) -> Box<dyn Iterator<Item = Ordinal>> {
+        Box::new(some.collect::<Vec<_>>().into_iter())
+    }
+    match children {
+        ChildBatch::Range { first, step, count, .. } => {
+            let (first, step) = (first.0, (*step).max(1));
+            let all = (0..*count).map(move |nth| first.saturating_add(nth.saturating_mul(step)));
+            Box::new(all.map(Ordinal))
+        }
+        ChildBatch::Items(items) => all(items.iter().map(|item| item.ordinal)),
+        ChildBatch::Again(some) => all(some.iter().map(|again| again.ordinal)),
+        ChildBatch::From(some) => all(some.iter().map(|from| from.again.ordinal)),
     }
 }
 

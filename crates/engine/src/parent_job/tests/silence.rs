@@ -107,6 +107,61 @@ fn what_ended_while_its_node_was_away_ends_once_it_is_heard() {
     assert_eq!((reason, job.state()), (Some(Reason::NodeLost { since: NOW }), State::Failed));
 }
 
+fn stop_of(ordinals: &[u32]) -> JobEffect {
+    let children = ChildSet::Some(ordinals.iter().copied().map(Ordinal).collect());
+    JobEffect::Stop { node: NodeIndex(0), children, how: StopSpec::default() }
+}
+
+#[test]
+fn what_was_stopped_and_never_came_to_its_node_is_stopped_and_not_said_again() {
+    let (mut job, _) = accept(spec(per_node(3), None), 1);
+    assert_eq!(job.on_report(node(0), &[begin(2)], vec![], &mut Effects::new()), Ok(()));
+    job.on_disconnected(node(0), NOW, &mut Effects::new());
+    job.on_stop(order(ChildSet::Some(vec![Ordinal(0)])), NOW, &mut Effects::new());
+    let mut effects = Effects::new();
+    job.on_unknown((node(0), KNOWN, NOW), |_| false, NOW, &mut effects);
+    job.on_reconnected(node(0), NOW, &mut effects);
+    assert_eq!(started(&effects), BTreeMap::from([(0, vec![1])]));
+    assert!(!effects.iter().any(|effect| matches!(effect, JobEffect::Stop { .. })));
+    let expected = [State::Stopped, State::NotStarted, State::Failed];
+    assert_eq!(states(&job), expected.map(Some));
+}
+
+#[test]
+fn a_node_that_may_have_what_was_stopped_hears_the_stop_before_the_start() {
+    let (mut job, _) = accept(spec(per_node(3), None), 1);
+    assert_eq!(job.on_report(node(0), &[begin(2)], vec![], &mut Effects::new()), Ok(()));
+    let stopped = ChildSet::Some(vec![Ordinal(0), Ordinal(2)]);
+    job.on_stop(order(stopped), NOW, &mut Effects::new());
+    let mut effects = Effects::new();
+    job.on_reconnected(node(0), NOW, &mut effects);
+    assert_eq!(started(&effects), BTreeMap::from([(0, vec![0, 1])]));
+    let [before, JobEffect::Start { .. }, behind] = &effects[..] else {
+        panic!("a stop, the starts, a stop: {effects:?}");
+    };
+    assert_eq!((before, behind), (&stop_of(&[0]), &stop_of(&[0, 2])));
+    let ended = vec![end(0, Verdict::Stopped)];
+    assert_eq!(job.on_report(node(0), &[], ended, &mut effects), Ok(()));
+    assert_eq!(job.child_state(Ordinal(0)), Some(State::Stopped));
+}
+
+#[test]
+fn a_stop_of_what_never_left_this_node_ends_it_at_once() {
+    let (mut job, _) = accept(spec(per_node(3), None), 1);
+    job.on_told([0, 1].map(Ordinal).into_iter(), false);
+    // The other one went over an earlier connection, whatever becomes of its repetition.
+    job.on_told([1, 2].map(Ordinal).into_iter(), true);
+    job.on_told([1, 2].map(Ordinal).into_iter(), false);
+    let mut effects = Effects::new();
+    let all = ChildSet::Some([0, 1, 2].map(Ordinal).to_vec());
+    job.on_stop(order(all), NOW, &mut effects);
+    let expected = [State::Stopped, State::NotStarted, State::NotStarted];
+    assert_eq!(states(&job), expected.map(Some));
+    effects.clear();
+    job.on_reconnected(node(0), NOW, &mut effects);
+    assert_eq!(started(&effects), BTreeMap::from([(0, vec![1, 2])]));
+}
+
 /// What becomes of a child that was told to its node, and of one that had begun there, when the
 /// node says that of their job: the first one's reason, if it ended, and the second one's.
 fn fate(said: Unknown, body: BodySpec) -> (Option<Reason>, Option<Reason>) {
