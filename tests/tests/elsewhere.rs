@@ -182,6 +182,41 @@ fn what_was_stopped_before_it_came_to_a_node_that_knows_its_job_never_begins() {
 }
 
 #[test]
+fn a_machine_that_failed_once_ends_nothing_of_what_is_started_there_afterwards() {
+    let (mut a, mut b) = two();
+    let before = Counting::new(&b);
+    before.start_on(&a, "b", 3);
+    wait_for("its start", || (state(&a, "1") == "running").then_some(()));
+    b.kill_daemon();
+    // As it is where the machine has started anew.
+    fs::write(b.path().join("sessions/boot"), "another").expect("a file");
+    b.live_again("b");
+    let (ran, gate) = (b.path().join("ran"), b.path().join("others"));
+    let line = "echo {} >> \"$0\"; while [ ! -e \"$1\" ]; do sleep 0.05; done";
+    let words = ["start", "--map", "-", "--throttle", "1", "--on", "b", "--", "sh", "-c", line];
+    let words = [&words[..], &[text(&ran), text(&gate)]].concat();
+    let started = a.by_shell("seq 1 3 | \"$@\"", &words);
+    assert_eq!(started.code, 0, "{started:?}");
+    wait_for("its first child", || (state(&a, "4") == "running").then_some(()));
+    signal(&b, Signal::STOP);
+    assert_eq!(a.sortie(&["throttle", "3", "-j", "3"]).code, 0);
+    a.live_again("a");
+    signal(&b, Signal::CONT);
+    wait_for("the others", || {
+        let failed = state(&a, "3") == "failed";
+        assert!(!failed, "{}", a.sortie(&["explain", "5", "6"]).out);
+        let ran = fs::read_to_string(&ran).unwrap_or_default();
+        (ran.lines().count() == 3).then_some(())
+    });
+    fs::write(&gate, "").expect("a file");
+    assert_eq!(a.sortie(&["wait", "3"]).code, 0);
+    let mut ran = fs::read_to_string(&ran).expect("a file").into_bytes();
+    ran.sort_unstable();
+    assert_eq!(ran, b"\n\n\n123", "each ran once");
+    before.finish(&a, String::new());
+}
+
+#[test]
 fn an_owner_that_is_killed_again_and_again_finds_them() {
     let (mut a, b) = two();
     let work = Counting::new(&b);

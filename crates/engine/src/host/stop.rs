@@ -15,6 +15,8 @@ impl Host {
         let StopChildren { job: instance, children, how, .. } = stop;
         let unborn = self.jobs.values().map(|job| job.unborn.len()).sum::<usize>();
         let Some(job) = self.jobs.get_mut(&instance) else { return };
+        // It was told that children may be forgotten, and has settled what it had of them.
+        job.is_adopted = false;
         let named: HashSet<Ordinal> = match &children {
             ChildSet::All => HashSet::new(),
             ChildSet::Some(some) => some.iter().copied().collect(),

@@ -236,6 +236,24 @@ fn a_torn_memory_is_told_of_where_something_is_from_before_or_unknown() {
 }
 
 #[test]
+fn a_torn_memory_is_told_of_until_the_owner_has_settled_it() {
+    let (mut host, mut effects) = (Host::new(2), Vec::new());
+    host.on_adopted(JOB, (*spec(), true), &[(Ordinal(0), ChildIncarnation(0))]);
+    let other = StartChildren { job: JobInstance(Uuid::from_u128(2)), ..start(0, 1) };
+    assert_eq!(host.on_start(other, ROOM, &mut effects), Ok(()));
+    assert!(!host.remembers(false, &[]));
+    effects.clear();
+    host.on_stop(stop_some(0..0), &mut effects);
+    assert!(host.remembers(false, &[]), "what runs in this life is known");
+    let nothing = [HostEffect::Stop {
+        job: JOB,
+        children: ChildSet::Some(Vec::new()),
+        how: StopSpec::default(),
+    }];
+    assert_eq!(effects, nothing);
+}
+
+#[test]
 fn a_job_that_the_owner_does_not_name_any_more_is_over() {
     let mut host = Host::new(1);
     let mut effects = Vec::new();

@@ -82,14 +82,18 @@ impl ParentJob {
         // A function that it knows it was told of in its present life, which forgets nothing.
         if memory == Memory::Torn && self.outlives_its_node() {
             let mut sent = self.on_node(index);
-            sent.retain(|ordinal| self.row(*ordinal).is_some_and(|row| row.phase.is_sent()));
-            if !sent.is_empty() {
-                // One that began, of which nothing was heard yet, must not run on.
-                let children = ChildSet::Some(sent.clone());
-                effects.push(JobEffect::Stop { node: index, children, how: StopSpec::NOW });
-            }
+            sent.retain(|ordinal| {
+                self.row(*ordinal).is_some_and(|row| row.phase.is_sent() && !row.is_unsaid())
+            });
+            // One that began, of which nothing was heard yet, must not run on. Also where there is
+            // none: the node hears that what it has forgotten is settled.
+            let children = ChildSet::Some(sent.clone());
+            effects.push(JobEffect::Stop { node: index, children, how: StopSpec::NOW });
             for ordinal in sent {
-                self.fail(ordinal, Reason::StartUncertain, now, effects);
+                let told = self.row(ordinal).is_some_and(|row| row.told_to_stop);
+                let uncertain = Verdict::Failed(Reason::StartUncertain);
+                let verdict = if told { Verdict::Stopped } else { uncertain };
+                self.end_here(ordinal, verdict, now, effects);
             }
             self.apply_max_fails(now, effects);
         }

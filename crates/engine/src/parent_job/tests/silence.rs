@@ -226,6 +226,40 @@ fn what_a_torn_memory_may_have_lost_is_not_sent_again() {
 }
 
 #[test]
+fn a_torn_memory_ends_what_was_sent_and_starts_what_was_not() {
+    let (mut job, _) = accept(spec(per_node(4), None), 1);
+    assert_eq!(job.on_report(node(0), &[begin(0)], vec![], &mut Effects::new()), Ok(()));
+    job.on_told([1, 2].map(Ordinal).into_iter(), true);
+    job.on_told([3].map(Ordinal).into_iter(), false);
+    job.on_stop(order(ChildSet::Some(vec![Ordinal(2)])), NOW, &mut Effects::new());
+    let mut effects = Effects::new();
+    job.on_adopted((node(0), Memory::Torn), NOW, &mut effects);
+    let now = StopSpec::NOW;
+    let stop = |ordinals: &[u32]| match stop_of(ordinals) {
+        JobEffect::Stop { node, children, .. } => JobEffect::Stop { node, children, how: now },
+        other => other,
+    };
+    assert_eq!(effects.first(), Some(&stop(&[1, 2])), "they may run there");
+    job.on_reconnected(node(0), NOW, &mut effects);
+    assert_eq!(started(&effects), BTreeMap::from([(0, vec![3])]));
+    let expected = [State::Running, State::Failed, State::Stopped, State::NotStarted];
+    assert_eq!(states(&job), expected.map(Some));
+    let why = job.child_failure(Ordinal(1)).map(|(reason, _)| reason);
+    assert_eq!(why, Some(Reason::StartUncertain));
+}
+
+#[test]
+fn a_node_hears_that_what_it_has_forgotten_is_settled() {
+    let mut job = running(1);
+    let mut effects = Effects::new();
+    job.on_adopted((node(0), Memory::Torn), NOW, &mut effects);
+    let [JobEffect::Stop { children, .. }] = &effects[..] else {
+        panic!("a stop of nothing: {effects:?}");
+    };
+    assert_eq!((children, job.state()), (&ChildSet::Some(Vec::new()), State::Running));
+}
+
+#[test]
 fn a_node_that_is_too_old_for_a_job_ends_only_its_own_children_of_it() {
     let (mut job, _) = accept(spec(per_node(1), None), 2);
     let mut effects = Effects::new();
