@@ -198,6 +198,35 @@ fn doctor_writes_to_the_home_and_says_that_its_disk_is_full() {
 }
 
 #[test]
+fn what_had_no_room_when_its_node_began_again_comes_all_the_same() {
+    const LINES: u32 = 2_000_000;
+    let mut home = Home::running("solo", &[]);
+    start(&home, &["--", "sh", "-c", &format!("seq {LINES}; exit 4")]);
+    assert_eq!(home.sortie(&["wait", "1"]).code, 100);
+    home.kill_daemon();
+    // Where the next node's mailboxes have their files.
+    let Some(disk) = SmallDisk::mount(home.path().join("spill")) else {
+        return eprintln!("skipped: nothing can be mounted here");
+    };
+    disk.fill();
+    home.run("solo", &[]);
+    let job = entry(&home, "1");
+    assert_eq!((&job["has_more_data"], &job["state"]), (&true.into(), &"failed".into()), "{job}");
+    let begin = home.sortie(&["receive", "1"]);
+    // More is to come, and then how it ended.
+    assert!(begin.code == 0 && begin.out.starts_with(&numbers(10)), "{:?}", begin.err);
+    home.kill_daemon();
+    home.run("solo", &[]);
+    let rest = home.sortie(&["receive", "--wait", "1"]);
+    assert_eq!(rest.code, 100, "{:?}", rest.err);
+    assert!(begin.out + &rest.out == numbers(LINES), "every line, once");
+    home.kill_daemon();
+    home.run("solo", &[]);
+    let nothing = home.sortie(&["receive", "1"]);
+    assert_eq!(nothing.out, "", "{:?}", nothing.err);
+}
+
+#[test]
 fn what_begins_while_the_disk_is_full_waits_for_room_and_can_be_stopped() {
     let Some((home, disk)) = over_a_small_disk() else { return };
     let ballast = disk.fill();

@@ -28,6 +28,7 @@ mod inputs_survive;
 mod live;
 mod messages;
 mod nested;
+mod nobody_waits;
 mod outlive;
 mod outlive_quota;
 mod outlive_told;

@@ -1,8 +1,10 @@
 //! How many bytes of a child's output may be unacknowledged (`docs/semantics.md`, section 1.3), and
 //! how many bytes of its input may be on their way.
 
+use sortie_model::ChildIncarnation;
 use sortie_model::limits::{
-    CHILD_CREDIT_BYTES, INPUT_LEAST_BYTES, INPUT_WINDOW_BYTES, LINK_INPUT_BYTES,
+    CHILD_CREDIT_BYTES, INLINE_BYTES, INLINE_LIVES, INPUT_LEAST_BYTES, INPUT_WINDOW_BYTES,
+    LINK_INPUT_BYTES,
 };
 
 /// What a mailbox grants when it has `room` bytes until its quota, to send with an
@@ -15,6 +17,13 @@ pub const fn grant(room: u64) -> u32 {
 /// of `length`. An item larger than the grant goes when it is alone, else it would never go.
 pub const fn may_add(unacknowledged: usize, granted: usize, length: usize) -> bool {
     unacknowledged.saturating_add(length) <= granted || (unacknowledged == 0 && granted > 0)
+}
+
+/// How much of what a life of a child says may ride the stream that all children share. Later lives
+/// have nothing there: on it nobody waits until a reader makes room, and each life adds to what the
+/// child's mailbox holds beyond its quota.
+pub const fn inline_allowance(life: ChildIncarnation) -> usize {
+    if life.0 < INLINE_LIVES { INLINE_BYTES } else { 0 }
 }
 
 /// How many more bytes of input may be sent to a child that has not read `child` of those that
@@ -49,6 +58,13 @@ mod tests {
         assert!(!may_add(40, 100, 61));
         assert!(may_add(0, 100, 1_000), "alone, though larger");
         assert!(!may_add(0, 0, 1), "not at the quota");
+    }
+
+    #[test]
+    fn what_all_lives_of_a_child_say_inline_fits_beyond_a_quota() {
+        let lives = (0..10_000).map(|life| inline_allowance(ChildIncarnation(life)));
+        assert!(lives.sum::<usize>() < CHILD_CREDIT_BYTES);
+        assert_eq!(inline_allowance(ChildIncarnation(0)), INLINE_BYTES);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sortie_model::{EntryId, Record, Seq, Timestamp, limits};
+use sortie_model::{Body, EntryId, Record, Seq, Stream, Timestamp, limits};
 
 /// Records that were seen, by child and sequence number, and entries that were said to have
 /// settled. What follows what was seen lengthens its stretch, so there are about as many stretches
@@ -11,12 +11,16 @@ use sortie_model::{EntryId, Record, Seq, Timestamp, limits};
 ///
 /// A number whose record is younger than all that was seen of its child is another record's: the
 /// node was killed before it had noted the first, and the child's next life took the number again.
+/// But for the word that a life of the child begins: that is one of the node's own, which its next
+/// daemon says again with another time, and a life begins once.
 #[derive(Debug, Default)]
 pub struct Seen {
     /// By child and first number: the number after the last.
     spans: BTreeMap<(EntryId, Seq), Seq>,
     /// By child: when the youngest record that was seen of it was made.
     youngest: BTreeMap<EntryId, Timestamp>,
+    /// By child: where the last life that was seen to begin did, and which it was.
+    lives: BTreeMap<EntryId, (Seq, u32)>,
     settled: BTreeSet<EntryId>,
 }
 
@@ -36,6 +40,9 @@ impl Seen {
             return false;
         }
         let (seq, time) = (record.seq, record.time);
+        if let Some(life) = life_begun(record) {
+            self.lives.insert(child, (seq, life));
+        }
         if self.stretch(child, seq).is_some_and(|(_, end)| end > seq) {
             self.forget_from(child, seq);
         }
@@ -52,7 +59,14 @@ impl Seen {
     /// Whether the record was seen.
     pub fn has(&self, child: EntryId, record: &Record) -> bool {
         let is_known = self.stretch(child, record.seq).is_some_and(|(_, end)| end > record.seq);
-        is_known && self.youngest.get(&child).is_some_and(|youngest| *youngest >= record.time)
+        let is_old = || self.youngest.get(&child).is_some_and(|seen| *seen >= record.time);
+        is_known && (is_old() || self.has_life(child, record))
+    }
+
+    /// Whether the record says that a life begins which was seen to begin there.
+    fn has_life(&self, child: EntryId, record: &Record) -> bool {
+        let begun = life_begun(record).map(|life| (record.seq, life));
+        begun.is_some() && self.lives.get(&child).copied() == begun
     }
 
     /// The last stretch of a child that begins with that number or before.
@@ -95,6 +109,19 @@ impl Seen {
     }
 }
 
+/// Which life of its child begins with the record: the node says `restart N` then.
+fn life_begun(record: &Record) -> Option<u32> {
+    let Body::Value(value) = &record.body else { return None };
+    // A short text in MessagePack: its length, then itself.
+    let (length, text) = value.split_first()?;
+    let is_text = record.stream == Stream::Information && *length == SHORT_TEXT | text.len() as u8;
+    let life = text.strip_prefix(b"restart ").filter(|_| is_text)?;
+    str::from_utf8(life).ok()?.parse().ok()
+}
+
+/// What the first byte of a text of less than 32 bytes has beside the length.
+const SHORT_TEXT: u8 = 0xa0;
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -128,6 +155,26 @@ mod tests {
         }
         assert!(seen.has(child, &made_at(1, 1)) && seen.has(EntryId(3), &record(2)));
         assert_eq!(seen.spans.len(), 2);
+    }
+
+    #[test]
+    fn a_life_begins_once_however_often_it_is_said() {
+        let (mut seen, child) = (Seen::default(), EntryId(2));
+        let begins = |time, seq, text: &str| {
+            let length = SHORT_TEXT | text.len() as u8;
+            let body = Body::Value([&[length], text.as_bytes()].concat().into());
+            Record { stream: Stream::Information, body, ..made_at(time, seq) }
+        };
+        assert!(seen.is_new(child, &made_at(1, 0)));
+        assert!(seen.is_new(child, &begins(2, 1, "restart 1")));
+        // The daemon was killed, and its next one says it with the life's first record.
+        assert!(!seen.is_new(child, &begins(3, 1, "restart 1")));
+        assert!(seen.is_new(child, &made_at(3, 2)));
+        // What took the number of another one is another one.
+        assert!(seen.is_new(child, &begins(4, 1, "restart 2")));
+        assert!(seen.is_new(child, &begins(5, 2, "restart 2")), "at another place");
+        assert!(!seen.is_new(child, &begins(6, 2, "restart 2")));
+        assert!(seen.is_new(child, &begins(7, 2, "restarted 2")));
     }
 
     #[test]

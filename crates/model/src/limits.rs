@@ -172,6 +172,10 @@ pub const LINK_CREDIT_BYTES: usize = 64 * MIB;
 pub const LINK_SHARED_CREDIT_BYTES: usize = 16 * MIB;
 /// Output of a child that rides the shared stream; what comes after gets a stream of its own.
 pub const INLINE_BYTES: usize = 16 * KIB;
+/// Lives of a child whose output may ride the shared stream; that of later ones goes a stream of
+/// their own at once. Together they stay below what a mailbox takes beyond its quota
+/// ([`CHILD_CREDIT_BYTES`]), so that no child fills its mailbox on a stream that others share.
+pub const INLINE_LIVES: u32 = (CHILD_CREDIT_BYTES / INLINE_BYTES / 2) as u32;
 /// One control frame, after the hello.
 pub const FRAME_BYTES: usize = 16 * MIB;
 /// The hello and its answer: what a peer can make us read before we know it.
@@ -243,7 +247,8 @@ pub const STOP_MARGIN: Duration = Duration::from_secs(5);
 /// state, and comes to it later.
 pub const SUSPEND_WAIT: Duration = Duration::from_secs(5);
 /// Reports of one session that its owner has not stored: from there on, words about children that
-/// were suspended or resumed wait, the last one of each child.
+/// were suspended or resumed wait, the last one of each child. The owner has so many of them in
+/// work at once.
 pub const REPORTS_AHEAD: usize = 1_024;
 /// How long a process's pipes are read after its end, unless the submission says otherwise.
 pub const DRAIN: Duration = Duration::from_secs(2);

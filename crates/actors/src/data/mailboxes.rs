@@ -86,6 +86,8 @@ pub struct JobMailboxes {
     memory: AtomicU64,
     dropped_records: AtomicU64,
     dropped_bytes: AtomicU64,
+    /// Mailboxes of which not all is back that they had before their daemon ended.
+    returning: AtomicU64,
     /// Producers that wait in [`Self::room`].
     paused: AtomicU64,
     version: AtomicU64,
@@ -125,6 +127,7 @@ impl JobMailboxes {
             memory: AtomicU64::new(0),
             dropped_records: AtomicU64::new(0),
             dropped_bytes: AtomicU64::new(0),
+            returning: AtomicU64::new(0),
             paused: AtomicU64::new(0),
             version: AtomicU64::new(0),
             changed: Notify::new(),
@@ -154,7 +157,7 @@ impl JobMailboxes {
             Slot::Grown(grown) => {
                 let grown = Arc::clone(grown);
                 drop(shard);
-                grown.lock().ledger.close();
+                grown.lock().close();
                 self.shrink(&grown);
             }
             slot @ Slot::Untouched => *slot = Slot::Compact(Compact::ended(Seq(0), false)),
@@ -218,10 +221,12 @@ impl JobMailboxes {
         matches!(self.rule.policy, OutputPolicy::Fail)
     }
 
-    /// What all children together have that was neither acknowledged nor dropped.
+    /// What all children together have that was neither acknowledged nor dropped. Of what has yet
+    /// to come back from the disk one record of each child counts.
     pub fn unread(&self) -> Tally {
+        let returning = self.returning.load(Ordering::Relaxed);
         Tally {
-            records: self.unread_records.load(Ordering::Relaxed),
+            records: self.unread_records.load(Ordering::Relaxed).saturating_add(returning),
             bytes: self.unread_bytes.load(Ordering::Relaxed),
         }
     }

@@ -8,6 +8,7 @@ mod suspend;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use sortie_engine::credit::inline_allowance;
 use sortie_engine::function_end::{FunctionResult, StopDelivered, function_outcome};
 use sortie_engine::host::Start;
 use sortie_engine::nest::Nest;
@@ -16,7 +17,7 @@ use sortie_exec::{NodeBasics, StopToken};
 use sortie_model::spec::StopSpec;
 use sortie_model::{
     Body, ChildIncarnation, ChildKey, JobInstance, NodeName, Ordinal, Record, Seq, Stream,
-    Timestamp, limits,
+    Timestamp,
 };
 use sortie_wire::host_proto::{ChildEnd, ChildOutcome, ChildStart, HostSpec};
 use sortie_wire::message_proto::ChildLife;
@@ -101,6 +102,7 @@ pub(crate) struct ChildPort {
 #[derive(Debug)]
 struct State {
     next: Seq,
+    /// What may still ride the shared stream, in bytes.
     inline: usize,
     bulk: Option<Arc<Bulk>>,
     begin: Option<Timestamp>,
@@ -120,7 +122,7 @@ impl ChildPort {
         let (ordinal, id, incarnation) = (child.ordinal, child.id, child.incarnation);
         let state = State {
             next: child.next,
-            inline: 0,
+            inline: inline_allowance(incarnation),
             bulk: None,
             begin: None,
             end: None,
@@ -350,7 +352,7 @@ impl ChildPort {
         match &self.shared.target {
             Target::Here(job) => job.try_store(self.ordinal, record)?,
             Target::There(outbox) => {
-                if state.bulk.is_none() && state.inline + length > limits::INLINE_BYTES {
+                if state.bulk.is_none() && length > state.inline {
                     state.bulk = Some(outbox.open_bulk(self.key()));
                 }
                 match &state.bulk {
@@ -360,7 +362,7 @@ impl ChildPort {
             }
         }
         state.next = next;
-        state.inline += length;
+        state.inline = state.inline.saturating_sub(length);
         state.room = state.room.saturating_sub(written);
         Ok(())
     }

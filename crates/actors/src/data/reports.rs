@@ -1,5 +1,7 @@
 //! Reports from executing nodes: records go to their mailboxes, what began and ended to the job.
 
+mod keeping;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -15,6 +17,7 @@ use crate::data::attachment::{Attachment, Ended, Gaps};
 use crate::data::job::{ChildReports, JobShared};
 use crate::data::mailboxes::AppendError;
 use crate::data::outbox::after_end;
+use crate::data::reports::keeping::Keeping;
 use crate::data::session::SessionShared;
 use crate::node::NodeShared;
 use crate::parent_job::ParentJobMessage;
@@ -57,51 +60,89 @@ async fn read_all(
     // A session that ended meanwhile has nobody to report to.
     let Some(session) = node.session(session) else { return Ok(()) };
     let attachment = session.attachment(from);
-    let mut kept = true;
+    let to = (&session, &attachment, link);
+    let reading = async {
+        match child {
+            Some((job, ordinal)) => read_own(to, ChildKey { job, ordinal }, stream).await,
+            None => {
+                let (keeping, under_way) = Keeping::new();
+                let kept = under_way.acknowledge(&attachment, link);
+                let read = read_shared(to, keeping, stream);
+                futures_util::try_join!(read, kept).map(drop)
+            }
+        }
+    };
+    // What waits here when the connection ends comes again on the next one. Stored later it could
+    // stand under numbers that the child's next life has given out.
+    tokio::select! {
+        biased;
+        _ = link.closed() => Ok(()),
+        read = reading => read,
+    }
+}
+
+/// The session, where it stands with the node, and the connection.
+type To<'t> = (&'t Arc<SessionShared>, &'t Arc<Attachment>, &'t Link);
+
+/// The stream of all children that say little. It waits for no job's disk: what is stored is kept
+/// beside it.
+async fn read_shared(
+    (session, attachment, link): To<'_>,
+    mut keeping: Keeping,
+    stream: &mut FrameReceiver,
+) -> Result<(), BadReport> {
     while let Ok(Some(frame)) = stream.next().await {
         if !attachment.is_current(link) {
             return Ok(());
         }
-        if frame.kind == Checkpoints::KIND && child.is_none() {
+        if frame.kind == Checkpoints::KIND {
             let (checkpoints, values): (Checkpoints, _) = frame::open_head(frame)?;
-            let number = checkpoints.number;
+            let (number, job) = (checkpoints.number, checkpoints.job);
             if number > attachment.reports() {
-                store_checkpoints(&session, from, checkpoints, values)?;
-                if kept {
-                    attachment.stored_report(link, number);
-                }
+                let (session, from) = (Arc::clone(session), attachment.node());
+                let keep = async move {
+                    store_checkpoints(&session, from, checkpoints, values).map(|()| true)
+                };
+                keeping.push(number, job, keep).await;
             }
             continue;
         }
         let (report, payload): (Report, _) = frame::open_head(frame)?;
-        let number = report.number;
-        match child {
-            None if number <= attachment.reports() => {}
-            None => {
-                // What follows one that is not kept is not kept for its node, either.
-                kept &= store((&session, &attachment), report, payload).await?;
-                if kept {
-                    attachment.stored_report(link, number);
-                }
-            }
-            Some((job, ordinal)) => {
-                let key = ChildKey { job, ordinal };
-                store_own((&session, &attachment, link), key, report, payload).await?;
-            }
+        let (number, job) = (report.number, report.job);
+        if number > attachment.reports() {
+            let keep = store((session, attachment), report, payload).await?;
+            keeping.push(number, job, keep).await;
         }
     }
     Ok(())
 }
 
-/// A report of the shared stream; false when it cannot be kept, and so is not to be acknowledged.
+/// A child's own stream.
+async fn read_own(
+    to: To<'_>,
+    child: ChildKey,
+    stream: &mut FrameReceiver,
+) -> Result<(), BadReport> {
+    let (_, attachment, link) = to;
+    while let Ok(Some(frame)) = stream.next().await {
+        if !attachment.is_current(link) {
+            return Ok(());
+        }
+        let (report, payload): (Report, _) = frame::open_head(frame)?;
+        store_own(to, child, report, payload).await?;
+    }
+    Ok(())
+}
+
+/// Stores the records of a report of the shared stream, and gives what is to be done behind that.
 async fn store(
-    (session, attachment): (&Arc<SessionShared>, &Attachment),
+    (session, attachment): (&Arc<SessionShared>, &Arc<Attachment>),
     report: Report,
     mut payload: bytes::Bytes,
-) -> Result<bool, BadReport> {
+) -> Result<impl Future<Output = Result<bool, BadReport>> + use<>, BadReport> {
     let (from, gaps) = (attachment.node(), attachment.gaps());
-    let Some(job) = session.job(report.job) else { return Ok(true) };
-    {
+    let job = session.job(report.job);
+    if let Some(job) = &job {
         let rows = job.rows();
         let records = report.records.iter().map(|run| run.ordinal);
         let started = report.started.iter().map(|start| start.ordinal);
@@ -115,29 +156,44 @@ async fn store(
     }
     let any = !report.records.is_empty();
     // Nothing is gathered for a job that ends with its node.
-    let kept = job.durable.is_some();
+    let kept = job.as_ref().is_some_and(|job| job.durable.is_some());
     let spoke: BTreeSet<Ordinal> =
         report.records.iter().filter(|_| kept).map(|run| run.ordinal).collect();
     let lossy = is_broken(Rule::P5) && !report.ended.is_empty();
-    for run in report.records {
+    let Report { records, started, asked, moved, ended, .. } = report;
+    for run in records {
+        let Some(job) = job.as_ref().filter(|_| !lossy) else { continue };
         let (ordinal, first) = (run.ordinal, run.first);
-        if lossy {
-            continue;
-        }
         job.note_streams(run.records.iter().map(|head| head.stream));
         let records = run.unpack(&mut payload, Report::KIND)?;
         if job.takes_reports_from(ordinal, from) {
-            append((&job, ordinal), first, records, gaps).await?;
+            append((job, ordinal), first, records, gaps).await?;
         }
     }
-    let mut said = true;
-    if any {
-        // What is not kept is received all the same, as long as this node lives.
-        said = job.keep_said(&spoke).await;
-        // Their readers go first, before the job's actor and the acknowledgement.
-        tokio::task::yield_now().await;
-    }
-    for end in &report.ended {
+    let reports = ChildReports { started, asked, moved, ended };
+    Ok(async move {
+        // Nobody wants to know what a job that is gone said.
+        let Some(job) = job else { return Ok(true) };
+        let mut said = true;
+        if any {
+            // What is not kept is received all the same, as long as this node lives.
+            said = job.keep_said(&spoke).await;
+            // Their readers go first, before the job's actor and the acknowledgement.
+            tokio::task::yield_now().await;
+        }
+        Ok(tell(&job, (from, gaps), reports, lossy).await? && said)
+    })
+}
+
+/// Tells the job what became of its children, behind all that they said. False when that cannot be
+/// kept, and so is not to be acknowledged.
+async fn tell(
+    job: &JobShared,
+    (from, gaps): (NodeId, Gaps),
+    mut reports: ChildReports,
+    lossy: bool,
+) -> Result<bool, BadReport> {
+    for end in &reports.ended {
         if !job.takes_reports_from(end.ordinal, from) {
             continue;
         }
@@ -148,14 +204,12 @@ async fn store(
         }
         job.close_at_end(end.ordinal);
     }
-    let Report { started, asked, moved, mut ended, .. } = report;
-    ended.iter_mut().for_each(|end| job.judge(end));
-    let reports = ChildReports { started, asked, moved, ended };
-    if !reports.is_empty() {
-        job.tell(ParentJobMessage::Reported { node: from, reports });
-        said &= job.kept().await;
+    reports.ended.iter_mut().for_each(|end| job.judge(end));
+    if reports.is_empty() {
+        return Ok(true);
     }
-    Ok(said)
+    job.tell(ParentJobMessage::Reported { node: from, reports });
+    Ok(job.kept().await)
 }
 
 /// Keeps checkpoints of a job that outlives this node. What is not said of a life that is on, or
@@ -191,7 +245,7 @@ fn store_checkpoints(
 /// A report of a child's own stream. Its first records may overtake the last ones of the shared
 /// stream: then it waits for those.
 async fn store_own(
-    (session, attachment, link): (&Arc<SessionShared>, &Attachment, &Link),
+    (session, attachment, link): To<'_>,
     key: ChildKey,
     report: Report,
     mut payload: bytes::Bytes,

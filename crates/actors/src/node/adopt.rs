@@ -28,7 +28,7 @@ impl NodeShared {
 
     /// Goes on with what an earlier life of this node ran for others. Their owners ask for it when
     /// they are connected; what they do not ask for ends then.
-    pub(super) async fn adopt_hosted(self: &Arc<Self>, left: &mut Left) {
+    pub(super) async fn adopt_hosted(self: &Arc<Self>, left: &mut Left) -> BTreeSet<NodeId> {
         self.past.remembers.store(left.knows_all, Ordering::Relaxed);
         let noted = left.children.iter().filter(|(_, child)| !child.note.is_empty());
         let noted: Vec<(ChildKey, Option<HostedNote>)> =
@@ -58,13 +58,10 @@ impl NodeShared {
         let owners: BTreeSet<NodeId> = hosts.keys().map(|(_, owner)| *owner).collect();
         for (place, adoptions) in hosts {
             if self.host_of_before(place, adoptions.into_values()).await.is_none() {
-                return;
+                return BTreeSet::new();
             }
         }
-        for owner in owners {
-            // It dials the owner, who may not know of it any more.
-            let _ = self.peer(owner).await;
-        }
+        owners
     }
 
     /// A host whose owner was not heard yet in this life of the node. Whoever finds it asks it

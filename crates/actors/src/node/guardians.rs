@@ -118,8 +118,10 @@ impl Guardians {
 
     /// A kept child's end is known for good.
     pub(crate) fn forget(&self, child: ChildKey) {
-        let Some(guardian) = self.current() else { return };
+        // First this lock: under it the next guardian is told what is owed, and then is the current
+        // one.
         let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(guardian) = self.current() else { return };
         if guardian.is_alive() {
             guardian.forget(child);
         } else if owed.len() < limits::CHILDREN_OWED_TO_GUARDIAN {

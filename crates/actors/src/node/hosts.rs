@@ -85,8 +85,15 @@ impl NodeShared {
             hosts.get(&(session, owner)).map(|hosted| hosted.link)
         };
         if known != Some(link.id()) {
-            if known.is_some() {
-                self.end_host(session, owner);
+            {
+                let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+                // Of a connection that is over it is what another one has given up.
+                if link.is_closed() {
+                    return;
+                }
+                if let Some(hosted) = hosts.remove(&(session, owner)) {
+                    self.over(owner, &hosted);
+                }
             }
             if self.new_host(session, owner, link).await.is_none() {
                 return;
@@ -113,6 +120,10 @@ impl NodeShared {
         {
             let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(hosted) = hosts.get_mut(&(session, owner)) {
+                // What an older connection asks is over, and would undo what the present one said.
+                if link.is_closed() {
+                    return None;
+                }
                 hosted.link = link.id();
                 return Some(hosted.host.clone());
             }

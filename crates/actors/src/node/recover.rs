@@ -136,8 +136,10 @@ impl NodeShared {
         // Only now that nothing can fail: what a start that failed has in hand would be killed.
         let same_boot = boot::same_boot(store.directory(), unfinished.is_empty());
         let mut left = Left::of(self.guardians.take_left(), same_boot);
-        let mut taken_up = Vec::new();
-        let mut elsewhere = Vec::new();
+        // Before anybody asks, and before a job here reaches for its node: an owner must not hear
+        // that what was left is not here.
+        let owners = self.adopt_hosted(&mut left).await;
+        let (mut taken_up, mut elsewhere) = (Vec::new(), Vec::new());
         for (session, job) in unfinished {
             for node in job.rows().told_nodes(self.me.id) {
                 session.attachment(node).was_told(job.identity.instance);
@@ -148,8 +150,10 @@ impl NodeShared {
             tell_of_quotas(&job);
             taken_up.push(job);
         }
-        // Before anybody asks: an owner must not hear that what was left is not here.
-        self.adopt_hosted(&mut left).await;
+        for owner in owners {
+            // It dials the owner, who may not know of it any more.
+            let _ = self.peer(owner).await;
+        }
         // What they are asked for names all jobs, and what is heard comes behind the word above.
         for (node, session, job) in elsewhere {
             let wait = job.rows().spec().connect_timeout;

@@ -85,9 +85,9 @@ pub(crate) async fn output_of(
     if !outputs.is_empty() {
         changes.push(Change::OutputStored { job: instance, outputs });
     }
-    if !cursors.is_empty() {
-        changes.push(Change::CursorsMoved { job: instance, cursors });
-    }
+    // Of so many that a request to the journal may have them, however many end at once.
+    let moved = cursors.chunks(PAGE).map(|cursors| cursors.to_vec());
+    changes.extend(moved.map(|cursors| Change::CursorsMoved { job: instance, cursors }));
     (changes, there)
 }
 

@@ -20,7 +20,7 @@ use super::{
 
 /// How often a producer that pauses because of the disk looks whether it has room again: others
 /// use it, too, and tell nobody.
-const DISK_LOOK: Duration = Duration::from_millis(250);
+pub(super) const DISK_LOOK: Duration = Duration::from_millis(250);
 
 /// How often a writer lets others run before it writes to a file, where somebody reads: from the
 /// mailbox to its reader and back are a few futures, and a write costs more than all of them.
@@ -212,6 +212,10 @@ impl JobMailboxes {
         let mut state = grown.lock();
         if state.removed {
             return Err(AppendError::Removed.into());
+        }
+        if state.returning.is_some() {
+            // A gap, and what is known already, show when all is back.
+            return Err(Obstacle::Full(FullBecause::DiskFull));
         }
         let new = new_part(records, state.ledger.known_prefix(first, records.len() as u64)?);
         let amount = tally(new);

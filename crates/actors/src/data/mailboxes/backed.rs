@@ -11,6 +11,7 @@ mod inline;
 mod left;
 mod persist;
 mod restore;
+mod returning;
 mod table;
 
 use std::fmt;
@@ -83,8 +84,7 @@ pub enum RestoreError {
         /// The child's place in its job.
         ordinal: Ordinal,
     },
-    /// The mailboxes' own files have no room. What is not in the mailbox is still on the disk, and
-    /// none of the child's records counts as taken until the next start.
+    /// The mailboxes' own files have no room.
     #[error("output that was read back has no room")]
     NoRoom(#[source] SpoolError),
     /// No job can have such a child.

@@ -24,7 +24,19 @@ pub(super) struct State {
     /// Why the last write failed, until there is room again.
     pub(super) trouble: Option<FullBecause>,
     pub(super) removed: bool,
+    /// What it had before its daemon ended comes back as room is made: until all is back nothing
+    /// else goes in, and it does not close.
+    pub(super) returning: Option<Box<Returning>>,
     memory: u64,
+}
+
+/// What is known of a mailbox that is not all back.
+#[derive(Debug)]
+pub(super) struct Returning {
+    /// The number after the last record that comes back.
+    pub(super) next: Seq,
+    /// Whether its child has ended.
+    pub(super) closes: bool,
 }
 
 /// A mailbox that is not compact any more.
@@ -57,6 +69,7 @@ impl Grown {
             spilling: false,
             trouble: None,
             removed: false,
+            returning: None,
             memory: 0,
         };
         let (state, eased) = (Mutex::new(state), Notify::new());
@@ -120,7 +133,7 @@ impl State {
             dropped: self.ledger.dropped(),
             with_errors: self.ledger.with_errors(),
             closed: self.ledger.is_closed(),
-            next: self.ledger.next(),
+            next: self.next(),
             full: self.full(),
             cut: self.ledger.is_cut(),
         }
@@ -129,7 +142,8 @@ impl State {
     /// Why its producer has to pause. At the quota only one policy asks for that.
     pub(super) fn full(&self) -> Option<FullBecause> {
         let at_quota = self.ledger.blocks() && self.ledger.room() == 0;
-        self.trouble.or(at_quota.then_some(FullBecause::Quota))
+        let returns = self.returning.as_ref().map(|_| FullBecause::DiskFull);
+        self.trouble.or(returns).or(at_quota.then_some(FullBecause::Quota))
     }
 
     /// How it stands after an append.
@@ -235,8 +249,25 @@ impl State {
         pieces.map(stretch).collect()
     }
 
-    /// The number of the next record.
-    pub(super) const fn next(&self) -> Seq {
-        self.ledger.next()
+    /// The number of the next record, of a mailbox that is not all back the one behind that.
+    pub(super) fn next(&self) -> Seq {
+        let known = self.ledger.next();
+        self.returning.as_ref().map_or(known, |returning| known.max(returning.next))
+    }
+
+    /// The next record has at least this number; those before were taken.
+    pub(super) fn skip_to(&mut self, next: Seq) {
+        match &mut self.returning {
+            Some(returning) => returning.next = returning.next.max(next),
+            None => self.ledger.skip_to(next),
+        }
+    }
+
+    /// The child has ended.
+    pub(super) fn close(&mut self) {
+        match &mut self.returning {
+            Some(returning) => returning.closes = true,
+            None => self.ledger.close(),
+        }
     }
 }

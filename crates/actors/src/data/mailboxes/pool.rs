@@ -55,6 +55,8 @@ pub struct MailboxPool {
     holes: Mutex<HoleQueue>,
     /// Jobs whose output is stored at this moment.
     pub(super) storing: Semaphore,
+    /// Held while what had no room at the node's start comes back to a mailbox.
+    pub(super) returning: tokio::sync::Mutex<()>,
     /// Files with output that are open between two rounds.
     pub(super) open_outputs: Arc<Semaphore>,
 }
@@ -83,6 +85,7 @@ impl MailboxPool {
             jobs: Mutex::default(),
             holes: Mutex::default(),
             storing: Semaphore::new(OUTPUT_ROUNDS),
+            returning: tokio::sync::Mutex::default(),
             open_outputs: Arc::new(Semaphore::new(OUTPUT_FILES_OPEN)),
         })
     }

@@ -32,7 +32,6 @@ impl ChildPort {
         job.store(self.ordinal, Record { seq, stream, time, body }).await;
         let mut state = self.state();
         state.next = seq.after(1);
-        state.inline += length;
         state.room = state.room.saturating_sub(length as u64);
         None
     }

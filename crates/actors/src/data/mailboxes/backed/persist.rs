@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use sortie_engine::mailbox::Tally;
@@ -43,7 +44,9 @@ impl JobMailboxes {
 
     /// Whether all of it is on the disk, and nobody reads it: the same can be restored later.
     pub(crate) fn is_at_rest(self: &Arc<Self>) -> bool {
-        Arc::strong_count(self) == 1 && self.backed.as_ref().is_some_and(|it| it.is_at_rest())
+        let is_back = self.returning.load(Ordering::Relaxed) == 0;
+        let at_rest = self.backed.as_ref().is_some_and(|it| it.is_at_rest());
+        Arc::strong_count(self) == 1 && is_back && at_rest
     }
 
     /// Whether the mailboxes outlive their daemon.
@@ -102,7 +105,19 @@ impl JobMailboxes {
         let (compact, summary) = match shard.slot(ordinal) {
             None | Some(Slot::Untouched) => return Step::Done(Persisted::Nothing),
             Some(Slot::Compact(compact)) => (Some(compact), compact.summary()),
-            Some(Slot::Grown(grown)) => (None, grown.lock().summary()),
+            Some(Slot::Grown(grown)) => {
+                let state = grown.lock();
+                if state.returning.is_some() {
+                    return match what {
+                        // It is all on the disk, where it comes back from.
+                        For::Now => {
+                            Step::Done(Persisted::Segments { next: state.next(), bytes: 0 })
+                        }
+                        For::Ever => Step::Wait,
+                    };
+                }
+                (None, state.summary())
+            }
         };
         let mut table = backed.table();
         let place = table.children.get(&ordinal).map_or(Place::Undecided, |child| child.place);

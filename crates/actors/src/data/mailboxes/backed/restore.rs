@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sortie_engine::mailbox::Tally;
-use sortie_model::limits::{BATCH_RECORDS, KIB, OUTPUT_RETRY};
+use sortie_model::limits::{BATCH_RECORDS, KIB};
 use sortie_model::{ChildKey, Ordinal, Record, Seq, Stream};
 use sortie_store::journal::Cursor;
 use sortie_store::segment::{Batch, OutputLog, OutputReader, ReadBounds, SegmentError};
@@ -14,13 +14,12 @@ use super::super::compact::Compact;
 use super::super::grown::Grown;
 use super::super::{JobMailboxes, Position, Slot, blocking, is_possible};
 use super::inline::Inline;
+use super::returning::{Back, Rest};
 use super::table::{Child, Place};
 use super::{Backed, RestoreError};
 
 /// What is read of a child's files at once.
 const READ: ReadBounds = ReadBounds { records: BATCH_RECORDS, bytes: 256 * KIB };
-/// How often room for what was read is looked for.
-const TRIES: u32 = 20;
 
 /// A child's files, as they are read.
 struct Files {
@@ -34,7 +33,9 @@ impl JobMailboxes {
     /// Makes the mailbox of a child what it was, at the start of a node and before anybody reads or
     /// appends: what its files or the journal's block have, without what was taken. `closed` says
     /// that the child has ended. It takes memory for some 100 KiB, however much is unread; the rest
-    /// goes to the mailboxes' own files, as with an append.
+    /// goes to the mailboxes' own files, as with an append. What these have no room for comes back
+    /// behind this call, as room is made by who reads or by the disk: until then the mailbox takes
+    /// nothing else and does not close.
     ///
     /// # Errors
     /// [`RestoreError`]; what could be read is in the mailbox all the same.
@@ -73,7 +74,8 @@ impl JobMailboxes {
             // all of it; unless the journal says that they did.
             Ok(inline) => {
                 let block = inline.filter(|inline| inline.next >= cursor.stored);
-                self.restore_files(backed, ordinal, (&cursor, closed), block).await
+                let rest = Rest { cursor: cursor.clone(), closed, block };
+                self.restore_files(backed, ordinal, rest).await
             }
             Err(_) => {
                 self.skip_to(ordinal, cursor.stored);
@@ -110,7 +112,8 @@ impl JobMailboxes {
         self.put_inline(backed, ordinal, compact)?;
         self.announce();
         if self.is_over_memory(Tally::ZERO) {
-            self.sweep_pool(Tally::ZERO).await.map_err(RestoreError::NoRoom)?;
+            // It is little, and stays in memory where there is no room.
+            let _ = self.sweep_pool(Tally::ZERO).await;
         }
         Ok(())
     }
@@ -135,49 +138,68 @@ impl JobMailboxes {
         Ok(())
     }
 
+    /// Puts what a child's files have into its mailbox, as far as there is room.
     async fn restore_files(
         self: &Arc<Self>,
         backed: &Arc<Backed>,
         ordinal: Ordinal,
-        (cursor, closed): (&Cursor, bool),
-        block: Option<Inline>,
+        rest: Rest,
     ) -> Result<(), RestoreError> {
+        match self.bring_back(backed, ordinal, &rest, Seq(0)).await? {
+            Back::Whole => Ok(()),
+            Back::Part { next, log } => {
+                // Who is told that so much is stored does not send it again.
+                drop(log);
+                self.returns(backed, ordinal, next, rest)
+            }
+        }
+    }
+
+    /// Puts what a child's files have from a number on, and then the journal's block, into its
+    /// mailbox. Where it has no room for all of that it stops, and can be called again with the
+    /// number of the mailbox's next record.
+    pub(super) async fn bring_back(
+        self: &Arc<Self>,
+        backed: &Arc<Backed>,
+        ordinal: Ordinal,
+        rest: &Rest,
+        from: Seq,
+    ) -> Result<Back, RestoreError> {
         let (store, child) = (Arc::clone(&backed.backing.store), backed.child(ordinal));
-        let known = cursor.clone();
-        let opened = blocking(move || open(&store, child, &known, closed)).await;
+        let (known, closed, cursor) = (rest.cursor.clone(), rest.closed, &rest.cursor);
+        let opened = blocking(move || open(&store, (child, from), &known, closed)).await;
         let (log, mut files) = opened.ok_or(RestoreError::Removed)??;
         backed.table().child(ordinal).damaged = files.damage.is_some() && log.is_none();
-        let mut no_room = None;
-        while !files.over && no_room.is_none() {
+        let block = rest.block.clone();
+        let in_block = block.as_ref().map_or(Seq(0), |block| block.next);
+        let in_files = log.as_ref().map_or(Seq(0), OutputLog::next);
+        let next = in_files.max(cursor.stored).max(in_block);
+        while !files.over {
             let read = blocking(move || {
                 let records = files.read();
                 (files, records)
             });
-            let (read, records) = read.await.ok_or(RestoreError::Removed)?;
+            let (read, mut records) = read.await.ok_or(RestoreError::Removed)?;
             files = read;
+            records.retain(|record| record.seq >= from);
             match self.restore_records(ordinal, records, cursor).await {
-                Err(RestoreError::NoRoom(error)) => no_room = Some(error),
+                Err(RestoreError::NoRoom(_)) => return Ok(Back::Part { next, log }),
                 restored => restored?,
             }
         }
         let told = log.as_ref().map_or(files.reader.position(), OutputLog::next);
         // Where the files end: what only the block has follows them there.
         let end = self.end_of(ordinal);
-        let from = if log.as_ref().is_some_and(OutputLog::is_empty) { Seq(0) } else { told };
-        let behind = match self.restore_block(ordinal, block, (from, cursor)).await {
-            Err(RestoreError::NoRoom(error)) => {
-                no_room = Some(error);
-                Seq(0)
-            }
+        let first = if log.as_ref().is_some_and(OutputLog::is_empty) { Seq(0) } else { told };
+        let behind = match self.restore_block(ordinal, block, (first.max(from), cursor)).await {
+            Err(RestoreError::NoRoom(_)) => return Ok(Back::Part { next, log }),
             restored => restored?,
         };
         let next = told.max(cursor.stored).max(behind);
-        self.skip_to(ordinal, next);
         let mut table = backed.table();
         let child = table.child(ordinal);
         // Another start may find what this one does not.
-        let is_passing = files.damage.as_ref().is_some_and(SegmentError::is_retryable);
-        child.frozen = no_room.is_some() || is_passing;
+        child.frozen = files.damage.as_ref().is_some_and(SegmentError::is_retryable);
         child.stored = child.stored.max(next);
         let raised = child.stored > cursor.stored;
         if log.as_ref().is_none_or(|log| !log.is_empty()) {
@@ -191,11 +213,9 @@ impl JobMailboxes {
         let place = Arc::clone(&self.pool.open_outputs).try_acquire_owned().ok();
         table.logs.extend(log.filter(|_| !closed).zip(place).map(|open| (ordinal, open)));
         drop(table);
-        match (no_room, files.damage) {
-            (Some(error), _) => Err(RestoreError::NoRoom(error)),
-            (None, Some(damage)) => Err(damage.into()),
-            (None, None) => Ok(()),
-        }
+        // Behind that: what is appended from here on goes to the files that are noted there.
+        self.all_back(ordinal, next);
+        files.damage.map_or(Ok(Back::Whole), |damage| Err(damage.into()))
     }
 
     /// Puts what only the journal's block has into a mailbox that has files: what comes from that
@@ -236,7 +256,6 @@ impl JobMailboxes {
         let new = records
             .iter()
             .fold(Tally::ZERO, |sum, record| sum.with_record(record.body.len() as u64));
-        let mut tries = 0;
         while !self.store_restored(&grown, &records, new)? {
             let spills = grown.lock().memory() > 0;
             let made = if spills { self.spill(&grown).await } else { self.sweep_pool(new).await };
@@ -247,11 +266,7 @@ impl JobMailboxes {
                     self.put_restored(&grown, &records, new);
                     return Ok(());
                 }
-                Err(error) if tries >= TRIES => return Err(RestoreError::NoRoom(error)),
-                Err(_) => {
-                    tries += 1;
-                    tokio::time::sleep(OUTPUT_RETRY).await;
-                }
+                Err(error) => return Err(RestoreError::NoRoom(error)),
             }
         }
         Ok(())
@@ -294,7 +309,7 @@ impl JobMailboxes {
             return;
         }
         match shard.slot_mut(ordinal) {
-            Slot::Grown(grown) => grown.lock().ledger.skip_to(next),
+            Slot::Grown(grown) => grown.lock().skip_to(next),
             Slot::Compact(compact) => compact.skip_to(next),
             slot @ Slot::Untouched => *slot = Slot::Compact(Compact::restored(&[], next, false)),
         }
@@ -325,7 +340,7 @@ impl JobMailboxes {
 impl Backed {
     /// A child that has ended and of which nothing is known but what its mailbox has needs no
     /// memory here.
-    fn forget_plain(&self, ordinal: Ordinal) {
+    pub(super) fn forget_plain(&self, ordinal: Ordinal) {
         let mut table = self.table();
         if table.children.get(&ordinal).is_some_and(Child::is_plain) {
             table.children.remove(&ordinal);
@@ -346,11 +361,11 @@ impl Backed {
 /// Opens a child's files to go on behind them, unless they are damaged, and to read them.
 fn open(
     store: &Store,
-    child: ChildKey,
+    (child, from): (ChildKey, Seq),
     cursor: &Cursor,
     closed: bool,
 ) -> Result<(Option<OutputLog>, Files), RestoreError> {
-    let reader = store.read(child, Seq(0));
+    let reader = store.read(child, from);
     let (log, damage) = match store.follow(child, cursor) {
         Ok(mut log) => {
             if closed {

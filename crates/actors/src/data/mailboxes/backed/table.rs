@@ -59,8 +59,10 @@ pub(super) struct Child {
     pub(super) lost: bool,
     /// Its files cannot be opened: others begin behind them.
     pub(super) damaged: bool,
-    /// Records are on the disk and not in the mailbox, so nothing counts as taken.
+    /// Records are on the disk and cannot be read, so nothing counts as taken.
     pub(super) frozen: bool,
+    /// Not all of it is back in the mailbox that its files had at the node's start.
+    pub(super) returning: bool,
 }
 
 /// The children of a job.
@@ -151,7 +153,7 @@ impl Child {
 
     /// The mailbox has no unread record below that number. Says whether the cursor moved.
     pub(super) fn all_taken(&mut self, next: Seq) -> bool {
-        if self.frozen {
+        if self.frozen || self.returning {
             return false;
         }
         let within = self.apart_before.extract_if(.., |apart| apart.to <= next);
@@ -209,6 +211,7 @@ impl Child {
         self.committed == self.cursor()
             && self.offers.is_empty()
             && !self.due
+            && !self.returning
             && !matches!(self.place, Place::Files(_))
     }
 }

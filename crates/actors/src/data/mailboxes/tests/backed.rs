@@ -4,6 +4,7 @@ mod crashes;
 mod disk;
 mod ends;
 mod refusals;
+mod returning;
 
 use std::sync::atomic::AtomicU64;
 

@@ -1,0 +1,132 @@
+//! What has no room when a node begins comes back as room is made, and nothing of it is left out.
+
+use sortie_store::SpoolBounds;
+
+use super::*;
+
+const LENGTH: usize = 9_000;
+const COUNT: u64 = 60;
+
+fn said(first: u64, count: u64) -> Vec<Record> {
+    let records = (first..first + count).map(|seq| {
+        let body = Body::Bytes(pattern(seq, LENGTH).into());
+        Record { seq: Seq(seq), stream: Stream::Output, time: Timestamp(seq as i64), body }
+    });
+    records.collect()
+}
+
+/// A life whose mailboxes have room for a few records: on the disk for 50,000 bytes.
+fn without_room(disk: &TestDisk) -> Life {
+    let spool = SpoolBounds { pretended_disk: Some(50_000), ..SpoolBounds::default() };
+    Life::with_policy(disk, PoolBounds { spool, ..small() }, OutputPolicy::Block)
+}
+
+/// A child of an earlier life that said [`COUNT`] records, and ended or not.
+fn left_behind(disk: &TestDisk, ended: bool) {
+    let life = Life::begin(disk);
+    life.add(CHILD, said(0, COUNT));
+    life.until_told(CHILD, COUNT);
+    if ended {
+        assert!(matches!(life.end(CHILD), Persisted::Segments { .. }));
+    }
+}
+
+/// Takes records until there are so many.
+fn take(life: &Life, count: u64) -> Vec<Record> {
+    let job = life.job();
+    life.run(async {
+        let mut taken = Vec::new();
+        while (taken.len() as u64) < count {
+            let version = job.version();
+            match job.take(CHILD, ALL).await {
+                more if more.is_empty() => _ = job.changed(version).await,
+                more => taken.extend(more),
+            }
+        }
+        taken
+    })
+}
+
+fn waits_for_room(life: &Life) -> Summary {
+    let summary = life.job().summary(CHILD);
+    let here = life.kept(CHILD).len() as u64;
+    assert!(here < COUNT, "{here} records: it was to have no room");
+    assert_eq!((summary.full, summary.next), (Some(FullBecause::DiskFull), Seq(COUNT)));
+    assert!(!summary.closed && life.job().unread().records > here, "there is more than that");
+    assert!(!life.job().is_at_rest());
+    summary
+}
+
+#[test]
+fn a_mailbox_that_had_no_room_comes_back_as_it_is_read() {
+    for ended in [false, true] {
+        let disk = TestDisk::new();
+        left_behind(&disk, ended);
+        let life = without_room(&disk);
+        life.restore(CHILD, ended).unwrap();
+        waits_for_room(&life);
+        assert_eq!(take(&life, COUNT), said(0, COUNT), "in order, each once");
+        let job = life.job();
+        life.run(until(|| job.summary(CHILD).full.is_none() && job.unread().records == 0));
+        assert_eq!(job.summary(CHILD).closed, ended);
+        life.commit_cursors();
+        drop((job, life));
+        // What was taken counts as taken.
+        let life = without_room(&disk);
+        life.restore(CHILD, ended).unwrap();
+        assert!(life.kept(CHILD).is_empty());
+        assert_eq!(life.job().summary(CHILD).next, Seq(COUNT));
+    }
+}
+
+#[test]
+fn what_is_taken_before_all_is_back_is_taken_and_no_more_than_that() {
+    let disk = TestDisk::new();
+    left_behind(&disk, true);
+    let mut taken = Vec::new();
+    while taken.len() < COUNT as usize {
+        let life = without_room(&disk);
+        life.restore(CHILD, true).unwrap();
+        let more = take(&life, 5);
+        assert_eq!(more, said(taken.len() as u64, more.len() as u64));
+        taken.extend(more);
+        life.commit_cursors();
+    }
+}
+
+#[test]
+fn what_is_said_meanwhile_waits_and_comes_behind() {
+    let disk = TestDisk::new();
+    left_behind(&disk, false);
+    let life = without_room(&disk);
+    life.restore(CHILD, false).unwrap();
+    waits_for_room(&life);
+    let job = life.job();
+    assert_eq!(job.begin_life(CHILD), Seq(COUNT), "the next life goes on behind all of it");
+    // What is known comes again from who keeps it, and one that is new.
+    let adding = Arc::clone(&job);
+    let added = life.runtime.as_ref().unwrap().spawn(async move {
+        for record in said(COUNT - 2, 3) {
+            while adding.append_again(CHILD, record.clone()).await.is_err() {
+                adding.room(CHILD).await;
+            }
+        }
+        adding.close(CHILD);
+    });
+    assert_eq!(take(&life, COUNT + 1), said(0, COUNT + 1));
+    life.run(async { added.await.unwrap() });
+    assert!(job.summary(CHILD).closed);
+    assert!(matches!(life.end(CHILD), Persisted::Segments { next: Seq(61), .. }));
+}
+
+#[test]
+fn a_job_that_is_removed_has_nothing_come_back() {
+    let disk = TestDisk::new();
+    left_behind(&disk, true);
+    let life = without_room(&disk);
+    life.restore(CHILD, true).unwrap();
+    waits_for_room(&life);
+    life.run(async { life.job().remove_all() });
+    life.run(until(|| files(&disk) == 0));
+    assert_eq!(life.pool.memory_bytes(), 0);
+}
