@@ -7,8 +7,8 @@ use std::os::fd::AsFd;
 use bytes::{Bytes, BytesMut};
 use rustix::fs::OFlags;
 use sortie::{
-    InputSender, ItemSender, ItemSplitter, RequestError, Separator, StandardStream, TerminalSender,
-    began_without,
+    InputSender, ItemSender, ItemSplitter, Misuse, RequestError, Separator, StandardStream,
+    TerminalSender, began_without, limits,
 };
 use tokio::sync::mpsc;
 
@@ -149,7 +149,12 @@ impl List {
     /// Looks for items that cannot be handed over before any job exists, where the list can be read
     /// twice.
     pub(crate) fn check(&mut self) -> Result<(), Failure> {
-        if self.form == Form::Raw || !self.source.can_be_read_again() {
+        if !self.source.can_be_read_again() {
+            return Ok(());
+        }
+        // What is short has no line that is too long, which is all that can be wrong with one.
+        let length = self.source.file.metadata().map_or(0, |facts| facts.len());
+        if self.form == Form::Raw && length <= limits::MAP_LINE_BYTES as u64 {
             return Ok(());
         }
         let mut items = self.reader();
@@ -180,7 +185,7 @@ struct ItemReader {
 impl ItemReader {
     /// The next whole item.
     fn next_item(&mut self) -> Result<Option<Bytes>, Failure> {
-        while let Some(written) = self.splitter.next_item().map_err(RequestError::from)? {
+        while let Some(written) = self.splitter.next_item().map_err(|error| self.refused(error))? {
             if let Some(item) = self.shape(written, self.splitter.position())? {
                 return Ok(Some(item));
             }
@@ -192,19 +197,35 @@ impl ItemReader {
     fn finish(mut self) -> Result<Option<Bytes>, Failure> {
         let place = self.splitter.position() + 1;
         let splitter = std::mem::take(&mut self.splitter);
-        match splitter.finish().map_err(RequestError::from)? {
-            Some(written) => self.shape(written, place),
-            None => Ok(None),
+        match splitter.finish() {
+            Ok(Some(written)) => self.shape(written, place),
+            Ok(None) => Ok(None),
+            Err(misuse) => Err(self.refused_at(place, misuse)),
         }
+    }
+
+    const fn unit(&self) -> &'static str {
+        match self.separator {
+            Separator::Newline => "line",
+            Separator::Nul => "item",
+        }
+    }
+
+    fn refused(&self, misuse: Misuse) -> Failure {
+        self.refused_at(self.splitter.position() + 1, misuse)
+    }
+
+    fn refused_at(&self, place: u64, misuse: Misuse) -> Failure {
+        let Misuse::LineTooLong = misuse else { return RequestError::from(misuse).into() };
+        let (unit, name, most) = (self.unit(), &self.name, limits::MAP_LINE_BYTES);
+        Failure::usage(format_args!("{unit} {place} of {name} is longer than {most} bytes"))
+            .hint("what is longer goes into a file of its own, whose name is the line")
     }
 
     fn shape(&self, written: Bytes, place: u64) -> Result<Option<Bytes>, Failure> {
         let Form::Input(format) = self.form else { return Ok(Some(written)) };
         format.encode_item(&written).map_err(|bad| {
-            let what = match self.separator {
-                Separator::Newline => "line",
-                Separator::Nul => "item",
-            };
+            let what = self.unit();
             let failure = Failure::usage(format_args!("{what} {place} of {} {bad}", self.name));
             match format {
                 InputFormat::Json => {

@@ -40,13 +40,15 @@ mod task_input;
 mod terminal;
 mod verbs;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
 use std::process::ExitCode;
 
 use sortie::{Registry, StandardStream, began_without};
 
 use crate::args::Unread;
 use crate::failure::{ErrorStyle, Failure};
+use crate::render::clean;
 
 /// Does what this program's command line asks for, and says with which status to exit
 /// (`docs/cli.md`, section 5). Every node that runs in this program has the functions of the
@@ -75,7 +77,15 @@ fn refuse(error: &clap::Error) -> u8 {
         failure.report(ErrorStyle::Text);
         return failure.cause.status();
     }
-    if !error.use_stderr() || error_style(std::env::args_os()) == ErrorStyle::Text {
+    let is_text = error_style(std::env::args_os()) == ErrorStyle::Text;
+    if is_text && error.use_stderr() && std::env::args_os().any(|word| is_unclean(&word)) {
+        // What was typed stands in it, and is not to move the cursor.
+        let text = error.render().to_string();
+        let lines = text.lines().map(|line| clean::one_line(line).into_owned() + "\n");
+        let _ = std::io::stderr().write_all(lines.collect::<String>().as_bytes());
+        return failure_status();
+    }
+    if !error.use_stderr() || is_text {
         return match error.print() {
             Err(fault) if !error.use_stderr() => {
                 let failure = Failure::output(&fault);
@@ -96,6 +106,11 @@ fn refuse(error: &clap::Error) -> u8 {
         .hint(format!("`{program} help` lists the verbs, `{program} help VERB` its options"))
         .report(ErrorStyle::Json);
     failure_status()
+}
+
+fn is_unclean(word: &OsStr) -> bool {
+    let word = word.to_string_lossy();
+    clean::one_line(&word) != word
 }
 
 const fn failure_status() -> u8 {

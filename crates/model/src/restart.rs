@@ -254,7 +254,7 @@ pub enum BadRestart {
         most = limits::RESTARTS_MOST, days = limits::RESTART_PERIOD_LONGEST.as_secs() / 86_400)]
     Intensity,
     /// A backoff that is out of bounds.
-    #[error("a backoff grows from more than 0 to at most {hours} hours",
+    #[error("the wait before a restart is more than 0 and at most {hours} hours",
         hours = limits::BACKOFF_LONGEST.as_secs() / 3_600)]
     Backoff,
 }

@@ -221,8 +221,7 @@ impl JobMailboxes {
         matches!(self.rule.policy, OutputPolicy::Fail)
     }
 
-    /// What all children together have that was neither acknowledged nor dropped. Of what has yet
-    /// to come back from the disk one record of each child counts.
+    /// What all have that was neither acknowledged nor dropped; of what comes back, one record.
     pub fn unread(&self) -> Tally {
         let returning = self.returning.load(Ordering::Relaxed);
         Tally {

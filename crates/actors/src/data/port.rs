@@ -12,7 +12,6 @@ use sortie_engine::credit::inline_allowance;
 use sortie_engine::function_end::{FunctionResult, StopDelivered, function_outcome};
 use sortie_engine::host::Start;
 use sortie_engine::nest::Nest;
-use sortie_exec::task::encode_value;
 use sortie_exec::{NodeBasics, StopToken};
 use sortie_model::spec::StopSpec;
 use sortie_model::{
@@ -273,12 +272,6 @@ impl ChildPort {
         {
             self.record(Stream::Information, mark).await;
         }
-    }
-
-    /// What is said there; of a first incarnation nothing.
-    fn restart_mark(&self) -> Option<Body> {
-        let restarts = Some(self.incarnation.0).filter(|restarts| *restarts > 0)?;
-        encode_value(&format!("restart {restarts}")).ok().map(Body::Value)
     }
 
     /// The child's end: the item after its last record. Only the first end counts.

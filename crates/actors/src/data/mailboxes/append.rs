@@ -1,8 +1,6 @@
 //! Storing records, and what stands in the way of it.
 
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use sortie_engine::mailbox::{Admission, AppendRefused, Tally, known_prefix};
 use sortie_model::limits::{CHILD_CREDIT_BYTES, COMPACT_MAILBOX_BYTES, LINK_CREDIT_BYTES};
@@ -12,15 +10,9 @@ use sortie_store::journal::Dropped;
 
 use super::compact::{Block, Compact};
 use super::grown::{Grown, State};
-use super::paused::Paused;
 use super::{
-    AppendError, Appended, FullBecause, JobMailboxes, ReadError, Slot, TryAppend, blocking,
-    is_possible,
+    AppendError, Appended, FullBecause, JobMailboxes, ReadError, Slot, TryAppend, is_possible,
 };
-
-/// How often a producer that pauses because of the disk looks whether it has room again: others
-/// use it, too, and tell nobody.
-pub(super) const DISK_LOOK: Duration = Duration::from_millis(250);
 
 /// How often a writer lets others run before it writes to a file, where somebody reads: from the
 /// mailbox to its reader and back are a few futures, and a write costs more than all of them.
@@ -349,56 +341,5 @@ impl JobMailboxes {
             return Need::Spill(grown);
         }
         node_need
-    }
-
-    /// Waits until a mailbox that was full has room: for a producer that pauses. Returns at once
-    /// when it has room, or does not exist any more.
-    ///
-    /// # Cancel safety
-    /// Dropping it has no effect.
-    pub async fn room(&self, ordinal: Ordinal) {
-        let _paused = Paused::begin(&self.paused);
-        if self.is_over_memory(Tally::ZERO) {
-            // The node's memory may be what it waits for, which others free.
-            let freed = self.pool.freed.notified();
-            let _looked_again_anyway = tokio::time::timeout(DISK_LOOK, freed).await;
-        }
-        loop {
-            let grown = {
-                let shard = self.shard(ordinal);
-                match shard.slot(ordinal) {
-                    Some(Slot::Grown(grown)) => Arc::clone(grown),
-                    _ => return,
-                }
-            };
-            let mut eased = pin!(grown.eased.notified());
-            eased.as_mut().enable();
-            let full = {
-                let state = grown.lock();
-                if state.removed { None } else { state.full() }
-            };
-            match full {
-                None => return,
-                Some(FullBecause::Quota) => eased.await,
-                Some(_) => {
-                    tokio::select! {
-                        biased;
-                        () = eased => {}
-                        () = self.pool.freed.notified() => {}
-                        () = tokio::time::sleep(DISK_LOOK) => self.look_at_disk(&grown).await,
-                    }
-                }
-            }
-        }
-    }
-
-    /// Forgets a mailbox's trouble with the disk if there seems to be room again; the next append
-    /// tries.
-    async fn look_at_disk(&self, grown: &Grown) {
-        let (spool, bytes) = (Arc::clone(&self.pool.spool), grown.lock().memory());
-        if blocking(move || spool.check_room(bytes).is_ok()).await == Some(true) {
-            grown.lock().trouble = None;
-            grown.eased.notify_waiters();
-        }
     }
 }

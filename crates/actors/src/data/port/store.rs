@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sortie_engine::child_job::lost_mark;
+use sortie_exec::task::encode_value;
 use sortie_model::spec::{Hosting, InputSpec};
 use sortie_model::{Body, Record, Stream, Timestamp};
 use sortie_wire::guardian_proto::Keep;
@@ -88,6 +89,12 @@ impl ChildPort {
             drain: self.shared.spec.drain,
             note,
         })
+    }
+
+    /// What is said where an incarnation begins; of a first one nothing.
+    pub(super) fn restart_mark(&self) -> Option<Body> {
+        let restarts = Some(self.incarnation.0).filter(|restarts| *restarts > 0)?;
+        encode_value(&format!("restart {restarts}")).ok().map(Body::Value)
     }
 
     /// Stores what a kept process wrote: it has its number and its time already, and may be here.

@@ -147,11 +147,7 @@ impl JobMailboxes {
     ) -> Result<(), RestoreError> {
         match self.bring_back(backed, ordinal, &rest, Seq(0)).await? {
             Back::Whole => Ok(()),
-            Back::Part { next, log } => {
-                // Who is told that so much is stored does not send it again.
-                drop(log);
-                self.returns(backed, ordinal, next, rest)
-            }
+            Back::Part(next) => self.returns(backed, ordinal, next, rest),
         }
     }
 
@@ -183,7 +179,7 @@ impl JobMailboxes {
             files = read;
             records.retain(|record| record.seq >= from);
             match self.restore_records(ordinal, records, cursor).await {
-                Err(RestoreError::NoRoom(_)) => return Ok(Back::Part { next, log }),
+                Err(RestoreError::NoRoom(_)) => return Ok(Back::Part(next)),
                 restored => restored?,
             }
         }
@@ -192,7 +188,7 @@ impl JobMailboxes {
         let end = self.end_of(ordinal);
         let first = if log.as_ref().is_some_and(OutputLog::is_empty) { Seq(0) } else { told };
         let behind = match self.restore_block(ordinal, block, (first.max(from), cursor)).await {
-            Err(RestoreError::NoRoom(_)) => return Ok(Back::Part { next, log }),
+            Err(RestoreError::NoRoom(_)) => return Ok(Back::Part(next)),
             restored => restored?,
         };
         let next = told.max(cursor.stored).max(behind);

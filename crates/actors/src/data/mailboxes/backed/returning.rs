@@ -6,10 +6,9 @@ use std::sync::{Arc, Weak};
 
 use sortie_model::{Ordinal, Seq};
 use sortie_store::journal::Cursor;
-use sortie_store::segment::OutputLog;
 
-use super::super::append::DISK_LOOK;
 use super::super::grown::{Grown, Returning};
+use super::super::paused::DISK_LOOK;
 use super::super::{JobMailboxes, Slot};
 use super::inline::Inline;
 use super::{Backed, RestoreError};
@@ -30,11 +29,7 @@ pub(super) struct Rest {
 pub(super) enum Back {
     Whole,
     /// There is more on the disk, before that number.
-    Part {
-        next: Seq,
-        /// The files, which may be written behind what they have.
-        log: Option<OutputLog>,
-    },
+    Part(Seq),
 }
 
 impl JobMailboxes {
@@ -87,7 +82,7 @@ impl JobMailboxes {
         let _one_at_a_time = self.pool.returning.lock().await;
         let from = grown.lock().ledger.next();
         match self.bring_back(backed, ordinal, rest, from).await {
-            Ok(Back::Part { .. }) => false,
+            Ok(Back::Part(_)) => false,
             Ok(Back::Whole) => true,
             Err(error) => {
                 let (job, child) = (backed.backing.job, ordinal.0);
