@@ -317,3 +317,29 @@ fn a_function_that_starts_again_goes_on_from_its_last_checkpoint() {
         assert_eq!(ran.lines(), ["1", "2", "3", "4", "5", "6"], "{ran:?}");
     }
 }
+
+#[test]
+fn a_child_whose_process_has_ended_stands_still_and_goes_on_like_any_other() {
+    let home = Home::running("solo", &[]);
+    ok(&home, &["session", "new", "--name", "full", "--quota", "1MiB"]);
+    let mark = home.path().join("over");
+    let line = "seq 600000; touch \"$0\"";
+    let place = mark.to_str().expect("UTF-8");
+    ok(&home, &["start", "--session", "full", "--", "sh", "-c", line, place]);
+    wait_for("the end of its process", || {
+        (mark.exists() && processes_marked(place).is_empty()).then_some(())
+    });
+    let is = |wanted: &str| {
+        let job = home.json(&["get", "--session", "full", "1"]);
+        assert_eq!(text(&job["jobs"][0]["state"]), wanted, "{job}");
+    };
+    is("running");
+    for _ in 0..2 {
+        until_done(&home, &["suspend", "--session", "full", "1"]);
+        is("suspended");
+        until_done(&home, &["resume", "--session", "full", "1"]);
+        is("running");
+    }
+    let got = ok(&home, &["receive", "--session", "full", "--wait", "1"]);
+    assert_eq!(got.lines().len(), 600_000);
+}

@@ -25,7 +25,7 @@ use crate::guardian::{Adopted, Guardian};
 use crate::process::{
     Ended, Ending, Input, Output, Process, ProcessControl, ProcessOutput, ProcessSpec,
 };
-use crate::run::brake::{Brake, Entrusting, Moves, after};
+use crate::run::brake::{Brake, Entrusting, Moves, after, heed_moves};
 use crate::stop::{Stop, Stops};
 use pumps::{Meter, Source, feed, pump, pump_kept};
 use start::start;
@@ -218,28 +218,37 @@ async fn serve(
     let moving = (&mut pumps, &mut pipes);
     let ended = attend((&mut ending, &mut brake), moving, (io, stops, stdin), (plan, meter)).await;
     io.exited();
+    let (does, is_to_end) = (brake.does, !brake.interruptions.is_empty());
     let interruptions = match ended.disturbance {
         Disturbance::Signalled => brake.interruptions,
         Disturbance::None => Vec::new(),
     };
-    let left_behind = if is_kept {
-        wait_until_gone(control, (&mut pumps, &mut pipes), stops).await
-    } else {
-        let mut drain_until = after(plan.drain);
-        while pipes == Pipes::Open {
-            tokio::select! {
-                _ = &mut pumps => pipes = Pipes::Closed,
-                stop = stops.next() => drain_until = drain_until.min(after(stop.grace)),
-                () = sleep_until(drain_until) => break,
+    let behind_it = async {
+        let left_behind = if is_kept {
+            wait_until_gone(control, (&mut pumps, &mut pipes), stops).await
+        } else {
+            let mut drain_until = after(plan.drain);
+            while pipes == Pipes::Open {
+                tokio::select! {
+                    _ = &mut pumps => pipes = Pipes::Closed,
+                    stop = stops.next() => drain_until = drain_until.min(after(stop.grace)),
+                    () = sleep_until(drain_until) => break,
+                }
             }
+            Some(finish(control, ended, &mut pumps, &mut pipes).await)
+        };
+        if pipes == Pipes::Open {
+            // Nobody of the tree can write any more: what is in the pipes now is the rest.
+            last_call.iter().for_each(Notify::notify_one);
+            pumps.await;
         }
-        Some(finish(control, ended, &mut pumps, &mut pipes).await)
+        left_behind
     };
-    if pipes == Pipes::Open {
-        // Nobody of the tree can write any more: what is in the pipes now is the rest.
-        last_call.iter().for_each(Notify::notify_one);
-        pumps.await;
-    }
+    let left_behind = tokio::select! {
+        biased;
+        left_behind = behind_it => left_behind,
+        never = heed_moves(stops, io, does), if !is_to_end => match never {},
+    };
     let is_whole = left_behind.is_some() && !meter.broken.has_fired();
     ProcessFacts {
         // What was written and cannot be read is as lost as its process would be.

@@ -25,6 +25,8 @@ const LASTS: &str = "echo . >> \"$0\"; seq 1 200000; while [ ! -e \"$1\" ]; do s
                      echo last; exit 3";
 /// The lines of it.
 const LINES: u64 = 200_000;
+/// Lines of a job whose output has no room, and less so twice.
+const MANY: u64 = 6_000_000;
 /// Notes that it began.
 const SHORT: &str = "echo . >> \"$0\"; echo said";
 
@@ -95,9 +97,45 @@ impl Run<'_> {
         }
         let lines: String = (1..=LINES).map(|line| format!("{line}\n")).collect();
         self.said(Whose { item: 0, job: lasting }, &(lines + "last\n"))?;
+        self.comes_back()?;
         nothing_left(self.home)?;
         let started = started.len();
-        Ok(format!("{started} starts until one was refused, and again with room; 3 kills"))
+        Ok(format!(
+            "{started} starts until one was refused, and again with room; {MANY} lines came back \
+             from a full disk; 5 kills"
+        ))
+    }
+
+    /// A job that fills the disk is received whole, each line once, also where its node is killed
+    /// while the disk is full.
+    fn comes_back(&self) -> Result<(), Violation> {
+        let ran = self.home.run(&["start", "-q", "--", "seq", &MANY.to_string()])?;
+        let Ok(job) = ran.out.trim().parse::<u64>() else { return Err(ran.refused()) };
+        let (begun, name) = (Instant::now(), job.to_string());
+        let paused = || -> Result<bool, Violation> {
+            let answer = self.home.json(&["get", &name])?;
+            Ok(answer.pointer("/jobs/0/paused").and_then(Value::as_u64) > Some(0))
+        };
+        while !paused()? {
+            if begun.elapsed() > PATIENCE {
+                return Err(vain("a job that is paused by the full disk"));
+            }
+            // tidy: waits because a job that is paused tells nobody
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        self.home.kill_daemon();
+        let ran = self.home.run(&["receive", "--wait", &name])?;
+        if ran.code != Some(0) {
+            return Err(ran.refused());
+        }
+        let is_whole = ran.out.lines().map(str::parse).eq((1..=MANY).map(Ok::<u64, _>));
+        self.home.kill_daemon();
+        let again = self.home.run(&["receive", &name])?;
+        if is_whole && again.out.is_empty() {
+            return Ok(());
+        }
+        let found = format!("{} bytes, and again {}", ran.out.len(), again.out.len());
+        Err(Violation::End { item: 0, job, found, wanted: format!("{MANY} lines, once") })
     }
 
     fn note(&self, name: &str) -> PathBuf {

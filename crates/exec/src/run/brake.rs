@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::process::ProcessControl;
+use crate::run::ProcessIo;
 use crate::stop::Stops;
 
 /// What stands for durations that the clock cannot hold.
@@ -60,6 +61,26 @@ impl Moves {
     }
 }
 
+/// Heeds what a child is told whose process has ended while what it said waits for a reader: there
+/// is nothing left that could not stand still, or go on.
+pub(super) async fn heed_moves(
+    stops: &Stops,
+    io: &impl ProcessIo,
+    mut does: Motion,
+) -> std::convert::Infallible {
+    let mut orders = stops.motion();
+    loop {
+        let wanted = *orders.borrow_and_update();
+        if wanted != does {
+            does = wanted;
+            io.moved(wanted);
+        }
+        if orders.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 /// What has been done to end a child, and what comes next.
 pub(super) struct Brake<'a> {
     pub(super) control: &'a ProcessControl,
@@ -71,7 +92,7 @@ pub(super) struct Brake<'a> {
     /// What its guardian was asked for last and has not said to be so.
     asked: Option<Motion>,
     /// What its guardian said last.
-    does: Motion,
+    pub(super) does: Motion,
     entrusting: Entrusting,
 }
 
