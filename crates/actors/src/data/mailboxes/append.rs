@@ -9,7 +9,7 @@ use sortie_store::SpoolError;
 use sortie_store::journal::Dropped;
 
 use super::compact::{Block, Compact};
-use super::grown::{Grown, State};
+use super::grown::{Grown, Returning, State};
 use super::{
     AppendError, Appended, FullBecause, JobMailboxes, ReadError, Slot, TryAppend, is_possible,
 };
@@ -205,9 +205,10 @@ impl JobMailboxes {
         if state.removed {
             return Err(AppendError::Removed.into());
         }
-        if state.returning.is_some() {
-            // A gap, and what is known already, show when all is back.
-            return Err(Obstacle::Full(FullBecause::DiskFull));
+        if let Some(returning) = &mut state.returning {
+            self.append_behind(returning, first, records)?;
+            state.settle_memory(self);
+            return Ok(state.appended());
         }
         let new = new_part(records, state.ledger.known_prefix(first, records.len() as u64)?);
         let amount = tally(new);
@@ -254,6 +255,28 @@ impl JobMailboxes {
             self.announce();
         }
         Ok(state.appended())
+    }
+
+    /// Of a mailbox that is not all back.
+    fn append_behind(
+        &self,
+        returning: &mut Returning,
+        first: Seq,
+        records: &[Record],
+    ) -> Result<(), Obstacle> {
+        let Returning { next, closes, behind, weight } = returning;
+        let new = new_part(records, known_prefix(*next, *closes, first, records.len() as u64)?);
+        let amount = tally(new);
+        if *weight + amount.weight() > CHILD_CREDIT_BYTES as u64 || new.iter().any(is_live) {
+            return Err(Obstacle::Full(FullBecause::DiskFull));
+        }
+        self.check_node_memory(amount, Memory::UnderCredit)?;
+        for record in new {
+            behind.push(Record { seq: *next, ..record.clone() });
+            *next = next.after(1);
+        }
+        *weight += amount.weight();
+        Ok(())
     }
 
     /// New records are dropped and counted, and their producer goes on.

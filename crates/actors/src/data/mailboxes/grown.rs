@@ -24,8 +24,8 @@ pub(super) struct State {
     /// Why the last write failed, until there is room again.
     pub(super) trouble: Option<FullBecause>,
     pub(super) removed: bool,
-    /// What it had before its daemon ended comes back as room is made: until all is back nothing
-    /// else goes in, and it does not close.
+    /// What it had before its daemon ended comes back as room is made: until all is back little
+    /// else is taken, to go behind that, and it does not close.
     pub(super) returning: Option<Box<Returning>>,
     memory: u64,
 }
@@ -33,10 +33,14 @@ pub(super) struct State {
 /// What is known of a mailbox that is not all back.
 #[derive(Debug)]
 pub(super) struct Returning {
-    /// The number after the last record that comes back.
+    /// The number after the last record that comes back, or goes behind that.
     pub(super) next: Seq,
     /// Whether its child has ended.
     pub(super) closes: bool,
+    /// What goes behind all that comes back: at most a child's credit, so that its end need not
+    /// wait for a disk.
+    pub(super) behind: Vec<Record>,
+    pub(super) weight: u64,
 }
 
 /// A mailbox that is not compact any more.
@@ -117,6 +121,7 @@ impl Grown {
                 holes.extend(log.free(all.clone(), all));
             }
         }
+        state.returning = None;
         state.settle_memory(job);
         let file = state.file.take();
         drop(state);
@@ -203,7 +208,8 @@ impl State {
 
     /// Tells the job and the pool how much is in memory now.
     pub(super) fn settle_memory(&mut self, job: &JobMailboxes) {
-        let now = self.logs().map(|(_, log)| log.memory()).sum();
+        let behind = self.returning.as_ref().map_or(0, |returning| returning.weight);
+        let now = self.logs().map(|(_, log)| log.memory()).sum::<u64>() + behind;
         job.memory_is(self.memory, now);
         self.memory = now;
     }

@@ -107,14 +107,11 @@ impl JobMailboxes {
             Some(Slot::Compact(compact)) => (Some(compact), compact.summary()),
             Some(Slot::Grown(grown)) => {
                 let state = grown.lock();
-                if state.returning.is_some() {
-                    return match what {
-                        // It is all on the disk, where it comes back from.
-                        For::Now => {
-                            Step::Done(Persisted::Segments { next: state.next(), bytes: 0 })
-                        }
-                        For::Ever => Step::Wait,
-                    };
+                if let Some(returning) = &state.returning {
+                    // What comes back is on the disk.
+                    let is_kept = what == For::Now && returning.behind.is_empty();
+                    let kept = Persisted::Segments { next: returning.next, bytes: 0 };
+                    return if is_kept { Step::Done(kept) } else { Step::Wait };
                 }
                 (None, state.summary())
             }

@@ -35,7 +35,7 @@ impl JobMailboxes {
     /// that the child has ended. It takes memory for some 100 KiB, however much is unread; the rest
     /// goes to the mailboxes' own files, as with an append. What these have no room for comes back
     /// behind this call, as room is made by who reads or by the disk: until then the mailbox takes
-    /// nothing else and does not close.
+    /// little else, to go behind that, and does not close.
     ///
     /// # Errors
     /// [`RestoreError`]; what could be read is in the mailbox all the same.
@@ -210,7 +210,7 @@ impl JobMailboxes {
         table.logs.extend(log.filter(|_| !closed).zip(place).map(|open| (ordinal, open)));
         drop(table);
         // Behind that: what is appended from here on goes to the files that are noted there.
-        self.all_back(ordinal, next);
+        self.all_back(backed, ordinal, next);
         files.damage.map_or(Ok(Back::Whole), |damage| Err(damage.into()))
     }
 

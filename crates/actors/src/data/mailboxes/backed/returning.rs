@@ -4,6 +4,7 @@
 use std::sync::atomic::Ordering as Atomic;
 use std::sync::{Arc, Weak};
 
+use sortie_engine::mailbox::Tally;
 use sortie_model::{Ordinal, Seq};
 use sortie_store::journal::Cursor;
 
@@ -42,7 +43,8 @@ impl JobMailboxes {
         rest: Rest,
     ) -> Result<(), RestoreError> {
         let grown = self.grown(ordinal).ok_or(RestoreError::Removed)?;
-        let returning = Returning { next, closes: rest.closed };
+        let (closes, behind) = (rest.closed, Vec::new());
+        let returning = Returning { next, closes, behind, weight: 0 };
         backed.table().child(ordinal).returning = true;
         self.returning.fetch_add(1, Atomic::Relaxed);
         grown.lock().returning = Some(Box::new(returning));
@@ -60,14 +62,26 @@ impl JobMailboxes {
         }
     }
 
-    /// All of a mailbox is back that was before that number: others may append behind it.
-    pub(super) fn all_back(&self, ordinal: Ordinal, next: Seq) {
+    /// All of a mailbox is back that was before that number: what came meanwhile goes behind it, as
+    /// does all that comes.
+    pub(super) fn all_back(&self, backed: &Arc<Backed>, ordinal: Ordinal, next: Seq) {
         let Some(grown) = self.grown(ordinal) else { return self.skip_to(ordinal, next) };
         let mut state = grown.lock();
         let returning = state.returning.take();
-        let next = returning.as_ref().map_or(next, |it| it.next.max(next));
         state.ledger.skip_to(next);
-        if returning.is_some_and(|returning| returning.closes) {
+        let Some(returning) = returning else { return };
+        let Returning { next, closes, behind, .. } = *returning;
+        if !behind.is_empty() {
+            state.store_numbered(behind.iter());
+            state.settle_memory(self);
+            let new = behind
+                .iter()
+                .fold(Tally::ZERO, |sum, record| sum.with_record(record.body.len() as u64));
+            self.arrived(ordinal, new);
+            backed.grew(ordinal);
+        }
+        state.ledger.skip_to(next);
+        if closes {
             state.ledger.close();
         }
     }
@@ -84,10 +98,12 @@ impl JobMailboxes {
         match self.bring_back(backed, ordinal, rest, from).await {
             Ok(Back::Part(_)) => false,
             Ok(Back::Whole) => true,
+            // What cannot be read now may be later.
+            Err(error) if error.is_retryable() && grown.lock().returning.is_some() => false,
             Err(error) => {
                 let (job, child) = (backed.backing.job, ordinal.0);
                 tracing::error!(%error, %job, child, "output of a child is not what it was");
-                self.all_back(ordinal, Seq(0));
+                self.all_back(backed, ordinal, Seq(0));
                 true
             }
         }

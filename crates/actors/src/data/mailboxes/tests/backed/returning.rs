@@ -1,5 +1,6 @@
 //! What has no room when a node begins comes back as room is made, and nothing of it is left out.
 
+use sortie_model::limits::CHILD_CREDIT_BYTES;
 use sortie_store::SpoolBounds;
 
 use super::*;
@@ -117,6 +118,33 @@ fn what_is_said_meanwhile_waits_and_comes_behind() {
     life.run(async { added.await.unwrap() });
     assert!(job.summary(CHILD).closed);
     assert!(matches!(life.end(CHILD), Persisted::Segments { next: Seq(61), .. }));
+}
+
+#[test]
+fn the_end_of_a_child_does_not_wait_for_what_comes_back() {
+    let disk = TestDisk::new();
+    left_behind(&disk, false);
+    let life = without_room(&disk);
+    life.restore(CHILD, false).unwrap();
+    waits_for_room(&life);
+    let job = life.job();
+    for record in said(COUNT, 2) {
+        life.run(async { job.append_again(CHILD, record).await }).unwrap();
+    }
+    assert_eq!(job.summary(CHILD).next, Seq(COUNT + 2));
+    // More than a child's credit is for its producer to keep.
+    let much = vec![record(Stream::Output, pattern(0, CHILD_CREDIT_BYTES))];
+    let refused = life.run(async { job.append(CHILD, Seq(COUNT + 2), much).await });
+    assert!(matches!(refused, Err(AppendError::Full { .. })), "{refused:?}");
+    job.close(CHILD);
+    assert_eq!(take(&life, COUNT + 2), said(0, COUNT + 2));
+    life.run(until(|| job.summary(CHILD).closed && job.unread().records == 0));
+    assert!(matches!(life.end(CHILD), Persisted::Segments { next: Seq(62), .. }));
+    life.commit_cursors();
+    drop((job, life));
+    let life = without_room(&disk);
+    life.restore(CHILD, true).unwrap();
+    assert!(life.kept(CHILD).is_empty());
 }
 
 #[test]
