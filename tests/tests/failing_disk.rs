@@ -217,7 +217,8 @@ fn what_had_no_room_when_its_node_began_again_comes_all_the_same() {
     assert!(begin.code == 0 && begin.out.starts_with(&numbers(10)), "{:?}", begin.err);
     home.kill_daemon();
     home.run("solo", &[]);
-    let rest = home.sortie(&["receive", "--wait", "1"]);
+    // Of the child alone, which nobody else waits for.
+    let rest = home.sortie(&["receive", "--wait", "2"]);
     assert_eq!(rest.code, 100, "{:?}", rest.err);
     assert!(begin.out + &rest.out == numbers(LINES), "every line, once");
     home.kill_daemon();

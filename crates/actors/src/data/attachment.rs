@@ -173,10 +173,11 @@ impl Attachment {
         let spec = if fresh { spec() } else { None };
         let start = StartChildren { session: self.session, job, spec, children };
         // A connection that breaks now is followed by a resume, after which it is said again.
-        if link.send(&start).is_ok() {
-            state.told.insert(job, hosting);
-            state.specified.insert(job);
+        if link.send(&start).is_err() {
+            return Begun::No;
         }
+        state.told.insert(job, hosting);
+        state.specified.insert(job);
         Begun::Yes
     }
 

@@ -207,7 +207,6 @@ impl JobMailboxes {
         }
         if let Some(returning) = &mut state.returning {
             self.append_behind(returning, first, records)?;
-            state.settle_memory(self);
             return Ok(state.appended());
         }
         let new = new_part(records, state.ledger.known_prefix(first, records.len() as u64)?);
@@ -276,6 +275,7 @@ impl JobMailboxes {
             *next = next.after(1);
         }
         *weight += amount.weight();
+        self.memory_is(0, amount.weight());
         Ok(())
     }
 

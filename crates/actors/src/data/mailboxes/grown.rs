@@ -40,6 +40,7 @@ pub(super) struct Returning {
     /// What goes behind all that comes back: at most a child's credit, so that its end need not
     /// wait for a disk.
     pub(super) behind: Vec<Record>,
+    /// What that takes of the node's memory; no file takes it from there.
     pub(super) weight: u64,
 }
 
@@ -121,7 +122,9 @@ impl Grown {
                 holes.extend(log.free(all.clone(), all));
             }
         }
-        state.returning = None;
+        if let Some(returning) = state.returning.take() {
+            job.memory_is(returning.weight, 0);
+        }
         state.settle_memory(job);
         let file = state.file.take();
         drop(state);
@@ -208,8 +211,7 @@ impl State {
 
     /// Tells the job and the pool how much is in memory now.
     pub(super) fn settle_memory(&mut self, job: &JobMailboxes) {
-        let behind = self.returning.as_ref().map_or(0, |returning| returning.weight);
-        let now = self.logs().map(|(_, log)| log.memory()).sum::<u64>() + behind;
+        let now = self.logs().map(|(_, log)| log.memory()).sum();
         job.memory_is(self.memory, now);
         self.memory = now;
     }

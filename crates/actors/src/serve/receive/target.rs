@@ -66,6 +66,16 @@ impl Target {
         unread
     }
 
+    /// Whether something of its children to be read has yet to come back from the disk.
+    pub(super) fn returns(&self) -> bool {
+        let is_named = |child: &Ordinal| match &self.part {
+            Part::Whole => true,
+            Part::Children(some) => some.binary_search(child).is_ok(),
+        };
+        let returning = self.job.mailboxes.returning_children();
+        returning.into_iter().any(|child| is_named(&child) && self.wants(child))
+    }
+
     /// How many records of these streams its children to be read have in readers' hands, where
     /// they have any.
     pub(super) fn on_offer(&self, streams: StreamSet) -> Vec<(Ordinal, u64)> {

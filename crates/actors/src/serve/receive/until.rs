@@ -275,9 +275,15 @@ impl<'r, 'a> Flow<'r, 'a> {
         self.look_at(place);
     }
 
-    /// Everything was delivered that is not in another reader's hand. Says whether something is,
-    /// and was waited for: it may be here now.
+    /// Everything was delivered that is not in another reader's hand, or has yet to come back from
+    /// the disk. Says whether something is, and was waited for: it may be here now.
     async fn is_elsewhere(&mut self, patience: &mut Patience) -> Result<bool, Broken> {
+        let mut targets = self.receive.targets.iter();
+        if targets.any(|it| !it.job.mailboxes.is_removed() && it.returns()) {
+            self.receive.outlet.flush().await?;
+            tokio::time::sleep(LOOK).await;
+            return Ok(true);
+        }
         let until = match patience {
             Patience::None => return Ok(false),
             Patience::Until(until) => *until,

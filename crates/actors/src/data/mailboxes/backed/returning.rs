@@ -54,6 +54,17 @@ impl JobMailboxes {
         Ok(())
     }
 
+    /// The children of which not all is back.
+    pub(crate) fn returning_children(&self) -> Vec<Ordinal> {
+        let Some(backed) = &self.backed else { return Vec::new() };
+        if self.returning.load(Atomic::Relaxed) == 0 {
+            return Vec::new();
+        }
+        let table = backed.table();
+        let returning = table.children.iter().filter(|(_, child)| child.returning);
+        returning.map(|(ordinal, _)| *ordinal).collect()
+    }
+
     fn grown(&self, ordinal: Ordinal) -> Option<Arc<Grown>> {
         let shard = self.shard(ordinal);
         match shard.slot(ordinal) {
@@ -70,7 +81,8 @@ impl JobMailboxes {
         let returning = state.returning.take();
         state.ledger.skip_to(next);
         let Some(returning) = returning else { return };
-        let Returning { next, closes, behind, .. } = *returning;
+        let Returning { next, closes, behind, weight } = *returning;
+        self.memory_is(weight, 0);
         if !behind.is_empty() {
             state.store_numbered(behind.iter());
             state.settle_memory(self);
