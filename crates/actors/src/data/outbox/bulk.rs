@@ -27,6 +27,8 @@ struct State {
     /// Unacknowledged records, oldest first; the first `sent` of them are on their way.
     records: VecDeque<Record>,
     sent: usize,
+    /// Whether any was ever sent.
+    begun: bool,
     /// What they take of the owner's credit.
     held: Held,
     /// What the mailbox grants.
@@ -47,6 +49,7 @@ impl Bulk {
         let state = State {
             records: VecDeque::new(),
             sent: 0,
+            begun: false,
             held: Held::nothing(part),
             credit: limits::CHILD_CREDIT_BYTES,
             asked: None,
@@ -66,6 +69,13 @@ impl Bulk {
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {
         self.state().held.bytes()
+    }
+
+    /// What there is goes out.
+    #[cfg(test)]
+    pub(super) fn sends(&self) {
+        let generation = self.rewind();
+        assert!(matches!(self.take(generation), Next::Frame(_)));
     }
 
     #[cfg(test)]
@@ -140,8 +150,12 @@ impl Bulk {
     /// again.
     pub(super) fn acknowledge(&self, position: &ChildPosition) -> Option<ChildIncarnation> {
         let mut state = self.state();
+        let first = state.records.front().filter(|_| !state.begun).map(|record| record.seq);
+        // Before anything was sent that is the number behind the end of the life before.
+        let is_late = first.is_some_and(|first| position.next == after_end(first));
         while let Some(record) = state.records.front()
             && record.seq < position.next
+            && !is_late
         {
             let length = weight_of(record.body.len());
             state.held.give_back(length);
@@ -198,6 +212,7 @@ impl Bulk {
             .cloned()
             .collect();
         state.sent += fresh.len();
+        state.begun |= !fresh.is_empty();
         let all = state.sent == state.records.len();
         let next = state.records.get(state.sent).map(|record| record.seq);
         let behind = |seq: Seq| next.is_none_or(|next| next >= seq);
@@ -344,6 +359,21 @@ mod tests {
         let second = bulk.rewind();
         assert_eq!(next(&bulk, first), None);
         assert_eq!(next(&bulk, second), Some((vec![1], Some(3))));
+    }
+
+    #[test]
+    fn the_end_of_a_life_before_that_is_stored_late_takes_nothing_that_was_not_sent() {
+        let credit = PerNode::<OwnerCredit>::default().of(NodeId([1; 16]));
+        let bulk = Bulk::new(KEY, Arc::clone(&credit.own));
+        let generation = bulk.rewind();
+        // The former life's end had the number of this one's first record.
+        [5, 6].into_iter().for_each(|seq| add(&bulk, seq));
+        let (job, ordinal) = (KEY.job, KEY.ordinal);
+        let late = ChildPosition { job, ordinal, next: after_end(Seq(5)), credit: u32::MAX };
+        assert_eq!(bulk.acknowledge(&late), None);
+        assert_eq!(next(&bulk, generation), Some((vec![5, 6], None)));
+        let stored = ChildPosition { job, ordinal, next: Seq(7), credit: u32::MAX };
+        assert_eq!((bulk.acknowledge(&stored), bulk.held()), (None, 0));
     }
 
     #[test]

@@ -358,6 +358,7 @@ async fn an_end_on_a_stream_of_its_own_waits_until_the_checkpoint_before_it_is_s
     let (outbox, _credit) = telling(true);
     let bulk = outbox.open_bulk(KEY);
     bulk.try_record(record(0), &mut None).expect("room");
+    bulk.sends();
     outbox.reached(KEY, reached(1, 5));
     outbox.ended_apart(KEY, &bulk, end(0, 1));
     assert_eq!((sent(&outbox), bulk.has_ended()), (vec![], false));
@@ -387,6 +388,7 @@ async fn a_checkpoint_waits_for_the_output_before_it_that_has_a_stream_of_its_ow
     let (outbox, _credit) = telling(true);
     let bulk = outbox.open_bulk(KEY);
     bulk.try_record(record(0), &mut None).expect("room");
+    bulk.sends();
     outbox.reached(KEY, reached(1, 5));
     outbox.moved(JOB, still(0));
     assert_eq!(sent(&outbox), [(0, 0, 1, 0)], "that it stands still is so, all the same");
