@@ -9,8 +9,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use sortie_tests::{Home, processes_marked, roots_marked, wait_for};
+use sortie_tests::{Home, children_of, processes_marked, roots_marked, wait_for};
 
 /// What `sortie doctor` finds about something.
 fn finding(home: &Home, name: &str) -> (bool, String) {
@@ -22,6 +23,80 @@ fn finding(home: &Home, name: &str) -> (bool, String) {
     let ok = check["ok"].as_bool().expect("a truth value");
     assert!(ok || ran.code == 1, "{ran:?}");
     (ok, check["finding"].as_str().expect("a text").to_owned())
+}
+
+#[test]
+fn an_identity_that_no_node_would_start_with_is_found_also_while_one_runs() {
+    let mut home = Home::running("solo", &[]);
+    let identity = home.path().join("identity");
+    assert!(finding(&home, "identity").0);
+    for name in ["node.pem", "user.pem", "ca.pem", "node.id"] {
+        let file = identity.join(name);
+        let whole = fs::read(&file).expect("a file");
+        for damaged in [&b""[..], b"\xff", &whole[..whole.len() / 2]] {
+            fs::write(&file, damaged).expect("overwritten");
+            let (ok, found) = finding(&home, "identity");
+            assert!(!ok && found.contains(&format!("identity/{name} is damaged")), "{found}");
+            assert!(found.contains("put a copy back"), "{found}");
+        }
+        fs::write(&file, &whole).expect("put back");
+    }
+    fs::write(identity.join("node.id"), "0".repeat(64)).expect("overwritten");
+    assert!(!finding(&home, "identity").0);
+    fs::remove_file(identity.join("node.pem")).expect("removed");
+    let (ok, found) = finding(&home, "identity");
+    assert!(!ok && found.contains("cannot read") && found.contains("node.pem"), "{found}");
+    home.kill_daemon();
+    assert!(!finding(&home, "identity").0);
+}
+
+#[test]
+fn a_node_whose_address_is_gone_is_no_node_that_does_not_run() {
+    let mut home = Home::running("solo", &[]);
+    let address = home.path().join("node.addr");
+    let aside = home.path().join("aside");
+    fs::rename(&address, &aside).expect("moved");
+    let (ok, found) = finding(&home, "node");
+    let kill = format!("`kill -9 {}`", home.daemon_pid());
+    for said in ["node.addr", "is not there", &kill] {
+        assert!(!ok && found.contains(said), "{found}");
+    }
+    fs::rename(&aside, &address).expect("moved");
+    assert!(finding(&home, "node").1.contains("answers at"));
+    home.kill_daemon();
+    let (ok, found) = finding(&home, "node");
+    assert!(ok && found.contains("none runs"), "{found}");
+}
+
+#[test]
+fn a_guardian_that_was_stopped_is_found_with_its_node_and_without() {
+    let mut home = Home::running("solo", &[]);
+    let mark = format!("45922{}", std::process::id());
+    assert_eq!(home.sortie(&["start", "--", "sleep", &mark]).code, 0);
+    wait_for("its process", || (!processes_marked(&mark).is_empty()).then_some(()));
+    let said = fs::read_to_string(home.path().join("lock")).expect("a file");
+    assert_eq!(said.trim(), home.daemon_pid().to_string());
+    let [guardian] = children_of(home.daemon_pid())[..] else { panic!("one guardian") };
+    let tell = |signal| {
+        let pid = Pid::from_raw(guardian.cast_signed()).expect("a process");
+        kill_process(pid, signal).expect("a process");
+    };
+    let wake = format!("`kill -CONT {guardian}` wakes it");
+    tell(Signal::STOP);
+    let (ok, found) =
+        wait_for("the stop", || Some(finding(&home, "solo: guardian")).filter(|(ok, _)| !ok));
+    assert!(!ok && found.contains(&wake), "{found}");
+    tell(Signal::CONT);
+    wait_for("its going on", || finding(&home, "guardian").0.then_some(()));
+    home.kill_daemon();
+    tell(Signal::STOP);
+    let (_, found) =
+        wait_for("the stop", || Some(finding(&home, "processes")).filter(|(ok, _)| !ok));
+    assert!(found.contains(&wake), "{found}");
+    tell(Signal::CONT);
+    home.live_again("solo");
+    assert!(finding(&home, "guardian").0);
+    assert_eq!(home.sortie(&["kill", "1"]).code, 0);
 }
 
 #[test]

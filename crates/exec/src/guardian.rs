@@ -9,6 +9,7 @@ mod start;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use rustix::process::Pid;
 use sortie_model::facts::Interruption;
 use sortie_model::{ChildKey, Motion, Seq, limits};
 use sortie_store::segment::OutputDirectory;
@@ -24,6 +25,7 @@ pub use start::{Starting, Withdrawal};
 use tokio::sync::watch;
 
 use crate::error::LaunchError;
+use crate::sys::proc_table::{self, Life};
 
 /// A running guardian: the helper process that starts, holds and kills process children.
 ///
@@ -38,6 +40,8 @@ pub struct Guardian(Arc<Handle>);
 #[derive(Debug)]
 struct Handle {
     link: Arc<Link>,
+    /// The guardian's process, as it says.
+    pid: u32,
     containment: Containment,
     /// What kept children wrote, if there may be some.
     output: Option<OutputDirectory>,
@@ -152,6 +156,13 @@ impl Guardian {
     /// Cancel safe.
     pub async fn dropped_are_gone(&self) {
         self.0.link.dropped_are_gone().await;
+    }
+
+    /// Its process id, where somebody stopped it, as by `SIGSTOP`: it starts and reads nothing.
+    pub fn stopped(&self) -> Option<u32> {
+        let pid = Pid::from_raw(self.0.pid.cast_signed());
+        let entry = pid.and_then(proc_table::entry);
+        entry.filter(|entry| entry.life == Life::Stopped).map(|_| self.0.pid)
     }
 
     /// Whether it still answers.

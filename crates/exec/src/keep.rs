@@ -211,6 +211,12 @@ impl Identity {
             })
     }
 
+    /// Whether that process lives and was stopped, as by `SIGSTOP`.
+    pub fn is_stopped(&self) -> bool {
+        let entry = Pid::from_raw(self.pid).and_then(proc_table::entry);
+        self.is_alive() && entry.is_some_and(|entry| entry.life == proc_table::Life::Stopped)
+    }
+
     /// Of this process; none without a readable `/proc`.
     pub fn own(group: Option<PathBuf>) -> Option<Self> {
         Some(Self { group, ..Self::of(rustix::process::getpid())? })

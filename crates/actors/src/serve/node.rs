@@ -142,6 +142,12 @@ async fn diagnose(node: &Arc<NodeShared>) -> Diagnosis {
                 let text = "starts nothing of what outlives it: the disk has no room left";
                 check("guardian", false, text.to_owned())
             }
+            None if let Some(process) = guardian.stopped() => {
+                let text = format!(
+                    "stopped: no process starts, and none is heard; `kill -CONT {process}` wakes it"
+                );
+                check("guardian", false, text)
+            }
             None => check("guardian", true, "running".to_owned()),
             Some(why) => check("guardian", false, format!("it reads no output: {why}")),
         },

@@ -2,7 +2,7 @@
 
 mod home;
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 use sortie::answer::Diagnosis;
@@ -22,6 +22,10 @@ use crate::render::yaml;
 
 /// Clocks that differ by more make times in listings misleading.
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(2);
+/// How long a node that begins may take until it says where it listens.
+const ANNOUNCE_TIME: Duration = Duration::from_secs(3);
+/// Time between two looks for that.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Members that are checked at once.
 const AT_ONCE: usize = 32;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -95,6 +99,9 @@ async fn check_node(findings: &mut Findings, paths: &HomePaths) {
     let client = match own_node::connect_running(paths).await {
         Ok(client) => client,
         Err(ConnectError::NotRunning) => {
+            if let Some(process) = silent_holder(paths).await {
+                return home::unannounced(findings, paths, process);
+            }
             findings.well("node", "none runs; the next command that needs one starts it");
             return home::check_kept(findings, paths);
         }
@@ -120,6 +127,19 @@ async fn check_node(findings: &mut Findings, paths: &HomePaths) {
         Err(error) => findings.problem("cluster", &chain(&error), error.hint()),
     }
     client.close().await;
+}
+
+/// The process that has the home and does not say where its node listens, also after a while: one
+/// that begins does.
+async fn silent_holder(paths: &HomePaths) -> Option<u32> {
+    let until = Instant::now() + ANNOUNCE_TIME;
+    loop {
+        let holder = paths.silent_holder()?;
+        if Instant::now() >= until {
+            return Some(holder);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
 
 /// Version, clock, and the problems that the node knows of.

@@ -102,6 +102,7 @@ pub(super) async fn launch_new(
 /// A guardian that serves us.
 pub(super) struct Opening {
     pub(super) link: Arc<Link>,
+    pub(super) pid: u32,
     pub(super) containment: Containment,
     pub(super) output: Option<OutputDirectory>,
 }
@@ -109,9 +110,9 @@ pub(super) struct Opening {
 impl Opening {
     /// The handle of it; `gone` is closed when nothing is left of the guardian.
     pub(super) fn handle(self, gone: watch::Receiver<()>) -> Handle {
-        let Self { link, containment, output } = self;
+        let Self { link, pid, containment, output } = self;
         let (wait_for_room, room) = Default::default();
-        Handle { link, containment, output, gone, wait_for_room, room }
+        Handle { link, pid, containment, output, gone, wait_for_room, room }
     }
 }
 
@@ -138,9 +139,9 @@ pub(super) async fn open(
         Some(_) => limits::GUARDIAN_HELLO + limits::GUARDIAN_END,
     };
     let answer = tokio::time::timeout(patience, &mut hello).await;
-    let (min, max, containment, next) = match answer {
-        Ok(Ok(GuardianReport::Hello { min, max, containment, next, .. })) => {
-            (min, max, containment, next)
+    let (min, max, pid, containment, next) = match answer {
+        Ok(Ok(GuardianReport::Hello { min, max, pid, containment, next })) => {
+            (min, max, pid, containment, next)
         }
         Ok(Ok(GuardianReport::Refused { why })) => {
             return Err(refused(why, keep.unwrap_or(Path::new("/"))));
@@ -154,7 +155,7 @@ pub(super) async fn open(
     link.greeted(next, max.min(GUARDIAN_VERSION));
     let output = keep
         .map(|path| OutputDirectory::new(Arc::new(SystemDisk), &path.join(crate::keep::OUTPUT)));
-    Ok(Opening { link, containment, output })
+    Ok(Opening { link, pid, containment, output })
 }
 
 fn refused(why: Refusal, directory: &Path) -> LaunchError {

@@ -155,6 +155,8 @@ pub(super) enum DamageKind {
     Key(#[from] sortie_link::BadPem),
     #[error("it holds another kind of identity")]
     Role,
+    #[error("it is of another node than `node.pem`")]
+    OtherNode,
     #[error("it is no roster")]
     Roster,
     #[error("it is no text")]

@@ -56,6 +56,11 @@ impl Identities {
         if !directory.exists() {
             return Ok(None);
         }
+        Self::read_set(directory).map(Some)
+    }
+
+    /// What is in that directory.
+    fn read_set(directory: &Path) -> Result<Self, HomeError> {
         let path = directory.join(AUTHORITY);
         let authority = match read_text(&path)? {
             Some(text) => {
@@ -66,7 +71,12 @@ impl Identities {
         };
         let node = read_identity(&directory.join(NODE))?;
         let user = read_identity(&directory.join(USER))?;
-        Self::new(authority, node, user).map(Some)
+        Self::new(authority, node, user).map_err(|error| match error {
+            HomeError::Damaged { path, fault } => {
+                HomeError::Damaged { path: directory.join(path), fault }
+            }
+            error => error,
+        })
     }
 
     /// Writes the set to that directory, in the place of the one that is there.
@@ -138,13 +148,27 @@ impl std::fmt::Debug for Identities {
 /// What a client of this home's own node needs, and no file more.
 pub(super) fn read_client_side(directory: &Path) -> Result<(Identity, NodeId), HomeError> {
     let user = read_identity(&directory.join(USER))?;
+    Ok((user, read_node_id(directory)?))
+}
+
+/// Reads all of a directory, if it exists, and changes nothing.
+pub(super) fn check(directory: &Path) -> Result<(), HomeError> {
+    if !directory.exists() {
+        return Ok(());
+    }
+    let identities = Identities::read_set(directory)?;
+    match read_node_id(directory)? == identities.node_id() {
+        true => Ok(()),
+        false => Err(HomeError::damaged(&directory.join(NODE_ID), DamageKind::OtherNode)),
+    }
+}
+
+fn read_node_id(directory: &Path) -> Result<NodeId, HomeError> {
     let path = directory.join(NODE_ID);
     let id = read_text(&path)?.ok_or_else(|| missing(&path))?;
-    let id = id
-        .trim_end()
+    id.trim_end()
         .parse()
-        .map_err(|fault: sortie_model::id::BadNodeId| HomeError::damaged(&path, fault))?;
-    Ok((user, id))
+        .map_err(|fault: sortie_model::id::BadNodeId| HomeError::damaged(&path, fault))
 }
 
 fn read_identity(path: &Path) -> Result<Identity, HomeError> {

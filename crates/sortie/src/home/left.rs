@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use rustix::process::Pid;
 use sortie_actors::NodeError;
 use sortie_exec::keep::Identity;
 use sortie_exec::{Guardian, LaunchOptions};
 use sortie_store::journal::{Journal, JournalBounds, OpenError};
 
-use super::{HomePaths, files};
+use super::{Holder, HomeError, HomePaths, files, identities};
 use crate::node::NodeStartError;
 
 /// What a home has of sessions that outlive its node.
@@ -48,6 +49,32 @@ impl HomePaths {
     pub fn guardian(&self) -> Option<u32> {
         let identity = Identity::read(&self.processes())?;
         identity.is_alive().then(|| identity.pid.cast_unsigned())
+    }
+
+    /// Whether that guardian was stopped, as by `SIGSTOP`: no node can take over what it has then.
+    pub fn is_guardian_stopped(&self) -> bool {
+        Identity::read(&self.processes()).is_some_and(|identity| identity.is_stopped())
+    }
+
+    /// The process that has the home, where it does not say where its node listens: the node begins
+    /// or ends, or its address was removed. The home is held for the moment of the look.
+    pub fn silent_holder(&self) -> Option<u32> {
+        let last = self.last_holder()?;
+        let process = Pid::from_raw(last.cast_signed())?;
+        // Where that one is gone nobody has the home, and who takes it now is not disturbed.
+        rustix::process::test_kill_process(process).ok()?;
+        let holder = files::holder(&self.lock_file()).ok()?;
+        let Holder::Process(holder) = holder else { return None };
+        matches!(self.announced(), Ok(None)).then(|| holder.unwrap_or(last))
+    }
+
+    /// Reads the identities of the home as a node's start does, and changes nothing. It may be
+    /// called while a node runs.
+    ///
+    /// # Errors
+    /// [`HomeError`] of the file because of which a node would not start.
+    pub fn check_identity(&self) -> Result<(), HomeError> {
+        identities::check(&self.identity_dir())
     }
 
     /// Kills the processes that a node of this home left running, where no node can take them over.

@@ -19,18 +19,18 @@ pub(super) fn check(findings: &mut Findings, paths: &HomePaths) {
     let identity = paths.config.join("identity");
     let folders = [("home", &paths.state, WRITABLE), ("identity", &identity, ENTERABLE)];
     for (name, folder, forbidden) in folders {
-        let finding = match folder_finding(folder, forbidden) {
-            Ok(_)
-                if folder == &paths.state
-                    && let Err(error) = paths.try_write() =>
-            {
-                Err(not_written(&error))
-            }
-            finding => finding,
+        let inside = || match folder == &identity {
+            true => paths.check_identity().map_err(|error| unfit_identity(&error, folder)),
+            false => paths.try_write().map_err(|error| not_written(&error)),
         };
+        let finding = folder_finding(folder, forbidden);
+        let finding = finding.and_then(|finding| inside().map(|()| finding));
         match finding {
             Ok(finding) => findings.well(name, finding),
-            Err((finding, advice)) => findings.problem(name, &finding, Some(&advice)),
+            Err((finding, advice)) => {
+                let advice = Some(advice).filter(|advice| !advice.is_empty());
+                findings.problem(name, &finding, advice.as_deref());
+            }
         }
     }
     if paths.state.is_dir() {
@@ -42,6 +42,20 @@ pub(super) fn check(findings: &mut Findings, paths: &HomePaths) {
 fn another_disk(home: &Path, sessions: &Path) -> bool {
     let disk = |folder: &Path| folder.metadata().map(|facts| facts.dev()).ok();
     disk(sessions).is_some_and(|own| disk(home) != Some(own))
+}
+
+/// A node has the home, and nobody finds it.
+pub(super) fn unannounced(findings: &mut Findings, paths: &HomePaths, process: u32) {
+    let address = paths.state.join("node.addr");
+    let finding = format!(
+        "process {process} has this home, and {}, which says where it listens, is not there",
+        address.display()
+    );
+    let advice = format!(
+        "if it neither begins nor ends, `kill -9 {process}` ends it, and the next node goes on with \
+         the jobs of sessions that outlive it"
+    );
+    findings.problem("node", &finding, Some(&advice));
 }
 
 /// What an earlier node kept, where none runs that would say so itself.
@@ -64,6 +78,11 @@ pub(super) fn check_kept(findings: &mut Findings, paths: &HomePaths) {
         Err(error) => findings.problem("groups", &chain(&error), Some("correct the file")),
     }
     match paths.guardian() {
+        Some(process) if paths.is_guardian_stopped() => {
+            let who =
+                format!("process {process}, which keeps what a node left running, is stopped");
+            findings.problem("processes", &who, Some(&format!("`kill -CONT {process}` wakes it")));
+        }
         Some(process) => {
             let who = format!("process {process} keeps what a node left running");
             findings.well("processes", format!("{who}: the next node takes it over"));
@@ -100,6 +119,21 @@ fn check_room(findings: &mut Findings, folder: &Path) {
     } else {
         findings.well("disk", finding);
     }
+}
+
+/// What to say of identities that a node would not start with.
+fn unfit_identity(error: &HomeError, folder: &Path) -> (String, String) {
+    let advice = match error {
+        // It says so itself.
+        HomeError::Exposed { .. } => String::new(),
+        error if error.is_mistake() => OUT_OF_REACH.to_owned(),
+        _ => format!(
+            "no node starts with it: put a copy back, or move {} away, for a new node in a cluster \
+             of its own",
+            folder.display()
+        ),
+    };
+    (chain(error), advice)
 }
 
 /// What to say of a home in which a small file could not be written.
