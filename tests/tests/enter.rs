@@ -213,6 +213,24 @@ fn a_session_that_was_entered_stays_open() {
 }
 
 #[test]
+fn a_session_that_is_given_free_under_a_terminal_is_said_to_end_what_runs_there() {
+    let home = Home::running("a", &[]);
+    assert_eq!(home.sortie(&["session", "new", "--name", "work"]).code, 0);
+    let mut terminal = Terminal::run(&home, SIZE, &["enter", "work"]);
+    terminal.is_raw();
+    terminal.types("printf '%s%s\\n' rea dy\r");
+    terminal.sees("ready\r\n");
+    assert_eq!(home.sortie(&["session", "disconnect", "work"]).code, 0);
+    let (code, shown) = terminal.end();
+    assert_eq!(code, Some(103), "{shown}");
+    assert!(shown.contains("job 1 ends with its terminal"), "{shown}");
+    wait_for("its end", || {
+        let job = home.json(&["get", "1", "--session", "work"]);
+        (job["jobs"][0]["state"] == "failed").then_some(())
+    });
+}
+
+#[test]
 fn what_cannot_have_a_terminal_is_a_usage_error() {
     let [a, _b] = two();
     for (arguments, word) in [

@@ -211,7 +211,12 @@ impl Run<'_> {
             && others.contains(&failure.code)
         {
             // It is another client's now.
-            let message = format!("{}; job {id} goes on in it", failure.message);
+            let becomes = match self {
+                Self { args, .. } if args.tty => "ends with its terminal",
+                Self { reads_stdin: true, .. } => "fails, unless it had all of our standard input",
+                _ => "goes on in it",
+            };
+            let message = format!("{}; job {id} {becomes}", failure.message);
             return Err(Failure { message, ..failure.clone() });
         }
         let is_read = done.is_ok();
