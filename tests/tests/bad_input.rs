@@ -31,6 +31,40 @@ fn what_a_node_can_tell_is_refused_before_any_job_exists() {
 }
 
 #[test]
+fn what_cannot_be_meant_is_refused_before_a_node_is_asked() {
+    let home = Home::new();
+    let sortie = |arguments: &[&str]| home.sortie(arguments);
+    for node in ["", "127.0.0.1:99999", "127.0.0.1:x", "127.0.0.1:0", "host:", ":80", "a/b"] {
+        for verb in [&["get"][..], &["node", "stop"], &["session", "get"]] {
+            let ran = sortie(&[verb, &["--node", node]].concat());
+            assert_eq!(ran.code, 2, "{ran:?}");
+            assert!(ran.err.contains("`host:port` with a port from 1 to 65535"), "{ran:?}");
+        }
+    }
+    let many = ["start", "--on", "a[1-99999999]", "--", "true"];
+    one_sentence(&sortie(&many), 2, &["at most 65536 nodes", "write a shorter range"]);
+    let long = sortie(&["session", "new", "--idle-timeout", "3651d"]);
+    assert!(long.code == 2 && long.err.contains("at most 3650 days"), "{long:?}");
+    let short = sortie(&["session", "new", "--idle-timeout", "59s"]);
+    one_sentence(&short, 2, &["60 s to 3650 days"]);
+}
+
+#[test]
+fn a_session_beside_a_throw_away_cluster_is_refused_where_it_was_typed() {
+    let home = Home::new();
+    let embedded = ["--embedded", "1"];
+    for verb in [&["get"][..], &["tree"], &["invoke"]] {
+        let words = [verb, &embedded[..], &["--session", "work"]].concat();
+        one_sentence(&home.sortie(&words), 2, &["`--session` and `--embedded`", "leave one"]);
+    }
+    let json = [&["get"][..], &embedded, &["--session", "work", "-o", "json"]].concat();
+    assert!(home.sortie(&json).err.starts_with('{'), "an error in the form that was asked for");
+    let mut command = home.command(["invoke", "--embedded", "1", "--", "echo", "here"]);
+    let output = command.env("SORTIE_SESSION", "work").output().expect("a program to run");
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"here\n"[..]));
+}
+
+#[test]
 fn a_tree_of_what_is_not_there_is_an_error_alone() {
     let home = Home::running("solo", &[]);
     let ran = home.sortie(&["tree", "nosuch"]);

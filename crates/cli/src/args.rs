@@ -30,7 +30,7 @@ use crate::args::invoke::InvokeArgs;
 use crate::args::nodes::{ClusterVerb, NodeVerb};
 use crate::args::output::{Look, Verdict};
 use crate::args::pick::{Pick, Picked};
-use crate::args::reach::Reach;
+use crate::args::reach::{Reach, refuse_session_of_embedded};
 use crate::args::read::ReceiveArgs;
 use crate::args::send::SendArgs;
 use crate::args::sessions::SessionVerb;
@@ -43,6 +43,7 @@ use crate::args::values::{duration, long_whole, moment, signal, whole};
 use crate::args::work::Caller;
 use crate::failure::{ErrorStyle, Failure};
 use crate::program;
+use crate::verbs;
 
 /// Background, remote and thread jobs over QUIC-linked nodes.
 #[derive(Debug, Parser)]
@@ -138,6 +139,8 @@ pub(crate) fn read() -> Result<Cli, Unread> {
         let left = args.leave_session(given.value_source("session"));
         left.map_err(|failure| Unread::Meaning(failure, args.look.error_style()))?;
     }
+    refuse_session_of_embedded(&matches)
+        .map_err(|failure| Unread::Meaning(failure, verbs::error_style(&cli.verb)))?;
     Ok(cli)
 }
 

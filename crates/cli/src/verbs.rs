@@ -199,7 +199,7 @@ async fn unless_interrupted<T>(
     }
 }
 
-fn error_style(verb: &Verb) -> ErrorStyle {
+pub(crate) fn error_style(verb: &Verb) -> ErrorStyle {
     match verb.look() {
         Some(look) => look.error_style(),
         None if matches!(verb, Verb::Watch(_)) => ErrorStyle::Json,

@@ -89,7 +89,7 @@ pub const SESSION_IDLE: Duration = Duration::from_secs(2 * 60 * 60);
 /// The shortest time that a session may be opened with; a shorter one is a usage error.
 pub const SESSION_IDLE_LEAST: Duration = Duration::from_secs(60);
 /// The longest time that a session may be opened with; a longer one is a usage error.
-pub const SESSION_IDLE_MOST: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
+pub const SESSION_IDLE_MOST: Duration = LONGEST;
 /// Variables and working directory that are set in one session, in bytes; a change that passes it
 /// is refused.
 pub const SESSION_SCOPE_BYTES: usize = MIB;

@@ -159,9 +159,10 @@ pub enum BadNodeExpr {
         /// Where.
         at: usize,
     },
-    /// The ranges name too many nodes.
+    /// The names and ranges stand for too many nodes.
     #[error(
-        "the ranges up to byte {at} name more than {} nodes; use a glob",
+        "a node expression names at most {} nodes, and with the name at byte {at} it names more; \
+         write a shorter range, a glob such as `web*` or a `@group`",
         limits::EXPRESSION_NODES
     )]
     TooMany {

@@ -7,7 +7,7 @@ use sortie_model::NodeName;
 
 use crate::args::output::Look;
 use crate::args::reach::Reach;
-use crate::args::values::label;
+use crate::args::values::{label, node_or_address};
 
 /// Verbs about nodes.
 #[derive(Debug, Subcommand, Clone)]
@@ -63,7 +63,7 @@ pub(crate) struct NodeStopArgs {
     #[arg(long)]
     pub(crate) keep: bool,
     /// Another node: its name, or host:port.
-    #[arg(long, value_name = "NODE")]
+    #[arg(long, value_name = "NODE", value_parser = node_or_address)]
     pub(crate) node: Option<String>,
     #[command(flatten)]
     pub(crate) look: Look,

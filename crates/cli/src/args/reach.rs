@@ -1,13 +1,15 @@
 //! Which node is asked, and which of its sessions.
 
-use clap::Args;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args};
 use sortie_model::shell_quote::quote_word;
 
 use crate::args::Verb;
 use crate::args::nodes::{ClusterVerb, NodeVerb};
 use crate::args::output::{Look, Whose};
 use crate::args::sessions::SessionVerb;
-use crate::args::values::embedded_nodes;
+use crate::args::values::{embedded_nodes, node_or_address};
+use crate::failure::Failure;
 
 /// The variable that says which session is meant where nothing else does.
 const SESSION: &str = "SORTIE_SESSION";
@@ -27,6 +29,7 @@ pub(crate) struct Reach {
     pub(crate) session: Option<String>,
     /// Talk to another node's sessions: its name, or host:port.
     #[arg(long, value_name = "NODE", conflicts_with = "embedded")]
+    #[arg(value_parser = node_or_address)]
     pub(crate) node: Option<String>,
     /// In a throw-away cluster of so many nodes inside this process, `node1` and on.
     #[arg(long, value_name = "N", value_parser = embedded_nodes, allow_hyphen_values = true)]
@@ -70,6 +73,27 @@ impl Reach {
     pub(crate) const fn whose(&self) -> Whose {
         if self.is_own_node() { Whose::OwnNodes } else { Whose::Others }
     }
+}
+
+/// Refuses a session that was typed beside `--embedded`. One that the environment says means no
+/// command in particular, and is not heeded there.
+///
+/// # Errors
+/// A usage failure.
+pub(super) fn refuse_session_of_embedded(mut given: &ArgMatches) -> Result<(), Failure> {
+    while let Some((_, inner)) = given.subcommand() {
+        given = inner;
+    }
+    let is_typed = |option: &str| {
+        given.try_contains_id(option).unwrap_or_default()
+            && given.value_source(option) == Some(ValueSource::CommandLine)
+    };
+    if !(is_typed("session") && is_typed("embedded")) {
+        return Ok(());
+    }
+    let text = "`--session` and `--embedded` exclude each other: a throw-away cluster has no \
+                session but its own";
+    Err(Failure::usage(text).hint("leave one of them out"))
 }
 
 impl Verb {

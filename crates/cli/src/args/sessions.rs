@@ -8,7 +8,7 @@ use sortie::{OutputPolicy, SessionName};
 
 use crate::args::output::Look;
 use crate::args::reach::Reach;
-use crate::args::values::{duration, size};
+use crate::args::values::{duration, node_or_address, size};
 
 /// Verbs about sessions.
 #[derive(Debug, Subcommand, Clone)]
@@ -56,7 +56,7 @@ pub(crate) struct SessionNewArgs {
 #[derive(Debug, Args, Clone)]
 pub(crate) struct SessionGetArgs {
     /// Only those of this node: its name, or host:port.
-    #[arg(long, value_name = "NODE")]
+    #[arg(long, value_name = "NODE", value_parser = node_or_address)]
     pub(crate) node: Option<String>,
     #[command(flatten)]
     pub(crate) look: Look,
@@ -69,7 +69,7 @@ pub(crate) struct SessionPickArgs {
     #[arg(value_name = "SESSION")]
     pub(crate) session: String,
     /// On this node: its name, or host:port.
-    #[arg(long, value_name = "NODE")]
+    #[arg(long, value_name = "NODE", value_parser = node_or_address)]
     pub(crate) node: Option<String>,
     #[command(flatten)]
     pub(crate) look: Look,

@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use crate::args::values::node_or_address;
+
 /// What holds of every terminal.
 #[derive(Debug, Args, Clone, Copy, Default)]
 pub(crate) struct TerminalArgs {
@@ -17,7 +19,7 @@ pub(crate) struct EnterArgs {
     #[arg(value_name = "NODE|SESSION")]
     pub(crate) place: String,
     /// It is a session of this node: its name, or host:port.
-    #[arg(long, value_name = "NODE")]
+    #[arg(long, value_name = "NODE", value_parser = node_or_address)]
     pub(crate) node: Option<String>,
     #[command(flatten)]
     pub(crate) terminal: TerminalArgs,

@@ -1,6 +1,7 @@
 //! Single values: parsed here, so that a bad one is a usage error that says what is expected.
 
 use std::ffi::{OsStr, OsString};
+use std::net::SocketAddr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -10,7 +11,9 @@ use sortie_model::Timestamp;
 use sortie_model::quantity::{BadQuantity, parse_duration, parse_size};
 use sortie_model::spec::OsBytes;
 
+use crate::args::work::node_name;
 use crate::failure::Failure;
+use crate::program;
 
 /// A file, or `-` for our standard input.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,6 +139,26 @@ fn not_whole(text: &str, most: u64) -> String {
     format!("`{text}` is {what}; write {one} from 0 to {most}")
 }
 
+/// A node's name, or where it listens.
+pub(crate) fn node_or_address(text: &str) -> Result<String, String> {
+    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+    let is_address = match text.parse::<SocketAddr>() {
+        Ok(address) => address.port() > 0,
+        Err(_) => {
+            text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && is_port(port))
+        }
+    };
+    if is_address || node_name(text).is_some() {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "`{text}` is neither a node's name nor an address; write a name that `{} node get` lists, \
+         or `host:port` with a port from 1 to {}",
+        program::name(),
+        u16::MAX
+    ))
+}
+
 /// `K=V` as `-e` and lines of `--env-file` spell it; `K` alone takes our own value.
 pub(crate) fn variable(word: &OsStr) -> Result<Option<(OsBytes, OsBytes)>, Failure> {
     let bytes = word.as_bytes();
@@ -187,6 +210,18 @@ mod tests {
         assert_eq!(long_whole(text), large(text, "18446744073709551615"));
         for bad in ["0", "x", &(EMBEDDED_NODES + 1).to_string()] {
             assert!(embedded_nodes(bad).expect_err(bad).contains("write one from 1 to"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_node_is_a_name_or_an_address_with_a_port() {
+        for good in ["web1", "a_b", "localhost:7000", "127.0.0.1:1", "[::1]:65535", "a.b.c:80"] {
+            assert_eq!(node_or_address(good), Ok(good.to_owned()));
+        }
+        for bad in ["", ":80", "a:", "a:0", "127.0.0.1:0", "[::1]:0", "a:65536", "a:x", "a/b", "*"]
+        {
+            let said = node_or_address(bad).expect_err(bad);
+            assert!(said.contains("a port from 1 to 65535"), "{said}");
         }
     }
 

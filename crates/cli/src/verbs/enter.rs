@@ -10,6 +10,7 @@ use crate::args::invoke::{InvokeArgs, LineArgs};
 use crate::args::output::{Look, Verdict, When, Whose};
 use crate::args::reach::Reach;
 use crate::args::terminal::EnterArgs;
+use crate::args::values::node_or_address;
 use crate::args::work::{Work, node_name};
 use crate::connect::Connection;
 use crate::exit::Cause;
@@ -55,7 +56,8 @@ async fn node_of(args: &EnterArgs) -> Result<Option<String>, Failure> {
         return Ok(None);
     }
     let Some(name) = node_name(place) else {
-        return Ok(place.contains(':').then(|| place.clone()));
+        let address = place.contains(':').then(|| node_or_address(place)).transpose();
+        return address.map_err(Failure::usage);
     };
     let own = own_node::connect(&own_node::home_paths()?).await?;
     let nodes = own.nodes(None).await?;
