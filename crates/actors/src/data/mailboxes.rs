@@ -171,11 +171,8 @@ impl JobMailboxes {
         if self.rule.policy != OutputPolicy::Block || !is_possible(ordinal) {
             return;
         }
-        let grown = match self.shard(ordinal).slot(ordinal) {
-            Some(Slot::Grown(grown)) => Arc::clone(grown),
-            // It is far from any quota, and grows before it comes near.
-            _ => return,
-        };
+        // Any other is far from its quota, and grows before it comes near.
+        let Some(grown) = self.grown(ordinal) else { return };
         grown.lock().ledger.set_ending(ending);
         grown.eased.notify_waiters();
     }

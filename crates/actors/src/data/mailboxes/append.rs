@@ -65,7 +65,8 @@ impl From<AppendRefused> for Obstacle {
     }
 }
 
-fn tally(records: &[Record]) -> Tally {
+/// How much records are.
+pub(super) fn tally(records: &[Record]) -> Tally {
     records.iter().fold(Tally::ZERO, |sum, record| sum.with_record(record.body.len() as u64))
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::compact::Compact;
 use super::merge::{Stretch, Window};
-use super::{Appended, FullBecause, JobMailboxes, Summary, lock};
+use super::{Appended, FullBecause, JobMailboxes, Slot, Summary, lock};
 
 /// What the lock of a mailbox protects. The ledger decides, the logs have the bytes.
 #[derive(Debug)]
@@ -58,6 +58,17 @@ pub(super) struct Grown {
 /// Where a place lies in its stream's log.
 pub(super) const fn in_log(place: Tally) -> u64 {
     place.weight()
+}
+
+impl JobMailboxes {
+    /// A child's mailbox, where it has grown.
+    pub(super) fn grown(&self, ordinal: Ordinal) -> Option<Arc<Grown>> {
+        let shard = self.shard(ordinal);
+        match shard.slot(ordinal) {
+            Some(Slot::Grown(grown)) => Some(Arc::clone(grown)),
+            _ => None,
+        }
+    }
 }
 
 impl Grown {

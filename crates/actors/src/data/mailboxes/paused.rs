@@ -10,7 +10,7 @@ use sortie_engine::mailbox::Tally;
 use sortie_model::Ordinal;
 
 use super::grown::Grown;
-use super::{FullBecause, JobMailboxes, Slot, blocking};
+use super::{FullBecause, JobMailboxes, blocking};
 
 /// How often a producer that pauses because of the disk looks whether it has room again: others
 /// use it, too, and tell nobody.
@@ -46,13 +46,7 @@ impl JobMailboxes {
             let _looked_again_anyway = tokio::time::timeout(DISK_LOOK, freed).await;
         }
         loop {
-            let grown = {
-                let shard = self.shard(ordinal);
-                match shard.slot(ordinal) {
-                    Some(Slot::Grown(grown)) => Arc::clone(grown),
-                    _ => return,
-                }
-            };
+            let Some(grown) = self.grown(ordinal) else { return };
             let mut eased = pin!(grown.eased.notified());
             eased.as_mut().enable();
             let full = {

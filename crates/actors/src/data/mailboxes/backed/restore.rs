@@ -10,6 +10,7 @@ use sortie_store::journal::Cursor;
 use sortie_store::segment::{Batch, OutputLog, OutputReader, ReadBounds, SegmentError};
 use sortie_store::{RecoverError, Store};
 
+use super::super::append::tally;
 use super::super::compact::Compact;
 use super::super::grown::Grown;
 use super::super::{JobMailboxes, Position, Slot, blocking, is_possible};
@@ -249,9 +250,7 @@ impl JobMailboxes {
             }
             self.grow(shard.slot_mut(ordinal), ordinal).map_err(|_| RestoreError::Removed)?
         };
-        let new = records
-            .iter()
-            .fold(Tally::ZERO, |sum, record| sum.with_record(record.body.len() as u64));
+        let new = tally(&records);
         while !self.store_restored(&grown, &records, new)? {
             let spills = grown.lock().memory() > 0;
             let made = if spills { self.spill(&grown).await } else { self.sweep_pool(new).await };
@@ -323,7 +322,7 @@ impl JobMailboxes {
     /// Behind all that a mailbox has.
     fn end_of(&self, ordinal: Ordinal) -> Position {
         let mut end = Position::start();
-        if let Some(Slot::Grown(grown)) = self.shard(ordinal).slot(ordinal) {
+        if let Some(grown) = self.grown(ordinal) {
             let state = grown.lock();
             for stream in Stream::ALL {
                 *end.places.of_mut(stream) = state.ledger.end(stream);

@@ -4,13 +4,13 @@
 use std::sync::atomic::Ordering as Atomic;
 use std::sync::{Arc, Weak};
 
-use sortie_engine::mailbox::Tally;
 use sortie_model::{Ordinal, Seq};
 use sortie_store::journal::Cursor;
 
+use super::super::JobMailboxes;
+use super::super::append::tally;
 use super::super::grown::{Grown, Returning};
 use super::super::paused::DISK_LOOK;
-use super::super::{JobMailboxes, Slot};
 use super::inline::Inline;
 use super::{Backed, RestoreError};
 
@@ -65,14 +65,6 @@ impl JobMailboxes {
         returning.map(|(ordinal, _)| *ordinal).collect()
     }
 
-    fn grown(&self, ordinal: Ordinal) -> Option<Arc<Grown>> {
-        let shard = self.shard(ordinal);
-        match shard.slot(ordinal) {
-            Some(Slot::Grown(grown)) => Some(Arc::clone(grown)),
-            _ => None,
-        }
-    }
-
     /// All of a mailbox is back that was before that number: what came meanwhile goes behind it, as
     /// does all that comes.
     pub(super) fn all_back(&self, backed: &Arc<Backed>, ordinal: Ordinal, next: Seq) {
@@ -86,10 +78,7 @@ impl JobMailboxes {
         if !behind.is_empty() {
             state.store_numbered(behind.iter());
             state.settle_memory(self);
-            let new = behind
-                .iter()
-                .fold(Tally::ZERO, |sum, record| sum.with_record(record.body.len() as u64));
-            self.arrived(ordinal, new);
+            self.arrived(ordinal, tally(&behind));
             backed.grew(ordinal);
         }
         state.ledger.skip_to(next);

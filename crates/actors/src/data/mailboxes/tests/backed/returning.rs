@@ -48,6 +48,13 @@ fn take(life: &Life, count: u64) -> Vec<Record> {
     })
 }
 
+/// A life without room, which has begun to put back what the child left behind.
+fn coming_back(disk: &TestDisk, ended: bool) -> Life {
+    let life = without_room(disk);
+    life.restore(CHILD, ended).unwrap();
+    life
+}
+
 fn waits_for_room(life: &Life) -> Summary {
     let summary = life.job().summary(CHILD);
     let here = life.kept(CHILD).len() as u64;
@@ -63,8 +70,7 @@ fn a_mailbox_that_had_no_room_comes_back_as_it_is_read() {
     for ended in [false, true] {
         let disk = TestDisk::new();
         left_behind(&disk, ended);
-        let life = without_room(&disk);
-        life.restore(CHILD, ended).unwrap();
+        let life = coming_back(&disk, ended);
         waits_for_room(&life);
         assert_eq!(take(&life, COUNT), said(0, COUNT), "in order, each once");
         let job = life.job();
@@ -73,8 +79,7 @@ fn a_mailbox_that_had_no_room_comes_back_as_it_is_read() {
         life.commit_cursors();
         drop((job, life));
         // What was taken counts as taken.
-        let life = without_room(&disk);
-        life.restore(CHILD, ended).unwrap();
+        let life = coming_back(&disk, ended);
         assert!(life.kept(CHILD).is_empty());
         assert_eq!(life.job().summary(CHILD).next, Seq(COUNT));
     }
@@ -86,8 +91,7 @@ fn what_is_taken_before_all_is_back_is_taken_and_no_more_than_that() {
     left_behind(&disk, true);
     let mut taken = Vec::new();
     while taken.len() < COUNT as usize {
-        let life = without_room(&disk);
-        life.restore(CHILD, true).unwrap();
+        let life = coming_back(&disk, true);
         let more = take(&life, 5);
         assert_eq!(more, said(taken.len() as u64, more.len() as u64));
         taken.extend(more);
@@ -99,8 +103,7 @@ fn what_is_taken_before_all_is_back_is_taken_and_no_more_than_that() {
 fn what_is_said_meanwhile_waits_and_comes_behind() {
     let disk = TestDisk::new();
     left_behind(&disk, false);
-    let life = without_room(&disk);
-    life.restore(CHILD, false).unwrap();
+    let life = coming_back(&disk, false);
     waits_for_room(&life);
     let job = life.job();
     assert_eq!(job.begin_life(CHILD), Seq(COUNT), "the next life goes on behind all of it");
@@ -124,8 +127,7 @@ fn what_is_said_meanwhile_waits_and_comes_behind() {
 fn the_end_of_a_child_does_not_wait_for_what_comes_back() {
     let disk = TestDisk::new();
     left_behind(&disk, false);
-    let life = without_room(&disk);
-    life.restore(CHILD, false).unwrap();
+    let life = coming_back(&disk, false);
     waits_for_room(&life);
     let job = life.job();
     for record in said(COUNT, 2) {
@@ -142,8 +144,7 @@ fn the_end_of_a_child_does_not_wait_for_what_comes_back() {
     assert!(matches!(life.end(CHILD), Persisted::Segments { next: Seq(62), .. }));
     life.commit_cursors();
     drop((job, life));
-    let life = without_room(&disk);
-    life.restore(CHILD, true).unwrap();
+    let life = coming_back(&disk, true);
     assert!(life.kept(CHILD).is_empty());
 }
 
@@ -151,8 +152,7 @@ fn the_end_of_a_child_does_not_wait_for_what_comes_back() {
 fn a_job_that_is_removed_has_nothing_come_back() {
     let disk = TestDisk::new();
     left_behind(&disk, true);
-    let life = without_room(&disk);
-    life.restore(CHILD, true).unwrap();
+    let life = coming_back(&disk, true);
     waits_for_room(&life);
     life.run(async { life.job().remove_all() });
     life.run(until(|| files(&disk) == 0));
