@@ -284,6 +284,16 @@ pub fn join_all(homes: &[&Home]) {
     }
 }
 
+/// Two nodes of one cluster: `a` and `b`.
+///
+/// # Panics
+/// When they do not start, or do not join.
+pub fn two() -> [Home; 2] {
+    let homes = ["a", "b"].map(|name| Home::running(name, &[]));
+    join_all(&homes.each_ref());
+    homes
+}
+
 /// Three nodes of one cluster, which run a program of the tests: `a`, `b` and `c`.
 pub fn three(program: impl AsRef<Path>) -> [Home; 3] {
     let homes = ["a", "b", "c"].map(|name| Home::running_program(program.as_ref(), name));

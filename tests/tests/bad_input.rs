@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use sortie_tests::{Home, Ran, join_all};
+use sortie_tests::{Home, Ran, two};
 
 fn one_sentence(ran: &Ran, code: i32, words: &[&str]) {
     assert_eq!(ran.code, code, "{ran:?}");
@@ -301,8 +301,7 @@ fn a_closed_stdout_ends_the_command_quietly() {
 
 #[test]
 fn a_removed_job_is_gone_and_an_unfinished_one_stays() {
-    let (a, b) = (Home::running("a", &[]), Home::running("b", &[]));
-    join_all(&[&a, &b]);
+    let [a, _b] = two();
     assert_eq!(a.sortie(&["start", "--on", "b", "--", "sleep", "1000"]).code, 0);
     one_sentence(&a.sortie(&["remove", "1"]), 2, &["1", "not finished"]);
     one_sentence(&a.sortie(&["remove", "2"]), 2, &["child"]);

@@ -11,14 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
 use sortie_tests::jobs::{entry, numbers, start, state};
-use sortie_tests::{Home, join_all, processes_marked, wait_for};
-
-/// Two nodes of one cluster.
-fn two() -> (Home, Home) {
-    let (a, b) = (Home::running("a", &[]), Home::running("b", &[]));
-    join_all(&[&a, &b]);
-    (a, b)
-}
+use sortie_tests::{Home, processes_marked, two, wait_for};
 
 /// Receives what the first job has said, once there is something.
 fn take_some(home: &Home, taken: &mut String) {
@@ -100,7 +93,7 @@ fn text(path: &Path) -> &str {
 
 #[test]
 fn they_outlive_the_silence_of_their_owners_node() {
-    let (a, b) = two();
+    let [a, b] = two();
     let work = Counting::new(&b);
     work.start_on(&a, "b", 400);
     work.has_printed(400);
@@ -116,7 +109,7 @@ fn they_outlive_the_silence_of_their_owners_node() {
 
 #[test]
 fn silence_of_their_own_node_ends_nothing_and_a_stop_reaches_them_when_it_is_back() {
-    let (a, b) = two();
+    let [a, b] = two();
     let work = Counting::new(&b);
     work.start_on(&a, "b", 10);
     work.has_printed(10);
@@ -144,7 +137,7 @@ fn is_stopped(a: &Home, job: &str) {
 
 #[test]
 fn what_was_stopped_before_its_node_heard_of_it_never_runs() {
-    let (a, b) = two();
+    let [a, b] = two();
     let ran = b.path().join("ran");
     assert_eq!(a.sortie(&["invoke", "--on", "b", "--", "true"]).code, 0);
     signal(&b, Signal::STOP);
@@ -163,7 +156,7 @@ fn what_was_stopped_before_its_node_heard_of_it_never_runs() {
 
 #[test]
 fn what_was_stopped_before_it_came_to_a_node_that_knows_its_job_never_begins() {
-    let (a, b) = two();
+    let [a, b] = two();
     let ran = b.path().join("ran");
     let line = "echo {} >> \"$0\"; while :; do sleep 0.05; done";
     let words = ["start", "--map", "-", "--throttle", "1", "--on", "b", "--", "sh", "-c", line];
@@ -183,7 +176,7 @@ fn what_was_stopped_before_it_came_to_a_node_that_knows_its_job_never_begins() {
 
 #[test]
 fn a_machine_that_failed_once_ends_nothing_of_what_is_started_there_afterwards() {
-    let (mut a, mut b) = two();
+    let [mut a, mut b] = two();
     let before = Counting::new(&b);
     before.start_on(&a, "b", 3);
     wait_for("its start", || (state(&a, "1") == "running").then_some(()));
@@ -218,7 +211,7 @@ fn a_machine_that_failed_once_ends_nothing_of_what_is_started_there_afterwards()
 
 #[test]
 fn an_owner_that_is_killed_again_and_again_finds_them() {
-    let (mut a, b) = two();
+    let [mut a, b] = two();
     let work = Counting::new(&b);
     // More than goes inline, so that it has a stream of its own.
     work.start_on(&a, "b", 30_000);
@@ -236,7 +229,7 @@ fn an_owner_that_is_killed_again_and_again_finds_them() {
 
 #[test]
 fn what_ended_while_their_owner_was_away_is_known_to_the_next_one() {
-    let (mut a, b) = two();
+    let [mut a, b] = two();
     let work = Counting::new(&b);
     work.start_on(&a, "b", 3);
     wait_for("its start", || (state(&a, "1") == "running").then_some(()));
@@ -249,7 +242,7 @@ fn what_ended_while_their_owner_was_away_is_known_to_the_next_one() {
 
 #[test]
 fn a_session_that_is_closed_leaves_nothing_on_a_node_that_was_dead_and_is_not_missed_yet() {
-    let (a, mut b) = two();
+    let [a, mut b] = two();
     let mark = text(b.path()).to_owned() + "/mark";
     assert_eq!(a.sortie(&["session", "new", "--name", "work"]).code, 0);
     let line = "while :; do sleep 0.05; done";
@@ -269,7 +262,7 @@ fn a_session_that_is_closed_leaves_nothing_on_a_node_that_was_dead_and_is_not_mi
 
 #[test]
 fn a_foreground_command_takes_its_children_elsewhere_along_as_before() {
-    let (mut a, b) = two();
+    let [mut a, b] = two();
     let mark = text(b.path()).to_owned() + "/mark";
     let line = "while :; do sleep 0.05; done";
     let mut command = a.command(["invoke", "--on", "b", "--", "sh", "-c", line, &mark]);
@@ -283,7 +276,7 @@ fn a_foreground_command_takes_its_children_elsewhere_along_as_before() {
 
 #[test]
 fn a_node_that_is_killed_again_and_again_has_them_run_on() {
-    let (a, mut b) = two();
+    let [a, mut b] = two();
     let work = Counting::new(&b);
     work.start_on(&a, "b", 30_000);
     let mut taken = String::new();
@@ -301,7 +294,7 @@ fn a_node_that_is_killed_again_and_again_has_them_run_on() {
 
 #[test]
 fn both_nodes_may_be_killed_while_it_ends() {
-    let (mut a, mut b) = two();
+    let [mut a, mut b] = two();
     let work = Counting::new(&b);
     work.start_on(&a, "b", 3);
     wait_for("its start", || (state(&a, "1") == "running").then_some(()));
@@ -317,7 +310,7 @@ fn both_nodes_may_be_killed_while_it_ends() {
 
 #[test]
 fn what_follows_on_a_node_that_was_killed_starts_there() {
-    let (a, mut b) = two();
+    let [a, mut b] = two();
     let gate = b.path().join("gate");
     let line = "echo {}; while [ ! -e \"$0\" ]; do sleep 0.02; done";
     let words = ["--map", "-", "--throttle", "1", "--on", "b", "--", "sh", "-c", line, text(&gate)];
@@ -332,7 +325,7 @@ fn what_follows_on_a_node_that_was_killed_starts_there() {
 
 #[test]
 fn a_stopped_node_takes_them_along_and_says_so() {
-    let (a, b) = two();
+    let [a, b] = two();
     let work = Counting::new(&b);
     work.start_on(&a, "b", 3);
     wait_for("its start", || (state(&a, "1") == "running").then_some(()));
@@ -345,7 +338,7 @@ fn a_stopped_node_takes_them_along_and_says_so() {
 
 #[test]
 fn a_later_life_elsewhere_may_say_more_than_its_guardian_keeps() {
-    let (a, b) = two();
+    let [a, b] = two();
     // The first life's end is acknowledged when the second one has begun.
     let first = text(b.path()).to_owned() + "/first";
     let line = "if [ ! -e \"$0\" ]; then touch \"$0\"; echo one; exit 1; fi; seq 1 1500000";
@@ -358,7 +351,7 @@ fn a_later_life_elsewhere_may_say_more_than_its_guardian_keeps() {
 
 #[test]
 fn an_owner_that_is_killed_asks_for_all_of_its_jobs_at_once() {
-    let (mut a, b) = two();
+    let [mut a, b] = two();
     let gate = b.path().join("gate");
     let line = "echo $1; while [ ! -e \"$0\" ]; do sleep 0.05; done";
     for job in 0..12 {
@@ -377,7 +370,7 @@ fn an_owner_that_is_killed_asks_for_all_of_its_jobs_at_once() {
 
 #[test]
 fn input_is_read_on_behind_the_death_of_its_owner() {
-    let (mut a, b) = two();
+    let [mut a, b] = two();
     let goes_on = b.path().join("goes-on");
     let line = "read first; echo $first; while [ ! -e \"$0\" ]; do sleep 0.05; done; cat";
     let words = ["start", "--on", "b", "--stdin", "-", "--", "sh", "-c", line, text(&goes_on)];
@@ -401,7 +394,7 @@ fn input_is_read_on_behind_the_death_of_its_owner() {
 
 #[test]
 fn a_suspended_child_stands_still_over_the_death_of_its_nodes_daemon() {
-    let (a, mut b) = two();
+    let [a, mut b] = two();
     let work = Counting::new(&b);
     work.start_on(&a, "b", 3);
     work.has_printed(10);

@@ -7,16 +7,9 @@ use std::io::Write;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use sortie_tests::terminal::Terminal;
-use sortie_tests::{Home, join_all, processes_marked, sortie_binary, wait_for};
+use sortie_tests::{Home, processes_marked, sortie_binary, two, wait_for};
 
 const SIZE: (u16, u16) = (30, 100);
-
-/// Two nodes of one cluster.
-fn two() -> [Home; 2] {
-    let homes = ["a", "b"].map(|name| Home::running(name, &[]));
-    join_all(&homes.each_ref());
-    homes
-}
 
 /// A word that no other process of this machine has in its command line.
 fn mark(case: &str) -> String {

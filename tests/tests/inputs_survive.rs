@@ -8,17 +8,10 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 
 use sortie_tests::jobs::{entry, start, state};
-use sortie_tests::{Home, join_all, wait_for};
+use sortie_tests::{Home, two, wait_for};
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
-}
-
-/// Two nodes of one cluster.
-fn two() -> (Home, Home) {
-    let (a, b) = (Home::running("a", &[]), Home::running("b", &[]));
-    join_all(&[&a, &b]);
-    (a, b)
 }
 
 /// How often each line was run.
@@ -44,7 +37,7 @@ const NOTE: &str = "echo $1 $2 >> \"$0\"; sleep 0.03";
 #[test]
 fn each_line_of_a_map_runs_once_whatever_happens_to_the_nodes() {
     const LINES: u32 = 300;
-    let (mut a, mut b) = two();
+    let [mut a, mut b] = two();
     let (list, ran) = (a.path().join("list"), a.path().join("ran"));
     let lines: String = (1..=LINES).map(|line| format!("{line}\n\n")).collect();
     fs::write(&list, lines).expect("a file");
@@ -207,7 +200,7 @@ const COPY: &str = "while [ \"$(head -c 65536 | tee -a \"$0.$SORTIE_NODE\" | wc 
 
 #[test]
 fn a_process_reads_on_where_it_was_whichever_daemon_is_killed() {
-    let (mut a, mut b) = two();
+    let [mut a, mut b] = two();
     let (file, copy) = (a.path().join("given"), a.path().join("copy"));
     let given: Vec<u8> =
         (0..1_u64 << 20).flat_map(|number| (number * 0x9E37_79B9).to_le_bytes()).collect();

@@ -9,13 +9,7 @@ use std::fs;
 
 use serde_json::Value;
 use sortie_tests::jobs::start;
-use sortie_tests::{Home, join_all, wait_for};
-
-fn two() -> (Home, Home) {
-    let (a, b) = (Home::running("a", &[]), Home::running("b", &[]));
-    join_all(&[&a, &b]);
-    (a, b)
-}
+use sortie_tests::{Home, two, wait_for};
 
 /// A job of that session whose child on `b` says 12,000 bytes in each of its lives, which follow
 /// one another at once, until it pauses at the session's quota of 1 MiB.
@@ -27,15 +21,20 @@ fn fills_its_mailbox(a: &Home, session: &str) {
     let start = [&["start", "--session", session][..], &rules, &words].concat();
     let started = a.sortie(&start);
     assert_eq!(started.code, 0, "{started:?}");
+    until_it_pauses(a, session);
+}
+
+/// Waits until a child of the session's first job has no room for what it says.
+fn until_it_pauses(home: &Home, session: &str) {
     wait_for("the pause", || {
-        let children = a.json(&["get", "--session", session, "--children", "1"]);
+        let children = home.json(&["get", "--session", session, "--children", "1"]);
         children["jobs"].as_array()?.iter().any(|row| row["paused"].is_string()).then_some(())
     });
 }
 
 #[test]
 fn a_child_that_fills_its_mailbox_in_many_lives_holds_up_no_other() {
-    let (a, _b) = two();
+    let [a, _b] = two();
     fills_its_mailbox(&a, "full");
     for session in ["full", "default"] {
         let hello = a.sortie(&["invoke", "--session", session, "--on", "b", "--", "echo", "hello"]);
@@ -47,7 +46,7 @@ fn a_child_that_fills_its_mailbox_in_many_lives_holds_up_no_other() {
 
 #[test]
 fn what_waited_for_room_is_not_taken_for_what_the_next_life_says() {
-    let (a, mut b) = two();
+    let [a, mut b] = two();
     let new = ["session", "new", "--name", "full", "--output-policy", "block", "--quota", "1MiB"];
     assert_eq!(a.sortie(&new).code, 0);
     let lives = b.path().join("lives");
@@ -58,13 +57,7 @@ fn what_waited_for_room_is_not_taken_for_what_the_next_life_says() {
     let words = ["--on", "b", "--", "sh", "-c", line, lives.to_str().expect("UTF-8")];
     let start = [&["start", "--session", "full"][..], &rules, &words].concat();
     assert_eq!(a.sortie(&start).code, 0);
-    let paused = || {
-        wait_for("the pause", || {
-            let children = a.json(&["get", "--session", "full", "--children", "1"]);
-            children["jobs"].as_array()?.iter().any(|row| row["paused"].is_string()).then_some(())
-        });
-    };
-    paused();
+    until_it_pauses(&a, "full");
     // It says goodbye: its life is over, with what it had not handed over.
     assert_eq!(b.sortie(&["node", "stop"]).code, 0);
     let child = || -> Value {
@@ -93,7 +86,7 @@ fn what_waited_for_room_is_not_taken_for_what_the_next_life_says() {
 
 #[test]
 fn a_job_whose_output_cannot_be_written_holds_up_no_other() {
-    let (a, b) = two();
+    let [a, b] = two();
     let gate = b.path().join("gate");
     let line = "while [ ! -e \"$0\" ]; do sleep 0.02; done; seq 100000; sleep 100";
     let words = ["--on", "b", "--", "sh", "-c", line, gate.to_str().expect("UTF-8")];

@@ -3,7 +3,7 @@
 use std::fs;
 
 use sortie_tests::jobs::{entry, numbers, start, state};
-use sortie_tests::{Home, join_all, processes_marked, wait_for};
+use sortie_tests::{Home, processes_marked, two, wait_for};
 
 #[test]
 fn a_process_runs_on_and_nothing_of_it_is_lost_or_comes_twice() {
@@ -201,8 +201,7 @@ fn a_foreground_command_does_not_outlive_its_node() {
 
 #[test]
 fn a_session_of_ones_own_outlives_its_node_with_what_is_set_in_it() {
-    let (a, mut b) = (Home::running("a", &[]), Home::running("b", &[]));
-    join_all(&[&a, &b]);
+    let [a, mut b] = two();
     assert_eq!(a.sortie(&["session", "new", "--on", "b", "--name", "work"]).code, 0);
     assert_eq!(a.sortie(&["session", "env", "--session", "work", "GREETING=hello"]).code, 0);
     let gate = b.path().join("gate");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use sortie::Timestamp;
 use sortie_tests::jobs::entry;
-use sortie_tests::{Home, join_all, processes_marked, wait_for};
+use sortie_tests::{Home, processes_marked, two, wait_for};
 
 /// Ignores TERM.
 const STUBBORN: &str = "trap '' TERM; while :; do sleep 0.05; done # $0";
@@ -152,8 +152,7 @@ fn when_it_ended_is_when_it_ended() {
 
 #[test]
 fn what_was_stopped_elsewhere_is_stopped_also_if_nobody_saw_its_end() {
-    let (a, mut b) = (Home::running("a", &[]), Home::running("b", &[]));
-    join_all(&[&a, &b]);
+    let [a, mut b] = two();
     for (job, child, limit) in [("1", "2", None), ("3", "4", Some("--output-limit=1MiB"))] {
         let [gate, ready, told] =
             ["gate", "ready", "told"].map(|name| b.path().join(format!("{name}{job}")));

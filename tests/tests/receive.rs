@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdout, Stdio};
 
-use sortie_tests::{Home, join_all, memory_of, wait_for};
+use sortie_tests::{Home, memory_of, two, wait_for};
 
 #[test]
 fn a_running_jobs_results_come_once_and_kept_ones_come_again() {
@@ -46,8 +46,7 @@ fn output_and_errors_of_one_child_keep_their_streams() {
 
 #[test]
 fn random_bytes_through_a_remote_child_are_exact_in_constant_memory() {
-    let (a, b) = (Home::running("a", &[]), Home::running("b", &[]));
-    join_all(&[&a, &b]);
+    let [a, b] = two();
     let file = b.path().join("random");
     let size = 256 << 20;
     let mut source = std::fs::File::open("/dev/urandom").expect("random bytes");
@@ -200,8 +199,7 @@ fn an_unread_job_completes_and_memory_stays_small() {
 
 #[test]
 fn input_reaches_one_child_and_is_broadcast_to_many() {
-    let (a, b) = (Home::running("a", &[]), Home::running("b", &[]));
-    join_all(&[&a, &b]);
+    let [a, _b] = two();
     let feed = |arguments: &[&str]| {
         let mut child = a
             .command(arguments)

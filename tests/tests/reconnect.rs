@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use sortie_tests::jobs::{numbers, start, state};
-use sortie_tests::{Home, join_all, wait_for};
+use sortie_tests::{Home, two, wait_for};
 
 /// A command under way, and what it has written so far.
 struct Reader {
@@ -143,8 +143,7 @@ fn a_stop_that_waits_goes_on_and_says_how_it_ended() {
 
 #[test]
 fn a_reader_of_another_nodes_session_goes_on_and_an_interrupt_ends_it_at_once() {
-    let (a, mut b) = (Home::running("a", &[]), Home::running("b", &[]));
-    join_all(&[&a, &b]);
+    let [a, mut b] = two();
     assert_eq!(a.sortie(&["session", "new", "--on", "b", "--name", "work"]).code, 0);
     let gate = b.path().join("gate");
     let gate_text = gate.to_str().expect("UTF-8");

@@ -5,13 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Stdio};
 
 use serde_json::Value;
-use sortie_tests::{Home, Ran, join_all, wait_for};
-
-fn two() -> [Home; 2] {
-    let homes = [Home::running("a", &[]), Home::running("b", &[])];
-    join_all(&homes.each_ref());
-    homes
-}
+use sortie_tests::{Home, Ran, two, wait_for};
 
 /// A command that runs on while the test goes on.
 fn begin(home: &Home, arguments: &[&str]) -> Child {
@@ -306,8 +300,7 @@ fn a_watch_ends_as_what_waits_when_its_node_or_its_session_ends() {
 
 #[test]
 fn a_verb_acts_in_each_of_several_sessions_and_shows_whose_its_ids_are() {
-    let (a, b) = (Home::running("a", &[]), Home::running("b", &[]));
-    join_all(&[&a, &b]);
+    let [a, _b] = two();
     assert_eq!(a.sortie(&["session", "new", "--name", "work"]).code, 0);
     assert_eq!(a.sortie(&["session", "new", "--name", "web", "--on", "a,b"]).code, 0);
     let ran = a.sortie(&["start", "--session", "w*", "--", "sh", "-c", "echo $SORTIE_NODE"]);

@@ -10,7 +10,7 @@ use sortie::{
     Body, Client, Command, ErrorCode, HomePaths, ReceiveItem, ReceiveMode, ReceiveSpec, Receiver,
     RequestError, Selection, Selector, SessionOptions, SessionState, UserIdentity,
 };
-use sortie_tests::{Home, PATIENCE, join_all, processes_marked, wait_for};
+use sortie_tests::{Home, PATIENCE, join_all, processes_marked, two, wait_for};
 
 /// The home's user, at that home's node.
 async fn at(user: &Home, node: &Home) -> Client {
@@ -97,8 +97,7 @@ fn what_was_started_from_one_machine_is_received_from_another_once() {
 
 #[tokio::test]
 async fn a_takeover_ends_what_the_old_holder_has_open_and_what_it_did_not_confirm_comes_again() {
-    let (a, b) = (Home::running("a", &[]), Home::running("b", &[]));
-    join_all(&[&a, &b]);
+    let [a, b] = two();
     let first = at(&a, &b).await;
     let held = first.open_session(SessionOptions::default()).await.expect("a session");
     let view = held.view_at_start().expect("it was opened").clone();
@@ -136,8 +135,7 @@ async fn a_takeover_ends_what_the_old_holder_has_open_and_what_it_did_not_confir
 
 #[tokio::test]
 async fn what_the_old_holder_confirms_too_late_comes_again_and_it_is_told() {
-    let (a, b) = (Home::running("a", &[]), Home::running("b", &[]));
-    join_all(&[&a, &b]);
+    let [a, b] = two();
     let (first, second) = (at(&a, &b).await, at(&b, &b).await);
     let held = first.open_session(SessionOptions::default()).await.expect("a session");
     let name = held.view_at_start().expect("it was opened").instance.to_string();
@@ -162,8 +160,7 @@ async fn what_the_old_holder_confirms_too_late_comes_again_and_it_is_told() {
 #[test]
 fn a_command_that_stalls_and_one_that_is_fed_end_when_their_session_is_taken() {
     const LINES: u64 = 1_000_000;
-    let (a, b) = (Home::running("a", &[]), Home::running("b", &[]));
-    join_all(&[&a, &b]);
+    let [a, b] = two();
     assert_eq!(a.sortie(&["session", "new", "--name", "work"]).code, 0);
     let lines = LINES.to_string();
     assert_eq!(a.sortie(&["start", "--session", "work", "--", "seq", &lines]).code, 0);
@@ -238,8 +235,7 @@ fn what_is_set_in_a_session_lasts_and_what_a_command_says_itself_wins() {
 
 #[test]
 fn a_closed_session_leaves_no_process_and_no_result() {
-    let (a, b) = (Home::running("a", &[]), Home::running("b", &[]));
-    join_all(&[&a, &b]);
+    let [a, _b] = two();
     assert_eq!(a.sortie(&["session", "new", "--on", "b", "--name", "work"]).code, 0);
     let mark = format!("closed-session-{}", std::process::id());
     let script = format!("sleep 1000; : {mark}");
@@ -257,8 +253,7 @@ fn a_closed_session_leaves_no_process_and_no_result() {
 
 #[test]
 fn a_detached_session_keeps_its_output_for_whoever_comes() {
-    let (a, b) = (Home::running("a", &[]), Home::running("b", &[]));
-    join_all(&[&a, &b]);
+    let [a, b] = two();
     let started = a.sortie(&["start", "--detached-session", "--node", "b", "--", "echo", "hello"]);
     assert_eq!(started.code, 0, "{started:?}");
     assert!(started.err.contains("sortie session connect"), "{started:?}");
@@ -273,8 +268,7 @@ fn a_detached_session_keeps_its_output_for_whoever_comes() {
 
 #[test]
 fn a_session_whose_node_is_gone_is_shown_as_broken() {
-    let (a, mut b) = (Home::running("a", &[]), Home::running("b", &[]));
-    join_all(&[&a, &b]);
+    let [a, mut b] = two();
     assert_eq!(a.sortie(&["session", "new", "--on", "b", "--name", "work"]).code, 0);
     b.kill_daemon();
     let all = a.json(&["session", "get"]);
@@ -332,8 +326,7 @@ fn at_its_quota_a_child_pauses_until_somebody_receives() {
 
 #[test]
 fn a_child_that_pauses_at_its_quota_is_stopped_like_any_other() {
-    let (a, b) = (Home::running("a", &[]), Home::running("b", &[]));
-    join_all(&[&a, &b]);
+    let [a, _b] = two();
     let new = ["session", "new", "--name", "full", "--output-policy", "block", "--quota", "1MiB"];
     assert_eq!(a.sortie(&new).code, 0);
     // One ends when it is told to, the other one only when it is killed.
@@ -376,8 +369,7 @@ fn at_its_quota_the_oldest_output_goes_and_is_counted() {
 
 #[test]
 fn at_its_quota_a_child_fails_where_the_session_says_so() {
-    let (a, b) = (Home::running("a", &[]), Home::running("b", &[]));
-    join_all(&[&a, &b]);
+    let [a, _b] = two();
     let new = ["session", "new", "--name", "f", "--output-policy", "fail", "--quota", "1MiB"];
     assert_eq!(a.sortie(&new).code, 0);
     // Here and on another node, where the quota is this node's all the same.
@@ -415,8 +407,7 @@ fn closed_there(node: &Home, name: &str) {
 
 #[test]
 fn a_name_that_two_nodes_have_is_nobodys_until_one_of_them_is_gone() {
-    let (a, b) = (Home::running("a", &[]), Home::running("b", &[]));
-    join_all(&[&a, &b]);
+    let [a, b] = two();
     assert_eq!(a.sortie(&["session", "new", "--on", "b", "--name", "work"]).code, 0);
     assert_eq!(a.sortie(&["session", "new", "--name", "work"]).code, 0);
     for refused in [
@@ -471,8 +462,7 @@ fn what_is_over_is_forgotten_and_nothing_else() {
 
 #[test]
 fn a_home_that_cannot_remember_a_session_has_it_all_the_same() {
-    let (a, b) = (Home::running("a", &[]), Home::running("b", &[]));
-    join_all(&[&a, &b]);
+    let [a, _b] = two();
     std::fs::write(a.path().join("sessions.json"), "no JSON").expect("a file");
     let opened = a.sortie(&["session", "new", "--on", "b", "--name", "work", "-q"]);
     assert_eq!(opened.code, 0, "{opened:?}");
@@ -505,8 +495,7 @@ fn our_own_node_under_its_name_is_not_elsewhere() {
 
 #[test]
 fn a_session_that_is_known_by_an_address_is_shown_as_broken_too() {
-    let (a, mut b) = (Home::running("a", &[]), Home::running("b", &[]));
-    join_all(&[&a, &b]);
+    let [a, mut b] = two();
     assert_eq!(b.sortie(&["session", "new", "--name", "work"]).code, 0);
     assert_eq!(b.sortie(&["session", "disconnect", "work"]).code, 0);
     let address = HomePaths::within(b.path()).announced().expect("a file").expect("a node");
@@ -519,8 +508,7 @@ fn a_session_that_is_known_by_an_address_is_shown_as_broken_too() {
 
 #[test]
 fn a_hint_works_on_a_machine_that_does_not_know_the_session() {
-    let (a, b) = (Home::running("a", &[]), Home::running("b", &[]));
-    join_all(&[&a, &b]);
+    let [a, b] = two();
     assert_eq!(b.sortie(&["session", "new", "--name", "work"]).code, 0);
     for refused in [
         a.sortie(&["get", "--session", "work", "--node", "b"]),
@@ -550,8 +538,7 @@ fn a_session_of_its_own_is_asked_for_also_inside_another() {
 
 #[test]
 fn where_a_job_will_be_is_said_before_it_is_there() {
-    let (a, b) = (Home::running("a", &[]), Home::running("b", &[]));
-    join_all(&[&a, &b]);
+    let [a, b] = two();
     let start = ["start", "--detached-session", "--node", "b", "--stdin", "-", "--", "cat"];
     let mut command = a.command(start);
     command.stdin(Stdio::piped()).stderr(Stdio::piped()).stdout(Stdio::null());

@@ -1,11 +1,10 @@
 //! Stopping: the whole tree on every node, states that say so, output that stays receivable.
 
-use sortie_tests::{Home, join_all, processes_marked, wait_for};
+use sortie_tests::{Home, processes_marked, two, wait_for};
 
 #[test]
 fn trees_that_ignore_term_and_double_fork_are_gone_after_the_grace() {
-    let (a, b) = (Home::running("a", &[]), Home::running("b", &[]));
-    join_all(&[&a, &b]);
+    let [a, _b] = two();
     let mark = format!("98765{}", std::process::id());
     let script = format!(
         "trap '' TERM; echo started; (setsid sh -c 'trap \"\" TERM; sleep {mark}' &) ; sleep {mark}"
@@ -43,8 +42,7 @@ fn trees_that_ignore_term_and_double_fork_are_gone_after_the_grace() {
 
 #[test]
 fn an_interrupted_invoke_stops_its_job_on_every_node() {
-    let (a, b) = (Home::running("a", &[]), Home::running("b", &[]));
-    join_all(&[&a, &b]);
+    let [a, _b] = two();
     let mark = format!("76543{}", std::process::id());
     let mut child =
         a.command(["invoke", "--on", "*", "--", "sleep", &mark]).spawn().expect("a program to run");

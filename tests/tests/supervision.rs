@@ -1,18 +1,12 @@
 //! Jobs whose children start again: on one node, on several, and when a node dies.
 
 use serde_json::Value;
-use sortie_tests::{Home, join_all, wait_for};
+use sortie_tests::{Home, two, wait_for};
 
 /// A job and its children, the job first.
 fn entries(home: &Home) -> Vec<Value> {
     let listed = home.json(&["get", "last", "--children"]);
     listed.get("jobs").and_then(Value::as_array).cloned().unwrap_or_default()
-}
-
-fn two() -> [Home; 2] {
-    let homes = [Home::running("a", &[]), Home::running("b", &[])];
-    join_all(&[&homes[0], &homes[1]]);
-    homes
 }
 
 /// A script that counts its starts on this node in a file and then goes on with `rest`.

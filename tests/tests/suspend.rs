@@ -10,17 +10,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use sortie_tests::{Home, Ran, join_all, processes_marked, wait_for};
+use sortie_tests::{Home, Ran, processes_marked, two, wait_for};
 
 /// Counts for ever, and says how far it is in a file of its own, before the next line comes.
 const COUNT: &str = "i=0; while :; do i=$((i+1)); echo $i; echo $i > $DIR/$SORTIE_CHILD.new; \
                      mv $DIR/$SORTIE_CHILD.new $DIR/$SORTIE_CHILD; sleep 0.05; done";
-
-fn two() -> [Home; 2] {
-    let homes = [Home::running("a", &[]), Home::running("b", &[])];
-    join_all(&homes.each_ref());
-    homes
-}
 
 fn ok(home: &Home, arguments: &[&str]) -> Ran {
     let ran = home.sortie(arguments);

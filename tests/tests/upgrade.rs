@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::process::{Child, Stdio};
 
 use sortie_tests::jobs::{entry, numbers, start, state};
-use sortie_tests::{Home, join_all, processes_marked, wait_for};
+use sortie_tests::{Home, processes_marked, two, wait_for};
 
 /// A command whose output goes to a file of the home.
 fn begin(home: &Home, name: &str, words: &[&str]) -> Child {
@@ -90,8 +90,7 @@ fn jobs_run_on_under_load_and_readers_go_on_over_every_restart() {
 
 #[test]
 fn a_node_that_leaves_says_no_goodbye_and_the_next_one_takes_up_what_it_left() {
-    let (a, mut b) = (Home::running("a", &[]), Home::running("b", &[]));
-    join_all(&[&a, &b]);
+    let [a, mut b] = two();
     let gate = b.path().join("gate");
     let line = "echo one; while [ ! -e \"$0\" ]; do sleep 0.02; done; echo two; exit 4";
     let text = gate.to_str().expect("UTF-8");

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use serde_json::Value;
-use sortie_tests::{Home, Ran, join_all, wait_for};
+use sortie_tests::{Home, Ran, two, wait_for};
 
 fn asking() -> Home {
     let mut home = Home::of(Path::new(env!("CARGO_BIN_EXE_asking-sortie")));
@@ -163,8 +163,7 @@ fn an_explanation_says_when_a_child_starts_again() {
 
 #[test]
 fn nothing_runs_on_a_node_that_is_lost() {
-    let (a, mut b) = (Home::running("a", &[]), Home::running("b", &[]));
-    join_all(&[&a, &b]);
+    let [a, mut b] = two();
     assert_eq!(a.sortie(&["start", "--on", "b", "--", "sleep", "600"]).code, 0);
     let of_b = || {
         let nodes = a.json(&["node", "get", "b"])["nodes"].clone();
