@@ -13,8 +13,9 @@ use serde_json::Value;
 
 use crate::violation::{Violation, machine};
 
-/// How long a command may take before it counts as hung.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a command may take before it counts as hung: longer than the four minutes for which it
+/// may look for a node that is killed again and again before it is up, on a machine that is busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 /// Time between two looks at something that only can be looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(3);
 /// Statuses of a command whose node was killed under it, or that found none: `docs/cli.md`.
