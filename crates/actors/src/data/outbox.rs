@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use sortie_engine::untold::Untold;
 use sortie_link::Link;
 use sortie_model::{
-    ChildIncarnation, ChildKey, JobInstance, Motion, NodeId, Ordinal, Record, SessionInstance,
+    ChildIncarnation, ChildKey, JobInstance, Motion, NodeId, Ordinal, Record, Seq, SessionInstance,
 };
 use sortie_wire::frame::Message;
 use sortie_wire::host_proto::{
@@ -247,9 +247,10 @@ impl Outbox {
         self.wake.notify_one();
     }
 
-    /// A stream of the child's own, from its next record on.
-    pub(crate) fn open_bulk(self: &Arc<Self>, key: ChildKey) -> Arc<Bulk> {
-        let bulk = Arc::new(Bulk::new(key, Arc::clone(&self.credit.own)));
+    /// A stream of the child's own, from its next record on: `mark`, if that says that a later life
+    /// begins.
+    pub(crate) fn open_bulk(self: &Arc<Self>, key: ChildKey, mark: Option<Seq>) -> Arc<Bulk> {
+        let bulk = Arc::new(Bulk::new(key, mark, Arc::clone(&self.credit.own)));
         let link = {
             let mut state = self.state();
             if state.closed {

@@ -346,7 +346,8 @@ impl ChildPort {
             Target::Here(job) => job.try_store(self.ordinal, record)?,
             Target::There(outbox) => {
                 if state.bulk.is_none() && length > state.inline {
-                    state.bulk = Some(outbox.open_bulk(self.key()));
+                    let mark = self.is_mark(&record).then_some(record.seq);
+                    state.bulk = Some(outbox.open_bulk(self.key(), mark));
                 }
                 match &state.bulk {
                     Some(bulk) => bulk.try_record(record, held)?,

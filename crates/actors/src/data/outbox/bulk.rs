@@ -27,8 +27,7 @@ struct State {
     /// Unacknowledged records, oldest first; the first `sent` of them are on their way.
     records: VecDeque<Record>,
     sent: usize,
-    /// Whether any was ever sent.
-    begun: bool,
+    doubt: Option<Doubt>,
     /// What they take of the owner's credit.
     held: Held,
     /// What the mailbox grants.
@@ -44,12 +43,23 @@ struct State {
     generation: u64,
 }
 
+/// What the first record of a later life shares with the end of the one before: its number. So an
+/// acknowledgement of just that record may be one of that end, which comes late.
+#[derive(Debug)]
+struct Doubt {
+    /// The record's number.
+    first: Seq,
+    /// Whether one came after the record was sent.
+    acknowledged: bool,
+}
+
 impl Bulk {
-    pub(super) fn new(key: ChildKey, part: Arc<Part>) -> Self {
+    /// `mark` is the number of the first record where that says that a later life begins.
+    pub(super) fn new(key: ChildKey, mark: Option<Seq>, part: Arc<Part>) -> Self {
         let state = State {
             records: VecDeque::new(),
             sent: 0,
-            begun: false,
+            doubt: mark.map(|first| Doubt { first, acknowledged: false }),
             held: Held::nothing(part),
             credit: limits::CHILD_CREDIT_BYTES,
             asked: None,
@@ -126,9 +136,12 @@ impl Bulk {
         state.discarded || state.has_room(weight_of(length))
     }
 
-    /// Whether the owner has all records before that number.
+    /// Whether the owner has, or is about to have, all records before that number.
     pub(super) fn is_stored(&self, next: Seq) -> bool {
-        self.state().records.front().is_none_or(|record| record.seq >= next)
+        let state = self.state();
+        let has_first = |doubt: &Doubt| doubt.acknowledged && next == doubt.first.after(1);
+        state.doubt.as_ref().is_some_and(has_first)
+            || state.records.front().is_none_or(|record| record.seq >= next)
     }
 
     /// What the child asks now, behind its records before `next`.
@@ -147,18 +160,19 @@ impl Bulk {
     }
 
     /// The owner stored records up to there; answers which life ended if nothing is left to send
-    /// again.
+    /// again. A first record that is in doubt stays until more than that is acknowledged: if it has
+    /// it, the owner skips it where it comes again.
     pub(super) fn acknowledge(&self, position: &ChildPosition) -> Option<ChildIncarnation> {
         let mut state = self.state();
-        let first = state.records.front().filter(|_| !state.begun).map(|record| record.seq);
-        // Before anything was sent that is the number behind the end of the life before.
-        let is_late = first.is_some_and(|first| position.next == after_end(first));
+        let in_doubt = state.doubts(position.next);
         while let Some(record) = state.records.front()
             && record.seq < position.next
-            && !is_late
+            && !in_doubt
         {
-            let length = weight_of(record.body.len());
-            state.held.give_back(length);
+            let (seq, length) = (record.seq, weight_of(record.body.len()));
+            if !state.has_given_back(seq) {
+                state.held.give_back(length);
+            }
             state.records.pop_front();
             state.sent = state.sent.saturating_sub(1);
         }
@@ -212,7 +226,6 @@ impl Bulk {
             .cloned()
             .collect();
         state.sent += fresh.len();
-        state.begun |= !fresh.is_empty();
         let all = state.sent == state.records.len();
         let next = state.records.get(state.sent).map(|record| record.seq);
         let behind = |seq: Seq| next.is_none_or(|next| next >= seq);
@@ -239,6 +252,26 @@ impl Bulk {
 }
 
 impl State {
+    /// Whether an acknowledgement of what is before that number may be one of the end of the life
+    /// before. Once the first record was sent it gives its credit back all the same: what follows
+    /// may need all that there is.
+    fn doubts(&mut self, next: Seq) -> bool {
+        let Some(doubt) = self.doubt.as_mut().filter(|doubt| next == after_end(doubt.first)) else {
+            return false;
+        };
+        let Some(first) = self.records.front().filter(|record| record.seq == doubt.first) else {
+            return false;
+        };
+        if self.sent > 0 && !std::mem::replace(&mut doubt.acknowledged, true) {
+            self.held.give_back(weight_of(first.body.len()));
+        }
+        true
+    }
+
+    fn has_given_back(&self, seq: Seq) -> bool {
+        self.doubt.as_ref().is_some_and(|doubt| doubt.acknowledged && doubt.first == seq)
+    }
+
     const fn has_room(&self, length: usize) -> bool {
         may_add(self.held.bytes(), self.credit, length)
     }
@@ -342,7 +375,7 @@ mod tests {
     #[test]
     fn a_question_goes_behind_the_records_before_it_and_again_on_the_next_connection() {
         let credit = PerNode::<OwnerCredit>::default().of(NodeId([1; 16]));
-        let bulk = Bulk::new(KEY, Arc::clone(&credit.own));
+        let bulk = Bulk::new(KEY, None, Arc::clone(&credit.own));
         let first = bulk.rewind();
         add(&bulk, 0);
         bulk.asked(Seq(1), ask(1));
@@ -361,25 +394,59 @@ mod tests {
         assert_eq!(next(&bulk, second), Some((vec![1], Some(3))));
     }
 
-    #[test]
-    fn the_end_of_a_life_before_that_is_stored_late_takes_nothing_that_was_not_sent() {
-        let credit = PerNode::<OwnerCredit>::default().of(NodeId([1; 16]));
-        let bulk = Bulk::new(KEY, Arc::clone(&credit.own));
-        let generation = bulk.rewind();
-        // The former life's end had the number of this one's first record.
-        [5, 6].into_iter().for_each(|seq| add(&bulk, seq));
+    fn stored(next: u64) -> ChildPosition {
         let (job, ordinal) = (KEY.job, KEY.ordinal);
-        let late = ChildPosition { job, ordinal, next: after_end(Seq(5)), credit: u32::MAX };
-        assert_eq!(bulk.acknowledge(&late), None);
-        assert_eq!(next(&bulk, generation), Some((vec![5, 6], None)));
-        let stored = ChildPosition { job, ordinal, next: Seq(7), credit: u32::MAX };
-        assert_eq!((bulk.acknowledge(&stored), bulk.held()), (None, 0));
+        ChildPosition { job, ordinal, next: Seq(next), credit: u32::MAX }
+    }
+
+    #[test]
+    fn the_end_of_a_life_before_that_is_stored_late_takes_no_record_of_this_one() {
+        let credit = PerNode::<OwnerCredit>::default().of(NodeId([1; 16]));
+        // The former life's end had the number of this one's first record.
+        let bulk = Bulk::new(KEY, Some(Seq(5)), Arc::clone(&credit.own));
+        let mut generation = bulk.rewind();
+        [5, 6].into_iter().for_each(|seq| add(&bulk, seq));
+        // Before it is sent, and while it is on its way.
+        for _ in 0..2 {
+            assert_eq!(bulk.acknowledge(&stored(6)), None);
+            assert_eq!(next(&bulk, generation), Some((vec![5, 6], None)));
+            assert_eq!(bulk.acknowledge(&stored(6)), None);
+            generation = bulk.rewind();
+        }
+        assert_eq!((bulk.acknowledge(&stored(7)), bulk.held()), (None, 0));
+    }
+
+    #[test]
+    fn a_checkpoint_behind_the_first_record_alone_is_not_held_back_by_the_doubt() {
+        let credit = PerNode::<OwnerCredit>::default().of(NodeId([1; 16]));
+        let bulk = Bulk::new(KEY, Some(Seq(5)), Arc::clone(&credit.own));
+        let generation = bulk.rewind();
+        add(&bulk, 5);
+        assert_eq!(bulk.acknowledge(&stored(6)), None);
+        assert!(!bulk.is_stored(Seq(6)), "it was not sent");
+        assert_eq!(next(&bulk, generation), Some((vec![5], None)));
+        assert_eq!(bulk.acknowledge(&stored(6)), None);
+        assert_eq!((bulk.is_stored(Seq(6)), bulk.held()), (true, 0), "all credit is there again");
+        add(&bulk, 6);
+        assert!(!bulk.is_stored(Seq(7)), "there is more, which is not stored");
+        assert_eq!((bulk.acknowledge(&stored(7)), bulk.held()), (None, 0));
+        assert!(bulk.is_stored(Seq(7)));
+    }
+
+    #[test]
+    fn the_first_record_of_a_first_life_is_never_in_doubt() {
+        let credit = PerNode::<OwnerCredit>::default().of(NodeId([1; 16]));
+        let bulk = Bulk::new(KEY, None, Arc::clone(&credit.own));
+        let generation = bulk.rewind();
+        add(&bulk, 0);
+        assert_eq!(next(&bulk, generation), Some((vec![0], None)));
+        assert_eq!((bulk.acknowledge(&stored(1)), bulk.held()), (None, 0));
     }
 
     #[test]
     fn records_keep_their_numbers_where_some_are_missing_between_them() {
         let credit = PerNode::<OwnerCredit>::default().of(NodeId([1; 16]));
-        let bulk = Bulk::new(KEY, Arc::clone(&credit.own));
+        let bulk = Bulk::new(KEY, None, Arc::clone(&credit.own));
         let generation = bulk.rewind();
         [3, 4, 6, 7].into_iter().for_each(|seq| add(&bulk, seq));
         let Next::Frame(fresh) = bulk.take(generation) else { panic!("a frame") };
@@ -393,7 +460,7 @@ mod tests {
     #[test]
     fn a_question_waits_for_the_records_before_it_that_do_not_fit_the_frame() {
         let credit = PerNode::<OwnerCredit>::default().of(NodeId([1; 16]));
-        let bulk = Bulk::new(KEY, Arc::clone(&credit.own));
+        let bulk = Bulk::new(KEY, None, Arc::clone(&credit.own));
         let generation = bulk.rewind();
         let most = limits::BATCH_RECORDS as u64;
         (0..=most).for_each(|seq| add(&bulk, seq));

@@ -49,7 +49,7 @@ impl Session {
     fn new(number: usize, credit: &Arc<OwnerCredit>) -> Arc<Self> {
         let session = SessionInstance(Uuid::from_u128(number as u128));
         let outbox = Outbox::new((NODE, session), credit, None);
-        let bulk = outbox.open_bulk(KEY);
+        let bulk = outbox.open_bulk(KEY, None);
         Arc::new(Self { outbox, bulk, written: AtomicUsize::new(0) })
     }
 
@@ -356,7 +356,7 @@ async fn an_end_waits_for_the_checkpoint_before_it_that_finds_no_room() {
 #[tokio::test]
 async fn an_end_on_a_stream_of_its_own_waits_until_the_checkpoint_before_it_is_stored() {
     let (outbox, _credit) = telling(true);
-    let bulk = outbox.open_bulk(KEY);
+    let bulk = outbox.open_bulk(KEY, None);
     bulk.try_record(record(0), &mut None).expect("room");
     bulk.sends();
     outbox.reached(KEY, reached(1, 5));
@@ -370,12 +370,12 @@ async fn an_end_on_a_stream_of_its_own_waits_until_the_checkpoint_before_it_is_s
     assert!(bulk.has_ended());
     // One that has none waits for nothing.
     let other = ChildKey { job: JOB, ordinal: Ordinal(1) };
-    let bulk = outbox.open_bulk(other);
+    let bulk = outbox.open_bulk(other, None);
     outbox.ended_apart(other, &bulk, end(1, 0));
     assert!(bulk.has_ended());
     // What nobody wants any more is not kept.
     let third = ChildKey { job: JOB, ordinal: Ordinal(2) };
-    let bulk = outbox.open_bulk(third);
+    let bulk = outbox.open_bulk(third, None);
     outbox.reached(third, reached(0, 5));
     outbox.ended_apart(third, &bulk, end(2, 0));
     assert!(!bulk.has_ended());
@@ -386,7 +386,7 @@ async fn an_end_on_a_stream_of_its_own_waits_until_the_checkpoint_before_it_is_s
 #[tokio::test]
 async fn a_checkpoint_waits_for_the_output_before_it_that_has_a_stream_of_its_own() {
     let (outbox, _credit) = telling(true);
-    let bulk = outbox.open_bulk(KEY);
+    let bulk = outbox.open_bulk(KEY, None);
     bulk.try_record(record(0), &mut None).expect("room");
     bulk.sends();
     outbox.reached(KEY, reached(1, 5));

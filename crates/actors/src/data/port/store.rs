@@ -97,6 +97,11 @@ impl ChildPort {
         encode_value(&format!("restart {restarts}")).ok().map(Body::Value)
     }
 
+    /// Whether the record says that this life, which is not the first, begins.
+    pub(super) fn is_mark(&self, record: &Record) -> bool {
+        record.stream == Stream::Information && self.restart_mark().as_ref() == Some(&record.body)
+    }
+
     /// Stores what a kept process wrote: it has its number and its time already, and may be here.
     pub(crate) async fn store_kept(&self, record: Record) {
         let job = match &self.shared.target {
