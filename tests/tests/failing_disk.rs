@@ -10,7 +10,7 @@ use std::{fs, io};
 
 use serde_json::Value;
 use sortie_tests::jobs::{entry, numbers, start, state};
-use sortie_tests::{Home, wait_for};
+use sortie_tests::{Home, two, wait_for};
 
 /// Has every call fail from now on by which the node's journal is written.
 fn failing(home: &Home) -> Option<Child> {
@@ -284,4 +284,31 @@ fn what_the_guardian_holds_back_on_a_full_disk_is_shown_and_nothing_of_it_is_los
     assert_eq!(entry(&home, "2")["paused"], Value::Null);
     assert_eq!(home.sortie(&["node", "stop"]).code, 0);
     drop(disk);
+}
+
+#[test]
+fn a_child_elsewhere_ends_while_what_it_said_waits_for_room() {
+    const LINES: u32 = 2_000_000;
+    let [mut a, b] = two();
+    let gate = b.path().join("gate");
+    let line = "seq $1; while [ ! -e \"$0\" ]; do sleep 0.02; done; echo last; exit 4";
+    let (gate_path, lines) = (gate.to_str().expect("UTF-8"), LINES.to_string());
+    start(&a, &["--on", "b", "--", "sh", "-c", line, gate_path, &lines]);
+    wait_for("its output", || {
+        let children = a.json(&["get", "--children", "1"]);
+        let unread = children["jobs"][1]["unread_bytes"].as_u64()?;
+        (unread == numbers(LINES).len() as u64).then_some(())
+    });
+    a.kill_daemon();
+    let Some(disk) = SmallDisk::mount(a.path().join("spill")) else {
+        return eprintln!("skipped: nothing can be mounted here");
+    };
+    disk.fill();
+    a.run("a", &[]);
+    fs::write(&gate, "").expect("a file");
+    let waited = a.sortie(&["wait", "1", "--timeout", "60s"]);
+    assert_eq!(waited.code, 100, "it ends before anybody reads: {waited:?}");
+    let all = a.sortie(&["receive", "--wait", "1"]);
+    assert_eq!(all.code, 100, "{:?}", all.err);
+    assert!(all.out == numbers(LINES) + "last\n", "every line, once");
 }

@@ -1,23 +1,25 @@
 //! Reports from executing nodes: records go to their mailboxes, what began and ended to the job.
 
 mod keeping;
+mod own;
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::Arc;
 
 use sortie_engine::broken::{Rule, is_broken};
-use sortie_engine::credit::grant;
 use sortie_link::FrameReceiver;
 use sortie_link::{CloseCode, Link};
 use sortie_model::{ChildKey, NodeId, Ordinal, Record, Seq, limits};
 use sortie_wire::frame::{self, Frame, Message};
-use sortie_wire::host_proto::{CheckpointHead, Checkpoints, ChildPosition, Report, ReportStream};
+use sortie_wire::host_proto::{CheckpointHead, Checkpoints, Report, ReportStream};
+use tokio::time::Instant;
 
-use crate::data::attachment::{Attachment, Ended, Gaps};
+use crate::data::attachment::{Attachment, Gaps};
 use crate::data::job::{ChildReports, JobShared};
 use crate::data::mailboxes::AppendError;
-use crate::data::outbox::after_end;
-use crate::data::reports::keeping::Keeping;
+use crate::data::reports::keeping::{Keeping, Place};
+use crate::data::reports::own::read_own;
 use crate::data::session::SessionShared;
 use crate::node::NodeShared;
 use crate::parent_job::ParentJobMessage;
@@ -100,36 +102,22 @@ async fn read_shared(
             let (number, job) = (checkpoints.number, checkpoints.job);
             if number > attachment.reports() {
                 let (session, from) = (Arc::clone(session), attachment.node());
+                let mut place = keeping.place(job);
                 let keep = async move {
+                    place.told.comes().await;
                     store_checkpoints(&session, from, checkpoints, values).map(|()| true)
                 };
-                keeping.push(number, job, keep).await;
+                keeping.push(number, keep).await;
             }
             continue;
         }
         let (report, payload): (Report, _) = frame::open_head(frame)?;
         let (number, job) = (report.number, report.job);
         if number > attachment.reports() {
-            let keep = store((session, attachment), report, payload).await?;
-            keeping.push(number, job, keep).await;
+            let place = keeping.place(job);
+            let keep = store((session, attachment), (report, payload), place).await?;
+            keeping.push(number, keep).await;
         }
-    }
-    Ok(())
-}
-
-/// A child's own stream.
-async fn read_own(
-    to: To<'_>,
-    child: ChildKey,
-    stream: &mut FrameReceiver,
-) -> Result<(), BadReport> {
-    let (_, attachment, link) = to;
-    while let Ok(Some(frame)) = stream.next().await {
-        if !attachment.is_current(link) {
-            return Ok(());
-        }
-        let (report, payload): (Report, _) = frame::open_head(frame)?;
-        store_own(to, child, report, payload).await?;
     }
     Ok(())
 }
@@ -137,8 +125,8 @@ async fn read_own(
 /// Stores the records of a report of the shared stream, and gives what is to be done behind that.
 async fn store(
     (session, attachment): (&Arc<SessionShared>, &Arc<Attachment>),
-    report: Report,
-    mut payload: bytes::Bytes,
+    (report, mut payload): (Report, bytes::Bytes),
+    place: Place,
 ) -> Result<impl Future<Output = Result<bool, BadReport>> + use<>, BadReport> {
     let (from, gaps) = (attachment.node(), attachment.gaps());
     let job = session.job(report.job);
@@ -171,23 +159,41 @@ async fn store(
         }
     }
     let reports = ChildReports { started, asked, moved, ended };
+    let by = Instant::now() + limits::OUTPUT_WAIT;
     Ok(async move {
+        let Place { mut told, kept: mut keeper } = place;
         // Nobody wants to know what a job that is gone said.
         let Some(job) = job else { return Ok(true) };
-        let mut said = true;
-        if any {
-            // What is not kept is received all the same, as long as this node lives.
-            said = job.keep_said(&spoke).await;
+        // What is not kept is received all the same, as long as this node lives.
+        let mut keeping = pin!(async {
+            keeper.comes().await;
+            let said = !any || job.keep_said(&spoke).await;
+            drop(keeper);
             // Their readers go first, before the job's actor and the acknowledgement.
             tokio::task::yield_now().await;
+            said
+        });
+        let in_time = tokio::time::timeout_at(by, &mut keeping).await;
+        let heard = async {
+            told.comes().await;
+            let says = tell(&job, (from, gaps), reports, lossy)?;
+            drop(told);
+            Ok::<_, BadReport>(!says || job.kept().await)
+        };
+        match in_time {
+            Ok(said) => Ok(heard.await? && said),
+            // A disk that takes nothing holds up no end: the node keeps what its children said.
+            Err(_) => {
+                let (heard, said) = futures_util::join!(heard, keeping);
+                Ok(heard? && said)
+            }
         }
-        Ok(tell(&job, (from, gaps), reports, lossy).await? && said)
     })
 }
 
-/// Tells the job what became of its children, behind all that they said. False when that cannot be
-/// kept, and so is not to be acknowledged.
-async fn tell(
+/// Tells the job what became of its children, behind all that they said. Says whether there was
+/// anything to tell.
+fn tell(
     job: &JobShared,
     (from, gaps): (NodeId, Gaps),
     mut reports: ChildReports,
@@ -205,11 +211,11 @@ async fn tell(
         job.close_at_end(end.ordinal);
     }
     reports.ended.iter_mut().for_each(|end| job.judge(end));
-    if reports.is_empty() {
-        return Ok(true);
+    let says = !reports.is_empty();
+    if says {
+        job.tell(ParentJobMessage::Reported { node: from, reports });
     }
-    job.tell(ParentJobMessage::Reported { node: from, reports });
-    Ok(job.kept().await)
+    Ok(says)
 }
 
 /// Keeps checkpoints of a job that outlives this node. What is not said of a life that is on, or
@@ -240,90 +246,6 @@ fn store_checkpoints(
         }
     }
     Ok(())
-}
-
-/// A report of a child's own stream. Its first records may overtake the last ones of the shared
-/// stream: then it waits for those.
-async fn store_own(
-    (session, attachment, link): To<'_>,
-    key: ChildKey,
-    report: Report,
-    mut payload: bytes::Bytes,
-) -> Result<(), BadReport> {
-    let Some(job) = session.job(key.job) else { return Ok(()) };
-    let mine = |ordinal: Ordinal| ordinal == key.ordinal;
-    let (runs, ran) = {
-        let rows = job.rows();
-        (rows.runs_on(key.ordinal, attachment.node()), rows.ran_before(key.ordinal))
-    };
-    let honest = report.job == key.job
-        && report.records.iter().all(|run| mine(run.ordinal))
-        && report.asked.iter().all(|ask| mine(ask.ordinal))
-        && report.moved.iter().all(|moved| mine(moved.ordinal))
-        && report.ended.iter().all(|end| mine(end.ordinal))
-        && (runs || ran);
-    if !honest {
-        return Err(BadReport::FalseChild);
-    }
-    if !runs {
-        // It was started again elsewhere: its former node may forget it, and what it said.
-        let said = report.records.last().map(|run| run.first.after(run.records.len() as u64));
-        let (next, stored) = match report.ended.first() {
-            Some(end) => (Some(after_end(end.end)), Ended::Yes),
-            None => (said, Ended::No),
-        };
-        if let Some(next) = next {
-            let (job, ordinal, credit) = (key.job, key.ordinal, grant(u64::MAX));
-            attachment.stored_child(link, ChildPosition { job, ordinal, next, credit }, stored);
-        }
-        return Ok(());
-    }
-    let mut room = u64::MAX;
-    for run in report.records {
-        let first = run.first;
-        job.note_streams(run.records.iter().map(|head| head.stream));
-        let records = run.unpack(&mut payload, Report::KIND)?;
-        reached(&job, key.ordinal, first).await;
-        room = append((&job, key.ordinal), first, records, attachment.gaps()).await?;
-        if !job.keep_said(&BTreeSet::from([key.ordinal])).await {
-            return Ok(());
-        }
-    }
-    let (mut next, mut stored) = (job.mailboxes.summary(key.ordinal).next, Ended::No);
-    if let Some(end) = report.ended.first() {
-        reached(&job, key.ordinal, end.end).await;
-        job.close_at_end(key.ordinal);
-        (next, stored) = (after_end(end.end), Ended::Yes);
-    }
-    let Report { started, asked, moved, mut ended, .. } = report;
-    ended.iter_mut().for_each(|end| job.judge(end));
-    let reports = ChildReports { started, asked, moved, ended };
-    if !reports.is_empty() {
-        job.tell(ParentJobMessage::Reported { node: attachment.node(), reports });
-        if !job.kept().await {
-            return Ok(());
-        }
-    }
-    let at = |credit| ChildPosition { job: key.job, ordinal: key.ordinal, next, credit };
-    attachment.stored_child(link, at(grant(room)), stored);
-    if room == 0 && stored == Ended::No {
-        // The child pauses at its node; this stream is its own, so nobody else waits.
-        job.room(key.ordinal).await;
-        attachment.stored_child(link, at(grant(u64::MAX)), Ended::No);
-    }
-    Ok(())
-}
-
-/// Waits until the child's mailbox holds everything before that record, or takes nothing more.
-async fn reached(job: &JobShared, ordinal: Ordinal, seq: Seq) {
-    loop {
-        let version = job.mailboxes.version();
-        let summary = job.mailboxes.summary(ordinal);
-        if summary.next >= seq || summary.closed || job.mailboxes.is_removed() {
-            return;
-        }
-        job.mailboxes.changed(version).await;
-    }
 }
 
 /// Stores records in order and answers how much room is left; a full mailbox is waited for, which

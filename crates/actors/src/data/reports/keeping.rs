@@ -1,5 +1,5 @@
-//! What of the shared stream is stored and has yet to be kept: job by job, so that none waits for
-//! another one's disk, and acknowledged in order.
+//! What of the shared stream is stored and has yet to be kept: told job by job, so that none waits
+//! for another one's disk, and acknowledged in order.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -20,8 +20,36 @@ type Kept = Pin<Box<dyn Future<Output = Result<(u64, bool), BadReport>> + Send>>
 /// Where reports go once their records are stored.
 pub(super) struct Keeping {
     under_way: mpsc::Sender<Kept>,
-    /// Of each job the last report, which resolves when that is kept.
-    last: HashMap<JobInstance, oneshot::Receiver<()>>,
+    /// Of each job the last report: when the job was told of it, and when it is kept.
+    last: HashMap<JobInstance, [oneshot::Receiver<()>; 2]>,
+}
+
+/// A report's place among those of its job.
+pub(super) struct Place {
+    /// The job is told of one after the other.
+    pub(super) told: Turn,
+    /// They are kept one after the other, and may be told before that.
+    pub(super) kept: Turn,
+}
+
+/// Comes behind that of the report before; the next one's comes when it is dropped.
+pub(super) struct Turn {
+    before: Option<oneshot::Receiver<()>>,
+    _done: oneshot::Sender<()>,
+}
+
+impl Turn {
+    fn behind(before: Option<oneshot::Receiver<()>>) -> (Self, oneshot::Receiver<()>) {
+        let (done, after) = oneshot::channel();
+        (Self { before, _done: done }, after)
+    }
+
+    pub(super) async fn comes(&mut self) {
+        if let Some(before) = self.before.take() {
+            // It ends without a word, too, where its report made no sense.
+            let _ = before.await;
+        }
+    }
 }
 
 /// Reports of one stream that are being kept.
@@ -33,28 +61,24 @@ impl Keeping {
         (Self { under_way, last: HashMap::new() }, UnderWay(reports))
     }
 
-    /// Has a report kept behind those of its job before. Waits while
-    /// [`limits::REPORTS_AHEAD`] of them are under way.
+    /// The place of a report that comes behind all those before.
+    pub(super) fn place(&mut self, job: JobInstance) -> Place {
+        if self.last.len() >= limits::REPORTS_AHEAD {
+            self.last.retain(|_, [_, kept]| !has_ended(kept));
+        }
+        let [told, kept] = self.last.remove(&job).map_or([None, None], |last| last.map(Some));
+        let ((told, was_told), (kept, was_kept)) = (Turn::behind(told), Turn::behind(kept));
+        self.last.insert(job, [was_told, was_kept]);
+        Place { told, kept }
+    }
+
+    /// Has a report kept. Waits while [`limits::REPORTS_AHEAD`] of them are under way.
     pub(super) async fn push(
         &mut self,
         number: u64,
-        job: JobInstance,
         keep: impl Future<Output = Result<bool, BadReport>> + Send + 'static,
     ) {
-        if self.last.len() >= limits::REPORTS_AHEAD {
-            self.last.retain(|_, last| !has_ended(last));
-        }
-        let (done, last) = oneshot::channel::<()>();
-        let before = self.last.insert(job, last);
-        let kept = async move {
-            if let Some(before) = before {
-                // It ends without a word, too, where its report made no sense.
-                let _ = before.await;
-            }
-            let kept = keep.await;
-            drop(done);
-            kept.map(|kept| (number, kept))
-        };
+        let kept = async move { keep.await.map(|kept| (number, kept)) };
         // Nobody takes it where an earlier one made no sense, which ends the stream.
         let _ = self.under_way.send(Box::pin(kept)).await;
     }

@@ -52,8 +52,8 @@ pub(super) fn unannounced(findings: &mut Findings, paths: &HomePaths, process: u
         address.display()
     );
     let advice = format!(
-        "if it neither begins nor ends, `kill -9 {process}` ends it, and the next node goes on with \
-         the jobs of sessions that outlive it"
+        "if it neither begins nor ends, `kill -9 {process}` ends it, and the next node goes on \
+         with the jobs of sessions that outlive it"
     );
     findings.problem("node", &finding, Some(&advice));
 }
