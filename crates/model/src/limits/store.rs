@@ -77,6 +77,9 @@ pub const OUTPUT_FILES_OPEN: usize = 256;
 pub const OUTPUT_REREAD_BYTES: u64 = 256 * KIB as u64;
 /// How long output that the disk refused waits before it is tried again.
 pub const OUTPUT_RETRY: Duration = Duration::from_millis(500);
+/// How often output that cannot be read is tried before a mailbox does without it until the node's
+/// next start, [`OUTPUT_RETRY`] apart.
+pub const OUTPUT_READ_TRIES: u32 = 20;
 /// Files with output that are removed before others get their turn.
 pub const OUTPUT_REMOVED_AT_ONCE: usize = 64;
 

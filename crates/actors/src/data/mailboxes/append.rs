@@ -264,11 +264,14 @@ impl JobMailboxes {
         first: Seq,
         records: &[Record],
     ) -> Result<(), Obstacle> {
-        let Returning { next, closes, behind, weight } = returning;
+        let Returning { next, is_known, because, closes, behind, weight } = returning;
+        if !*is_known {
+            return Err(Obstacle::Full(*because));
+        }
         let new = new_part(records, known_prefix(*next, *closes, first, records.len() as u64)?);
         let amount = tally(new);
         if *weight + amount.weight() > CHILD_CREDIT_BYTES as u64 || new.iter().any(is_live) {
-            return Err(Obstacle::Full(FullBecause::DiskFull));
+            return Err(Obstacle::Full(*because));
         }
         self.check_node_memory(amount, Memory::UnderCredit)?;
         for record in new {

@@ -6,6 +6,7 @@
 //! files go when the journal has them.
 
 mod again;
+mod files;
 mod follow;
 mod inline;
 mod left;
@@ -22,7 +23,7 @@ use sortie_engine::mailbox::{OfferId, PerStream, Piece};
 use sortie_model::{ChildKey, JobInstance, Ordinal, Record, Seq};
 use sortie_store::journal::Dropped;
 use sortie_store::segment::SegmentError;
-use sortie_store::{RecoverError, SpoolError, Store};
+use sortie_store::{RecoverError, Store};
 use tokio::sync::Notify;
 
 use super::{FullBecause, JobMailboxes, ReadError, lock};
@@ -84,9 +85,6 @@ pub enum RestoreError {
         /// The child's place in its job.
         ordinal: Ordinal,
     },
-    /// The mailboxes' own files have no room.
-    #[error("output that was read back has no room")]
-    NoRoom(#[source] SpoolError),
     /// No job can have such a child.
     #[error("no job can have such a child")]
     NoSuchChild,
@@ -100,7 +98,7 @@ impl RestoreError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Output(error) => error.is_retryable(),
-            Self::NoRoom(_) | Self::Removed => true,
+            Self::Removed => true,
             Self::Inline { .. } | Self::NoSuchChild => false,
         }
     }

@@ -35,6 +35,10 @@ pub(super) struct State {
 pub(super) struct Returning {
     /// The number after the last record that comes back, or goes behind that.
     pub(super) next: Seq,
+    /// Whether it is: else its files could not be opened yet, and nothing is taken.
+    pub(super) is_known: bool,
+    /// Why not all is back.
+    pub(super) because: FullBecause,
     /// Whether its child has ended.
     pub(super) closes: bool,
     /// What goes behind all that comes back: at most a child's credit, so that its end need not
@@ -158,10 +162,16 @@ impl State {
         }
     }
 
+    /// How many of its records are not unread any more.
+    pub(super) fn taken(&self) -> u64 {
+        let all: u64 = Stream::ALL.iter().map(|stream| self.ledger.end(*stream).records).sum();
+        all.saturating_sub(self.ledger.unread().records)
+    }
+
     /// Why its producer has to pause. At the quota only one policy asks for that.
     pub(super) fn full(&self) -> Option<FullBecause> {
         let at_quota = self.ledger.blocks() && self.ledger.room() == 0;
-        let returns = self.returning.as_ref().map(|_| FullBecause::DiskFull);
+        let returns = self.returning.as_ref().map(|it| it.because);
         self.trouble.or(returns).or(at_quota.then_some(FullBecause::Quota))
     }
 

@@ -57,6 +57,8 @@ pub struct MailboxPool {
     pub(super) storing: Semaphore,
     /// Held while what had no room at the node's start comes back to a mailbox.
     pub(super) returning: tokio::sync::Mutex<()>,
+    /// The same for a mailbox that is read meanwhile.
+    pub(super) returning_read: tokio::sync::Mutex<()>,
     /// Files with output that are open between two rounds.
     pub(super) open_outputs: Arc<Semaphore>,
 }
@@ -86,6 +88,7 @@ impl MailboxPool {
             holes: Mutex::default(),
             storing: Semaphore::new(OUTPUT_ROUNDS),
             returning: tokio::sync::Mutex::default(),
+            returning_read: tokio::sync::Mutex::default(),
             open_outputs: Arc::new(Semaphore::new(OUTPUT_FILES_OPEN)),
         })
     }

@@ -43,7 +43,11 @@ impl Backed {
         }
         let store = Arc::clone(&self.backing.store);
         let found = blocking(move || store.output().neighbours(child)).await;
-        let near = found.ok_or(RestoreError::Removed)??;
+        let near = match found.ok_or(RestoreError::Removed)? {
+            // What cannot be seen now may be there: who reads it tries again.
+            Err(error) if error.is_retryable() => return Ok(true),
+            near => near?,
+        };
         let has_output = near.has_output(child).unwrap_or(true);
         self.table().neighbours = Some(near);
         Ok(has_output)

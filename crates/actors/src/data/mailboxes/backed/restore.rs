@@ -4,39 +4,27 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sortie_engine::mailbox::Tally;
-use sortie_model::limits::{BATCH_RECORDS, KIB};
-use sortie_model::{ChildKey, Ordinal, Record, Seq, Stream};
+use sortie_model::{Ordinal, Record, Seq, Stream};
 use sortie_store::journal::Cursor;
-use sortie_store::segment::{Batch, OutputLog, OutputReader, ReadBounds, SegmentError};
-use sortie_store::{RecoverError, Store};
 
 use super::super::append::tally;
 use super::super::compact::Compact;
 use super::super::grown::Grown;
 use super::super::{JobMailboxes, Position, Slot, blocking, is_possible};
+use super::files::Files;
 use super::inline::Inline;
-use super::returning::{Back, Rest};
+use super::returning::{Back, Lack, Part, Rest};
 use super::table::{Child, Place};
 use super::{Backed, RestoreError};
-
-/// What is read of a child's files at once.
-const READ: ReadBounds = ReadBounds { records: BATCH_RECORDS, bytes: 256 * KIB };
-
-/// A child's files, as they are read.
-struct Files {
-    reader: OutputReader,
-    /// What says that something is missing.
-    damage: Option<SegmentError>,
-    over: bool,
-}
 
 impl JobMailboxes {
     /// Makes the mailbox of a child what it was, at the start of a node and before anybody reads or
     /// appends: what its files or the journal's block have, without what was taken. `closed` says
     /// that the child has ended. It takes memory for some 100 KiB, however much is unread; the rest
-    /// goes to the mailboxes' own files, as with an append. What these have no room for comes back
-    /// behind this call, as room is made by who reads or by the disk: until then the mailbox takes
-    /// little else, to go behind that, and does not close.
+    /// goes to the mailboxes' own files, as with an append. What these have no room for, and what
+    /// cannot be read now and may be later, comes back behind this call, as room is made by who
+    /// reads or by the disk: until then the mailbox takes little else, to go behind that, and does
+    /// not close.
     ///
     /// # Errors
     /// [`RestoreError`]; what could be read is in the mailbox all the same.
@@ -75,7 +63,7 @@ impl JobMailboxes {
             // all of it; unless the journal says that they did.
             Ok(inline) => {
                 let block = inline.filter(|inline| inline.next >= cursor.stored);
-                let rest = Rest { cursor: cursor.clone(), closed, block };
+                let rest = Rest::new(cursor.clone(), closed, block);
                 self.restore_files(backed, ordinal, rest).await
             }
             Err(_) => {
@@ -148,13 +136,13 @@ impl JobMailboxes {
     ) -> Result<(), RestoreError> {
         match self.bring_back(backed, ordinal, &rest, Seq(0)).await? {
             Back::Whole => Ok(()),
-            Back::Part(next) => self.returns(backed, ordinal, next, rest),
+            Back::Part(part) => self.returns(backed, ordinal, part, rest),
         }
     }
 
     /// Puts what a child's files have from a number on, and then the journal's block, into its
-    /// mailbox. Where it has no room for all of that it stops, and can be called again with the
-    /// number of the mailbox's next record.
+    /// mailbox. Where it has no room for all of that, or not all can be read now, it stops, and can
+    /// be called again with the number of the mailbox's next record.
     pub(super) async fn bring_back(
         self: &Arc<Self>,
         backed: &Arc<Backed>,
@@ -163,15 +151,22 @@ impl JobMailboxes {
         from: Seq,
     ) -> Result<Back, RestoreError> {
         let (store, child) = (Arc::clone(&backed.backing.store), backed.child(ordinal));
-        let (known, closed, cursor) = (rest.cursor.clone(), rest.closed, &rest.cursor);
-        let opened = blocking(move || open(&store, (child, from), &known, closed)).await;
-        let (log, mut files) = opened.ok_or(RestoreError::Removed)??;
-        backed.table().child(ordinal).damaged = files.damage.is_some() && log.is_none();
-        let block = rest.block.clone();
-        let in_block = block.as_ref().map_or(Seq(0), |block| block.next);
-        let in_files = log.as_ref().map_or(Seq(0), OutputLog::next);
-        let next = in_files.max(cursor.stored).max(in_block);
-        while !files.over {
+        let (known, cursor, waits) = (rest.cursor.clone(), &rest.cursor, !rest.gives_up);
+        let opened = blocking(move || Files::open(&store, (child, from), &known)).await;
+        let mut files = opened.ok_or(RestoreError::Removed)??;
+        let in_block = rest.block.as_ref().map_or(Seq(0), |block| block.next);
+        let next = files.next().max(cursor.stored).max(in_block);
+        let is_known = files.log.is_some() || files.damage.is_some();
+        let mut left_out = rest.left_out;
+        let part = |lack, left_out| Ok(Back::Part(Part { next, is_known, left_out, lack }));
+        loop {
+            if let Some(error) = files.passing.take_if(|_| waits) {
+                return part(Lack::Passing(error), left_out);
+            }
+            left_out |= files.passing.is_some();
+            if files.over {
+                break;
+            }
             let read = blocking(move || {
                 let records = files.read();
                 (files, records)
@@ -179,29 +174,58 @@ impl JobMailboxes {
             let (read, mut records) = read.await.ok_or(RestoreError::Removed)?;
             files = read;
             records.retain(|record| record.seq >= from);
-            match self.restore_records(ordinal, records, cursor).await {
-                Err(RestoreError::NoRoom(_)) => return Ok(Back::Part(next)),
-                restored => restored?,
+            if let Some(lack) = self.restore_records(ordinal, records, cursor).await? {
+                return part(lack, left_out);
             }
         }
-        let told = log.as_ref().map_or(files.reader.position(), OutputLog::next);
+        if rest.closed {
+            let sealed = blocking(move || {
+                files.seal();
+                files
+            });
+            files = sealed.await.ok_or(RestoreError::Removed)?;
+        }
+        if let Some(error) = files.unsealed.take_if(|error| waits && error.is_retryable()) {
+            return part(Lack::Passing(error), left_out);
+        }
         // Where the files end: what only the block has follows them there.
-        let end = self.end_of(ordinal);
-        let first = if log.as_ref().is_some_and(OutputLog::is_empty) { Seq(0) } else { told };
-        let behind = match self.restore_block(ordinal, block, (first.max(from), cursor)).await {
-            Err(RestoreError::NoRoom(_)) => return Ok(Back::Part(next)),
-            restored => restored?,
-        };
-        let next = told.max(cursor.stored).max(behind);
+        let (told, end) = (files.told(), self.end_of(ordinal));
+        if let Some(Inline { with_errors, mut records, .. }) = rest.block.clone() {
+            let first = if files.are_empty() { Seq(0) } else { told };
+            records.retain(|record| record.seq >= first.max(from));
+            if let Some(lack) = self.restore_records(ordinal, records, cursor).await? {
+                return part(lack, left_out);
+            }
+            if with_errors {
+                self.note_errors(ordinal);
+            }
+        }
+        let next = told.max(cursor.stored).max(in_block);
+        self.brought_back(backed, ordinal, (rest, files), (end, next))
+    }
+
+    /// All is in its mailbox that could be read. What is appended from here on goes to the files
+    /// that are noted here.
+    fn brought_back(
+        &self,
+        backed: &Arc<Backed>,
+        ordinal: Ordinal,
+        (rest, files): (&Rest, Files),
+        (end, next): (Position, Seq),
+    ) -> Result<Back, RestoreError> {
+        let Files { log, damage, passing, unsealed, .. } = files;
+        let (closed, is_sealed) = (rest.closed, rest.closed && unsealed.is_none());
         let mut table = backed.table();
         let child = table.child(ordinal);
-        // Another start may find what this one does not.
-        child.frozen = files.damage.as_ref().is_some_and(SegmentError::is_retryable);
+        child.damaged = log.is_none() && damage.is_some();
+        // Another start may find what this one does not; nobody touches it.
+        child.lost |= log.is_none() && damage.is_none();
+        child.frozen = passing.is_some() || rest.left_out;
         child.stored = child.stored.max(next);
-        let raised = child.stored > cursor.stored;
+        let raised = child.stored > rest.cursor.stored;
         if log.as_ref().is_none_or(|log| !log.is_empty()) {
             child.place = Place::Files(end);
-            child.sealed = log.as_ref().filter(|_| closed).map(|log| (next, log.bytes()));
+            child.sealed = log.as_ref().filter(|_| is_sealed).map(|log| (next, log.bytes()));
         }
         if raised {
             table.moved(ordinal);
@@ -210,46 +234,23 @@ impl JobMailboxes {
         let place = Arc::clone(&self.pool.open_outputs).try_acquire_owned().ok();
         table.logs.extend(log.filter(|_| !closed).zip(place).map(|open| (ordinal, open)));
         drop(table);
-        // Behind that: what is appended from here on goes to the files that are noted there.
         self.all_back(backed, ordinal, next);
-        files.damage.map_or(Ok(Back::Whole), |damage| Err(damage.into()))
+        damage.or(passing).or(unsealed).map_or(Ok(Back::Whole), |error| Err(error.into()))
     }
 
-    /// Puts what only the journal's block has into a mailbox that has files: what comes from that
-    /// number on. Says where the block ends.
-    async fn restore_block(
-        self: &Arc<Self>,
-        ordinal: Ordinal,
-        block: Option<Inline>,
-        (from, cursor): (Seq, &Cursor),
-    ) -> Result<Seq, RestoreError> {
-        let Some(Inline { next, with_errors, mut records }) = block else { return Ok(Seq(0)) };
-        records.retain(|record| record.seq >= from);
-        self.restore_records(ordinal, records, cursor).await?;
-        if with_errors {
-            self.note_errors(ordinal);
-        }
-        Ok(next)
-    }
-
-    /// Puts records of a mailbox's files into it, but those that were taken.
+    /// Puts records of a mailbox's files into it, but those that were taken. Says what it has no
+    /// room for.
     async fn restore_records(
         self: &Arc<Self>,
         ordinal: Ordinal,
         mut records: Vec<Record>,
         cursor: &Cursor,
-    ) -> Result<(), RestoreError> {
+    ) -> Result<Option<Lack>, RestoreError> {
         records.retain(|record| !cursor.has_taken(record.stream, record.seq));
         if records.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
-        let grown = {
-            let mut shard = self.shard(ordinal);
-            if shard.removed {
-                return Err(RestoreError::Removed);
-            }
-            self.grow(shard.slot_mut(ordinal), ordinal).map_err(|_| RestoreError::Removed)?
-        };
+        let grown = self.grown_anyhow(ordinal)?;
         let new = tally(&records);
         while !self.store_restored(&grown, &records, new)? {
             let spills = grown.lock().memory() > 0;
@@ -259,12 +260,21 @@ impl JobMailboxes {
                 // Nothing can be moved: what is read at once is taken beyond the bound.
                 Ok(false) => {
                     self.put_restored(&grown, &records, new);
-                    return Ok(());
+                    break;
                 }
-                Err(error) => return Err(RestoreError::NoRoom(error)),
+                Err(_) => return Ok(Some(Lack::Room(new))),
             }
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// A child's mailbox, which grows for that.
+    pub(super) fn grown_anyhow(&self, ordinal: Ordinal) -> Result<Arc<Grown>, RestoreError> {
+        let mut shard = self.shard(ordinal);
+        if shard.removed {
+            return Err(RestoreError::Removed);
+        }
+        self.grow(shard.slot_mut(ordinal), ordinal).map_err(|_| RestoreError::Removed)
     }
 
     /// False when memory is used up.
@@ -350,43 +360,5 @@ impl Backed {
         {
             child.before = None;
         }
-    }
-}
-
-/// Opens a child's files to go on behind them, unless they are damaged, and to read them.
-fn open(
-    store: &Store,
-    (child, from): (ChildKey, Seq),
-    cursor: &Cursor,
-    closed: bool,
-) -> Result<(Option<OutputLog>, Files), RestoreError> {
-    let reader = store.read(child, from);
-    let (log, damage) = match store.follow(child, cursor) {
-        Ok(mut log) => {
-            if closed {
-                log.seal()?;
-            }
-            (Some(log), None)
-        }
-        Err(RecoverError::Output(damage)) => (None, Some(damage)),
-        Err(RecoverError::Journal(_)) | Err(_) => return Err(RestoreError::Removed),
-    };
-    let over = log.as_ref().is_some_and(OutputLog::is_empty);
-    Ok((log, Files { reader, damage, over }))
-}
-
-impl Files {
-    /// The next records that can be read.
-    fn read(&mut self) -> Vec<Record> {
-        let error = match self.reader.read(READ) {
-            Ok(Batch::Records(records)) => return records,
-            Ok(Batch::Waiting) => None,
-            Err(error) => Some(error),
-        };
-        let went_wrong = error.is_some() || self.damage.is_some();
-        self.damage = self.damage.take().or(error);
-        // Behind what is damaged there may be files that are not.
-        self.over = !(went_wrong && self.reader.pass_damage().is_ok_and(|is_more| is_more));
-        Vec::new()
     }
 }

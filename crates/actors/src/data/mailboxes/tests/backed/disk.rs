@@ -16,6 +16,8 @@ pub(super) enum Refusal {
     Full,
     Broken,
     BrokenSync,
+    /// Nothing of it can be opened or read, as where a process has no more descriptors.
+    Unreadable,
 }
 
 #[derive(Debug, Default)]
@@ -23,6 +25,8 @@ struct State {
     refusal: Option<Refusal>,
     /// The lengths that are on the disk.
     synced: HashMap<PathBuf, u64>,
+    /// Files with output that were opened, as often as they were.
+    opened: Vec<PathBuf>,
 }
 
 #[derive(Debug, Clone)]
@@ -65,6 +69,15 @@ impl TestDisk {
         self.listed.load(Ordering::Relaxed)
     }
 
+    /// How often files with a child's output were opened.
+    pub(super) fn opened(&self, child: Ordinal) -> usize {
+        let name = format!("{:08x}-", child.0);
+        let is_of_child = |path: &&PathBuf| {
+            path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(&name))
+        };
+        self.state.lock().unwrap().opened.iter().filter(is_of_child).count()
+    }
+
     /// The machine failed: output that was not synced is gone.
     pub(super) fn forget_unsynced(&self) {
         for path in self.output_files(&self.path().join("state/output")) {
@@ -97,9 +110,21 @@ impl TestDisk {
         files.remove(0)
     }
 
+    fn is_output(&self, path: &Path) -> bool {
+        path.starts_with(self.path().join("state/output"))
+    }
+
+    fn check_read(&self, path: &Path) -> io::Result<()> {
+        let refusal = self.state.lock().unwrap().refusal.filter(|_| self.is_output(path));
+        if refusal == Some(Refusal::Unreadable) {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(io::Error::from_raw_os_error(24));
+        }
+        Ok(())
+    }
+
     fn check(&self, path: &Path, sync: bool) -> io::Result<()> {
-        let is_output = path.starts_with(self.path().join("state/output"));
-        let refusal = self.state.lock().unwrap().refusal.filter(|_| is_output);
+        let refusal = self.state.lock().unwrap().refusal.filter(|_| self.is_output(path));
         let error = match refusal {
             Some(Refusal::Full) if !sync => io::ErrorKind::StorageFull.into(),
             Some(Refusal::Broken) if !sync => io::Error::from_raw_os_error(5),
@@ -117,6 +142,7 @@ impl DiskFile for TestFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.disk.check_read(&self.path)?;
         self.file.read_at(buffer, offset)
     }
 
@@ -148,8 +174,12 @@ impl DiskFile for TestFile {
 
 impl Disk for TestDisk {
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
+        self.check_read(path)?;
         if access == Access::Create {
             self.check(path, false)?;
+        }
+        if self.is_output(path) {
+            self.state.lock().unwrap().opened.push(path.to_owned());
         }
         let file = SystemDisk.open(path, access)?;
         Ok(Box::new(TestFile { file, path: path.to_owned(), disk: self.clone() }))

@@ -3,7 +3,9 @@
 use sortie_model::limits::CHILD_CREDIT_BYTES;
 use sortie_store::SpoolBounds;
 
+use super::disk::Refusal;
 use super::*;
+use crate::data::mailboxes::paused::DISK_LOOK;
 
 const LENGTH: usize = 9_000;
 const COUNT: u64 = 60;
@@ -24,22 +26,32 @@ fn without_room(disk: &TestDisk) -> Life {
 
 /// A child of an earlier life that said [`COUNT`] records, and ended or not.
 fn left_behind(disk: &TestDisk, ended: bool) {
+    all_left_behind(disk, &[CHILD], ended);
+}
+
+fn all_left_behind(disk: &TestDisk, children: &[Ordinal], ended: bool) {
     let life = Life::begin(disk);
-    life.add(CHILD, said(0, COUNT));
-    life.until_told(CHILD, COUNT);
-    if ended {
-        assert!(matches!(life.end(CHILD), Persisted::Segments { .. }));
+    for child in children {
+        life.add(*child, said(0, COUNT));
+        life.until_told(*child, COUNT);
+        if ended {
+            assert!(matches!(life.end(*child), Persisted::Segments { .. }));
+        }
     }
 }
 
 /// Takes records until there are so many.
 fn take(life: &Life, count: u64) -> Vec<Record> {
+    take_of(life, CHILD, count)
+}
+
+fn take_of(life: &Life, child: Ordinal, count: u64) -> Vec<Record> {
     let job = life.job();
     life.run(async {
         let mut taken = Vec::new();
         while (taken.len() as u64) < count {
             let version = job.version();
-            match job.take(CHILD, ALL).await {
+            match job.take(child, ALL).await {
                 more if more.is_empty() => _ = job.changed(version).await,
                 more => taken.extend(more),
             }
@@ -157,4 +169,134 @@ fn a_job_that_is_removed_has_nothing_come_back() {
     life.run(async { life.job().remove_all() });
     life.run(until(|| files(&disk) == 0));
     assert_eq!(life.pool.memory_bytes(), 0);
+}
+
+/// How many records come back at once.
+const PORTION: u64 = 30;
+
+/// A life with memory for a portion of each child, and on the disk for so many bytes.
+fn with_portions(disk: &TestDisk, room: u64) -> Life {
+    let spool = SpoolBounds { pretended_disk: Some(room), ..SpoolBounds::default() };
+    let bounds = PoolBounds { node_memory: 16 * MIB as u64, spool, ..small() };
+    Life::with_policy(disk, bounds, OutputPolicy::Block)
+}
+
+/// Some looks at the disk long, nothing happens.
+fn nothing_happens(life: &Life) {
+    let job = life.job();
+    let (version, looks) = (job.version(), DISK_LOOK * 4);
+    life.run(async {
+        tokio::time::timeout(looks, job.changed(version)).await.unwrap_err();
+    });
+}
+
+#[test]
+fn a_mailbox_that_nobody_reads_does_nothing_while_there_is_no_room() {
+    let disk = TestDisk::new();
+    let children = [CHILD, Ordinal(1), Ordinal(2), Ordinal(4), Ordinal(5)];
+    all_left_behind(&disk, &children, true);
+    let life = with_portions(&disk, 0);
+    for child in children {
+        life.restore(child, true).unwrap();
+        assert!(life.kept(child).len() as u64 <= PORTION);
+    }
+    let opened = || children.map(|child| disk.opened(child));
+    let before = opened();
+    nothing_happens(&life);
+    assert_eq!(opened(), before, "it was seen that nothing helps");
+    assert_eq!(take(&life, COUNT), said(0, COUNT));
+    life.run(until(|| life.job().summary(CHILD).closed));
+    assert_eq!(opened()[1..], before[1..], "one that is read is no help for another");
+    for child in children.into_iter().skip(1) {
+        assert_eq!(take_of(&life, child, COUNT), said(0, COUNT));
+    }
+}
+
+#[test]
+fn a_mailbox_that_is_read_does_not_wait_for_one_that_nobody_reads() {
+    let disk = TestDisk::new();
+    left_behind(&disk, true);
+    let life = with_portions(&disk, 0);
+    life.restore(CHILD, true).unwrap();
+    let another_comes_back = life.run(life.pool.returning.lock());
+    assert_eq!(take(&life, COUNT), said(0, COUNT));
+    drop(another_comes_back);
+}
+
+#[test]
+fn a_mailbox_that_nobody_reads_comes_back_as_the_disk_has_room() {
+    let disk = TestDisk::new();
+    let children = [CHILD, Ordinal(1)];
+    all_left_behind(&disk, &children, true);
+    let life = with_portions(&disk, 300_000);
+    for child in children {
+        life.restore(child, true).unwrap();
+    }
+    let here = children.map(|child| life.kept(child).len() as u64);
+    assert_eq!(here, [COUNT, PORTION], "the first one's records fill the disk");
+    assert_eq!(take(&life, COUNT), said(0, COUNT));
+    life.run(until(|| life.job().summary(Ordinal(1)).closed));
+    assert_eq!(take_of(&life, Ordinal(1), COUNT), said(0, COUNT));
+}
+
+#[test]
+fn what_cannot_be_read_while_a_mailbox_comes_back_comes_later() {
+    let disk = TestDisk::new();
+    left_behind(&disk, true);
+    let life = coming_back(&disk, true);
+    let here = life.kept(CHILD).len() as u64;
+    disk.refuse(Some(Refusal::Unreadable));
+    assert_eq!(take(&life, here), said(0, here));
+    life.run(until(|| disk.refused() > 0));
+    nothing_happens(&life);
+    disk.refuse(None);
+    assert_eq!(take(&life, COUNT - here), said(here, COUNT - here));
+    life.run(until(|| life.job().summary(CHILD).closed));
+    life.commit_cursors();
+    drop(life);
+    let life = coming_back(&disk, true);
+    assert!(life.kept(CHILD).is_empty(), "what was taken counts as taken");
+}
+
+#[test]
+fn a_node_that_begins_where_nothing_can_be_read_has_it_later() {
+    for refusal in [Refusal::Unreadable, Refusal::Full] {
+        let disk = TestDisk::new();
+        // What a function said is not closed where the disk was full at its end.
+        left_behind(&disk, false);
+        let life = Life::begin(&disk);
+        disk.refuse(Some(refusal));
+        life.restore(CHILD, true).unwrap();
+        let job = life.job();
+        assert!(job.summary(CHILD).full.is_some() && !job.summary(CHILD).closed);
+        assert!(job.unread().records > 0 && !job.is_at_rest());
+        disk.refuse(None);
+        assert_eq!(take(&life, COUNT), said(0, COUNT), "{refusal:?}");
+        life.run(until(|| job.summary(CHILD).closed));
+        life.commit_cursors();
+        drop((job, life));
+        let life = Life::begin(&disk);
+        life.restore(CHILD, true).unwrap();
+        assert!(life.kept(CHILD).is_empty());
+        assert_eq!(life.job().summary(CHILD).next, Seq(COUNT));
+    }
+}
+
+#[test]
+fn what_can_never_be_read_is_not_waited_for_without_end() {
+    let disk = TestDisk::new();
+    left_behind(&disk, true);
+    let life = Life::begin(&disk);
+    disk.refuse(Some(Refusal::Unreadable));
+    life.restore(CHILD, true).unwrap();
+    let job = life.job();
+    life.run(until(|| job.summary(CHILD).closed));
+    assert!(job.summary(CHILD).full.is_none() && life.kept(CHILD).is_empty());
+    life.commit_cursors();
+    life.run(until(|| job.backed.as_ref().unwrap().is_at_rest()));
+    drop((job, life));
+    disk.refuse(None);
+    let life = Life::begin(&disk);
+    life.restore(CHILD, true).unwrap();
+    assert!(life.kept(CHILD) == said(0, COUNT), "another start can read it");
 }
