@@ -300,3 +300,25 @@ fn what_can_never_be_read_is_not_waited_for_without_end() {
     life.restore(CHILD, true).unwrap();
     assert!(life.kept(CHILD) == said(0, COUNT), "another start can read it");
 }
+
+#[test]
+fn a_child_that_goes_on_says_nothing_before_its_files_could_be_opened() {
+    let disk = TestDisk::new();
+    left_behind(&disk, false);
+    let life = Life::begin(&disk);
+    disk.refuse(Some(Refusal::Unreadable));
+    life.restore(CHILD, false).unwrap();
+    let job = life.job();
+    let next = said(COUNT, 1).remove(0);
+    let refused = life.run(async { job.append_again(CHILD, next.clone()).await });
+    let because = FullBecause::DiskFailed;
+    assert!(matches!(refused, Err(AppendError::Full { because: of, .. }) if of == because));
+    disk.refuse(None);
+    life.run(async {
+        while job.append_again(CHILD, next.clone()).await.is_err() {
+            job.room(CHILD).await;
+        }
+    });
+    assert!(take(&life, COUNT + 1) == said(0, COUNT + 1));
+    assert!(matches!(life.end(CHILD), Persisted::Segments { next: Seq(61), .. }));
+}
