@@ -197,34 +197,76 @@ fn doctor_writes_to_the_home_and_says_that_its_disk_is_full() {
     assert_eq!(fs::read_dir(&disk.0).expect("a folder").count(), 0, "nothing is left");
 }
 
-#[test]
-fn what_had_no_room_when_its_node_began_again_comes_all_the_same() {
-    const LINES: u32 = 2_000_000;
+/// How many lines a job says that has no room when its node begins again.
+const SAID: u32 = 2_000_000;
+
+/// A node that begins again where its mailboxes have no room for what a job said, which failed.
+fn without_room() -> Option<(Home, SmallDisk)> {
     let mut home = Home::running("solo", &[]);
-    start(&home, &["--", "sh", "-c", &format!("seq {LINES}; exit 4")]);
+    start(&home, &["--", "sh", "-c", &format!("seq {SAID}; exit 4")]);
     assert_eq!(home.sortie(&["wait", "1"]).code, 100);
     home.kill_daemon();
     // Where the next node's mailboxes have their files.
     let Some(disk) = SmallDisk::mount(home.path().join("spill")) else {
-        return eprintln!("skipped: nothing can be mounted here");
+        eprintln!("skipped: nothing can be mounted here");
+        return None;
     };
     disk.fill();
     home.run("solo", &[]);
     let job = entry(&home, "1");
     assert_eq!((&job["has_more_data"], &job["state"]), (&true.into(), &"failed".into()), "{job}");
-    let begin = home.sortie(&["receive", "1"]);
-    // More is to come, and then how it ended.
-    assert!(begin.code == 0 && begin.out.starts_with(&numbers(10)), "{:?}", begin.err);
+    Some((home, disk))
+}
+
+/// Receives, and is told that this is not all.
+fn a_part(home: &Home, words: &[&str], of: &str) -> String {
+    let part = home.sortie(&[&["receive"], words].concat());
+    let says = format!("not all output of {of} is back: the disk of its node's home is full");
+    assert!(part.code == 1 && part.err.contains(&says), "{words:?}: {} {}", part.code, part.err);
+    assert!(!part.err.contains("is Failed"), "{words:?}: no end before the last record");
+    part.out
+}
+
+#[test]
+fn what_had_no_room_when_its_node_began_again_comes_all_the_same() {
+    let Some((mut home, _disk)) = without_room() else { return };
+    for words in [["--keep", "1"], ["--follow", "1"]] {
+        assert!(a_part(&home, &words, "job 1").starts_with(&numbers(10)), "{words:?}");
+    }
+    for words in [&["--wait", "--stream", "error", "1"][..], &["--stream", "error", "1"]] {
+        assert_eq!(a_part(&home, words, "job 1"), "", "{words:?}");
+    }
+    assert_eq!(a_part(&home, &["--wait", "--events", "--stream", "error", "2"], "child 2"), "");
+    let begin = a_part(&home, &["--stream", "output", "1"], "job 1");
+    assert!(begin.starts_with(&numbers(10)), "{} bytes", begin.len());
     home.kill_daemon();
     home.run("solo", &[]);
-    // Of the child alone, which nobody else waits for.
-    let rest = home.sortie(&["receive", "--wait", "2"]);
-    assert_eq!(rest.code, 100, "{:?}", rest.err);
-    assert!(begin.out + &rest.out == numbers(LINES), "every line, once");
+    // It makes room as it goes on.
+    let rest = home.sortie(&["receive", "1"]);
+    assert_eq!(rest.code, 0, "{:?}", rest.err);
+    assert!(rest.err.contains("exited with status 4"), "{}", rest.err);
+    assert!(begin + &rest.out == numbers(SAID), "every line, once");
     home.kill_daemon();
     home.run("solo", &[]);
     let nothing = home.sortie(&["receive", "1"]);
-    assert_eq!(nothing.out, "", "{:?}", nothing.err);
+    assert_eq!((nothing.code, &nothing.out[..]), (0, ""), "{:?}", nothing.err);
+}
+
+#[test]
+fn an_end_is_told_behind_what_had_no_room_when_its_node_began_again() {
+    let Some((home, _disk)) = without_room() else { return };
+    // Of the child alone, which nobody else waits for.
+    let all = home.sortie(&["receive", "--wait", "--events", "-o", "ndjson", "2"]);
+    assert_eq!(all.code, 100, "{:?}", all.err);
+    let is_event = |line: &&str| line.contains("\"event\"");
+    let (events, records): (Vec<_>, Vec<_>) = all.out.lines().partition(is_event);
+    assert!(records.len() > 1 && events.len() == 1, "{} {events:?}", records.len());
+    assert_eq!(all.out.lines().last(), events.first().copied(), "the end comes last");
+    let bytes = |line: &&str| {
+        let record: Value = serde_json::from_str(line).expect("JSON");
+        record["text"].as_str().map_or(0, str::len)
+    };
+    assert_eq!(records.iter().map(bytes).sum::<usize>(), numbers(SAID).len(), "all of it");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! What a receive is about, and in which order it says that entries settled (`docs/semantics.md`,
 //! section 3.3).
 
+mod returning;
+
 use std::collections::{BTreeMap, HashMap};
 
 use sortie_model::record::StreamSet;
@@ -10,6 +12,7 @@ use sortie_wire::session_proto::{ReceiveMode, ReceiveSpec};
 
 use crate::session::Place;
 use crate::wait::Until;
+pub use returning::{incomplete, makes_room, not_back, waits_for_room};
 
 /// Which children of a job a receive reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,17 +141,20 @@ pub struct SettledOnce {
 
 impl SettledOnce {
     /// The children that have settled and were not told so far, in child order; they count as told.
+    /// Those of which not all is back from the disk, given in child order, are not told yet: their
+    /// last record is not here.
     ///
     /// Looks at children from the first that was not told on, and no longer than there can be news.
     pub fn children(
         &mut self,
-        candidates: Candidates<'_>,
+        (candidates, not_back): (Candidates<'_>, &[Ordinal]),
         until: Until,
         state: impl Fn(Ordinal) -> Option<State>,
     ) -> Vec<(Ordinal, State)> {
         let mut news = Vec::new();
         let mut look = |this: &mut Self, ordinal: Ordinal| {
             if !this.was_told(ordinal)
+                && not_back.binary_search(&ordinal).is_err()
                 && let Some(state) = state(ordinal).filter(|state| until.is_met_by(*state))
             {
                 this.tell(ordinal);
@@ -173,9 +179,9 @@ impl SettledOnce {
     }
 
     /// The job's own news, which come after those of its children. To be asked with a state that
-    /// was read together with theirs.
-    pub fn parent(&mut self, state: State, until: Until) -> Option<State> {
-        let news = !self.parent && until.is_met_by(state);
+    /// was read together with theirs, and with the same ones of which not all is back.
+    pub fn parent(&mut self, state: State, until: Until, not_back: &[Ordinal]) -> Option<State> {
+        let news = !self.parent && not_back.is_empty() && until.is_met_by(state);
         self.parent |= news;
         news.then_some(state)
     }

@@ -10,7 +10,9 @@ mod groups;
 mod now;
 mod others;
 mod outlet;
+mod queue;
 mod reading;
+mod room;
 mod target;
 mod until;
 
@@ -36,6 +38,7 @@ use crate::serve::{get, remove, wait};
 use groups::{Groups, groups};
 use outlet::Outlet;
 use reading::{NotRead, Reading};
+use room::Room;
 use target::{Failures, Target};
 
 /// Why a receive breaks off.
@@ -205,8 +208,15 @@ async fn run(
     let selected = session.select(&spec.selection).await;
     let parts = parts(&selected.places);
     let held = (window, committing);
-    let mut all =
-        Groups { stay, spec, on, held, failures: Failures::default(), in_hand: Vec::new() };
+    let mut all = Groups {
+        stay,
+        spec,
+        on,
+        held,
+        failures: Failures::default(),
+        in_hand: Vec::new(),
+        not_back: Vec::new(),
+    };
     let mut blocked = None;
     for group in groups(session, &parts, spec) {
         blocked = all.deliver(group, outlet).await?;
@@ -214,18 +224,20 @@ async fn run(
     // What a session that ended dropped was not read: this is no end.
     check(stay)?;
     let deadlock = blocked.and_then(|place| wait::deadlock(session, place));
-    let (failures, in_hand) = (all.failures.into_all(), all.in_hand);
+    let Groups { failures, in_hand, not_back, .. } = all;
     // At the moment at which it is looked who else has something.
     let removes = spec.auto_remove && deadlock.is_none();
     let jobs = removes.then(|| read_jobs(session, &parts, window));
     let mut entries = get::listed(session, selected).await?;
     others::note(session, &mut entries, &in_hand);
-    if let Some((read, left)) = jobs {
+    entries.troubles.extend(room::troubles(session, spec, &not_back));
+    if let Some((read, mut left)) = jobs {
+        left.retain(|id| !not_back.contains(&Place::Job(*id)));
         entries.troubles.extend(left.into_iter().map(still_unread));
         // Set once, here.
         let _ = to_remove.set(read);
     }
-    Ok(Delivery::End { failures, entries, deadlock })
+    Ok(Delivery::End { failures: failures.into_all(), entries, deadlock })
 }
 
 /// Whether the client may go on, and the session is there.
@@ -242,6 +254,7 @@ struct Receive<'a> {
     stay: &'a Stay,
     targets: Vec<Target>,
     reading: Reading<'a>,
+    room: Room,
     window: &'a Window,
     outlet: &'a mut Outlet,
 }
@@ -269,6 +282,7 @@ impl Receive<'_> {
         };
         if !batch.records.is_empty() {
             let (number, records) = (batch.number, batch.records);
+            self.room.note_batch();
             self.outlet.push(ToClient::Records { number, source, records }).await?;
         }
         Ok(Delivered { last: batch.last, more: batch.more })

@@ -92,7 +92,7 @@ fn all(states: &[State], until: Until) -> Candidates<'static> {
 
 fn news(once: &mut SettledOnce, states: &[State], until: Until) -> Vec<u32> {
     let state = |ordinal: Ordinal| states.get(ordinal.0 as usize).copied();
-    let news = once.children(all(states, until), until, state);
+    let news = once.children((all(states, until), &[]), until, state);
     news.into_iter().map(|(ordinal, _)| ordinal.0).collect()
 }
 
@@ -104,8 +104,8 @@ fn each_child_is_told_once() {
     assert_eq!(news(&mut once, &[Running, Failed, Running], until), [] as [u32; 0]);
     assert_eq!(news(&mut once, &[Completed, Failed, Disconnected], until), [0, 2]);
     assert_eq!(news(&mut once, &[Completed, Failed, Completed, Completed], until), [3]);
-    assert_eq!(once.parent(Failed, until), Some(Failed));
-    assert_eq!(once.parent(Failed, until), None);
+    assert_eq!(once.parent(Failed, until, &[]), Some(Failed));
+    assert_eq!(once.parent(Failed, until, &[]), None);
 }
 
 #[test]
@@ -113,9 +113,9 @@ fn who_waits_for_the_finish_is_not_told_of_a_disconnection() {
     let mut once = SettledOnce::default();
     let until = Until::Finished;
     assert_eq!(news(&mut once, &[Disconnected, Completed], until), [1]);
-    assert_eq!(once.parent(Disconnected, until), None);
+    assert_eq!(once.parent(Disconnected, until, &[]), None);
     assert_eq!(news(&mut once, &[Failed, Completed], until), [0]);
-    assert_eq!(once.parent(Failed, until), Some(Failed));
+    assert_eq!(once.parent(Failed, until, &[]), Some(Failed));
 }
 
 #[test]
@@ -123,8 +123,24 @@ fn selected_children_are_told_alone() {
     let mut once = SettledOnce::default();
     let some = [Ordinal(1), Ordinal(70)];
     let state = |ordinal: Ordinal| (ordinal.0 == 70).then_some(Completed);
-    let told = once.children(Candidates::Some(&some), Until::Settled, state);
+    let told = once.children((Candidates::Some(&some), &[]), Until::Settled, state);
     assert_eq!(told, [(Ordinal(70), Completed)]);
+}
+
+#[test]
+fn an_end_is_told_when_all_before_it_is_back() {
+    let (mut once, until) = (SettledOnce::default(), Until::Settled);
+    let states = [Failed; 3];
+    let mut look = |not_back: &[Ordinal]| {
+        let state = |ordinal: Ordinal| states.get(ordinal.0 as usize).copied();
+        let children = once.children((all(&states, until), not_back), until, state);
+        let children: Vec<_> = children.into_iter().map(|(ordinal, _)| ordinal.0).collect();
+        (children, once.parent(Failed, until, not_back).is_some())
+    };
+    assert_eq!(look(&[Ordinal(0), Ordinal(2)]), (vec![1], false));
+    assert_eq!(look(&[Ordinal(2)]), (vec![0], false));
+    assert_eq!(look(&[]), (vec![2], true));
+    assert_eq!(look(&[]), (vec![], false));
 }
 
 proptest! {

@@ -13,6 +13,7 @@ use sortie_wire::session_proto::{ReceiveMode, ReceiveSpec};
 
 use super::outlet::Outlet;
 use super::reading::Reading;
+use super::room::Room;
 use super::target::{Failures, Target};
 use super::{Broken, Receive, ends, now, others, takes, until};
 use crate::data::archived::Archived;
@@ -72,6 +73,8 @@ pub(super) struct Groups<'a> {
     pub(super) failures: Failures,
     /// What other readers had in hand where a receive that takes passed it.
     pub(super) in_hand: Vec<(Place, u64)>,
+    /// Of what not all came, since it is not back from a full disk.
+    pub(super) not_back: Vec<Place>,
 }
 
 impl Groups<'_> {
@@ -88,7 +91,8 @@ impl Groups<'_> {
         let ends = ends(&targets);
         let watched = Watched::new(&ends, &session.table());
         let reading = Reading::new(spec, window, outlet.live_values());
-        let mut receive = Receive { stay, targets, reading, window, outlet: &mut *outlet };
+        let room = Room::new(spec);
+        let mut receive = Receive { stay, targets, reading, room, window, outlet: &mut *outlet };
         let blocked = match spec.mode {
             ReceiveMode::Take | ReceiveMode::Keep => {
                 now::deliver(&mut receive, spec.tail).await?;
@@ -103,6 +107,7 @@ impl Groups<'_> {
             }
         };
         self.failures.add(&receive.targets);
+        self.not_back.extend(receive.places_not_back());
         if takes(spec) {
             self.in_hand.extend(others::in_hand(&receive.targets, spec.streams, window));
         }

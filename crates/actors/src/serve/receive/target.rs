@@ -66,14 +66,20 @@ impl Target {
         unread
     }
 
-    /// Whether something of its children to be read has yet to come back from the disk.
-    pub(super) fn returns(&self) -> bool {
-        let is_named = |child: &Ordinal| match &self.part {
-            Part::Whole => true,
-            Part::Children(some) => some.binary_search(child).is_ok(),
-        };
-        let returning = self.job.mailboxes.returning_children();
-        returning.into_iter().any(|child| is_named(&child) && self.wants(child))
+    /// The children to be read of which something has yet to come back from the disk, in no order.
+    pub(super) fn not_back(&self) -> Vec<Ordinal> {
+        if self.job.mailboxes.is_removed() {
+            return Vec::new();
+        }
+        let mut returning = self.job.mailboxes.returning_children();
+        returning.retain(|child| self.wants(*child));
+        returning
+    }
+
+    /// Whether nothing of that child has yet to come back.
+    pub(super) fn is_back(&self, ordinal: Ordinal) -> bool {
+        let mailboxes = &self.job.mailboxes;
+        mailboxes.is_removed() || !mailboxes.is_returning(ordinal)
     }
 
     /// How many records of these streams its children to be read have in readers' hands, where

@@ -1,35 +1,28 @@
 //! A receive that goes on until its entries are settled.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use sortie_engine::receive::{Candidates, Part, QuestionsOnce, SettledOnce};
+use sortie_engine::receive::{Candidates, Part};
 use sortie_engine::wait::{Course, Until, course};
 use sortie_model::record::StreamSet;
 use sortie_model::{EntryId, Ordinal, Question, State, limits};
 use sortie_wire::session_proto::{Delivery, ReceiveMode, ReceiveSpec, WaitCount};
 use tokio::time::Instant;
 
+use super::queue::Queue;
+use super::room::LOOK;
 use super::target::Target;
 use super::{Broken, Receive, check};
 use crate::data::exchange::ToClient;
-use crate::data::mailboxes::Ready;
 use crate::data::window::Child;
 use crate::serve::wait::Watched;
 
 /// Batches after which the states are looked at again, however much there is to deliver.
 const BATCHES_AT_ONCE: usize = 64;
-/// How often a receive that waits for another reader's records looks for them: what that one
-/// confirms nobody is told of.
-const LOOK: Duration = Duration::from_millis(50);
-/// A receive that is about so many children of a job looks at each of them, rather than at all that
-/// have something to read.
-const FEW_CHILDREN: usize = 64;
-
 /// Delivers what is there and what comes, in order of arrival. Answers the place of the entry that
 /// is blocked, if that is why it ends.
 pub(super) async fn deliver(
@@ -48,6 +41,8 @@ pub(super) async fn deliver(
         // Marked as seen before the states are read, and these before the mailboxes: a state can be
         // seen only when all output before it is stored, so what it ends is found below.
         changes.mark();
+        let not_back = flow.receive.children_not_back();
+        flow.receive.room.set_not_back(not_back);
         watched.look();
         let course = match course(&watched.states, WaitCount::All, until) {
             Course::Blocked(_) if spec.answers => Course::Waiting,
@@ -109,74 +104,6 @@ struct Flow<'r, 'a> {
     waits: FuturesUnordered<BoxFuture<'static, usize>>,
 }
 
-/// The children of one target that may have something, each once, in turn.
-struct Queue {
-    lookout: Lookout,
-    children: VecDeque<Ordinal>,
-    queued: HashSet<Ordinal>,
-    in_turn: bool,
-    waits: bool,
-    told: SettledOnce,
-    asked: QuestionsOnce,
-}
-
-impl Queue {
-    fn put(&mut self, ordinal: Ordinal) {
-        if self.queued.insert(ordinal) {
-            self.children.push_back(ordinal);
-        }
-    }
-
-    fn take(&mut self) -> Option<Ordinal> {
-        let ordinal = self.children.pop_front()?;
-        self.queued.remove(&ordinal);
-        Some(ordinal)
-    }
-}
-
-/// How a queue learns which children may have something to read.
-enum Lookout {
-    /// The mailboxes say it.
-    Ready(Ready),
-    /// The receive is about a few of many: each is looked at whenever anything has changed.
-    Few {
-        children: Vec<Ordinal>,
-        next: usize,
-        /// The version of the mailboxes before the first of them was looked at.
-        since: Option<u64>,
-    },
-}
-
-impl Lookout {
-    fn new(target: &Target) -> Self {
-        match &target.part {
-            Part::Children(some) if some.len() <= FEW_CHILDREN => {
-                Self::Few { children: some.clone(), next: 0, since: None }
-            }
-            _ => Self::Ready(target.job.mailboxes.ready()),
-        }
-    }
-
-    /// The next child; what came before `version` was seen once there is none.
-    fn next_child(&mut self, version: &mut u64) -> Option<Ordinal> {
-        match self {
-            Self::Ready(ready) => ready.next_child(),
-            Self::Few { children, next, since } => {
-                *version = *since.get_or_insert(*version);
-                let child = children.get(*next).copied();
-                *next += usize::from(child.is_some());
-                child
-            }
-        }
-    }
-
-    fn begin_again(&mut self) {
-        if let Self::Few { next, since, .. } = self {
-            (*next, *since) = (0, None);
-        }
-    }
-}
-
 /// What settled in one target: its children, then itself.
 struct News {
     place: usize,
@@ -186,15 +113,7 @@ struct News {
 
 impl<'r, 'a> Flow<'r, 'a> {
     fn new(receive: &'r mut Receive<'a>) -> Self {
-        let queues = receive.targets.iter().map(|target| Queue {
-            lookout: Lookout::new(target),
-            children: VecDeque::new(),
-            queued: HashSet::new(),
-            in_turn: true,
-            waits: false,
-            told: SettledOnce::default(),
-            asked: QuestionsOnce::default(),
-        });
+        let queues = receive.targets.iter().map(Queue::new);
         let queues: Vec<_> = queues.collect();
         let turn = (0..queues.len()).collect();
         Self { receive, queues, turn, waits: FuturesUnordered::new() }
@@ -278,11 +197,10 @@ impl<'r, 'a> Flow<'r, 'a> {
     /// Everything was delivered that is not in another reader's hand, or has yet to come back from
     /// the disk. Says whether something is, and was waited for: it may be here now.
     async fn is_elsewhere(&mut self, patience: &mut Patience) -> Result<bool, Broken> {
-        let mut targets = self.receive.targets.iter();
-        if targets.any(|it| !it.job.mailboxes.is_removed() && it.returns()) {
-            self.receive.outlet.flush().await?;
-            tokio::time::sleep(LOOK).await;
-            return Ok(true);
+        if !self.receive.room.is_all_back() {
+            // What is back since the look may be behind what was delivered.
+            let is_back = self.receive.children_not_back().is_empty();
+            return Ok(is_back || self.receive.waits_for_room().await?);
         }
         let until = match patience {
             Patience::None => return Ok(false),
@@ -340,8 +258,9 @@ impl<'r, 'a> Flow<'r, 'a> {
         Ok(())
     }
 
-    /// What has settled since the last look.
+    /// What has settled since the last look, and of which all was back then.
     fn news(&mut self, until: Until) -> Vec<News> {
+        let room = &self.receive.room;
         let targets = self.receive.targets.iter().zip(&mut self.queues).enumerate();
         let news = targets.map(|(place, (target, queue))| {
             let rows = target.job.rows();
@@ -356,9 +275,10 @@ impl<'r, 'a> Flow<'r, 'a> {
                 Part::Whole => Candidates::All { children: rows.children(), met },
                 Part::Children(some) => Candidates::Some(some),
             };
-            let children = queue.told.children(candidates, until, state);
+            let not_back = room.not_back(place);
+            let children = queue.told.children((candidates, &not_back), until, state);
             let whole = target.part == Part::Whole;
-            let job = if whole { queue.told.parent(rows.state(), until) } else { None };
+            let job = whole.then(|| queue.told.parent(rows.state(), until, &not_back)).flatten();
             News { place, children, job }
         });
         news.filter(|news| !news.children.is_empty() || news.job.is_some()).collect()

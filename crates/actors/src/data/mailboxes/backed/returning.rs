@@ -127,6 +127,12 @@ impl JobMailboxes {
         returning.map(|(ordinal, _)| *ordinal).collect()
     }
 
+    /// Whether that child is one of them.
+    pub(crate) fn is_returning(&self, ordinal: Ordinal) -> bool {
+        let Some(backed) = &self.backed else { return false };
+        backed.table().children.get(&ordinal).is_some_and(|child| child.returning)
+    }
+
     /// All of a mailbox is back that was before that number: what came meanwhile goes behind it, as
     /// does all that comes.
     pub(super) fn all_back(&self, backed: &Arc<Backed>, ordinal: Ordinal, next: Seq) {
