@@ -126,3 +126,54 @@ pub(super) fn troubles(
     };
     named.map(trouble).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use sortie_model::limits;
+    use sortie_model::selector::Selection;
+    use sortie_wire::session_proto::ReceiveMode;
+
+    use super::*;
+
+    fn room(mode: ReceiveMode) -> Room {
+        Room::new(&ReceiveSpec::new(Selection::default(), mode))
+    }
+
+    /// Lets it have had nothing for so long.
+    fn idle(room: &mut Room, time: Duration) {
+        let (since, _) = room.idle.as_mut().expect("it waits");
+        *since = since.checked_sub(time).expect("a machine that has run for a while");
+    }
+
+    #[test]
+    fn who_makes_no_room_does_not_wait_for_it() {
+        assert!(!room(ReceiveMode::Follow).goes_on(0) && !room(ReceiveMode::Keep).goes_on(3));
+    }
+
+    #[test]
+    fn who_has_nothing_for_long_gives_up_for_good() {
+        let mut room = room(ReceiveMode::Take);
+        assert!(room.goes_on(0));
+        idle(&mut room, limits::LOST_AFTER);
+        room.note_batch();
+        assert!(room.goes_on(7), "something came");
+        idle(&mut room, limits::LOST_AFTER);
+        assert!(room.goes_on(7), "its reader has that in hand");
+        assert!(room.goes_on(0), "its reader confirmed it");
+        idle(&mut room, limits::LOST_AFTER);
+        assert!(!room.goes_on(0));
+        room.note_batch();
+        assert!(!room.goes_on(0));
+    }
+
+    #[test]
+    fn the_children_of_a_target_are_told_in_order() {
+        let mut room = room(ReceiveMode::Take);
+        for child in [(0, Ordinal(4)), (1, Ordinal(3)), (1, Ordinal(0)), (2, Ordinal(0))] {
+            room.note(child, false);
+        }
+        assert_eq!(room.not_back(1), [Ordinal(0), Ordinal(3)]);
+        room.note((1, Ordinal(0)), true);
+        assert_eq!((room.not_back(1), room.is_all_back()), (vec![Ordinal(3)], false));
+    }
+}

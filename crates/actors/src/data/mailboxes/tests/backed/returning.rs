@@ -73,7 +73,8 @@ fn waits_for_room(life: &Life) -> Summary {
     assert!(here < COUNT, "{here} records: it was to have no room");
     assert_eq!((summary.full, summary.next), (Some(FullBecause::DiskFull), Seq(COUNT)));
     assert!(!summary.closed && life.job().unread().records > here, "there is more than that");
-    assert!(!life.job().is_at_rest());
+    assert!(!life.job().is_at_rest() && life.job().is_returning(CHILD));
+    assert_eq!(life.job().returning_children(), [CHILD]);
     summary
 }
 
@@ -88,6 +89,8 @@ fn a_mailbox_that_had_no_room_comes_back_as_it_is_read() {
         let job = life.job();
         life.run(until(|| job.summary(CHILD).full.is_none() && job.unread().records == 0));
         assert_eq!(job.summary(CHILD).closed, ended);
+        life.run(until(|| !job.is_returning(CHILD)));
+        assert_eq!(job.returning_children(), []);
         life.commit_cursors();
         drop((job, life));
         // What was taken counts as taken.
