@@ -386,9 +386,6 @@ pub const RECEIVE_WINDOW_BYTES: u64 = 16 * MIB as u64;
 /// Offers of one mailbox that one receive holds at once. Less than [`OFFERS_PER_MAILBOX`], so that
 /// a reader that does not acknowledge leaves others a place.
 pub const RECEIVE_OFFERS: u32 = 12;
-/// How long a receive waits for its reader to confirm something, where that makes room for output
-/// which has yet to come back from a full disk.
-pub const ROOM_CONFIRMED_WITHIN: Duration = Duration::from_secs(60);
 /// Failed children whose reasons a receive reports; how many there are stands in the job's tally.
 pub const FAILURES_SHOWN: usize = 1_000;
 /// What the entries of one answer take, in bytes: a longer list is cut, and says so by its total.

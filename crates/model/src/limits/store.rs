@@ -115,3 +115,6 @@ pub const HISTORY_JOBS: u64 = 1_000_000;
 pub const HISTORY_AGE: Duration = Duration::from_secs(30 * 86_400);
 /// Disk that a node keeps for finished jobs, in bytes; beyond it the longest finished go.
 pub const HISTORY_BYTES: u64 = NODE_QUOTA_BYTES;
+/// How long a receive waits for its reader to confirm something, where that makes room for output
+/// which has yet to come back from a full disk.
+pub const ROOM_CONFIRMED_WITHIN: Duration = Duration::from_secs(20);
