@@ -2,7 +2,11 @@
 //! injects, and one that is full under its guardian. Where the former is not there or may not
 //! trace, or nothing can be mounted, nothing is tested and said so;
 //! `cargo xtask chaos --scenario disk` has each call of the journal fail in turn.
-#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, also in what its cases share"
+)]
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
