@@ -309,6 +309,12 @@ impl Attachment {
             return;
         }
         let key = ChildKey { job: position.job, ordinal: position.ordinal };
+        let is_further = |known: &ChildPosition| known.next > position.next;
+        if [state.positions.get(&key), state.fresh.get(&key)].into_iter().flatten().any(is_further)
+        {
+            // The child lives again already.
+            return;
+        }
         match ended {
             // A job that was forgotten meanwhile is not resumed.
             Ended::No if state.told.contains_key(&key.job) => state.positions.insert(key, position),

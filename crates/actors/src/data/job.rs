@@ -38,7 +38,7 @@ pub(crate) struct JobShared {
     name: Option<String>,
     command: String,
     rows: RwLock<ParentJob>,
-    here: NodeId,
+    pub(crate) here: NodeId,
     /// Held while it is kept how far its readers are.
     pub(crate) committing: tokio::sync::Mutex<()>,
     /// Where it is kept, if it outlives its node.

@@ -66,6 +66,8 @@ impl ParentJobArguments {
             // Of one that starts again at once, a life has ended all the same.
             let ended = touched.iter().copied().filter(|child| rows.has_ended(*child));
             let ended = ended.chain(lives_that_ended(effects)).chain(was_unsaid.iter().copied());
+            // It may live again before what it said is on the disk.
+            let ended = ended.chain(self.late.iter().copied());
             let ended: BTreeSet<Ordinal> = ended.collect();
             let settled = ended.iter().filter(|child| rows.is_settled(**child));
             settled.for_each(|child| self.job.checkpoints.forget(*child));

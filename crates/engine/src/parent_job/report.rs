@@ -98,6 +98,12 @@ impl ParentJob {
         self.nodes.find(node).is_some_and(|node| self.row_on(ordinal, node).is_some())
     }
 
+    /// Whether the child runs, or ran last, on another node than that one.
+    pub fn is_elsewhere(&self, ordinal: Ordinal, here: NodeId) -> bool {
+        let node = self.row(ordinal).and_then(|row| row.node).and_then(|node| self.nodes.id(node));
+        node.is_some_and(|node| node != here)
+    }
+
     /// Whether that life of the child is on, on that node.
     pub fn is_life_on(&self, ordinal: Ordinal, life: ChildIncarnation, node: NodeId) -> bool {
         let row = self.nodes.find(node).and_then(|node| self.row_on(ordinal, node));

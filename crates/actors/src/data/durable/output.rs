@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use sortie_engine::mailbox::Tally;
 use sortie_engine::parent_job::ParentJob;
@@ -154,11 +155,11 @@ fn pages<T>(
 }
 
 impl JobShared {
-    /// Processes of which a life ended and whose output is not on the disk. First those that have
+    /// Children of which a life ended and whose output is not on the disk. First those that have
     /// ended: to the journal they have not, so that after this node's death both come once more
     /// from who keeps them, the guardian or another node. Then those that live again, which they
     /// are not to do before: whoever finds their next life would not ask for this any more. What a
-    /// function said is in this node's memory alone, and its end is kept.
+    /// function of this node said is in its memory alone, and its end is kept.
     pub(crate) fn unsaid(
         &self,
         ended: &BTreeSet<Ordinal>,
@@ -166,7 +167,8 @@ impl JobShared {
     ) -> (BTreeSet<Ordinal>, BTreeSet<Ordinal>) {
         let rows = self.rows();
         let is_function = matches!(rows.spec().body, BodySpec::Task { .. });
-        let missing = ended.difference(there).copied().filter(|_| !is_function);
+        let is_kept = |child: &Ordinal| !is_function || rows.is_elsewhere(*child, self.here);
+        let missing = ended.difference(there).copied().filter(is_kept);
         missing.partition(|child| rows.has_ended(*child))
     }
 
@@ -222,24 +224,42 @@ impl JobShared {
         }
     }
 
-    /// Keeps what of that is little: as it is now, and behind what was kept before.
+    /// Keeps what of that is little: as it is now, and behind what was kept before. What has become
+    /// too much meanwhile goes to files; no lock is held where its disk is waited for.
     async fn keep_small(&self, durable: &Durable, children: &BTreeSet<Ordinal>) -> Kept {
-        let _one_by_one = self.committing.lock().await;
-        let mut outputs = Vec::new();
-        for ordinal in children {
-            if let Some(block) = self.mailboxes.small(*ordinal) {
-                outputs.push((*ordinal, block));
-            } else if let Persisted::Inline(block) = self.mailboxes.persist_so_far(*ordinal).await {
-                outputs.push((*ordinal, block));
+        let mut in_files = BTreeSet::new();
+        loop {
+            let one_by_one = self.committing.lock().await;
+            let (mut outputs, mut grown) = (Vec::new(), None);
+            for ordinal in children.difference(&in_files) {
+                if let Some(block) = self.mailboxes.small(*ordinal) {
+                    outputs.push((*ordinal, block));
+                    continue;
+                }
+                match self.mailboxes.persist_so_far(*ordinal).now_or_never() {
+                    Some(Persisted::Inline(block)) => outputs.push((*ordinal, block)),
+                    Some(_) => {}
+                    None => {
+                        grown = Some(*ordinal);
+                        break;
+                    }
+                }
             }
+            if let Some(ordinal) = grown {
+                drop(one_by_one);
+                if !matches!(self.mailboxes.persist_so_far(ordinal).await, Persisted::Inline(_)) {
+                    in_files.insert(ordinal);
+                }
+                continue;
+            }
+            let job = self.identity.instance;
+            // Of so many children that a request to the journal may have them.
+            let changes = outputs.chunks(SMALL_OUTPUTS).map(|outputs| {
+                let outputs = outputs.to_vec();
+                Change::OutputStored { job, outputs }
+            });
+            return durable.keep(changes.collect()).await;
         }
-        let job = self.identity.instance;
-        // Of so many children that a request to the journal may have them.
-        let changes = outputs.chunks(SMALL_OUTPUTS).map(|outputs| {
-            let outputs = outputs.to_vec();
-            Change::OutputStored { job, outputs }
-        });
-        durable.keep(changes.collect()).await
     }
 
     /// What the journal is to have of it now.

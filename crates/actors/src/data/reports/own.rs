@@ -72,8 +72,7 @@ async fn store_own<'t>(
         return Err(BadReport::FalseChild);
     }
     if !runs {
-        forget_former(to, key, &report);
-        return Ok(None);
+        return Ok(Some(Box::pin(forget_former(to, key, report))));
     }
     let (mut room, any) = (u64::MAX, was_late || !report.records.is_empty());
     for run in report.records {
@@ -112,8 +111,12 @@ async fn store_own<'t>(
             return;
         }
         let at = |credit| ChildPosition { job: key.job, ordinal: key.ordinal, next, credit };
+        if stored == Ended::Yes {
+            // Its next life may hear it.
+            return attachment.stored_child(link, at(grant(u64::MAX)), stored);
+        }
         attachment.stored_child(link, at(grant(room)), stored);
-        if room == 0 && stored == Ended::No {
+        if room == 0 {
             // The child pauses at its node; this stream is its own, so nobody else waits.
             job.room(key.ordinal).await;
             attachment.stored_child(link, at(grant(u64::MAX)), Ended::No);
@@ -136,17 +139,23 @@ fn is_of(report: &Report, child: ChildKey) -> bool {
         && report.ended.iter().all(|end| mine(end.ordinal))
 }
 
-/// A child was started again elsewhere: its former node may forget it, and what it said.
-fn forget_former((_, attachment, link): To<'_>, key: ChildKey, report: &Report) {
+/// A child was started again elsewhere, or waits for its next life: its former node may forget it,
+/// and what it said, once that is kept.
+async fn forget_former(to: To<'_>, key: ChildKey, report: Report) {
+    let (session, attachment, link) = to;
     let said = report.records.last().map(|run| run.first.after(run.records.len() as u64));
     let (next, stored) = match report.ended.first() {
         Some(end) => (Some(after_end(end.end)), Ended::Yes),
         None => (said, Ended::No),
     };
-    if let Some(next) = next {
-        let (job, ordinal, credit) = (key.job, key.ordinal, grant(u64::MAX));
-        attachment.stored_child(link, ChildPosition { job, ordinal, next, credit }, stored);
+    let Some(next) = next else { return };
+    if let Some(of) = session.job(key.job)
+        && !(of.keep_said(&BTreeSet::from([key.ordinal])).await && of.kept().await)
+    {
+        return;
     }
+    let (job, ordinal, credit) = (key.job, key.ordinal, grant(u64::MAX));
+    attachment.stored_child(link, ChildPosition { job, ordinal, next, credit }, stored);
 }
 
 /// Waits until the child's mailbox holds everything before that record, or takes nothing more.

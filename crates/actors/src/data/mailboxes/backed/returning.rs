@@ -40,8 +40,6 @@ pub(super) struct Rest {
     pub(super) gives_up: bool,
     /// Something was.
     pub(super) left_out: bool,
-    /// Whether its files could be opened at the last try.
-    opened: bool,
     /// How many records had been taken of the mailbox then.
     taken: u64,
 }
@@ -76,8 +74,8 @@ pub(super) enum Lack {
 
 impl Rest {
     pub(super) const fn new(cursor: Cursor, closed: bool, block: Option<Inline>) -> Self {
-        let (gives_up, left_out, opened, taken) = (false, false, false, 0);
-        Self { cursor, closed, block, gives_up, left_out, opened, taken }
+        let (gives_up, left_out, taken) = (false, false, 0);
+        Self { cursor, closed, block, gives_up, left_out, taken }
     }
 }
 
@@ -204,7 +202,6 @@ impl JobMailboxes {
             Ok(Back::Whole) => true,
             Ok(Back::Part(part)) => {
                 rest.left_out |= part.left_out;
-                rest.opened = part.is_known;
                 if let Some(returning) = &mut grown.lock().returning {
                     returning.next = returning.next.max(part.next);
                     returning.is_known |= part.is_known;
@@ -289,10 +286,7 @@ async fn go_on(
                 Lack::Passing(_) => tries + 1,
                 Lack::Room(_) => 0,
             };
-            let waits = lack.because() == FullBecause::DiskFull
-                // What it says next would have numbers that are on the disk already.
-                || !(rest.closed || rest.opened);
-            rest.gives_up |= tries >= OUTPUT_READ_TRIES && !waits;
+            rest.gives_up |= tries >= OUTPUT_READ_TRIES && lack.because() != FullBecause::DiskFull;
         }
         let next = look_at.filter(|_| !looked);
         let next =
