@@ -59,20 +59,7 @@ impl ParentJobArguments {
     async fn keep(&mut self, effects: &Effects) -> Kept {
         let Some(durable) = self.job.durable.clone() else { return Kept::Yes };
         let was_unsaid = std::mem::take(&mut self.unsaid);
-        let (ended, touched) = {
-            let mut rows = self.job.rows_mut();
-            let mut touched = rows.take_touched();
-            touched.append(&mut self.unkept);
-            // Of one that starts again at once, a life has ended all the same.
-            let ended = touched.iter().copied().filter(|child| rows.has_ended(*child));
-            let ended = ended.chain(lives_that_ended(effects)).chain(was_unsaid.iter().copied());
-            // It may live again before what it said is on the disk.
-            let ended = ended.chain(self.late.iter().copied());
-            let ended: BTreeSet<Ordinal> = ended.collect();
-            let settled = ended.iter().filter(|child| rows.is_settled(**child));
-            settled.for_each(|child| self.job.checkpoints.forget(*child));
-            (ended, touched)
-        };
+        let (ended, touched) = self.what_changed(effects, &was_unsaid);
         self.keep_reached(&durable).await;
         let (session, job) = (durable.instance(), self.job.identity.instance);
         // What they said is on the disk when their ends are.
@@ -127,6 +114,25 @@ impl ParentJobArguments {
             Kept::Never => self.kept = None,
         }
         self.word
+    }
+
+    /// The children of which a life has ended, and all of which something is to be kept.
+    fn what_changed(
+        &mut self,
+        effects: &Effects,
+        was_unsaid: &BTreeSet<Ordinal>,
+    ) -> (BTreeSet<Ordinal>, BTreeSet<Ordinal>) {
+        let mut rows = self.job.rows_mut();
+        let mut touched = rows.take_touched();
+        touched.append(&mut self.unkept);
+        let ended = touched.iter().copied().filter(|child| rows.has_ended(*child));
+        // Of one that starts again at once, a life has ended all the same; and one of which a life
+        // has may start again before what it said is on the disk.
+        let ended = ended.chain(lives_that_ended(effects)).chain(was_unsaid.iter().copied());
+        let ended: BTreeSet<Ordinal> = ended.chain(self.late.iter().copied()).collect();
+        let settled = ended.iter().filter(|child| rows.is_settled(**child));
+        settled.for_each(|child| self.job.checkpoints.forget(*child));
+        (ended, touched)
     }
 
     /// Nothing of it is on the disk.

@@ -9,9 +9,9 @@ use sortie_engine::credit::grant;
 use sortie_link::FrameReceiver;
 use sortie_model::{ChildKey, Ordinal, Seq, limits};
 use sortie_wire::frame::{self, Message};
-use sortie_wire::host_proto::{ChildPosition, Report};
+use sortie_wire::host_proto::{ChildPosition, RecordRun, Report};
 
-use crate::data::attachment::Ended;
+use crate::data::attachment::{Ended, Gaps};
 use crate::data::job::{ChildReports, JobShared};
 use crate::data::outbox::after_end;
 use crate::data::reports::{BadReport, To, append};
@@ -59,7 +59,7 @@ pub(super) async fn read_own(
 async fn store_own<'t>(
     to: To<'t>,
     key: ChildKey,
-    (report, mut payload): (Report, bytes::Bytes),
+    (report, payload): (Report, bytes::Bytes),
     was_late: bool,
 ) -> Result<Option<Late<'t>>, BadReport> {
     let (session, attachment, link) = to;
@@ -74,14 +74,9 @@ async fn store_own<'t>(
     if !runs {
         return Ok(Some(Box::pin(forget_former(to, key, report))));
     }
-    let (mut room, any) = (u64::MAX, was_late || !report.records.is_empty());
-    for run in report.records {
-        let first = run.first;
-        job.note_streams(run.records.iter().map(|head| head.stream));
-        let records = run.unpack(&mut payload, Report::KIND)?;
-        reached(&job, key.ordinal, first).await;
-        room = append((&job, key.ordinal), first, records, attachment.gaps()).await?;
-    }
+    let any = was_late || !report.records.is_empty();
+    let room =
+        store_records((&job, key.ordinal), report.records, payload, attachment.gaps()).await?;
     let (mut next, mut stored) = (job.mailboxes.summary(key.ordinal).next, Ended::No);
     if let Some(end) = report.ended.first() {
         reached(&job, key.ordinal, end.end).await;
@@ -91,9 +86,8 @@ async fn store_own<'t>(
     let Report { started, asked, moved, mut ended, .. } = report;
     ended.iter_mut().for_each(|end| job.judge(end));
     let reports = ChildReports { started, asked, moved, ended };
-    let keeper = Arc::clone(&job);
-    let mut keeping =
-        Box::pin(async move { !any || keeper.keep_said(&BTreeSet::from([key.ordinal])).await });
+    let (keeper, said) = (Arc::clone(&job), BTreeSet::from([key.ordinal]));
+    let mut keeping = Box::pin(async move { !any || keeper.keep_said(&said).await });
     let wait = if was_late { Duration::ZERO } else { limits::OUTPUT_WAIT };
     let in_time = tokio::time::timeout(wait, &mut keeping).await.ok();
     let says = !reports.is_empty();
@@ -127,6 +121,24 @@ async fn store_own<'t>(
     }
     acknowledging.await;
     Ok(None)
+}
+
+/// Stores what a child said, and answers how much room is left.
+async fn store_records(
+    (job, ordinal): (&JobShared, Ordinal),
+    runs: Vec<RecordRun>,
+    mut payload: bytes::Bytes,
+    gaps: Gaps,
+) -> Result<u64, BadReport> {
+    let mut room = u64::MAX;
+    for run in runs {
+        let first = run.first;
+        job.note_streams(run.records.iter().map(|head| head.stream));
+        let records = run.unpack(&mut payload, Report::KIND)?;
+        reached(job, ordinal, first).await;
+        room = append((job, ordinal), first, records, gaps).await?;
+    }
+    Ok(room)
 }
 
 /// Whether all of the report is about that child.
