@@ -120,8 +120,9 @@ pub const MAILBOX_QUOTA_BYTES: u64 = 4 * GIB;
 /// reached may pass it by as much. [`MAILBOX_QUOTA_BYTES`] is the largest.
 pub const MAILBOX_QUOTA_LEAST: u64 = CHILD_CREDIT_BYTES as u64;
 /// Output of a child beyond its quota that is stored while it is being stopped: what was under
-/// credit, and what its pipes hold. What a stopped child makes beyond that is dropped and counted.
-pub const STOP_OUTPUT_BYTES: usize = 4 * MIB;
+/// credit, what its guardian keeps, and what its pipes hold. What a stopped child makes beyond that
+/// is dropped and counted.
+pub const STOP_OUTPUT_BYTES: usize = 8 * MIB;
 /// Quota of all mailboxes of a node.
 pub const NODE_QUOTA_BYTES: u64 = 64 * GIB;
 /// Free disk that spilling never uses: the smaller of this and 5 % of the disk.

@@ -29,7 +29,8 @@ impl Mailbox {
     ///
     /// Under [`OutputPolicy::Block`] what the producer could not yet know is still taken: up to
     /// [`CHILD_CREDIT_BYTES`] beyond the quota, so that records under credit never wait on a link.
-    /// While its child is being stopped it is [`STOP_OUTPUT_BYTES`], and then nothing more.
+    /// While its child is being stopped it is [`STOP_OUTPUT_BYTES`], and then nothing more, unless
+    /// all of it was [made before](Self::set_made).
     pub const fn admission(&self, new: Tally) -> Admission {
         if self.cut {
             return Admission::Skip;
@@ -45,6 +46,7 @@ impl Mailbox {
             OutputPolicy::Block if unread < self.quota => Admission::Store,
             OutputPolicy::Block if over <= CHILD_CREDIT_BYTES as u64 => Admission::Store,
             OutputPolicy::Block if !self.ending => Admission::Pause,
+            OutputPolicy::Block if self.made => Admission::Store,
             OutputPolicy::Block if over <= STOP_OUTPUT_BYTES as u64 => Admission::Store,
             OutputPolicy::Block => Admission::Skip,
         }
@@ -72,6 +74,11 @@ impl Mailbox {
     /// Whether the producer pauses at the quota.
     pub const fn blocks(&self) -> bool {
         matches!(self.policy, OutputPolicy::Block) && !self.ending
+    }
+
+    /// The process had ended before, and what it said is on the disk: a stop drops nothing of it.
+    pub const fn set_made(&mut self, made: bool) {
+        self.made = made;
     }
 
     /// The child is being stopped, or is no more: an end that waits for room would wait for a

@@ -356,6 +356,9 @@ fn while_its_child_is_stopped_a_mailbox_takes_a_little_more_and_then_nothing() {
     assert_eq!((mailbox.admission(more), mailbox.blocks()), (Admission::Store, false));
     let too_much = Tally { records: 1, bytes: STOP_OUTPUT_BYTES as u64 };
     assert_eq!(mailbox.admission(too_much), Admission::Skip);
+    mailbox.set_made(true);
+    assert_eq!(mailbox.admission(too_much), Admission::Store, "its process had ended before");
+    mailbox.set_made(false);
     let next = mailbox.next();
     mailbox.skip(too_much);
     assert_eq!((mailbox.dropped(), mailbox.next()), (too_much, next.after(1)));

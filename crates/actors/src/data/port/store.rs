@@ -112,6 +112,9 @@ impl ChildPort {
             return;
         }
         let next = record.seq.after(1);
+        if self.state().end.is_some() {
+            job.mailboxes.was_made(self.ordinal, true);
+        }
         // The mark that an earlier life of this node may have taken along is said again.
         if let Some(body) = self.restart_mark() {
             let here = job.mailboxes.summary(self.ordinal).next;

@@ -55,6 +55,7 @@ impl JobMailboxes {
     pub fn begin_life(&self, ordinal: Ordinal) -> Seq {
         let next = self.summary(ordinal).next;
         let Some(backed) = &self.backed else { return next };
+        self.was_made(ordinal, false);
         let cursor = backed.table().children.get(&ordinal).map(Child::cursor);
         let next = cursor.map_or(next, |cursor| cursor.highest_taken().max(next));
         if is_possible(ordinal) {
@@ -62,6 +63,15 @@ impl JobMailboxes {
             backed.forget_before(ordinal, next);
         }
         next
+    }
+
+    /// Whether all that comes of the child was made before it is stopped, if it is: its process had
+    /// ended when this life of the node began. Then a stop drops nothing of it.
+    pub fn was_made(&self, ordinal: Ordinal, made: bool) {
+        // Any other is far from its quota.
+        if let Some(grown) = self.grown(ordinal) {
+            grown.lock().ledger.set_made(made);
+        }
     }
 
     /// Whether the mailbox is that of an earlier life of the node, and some of what that one had
