@@ -358,3 +358,25 @@ fn a_child_elsewhere_ends_while_what_it_said_waits_for_room() {
     assert_eq!(all.code, 100, "{:?}", all.err);
     assert!(all.out == numbers(LINES) + "last\n", "every line, once");
 }
+
+#[test]
+fn jobs_whose_output_waits_for_room_are_received_together() {
+    const LINES: u32 = 600_000;
+    let mut home = Home::running("solo", &[]);
+    for _ in 0..2 {
+        start(&home, &["--", "seq", &LINES.to_string()]);
+    }
+    assert_eq!(home.sortie(&["wait", "all"]).code, 0);
+    home.kill_daemon();
+    let Some(disk) = SmallDisk::mount(home.path().join("spill")) else {
+        return eprintln!("skipped: nothing can be mounted here");
+    };
+    disk.fill();
+    home.run("solo", &[]);
+    let all = home.sortie(&["receive", "--wait", "--no-prefix", "1", "3"]);
+    assert_eq!(all.code, 0, "{:?}", all.err);
+    // What ends within a line goes on with it where nobody else came between.
+    let digits = |text: &str| text.bytes().filter(u8::is_ascii_digit).count();
+    assert_eq!(digits(&all.out), 2 * digits(&numbers(LINES)), "everything, once");
+    assert_eq!(home.sortie(&["receive", "1", "3"]).out, "", "and it is gone");
+}

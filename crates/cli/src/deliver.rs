@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use sortie::answer::{Failure as ChildFailure, Source};
 use sortie::{ReceiveEnd, ReceiveItem, Receiver, RequestError};
+use sortie_model::limits::KIB;
 use sortie_model::{EntryId, Record, State};
 use tokio::sync::mpsc;
 
@@ -19,6 +20,12 @@ use crate::render::sink::RecordSink;
 /// Deliveries that may wait for the end of a line before it is written as far as it is. A mailbox
 /// has few offers in flight; waiting longer could stop it.
 const HELD_DELIVERIES: u32 = 8;
+
+/// Bytes that wait for the end of a line, unconfirmed, from which on that is not waited for without
+/// end: on a full disk they may be all that their node has room for.
+const HELD_BYTES: usize = 256 * KIB;
+/// How long it is waited for then.
+const HELD_TIME: Duration = Duration::from_millis(250);
 
 /// What is said where the node may not have noted what was written.
 const MAY_COME_AGAIN: &str = "some of what was printed may come again: the node did not note it";
@@ -119,7 +126,15 @@ async fn write_all(
 ) -> Result<ReceiveEnd, Failure> {
     let Bring { receiver, order, acknowledge, asker } = bring;
     let mut last = None;
-    while let Some(item) = next(receiver, asker.as_mut()).await? {
+    loop {
+        let item = next(receiver, asker.as_mut());
+        let waits = if held.is_much() { HELD_TIME } else { Duration::MAX };
+        let Ok(item) = tokio::time::timeout(waits, item).await else {
+            writer.write(Work::Held).await?;
+            receiver.acknowledge(held.take());
+            continue;
+        };
+        let Some(item) = item? else { break };
         match item {
             ReceiveItem::Records { number, source, records } => {
                 let child = source.child;
@@ -127,13 +142,17 @@ async fn write_all(
                 if let (Order::ByChild, Some(child)) = (&order, before) {
                     writer.write(Work::EndOf { child }).await?;
                 }
+                let bytes = records.iter().map(|record| record.body.len()).sum();
                 writer.give(Work::Records { source, records }).await?;
                 // At once, so that whoever breaks off here knows what the writer has.
                 let waiting = held.note(number, child);
                 let mut kept = writer.written().await?;
-                if kept == Kept::Some && waiting >= HELD_DELIVERIES {
+                if kept != Kept::Nothing && waiting >= HELD_DELIVERIES {
                     writer.write(Work::Held).await?;
                     kept = Kept::Nothing;
+                }
+                if kept == Kept::Lines {
+                    held.lines(bytes);
                 }
                 if kept == Kept::Nothing || *acknowledge == Acknowledge::WhenTaken {
                     receiver.acknowledge(held.take());
@@ -176,6 +195,8 @@ async fn next(
 struct Held {
     number: u64,
     of_child: HashMap<EntryId, u32>,
+    /// Bytes of deliveries that only wait for the end of a line.
+    bytes: usize,
 }
 
 impl Held {
@@ -187,9 +208,19 @@ impl Held {
         *count
     }
 
+    /// They wait for the end of a line.
+    const fn lines(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    const fn is_much(&self) -> bool {
+        self.bytes >= HELD_BYTES
+    }
+
     /// The number that acknowledges them all.
     fn take(&mut self) -> u64 {
         self.of_child.clear();
+        self.bytes = 0;
         self.number
     }
 }
@@ -207,7 +238,10 @@ enum Work {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kept {
     Nothing,
-    Some,
+    /// Lines that have no end yet.
+    Lines,
+    /// What is shown when all came.
+    Groups,
 }
 
 /// The thread that writes. It ends when it is dropped, as soon as what it writes lets it.
@@ -278,5 +312,9 @@ fn perform(sink: &mut dyn RecordSink, work: Work) -> io::Result<Kept> {
         Work::Finish { failures } => sink.finish(&failures)?,
         Work::BreakOff { why } => sink.break_off(&why)?,
     }
-    Ok(if sink.holds_back() { Kept::Some } else { Kept::Nothing })
+    Ok(match (sink.holds_back(), sink.gathers()) {
+        (false, _) => Kept::Nothing,
+        (true, false) => Kept::Lines,
+        (true, true) => Kept::Groups,
+    })
 }

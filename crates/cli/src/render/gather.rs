@@ -104,6 +104,10 @@ impl RecordSink for GatherSink {
         !self.children.is_empty()
     }
 
+    fn gathers(&self) -> bool {
+        true
+    }
+
     fn write_held(&mut self) -> io::Result<()> {
         self.show()
     }

@@ -32,6 +32,11 @@ pub(crate) trait RecordSink: Send {
         false
     }
 
+    /// Whether what it holds back is more than lines without an end.
+    fn gathers(&self) -> bool {
+        false
+    }
+
     /// Writes what is held back, even where that cuts a line.
     fn write_held(&mut self) -> io::Result<()> {
         Ok(())
